@@ -1,0 +1,61 @@
+"""What the assembler hands to the ELF writer: placed sections, symbols and line rows.
+
+Addresses are guest virtual addresses; sizes and offsets are bytes. The numbers in `flags`, `kind` and
+`binding` are ELF's own (System V ABI, Intel386 supplement: SHF_*, SHT_*, STT_*, STB_*).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
+SHT_PROGBITS, SHT_NOTE, SHT_NOBITS = 1, 7, 8
+STB_LOCAL, STB_GLOBAL, STB_WEAK = 0, 1, 2
+STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION, STT_FILE = 0, 1, 2, 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One output section at its final address. `data` is empty for SHT_NOBITS, where `size` counts."""
+
+    name: str
+    kind: int
+    flags: int
+    align: int
+    address: int
+    data: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """One symbol; `section` is an index into `Program.sections`, or None for an absolute value."""
+
+    name: str
+    value: int
+    size: int
+    section: int | None
+    binding: int
+    kind: int
+
+
+@dataclass(frozen=True, slots=True)
+class LineRow:
+    """The instruction at `address`, `size` bytes long, came from `line` (1-based) of `files[file]`."""
+
+    address: int
+    size: int
+    file: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A linked kernel: everything an ELF32 executable says about it."""
+
+    entry: int
+    sections: tuple[Section, ...]
+    symbols: tuple[Symbol, ...]
+    files: tuple[str, ...] = ()
+    lines: tuple[LineRow, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
