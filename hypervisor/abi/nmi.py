@@ -1,0 +1,34 @@
+"""nmi_op (public/nmi.h)."""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from hypervisor.abi.layout import PTR, ULONG, Layout
+from hypervisor.abi.names import c_names
+
+
+@c_names("XENNMI_")
+class NmiOp(IntEnum):
+    """Commands of nmi_op."""
+
+    register_callback = 0
+    unregister_callback = 1
+
+
+@c_names("XEN_NMIREASON_")
+class NmiReason(IntEnum):
+    """`arch_shared_info.nmi_reason`."""
+
+    io_error = 1 << 0
+    pci_serr = 1 << 1
+    unknown = 1 << 2
+
+
+class XennmiCallback(NamedTuple):
+    """Argument of XENNMI_register_callback."""
+
+    handler_address: PTR
+    pad: ULONG
+
+
+XENNMI_CALLBACK = Layout("xennmi_callback", XennmiCallback)
