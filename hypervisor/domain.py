@@ -1,0 +1,121 @@
+"""What a domain owns, how it ends, and what its administrator hears of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from hypervisor.abi.sched import SHUTDOWN_MAX, ShutdownReason
+from hypervisor.dump import crash_dump
+from hypervisor.trace import DomainRecord, Kind
+from hypervisor.watchdog import Watchdogs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hypervisor.devices.console import Console
+    from hypervisor.events import EventChannels
+    from hypervisor.image import Image
+    from hypervisor.memory import DomainMemory
+    from hypervisor.memory.grants import GrantTable
+    from hypervisor.platform import Platform
+    from hypervisor.vcpu import Vcpu
+
+CONSOLE_LINE = 128
+"""Longest line of the hypervisor's console; a longer one is broken, as in Xen."""
+
+
+class HypervisorConsole:
+    """Lines a guest writes with console_io, each put out whole with the domain in front."""
+
+    def __init__(self, domid: int, sink: Callable[[str], None]) -> None:
+        self._prefix = f"(d{domid}) "
+        self._sink = sink
+        self._line = bytearray()
+
+    def write(self, data: bytes) -> None:
+        for byte in data:
+            if byte != 0x0A:
+                self._line.append(byte)
+            if byte == 0x0A or len(self._line) >= CONSOLE_LINE:
+                self.flush()
+
+    def flush(self) -> None:
+        """Put out what there is of a line. Bytes that are not printable text are shown as escapes."""
+        text = self._line.decode("ascii", "backslashreplace")
+        shown = "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in text.rstrip("\r"))
+        self._sink(self._prefix + shown)
+        self._line.clear()
+
+
+class Domain:
+    """One guest: its memory, vcpus, event channels, grants and how it ended (`reason` is None while it runs)."""
+
+    memory: DomainMemory
+    events: EventChannels
+    grants: GrantTable
+    console: Console
+
+    def __init__(self, platform: Platform, domid: int, name: str, image: Image) -> None:
+        self.platform = platform
+        self.domid = domid
+        self.name = name
+        self.image = image
+        self.handle = UUID(int=domid)
+        self.log = logging.getLogger(f"paravane.d{domid}")
+        self.vcpus: list[Vcpu] = []
+        self.shared_info = 0
+        self.reason: ShutdownReason | None = None
+        self.crash_report = ""
+        self.hypervisor_console = HypervisorConsole(domid, self.log.warning)
+        self.watchdogs = Watchdogs(platform, self._watchdog_expired)
+        self._shutdown_code: int | None = None
+        self._domain_ids: Callable[[], frozenset[int]] = lambda: frozenset((domid,))
+
+    @property
+    def alive(self) -> bool:
+        return self.reason is None
+
+    def know_peers(self, domain_ids: Callable[[], frozenset[int]]) -> None:
+        """Tell the domain how to find out which domains the machine has."""
+        self._domain_ids = domain_ids
+
+    def peer_exists(self, domid: int) -> bool:
+        return domid in self._domain_ids()
+
+    def set_shutdown_code(self, code: int) -> None:
+        """Fix the reason that a later shutdown reports; the first one stays."""
+        if self._shutdown_code is None:
+            self._shutdown_code = code
+
+    def shutdown(self, code: int, vcpu: Vcpu | None = None) -> None:
+        """Stop every vcpu for good. `code` is a SHUTDOWN_* reason; one Xen does not know is a crash."""
+        if not self.alive:
+            return
+        self.set_shutdown_code(code)
+        reached = self._shutdown_code if self._shutdown_code is not None else code
+        self.reason = ShutdownReason(reached) if reached <= SHUTDOWN_MAX else ShutdownReason.crash
+        if self.reason is ShutdownReason.crash and vcpu is not None and not self.crash_report:
+            self.crash_report = crash_dump(vcpu, f"its kernel asked for shutdown with reason {reached}")
+        self._end(f"shut down: {self.reason.name}")
+
+    def crash(self, vcpu: Vcpu, sentence: str) -> None:
+        """End the domain for something it did that has no other answer; the dump says what and where."""
+        if not self.alive:
+            return
+        self.crash_report = crash_dump(vcpu, sentence)
+        self.reason = ShutdownReason.crash
+        self._end(f"crashed: {sentence}")
+
+    def _end(self, action: str) -> None:
+        self.watchdogs.stop()
+        for vcpu in self.vcpus:
+            vcpu.stop()
+        self.log.info("%s", action)
+        if self.platform.trace.wants(Kind.DOMAIN):
+            self.platform.trace.write(DomainRecord(self.platform.clock.now(), self.domid, None, action))
+
+    def _watchdog_expired(self) -> None:
+        self.log.warning("a watchdog was not pushed back in time")
+        self.shutdown(ShutdownReason.watchdog)

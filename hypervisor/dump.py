@@ -1,0 +1,119 @@
+"""The crash dump: what a kernel's author needs to see when the domain dies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from capstone import CS_ARCH_X86, CS_MODE_32, Cs
+from capstone import CS_OPT_SYNTAX_ATT as ATT
+
+from hypervisor.cpu import PageFault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hypervisor.cpu import Cpu
+    from hypervisor.image import Image
+    from hypervisor.vcpu import Vcpu
+
+STACK_WORDS = 32
+CODE_BEFORE, CODE_AFTER = 24, 32
+"""Bytes of code shown around EIP."""
+
+_FLAGS = ((0, "CF"), (2, "PF"), (4, "AF"), (6, "ZF"), (7, "SF"), (8, "TF"), (9, "IF"), (10, "DF"), (11, "OF"))
+
+
+def crash_dump(vcpu: Vcpu, reason: str) -> str:
+    """Registers, ring, code around EIP, stack and the page walk of CR2, as lines of text."""
+    cpu, image = vcpu.cpu, vcpu.domain.image
+    lines = [f"domain {vcpu.domain.domid} ({vcpu.domain.name}) crashed on vcpu {vcpu.vcpu_id}: {reason}"]
+    lines += _registers(cpu)
+    lines += ["code:", *_code(cpu, image)]
+    lines += ["stack:", *_stack(cpu, image)]
+    fault = vcpu.traps.last_page_fault
+    if fault is not None:
+        lines += [f"page walk of {fault:#010x}:", *_walk(cpu, fault)]
+    return "\n".join(lines) + "\n"
+
+
+def _registers(cpu: Cpu) -> Iterator[str]:
+    flags = cpu.eflags
+    names = " ".join(name for bit, name in _FLAGS if flags >> bit & 1)
+    yield f"  ring {cpu.cpl}  eip {cpu.eip:08x}  eflags {flags:08x} [{names}] iopl {flags >> 12 & 3}"
+    yield f"  eax {cpu.eax:08x}  ebx {cpu.ebx:08x}  ecx {cpu.ecx:08x}  edx {cpu.edx:08x}"
+    yield f"  esi {cpu.esi:08x}  edi {cpu.edi:08x}  ebp {cpu.ebp:08x}  esp {cpu.esp:08x}"
+    yield f"  cs {cpu.cs:04x}  ss {cpu.ss:04x}  ds {cpu.ds:04x}  es {cpu.es:04x}  fs {cpu.fs:04x}  gs {cpu.gs:04x}"
+    yield f"  cr0 {cpu.cr0:08x}  cr2 {cpu.cr2:08x}  cr3 {cpu.cr3:08x}  cr4 {cpu.cr4:08x}"
+
+
+def _location(image: Image, address: int) -> str:
+    """` <symbol+offset> file:line` as far as the image tells, else nothing."""
+    symbol, line = image.symbol_at(address), image.line_at(address)
+    text = f" <{symbol[0]}+{symbol[1]:#x}>" if symbol else ""
+    return text + (f" {line[0]}:{line[1]}" if line else "")
+
+
+def _code(cpu: Cpu, image: Image) -> Iterator[str]:
+    """Instructions that lead to EIP and follow it; EIP's own is marked."""
+    before, after = _readable(cpu, cpu.eip - CODE_BEFORE, cpu.eip), _readable(cpu, cpu.eip, cpu.eip + CODE_AFTER)
+    if not after:
+        yield f"  {cpu.eip:08x}{_location(image, cpu.eip)}: not readable"
+        return
+    disassembler = Cs(CS_ARCH_X86, CS_MODE_32)
+    disassembler.syntax = ATT
+    start = _synchronised(disassembler, before, cpu.eip)
+    code = before[len(before) - (cpu.eip - start) :] if start < cpu.eip else b""
+    for instruction in disassembler.disasm(code + after, start):
+        mark = "=>" if instruction.address == cpu.eip else "  "
+        text = f"{instruction.mnemonic} {instruction.op_str}".strip()
+        where = _location(image, instruction.address) if instruction.address == cpu.eip else ""
+        yield f" {mark} {instruction.address:08x}: {instruction.bytes.hex(' '):<24} {text}{where}"
+
+
+def _synchronised(disassembler: Cs, before: bytes, eip: int) -> int:
+    """The earliest start from which decoding runs exactly into EIP; variable-length code has several."""
+    for skip in range(len(before)):
+        end = eip - len(before) + skip
+        for _, size, _, _ in disassembler.disasm_lite(before[skip:], end):
+            end += size
+        if end == eip:
+            return eip - len(before) + skip
+    return eip
+
+
+def _readable(cpu: Cpu, start: int, end: int) -> bytes:
+    """What of start..end can be read: the whole, or the part on EIP's side of an unmapped page."""
+    start = max(start, 0)
+    for cut in (start, (start | 0xFFF) + 1):
+        try:
+            return cpu.read(cut, max(0, end - cut))
+        except PageFault as fault:
+            if fault.va > start:
+                try:
+                    return cpu.read(start, fault.va - start)
+                except PageFault:
+                    continue
+    return b""
+
+
+def _stack(cpu: Cpu, image: Image) -> Iterator[str]:
+    top = cpu.esp
+    for address in range(top, top + 4 * STACK_WORDS, 16):
+        words = []
+        for at in range(address, address + 16, 4):
+            try:
+                words.append(cpu.read_u32(at & 0xFFFF_FFFF))
+            except PageFault:
+                break
+        if not words:
+            yield f"  {address & 0xFFFFFFFF:08x}: not readable"
+            return
+        notes = "".join(_location(image, word) for word in words if image.is_code(word))
+        yield f"  {address & 0xFFFFFFFF:08x}: {' '.join(f'{word:08x}' for word in words)}{notes}"
+
+
+def _walk(cpu: Cpu, address: int) -> Iterator[str]:
+    for step in cpu.walk(address):
+        present = "present" if step.entry & 1 else "not present"
+        bits = "".join(name if step.entry >> bit & 1 else "-" for bit, name in ((1, "W"), (2, "U"), (5, "A"), (6, "D")))
+        yield f"  l{step.level} entry {step.entry:#018x} at {step.maddr:#x}: {present} {bits}"

@@ -1,0 +1,38 @@
+"""console_io (public/xen.h, "Commands to HYPERVISOR_console_io"): the hypervisor's own console.
+
+A release build of Xen refuses it to ordinary domains, a debug build prints what they write with the
+domain's number in front. We do as the debug build does: it is what early boot messages of PV kernels need.
+"""
+
+from typing import TYPE_CHECKING
+
+from hypervisor.abi.console import ConsoleIoCmd
+from hypervisor.abi.errno import Errno
+from hypervisor.abi.hypercall import Hypercall
+from hypervisor.hypercalls.table import Int, Ptr, commands
+from hypervisor.refusal import Refusal
+
+if TYPE_CHECKING:
+    from hypervisor.vcpu import Vcpu
+
+CHUNK = 127
+"""Bytes copied at a time: what precedes a bad address is printed, as on Xen."""
+
+console_io = commands(Hypercall.console_io, ConsoleIoCmd)
+
+
+@console_io(ConsoleIoCmd.write)
+def write(vcpu: "Vcpu", count: Int, buffer: Ptr) -> int:
+    if count < 0:
+        raise Refusal(Errno.EINVAL, f"a count of {count & 0xFFFFFFFF} bytes is over INT_MAX")
+    done = 0
+    while done < count:
+        chunk = vcpu.copy_from_guest(buffer + done, min(CHUNK, count - done))
+        vcpu.domain.hypervisor_console.write(chunk)
+        done += len(chunk)
+    return 0
+
+
+@console_io(ConsoleIoCmd.read)
+def read(vcpu: "Vcpu", count: Int, buffer: Ptr) -> int:
+    raise Refusal(Errno.EPERM, "only a privileged domain reads the hypervisor's console")

@@ -1,0 +1,229 @@
+"""The hypercall table: one declaration per hypercall gives its decoder, its trace line and its errnos.
+
+A hypercall is a function whose signature says what its arguments are:
+
+    @hypercall(Hypercall.vm_assist)
+    def vm_assist(vcpu: "Vcpu", cmd: UInt, assist: UInt) -> int: ...
+
+and one that multiplexes commands on its first argument is a family of them:
+
+    sched = commands(Hypercall.sched_op, SchedOp)
+
+    @sched(SchedOp.shutdown)
+    def shutdown(vcpu: "Vcpu", arg: Annotated[SchedShutdown, In(SCHED_SHUTDOWN)]) -> int: ...
+
+`In` structs are copied from the guest before the call, `InOut` structs are also copied back from the value
+that the function returns. A pointer the guest may not use is -EFAULT, a `Refusal` is its errno, and a
+function that replaced the guest's registers itself returns None so that EAX is left alone.
+
+The calling convention is that of Xen's public/arch-x86/xen-x86_32.h: number in EAX, arguments in EBX, ECX,
+EDX, ESI, EDI, EBP, result in EAX, every other register preserved.
+
+Modules that declare hypercalls evaluate their annotations when they are imported, so they do without
+`from __future__ import annotations`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+from hypervisor.abi.errno import Errno
+from hypervisor.cpu import PageFault
+from hypervisor.refusal import Refusal
+
+if TYPE_CHECKING:
+    from hypervisor.abi.hypercall import Hypercall
+    from hypervisor.abi.layout import Layout
+    from hypervisor.vcpu import Vcpu
+
+Arguments = tuple[int, ...]
+"""EBX, ECX, EDX, ESI, EDI, EBP: the six argument words as unsigned 32-bit numbers."""
+
+Handler = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A parameter that is one register: how the trace shows it, and whether it is signed."""
+
+    text: Callable[[int], str]
+    signed: bool = False
+
+    def value(self, word: int) -> int:
+        return word - (1 << 32) if self.signed and word & 0x8000_0000 else word
+
+
+def _domid_text(value: int) -> str:
+    return "DOMID_SELF" if value & 0xFFFF == 0x7FF0 else str(value & 0xFFFF)
+
+
+UInt = Annotated[int, Word(lambda value: str(value) if value < 0x10000 else hex(value))]
+Int = Annotated[int, Word(str, signed=True)]
+Hex = Annotated[int, Word(hex)]
+Ptr = Annotated[int, Word(hex)]
+Domid = Annotated[int, Word(_domid_text)]
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """A parameter that is a pointer to a struct, copied in before the call."""
+
+    layout: Layout[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class InOut:
+    """Like `In`; the struct the function returns is copied back to the guest and the result is 0."""
+
+    layout: Layout[Any]
+
+
+Parameter = Word | In | InOut
+
+
+class Declaration:
+    """One hypercall or one command of a multiplexed one: its function and how its arguments are decoded."""
+
+    def __init__(self, name: str, function: Handler, *, skip: int = 0) -> None:
+        self.name = name
+        self.function = function
+        self._skip = skip
+        self.parameters = _parameters(function)
+        self._plain = all(isinstance(kind, Word) and not kind.signed for _, kind in self.parameters)
+        self._end = skip + len(self.parameters)
+        if self._end > 6:
+            raise TypeError(f"{name}: a hypercall has six argument registers")
+
+    def call(self, vcpu: Vcpu, arguments: Arguments) -> int | None:
+        """Decode and run. Raises Refusal, PageFault and whatever ends the domain."""
+        if self._plain:
+            return self.function(vcpu, *arguments[self._skip : self._end])  # type: ignore[no-any-return]  # the handler's own signature
+        values: list[Any] = []
+        back: tuple[Layout[Any], int] | None = None
+        for (_, kind), word in zip(self.parameters, arguments[self._skip : self._end], strict=True):
+            if isinstance(kind, Word):
+                values.append(kind.value(word))
+                continue
+            values.append(kind.layout.unpack(vcpu.copy_from_guest(word, kind.layout.size)))
+            if isinstance(kind, InOut):
+                back = (kind.layout, word)
+        result = self.function(vcpu, *values)
+        if back is None or result is None or isinstance(result, int):
+            return result
+        layout, pointer = back
+        vcpu.copy_to_guest(pointer, layout.pack(result))
+        return 0
+
+    def text(self, vcpu: Vcpu, arguments: Arguments) -> str:
+        """The call as a trace line shows it. Structs are read again; an unreadable one shows its pointer."""
+        parts = []
+        for (name, kind), word in zip(self.parameters, arguments[self._skip : self._end], strict=True):
+            if isinstance(kind, Word):
+                parts.append(f"{name}={kind.text(kind.value(word))}")
+                continue
+            try:
+                value = kind.layout.unpack(vcpu.copy_from_guest(word, kind.layout.size))
+            except PageFault:
+                parts.append(f"{name}={word:#x}")
+            else:
+                parts.append(f"{name}={{{kind.layout.format(value)}}}")
+        return f"{self.name}({', '.join(parts)})"
+
+
+class Family:
+    """A hypercall whose first argument selects a command; each command is a declaration of its own."""
+
+    def __init__(self, name: str, numbers: type[IntEnum], unknown: Errno) -> None:
+        self.name = name
+        self._numbers = numbers
+        self._unknown = unknown
+        self.commands: dict[int, Declaration] = {}
+
+    def __call__(self, *numbers: IntEnum) -> Callable[[Handler], Handler]:
+        def declare(function: Handler) -> Handler:
+            for number in numbers:
+                title = f"{self.name}.{number.name.rstrip('_')}"
+                self.commands[int(number)] = Declaration(title, function, skip=1)
+            return function
+
+        return declare
+
+    def call(self, vcpu: Vcpu, arguments: Arguments) -> int | None:
+        command = self.commands.get(arguments[0])
+        if command is None:
+            raise Refusal(self._unknown, f"{self.name} has no command {self._title(arguments[0])} here")
+        return command.call(vcpu, arguments)
+
+    def text(self, vcpu: Vcpu, arguments: Arguments) -> str:
+        command = self.commands.get(arguments[0])
+        return command.text(vcpu, arguments) if command else f"{self.name}.{self._title(arguments[0])}"
+
+    def _title(self, number: int) -> str:
+        try:
+            return f"{self._numbers(number).name.rstrip('_')} ({number})"
+        except ValueError:
+            return str(number)
+
+
+Entry = Declaration | Family
+TABLE: dict[int, Entry] = {}
+"""Hypercall number -> declaration, filled as the modules of this folder are imported."""
+
+
+def hypercall(number: Hypercall) -> Callable[[Handler], Handler]:
+    """Declare the function below as hypercall `number`."""
+
+    def declare(function: Handler) -> Handler:
+        TABLE[int(number)] = Declaration(number.name, function)
+        return function
+
+    return declare
+
+
+def commands(number: Hypercall, numbers: type[IntEnum], *, unknown: Errno = Errno.ENOSYS) -> Family:
+    """Declare hypercall `number` as a family of commands; `unknown` answers a command it does not have."""
+    family = Family(number.name, numbers, unknown)
+    TABLE[int(number)] = family
+    return family
+
+
+def call(vcpu: Vcpu, number: int, arguments: Arguments) -> int | None:
+    """Run one hypercall and give what goes into EAX (negative errnos included), or None to leave EAX alone.
+
+    Every refusal is reported to the vcpu's log and trace with its sentence.
+    """
+    entry = TABLE.get(number)
+    try:
+        if entry is None:
+            raise Refusal(Errno.ENOSYS, f"hypercall {number} is not implemented")
+        result = entry.call(vcpu, arguments)
+    except Refusal as refusal:
+        vcpu.refused(entry.name if entry else f"hypercall {number}", refusal)
+        result = -int(refusal.errno)
+    except PageFault as fault:
+        name = entry.name if entry else f"hypercall {number}"
+        vcpu.refused(name, Refusal(Errno.EFAULT, f"the guest has no such access at {fault.va:#010x}"))
+        result = -int(Errno.EFAULT)
+    return result
+
+
+def call_text(vcpu: Vcpu, number: int, arguments: Arguments) -> str:
+    """The call with its arguments decoded, as a trace line shows it."""
+    entry = TABLE.get(number)
+    if entry is None:
+        return f"hypercall_{number}({', '.join(map(hex, arguments))})"
+    return entry.text(vcpu, arguments)
+
+
+def _parameters(function: Handler) -> tuple[tuple[str, Parameter], ...]:
+    found: list[tuple[str, Parameter]] = []
+    for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
+        kinds = [kind for kind in get_args(parameter.annotation)[1:] if isinstance(kind, Parameter)]
+        if len(kinds) != 1:
+            raise TypeError(f"{function.__qualname__}: parameter {name} does not say how it is decoded")
+        found.append((name, kinds[0]))
+    return tuple(found)

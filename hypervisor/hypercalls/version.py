@@ -1,0 +1,110 @@
+"""xen_version (public/version.h): which Xen this is and what it offers. We answer as Xen 4.17 does."""
+
+from typing import TYPE_CHECKING
+
+from hypervisor.abi.errno import Errno
+from hypervisor.abi.hypercall import Hypercall
+from hypervisor.abi.version import (
+    XEN_COMPILE_INFO,
+    XEN_FEATURE_INFO,
+    XEN_PLATFORM_PARAMETERS,
+    Feature,
+    VersionCmd,
+    XenCompileInfo,
+    XenPlatformParameters,
+)
+from hypervisor.hypercalls.table import Ptr, commands
+from hypervisor.refusal import Refusal
+
+if TYPE_CHECKING:
+    from hypervisor.vcpu import Vcpu
+
+MAJOR, MINOR, EXTRA = 4, 17, ".7"
+CAPABILITIES = "xen-3.0-x86_32p xen-3.0-x86_32"
+CHANGESET = "unavailable"
+_DENIED = b"<denied>\0"
+
+version = commands(Hypercall.xen_version, VersionCmd)
+
+
+def _copy_text(vcpu: "Vcpu", pointer: int, text: str, size: int) -> int:
+    vcpu.copy_to_guest(pointer, text.encode("ascii").ljust(size, b"\0"))
+    return 0
+
+
+@version(VersionCmd.version)
+def number(vcpu: "Vcpu", arg: Ptr) -> int:
+    return MAJOR << 16 | MINOR
+
+
+@version(VersionCmd.extraversion)
+def extraversion(vcpu: "Vcpu", arg: Ptr) -> int:
+    return _copy_text(vcpu, arg, EXTRA, 16)
+
+
+@version(VersionCmd.compile_info)
+def compile_info(vcpu: "Vcpu", arg: Ptr) -> int:
+    info = XenCompileInfo(compiler=b"Python", compile_by=b"paravane", compile_domain=b"", compile_date=b"")
+    vcpu.copy_to_guest(arg, XEN_COMPILE_INFO.pack(info))
+    return 0
+
+
+@version(VersionCmd.capabilities)
+def capabilities(vcpu: "Vcpu", arg: Ptr) -> int:
+    return _copy_text(vcpu, arg, CAPABILITIES, 1024)
+
+
+@version(VersionCmd.changeset)
+def changeset(vcpu: "Vcpu", arg: Ptr) -> int:
+    return _copy_text(vcpu, arg, CHANGESET, 64)
+
+
+@version(VersionCmd.platform_parameters)
+def platform_parameters(vcpu: "Vcpu", arg: Ptr) -> int:
+    parameters = XenPlatformParameters(virt_start=vcpu.domain.memory.geometry.hole_start)
+    vcpu.copy_to_guest(arg, XEN_PLATFORM_PARAMETERS.pack(parameters))
+    return 0
+
+
+@version(VersionCmd.get_features)
+def get_features(vcpu: "Vcpu", arg: Ptr) -> int:
+    """The first submap is that of an ordinary PV domain; there is no second one."""
+    info = XEN_FEATURE_INFO.unpack(vcpu.copy_from_guest(arg, XEN_FEATURE_INFO.size))
+    if info.submap_idx != 0:
+        raise Refusal(Errno.EINVAL, f"feature submap {info.submap_idx} does not exist, only 0 does")
+    features = (
+        1 << Feature.memory_op_vnode_supported
+        | 1 << Feature.mmu_pt_update_preserve_ad
+        | 1 << Feature.highmem_assist
+        | 1 << Feature.gnttab_map_avail_bits
+        | 1 << Feature.direct_mapped
+    )
+    if vcpu.domain.memory.pae_extended_cr3:
+        features |= 1 << Feature.pae_pgdir_above_4gb
+    vcpu.copy_to_guest(arg, XEN_FEATURE_INFO.pack(info._replace(submap=features)))
+    return 0
+
+
+@version(VersionCmd.pagesize)
+def pagesize(vcpu: "Vcpu", arg: Ptr) -> int:
+    if arg:
+        raise Refusal(Errno.EINVAL, "the page size is a result, it takes no buffer")
+    return 4096
+
+
+@version(VersionCmd.guest_handle)
+def guest_handle(vcpu: "Vcpu", arg: Ptr) -> int:
+    vcpu.copy_to_guest(arg, vcpu.domain.handle.bytes)
+    return 0
+
+
+@version(VersionCmd.commandline)
+def commandline(vcpu: "Vcpu", arg: Ptr) -> int:
+    """The hypervisor's own command line is not for guests; Xen answers with a fixed text and success."""
+    vcpu.copy_to_guest(arg, _DENIED)
+    return 0
+
+
+@version(VersionCmd.build_id)
+def build_id(vcpu: "Vcpu", arg: Ptr) -> int:
+    raise Refusal(Errno.EPERM, "the build id is for privileged domains")

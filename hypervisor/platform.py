@@ -1,0 +1,25 @@
+"""What the domains of one machine share, and nothing more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hypervisor.time.timers import TimerQueue
+from hypervisor.trace import Trace
+
+if TYPE_CHECKING:
+    from hypervisor.cpu import Ram
+    from hypervisor.memory import MachineMemory
+    from hypervisor.time.clock import Clock
+
+
+@dataclass(slots=True)
+class Platform:
+    """Machine memory, its frame table, time and the trace stream."""
+
+    ram: Ram
+    memory: MachineMemory
+    clock: Clock
+    timers: TimerQueue = field(default_factory=TimerQueue)
+    trace: Trace = field(default_factory=Trace)

@@ -1,0 +1,88 @@
+"""Where a machine's system time comes from. All times are nanoseconds since the machine was created.
+
+The virtual clock makes runs repeatable: it moves with the guest's work (each trap costs a fixed amount,
+each exhausted time slice costs the slice) and jumps over idle time. The host clock follows the host's
+monotonic clock.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+TRAP_COST = 1_000
+"""Virtual nanoseconds a trap takes: the order of what a hypercall cost on the hardware of 2003."""
+
+VIRTUAL_EPOCH = 1_000_000_000
+"""Wall-clock seconds (2001-09-09 01:46:40 UTC) at which the virtual clock starts, for repeatable runs."""
+
+
+class Clock(Protocol):
+    """A source of system time."""
+
+    def now(self) -> int:
+        """System time."""
+        ...
+
+    def wall_base(self) -> int:
+        """Wall-clock time (nanoseconds since 1970 UTC) at system time 0."""
+        ...
+
+    def trapped(self) -> None:
+        """The guest entered the hypervisor once."""
+        ...
+
+    def ran(self, nanoseconds: int) -> None:
+        """The guest computed for a time slice of this length without entering the hypervisor."""
+        ...
+
+    def idle_until(self, deadline: int) -> int:
+        """Nobody can run before `deadline`: how many nanoseconds the host should wait for it."""
+        ...
+
+
+class VirtualClock:
+    """Time as a function of the guest's work alone."""
+
+    def __init__(self) -> None:
+        self._now = 0
+
+    def now(self) -> int:
+        return self._now
+
+    def wall_base(self) -> int:
+        return VIRTUAL_EPOCH * 1_000_000_000
+
+    def trapped(self) -> None:
+        self._now += TRAP_COST
+
+    def ran(self, nanoseconds: int) -> None:
+        self._now += nanoseconds
+
+    def idle_until(self, deadline: int) -> int:
+        """Jump: the host never waits."""
+        self._now = max(self._now, deadline)
+        return 0
+
+
+class HostClock:
+    """Time as the host's monotonic clock tells it."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic_ns()
+        self._wall = time.time_ns()
+
+    def now(self) -> int:
+        return time.monotonic_ns() - self._start
+
+    def wall_base(self) -> int:
+        return self._wall
+
+    def trapped(self) -> None:
+        """Host time passes by itself."""
+
+    def ran(self, nanoseconds: int) -> None:
+        """Host time passes by itself."""
+
+    def idle_until(self, deadline: int) -> int:
+        return max(0, deadline - self.now())

@@ -1,0 +1,56 @@
+"""One-shot timers in system time, ordered by deadline."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+NEVER = 1 << 63
+"""A deadline that no clock reaches."""
+
+
+class Timer:
+    """One timer: unarmed, or armed for a deadline in nanoseconds of system time."""
+
+    def __init__(self, queue: TimerQueue, fired: Callable[[], None]) -> None:
+        self._queue = queue
+        self.fired = fired
+        self.deadline = NEVER
+
+    def arm(self, deadline: int) -> None:
+        """Fire once when system time reaches `deadline`; replaces an earlier deadline."""
+        self.deadline = deadline
+        self._queue.add(self)
+
+    def disarm(self) -> None:
+        self.deadline = NEVER
+
+
+class TimerQueue:
+    """Every timer of a machine. A re-armed timer leaves its old entry behind, dropped when it surfaces."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Timer]] = []
+        self._order = count()
+
+    def timer(self, fired: Callable[[], None]) -> Timer:
+        """A new, unarmed timer that calls `fired` each time it expires."""
+        return Timer(self, fired)
+
+    def add(self, timer: Timer) -> None:
+        heapq.heappush(self._heap, (timer.deadline, next(self._order), timer))
+
+    def next_deadline(self) -> int:
+        """The earliest armed deadline, or NEVER."""
+        heap = self._heap
+        while heap and heap[0][0] != heap[0][2].deadline:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else NEVER
+
+    def expire(self, now: int) -> None:
+        """Fire, in order of their deadlines, the timers that are due at `now`."""
+        while self.next_deadline() <= now:
+            timer = heapq.heappop(self._heap)[2]
+            timer.deadline = NEVER
+            timer.fired()

@@ -1,0 +1,59 @@
+"""Values on the command line: sizes, definitions, and what `IMAGE|NAME|SOURCE.S` stands for."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+PAGE = 4096
+
+
+def memory_size(text: str) -> int:
+    """`32M`, `65536K`, `1G`, or a bare number of MiB, as bytes; a whole number of pages."""
+    digits, unit = text.rstrip("bB"), ""
+    if digits and digits[-1].upper() in "KMG":
+        digits, unit = digits[:-1], digits[-1].upper()
+    if not digits.isascii() or not digits.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: write 32M, 65536K or 1G")
+    size = int(digits) * _UNITS[unit]
+    if size == 0 or size % PAGE:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive multiple of {PAGE} bytes")
+    return size
+
+
+def positive_seconds(text: str) -> float:
+    """A duration in seconds, fractions allowed."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return seconds
+
+
+def positive_count(text: str) -> int:
+    """A number above zero."""
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
+
+
+def number(text: str) -> int:
+    """A number in C's notation: decimal, 0x, 0 for octal."""
+    try:
+        return int(text, 8) if text.startswith("0") and text.isdigit() else int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def definition(text: str) -> tuple[str, int]:
+    """`NAME` (which is 1) or `NAME=VALUE`, for the assembler."""
+    name, equals, value = text.partition("=")
+    if not name.replace("_", "a").replace(".", "a").isalnum() or name[0].isdigit():
+        raise argparse.ArgumentTypeError(f"{name!r} is not a symbol name")
+    return name, number(value) if equals else 1

@@ -1,0 +1,45 @@
+"""`paravane info` and `paravane disasm`: what an image is, without running it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hypervisor.image import ImageError, load_image
+from tools.disasm import DisasmError, disassemble
+from tools.info import describe
+from tools.status import Status, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from tools.arguments import Commands
+
+
+def add_info(commands: Commands) -> None:
+    parser = commands.add_parser("info", help="what an image is: notes, segments, entry, hypercalls it seems to use")
+    parser.add_argument("image", type=Path, metavar="IMAGE")
+    parser.set_defaults(run=_info)
+
+
+def add_disasm(commands: Commands) -> None:
+    parser = commands.add_parser("disasm", help="disassemble an image, with symbols and source lines")
+    parser.add_argument("image", type=Path, metavar="IMAGE")
+    parser.set_defaults(run=_disasm)
+
+
+def _info(options: argparse.Namespace) -> int:
+    try:
+        print(describe(load_image(options.image.read_bytes())), end="")
+    except ImageError as error:
+        raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
+    return Status.OK
+
+
+def _disasm(options: argparse.Namespace) -> int:
+    try:
+        for line in disassemble(options.image.read_bytes()):
+            print(line)
+    except DisasmError as error:
+        raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
+    return Status.OK
