@@ -1,0 +1,84 @@
+"""The event channels of a guest: its ports, and their delivery through its shared pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypervisor.abi.errno import Errno
+from hypervisor.events.ports import PortTable
+from hypervisor.events.two_level import TwoLevel
+from hypervisor.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hypervisor.events.ports import Exchange
+    from hypervisor.events.two_level import Memory
+
+_CONTROL_BLOCK_SIZE = 72
+_PAGE_SIZE = 4096
+
+
+class EventChannels(PortTable):
+    """What a domain owns. `shared_info` is the machine address of its shared_info page (zeroed before).
+
+    `wake(vcpu_id)` is called when a vcpu gets an upcall that was not pending yet, or a port it polls fires.
+    """
+
+    def __init__(
+        self,
+        domid: int,
+        exchange: Exchange,
+        memory: Memory,
+        shared_info: int,
+        *,
+        nr_vcpus: int,
+        wake: Callable[[int], None],
+    ) -> None:
+        self.two_level = TwoLevel(memory, shared_info, nr_vcpus, wake)
+        super().__init__(domid, exchange, self.two_level, nr_vcpus)
+        # The fast path of every return to the guest: no layer in between.
+        self.upcall_due = self.two_level.upcall_due
+
+    def vcpu_info(self, vcpu_id: int) -> int | None:
+        """Machine address of a vcpu's vcpu_info; None for a vcpu above 31 that has not registered one."""
+        return self.two_level.vcpu_info(vcpu_id)
+
+    def move_vcpu_info(self, vcpu_id: int, maddr: int) -> None:
+        """VCPUOP_register_vcpu_info on a frame the caller has typed: see `TwoLevel.move_vcpu_info`."""
+        self.two_level.move_vcpu_info(vcpu_id, maddr)
+
+    def poll(self, vcpu_id: int, ports: Sequence[int]) -> bool:
+        """SCHEDOP_poll: True when the vcpu is to sleep until `wake`, False when there is something already.
+
+        Ports are looked at in order until one is pending, masked or not. Raises Refusal(EINVAL) for a port
+        that does not exist. Call `stop_poll` when the vcpu wakes for any other reason, such as its timeout.
+        """
+        if self.upcall_due(vcpu_id):
+            return False
+        for port in ports:
+            if not self.exists(port):
+                raise Refusal(Errno.EINVAL, f"domain {self.domid} has no port {port} to poll")
+            if self.two_level.is_pending(port):
+                return False
+        self.two_level.start_poll(vcpu_id, ports[0] if len(ports) == 1 else None)
+        return True
+
+    def stop_poll(self, vcpu_id: int) -> None:
+        self.two_level.stop_poll(vcpu_id)
+
+    def init_control(self, vcpu_id: int, offset: int) -> None:
+        """EVTCHNOP_init_control: no FIFO ABI here, as in Xen before 4.4. Guests stay with two levels."""
+        self._check_vcpu(vcpu_id)
+        if offset > _PAGE_SIZE - _CONTROL_BLOCK_SIZE or offset & 7:
+            raise Refusal(Errno.EINVAL, f"a FIFO control block cannot be at offset {offset:#x} of a page")
+        raise Refusal(Errno.ENOSYS, "this hypervisor has the 2-level event ABI only")
+
+    def expand_array(self) -> None:
+        """EVTCHNOP_expand_array: there is no FIFO event array to expand."""
+        raise Refusal(Errno.EOPNOTSUPP, "no FIFO event array was set up")
+
+    def set_priority(self, port: int) -> None:
+        """EVTCHNOP_set_priority: the 2-level ABI knows no priorities."""
+        self._existing(port)
+        raise Refusal(Errno.ENOSYS, "the 2-level event ABI knows no priorities")

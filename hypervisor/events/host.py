@@ -1,0 +1,94 @@
+"""The host's end of event channels: the backends of domain 0, each port a Python callback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypervisor.events.ports import PortTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hypervisor.events.ports import Exchange
+
+HOST_DOMID = 0
+"""Backends are in domain 0, as far as guests can tell."""
+
+_HOST_PORTS = 1 << 17
+"""As many as Xen's FIFO ABI gives domain 0: room for every port of a hundred guests."""
+
+
+class HostPort:
+    """One end of a channel that a backend holds."""
+
+    def __init__(self, channels: PortTable, port: int, release: Callable[[int], None]) -> None:
+        self._channels = channels
+        self._release = release
+        self.port = port
+
+    @property
+    def connected(self) -> bool:
+        """Whether a guest holds the other end now."""
+        return not self.closed and self._channels.connected(self.port)
+
+    @property
+    def closed(self) -> bool:
+        return self.port == 0
+
+    def notify(self) -> None:
+        """Fire the other end. Nothing happens when the guest has closed it or has never bound it."""
+        if not self.closed:
+            self._channels.send(self.port)
+
+    def close(self) -> None:
+        """Give the port up; the guest's end becomes unbound. Closing twice is allowed."""
+        if not self.closed:
+            self._channels.close(self.port)
+            self._release(self.port)
+            self.port = 0
+
+
+class HostEvents:
+    """Domain 0's event channels. A callback runs inside the send that fires it, so it must be short and must
+    not raise; it may notify."""
+
+    nr_ports = _HOST_PORTS
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._callbacks: dict[int, Callable[[], None]] = {}
+        self._channels = PortTable(HOST_DOMID, exchange, self, nr_vcpus=1)
+
+    def bind(self, domid: int, remote_port: int, callback: Callable[[], None]) -> HostPort:
+        """Connect to a port that domain `domid` has allocated for domain 0.
+
+        Raises Refusal(ESRCH) without such a domain and Refusal(EINVAL) when the port does not wait for
+        domain 0. As with any binding the new end fires at once, for notifications that came too early.
+        """
+        port = self._channels.bind_interdomain(domid, remote_port, before_first=self._listener(callback))
+        return HostPort(self._channels, port, self._forget)
+
+    def allocate(self, domid: int, callback: Callable[[], None]) -> HostPort:
+        """A port that domain `domid` may bind to. Raises Refusal(ENOSPC) when there is none left."""
+        port = self._channels.alloc_unbound(HOST_DOMID, domid)
+        self._callbacks[port] = callback
+        return HostPort(self._channels, port, self._forget)
+
+    def set_pending(self, port: int, vcpu_id: int) -> None:
+        callback = self._callbacks.get(port)
+        if callback is not None:
+            callback()
+
+    def clear_pending(self, port: int) -> None:
+        """A callback leaves nothing pending."""
+
+    def unmask(self, port: int, vcpu_id: int) -> None:
+        """The host masks nothing."""
+
+    def _listener(self, callback: Callable[[], None]) -> Callable[[int], None]:
+        def listen(port: int) -> None:
+            self._callbacks[port] = callback
+
+        return listen
+
+    def _forget(self, port: int) -> None:
+        self._callbacks.pop(port, None)

@@ -1,0 +1,306 @@
+"""Event channels (public/event_channel.h): ports, who holds the other end, what fires when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from hypervisor.abi.domid import DomId
+from hypervisor.abi.errno import Errno
+from hypervisor.abi.event_channel import NR_VIRQS, EvtchnStat, Virq
+from hypervisor.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NR_PIRQS: Final = 256
+"""Interrupt numbers that exist. None belongs to a guest, as none is passed through."""
+
+_BUCKET: Final = 64
+"""Xen creates ports by this many; one that was never created is -EINVAL, a created free one is `closed`."""
+
+_VCPU_VIRQS: Final = frozenset((Virq.TIMER, Virq.DEBUG, Virq.XENOPROF, Virq.XENPMU))
+
+
+class State(Enum):
+    """What a port is bound to. A free port has no Port object; the reserved one is port 0."""
+
+    RESERVED = EvtchnStat.closed
+    UNBOUND = EvtchnStat.unbound
+    INTERDOMAIN = EvtchnStat.interdomain
+    VIRQ = EvtchnStat.virq
+    IPI = EvtchnStat.ipi
+
+
+@dataclass(slots=True)
+class Port:
+    """A port in use. `remote_domid` counts for UNBOUND, `remote` and `remote_port` for INTERDOMAIN."""
+
+    state: State
+    vcpu_id: int = 0
+    remote_domid: int = DomId.INVALID
+    remote: PortTable | None = None
+    remote_port: int = 0
+    virq: int = 0
+
+
+class Status(NamedTuple):
+    """What EVTCHNOP_status answers: `domid` and `port` are the other end, `virq` the virtual interrupt."""
+
+    status: EvtchnStat
+    vcpu_id: int = 0
+    domid: int = 0
+    port: int = 0
+    virq: int = 0
+
+
+class Delivery(Protocol):
+    """How a domain learns that a port has fired."""
+
+    @property
+    def nr_ports(self) -> int: ...
+    def set_pending(self, port: int, vcpu_id: int) -> None: ...
+    def clear_pending(self, port: int) -> None: ...
+    def unmask(self, port: int, vcpu_id: int) -> None: ...
+
+
+class Exchange:
+    """The domains of one machine as event channels see them."""
+
+    def __init__(self) -> None:
+        self._domains: dict[int, PortTable] = {}
+
+    def add(self, channels: PortTable) -> None:
+        if channels.domid in self._domains:
+            raise ValueError(f"domain {channels.domid} has event channels already")
+        self._domains[channels.domid] = channels
+
+    def remove(self, channels: PortTable) -> None:
+        self._domains.pop(channels.domid, None)
+
+    def find(self, caller: PortTable, domid: int) -> PortTable:
+        """The domain a caller means by `domid`, DOMID_SELF included. Raises Refusal(ESRCH)."""
+        if domid in (DomId.SELF, caller.domid):
+            return caller
+        found = self._domains.get(domid)
+        if found is None:
+            raise Refusal(Errno.ESRCH, f"there is no domain {domid}")
+        return found
+
+
+class PortTable:
+    """The ports of one domain. Every method raises Refusal with Xen's errno for that request."""
+
+    def __init__(self, domid: int, exchange: Exchange, delivery: Delivery, nr_vcpus: int) -> None:
+        self.domid = domid
+        self._exchange = exchange
+        self._delivery = delivery
+        self._nr_vcpus = nr_vcpus
+        self._ports: list[Port | None] = [Port(State.RESERVED)] + [None] * (_BUCKET - 1)
+        self._lowest_free = 1
+        self._virqs: dict[tuple[int, int], int] = {}
+        exchange.add(self)
+
+    def alloc_unbound(self, dom: int, remote_dom: int) -> int:
+        """A new port of domain `dom` that waits for `remote_dom` (which need not exist) to bind to it."""
+        self._controlled(dom)
+        port = self._free_port()
+        self._ports[port] = Port(State.UNBOUND, remote_domid=self._own_name(remote_dom))
+        return port
+
+    def bind_interdomain(
+        self, remote_dom: int, remote_port: int, before_first: Callable[[int], None] | None = None
+    ) -> int:
+        """A new port connected to a port of `remote_dom` that waits for this domain.
+
+        The new port fires at once: a notification sent while the other end was unbound was dropped.
+        `before_first(port)` is called before that.
+        """
+        remote = self._exchange.find(self, remote_dom)
+        port = self._free_port()
+        other = remote._created(remote_port)
+        if other is None or other.state is not State.UNBOUND or other.remote_domid != self.domid:
+            raise Refusal(
+                Errno.EINVAL,
+                f"port {remote_port} of domain {remote.domid} does not wait for domain {self.domid}",
+            )
+        self._ports[port] = Port(State.INTERDOMAIN, remote=remote, remote_port=remote_port)
+        other.state, other.remote, other.remote_port = State.INTERDOMAIN, self, port
+        if before_first is not None:
+            before_first(port)
+        self._delivery.set_pending(port, 0)
+        return port
+
+    def bind_virq(self, virq: int, vcpu_id: int) -> int:
+        """A new port for a virtual interrupt. Global ones are bound to vcpu 0 and can be moved later."""
+        if virq >= NR_VIRQS:
+            raise Refusal(Errno.EINVAL, f"there is no virtual interrupt {virq}")
+        if virq not in _VCPU_VIRQS and vcpu_id:
+            raise Refusal(
+                Errno.EINVAL, f"global virtual interrupt {virq} is bound to vcpu 0 only, not {vcpu_id}"
+            )
+        self._check_vcpu(vcpu_id)
+        if (vcpu_id, virq) in self._virqs:
+            raise Refusal(Errno.EEXIST, f"virtual interrupt {virq} of vcpu {vcpu_id} is bound already")
+        port = self._free_port()
+        self._ports[port] = Port(State.VIRQ, vcpu_id=vcpu_id, virq=virq)
+        self._virqs[vcpu_id, virq] = port
+        return port
+
+    def bind_ipi(self, vcpu_id: int) -> int:
+        """A new port on which the domain's own vcpus interrupt `vcpu_id`."""
+        self._check_vcpu(vcpu_id)
+        port = self._free_port()
+        self._ports[port] = Port(State.IPI, vcpu_id=vcpu_id)
+        return port
+
+    def bind_pirq(self, pirq: int) -> int:
+        """Physical interrupts belong to no guest here: always a Refusal."""
+        if pirq >= NR_PIRQS:
+            raise Refusal(Errno.EINVAL, f"there is no physical interrupt {pirq}")
+        raise Refusal(Errno.EPERM, f"physical interrupt {pirq} does not belong to domain {self.domid}")
+
+    def bind_vcpu(self, port: int, vcpu_id: int) -> None:
+        """Notify another vcpu from now on. Per-vcpu interrupts and IPIs cannot be moved."""
+        self._check_vcpu(vcpu_id)
+        entry = self._existing(port)
+        movable = entry is not None and (
+            entry.state in (State.UNBOUND, State.INTERDOMAIN)
+            or (entry.state is State.VIRQ and entry.virq not in _VCPU_VIRQS)
+        )
+        if entry is None or not movable:
+            raise Refusal(Errno.EINVAL, f"port {port} is {_text(entry)} and stays with its vcpu")
+        entry.vcpu_id = vcpu_id
+
+    def close(self, port: int) -> None:
+        """Free a port. The other end of a connection becomes unbound again, waiting for this domain."""
+        entry = self._existing(port)
+        if entry is None or entry.state is State.RESERVED:
+            raise Refusal(Errno.EINVAL, f"port {port} is {_text(entry)}, there is nothing to close")
+        if entry.state is State.VIRQ:
+            owner = entry.vcpu_id if entry.virq in _VCPU_VIRQS else 0
+            del self._virqs[owner, entry.virq]
+        self._delivery.clear_pending(port)
+        self._ports[port] = None
+        self._lowest_free = min(self._lowest_free, port)
+        if entry.remote is not None:
+            entry.remote._disconnect(entry.remote_port, self.domid)
+
+    def send(self, port: int) -> None:
+        """Fire the other end of a connection, or the vcpu of an IPI. An unbound port drops the event."""
+        ports = self._ports
+        entry = ports[port] if port < len(ports) else None
+        if entry is not None:
+            if entry.state is State.INTERDOMAIN:
+                remote = entry.remote
+                assert remote is not None
+                remote._fire(entry.remote_port)
+                return
+            if entry.state is State.IPI:
+                self._delivery.set_pending(port, entry.vcpu_id)
+                return
+            if entry.state is State.UNBOUND:
+                return
+        raise Refusal(Errno.EINVAL, f"port {port} is {_text(entry)}, nothing can be sent through it")
+
+    def status(self, dom: int, port: int) -> Status:
+        """What port `port` of domain `dom` is bound to."""
+        entry = self._exchange.find(self, dom)._existing(port)
+        self._controlled(dom)
+        if entry is None or entry.state is State.RESERVED:
+            return Status(EvtchnStat.closed)
+        if entry.state is State.UNBOUND:
+            return Status(EvtchnStat.unbound, entry.vcpu_id, domid=entry.remote_domid)
+        if entry.remote is not None:
+            return Status(
+                EvtchnStat.interdomain, entry.vcpu_id, domid=entry.remote.domid, port=entry.remote_port
+            )
+        return Status(entry.state.value, entry.vcpu_id, virq=entry.virq)
+
+    def unmask(self, port: int) -> None:
+        """Clear the port's mask bit; a port that fired meanwhile notifies now."""
+        entry = self._existing(port)
+        self._delivery.unmask(port, entry.vcpu_id if entry is not None else 0)
+
+    def reset(self, dom: int) -> None:
+        """Close every port of domain `dom`, which can only be the caller."""
+        self._controlled(dom)
+        self.close_all()
+
+    def close_all(self) -> None:
+        """Close every port that is in use."""
+        for port, entry in enumerate(self._ports):
+            if entry is not None and entry.state is not State.RESERVED:
+                self.close(port)
+
+    def destroy(self) -> None:
+        """The domain is gone: its ports close and nobody can bind to it any more."""
+        self.close_all()
+        self._exchange.remove(self)
+
+    def raise_virq(self, virq: Virq, vcpu_id: int = 0) -> None:
+        """Fire a virtual interrupt, if the guest has bound it. A global one goes where it was moved."""
+        port = self._virqs.get((vcpu_id if virq in _VCPU_VIRQS else 0, virq))
+        if port is not None:
+            self._fire(port)
+
+    def exists(self, port: int) -> bool:
+        """Whether the port was ever created, in use or not."""
+        return 0 <= port < len(self._ports)
+
+    def connected(self, port: int) -> bool:
+        """Whether the port is one end of a connection."""
+        entry = self._ports[port] if port < len(self._ports) else None
+        return entry is not None and entry.state is State.INTERDOMAIN
+
+    def _fire(self, port: int) -> None:
+        entry = self._ports[port]
+        assert entry is not None
+        self._delivery.set_pending(port, entry.vcpu_id)
+
+    def _disconnect(self, port: int, domid: int) -> None:
+        entry = self._ports[port]
+        assert entry is not None
+        entry.state, entry.remote, entry.remote_port = State.UNBOUND, None, 0
+        entry.remote_domid = domid
+
+    def _created(self, port: int) -> Port | None:
+        return self._ports[port] if port < len(self._ports) else None
+
+    def _existing(self, port: int) -> Port | None:
+        if port >= len(self._ports):
+            raise Refusal(Errno.EINVAL, f"domain {self.domid} has no port {port}")
+        return self._ports[port]
+
+    def _free_port(self) -> int:
+        """The lowest free port, created if need be; the caller puts a Port there."""
+        ports = self._ports
+        for port in range(self._lowest_free, len(ports)):
+            if ports[port] is None:
+                self._lowest_free = port
+                return port
+        port = len(ports)
+        if port >= self._delivery.nr_ports:
+            raise Refusal(
+                Errno.ENOSPC, f"all {self._delivery.nr_ports} ports of domain {self.domid} are in use"
+            )
+        ports.extend([None] * _BUCKET)
+        self._lowest_free = port
+        return port
+
+    def _own_name(self, domid: int) -> int:
+        return self.domid if domid == DomId.SELF else domid
+
+    def _check_vcpu(self, vcpu_id: int) -> None:
+        if vcpu_id >= self._nr_vcpus:
+            raise Refusal(Errno.ENOENT, f"domain {self.domid} has no vcpu {vcpu_id}")
+
+    def _controlled(self, dom: int) -> None:
+        """Only its own ports are a guest's to give away, look at or reset."""
+        if self._exchange.find(self, dom) is not self:
+            raise Refusal(Errno.EPERM, f"domain {self.domid} does not control domain {dom}")
+
+
+def _text(entry: Port | None) -> str:
+    return "free" if entry is None else entry.state.name.lower()

@@ -1,0 +1,155 @@
+"""event_channel_op (public/event_channel.h) and its old form that carries the command in the struct."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from hypervisor.abi.errno import Errno
+from hypervisor.abi.event_channel import (
+    EVTCHN_ALLOC_UNBOUND,
+    EVTCHN_BIND_INTERDOMAIN,
+    EVTCHN_BIND_IPI,
+    EVTCHN_BIND_PIRQ,
+    EVTCHN_BIND_VCPU,
+    EVTCHN_BIND_VIRQ,
+    EVTCHN_CLOSE,
+    EVTCHN_EXPAND_ARRAY,
+    EVTCHN_INIT_CONTROL,
+    EVTCHN_OP,
+    EVTCHN_RESET,
+    EVTCHN_SEND,
+    EVTCHN_SET_PRIORITY,
+    EVTCHN_STATUS,
+    EVTCHN_STATUS_INTERDOMAIN,
+    EVTCHN_STATUS_UNBOUND,
+    EVTCHN_UNMASK,
+    EvtchnAllocUnbound,
+    EvtchnBindInterdomain,
+    EvtchnBindIpi,
+    EvtchnBindPirq,
+    EvtchnBindVcpu,
+    EvtchnBindVirq,
+    EvtchnClose,
+    EvtchnExpandArray,
+    EvtchnInitControl,
+    EvtchnOp,
+    EvtchnReset,
+    EvtchnSend,
+    EvtchnSetPriority,
+    EvtchnStat,
+    EvtchnStatus,
+    EvtchnStatusInterdomain,
+    EvtchnStatusUnbound,
+    EvtchnUnmask,
+)
+from hypervisor.abi.hypercall import Hypercall
+from hypervisor.events import Status
+from hypervisor.hypercalls.table import In, InOut, Ptr, commands, hypercall
+from hypervisor.refusal import Refusal
+
+if TYPE_CHECKING:
+    from hypervisor.vcpu import Vcpu
+
+evtchn = commands(Hypercall.event_channel_op, EvtchnOp)
+
+
+@evtchn(EvtchnOp.alloc_unbound)
+def alloc_unbound(
+    vcpu: "Vcpu", arg: Annotated[EvtchnAllocUnbound, InOut(EVTCHN_ALLOC_UNBOUND)]
+) -> EvtchnAllocUnbound:
+    return arg._replace(port=vcpu.domain.events.alloc_unbound(arg.dom, arg.remote_dom))
+
+
+@evtchn(EvtchnOp.bind_interdomain)
+def bind_interdomain(
+    vcpu: "Vcpu", arg: Annotated[EvtchnBindInterdomain, InOut(EVTCHN_BIND_INTERDOMAIN)]
+) -> EvtchnBindInterdomain:
+    return arg._replace(local_port=vcpu.domain.events.bind_interdomain(arg.remote_dom, arg.remote_port))
+
+
+@evtchn(EvtchnOp.bind_virq)
+def bind_virq(vcpu: "Vcpu", arg: Annotated[EvtchnBindVirq, InOut(EVTCHN_BIND_VIRQ)]) -> EvtchnBindVirq:
+    return arg._replace(port=vcpu.domain.events.bind_virq(arg.virq, arg.vcpu))
+
+
+@evtchn(EvtchnOp.bind_ipi)
+def bind_ipi(vcpu: "Vcpu", arg: Annotated[EvtchnBindIpi, InOut(EVTCHN_BIND_IPI)]) -> EvtchnBindIpi:
+    return arg._replace(port=vcpu.domain.events.bind_ipi(arg.vcpu))
+
+
+@evtchn(EvtchnOp.bind_pirq)
+def bind_pirq(vcpu: "Vcpu", arg: Annotated[EvtchnBindPirq, InOut(EVTCHN_BIND_PIRQ)]) -> EvtchnBindPirq:
+    return arg._replace(port=vcpu.domain.events.bind_pirq(arg.pirq))
+
+
+@evtchn(EvtchnOp.bind_vcpu)
+def bind_vcpu(vcpu: "Vcpu", arg: Annotated[EvtchnBindVcpu, In(EVTCHN_BIND_VCPU)]) -> int:
+    vcpu.domain.events.bind_vcpu(arg.port, arg.vcpu)
+    return 0
+
+
+@evtchn(EvtchnOp.close)
+def close(vcpu: "Vcpu", arg: Annotated[EvtchnClose, In(EVTCHN_CLOSE)]) -> int:
+    vcpu.domain.events.close(arg.port)
+    return 0
+
+
+@evtchn(EvtchnOp.send)
+def send(vcpu: "Vcpu", arg: Annotated[EvtchnSend, In(EVTCHN_SEND)]) -> int:
+    vcpu.domain.events.send(arg.port)
+    return 0
+
+
+@evtchn(EvtchnOp.unmask)
+def unmask(vcpu: "Vcpu", arg: Annotated[EvtchnUnmask, In(EVTCHN_UNMASK)]) -> int:
+    vcpu.domain.events.unmask(arg.port)
+    return 0
+
+
+@evtchn(EvtchnOp.status)
+def status(vcpu: "Vcpu", arg: Annotated[EvtchnStatus, InOut(EVTCHN_STATUS)]) -> EvtchnStatus:
+    answer = vcpu.domain.events.status(arg.dom, arg.port)
+    union = _status_union(answer)
+    return arg._replace(status=answer.status, vcpu=answer.vcpu_id, u=union + arg.u[len(union) :])
+
+
+@evtchn(EvtchnOp.reset)
+def reset(vcpu: "Vcpu", arg: Annotated[EvtchnReset, In(EVTCHN_RESET)]) -> int:
+    vcpu.domain.events.reset(arg.dom)
+    return 0
+
+
+@evtchn(EvtchnOp.init_control)
+def init_control(vcpu: "Vcpu", arg: Annotated[EvtchnInitControl, In(EVTCHN_INIT_CONTROL)]) -> int:
+    vcpu.domain.events.init_control(arg.vcpu, arg.offset)
+    return 0
+
+
+@evtchn(EvtchnOp.expand_array)
+def expand_array(vcpu: "Vcpu", arg: Annotated[EvtchnExpandArray, In(EVTCHN_EXPAND_ARRAY)]) -> int:
+    vcpu.domain.events.expand_array()
+    return 0
+
+
+@evtchn(EvtchnOp.set_priority)
+def set_priority(vcpu: "Vcpu", arg: Annotated[EvtchnSetPriority, In(EVTCHN_SET_PRIORITY)]) -> int:
+    vcpu.domain.events.set_priority(arg.port)
+    return 0
+
+
+@hypercall(Hypercall.event_channel_op_compat)
+def event_channel_op_compat(vcpu: "Vcpu", uop: Ptr) -> int | None:
+    """The commands of the days when the struct carried the command; each finds its struct in the union."""
+    cmd = EVTCHN_OP.unpack(vcpu.copy_from_guest(uop, EVTCHN_OP.size)).cmd
+    if cmd > EvtchnOp.unmask:
+        raise Refusal(Errno.ENOSYS, f"event_channel_op_compat has no command {cmd}")
+    return evtchn.call(vcpu, (cmd, uop + EVTCHN_OP.offsets["u"], 0, 0, 0, 0))
+
+
+def _status_union(answer: Status) -> bytes:
+    """The bytes of `evtchn_status.u` that this answer sets; Xen leaves the others as the guest had them."""
+    if answer.status == EvtchnStat.unbound:
+        return EVTCHN_STATUS_UNBOUND.pack(EvtchnStatusUnbound(answer.domid))
+    if answer.status == EvtchnStat.interdomain:
+        return EVTCHN_STATUS_INTERDOMAIN.pack(EvtchnStatusInterdomain(answer.domid, answer.port))
+    if answer.status == EvtchnStat.virq:
+        return answer.virq.to_bytes(4, "little")
+    return b""
