@@ -53,6 +53,7 @@ class Virq(IntEnum):
     ARCH_5 = 21
     ARCH_6 = 22
     ARCH_7 = 23
+    MCA = 16
 
 
 NR_VIRQS: Final = 24

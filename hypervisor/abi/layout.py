@@ -279,7 +279,9 @@ class Layout(Generic[T]):
     def format(self, value: T) -> str:
         """One line of trace text: `ptr=0x1000 val=0x2067`, `cmd=PIN_L3_TABLE arg1=0x12 arg2=0`."""
         pairs = zip(self.fields, value, strict=True)
-        return " ".join(f"{item.name}={_show(item.kind, part, item.names)}" for item, part in pairs)
+        return " ".join(
+            f"{item.name.rstrip('_')}={_show(item.kind, part, item.names)}" for item, part in pairs
+        )
 
     def __repr__(self) -> str:
         return f"Layout({self.name!r}, {self.size} bytes)"

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 from types import MappingProxyType
 from typing import TypeVar
 
-E = TypeVar("E", bound=Enum)
+E = TypeVar("E", bound=IntEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class CNames:
         return self.odd.get(member) or self.header + member.rstrip("_")
 
 
-C_NAMES: dict[type[Enum], CNames] = {}
+C_NAMES: dict[type[IntEnum], CNames] = {}
 """Every number set that `c_names` decorated."""
 
 

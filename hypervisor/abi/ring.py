@@ -11,7 +11,16 @@ class RingPvtNetif(NamedTuple):
     smartpoll_active: U8
 
 
-RING_PVT_NETIF = Layout("blkif_sring.pvt.netif", RingPvtNetif)
+RING_PVT_NETIF = Layout("sring.pvt.netif", RingPvtNetif)
+
+
+class RingPvtTapifUser(NamedTuple):
+    """`pvt` of a user-space block ring."""
+
+    msg: U8
+
+
+RING_PVT_TAPIF_USER = Layout("sring.pvt.tapif_user", RingPvtTapifUser)
 
 
 class Sring(NamedTuple):
@@ -21,7 +30,9 @@ class Sring(NamedTuple):
     req_event: U32
     rsp_prod: U32
     rsp_event: U32
-    pvt: Annotated[bytes, Union({"pvt_pad": Chars(4), "netif": RING_PVT_NETIF})]
+    pvt: Annotated[
+        bytes, Union({"pvt_pad": Chars(4), "netif": RING_PVT_NETIF, "tapif_user": RING_PVT_TAPIF_USER})
+    ]
     pad: Annotated[tuple[int, ...], Array("B", 44), Named("__pad")]
 
 

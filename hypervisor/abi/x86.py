@@ -1,4 +1,4 @@
-"""Numbers of the processor that hypervisor and guests share (Intel SDM volume 3A, sections 2.3, 2.5, 4, 6.3)."""
+"""Numbers of the processor that hypervisor and guests share (Intel SDM volume 3A, chapters 2, 4 and 6)."""
 
 from enum import IntEnum
 from typing import Final

@@ -1,0 +1,106 @@
+"""Everything the ABI declares, for those who generate from it or check it."""
+
+from collections.abc import Iterator
+from enum import Enum, IntEnum
+from types import ModuleType
+from typing import Any
+
+from hypervisor.abi import (
+    arch,
+    blkif,
+    callback,
+    console,
+    domid,
+    e820,
+    elfnote,
+    errno,
+    event_channel,
+    grant_table,
+    hypercall,
+    memory,
+    mmu,
+    netif,
+    nmi,
+    physdev,
+    pmu,
+    ring,
+    sched,
+    shared_info,
+    start_info,
+    trap,
+    vcpu,
+    version,
+    x86,
+    xenbus,
+    xs_wire,
+)
+from hypervisor.abi.layout import Layout
+
+MODULES: tuple[ModuleType, ...] = (
+    hypercall,
+    errno,
+    domid,
+    arch,
+    x86,
+    elfnote,
+    version,
+    start_info,
+    shared_info,
+    trap,
+    callback,
+    nmi,
+    vcpu,
+    sched,
+    event_channel,
+    mmu,
+    memory,
+    e820,
+    grant_table,
+    console,
+    xs_wire,
+    xenbus,
+    ring,
+    blkif,
+    netif,
+    physdev,
+    pmu,
+)
+"""Every module that declares something, in reading order."""
+
+
+def declarations(module: ModuleType) -> Iterator[tuple[str, Any]]:
+    """Public upper-case names of a module: layouts, constants and number sets, imported ones left out."""
+    for name, value in vars(module).items():
+        if name[0] == "_" or not name[0].isupper():
+            continue
+        if isinstance(value, type):
+            if issubclass(value, Enum) and value.__module__ == module.__name__:
+                yield name, value
+        elif isinstance(value, (Layout, int, str, bytes)):
+            yield name, value
+
+
+def layouts(module: ModuleType) -> dict[str, Layout[Any]]:
+    """Layouts a module declares, by Xen's struct name."""
+    return {
+        value.name: value
+        for _, value in declarations(module)
+        if isinstance(value, Layout) and value.type.__module__ == module.__name__
+    }
+
+
+def number_sets(module: ModuleType) -> list[type[IntEnum]]:
+    """Number sets a module declares."""
+    return [
+        value for _, value in declarations(module) if isinstance(value, type) and issubclass(value, IntEnum)
+    ]
+
+
+def constants(module: ModuleType) -> dict[str, int]:
+    """Single numbers in a module, by their C name."""
+    return {name: value for name, value in declarations(module) if isinstance(value, int)}
+
+
+def strings(module: ModuleType) -> dict[str, str]:
+    """Single strings in a module, by name."""
+    return {name: value for name, value in declarations(module) if isinstance(value, str)}
