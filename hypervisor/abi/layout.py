@@ -115,6 +115,12 @@ def _single(value: Any) -> tuple[Any, ...]:
     return (value,)
 
 
+def _flat_builder(cls: type[T], values: int) -> Callable[[tuple[Any, ...], int], T]:
+    """Build a nested struct of plain values from one slice: a block request holds eleven."""
+    new = tuple.__new__
+    return lambda flat, position: new(cls, flat[position : position + values])
+
+
 def _plan_chars(count: int, align: int = 1) -> _Plan:
     def spread(value: bytes) -> tuple[bytes]:
         if len(value) > count:
@@ -130,8 +136,8 @@ def _plan_array(array: Array) -> _Plan:
     def build(flat: tuple[Any, ...], position: int) -> tuple[Any, ...]:
         if element.flat:
             return flat[position : position + count]
-        stop = position + count * element.values
-        return tuple(element.build(flat, at) for at in range(position, stop, element.values))
+        positions = range(position, position + count * element.values, element.values)
+        return tuple([element.build(flat, at) for at in positions])
 
     def spread(value: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(value) != count:
@@ -235,7 +241,8 @@ class Layout(Generic[T]):
         self._flat = all(plan.flat for plan in plans)
         self._unpack_from = self.struct.unpack_from
         values = sum(plan.values for plan in plans)
-        self.plan = _Plan(code, self.size, align, False, values, self._build, self._spread)
+        build = _flat_builder(cls, values) if self._flat else self._build
+        self.plan = _Plan(code, self.size, align, False, values, build, self._spread)
 
     def _all_offsets(self) -> Iterator[tuple[str, int]]:
         for item in self.fields:
@@ -243,8 +250,6 @@ class Layout(Generic[T]):
             yield from _nested_offsets(item.name, item.kind, item.offset)
 
     def _build(self, flat: tuple[Any, ...], position: int) -> T:
-        if self._flat:  # one slice: a block request has eleven of these
-            return tuple.__new__(self.type, flat[position : position + len(self._plans)])
         built = []
         for plan in self._plans:
             built.append(plan.build(flat, position))
