@@ -1,0 +1,156 @@
+# Rings 1 and 3: the kernel is not privileged either, and applications are still less so.
+#
+# Observe: privileged instructions end in #GP in both rings; `int` reaches only gates whose DPL allows the
+# caller, else #GP with the vector in the error code (8 * vector + 2); `int $0x82` is a hypercall
+# in ring 1 alone.
+
+    .include "runtime.inc"
+
+    XEN_NOTES rings
+
+.equ SYS_PRINT, 1                   # ring 3: EDX = string
+.equ SYS_PRINT_DEC, 2               # ring 3: EDX = number
+.equ SYS_DONE, 3
+
+# Runs one instruction that should fault; the #GP handler names it and goes on behind it.
+.macro TRY instruction:vararg
+    .pushsection .rodata
+.Ltext\@:
+    .asciz "\instruction"
+    .popsection
+    movl $.Ltext\@, attempt
+    movl $.Lresume\@, resume
+    \instruction
+.Lresume\@:
+.endm
+
+    .data
+    .balign 4
+trap_table:
+    TRAP_GATE 13, 0, general_protection
+    TRAP_GATE 0x80, 3, system_call
+    TRAP_GATE 0x90, 1, kernel_only
+    TRAP_TABLE_END
+attempt:                            # text of the instruction
+    .long 0
+resume:                             # address behind it
+    .long 0
+kernel_esp:
+    .long 0
+
+    .bss
+    .balign 16
+    .skip PAGE_SIZE
+user_stack_top:
+
+    .text
+    .type main, @function
+main:
+    movl $trap_table, %eax
+    call set_trap_table
+    PRINT "kernel in ring "
+    movl %cs, %eax
+    andl $3, %eax
+    PRINT_DEC %eax
+    PRINT "\n"
+    TRY cli
+    TRY hlt
+    TRY ltr %ax
+    TRY int $0x91
+    int $0x90
+    call enter_ring3
+    PRINT "back in ring "
+    movl %cs, %eax
+    andl $3, %eax
+    PRINT_DEC %eax
+    PRINT "\n"
+    ret
+
+# Goes to ring 3 as a return from an interrupt that never was; SYS_DONE comes back to its caller. Data
+# segments with DPL 1 would be lost on the way: those of ring 3 are loaded first; the kernel may use them too.
+    .type enter_ring3, @function
+enter_ring3:
+    pushal
+    movl %esp, kernel_esp
+    movl %esp, %eax
+    call set_kernel_stack
+    movl $FLAT_USER_DS, %eax
+    movl %eax, %ds
+    movl %eax, %es
+    pushl $FLAT_USER_SS
+    pushl $user_stack_top
+    pushfl
+    pushl $FLAT_USER_CS
+    pushl $user_main
+    iret
+
+# int $0x80. From ring 3 only, so the frame is the five-word one; EAX = service, EDX = argument.
+    .type system_call, @function
+system_call:
+    cmpl $SYS_PRINT, %eax
+    je 1f
+    cmpl $SYS_PRINT_DEC, %eax
+    je 2f
+    movl kernel_esp, %esp           # SYS_DONE: forget ring 3
+    popal
+    ret
+1:  movl %edx, %eax
+    call print_string
+    iret
+2:  movl %edx, %eax
+    call print_dec
+    iret
+
+# int $0x90, a gate for the kernel's own use.
+    .type kernel_only, @function
+kernel_only:
+    PRINT "  ring 1: int $0x90: reached its handler\n"
+    iret
+
+# Says who did what, and goes on at `resume`.
+    .type general_protection, @function
+general_protection:
+    pushal
+    leal 32(%esp), %ebx             # the frame, above the eight registers of pushal
+    PRINT "  ring "
+    movl TRAP_FRAME_cs(%ebx), %eax
+    andl $3, %eax
+    PRINT_DEC %eax
+    PRINT ": "
+    movl attempt, %eax
+    call print_string
+    PRINT ": #GP, error code "
+    PRINT_HEX TRAP_FRAME_error_code(%ebx)
+    PRINT "\n"
+    movl resume, %eax
+    movl %eax, TRAP_FRAME_eip(%ebx)
+    popal
+    addl $4, %esp
+    iret
+
+# Ring 3. Its pages are the kernel's: all of the initial mapping is open to applications.
+    .type user_main, @function
+user_main:
+    movl $user_greeting, %edx
+    movl $SYS_PRINT, %eax
+    int $0x80
+    movl %cs, %edx
+    andl $3, %edx
+    movl $SYS_PRINT_DEC, %eax
+    int $0x80
+    movl $user_newline, %edx
+    movl $SYS_PRINT, %eax
+    int $0x80
+    TRY cli
+    TRY hlt
+    TRY movl %cr0,%eax
+    TRY int $0x82
+    TRY int $0x90
+    movl $SYS_DONE, %eax
+    int $0x80
+
+    .section .rodata
+user_greeting:
+    .asciz "application in ring "
+user_newline:
+    .asciz "\n"
