@@ -1,0 +1,222 @@
+"""The engine's C interface: handles, hooks, registers, contexts. Nothing here knows what a guest is."""
+
+import ctypes
+from collections.abc import Callable
+from typing import Any, Final
+
+from unicorn import unicorn_const as uc_const
+from unicorn import x86_const
+from unicorn.unicorn_py3.unicorn import uclib
+
+from hypervisor.cpu.faults import EngineError
+
+TRANSLATION_BUFFER = 16 << 20
+
+HookFunction = Callable[..., Any]
+INTERRUPT_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
+INVALID_HOOK: Final = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
+EDGE_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+IN_HOOK: Final = ctypes.CFUNCTYPE(
+    ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_void_p
+)
+OUT_HOOK: Final = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p
+)
+SYSCALL_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+CPUID_HOOK: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+CODE_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
+
+# Short calls keep the interpreter lock (PyDLL): dropping and taking it again would cost more than they do.
+# Only the run itself releases it, so that other threads can stop a spinning guest.
+_quick = ctypes.PyDLL(uclib._name)
+_slow = ctypes.CDLL(uclib._name)
+
+context_save = _quick.uc_context_save
+context_restore = _quick.uc_context_restore
+reg_read = _quick.uc_reg_read
+reg_write = _quick.uc_reg_write
+_ctl = _quick.uc_ctl
+_hook_add = _quick.uc_hook_add
+_emu_start = _slow.uc_emu_start
+emu_stop = _quick.uc_emu_stop
+_quick.uc_context_size.restype = ctypes.c_size_t
+_quick.uc_strerror.restype = ctypes.c_char_p
+
+GPRS: Final = (
+    x86_const.UC_X86_REG_EAX,
+    x86_const.UC_X86_REG_ECX,
+    x86_const.UC_X86_REG_EDX,
+    x86_const.UC_X86_REG_EBX,
+    x86_const.UC_X86_REG_ESP,
+    x86_const.UC_X86_REG_EBP,
+    x86_const.UC_X86_REG_ESI,
+    x86_const.UC_X86_REG_EDI,
+)
+INSTRUCTIONS: Final = {
+    "in": (x86_const.UC_X86_INS_IN, IN_HOOK),
+    "out": (x86_const.UC_X86_INS_OUT, OUT_HOOK),
+    "syscall": (x86_const.UC_X86_INS_SYSCALL, SYSCALL_HOOK),
+    "sysenter": (x86_const.UC_X86_INS_SYSENTER, SYSCALL_HOOK),
+    "cpuid": (x86_const.UC_X86_INS_CPUID, CPUID_HOOK),
+}
+
+
+class Mmr(ctypes.Structure):
+    """A memory-management register as the engine's API passes it (uc_x86_mmr)."""
+
+    _fields_ = (
+        ("selector", ctypes.c_uint16),
+        ("base", ctypes.c_uint64),
+        ("limit", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+    )
+
+
+class Msr(ctypes.Structure):
+    """A model-specific register as the engine's API passes it (uc_x86_msr)."""
+
+    _fields_ = (("rid", ctypes.c_uint32), ("value", ctypes.c_uint64))
+
+
+def check(status: int, what: str) -> None:
+    """EngineError unless the engine answered UC_ERR_OK."""
+    if status != uc_const.UC_ERR_OK:
+        reason = _quick.uc_strerror(status).decode()
+        raise EngineError(f"the engine refused to {what}: {reason}")
+
+
+def _control(code: int, direction: int, nr_args: int) -> ctypes.c_int:
+    return ctypes.c_int(code | nr_args << 26 | direction << 30)
+
+
+_TLB_FLUSH = _control(uc_const.UC_CTL_TLB_FLUSH, uc_const.UC_CTL_IO_WRITE, 0)
+_TB_FLUSH = _control(uc_const.UC_CTL_TB_FLUSH, uc_const.UC_CTL_IO_WRITE, 0)
+_TB_REMOVE = _control(uc_const.UC_CTL_TB_REMOVE_CACHE, uc_const.UC_CTL_IO_WRITE, 2)
+_BUFFER_SIZE = _control(uc_const.UC_CTL_TCG_BUFFER_SIZE, uc_const.UC_CTL_IO_WRITE, 1)
+_USE_EXITS = _control(uc_const.UC_CTL_UC_USE_EXITS, uc_const.UC_CTL_IO_WRITE, 1)
+
+
+class Engine:
+    """One engine instance in 32-bit mode, and one context buffer seen as words.
+
+    `handle` and `context` are the C pointers, ready to be passed to the module's functions.
+    """
+
+    def __init__(self) -> None:
+        handle = ctypes.c_void_p()
+        check(_quick.uc_open(uc_const.UC_ARCH_X86, uc_const.UC_MODE_32, ctypes.byref(handle)), "start")
+        self.handle = handle
+        self._hooks: list[object] = []
+        self._open = True
+        # The default buffer is 1 GiB of address space and costs 15 ms an engine.
+        check(_ctl(handle, _BUFFER_SIZE, ctypes.c_uint32(TRANSLATION_BUFFER)), "size its buffer")
+        # With exit addresses enabled and none given no guest address ends a run by itself, and the end of a
+        # run does not look one up in the guest's page tables (which would leave a stray CR2 behind).
+        check(_ctl(handle, _USE_EXITS, ctypes.c_int(1)), "run without an end address")
+        size: int = _quick.uc_context_size(handle)
+        self.context = ctypes.c_void_p()
+        check(_quick.uc_context_alloc(handle, ctypes.byref(self.context)), "allocate a context")
+        assert self.context.value is not None
+        raw = (ctypes.c_char * (size & ~7)).from_address(self.context.value)
+        self.bytes = memoryview(raw).cast("B")
+        self.words = self.bytes.cast("I")
+        self._scratch = ctypes.c_uint32()
+        self._scratch_pointer = ctypes.byref(self._scratch)
+
+    @property
+    def is_open(self) -> bool:
+        """Not closed yet."""
+        return self._open
+
+    def map(self, maddr: int, size: int, host_address: int, *, writable: bool = True) -> None:
+        """Back machine addresses from `maddr` with `size` bytes of host memory."""
+        status = _quick.uc_mem_map_ptr(
+            self.handle,
+            ctypes.c_uint64(maddr),
+            ctypes.c_size_t(size),
+            ctypes.c_uint32(uc_const.UC_PROT_ALL if writable else uc_const.UC_PROT_READ),
+            ctypes.c_void_p(host_address),
+        )
+        check(status, "map machine memory")
+
+    def hook(self, kind: int, prototype: Any, function: HookFunction, *extra: ctypes.c_int) -> None:
+        """Install a raw hook over all addresses. Must precede the first translation of what it hooks."""
+        callback = prototype(function)
+        self._hooks.append(callback)
+        handle = ctypes.c_size_t()
+        status = _hook_add(
+            self.handle,
+            ctypes.byref(handle),
+            ctypes.c_int(kind),
+            callback,
+            None,
+            ctypes.c_uint64(1),
+            ctypes.c_uint64(0),
+            *extra,
+        )
+        check(status, "install a hook")
+
+    def hook_instruction(self, name: str, function: HookFunction) -> None:
+        """Install a hook on one of the instructions in `INSTRUCTIONS`."""
+        number, prototype = INSTRUCTIONS[name]
+        self.hook(uc_const.UC_HOOK_INSN, prototype, function, ctypes.c_int(number))
+
+    def save(self) -> None:
+        """Copy the processor's state into the context."""
+        context_save(self.handle, self.context)
+
+    def restore(self) -> None:
+        """Make the context the processor's state. Flushes nothing."""
+        context_restore(self.handle, self.context)
+
+    def read_register(self, number: int) -> int:
+        """A 32-bit register through the API."""
+        check(reg_read(self.handle, ctypes.c_int(number), self._scratch_pointer), "read a register")
+        return self._scratch.value
+
+    def write_register(self, number: int, value: int) -> None:
+        """A 32-bit register through the API. Never EIP (it would end the run), CS or SS (no ring change)."""
+        self._scratch.value = value
+        check(reg_write(self.handle, ctypes.c_int(number), self._scratch_pointer), "write a register")
+
+    def write_structure(self, number: int, value: ctypes.Structure) -> None:
+        """A register whose API value is a structure."""
+        check(reg_write(self.handle, ctypes.c_int(number), ctypes.byref(value)), "write a register")
+
+    def flush_tlb(self) -> None:
+        """Forget every cached translation of linear addresses."""
+        _ctl(self.handle, _TLB_FLUSH)
+
+    def flush_code(self) -> None:
+        """Forget every translated block."""
+        _ctl(self.handle, _TB_FLUSH)
+
+    def remove_code(self, address: int, size: int) -> None:
+        """Forget the blocks made from `size` bytes of code at *linear* `address` (as mapped now)."""
+        _ctl(self.handle, _TB_REMOVE, ctypes.c_uint64(address), ctypes.c_uint64(address + size))
+
+    def start(self, eip: int, count: int = 0) -> None:
+        """Run from `eip` until something stops it, or for `count` instructions. EngineError if it fails."""
+        status = _emu_start(
+            self.handle,
+            ctypes.c_uint64(eip),
+            ctypes.c_uint64(0),
+            ctypes.c_uint64(0),
+            ctypes.c_size_t(count),
+        )
+        check(status, "run")
+
+    def stop(self) -> None:
+        """End the run at the next block. Callable from any thread."""
+        emu_stop(self.handle)
+
+    def close(self) -> None:
+        """Free the engine. Harmless when repeated."""
+        if not self._open:
+            return
+        self._open = False
+        self.words.release()
+        self.bytes.release()
+        _quick.uc_context_free(self.context)
+        check(_quick.uc_close(self.handle), "close")
+        self._hooks.clear()

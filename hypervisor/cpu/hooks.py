@@ -1,0 +1,149 @@
+"""The engine's hooks of one processor: every trap of the guest becomes one call of its handler."""
+
+import ctypes
+from typing import TYPE_CHECKING
+
+from unicorn import unicorn_const as uc_const
+from unicorn import x86_const as x86
+
+from hypervisor.cpu import engine as api
+from hypervisor.cpu.geometry import PAGE_MASK
+
+if TYPE_CHECKING:
+    from hypervisor.cpu.processor import Cpu, TrapHandler
+
+_NONE_IN_FLIGHT = 0xFFFFFFFF
+_VECTOR_UD = 6
+_VECTOR_GP = 13
+# DR7: breakpoint 0 enabled, on port access, one byte.
+_BREAK_ON_PORT = 0x20402
+
+
+class Hooks:
+    """Raw hooks over one engine.
+
+    Instructions the engine would execute by itself although the guest may not (IN, OUT, SYSCALL, SYSENTER)
+    are *redirected*: their hook keeps the state at the instruction and arranges for a native fault before
+    anything else executes; that fault puts the kept state back and reports the exception that the hardware
+    would have raised.
+    """
+
+    def __init__(self, cpu: "Cpu", handler: "TrapHandler", void_root: int) -> None:
+        self._cpu = cpu
+        self._handler = handler
+        self._void_root = void_root
+        self._engine = cpu._engine
+        self._layout = cpu._layout
+        self._words = cpu._words
+        self._redirect: tuple[int, bytes] | None = None
+        self._failure: BaseException | None = None
+
+    def install(self) -> None:
+        """Hook everything. Must precede the first run."""
+        engine = self._engine
+        engine.hook(uc_const.UC_HOOK_INTR, api.INTERRUPT_HOOK, self._make_trap_hook())
+        engine.hook(uc_const.UC_HOOK_INSN_INVALID, api.INVALID_HOOK, self._on_invalid)
+        engine.hook(uc_const.UC_HOOK_EDGE_GENERATED, api.EDGE_HOOK, self._on_block)
+        engine.hook_instruction("in", lambda uc, port, size, user: self._on_port(port))
+        engine.hook_instruction("out", lambda uc, port, size, value, user: self._on_port(port))
+        engine.hook_instruction("syscall", lambda uc, user: self._on_call(_VECTOR_UD))
+        engine.hook_instruction("sysenter", lambda uc, user: self._on_call(_VECTOR_GP))
+        engine.hook_instruction("cpuid", self._on_cpuid)
+
+    def finish(self) -> None:
+        """After a run: deliver a redirected instruction the stop overtook, raise what the handler raised."""
+        if self._redirect is not None:
+            self._deliver_redirect()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _make_trap_hook(self) -> api.HookFunction:
+        cpu, words, handle, context = self._cpu, self._words, self._engine.handle, self._engine.context
+        is_int, in_flight = self._layout.is_int, self._layout.old_exception
+        error_code, save = self._layout.error_code, api.context_save
+        interrupt, exception = self._handler.interrupt, self._handler.exception
+
+        def on_trap(_uc: int, vector: int, _user: int) -> None:
+            save(handle, context)
+            cpu._eflags = None
+            try:
+                if self._redirect is not None:
+                    self._deliver_redirect()
+                elif words[is_int]:
+                    interrupt(vector)
+                else:
+                    # Left alone, the engine would take the next fault for a double fault.
+                    words[in_flight] = _NONE_IN_FLIGHT
+                    cpu._dirty = True
+                    exception(vector, words[error_code])
+            except BaseException as failure:  # noqa: BLE001 - ctypes would drop it; run() raises it again
+                self._fail(failure)
+            if cpu._dirty:
+                cpu._put_back()
+
+        return on_trap
+
+    def _fail(self, failure: BaseException) -> None:
+        if self._failure is None:
+            self._failure = failure
+        self._engine.stop()
+
+    def _on_invalid(self, _uc: int, _user: int) -> bool:
+        cpu = self._cpu
+        cpu._take()
+        cpu._dirty = True
+        self._words[self._layout.old_exception] = _NONE_IN_FLIGHT
+        try:
+            self._handler.exception(_VECTOR_UD, 0)
+        except BaseException as failure:  # noqa: BLE001 - ctypes would drop it; run() raises it again
+            self._fail(failure)
+        cpu._put_back()
+        return True
+
+    def _on_block(self, _uc: int, block: int, _previous: int, _user: int) -> None:
+        pc = ctypes.c_uint64.from_address(block).value
+        size = ctypes.c_uint16.from_address(block + 10).value
+        self._cpu.note_code(pc)
+        if (pc & PAGE_MASK) + size > PAGE_MASK + 1:
+            self._cpu.note_code(pc + size - 1)
+
+    def _on_port(self, port: int) -> int:
+        """IN or OUT: an I/O breakpoint makes the engine leave right behind the instruction."""
+        self._keep_state(_VECTOR_GP)
+        dr = self._layout.dr
+        self._words[dr], self._words[dr + 14] = port, _BREAK_ON_PORT
+        self._engine.restore()
+        return 0
+
+    def _on_call(self, vector: int) -> None:
+        """SYSCALL or SYSENTER: the next fetch must fault, so let the page tables map nothing."""
+        self._keep_state(vector)
+        self._words[self._layout.cr3] = self._void_root
+        self._engine.restore()
+        self._engine.flush_tlb()
+
+    def _keep_state(self, vector: int) -> None:
+        self._engine.save()
+        self._redirect = vector, self._engine.bytes.tobytes()
+
+    def _deliver_redirect(self) -> None:
+        assert self._redirect is not None
+        (vector, state), self._redirect = self._redirect, None
+        self._engine.bytes[:] = state
+        self._words[self._layout.old_exception] = _NONE_IN_FLIGHT
+        self._cpu.flush_tlb()
+        self._handler.exception(vector, 0)
+
+    def _on_cpuid(self, _uc: int, _user: int) -> int:
+        engine = self._engine
+        try:
+            leaf = engine.read_register(x86.UC_X86_REG_EAX)
+            answer = self._handler.cpuid(leaf, engine.read_register(x86.UC_X86_REG_ECX))
+        except BaseException as failure:  # noqa: BLE001 - ctypes would drop it; run() raises it again
+            self._fail(failure)
+            return 1
+        numbers = (x86.UC_X86_REG_EAX, x86.UC_X86_REG_EBX, x86.UC_X86_REG_ECX, x86.UC_X86_REG_EDX)
+        for number, value in zip(numbers, answer, strict=True):
+            engine.write_register(number, value & 0xFFFFFFFF)
+        return 1

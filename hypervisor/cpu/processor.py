@@ -1,0 +1,325 @@
+"""`Cpu`: one virtual processor over machine memory, its traps served by a handler."""
+
+import mmap
+import threading
+from collections.abc import Sequence
+from ctypes import addressof, c_char
+from enum import Enum
+from typing import Protocol
+
+from unicorn import x86_const as x86
+
+from hypervisor.cpu import registers as bits
+from hypervisor.cpu import segments
+from hypervisor.cpu.engine import Mmr, Msr
+from hypervisor.cpu.faults import EngineError, SegmentFault
+from hypervisor.cpu.geometry import PAE, PAGE_SHIFT, PAGE_SIZE, Geometry
+from hypervisor.cpu.hooks import Hooks
+from hypervisor.cpu.layout import SEGMENTS
+from hypervisor.cpu.paging import GuestMemory
+from hypervisor.cpu.ram import Ram
+from hypervisor.cpu.registers import Registers
+from hypervisor.cpu.segments import Descriptor, Table
+
+_MSR_EFER = 0xC0000080
+_EFER_NXE = 1 << 11
+_LDT_FLAGS = 0x8200
+# A page of zeroes above all machine memory: as a page-table root it maps nothing.
+VOID_ROOT = 0xFFFFF000
+_CR0 = bits.CR0_PE | bits.CR0_MP | bits.CR0_ET | bits.CR0_NE | bits.CR0_WP | bits.CR0_PG
+_CR4 = bits.CR4_TSD | bits.CR4_OSFXSR | bits.CR4_OSXMMEXCPT
+# How often and how long stop() repeats itself while a run is just being entered.
+_STOP_TRIES, _STOP_PAUSE = 20, 0.0005
+# Beyond this many frames dropping every translated block is cheaper than picking.
+_DROP_ALL = 64
+
+
+class TrapHandler(Protocol):
+    """What the guest's traps are delivered to, inside the run, with the registers readable and writable."""
+
+    def exception(self, vector: int, error_code: int) -> None:
+        """A fault or trap. EIP is at the faulting instruction for faults; CR2 is in `cpu.cr2`."""
+
+    def interrupt(self, vector: int) -> None:
+        """`int n`, `int3` or `into`. EIP is the next instruction."""
+
+    def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+        """The EAX, EBX, ECX, EDX that CPUID answers."""
+
+
+class RunEnd(Enum):
+    """Why `Cpu.run` returned."""
+
+    STOPPED = "stopped"
+    BUDGET = "budget"
+
+
+class Cpu(Registers, GuestMemory):
+    """One virtual processor: rings 1 and 3 of 32-bit protected mode with paging, never ring 0.
+
+    Registers may be read and written whenever the guest does not execute: before and after `run`, and inside
+    the handler's methods. `run` raises whatever the handler raised. One thread runs a given processor at a
+    time; `stop` alone may be called from others. Close it before its `Ram`.
+    """
+
+    def __init__(self, ram: Ram, handler: TrapHandler, geometry: Geometry = PAE) -> None:
+        Registers.__init__(self)
+        GuestMemory.__init__(self, ram, geometry)
+        self._handler = handler
+        self._gdt = Table(0, None)
+        self._ldt = Table(0, None)
+        self._stale: set[int] = set()
+        self._stop_wanted = False
+        self._running = False
+        self._thread = 0
+        self._void = mmap.mmap(-1, PAGE_SIZE)
+        try:
+            self._prepare_engine()
+        except BaseException:
+            self._engine.close()
+            raise
+        ram.attach(self)
+
+    def _prepare_engine(self) -> None:
+        engine = self._engine
+        engine.map(0, self.ram.size, self.ram.host_address)
+        engine.map(VOID_ROOT, PAGE_SIZE, addressof(c_char.from_buffer(self._void)), writable=False)
+        self._hooks = Hooks(self, self._handler, VOID_ROOT)
+        self._hooks.install()
+        paging = bits.CR4_PAE if self.geometry.pae else 0
+        engine.write_register(x86.UC_X86_REG_CR4, _CR4 | paging)
+        engine.write_register(x86.UC_X86_REG_CR0, _CR0)
+        if self.geometry.pae:
+            engine.write_structure(x86.UC_X86_REG_MSR, Msr(rid=_MSR_EFER, value=_EFER_NXE))
+        self._cr0, self._cr4 = _CR0, _CR4 | paging
+        engine.write_register(x86.UC_X86_REG_EFLAGS, bits.EFLAGS_FIXED | bits.EFLAGS_IF)
+        self._take()
+        self._words[self._layout.old_exception] = 0xFFFFFFFF
+        self._words[self._hflags_at] |= self._layout.io_break
+        self._words[self._debug_slot(6)] = bits.DR6_FIXED
+        self._words[self._debug_slot(7)] = bits.DR7_FIXED
+        # The engine starts in ring 0; ring 1 with null segments can do nothing until `enter`.
+        self._set_cpl(1)
+
+    # Control registers
+
+    @property
+    def cr0(self) -> int:
+        """CR0. PE and PG stay set whatever is written; a write flushes the TLB."""
+        return self._cr0
+
+    @cr0.setter
+    def cr0(self, value: int) -> None:
+        self._cr0 = value & 0xFFFFFFFF | bits.CR0_PE | bits.CR0_PG | bits.CR0_ET
+        self._write_protect = self._cr0 & bits.CR0_WP != 0
+        self._through_api(x86.UC_X86_REG_CR0, self._cr0)
+        self._flush_wanted = True
+
+    @property
+    def cr3(self) -> int:
+        """CR3: machine address of the top page table. A write flushes the TLB."""
+        return self._cr3
+
+    @cr3.setter
+    def cr3(self, value: int) -> None:
+        self._cr3 = value & 0xFFFFFFFF
+        self._words[self._layout.cr3] = self._cr3
+        self._dirty = self._flush_wanted = True
+
+    @property
+    def cr4(self) -> int:
+        """CR4. PAE follows the geometry whatever is written; a write flushes the TLB."""
+        return self._cr4
+
+    @cr4.setter
+    def cr4(self, value: int) -> None:
+        paging = bits.CR4_PAE if self.geometry.pae else 0
+        self._cr4 = value & 0xFFFFFFFF & ~bits.CR4_PAE | paging
+        self._large_pages = self.geometry.pae or self._cr4 & bits.CR4_PSE != 0
+        self._through_api(x86.UC_X86_REG_CR4, self._cr4)
+        self._flush_wanted = True
+
+    def set_dr(self, index: int, value: int) -> None:
+        """Write debug register `index` (0-3, 6, 7)."""
+        fixed = {6: bits.DR6_FIXED, 7: bits.DR7_FIXED}.get(index, 0)
+        self._words[self._debug_slot(index)] = value & 0xFFFFFFFF | fixed
+        self._dirty = True
+
+    def flush_tlb(self) -> None:
+        """Make edits of page tables visible to the guest before its next instruction."""
+        self._dirty = self._flush_wanted = True
+
+    def flush_page(self, va: int) -> None:
+        """As `flush_tlb`: the engine offers no flush of a single page."""
+        self.flush_tlb()
+
+    # Segments
+
+    def set_gdt(self, base: int, limit: int) -> None:
+        """Load GDTR: linear `base`, `limit` in bytes minus one."""
+        self._gdt = Table(base & 0xFFFFFFFF, limit & 0xFFFF)
+        self._through_api(x86.UC_X86_REG_GDTR, Mmr(base=self._gdt.base, limit=limit & 0xFFFF))
+
+    def set_ldt(self, base: int, limit: int) -> None:
+        """Load LDTR: linear `base`, `limit` in bytes minus one; (0, 0) is the empty LDT."""
+        empty = not base and not limit
+        self._ldt = Table(base & 0xFFFFFFFF, None if empty else limit)
+        flags = 0 if empty else _LDT_FLAGS
+        self._through_api(
+            x86.UC_X86_REG_LDTR,
+            Mmr(selector=0 if empty else 8, base=self._ldt.base, limit=limit, flags=flags),
+        )
+
+    def load_segment(self, name: str, selector: int, *, cpl: int | None = None) -> None:
+        """Load DS, ES, FS, GS or SS as ring `cpl` (default: the current one) would, or SegmentFault."""
+        selector &= 0xFFFF
+        level = self.cpl if cpl is None else cpl
+        if name not in SEGMENTS or name == "cs":
+            raise ValueError(f"{name} is not a segment register that can be loaded")
+        if selector & ~3 == 0:
+            if name == "ss":
+                raise SegmentFault(segments.VECTOR_GP, 0)
+            self._cache_segment(name, selector, 0, 0, 0)
+            return
+        descriptor = segments.fetch(self, self._gdt, self._ldt, selector)
+        if name == "ss":
+            segments.check_stack(descriptor, level)
+        else:
+            segments.check_data(descriptor, level)
+        self._load_descriptor(name, descriptor)
+
+    def enter(
+        self, *, cs: int, eip: int, eflags: int, cpl: int, ss: int | None = None, esp: int | None = None
+    ) -> None:
+        """Go to ring `cpl` (1-3) at `cs:eip` as an IRET from ring 0 would; nothing changes on SegmentFault.
+
+        `ss` and `esp` default to the current ones. Data segments too privileged for the new ring become null.
+        """
+        cs, stack = cs & 0xFFFF, (self.ss if ss is None else ss) & 0xFFFF
+        if cs & ~3 == 0 or stack & ~3 == 0:
+            raise SegmentFault(segments.VECTOR_GP, 0)
+        code = segments.fetch(self, self._gdt, self._ldt, cs)
+        if cpl not in (1, 2, 3):
+            raise SegmentFault(segments.VECTOR_GP, cs & ~3)
+        segments.check_code(code, cpl)
+        data = segments.fetch(self, self._gdt, self._ldt, stack)
+        segments.check_stack(data, cpl)
+        if eip & 0xFFFFFFFF > code.limit:
+            raise SegmentFault(segments.VECTOR_GP, 0)
+        self._load_descriptor("cs", code)
+        self._load_descriptor("ss", data)
+        self._set_cpl(cpl)
+        self._drop_privileged_segments(cpl)
+        self.eip, self.eflags = eip, eflags
+        if esp is not None:
+            self.esp = esp
+
+    def _load_descriptor(self, name: str, descriptor: Descriptor) -> None:
+        marked = segments.mark_accessed(self, self._gdt, self._ldt, descriptor)
+        self._cache_segment(name, marked.selector, marked.base, marked.limit, marked.flags)
+
+    def _drop_privileged_segments(self, cpl: int) -> None:
+        for name in ("ds", "es", "fs", "gs"):
+            flags = self._words[self._layout.segments[name].flags]
+            cached = Descriptor(0, 0, 0, flags)
+            if flags and cached.dpl < cpl and not cached.is_conforming:
+                self._cache_segment(name, 0, 0, 0, 0)
+
+    # Code
+
+    def drop_code(self, mfns: Sequence[int]) -> None:
+        """Forget, before the guest's next instruction, what was translated from these frames."""
+        self._stale.update(mfns)
+        self._dirty = True
+
+    def _put_back(self) -> None:
+        Registers._put_back(self)
+        if self._stale:
+            self._drop_stale_code()
+
+    def _drop_stale_code(self) -> None:
+        """The engine drops code by linear address, so give it linear = machine for a moment."""
+        stale, self._stale = self._stale, set()
+        engine = self._engine
+        if len(stale) > _DROP_ALL:
+            engine.flush_code()
+            return
+        engine.write_register(x86.UC_X86_REG_CR0, self._cr0 & ~bits.CR0_PG)
+        engine.flush_tlb()
+        for mfn in stale:
+            engine.remove_code(mfn << PAGE_SHIFT, PAGE_SIZE)
+        engine.write_register(x86.UC_X86_REG_CR0, self._cr0)
+        engine.flush_tlb()
+
+    def note_code(self, va: int) -> None:
+        """Linear page `va` is about to be executed: remember that its frame holds translated code."""
+        mfn = self.frame_at(va)
+        if mfn is not None:
+            self._code_frames.add(mfn)
+
+    # Running
+
+    def run(self, *, instructions: int = 0) -> RunEnd:
+        """Run the guest until `stop`, or for `instructions` instructions (0: no limit).
+
+        A stop asked for before the run ends it at once. Raises what the handler raised, or EngineError.
+        """
+        self._thread = threading.get_ident()
+        if self._take_stop():
+            return RunEnd.STOPPED
+        self._check_ring()
+        self._put_back()
+        self.note_code(self.segment_base("cs") + self.eip)
+        self.note_code(self.segment_base("cs") + self.eip + PAGE_SIZE)
+        eip = self.eip
+        self._running = True
+        try:
+            self._engine.start(eip, instructions)
+        except EngineError as error:
+            self._running = False
+            self._take()
+            raise EngineError(f"{error} ({self._describe()})") from None
+        finally:
+            self._running = False
+        self._take()
+        self._hooks.finish()
+        if self._take_stop():
+            return RunEnd.STOPPED
+        if instructions:
+            return RunEnd.BUDGET
+        raise EngineError(f"the engine stopped without being asked to ({self._describe()})")
+
+    def stop(self) -> None:
+        """End the run soon: after the handler when called from one, else at the next block. Any thread."""
+        self._stop_wanted = True
+        self._engine.stop()
+        if threading.get_ident() == self._thread:
+            return
+        # A stop that arrives while the engine is being started would be lost there.
+        acknowledged = threading.Event()
+        for _ in range(_STOP_TRIES):
+            if not (self._running and self._stop_wanted):
+                return
+            acknowledged.wait(_STOP_PAUSE)
+            self._engine.stop()
+
+    def close(self) -> None:
+        """Free the engine. Harmless when repeated."""
+        if self._engine.is_open:
+            self.ram.detach(self)
+            self._gprs.release()
+            self._engine.close()
+
+    def _take_stop(self) -> bool:
+        wanted, self._stop_wanted = self._stop_wanted, False
+        return wanted
+
+    def _check_ring(self) -> None:
+        if self.cpl == 0:
+            raise EngineError("a guest was about to run in ring 0")
+
+    def _describe(self) -> str:
+        names = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
+        values = " ".join(f"{name}={value:08x}" for name, value in zip(names, self.gprs(), strict=True))
+        place = f"cpl={self.cpl} cs={self.cs:04x} eip={self.eip:08x}"
+        return f"{place} cr2={self.cr2:08x} cr3={self.cr3:08x} {values}"

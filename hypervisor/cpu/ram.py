@@ -1,0 +1,97 @@
+"""Machine memory: one anonymous mapping that Python and every engine share."""
+
+import ctypes
+import mmap
+from collections.abc import Sequence
+from typing import Protocol
+
+from hypervisor.cpu.geometry import PAGE_SHIFT, PAGE_SIZE
+
+_ZERO_PAGE = bytes(PAGE_SIZE)
+
+
+class CodeHolder(Protocol):
+    """Something that keeps code translated from machine frames and can drop it."""
+
+    def drop_code(self, mfns: Sequence[int]) -> None: ...
+
+
+class Ram:
+    """`nr_frames` machine frames of 4 KiB from machine address 0.
+
+    The views (`bytes`, `words`, `quads`) write without telling the engines: whoever changes a frame that may
+    hold code through a view calls `code_changed` afterwards. `write` and `clear_frame` do so themselves.
+    """
+
+    def __init__(self, nr_frames: int) -> None:
+        if nr_frames < 1:
+            raise ValueError(f"machine memory needs at least one frame, not {nr_frames}")
+        self.nr_frames = nr_frames
+        self.size = nr_frames << PAGE_SHIFT
+        self._map = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        anchor = ctypes.c_char.from_buffer(self._map)
+        self.host_address = ctypes.addressof(anchor)
+        del anchor
+        self.bytes = memoryview(self._map)
+        self.words = self.bytes.cast("I")
+        self.quads = self.bytes.cast("Q")
+        self.code_frames: set[int] = set()
+        self._holders: list[CodeHolder] = []
+
+    def attach(self, holder: CodeHolder) -> None:
+        """Tell `holder` from now on when code it may have translated changes."""
+        self._holders.append(holder)
+
+    def detach(self, holder: CodeHolder) -> None:
+        """Forget `holder`. Must precede the release of what it mapped."""
+        self._holders = [other for other in self._holders if other is not holder]
+        if not self._holders:
+            self.code_frames.clear()
+
+    def read(self, maddr: int, size: int) -> bytes:
+        """`size` bytes from machine address `maddr`. IndexError outside machine memory."""
+        self._check(maddr, size)
+        return self.bytes[maddr : maddr + size].tobytes()
+
+    def write(self, maddr: int, data: bytes | bytearray | memoryview) -> None:
+        """Store `data` and drop the code translated from the frames touched."""
+        size = len(data)
+        self._check(maddr, size)
+        self.bytes[maddr : maddr + size] = data
+        if self.code_frames and size:
+            self._drop(range(maddr >> PAGE_SHIFT, (maddr + size - 1 >> PAGE_SHIFT) + 1))
+
+    def clear_frame(self, mfn: int) -> None:
+        """Fill one frame with zeroes."""
+        self.write(mfn << PAGE_SHIFT, _ZERO_PAGE)
+
+    def clear_frames(self, mfns: Sequence[int]) -> None:
+        """Fill frames with zeroes."""
+        for mfn in mfns:
+            self.clear_frame(mfn)
+
+    def code_changed(self, mfn: int) -> None:
+        """Frame `mfn` was changed through a view: drop what was translated from it."""
+        if mfn in self.code_frames:
+            self._drop((mfn,))
+
+    def close(self) -> None:
+        """Release the memory. Every engine must have been closed before. Harmless when repeated."""
+        if self._holders:
+            raise ValueError("machine memory is still mapped by a processor")
+        for view in (self.quads, self.words, self.bytes):
+            view.release()
+        self._map.close()
+
+    def _check(self, maddr: int, size: int) -> None:
+        # A negative address or size would quietly slice from the other end of memory.
+        if maddr < 0 or size < 0 or maddr + size > self.size:
+            raise IndexError(f"machine range {maddr:#x}+{size:#x} is outside machine memory")
+
+    def _drop(self, mfns: Sequence[int]) -> None:
+        stale = [mfn for mfn in mfns if mfn in self.code_frames]
+        if not stale:
+            return
+        self.code_frames.difference_update(stale)
+        for holder in self._holders:
+            holder.drop_code(stale)

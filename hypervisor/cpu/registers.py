@@ -1,0 +1,213 @@
+"""The registers of a stopped processor: views of the engine's saved context."""
+
+from typing import TYPE_CHECKING, Any
+
+from unicorn import x86_const as x86
+
+from hypervisor.cpu.engine import Engine, Mmr, Msr
+from hypervisor.cpu.layout import ContextLayout, context_layout
+
+EFLAGS_FIXED = 1 << 1
+EFLAGS_TF = 1 << 8
+EFLAGS_IF = 1 << 9
+EFLAGS_RF = 1 << 16
+EFLAGS_VM = 1 << 17
+
+CR0_PE = 1 << 0
+CR0_MP = 1 << 1
+CR0_TS = 1 << 3
+CR0_ET = 1 << 4
+CR0_NE = 1 << 5
+CR0_WP = 1 << 16
+CR0_PG = 1 << 31
+CR4_TSD = 1 << 2
+CR4_PSE = 1 << 4
+CR4_PAE = 1 << 5
+CR4_OSFXSR = 1 << 9
+CR4_OSXMMEXCPT = 1 << 10
+
+DR6_FIXED = 0xFFFF0FF0
+DR7_FIXED = 0x400
+
+_MASK = 0xFFFFFFFF
+
+
+def _general_register(index: int) -> Any:
+    """A property over general register `index` (hardware order) of the saved context."""
+
+    def read(self: "Registers") -> int:
+        return self._gprs[2 * index]
+
+    def write(self: "Registers", value: int) -> None:
+        self._gprs[2 * index] = value & _MASK
+        self._dirty = True
+
+    return property(read, write)
+
+
+class Registers:
+    """State of one processor while its guest is not executing.
+
+    Reads see the context saved at the last trap or stop; writes are collected there (`_dirty`) and reach the
+    engine when the guest resumes. EFLAGS alone goes through the engine's API: its arithmetic flags are not
+    kept as such while a guest runs.
+    """
+
+    if TYPE_CHECKING:
+        eax: int
+        ecx: int
+        edx: int
+        ebx: int
+        esp: int
+        ebp: int
+        esi: int
+        edi: int
+    else:
+        eax, ecx, edx, ebx, esp, ebp, esi, edi = (_general_register(index) for index in range(8))
+
+    def __init__(self) -> None:
+        self._layout: ContextLayout = context_layout()
+        self._engine = Engine()
+        self._words = self._engine.words
+        self._gprs = self._words[self._layout.regs : self._layout.regs + 16]
+        self._eip_at = self._layout.eip
+        self._hflags_at = self._layout.hflags
+        self._dirty = False
+        self._eflags: int | None = None
+        self._eflags_written = False
+        self._flush_wanted = False
+
+    def gprs(self) -> tuple[int, int, int, int, int, int, int, int]:
+        """EAX ECX EDX EBX ESP EBP ESI EDI in one go."""
+        a, _, c, _, d, _, b, _, sp, _, bp, _, si, _, di, _ = self._gprs.tolist()
+        return a, c, d, b, sp, bp, si, di
+
+    @property
+    def eip(self) -> int:
+        """The instruction a fault happened at, or the one after `int n`."""
+        return self._words[self._eip_at]
+
+    @eip.setter
+    def eip(self, value: int) -> None:
+        self._words[self._eip_at] = value & _MASK
+        self._dirty = True
+
+    @property
+    def eflags(self) -> int:
+        """EFLAGS; VM is never set through here."""
+        if self._eflags is None:
+            self._eflags = self._engine.read_register(x86.UC_X86_REG_EFLAGS)
+        return self._eflags
+
+    @eflags.setter
+    def eflags(self, value: int) -> None:
+        self._eflags = value & _MASK & ~EFLAGS_VM | EFLAGS_FIXED
+        self._eflags_written = self._dirty = True
+
+    @property
+    def cpl(self) -> int:
+        """The current privilege level."""
+        return self._words[self._hflags_at] & 3
+
+    @property
+    def cs(self) -> int:
+        return self.selector("cs")
+
+    @property
+    def ss(self) -> int:
+        return self.selector("ss")
+
+    @property
+    def ds(self) -> int:
+        return self.selector("ds")
+
+    @property
+    def es(self) -> int:
+        return self.selector("es")
+
+    @property
+    def fs(self) -> int:
+        return self.selector("fs")
+
+    @property
+    def gs(self) -> int:
+        return self.selector("gs")
+
+    def selector(self, name: str) -> int:
+        """Selector in segment register `name` ("cs", "ss", "ds", "es", "fs", "gs")."""
+        return self._words[self._layout.segments[name].selector] & 0xFFFF
+
+    def segment_base(self, name: str) -> int:
+        """Cached base of segment register `name`, in linear bytes."""
+        return self._words[self._layout.segments[name].base]
+
+    @property
+    def cr2(self) -> int:
+        """Linear address of the last page fault."""
+        return self._words[self._layout.cr2]
+
+    @cr2.setter
+    def cr2(self, value: int) -> None:
+        self._words[self._layout.cr2] = value & _MASK
+        self._dirty = True
+
+    def get_dr(self, index: int) -> int:
+        """Debug register `index` (0-3, 6, 7)."""
+        return self._words[self._debug_slot(index)]
+
+    def _debug_slot(self, index: int) -> int:
+        if index not in (0, 1, 2, 3, 6, 7):
+            raise ValueError(f"there is no debug register {index}")
+        return self._layout.dr + 2 * index
+
+    def _cache_segment(self, name: str, selector: int, base: int, limit: int, flags: int) -> None:
+        """Fill the hidden part of a segment register, and what the engine derives from all of them."""
+        words, slots = self._words, self._layout.segments
+        slot = slots[name]
+        words[slot.selector], words[slot.base] = selector, base
+        words[slot.limit], words[slot.flags] = limit, flags
+        big = 1 << 22
+        hflags = words[self._hflags_at] & ~(self._layout.cs32 | self._layout.ss32 | self._layout.addseg)
+        if words[slots["cs"].flags] & big:
+            hflags |= self._layout.cs32
+        if words[slots["ss"].flags] & big:
+            hflags |= self._layout.ss32
+        flat = not (words[slots["ds"].base] | words[slots["es"].base] | words[slots["ss"].base])
+        if not flat or not hflags & self._layout.cs32:
+            hflags |= self._layout.addseg
+        words[self._hflags_at] = hflags
+        self._dirty = True
+
+    def _set_cpl(self, cpl: int) -> None:
+        words = self._words
+        words[self._hflags_at] = words[self._hflags_at] & ~self._layout.cpl_mask | cpl
+        self._dirty = True
+
+    def _put_back(self) -> None:
+        """Make the collected state the engine's."""
+        self._dirty = False
+        self._engine.restore()
+        if self._eflags_written:
+            self._eflags_written = False
+            assert self._eflags is not None
+            self._engine.write_register(x86.UC_X86_REG_EFLAGS, self._eflags)
+        if self._flush_wanted:
+            self._flush_wanted = False
+            self._engine.flush_tlb()
+
+    def _take(self) -> None:
+        """Collect the engine's state."""
+        self._engine.save()
+        self._eflags = None
+
+    def _through_api(self, number: int, value: int | Mmr | Msr) -> None:
+        """Write a register that only the engine's API gets right, between two traps or inside one."""
+        if self._dirty:
+            self._put_back()
+        if isinstance(value, int):
+            self._engine.write_register(number, value & _MASK)
+        else:
+            self._engine.write_structure(number, value)
+        self._take()
+        # The trap's own marks (exception in flight) are in the context again, so resume from it.
+        self._dirty = True
