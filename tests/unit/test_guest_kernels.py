@@ -42,23 +42,14 @@ def test_kernel_folder_and_overview_describe_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gnu_tools_accept_the_sources(name: str, tmp_path: Path) -> None:
-    objects: list[Path] = []
+    objects: list[str] = []
     for source in guest_kernels.load(name).sources:
         target = tmp_path / f"{source.stem}.o"
-        command = [
-            "as",
-            "--32",
-            "--fatal-warnings",
-            f"-I{INCLUDE}",
-            f"-I{source.parent}",
-            "-o",
-            target,
-            source,
-        ]
-        subprocess.run(command, check=True)
-        objects.append(target)
+        options = ["--32", "--fatal-warnings", f"-I{INCLUDE}", f"-I{source.parent}"]
+        subprocess.run(["as", *options, "-o", str(target), str(source)], check=True)
+        objects.append(str(target))
     image = tmp_path / "kernel.elf"
-    subprocess.run(["ld", "-m", "elf_i386", "-Ttext=0xC0100000", "-o", image, *objects], check=True)
+    subprocess.run(["ld", "-m", "elf_i386", "-Ttext=0xC0100000", "-o", str(image), *objects], check=True)
     with image.open("rb") as file:
         elf = ELFFile(file)
         assert elf.header.e_entry >= 0xC0100000

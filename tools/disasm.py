@@ -1,0 +1,124 @@
+"""Disassembly listings of 32-bit x86 ELF files: symbols as labels, source lines where DWARF has them."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+import capstone
+
+from tools.dwarf_lines import LineTableError, read_lines
+from tools.elf_view import ElfView, ElfViewError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_INSTRUCTION = 15  # bytes; Intel SDM volume 2, section 2.3.11
+BATCH = 1000  # instructions that capstone decodes, and holds in memory, at once
+ZEROS = re.compile(rb"\0{32,}")
+BRANCH = re.compile(r"call|j|loop")
+
+
+class DisasmError(Exception):
+    """The bytes cannot be listed; the message is one sentence."""
+
+
+def disassemble(image: bytes) -> Iterator[str]:
+    """The listing of all executable sections, line by line, in AT&T syntax.
+
+    Bytes that are no instruction appear as `.byte`, long runs of zeros as one line. A symbol inside an
+    instruction starts a new one, as code must begin there. Raises DisasmError for a file that is no linked
+    ELF32 i386 file or too damaged to read; a damaged line table costs source lines only, and is mentioned.
+    """
+    try:
+        view = ElfView(image)
+        if view.relocatable:
+            raise DisasmError("it is an object file that was never linked")
+        areas = view.code()
+        if not areas:
+            raise DisasmError("it has no executable section")
+        listing = _Listing(view)
+        for area in areas:
+            yield from listing.header(area.name)
+            yield from listing.area(view.data(area), area.address)
+    except ElfViewError as error:
+        raise DisasmError(str(error)) from None
+
+
+class _Listing:
+    """What is known about addresses, and the decoder that turns bytes into lines."""
+
+    def __init__(self, view: ElfView) -> None:
+        self._labels: dict[int, list[str]] = {}
+        for address, name in view.symbols():
+            self._labels.setdefault(address, []).append(name)
+        self._starts = sorted(self._labels)
+        self._sources: dict[int, str] = {}
+        self._complaint = ""
+        self._read_lines(view)
+        self._decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_32)
+        self._decoder.syntax = capstone.CS_OPT_SYNTAX_ATT
+        self._decoder.skipdata = True
+
+    def _read_lines(self, view: ElfView) -> None:
+        try:
+            strings = view.section(".debug_line_str"), view.section(".debug_str")
+            for address, file, line in read_lines(view.section(".debug_line"), *strings):
+                if line:
+                    self._sources[address] = f"{file}:{line}"
+        except (LineTableError, ElfViewError) as error:
+            self._complaint = f"; source lines are incomplete: in the line table, {error}"
+
+    def header(self, name: str) -> Iterator[str]:
+        if self._complaint:
+            yield self._complaint
+            self._complaint = ""
+        yield f"; section {name}"
+
+    def area(self, code: bytes, address: int) -> Iterator[str]:
+        """The lines of one run of code, cut at every label in it."""
+        first = bisect_right(self._starts, address)
+        last = bisect_right(self._starts, address + len(code) - 1)
+        cuts = [0, *(start - address for start in self._starts[first:last]), len(code)]
+        for start, end in zip(cuts, cuts[1:], strict=False):
+            for label in self._labels.get(address + start, ()):
+                yield f"\n{address + start:08x} <{label}>:"
+            yield from self._block(code[start:end], address + start)
+
+    def _block(self, code: bytes, address: int) -> Iterator[str]:
+        at = 0
+        while at < len(code):
+            zeros = ZEROS.search(code, at)
+            stop = zeros.start() if zeros else len(code)
+            if zeros and stop == at:
+                yield f"{address + at:08x}:  ... {zeros.end() - at} zero bytes"
+                at = zeros.end()
+                continue
+            start = at
+            batch = code[at : min(at + BATCH * MAX_INSTRUCTION, stop + MAX_INSTRUCTION)]
+            for where, size, mnemonic, operands in self._decoder.disasm_lite(batch, address + at, BATCH):
+                yield from self._instruction(where, code[at : at + size], mnemonic, operands)
+                at += size
+                if at >= stop:
+                    break
+            if at == start:
+                raise DisasmError(f"the decoder makes nothing of the bytes at {address + at:#x}")
+
+    def _instruction(self, address: int, code: bytes, mnemonic: str, operands: str) -> Iterator[str]:
+        source = self._sources.get(address)
+        if source is not None:
+            yield f"; {source}"
+        text = f"{mnemonic} {operands}".rstrip()
+        if BRANCH.match(mnemonic) and operands.startswith("0x"):
+            text += self._place(int(operands, 16))
+        yield f"{address:08x}:  {code.hex(' '):<{3 * 8}} {text}"
+
+    def _place(self, target: int) -> str:
+        """Where a branch goes, as ` <symbol+offset>` of the nearest label before it, if any."""
+        index = bisect_right(self._starts, target) - 1
+        if index < 0:
+            return ""
+        start = self._starts[index]
+        offset = f"+{target - start:#x}" if target > start else ""
+        return f" <{self._labels[start][0]}{offset}>"
