@@ -1,0 +1,175 @@
+"""One domain's memory: its page-table shape, its reservation, the processors that may remember its
+mappings.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING
+
+from hypervisor.abi.x86 import Pte
+from hypervisor.memory.frames import ALLOCATED, NONE, VALIDATED, WRITABLE, XEN_HEAP
+from hypervisor.memory.layout import (
+    DESCRIPTOR_AREA,
+    INVALID_M2P_ENTRY,
+    MAX_VCPUS,
+    PAGE_SIZE,
+    RESERVED_GDT_PAGE,
+    VCPU_STRIDE,
+    gdt_address,
+    space_for,
+)
+
+if TYPE_CHECKING:
+    from hypervisor.cpu.geometry import Geometry
+    from hypervisor.memory.flush import Processor
+    from hypervisor.memory.machine_memory import MachineMemory
+    from hypervisor.memory.vcpu_paging import VcpuPaging
+
+
+class DomainMemory:
+    """The memory of one domain. Made by `MachineMemory.new_domain`.
+
+    `tot_pages` counts the frames of its reservation, `max_pages` bounds them (both in frames), `target` is
+    what its administrator asks of its balloon. `entries` is all machine memory as page-table entries of its
+    shape. `privileged` lets it name the frames and tables of other domains.
+    """
+
+    def __init__(
+        self,
+        machine: MachineMemory,
+        domid: int,
+        geometry: Geometry,
+        *,
+        max_pages: int,
+        max_vcpus: int = 1,
+        privileged: bool = False,
+    ) -> None:
+        if not 1 <= max_vcpus <= MAX_VCPUS:
+            raise ValueError(f"a domain has 1 to {MAX_VCPUS} vcpus, not {max_vcpus}")
+        self.machine = machine
+        self.domid = domid
+        self.geometry = geometry
+        self.space = space_for(geometry)
+        self.privileged = privileged
+        self.entries: memoryview = getattr(machine.ram, self.space.view)
+        self.max_vcpus = max_vcpus
+        self.tot_pages = 0
+        self.max_pages = max_pages
+        self.target = max_pages
+        self.vm_assist = 0
+        self.flush_owed = False
+        self.vcpus: list[VcpuPaging] = []
+        self.dying = False
+        self.xen_frames = 0
+        self._area_tables = machine.allocate_own(self._area_table_count())
+        self._xen_slots = self._template()
+        for vcpu_id in range(max_vcpus):
+            self._prepare_gdt(vcpu_id)
+
+    @property
+    def _code(self) -> str:
+        return "Q" if self.space.entry_shift == 3 else "I"
+
+    @property
+    def processors(self) -> list[Processor]:
+        """The processors that run this domain."""
+        return [vcpu.cpu for vcpu in self.vcpus]
+
+    def table(self, mfn: int) -> list[int]:
+        """All entries of a page table."""
+        first = mfn << self.space.table_shift
+        entries: list[int] = self.entries[first : first + self.space.entries].tolist()
+        return entries
+
+    # The hypervisor's slots
+
+    def _area_table_count(self) -> int:
+        return -(-self.max_vcpus * VCPU_STRIDE // (1 << self.space.l2_shift))
+
+    def _template(self) -> bytes:
+        """The hypervisor's entries of an L2: the m2p table, then the descriptor area."""
+        space = self.space
+        table = Pte.PRESENT | Pte.RW | Pte.ACCESSED | Pte.DIRTY
+        slots = [0] * space.xen_slots
+        for at, mfn in enumerate(self.machine.m2p_tables(space)):
+            slots[at] = mfn << 12 | table
+        area = (DESCRIPTOR_AREA - space.hole) >> space.l2_shift
+        for at, mfn in enumerate(self._area_tables):
+            slots[area + at] = mfn << 12 | table
+        return array(self._code, slots).tobytes()
+
+    def write_xen_slots(self, table: int) -> None:
+        """Put the hypervisor's entries into an L2. Nothing a guest asks for ever changes them."""
+        size = 1 << self.space.entry_shift
+        self.machine.ram.write((table << 12) + self.space.first_xen_slot * size, self._xen_slots)
+
+    def area_entry(self, address: int) -> int:
+        """Index, in `entries`, of the L1 entry for a page of the descriptor area."""
+        page = (address - DESCRIPTOR_AREA) // PAGE_SIZE
+        table, slot = divmod(page, self.space.entries)
+        return (self._area_tables[table] << self.space.table_shift) + slot
+
+    def read_only_entry(self, mfn: int) -> int:
+        """An entry by which the processor reads a descriptor table and nobody writes it."""
+        return mfn << 12 | Pte.PRESENT | Pte.ACCESSED | Pte.DIRTY | self.space.nx
+
+    def _prepare_gdt(self, vcpu_id: int) -> None:
+        for page in range(RESERVED_GDT_PAGE):
+            self.set_area_page(gdt_address(vcpu_id) + page * PAGE_SIZE, self.machine.zero_frame)
+        self.set_area_page(gdt_address(vcpu_id) + RESERVED_GDT_PAGE * PAGE_SIZE, self.machine.flat_gdt_frame)
+
+    def set_area_page(self, address: int, mfn: int | None) -> None:
+        """Map a frame at a page of the descriptor area, or nothing."""
+        self.entries[self.area_entry(address)] = 0 if mfn is None else self.read_only_entry(mfn)
+
+    # The reservation
+
+    def populate(self, nr_frames: int, first_pfn: int = 0) -> array[int]:
+        """Give the domain frames for pfns from `first_pfn` on, set the m2p, and return its p2m list.
+
+        Raises MemoryError when the machine, ValueError when the domain's limit has no room.
+        """
+        if nr_frames > self.max_pages - self.tot_pages:
+            raise ValueError(
+                f"{nr_frames} frames would exceed the limit of {self.max_pages} for d{self.domid}"
+            )
+        p2m = array("I")
+        m2p = self.machine.m2p
+        for run in self.machine.take(self.domid, nr_frames, ALLOCATED):
+            pfn = first_pfn + len(p2m)
+            m2p[run.start : run.stop : run.step] = memoryview(array("I", range(pfn, pfn + len(run))))
+            p2m.extend(run)
+        self.tot_pages += nr_frames
+        return p2m
+
+    def share_xen_frame(self, *, writable: bool = True) -> int:
+        """A fresh frame of the hypervisor's that the domain may map (shared_info, grant tables).
+
+        It is no part of the reservation. The extra type count keeps it writable, or never writable, for good.
+        """
+        frames = self.machine.frames
+        (run,) = self.machine.take(self.domid, 1, ALLOCATED | XEN_HEAP)
+        mfn = run.start
+        frames.type[mfn] = WRITABLE if writable else NONE
+        frames.type_count[mfn] = 1
+        frames.flags[mfn] |= VALIDATED
+        self.xen_frames += 1
+        self.machine.m2p[mfn] = INVALID_M2P_ENTRY
+        return mfn
+
+    def release_xen_frame(self, mfn: int) -> None:
+        """Take a shared frame back; it is free once the guest has no mapping of it."""
+        frames = self.machine.frames
+        frames.flags[mfn] &= ~ALLOCATED
+        frames.type_count[mfn] -= 1
+        self.machine.types.put_page(mfn)
+
+    def destroy(self) -> None:
+        """Give everything back. Frames that others still have mapped stay until they let go of them."""
+        self.dying = True
+        for vcpu in list(self.vcpus):
+            vcpu.destroy()
+        self.machine.release_domain(self)
+        self.machine.free_own(self._area_tables)
+        self.machine.flushes.settle()

@@ -1,0 +1,126 @@
+"""The frame table: who owns each machine frame, what it is used as, and how often.
+
+It is what makes direct paging safe. A frame has one type at a time, and changes it only while nothing uses
+it as the old one; a page table counts every frame it maps. So a frame that is a page table has no writable
+mapping, and a frame that somebody still uses is given to nobody else. The types are those of Xen (PGT_*).
+"""
+
+from __future__ import annotations
+
+from array import array
+from enum import IntEnum, IntFlag
+from typing import Final
+
+from hypervisor.abi.domid import DomId
+
+FREE: Final = 0xFFFF
+"""The owner of a frame that nobody has."""
+
+COUNT_MAX: Final = 0xFFFF_FFFE
+"""A count never goes beyond this: the reference that would is refused."""
+
+
+class FrameType(IntEnum):
+    """What a frame is used as. Numbered as Xen numbers them, so that page-table types are 1 to 4."""
+
+    NONE = 0
+    L1_PAGE_TABLE = 1
+    L2_PAGE_TABLE = 2
+    L3_PAGE_TABLE = 3
+    L4_PAGE_TABLE = 4
+    SEG_DESC_PAGE = 5
+    SHARED_PAGE = 6
+    WRITABLE_PAGE = 7
+
+
+class FrameFlag(IntFlag):
+    """What else is known of a frame.
+
+    VALIDATED: its contents were checked for its type. PINNED: its owner asked that it keep its type.
+    PAE_XEN_L2: an L2 that carries the hypervisor's entries. ALLOCATED: its owner has not given it back (worth
+    one reference). XEN_HEAP: the hypervisor's memory, shared with the owner; no part of its reservation.
+    """
+
+    VALIDATED = 1
+    PINNED = 2
+    PAE_XEN_L2 = 4
+    ALLOCATED = 8
+    XEN_HEAP = 16
+
+
+# Plain numbers for the loops: an enumeration member costs as much as all else they do.
+NONE: Final = 0
+L1: Final = 1
+L2: Final = 2
+L3: Final = 3
+SEG_DESC: Final = 5
+WRITABLE: Final = 7
+VALIDATED: Final = 1
+PINNED: Final = 2
+PAE_XEN_L2: Final = 4
+ALLOCATED: Final = 8
+XEN_HEAP: Final = 16
+
+
+class FrameTable:
+    """Parallel arrays indexed by mfn: read freely, written by this room alone.
+
+    `linear` counts entries that map page tables of their own level: positive in a table that has such
+    entries, negative in a table that such entries of others point to.
+    """
+
+    def __init__(self, nr_frames: int) -> None:
+        self.nr_frames = nr_frames
+        self.owner = array("H", [FREE]) * nr_frames
+        self.type = bytearray(nr_frames)
+        self.type_count = array("I", bytes(4)) * nr_frames
+        self.count = array("I", bytes(4)) * nr_frames
+        self.flags = bytearray(nr_frames)
+        self.linear = array("h", bytes(2)) * nr_frames
+        self.count_limit = COUNT_MAX
+
+    def owned_by(self, mfn: int, domid: int) -> bool:
+        """Whether `mfn` is a frame of the machine that `domid` owns and may take another reference to."""
+        return 0 <= mfn < self.nr_frames and self.owner[mfn] == domid and self.count[mfn] < self.count_limit
+
+    def give(self, frames: range, domid: int, flags: int) -> None:
+        """Make `domid` the owner of a run of free frames, with one reference each. Works on whole slices."""
+        where = slice(frames.start, frames.stop, frames.step)
+        self.owner[where] = array("H", [domid]) * len(frames)
+        self.count[where] = array("I", [1]) * len(frames)
+        self.flags[where] = bytes((flags,)) * len(frames)
+
+    def reset(self, mfn: int) -> None:
+        """Forget everything about a frame: it is nobody's."""
+        self.owner[mfn] = FREE
+        self.type[mfn] = NONE
+        self.type_count[mfn] = 0
+        self.count[mfn] = 0
+        self.flags[mfn] = 0
+        self.linear[mfn] = 0
+
+    def describe(self, mfn: int) -> str:
+        """A frame in words, for refusals: `mfn 0x2a (d1's, l1_page_table in use 2 times, 3 references,
+        pinned)`.
+        """
+        if not 0 <= mfn < self.nr_frames:
+            return f"mfn {mfn:#x} (beyond machine memory, which ends at mfn {self.nr_frames - 1:#x})"
+        if self.owner[mfn] == FREE:
+            return f"mfn {mfn:#x} (free, nobody's)"
+        flags = FrameFlag(self.flags[mfn])
+        parts = [
+            f"{owner_name(self.owner[mfn])}",
+            f"{FrameType(self.type[mfn]).name.lower()} in use {self.type_count[mfn]} times",
+            f"{self.count[mfn]} references",
+        ]
+        parts += ["pinned"] if flags & FrameFlag.PINNED else []
+        parts += ["holds the hypervisor's entries"] if flags & FrameFlag.PAE_XEN_L2 else []
+        parts += ["shared by the hypervisor"] if flags & FrameFlag.XEN_HEAP else []
+        return f"mfn {mfn:#x} ({', '.join(parts)})"
+
+
+def owner_name(owner: int) -> str:
+    """`d1's`, `the hypervisor's`, `nobody's`."""
+    if owner == DomId.XEN:
+        return "the hypervisor's"
+    return "nobody's" if owner == FREE else f"d{owner}'s"

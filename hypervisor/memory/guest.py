@@ -1,0 +1,113 @@
+"""What the operations of this room need from the vcpu that asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from hypervisor.abi.domid import DomId
+from hypervisor.abi.errno import Errno
+from hypervisor.cpu.faults import PageFault
+from hypervisor.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hypervisor.memory.domain_memory import DomainMemory
+    from hypervisor.memory.vcpu_paging import VcpuPaging
+
+
+class Caller(Protocol):
+    """A vcpu as this room sees it: its paging, and its memory by linear address (both copies raise
+    PageFault).
+    """
+
+    @property
+    def paging(self) -> VcpuPaging: ...
+    def copy_from_guest(self, va: int, size: int) -> bytes: ...
+    def copy_to_guest(self, va: int, data: bytes) -> None: ...
+
+
+def page_owner(domain: DomainMemory, domid: int) -> int:
+    """The domain number that a `foreigndom` argument means. Raises Refusal (-ESRCH)."""
+    if domid == DomId.SELF:
+        return domain.domid
+    if domid in (DomId.IO, DomId.XEN):
+        return domid
+    if domid == domain.domid:
+        raise Refusal(Errno.ESRCH, f"d{domid} names itself as the foreign domain; DOMID_SELF is the way to")
+    if domid not in domain.machine.domains:
+        raise Refusal(Errno.ESRCH, f"there is no domain {domid}")
+    return domid
+
+
+def check_may_use(domain: DomainMemory, other: int) -> None:
+    """Raises Refusal (-EPERM) unless `other` is the caller itself or the caller is privileged."""
+    if other != domain.domid and not domain.privileged:
+        raise Refusal(Errno.EPERM, f"d{domain.domid} may not touch memory of domain {other:#x}")
+
+
+def named_domain(domain: DomainMemory, domid: int) -> DomainMemory:
+    """The domain a `domid` field means, DOMID_SELF or the caller's own number included. Raises Refusal
+    (-ESRCH).
+    """
+    found = domain if domid == DomId.SELF else domain.machine.domains.get(domid)
+    if found is None:
+        raise Refusal(Errno.ESRCH, f"there is no domain {domid}")
+    return found
+
+
+def vcpus_in_mask(caller: Caller, pointer: int) -> Iterable[VcpuPaging]:
+    """The vcpus whose bits are set in a bitmap in guest memory. Raises PageFault."""
+    domain = caller.paging.domain
+    chosen: list[VcpuPaging] = []
+    for first in range(0, domain.max_vcpus, 32):
+        word = int.from_bytes(caller.copy_from_guest(pointer + first // 8, 4), "little")
+        chosen += [
+            vcpu
+            for vcpu in domain.vcpus
+            if first <= vcpu.vcpu_id < first + 32 and word >> vcpu.vcpu_id % 32 & 1
+        ]
+    return chosen
+
+
+class Progress:
+    """The `pdone` argument of a batch: how many requests were carried out, written even when one is
+    refused.
+    """
+
+    PREEMPTED = 0x8000_0000
+
+    def __init__(self, caller: Caller, pointer: int, count: int) -> None:
+        self._caller = caller
+        self._pointer = pointer
+        self.before = 0
+        if count & self.PREEMPTED and pointer:
+            try:
+                self.before = int.from_bytes(caller.copy_from_guest(pointer, 4), "little")
+            except PageFault:
+                self.before = 0
+
+    def report(self, done: int) -> None:
+        """Tell the guest. A pointer it may not write to is its own loss, as in Xen."""
+        if not self._pointer:
+            return
+        total = self.before + done & 0xFFFF_FFFF
+        try:
+            self._caller.copy_to_guest(self._pointer, total.to_bytes(4, "little"))
+        except PageFault:
+            return
+
+
+def read_requests(caller: Caller, pointer: int, size: int, count: int) -> tuple[bytes, PageFault | None]:
+    """As many of `count` requests of `size` bytes as can be read, and the fault that ended it, if one did."""
+    try:
+        return caller.copy_from_guest(pointer, size * count), None
+    except PageFault as fault:
+        whole = fault
+    readable = b""
+    for at in range(count):
+        try:
+            readable += caller.copy_from_guest(pointer + at * size, size)
+        except PageFault as fault:
+            return readable, fault
+    return readable, whole

@@ -1,0 +1,187 @@
+"""Machine memory: frames, their owners, the machine-to-phys table, and the domains that share it all."""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Final
+
+from hypervisor.abi.domid import DomId
+from hypervisor.abi.x86 import Pte
+from hypervisor.memory.descriptors import reserved_gdt_page
+from hypervisor.memory.domain_memory import DomainMemory
+from hypervisor.memory.flush import OwedFlushes
+from hypervisor.memory.frames import ALLOCATED, PINNED, XEN_HEAP, FrameTable
+from hypervisor.memory.layout import DESCRIPTOR_AREA, INVALID_M2P_ENTRY, MAX_FRAMES, AddressSpace
+from hypervisor.memory.page_types import PageTypes
+from hypervisor.memory.pool import FramePool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from hypervisor.cpu.geometry import Geometry
+    from hypervisor.cpu.ram import Ram
+
+_M2P_PER_FRAME: Final = 1024
+MIN_FRAMES: Final = 16
+
+
+class MachineMemory:
+    """All frames of one machine. `seed` decides which of them a domain gets.
+
+    Frame 0 is never anybody's and holds zeroes; the machine-to-phys table (`m2p`, 32 bits a frame) follows.
+    """
+
+    def __init__(self, ram: Ram, *, seed: int = 0) -> None:
+        if not MIN_FRAMES <= ram.nr_frames <= MAX_FRAMES:
+            raise ValueError(f"a machine has {MIN_FRAMES} to {MAX_FRAMES} frames, not {ram.nr_frames}")
+        self.ram = ram
+        self.frames = FrameTable(ram.nr_frames)
+        self.domains: dict[int, DomainMemory] = {}
+        self.flushes = OwedFlushes()
+        self.types = PageTypes(ram, self.frames, self.domains, self.flushes, self._released)
+        self.zero_frame = 0
+        self.m2p_frames = range(1, 1 + -(-ram.nr_frames // _M2P_PER_FRAME))
+        self.flat_gdt_frame = self.m2p_frames.stop
+        first_free = self.flat_gdt_frame + 1
+        self.frames.give(range(first_free), DomId.XEN, ALLOCATED)
+        first = self.m2p_frames.start * _M2P_PER_FRAME
+        self.m2p = ram.words[first : first + ram.nr_frames]
+        self.m2p[:] = memoryview(array("I", [INVALID_M2P_ENTRY]) * ram.nr_frames)
+        ram.write(self.flat_gdt_frame << 12, reserved_gdt_page())
+        self._pool = FramePool(range(first_free, ram.nr_frames), seed)
+        self._m2p_tables: dict[str, Sequence[int]] = {}
+
+    @property
+    def nr_free(self) -> int:
+        """Frames nobody has."""
+        return self._pool.free
+
+    def free_frames(self) -> set[int]:
+        """The frames nobody has, for audits."""
+        return self._pool.frames()
+
+    def new_domain(
+        self,
+        domid: int,
+        geometry: Geometry,
+        *,
+        max_pages: int,
+        max_vcpus: int = 1,
+        privileged: bool = False,
+    ) -> DomainMemory:
+        """A domain without memory yet. Raises ValueError for a number that is taken or reserved,
+        MemoryError.
+        """
+        if domid in self.domains or not 0 <= domid < DomId.FIRST_RESERVED:
+            raise ValueError(f"domain number {domid} is not free")
+        domain = DomainMemory(
+            self, domid, geometry, max_pages=max_pages, max_vcpus=max_vcpus, privileged=privileged
+        )
+        self.domains[domid] = domain
+        return domain
+
+    def take(self, domid: int, nr_frames: int, flags: int) -> list[range]:
+        """Make free frames `domid`'s, in strided runs, one reference each. Raises MemoryError, taking none."""
+        runs = self._pool.take(nr_frames)
+        for run in runs:
+            self.frames.give(run, domid, flags)
+        return runs
+
+    def take_contiguous(self, domid: int, order: int, flags: int) -> range | None:
+        """Make 2**order neighbouring frames `domid`'s, or None if there are none."""
+        run = self._pool.take_contiguous(order)
+        if run is not None:
+            self.frames.give(run, domid, flags)
+        return run
+
+    def allocate(self, domid: int, nr_frames: int) -> array[int]:
+        """Frames for a domain, scattered. They count in its reservation; their m2p entries are set by the
+        caller.
+
+        Raises MemoryError when there are not so many, taking none.
+        """
+        mfns = array("I")
+        for run in self.take(domid, nr_frames, ALLOCATED):
+            mfns.extend(run)
+        self.domains[domid].tot_pages += nr_frames
+        return mfns
+
+    def free(self, mfns: Iterable[int]) -> None:
+        """Drop the owner's own reference to frames; those nobody uses otherwise are free at once."""
+        for mfn in mfns:
+            self.frames.flags[mfn] &= ~ALLOCATED
+            self.types.put_page(mfn)
+        self.flushes.settle()
+
+    def allocate_own(self, nr_frames: int) -> array[int]:
+        """Zeroed frames for the hypervisor itself."""
+        mfns = array("I")
+        for run in self.take(DomId.XEN, nr_frames, ALLOCATED):
+            mfns.extend(run)
+        return mfns
+
+    def free_own(self, mfns: Iterable[int]) -> None:
+        """Give the hypervisor's own frames back."""
+        for mfn in mfns:
+            self.types.put_page(mfn)
+
+    def m2p_tables(self, space: AddressSpace) -> Sequence[int]:
+        """L1 tables that map the machine-to-phys table read-only, one per L2 entry; made once per shape."""
+        tables = self._m2p_tables.get(space.geometry.name)
+        if tables is None:
+            tables = self._make_m2p_tables(space)
+            self._m2p_tables[space.geometry.name] = tables
+        return tables
+
+    def _make_m2p_tables(self, space: AddressSpace) -> Sequence[int]:
+        mapped = min(len(self.m2p_frames), (DESCRIPTOR_AREA - space.hole) >> 12)
+        tables = self.allocate_own(-(-mapped // space.entries))
+        view: memoryview = getattr(self.ram, space.view)
+        flags = Pte.PRESENT | Pte.ACCESSED | Pte.DIRTY | space.nx
+        for at, mfn in enumerate(self.m2p_frames[:mapped]):
+            table, slot = divmod(at, space.entries)
+            view[(tables[table] << space.table_shift) + slot] = mfn << 12 | flags
+        return tables
+
+    def _released(self, mfn: int) -> None:
+        """The last reference to a frame is gone: erase it, then it may be anybody's."""
+        owner, flags = self.frames.owner[mfn], self.frames.flags[mfn]
+        domain = self.domains.get(owner)
+        if domain is not None:
+            if flags & XEN_HEAP:
+                domain.xen_frames -= 1
+            else:
+                domain.tot_pages -= 1
+            self.flushes.owe(domain)
+            if domain.dying and not domain.tot_pages and not domain.xen_frames:
+                del self.domains[owner]
+        self.scrub(mfn)
+        self.frames.reset(mfn)
+        self._pool.give_back((mfn,))
+
+    def scrub(self, mfn: int) -> None:
+        """Erase a frame, what was translated from it, and its pseudo-physical number."""
+        self.ram.clear_frame(mfn)
+        self.m2p[mfn] = INVALID_M2P_ENTRY
+
+    def release_domain(self, domain: DomainMemory) -> None:
+        """Unpin and free everything a domain owns, once no vcpu of it uses anything any more."""
+        frames, domid = self.frames, domain.domid
+        owned = [mfn for mfn, owner in enumerate(frames.owner) if owner == domid]
+        for mfn in owned:
+            if frames.flags[mfn] & PINNED:
+                frames.flags[mfn] &= ~PINNED
+                self.types.put_page_and_type(mfn)
+        for mfn in owned:
+            if frames.owner[mfn] == domid and frames.flags[mfn] & ALLOCATED:
+                if frames.flags[mfn] & XEN_HEAP:
+                    frames.type_count[mfn] -= 1
+                frames.flags[mfn] &= ~ALLOCATED
+                self.types.put_page(mfn)
+        if domid in self.domains and domid not in frames.owner:
+            del self.domains[domid]
+
+    def close(self) -> None:
+        """Let go of machine memory, so that it can be closed. No domain may be used after that."""
+        self.domains.clear()
+        self.m2p.release()

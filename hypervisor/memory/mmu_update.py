@@ -1,0 +1,169 @@
+"""mmu_update: a batch of changes to page tables and to the machine-to-phys table (public/xen.h)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hypervisor.abi.domid import DomId
+from hypervisor.abi.errno import Errno
+from hypervisor.abi.mmu import MmuUpdateType
+from hypervisor.memory.entries import modify
+from hypervisor.memory.frames import L1, L3, WRITABLE, FrameType
+from hypervisor.memory.guest import Progress, check_may_use, page_owner, read_requests
+from hypervisor.refusal import Refusal
+
+if TYPE_CHECKING:
+    from hypervisor.memory.domain_memory import DomainMemory
+    from hypervisor.memory.guest import Caller
+
+_REQUEST: Final = 16
+_CHUNK: Final = 4096
+"""Requests read at a time: a count that a guest made up must not make the host copy gigabytes."""
+
+
+def mmu_update(caller: Caller, ureqs: int, count: int, pdone: int, foreigndom: int) -> int:
+    """Carry out `count` requests at `ureqs` in order, up to the first that is refused. Returns 0 or an odd
+    result.
+
+    `foreigndom` is the domain whose frames are mapped, and above bit 16 one more than that whose tables they
+    are. Raises Refusal with the errno of the refused request, after those before it were done and `pdone`
+    was set; -EFAULT if a request cannot be read.
+    """
+    if count == Progress.PREEMPTED and not ureqs:
+        return foreigndom - (1 << 32) if foreigndom & 0x8000_0000 else foreigndom
+    progress = Progress(caller, pdone, count)
+    count &= ~Progress.PREEMPTED
+    domain = caller.paging.domain
+    tables = _table_owner(domain, foreigndom >> 16)
+    done = 0
+    try:
+        batch = Batch(domain, tables, page_owner(domain, foreigndom & 0xFFFF))
+        while done < count:
+            wanted = min(_CHUNK, count - done)
+            data, fault = read_requests(caller, ureqs + done * _REQUEST, _REQUEST, wanted)
+            try:
+                batch.run(data)
+            finally:
+                done += batch.done
+            if fault is not None:
+                raise Refusal(Errno.EFAULT, f"request {done} of {count} cannot be read at {fault.va:#010x}")
+    finally:
+        # Upper levels are cached by every processor that runs these tables: one flush for the whole batch.
+        domain.machine.flushes.settle()
+        progress.report(done)
+    return 0
+
+
+def _table_owner(domain: DomainMemory, number: int) -> DomainMemory:
+    if not number:
+        return domain
+    owner = domain.machine.domains.get(number - 1)
+    if owner is None:
+        raise Refusal(Errno.ESRCH, f"there is no domain {number - 1} whose tables to change")
+    if not owner.vcpus:
+        raise Refusal(Errno.EINVAL, f"d{owner.domid} has no vcpu")
+    return owner
+
+
+class Batch:
+    """Requests of one call. `done` counts those of the last `run` that were carried out."""
+
+    def __init__(self, domain: DomainMemory, tables: DomainMemory, pg_owner: int) -> None:
+        self._domain = domain
+        self._tables = tables
+        self._pg_owner = pg_owner
+        self._own = tables is domain and pg_owner == domain.domid
+        self.done = 0
+
+    def run(self, data: bytes) -> None:
+        """Carry out requests. Raises Refusal at the first that is not allowed.
+
+        A request that leaves an L1 entry as it is, but for bits that are not checked, is done on the spot:
+        that is what most requests of a real kernel are.
+        """
+        self.done = 0
+        tables = self._tables
+        space, entries, domid = tables.space, tables.entries, tables.domid
+        frames, code = tables.machine.frames, tables.machine.ram.code_frames
+        owner, kind, uses, nr_frames = frames.owner, frames.type, frames.type_count, frames.nr_frames
+        low, shift = (1 << space.entry_shift) - 1, space.entry_shift
+        checked, unusual = ~space.unchecked, space.refused[1] | space.dropped
+        width = (1 << (8 << shift)) - 1
+        plain = self._own
+        requests = iter(memoryview(data).cast("Q").tolist())
+        for done, (ptr, val) in enumerate(zip(requests, requests, strict=True)):
+            mfn = ptr >> 12
+            if plain and not ptr & low and mfn < nr_frames and kind[mfn] == L1 and owner[mfn] == domid:
+                index = ptr >> shift
+                new = val & width
+                if (
+                    new & 1
+                    and uses[mfn]
+                    and not (entries[index] ^ new) & checked
+                    and not new & unusual
+                    and mfn not in code
+                ):
+                    entries[index] = new
+                    continue
+            try:
+                self._one(ptr, val)
+            except Refusal as refusal:
+                self.done = done
+                raise Refusal(
+                    refusal.errno, f"request {done} (ptr={ptr:#x} val={val:#x}): {refusal.sentence}"
+                ) from None
+        self.done = len(data) // _REQUEST
+
+    def _one(self, ptr: int, val: int) -> None:
+        low = (1 << self._tables.space.entry_shift) - 1
+        command = ptr & low
+        if command == MmuUpdateType.MACHPHYS_UPDATE:
+            self._machphys(ptr >> 12, val)
+        elif command in (
+            MmuUpdateType.NORMAL_PT_UPDATE,
+            MmuUpdateType.PT_UPDATE_PRESERVE_AD,
+            MmuUpdateType.PT_UPDATE_NO_TRANSLATE,
+        ):
+            preserve = command == MmuUpdateType.PT_UPDATE_PRESERVE_AD
+            self._entry(ptr - command, val, preserve_ad=preserve)
+        else:
+            raise Refusal(Errno.ENOSYS, f"there is no update of type {command}")
+
+    def _entry(self, maddr: int, val: int, *, preserve_ad: bool) -> None:
+        tables, machine = self._tables, self._tables.machine
+        self._check_permission()
+        mfn, frames = maddr >> 12, machine.frames
+        if not frames.owned_by(mfn, tables.domid):
+            raise Refusal(Errno.EINVAL, f"{frames.describe(mfn)} is not a table of d{tables.domid}")
+        val &= (1 << (8 << tables.space.entry_shift)) - 1
+        index = maddr >> tables.space.entry_shift
+        kind = frames.type[mfn]
+        if frames.type_count[mfn] and kind in (L1, L1 + 1, L3):
+            modify(tables, kind, index, val, self._pg_owner, preserve_ad=preserve_ad)
+            if kind != L1:
+                machine.flushes.owe(tables)
+            return
+        if frames.type_count[mfn] and kind != WRITABLE:
+            name = FrameType(kind).name.lower()
+            raise Refusal(Errno.EINVAL, f"{frames.describe(mfn)}: a {name} is not changed by mmu_update")
+        machine.types.get_type(mfn, WRITABLE)
+        tables.entries[index] = val
+        machine.ram.code_changed(mfn)
+        machine.types.put_type(mfn)
+
+    def _check_permission(self) -> None:
+        # The pseudo-domain of I/O memory is open to all; what may be mapped from it is checked entry by
+        # entry.
+        if self._pg_owner != DomId.IO:
+            check_may_use(self._domain, self._pg_owner)
+        check_may_use(self._domain, self._tables.domid)
+
+    def _machphys(self, mfn: int, pfn: int) -> None:
+        machine = self._domain.machine
+        if self._tables is not self._domain:
+            raise Refusal(Errno.EPERM, "a machine-to-phys update goes with the caller's own tables only")
+        if self._pg_owner != DomId.IO:
+            check_may_use(self._domain, self._pg_owner)
+        if not machine.frames.owned_by(mfn, self._pg_owner):
+            raise Refusal(Errno.EINVAL, f"{machine.frames.describe(mfn)} is not a frame of d{self._pg_owner}")
+        machine.m2p[mfn] = pfn & 0xFFFF_FFFF

@@ -1,0 +1,178 @@
+"""References and types: taking a frame for a use, and letting it go.
+
+Every reference is taken through this class, and every type. A type is taken by whoever uses a frame as
+something: a present L1 entry with R/W set takes `writable`, an L2 entry takes `l1_page_table`, an installed
+GDT frame takes `seg_desc_page`. The first taker of a page-table or descriptor type has the whole contents
+checked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hypervisor.abi.errno import Errno
+from hypervisor.memory.descriptors import validate_descriptors
+from hypervisor.memory.frames import (
+    L1,
+    L2,
+    L3,
+    NONE,
+    PAE_XEN_L2,
+    PINNED,
+    SEG_DESC,
+    VALIDATED,
+    WRITABLE,
+    FrameTable,
+    FrameType,
+)
+from hypervisor.memory.l1_tables import L1Tables
+from hypervisor.memory.upper_tables import UpperTables
+from hypervisor.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hypervisor.cpu.ram import Ram
+    from hypervisor.memory.domain_memory import DomainMemory
+    from hypervisor.memory.flush import OwedFlushes
+
+_TABLES: Final = frozenset((L1, L2, L3))
+
+
+class PageTypes:
+    """Reference counts, type counts and validation of all machine frames."""
+
+    def __init__(
+        self,
+        ram: Ram,
+        frames: FrameTable,
+        domains: dict[int, DomainMemory],
+        flushes: OwedFlushes,
+        released: Callable[[int], None],
+    ) -> None:
+        self.ram = ram
+        self.frames = frames
+        self.domains = domains
+        self.flushes = flushes
+        self._released = released
+        self.l1 = L1Tables(self)
+        self.upper = UpperTables(self)
+
+    def get_page(self, mfn: int, domid: int) -> bool:
+        """Take a reference to a frame that `domid` owns; False when it does not, or has too many already."""
+        if not self.frames.owned_by(mfn, domid):
+            return False
+        self.frames.count[mfn] += 1
+        return True
+
+    def put_page(self, mfn: int) -> None:
+        """Drop a reference; a frame without any is free."""
+        count = self.frames.count[mfn] - 1
+        self.frames.count[mfn] = count
+        if not count:
+            self._released(mfn)
+
+    def get_type(self, mfn: int, wanted: int, *, xen_l2: bool = False) -> None:
+        """Use the frame as `wanted`. Raises Refusal (-EINVAL, or what is wrong with its contents), taking
+        nothing.
+
+        The caller holds a reference to the frame. `xen_l2` asks for an L2 that carries the hypervisor's
+        entries.
+        """
+        frames = self.frames
+        count, flags = frames.type_count[mfn], frames.flags[mfn]
+        if count:
+            if frames.type[mfn] != wanted or bool(flags & PAE_XEN_L2) != xen_l2 or not flags & VALIDATED:
+                raise self._wrong_type(mfn, wanted, xen_l2)
+            if count >= frames.count_limit:
+                raise Refusal(Errno.EINVAL, f"{frames.describe(mfn)} has too many uses for another one")
+            frames.type_count[mfn] = count + 1
+            return
+        if frames.type[mfn] != wanted or xen_l2:
+            self._change_type(mfn, wanted, xen_l2)
+        frames.type_count[mfn] = 1
+        if frames.flags[mfn] & VALIDATED:
+            return
+        try:
+            self._validate(mfn, wanted, xen_l2)
+        except Refusal:
+            frames.type[mfn] = NONE
+            frames.type_count[mfn] = 0
+            frames.flags[mfn] &= ~(VALIDATED | PAE_XEN_L2 | PINNED)
+            raise
+        frames.flags[mfn] |= VALIDATED
+
+    def put_type(self, mfn: int, parent: int = -1) -> None:
+        """Stop using the frame as its type. The last one to stop using a page table releases what it maps.
+
+        `parent` is the table whose entry is dropped: between tables of one level that entry was counted
+        twice.
+        """
+        frames = self.frames
+        count, kind = frames.type_count[mfn], frames.type[mfn]
+        if count == 1 and kind in _TABLES:
+            frames.flags[mfn] &= ~VALIDATED
+            self._demote(mfn, kind)
+            frames.flags[mfn] &= ~PAE_XEN_L2
+        if parent >= 0 and frames.type[parent] == kind:
+            frames.linear[mfn] += 1
+            frames.linear[parent] -= 1
+        frames.type_count[mfn] = count - 1
+
+    def get_page_and_type(self, mfn: int, domid: int, wanted: int, *, xen_l2: bool = False) -> None:
+        """Both at once. Raises Refusal, taking neither."""
+        if not self.get_page(mfn, domid):
+            name, what = FrameType(wanted).name.lower(), self.frames.describe(mfn)
+            raise Refusal(Errno.EINVAL, f"d{domid} wants a frame as {name}, but {what} is not its own")
+        try:
+            self.get_type(mfn, wanted, xen_l2=xen_l2)
+        except Refusal:
+            self.put_page(mfn)
+            raise
+
+    def put_page_and_type(self, mfn: int, parent: int = -1) -> None:
+        """Drop both."""
+        self.put_type(mfn, parent)
+        self.put_page(mfn)
+
+    def owner_of(self, mfn: int) -> DomainMemory:
+        """The domain whose rules a page table is checked by."""
+        return self.domains[self.frames.owner[mfn]]
+
+    def _change_type(self, mfn: int, wanted: int, xen_l2: bool) -> None:
+        frames = self.frames
+        if frames.type[mfn] == WRITABLE and wanted != WRITABLE:
+            # A processor may remember that the guest could write here; the contents are about to be trusted.
+            self.flushes.owe(self.owner_of(mfn))
+        frames.type[mfn] = wanted
+        frames.flags[mfn] = frames.flags[mfn] & ~VALIDATED | (PAE_XEN_L2 if xen_l2 else 0)
+
+    def _validate(self, mfn: int, wanted: int, xen_l2: bool) -> None:
+        if wanted == WRITABLE:
+            return
+        self.frames.linear[mfn] = 0
+        domain = self.owner_of(mfn)
+        if wanted == L1:
+            self.l1.promote(mfn, domain)
+        elif wanted == L2:
+            self.upper.promote_l2(mfn, domain, xen_l2=xen_l2)
+        elif wanted == L3 and domain.space.root == L3:
+            self.upper.promote_l3(mfn, domain)
+        elif wanted == SEG_DESC:
+            validate_descriptors(self.ram, mfn, domain.space.hole, self.frames.describe)
+        else:
+            name = FrameType(wanted).name.lower()
+            raise Refusal(Errno.EINVAL, f"a {domain.space.geometry.name} guest has no {name}")
+
+    def _demote(self, mfn: int, kind: int) -> None:
+        domain = self.owner_of(mfn)
+        if kind == L1:
+            self.l1.demote(mfn, domain)
+        elif kind == L2:
+            self.upper.demote_l2(mfn, domain)
+        else:
+            self.upper.demote_l3(mfn, domain)
+
+    def _wrong_type(self, mfn: int, wanted: int, xen_l2: bool) -> Refusal:
+        name = FrameType(wanted).name.lower() + (" with the hypervisor's entries" if xen_l2 else "")
+        return Refusal(Errno.EINVAL, f"{self.frames.describe(mfn)} cannot be used as {name} at the same time")

@@ -1,0 +1,224 @@
+"""What one vcpu has installed: its base pointer, its GDT, its LDT."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from hypervisor.abi.arch import FIRST_RESERVED_GDT_ENTRY
+from hypervisor.abi.errno import Errno
+from hypervisor.abi.x86 import PageFaultCode, Vector
+from hypervisor.memory.frames import SEG_DESC
+from hypervisor.memory.layout import (
+    DESCRIPTOR_AREA,
+    GDT_LIMIT,
+    GDT_PAGES,
+    LDT_PAGES,
+    PAGE_SIZE,
+    VCPU_STRIDE,
+    gdt_address,
+    ldt_address,
+)
+from hypervisor.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hypervisor.memory.domain_memory import DomainMemory
+    from hypervisor.memory.flush import Processor
+
+DESCRIPTORS_PER_PAGE: Final = 512
+MAX_LDT_ENTRIES: Final = 8192
+
+
+class Fix(Enum):
+    """What became of a fault in the descriptor area."""
+
+    NOT_OURS = 0
+    RETRY = 1
+    DELIVER = 2
+
+
+class DescriptorFault(NamedTuple):
+    """`RETRY`: the page is there now. `DELIVER`: the guest gets `vector`, `error_code` and, for #PF, `cr2`."""
+
+    fix: Fix
+    vector: int = 0
+    error_code: int = 0
+    cr2: int | None = None
+
+
+class VcpuPaging:
+    """The address space and descriptor tables of one vcpu. `base` is the mfn of its root table, 0 before it
+    has one.
+
+    Making one claims the vcpu's place in its domain, points the processor at its GDT and gives it an empty
+    LDT.
+    """
+
+    def __init__(self, domain: DomainMemory, cpu: Processor) -> None:
+        if len(domain.vcpus) >= domain.max_vcpus:
+            raise ValueError(f"d{domain.domid} has all its {domain.max_vcpus} vcpus")
+        self.domain = domain
+        self.cpu = cpu
+        self.vcpu_id = len(domain.vcpus)
+        self.base = 0
+        self.gdt_frames: list[int] = []
+        self.gdt_entries = 0
+        self.ldt_base = 0
+        self.ldt_entries = 0
+        self.ldt_frames: dict[int, int] = {}
+        domain.vcpus.append(self)
+        cpu.set_gdt(gdt_address(self.vcpu_id), GDT_LIMIT)
+        cpu.set_ldt(0, 0)
+
+    # Address space
+
+    def new_base_pointer(self, mfn: int) -> None:
+        """Walk the tables from root table `mfn` from now on (MMUEXT_NEW_BASEPTR). Raises Refusal.
+
+        The LDT's pages are looked up again by their linear address when next used, as in Xen.
+        """
+        types = self.domain.machine.types
+        if mfn != self.base:
+            types.get_page_and_type(mfn, self.domain.domid, self.domain.space.root)
+        old, self.base = self.base, mfn
+        self.cpu.cr3 = mfn << 12
+        self.drop_ldt_pages()
+        if old and old != mfn:
+            types.put_page_and_type(old)
+
+    def l1_entry(self, va: int) -> tuple[int, int] | None:
+        """The mfn of the L1 table that maps `va` and the index of its entry, or None where there is no
+        table.
+        """
+        space, entries = self.domain.space, self.domain.entries
+        geometry, table = space.geometry, self.base
+        if not table:
+            return None
+        for level in range(geometry.levels, 1, -1):
+            entry = entries[(table << space.table_shift) + geometry.index(va, level)]
+            if not entry & 1:
+                return None
+            table = (entry & geometry.address_mask) >> 12
+        return table, (table << space.table_shift) + geometry.index(va, 1)
+
+    def read_l1_entry(self, va: int) -> int:
+        """The L1 entry that maps `va`, 0 where there is none."""
+        found = self.l1_entry(va)
+        return self.domain.entries[found[1]] if found else 0
+
+    # GDT
+
+    def set_gdt(self, frames: Sequence[int], entries: int) -> None:
+        """Install `entries` descriptors in `frames` as the GDT. Raises Refusal, leaving the old one in
+        place.
+        """
+        if entries > FIRST_RESERVED_GDT_ENTRY:
+            limit = FIRST_RESERVED_GDT_ENTRY
+            raise Refusal(
+                Errno.EINVAL, f"a GDT of {entries} entries; from entry {limit} on it is the hypervisor's"
+            )
+        taken: list[int] = []
+        types, domid = self.domain.machine.types, self.domain.domid
+        for mfn in frames[: -(-entries // DESCRIPTORS_PER_PAGE)]:
+            try:
+                types.get_page_and_type(mfn, domid, SEG_DESC)
+            except Refusal as refusal:
+                for other in taken:
+                    types.put_page_and_type(other)
+                raise Refusal(Errno.EINVAL, refusal.sentence) from None
+            taken.append(mfn)
+        old = self.gdt_frames
+        self._map_gdt(taken)
+        self.gdt_entries = entries
+        for mfn in old:
+            types.put_page_and_type(mfn)
+        self.cpu.flush_tlb()
+
+    def _map_gdt(self, frames: list[int]) -> None:
+        base, zero = gdt_address(self.vcpu_id), self.domain.machine.zero_frame
+        for page in range(max(len(frames), len(self.gdt_frames))):
+            self.domain.set_area_page(base + page * PAGE_SIZE, frames[page] if page < len(frames) else zero)
+        self.gdt_frames = frames
+
+    # LDT
+
+    def set_ldt(self, base: int, entries: int) -> None:
+        """Use `entries` descriptors at linear address `base` as the LDT (MMUEXT_SET_LDT). Raises Refusal."""
+        if entries > MAX_LDT_ENTRIES or (entries and base % PAGE_SIZE):
+            raise Refusal(
+                Errno.EINVAL, f"an LDT of {entries} entries at {base:#x}: at most 8192, on a page boundary"
+            )
+        base = base if entries else 0
+        if (base, entries) == (self.ldt_base, self.ldt_entries):
+            return
+        if self.drop_ldt_pages():
+            self.cpu.flush_tlb()
+        self.ldt_base, self.ldt_entries = base, entries
+        if entries:
+            self.cpu.set_ldt(ldt_address(self.vcpu_id), entries * 8 - 1)
+        else:
+            self.cpu.set_ldt(0, 0)
+
+    def drop_ldt_pages(self) -> bool:
+        """Unmap every LDT page; whether there was one."""
+        dropped, self.ldt_frames = self.ldt_frames, {}
+        for page, mfn in dropped.items():
+            self.domain.set_area_page(ldt_address(self.vcpu_id) + page * PAGE_SIZE, None)
+            self.domain.machine.types.put_page_and_type(mfn)
+        return bool(dropped)
+
+    def map_ldt_page(self, offset: int) -> bool:
+        """Check and map the LDT page that holds byte `offset` of it; False if the guest has no good page
+        there.
+        """
+        page = offset // PAGE_SIZE
+        if offset >> 3 >= self.ldt_entries or page >= LDT_PAGES:
+            return False
+        if page in self.ldt_frames:
+            return True
+        entry = self.read_l1_entry(self.ldt_base + offset & 0xFFFF_FFFF)
+        mfn = (entry & self.domain.space.geometry.address_mask) >> 12
+        if not entry & 1:
+            return False
+        try:
+            self.domain.machine.types.get_page_and_type(mfn, self.domain.domid, SEG_DESC)
+        except Refusal:
+            return False
+        self.ldt_frames[page] = mfn
+        self.domain.set_area_page(ldt_address(self.vcpu_id) + page * PAGE_SIZE, mfn)
+        self.domain.machine.flushes.settle()
+        return True
+
+    def descriptor_fault(self, va: int, error_code: int) -> DescriptorFault:
+        """A #PF at `va`: if a segment load ran into this vcpu's descriptor area, what to do about it.
+
+        LDT pages are mapped when first used. One that cannot be is a #PF at the guest's own address of it; a
+        fault in the GDT is a #GP with the selector.
+        """
+        offset = va - gdt_address(self.vcpu_id)
+        user_or_reserved = PageFaultCode.user_mode | PageFaultCode.reserved_bit
+        if va < DESCRIPTOR_AREA or not 0 <= offset < VCPU_STRIDE or error_code & user_or_reserved:
+            return DescriptorFault(Fix.NOT_OURS)
+        if offset < GDT_PAGES * PAGE_SIZE:
+            return DescriptorFault(Fix.DELIVER, Vector.GP, offset & 0xFFF8)
+        offset -= GDT_PAGES * PAGE_SIZE
+        if error_code & PageFaultCode.page_present or offset >> 3 >= self.ldt_entries:
+            return DescriptorFault(Fix.NOT_OURS)
+        if self.map_ldt_page(offset):
+            return DescriptorFault(Fix.RETRY)
+        return DescriptorFault(Fix.DELIVER, Vector.PF, error_code, self.ldt_base + offset & 0xFFFF_FFFF)
+
+    def destroy(self) -> None:
+        """Let go of everything installed. The processor must not run any more."""
+        types = self.domain.machine.types
+        self.drop_ldt_pages()
+        frames = self.gdt_frames
+        self._map_gdt([])
+        for mfn in frames:
+            types.put_page_and_type(mfn)
+        base, self.base = self.base, 0
+        if base:
+            types.put_page_and_type(base)
+        self.domain.vcpus.remove(self)

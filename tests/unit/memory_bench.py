@@ -1,0 +1,138 @@
+"""A small machine without an engine, to drive the memory room directly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hypervisor.abi.x86 import Pte
+from hypervisor.cpu.faults import PageFault
+from hypervisor.cpu.geometry import PAE, Geometry
+from hypervisor.cpu.ram import Ram
+from hypervisor.memory import DomainMemory, MachineMemory, VcpuPaging
+
+if TYPE_CHECKING:
+    from array import array
+
+P, RW, USER, A, D = Pte.PRESENT, Pte.RW, Pte.USER, Pte.ACCESSED, Pte.DIRTY
+DATA = int(P | RW | USER | A | D)
+READ_ONLY = int(P | USER | A | D)
+TABLE = int(P | RW | USER | A | D)
+ROOT_ENTRY = int(P)
+
+
+@dataclass
+class FakeCpu:
+    """A processor that only remembers what it was asked."""
+
+    cr3: int = 0
+    flushes: int = 0
+    pages: list[int] = field(default_factory=list)
+    gdt: tuple[int, int] = (0, 0)
+    ldt: tuple[int, int] = (0, 0)
+
+    def flush_tlb(self) -> None:
+        self.flushes += 1
+
+    def flush_page(self, va: int) -> None:
+        self.pages.append(va)
+
+    def set_gdt(self, base: int, limit: int) -> None:
+        self.gdt = (base, limit)
+
+    def set_ldt(self, base: int, limit: int) -> None:
+        self.ldt = (base, limit)
+
+
+class Guest:
+    """A vcpu for the operations, whose hypercall arguments live in a flat buffer from address 0x1000 on."""
+
+    BASE = 0x1000
+
+    def __init__(self, paging: VcpuPaging, size: int = 1 << 16) -> None:
+        self.paging = paging
+        self.buffer = bytearray(size)
+
+    def copy_from_guest(self, va: int, size: int) -> bytes:
+        self._check(va, size, 4)
+        return bytes(self.buffer[va - self.BASE : va - self.BASE + size])
+
+    def copy_to_guest(self, va: int, data: bytes) -> None:
+        self._check(va, len(data), 6)
+        self.buffer[va - self.BASE : va - self.BASE + len(data)] = data
+
+    def put(self, data: bytes, va: int = BASE) -> int:
+        self.copy_to_guest(va, data)
+        return va
+
+    def word(self, va: int) -> int:
+        return int.from_bytes(self.copy_from_guest(va, 4), "little")
+
+    def _check(self, va: int, size: int, error_code: int) -> None:
+        end = self.BASE + len(self.buffer)
+        if va < self.BASE or va > end:
+            raise PageFault(va, error_code)
+        if va + size > end:
+            raise PageFault(end, error_code)
+
+
+@dataclass
+class Bench:
+    """One machine; `frame(pfn)` numbers the frames of the first domain."""
+
+    ram: Ram
+    machine: MachineMemory
+    domain: DomainMemory
+    paging: VcpuPaging
+    cpu: FakeCpu
+    guest: Guest
+    p2m: array[int]
+
+    def frame(self, pfn: int) -> int:
+        return self.p2m[pfn]
+
+    def write_entry(self, pfn: int, slot: int, entry: int) -> None:
+        """Put an entry into a frame, as a guest with a writable mapping of it would."""
+        self.domain.entries[(self.p2m[pfn] << self.domain.space.table_shift) + slot] = entry
+
+    def read_entry(self, pfn: int, slot: int) -> int:
+        value: int = self.domain.entries[(self.p2m[pfn] << self.domain.space.table_shift) + slot]
+        return value
+
+    def entry(self, pfn: int, flags: int = DATA) -> int:
+        return self.p2m[pfn] << 12 | flags
+
+    def maddr(self, pfn: int, slot: int) -> int:
+        return (self.p2m[pfn] << 12) + (slot << self.domain.space.entry_shift)
+
+    def build_tables(self, *, root: int = 0) -> int:
+        """PAE tables in pfns root..root+5: L3, four L2, one L1 that maps pfns 0..63 at address 0.
+
+        Frames that are tables are mapped read-only. Returns the L3's mfn. Nothing is validated yet.
+        """
+        for slot in range(4):
+            self.write_entry(root, slot, self.entry(root + 1 + slot, ROOT_ENTRY))
+        self.write_entry(root + 1, 0, self.entry(root + 5, TABLE))
+        for pfn in range(len(self.p2m)):
+            is_table = root <= pfn <= root + 5
+            self.write_entry(root + 5, pfn, self.entry(pfn, READ_ONLY if is_table else DATA))
+        return self.p2m[root]
+
+    def boot(self) -> None:
+        """Build tables in pfns 0 to 5, pin the L3 and load it as the base pointer."""
+        l3 = self.build_tables()
+        types = self.machine.types
+        types.get_page_and_type(l3, self.domain.domid, self.domain.space.root)
+        self.machine.frames.flags[l3] |= 2
+        self.paging.new_base_pointer(l3)
+
+
+def make_bench(frames: int = 256, pages: int = 64, *, geometry: Geometry = PAE, max_vcpus: int = 1) -> Bench:
+    """A machine of `frames` frames with one domain of `pages` pages and one vcpu."""
+    ram = Ram(frames)
+    machine = MachineMemory(ram, seed=1)
+    domain = machine.new_domain(1, geometry, max_pages=pages + 32, max_vcpus=max_vcpus)
+    cpu = FakeCpu()
+    paging = VcpuPaging(domain, cpu)
+    p2m = domain.populate(pages)
+    return Bench(ram, machine, domain, paging, cpu, Guest(paging), p2m)
