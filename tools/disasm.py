@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import capstone
 
-from tools.dwarf_lines import LineTableError, read_lines
-from tools.elf_view import ElfView, ElfViewError
+from hypervisor.image.dwarf_lines import LineTableError, printable, read_lines
+from hypervisor.image.elf import (
+    PF_X,
+    PT_LOAD,
+    SHF_EXECINSTR,
+    SHN_ABS,
+    SHN_UNDEF,
+    SHT_NOBITS,
+    STT_FILE,
+    STT_SECTION,
+    SYMBOL,
+    Elf,
+)
+from hypervisor.image.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +29,7 @@ if TYPE_CHECKING:
 MAX_INSTRUCTION = 15  # bytes; Intel SDM volume 2, section 2.3.11
 BATCH = 1000  # instructions that capstone decodes, and holds in memory, at once
 ZEROS = re.compile(rb"\0{32,}")
+MAX_NAME = 256  # bytes of a label; many symbols may share one huge string
 BRANCH = re.compile(r"call|j|loop")
 
 
@@ -32,42 +45,89 @@ def disassemble(image: bytes) -> Iterator[str]:
     ELF32 i386 file or too damaged to read; a damaged line table costs source lines only, and is mentioned.
     """
     try:
-        view = ElfView(image)
-        if view.relocatable:
-            raise DisasmError("it is an object file that was never linked")
-        areas = view.code()
-        if not areas:
+        elf = Elf(image)
+        blocks = _code(elf)
+        if not blocks:
             raise DisasmError("it has no executable section")
-        listing = _Listing(view)
-        for area in areas:
-            yield from listing.header(area.name)
-            yield from listing.area(view.data(area), area.address)
-    except ElfViewError as error:
+        listing = _Listing(elf)
+        for block in blocks:
+            yield from listing.header(block.name)
+            yield from listing.area(block.code, block.address)
+    except ImageError as error:
         raise DisasmError(str(error)) from None
+
+
+class _Block(NamedTuple):
+    """One run of code: an executable section, or a segment where no section says what is code."""
+
+    address: int
+    name: str
+    code: bytes
+
+
+def _code(elf: Elf) -> list[_Block]:
+    """All code by address."""
+    parts = [
+        (section.sh_addr, printable(elf.section_name(section).encode()), section.sh_offset, section.sh_size)
+        for section in elf.sections
+        if section.sh_flags & SHF_EXECINSTR and section.sh_type != SHT_NOBITS and section.sh_size
+    ] or [
+        (segment.p_vaddr, f"LOAD {index}", segment.p_offset, segment.p_filesz)
+        for index, segment in enumerate(elf.segments)
+        if segment.p_type == PT_LOAD and segment.p_flags & PF_X and segment.p_filesz
+    ]
+    # Parts of a sound file share no bytes; a listing of 65,000 views of the same megabyte would have no end.
+    if sum(size for _, _, _, size in parts) > len(elf.data):
+        raise DisasmError("its executable sections overlap in the file")
+    blocks = [_Block(at, name, bytes(elf.contents(offset, size, name))) for at, name, offset, size in parts]
+    return sorted(blocks)
+
+
+def _labels(elf: Elf) -> dict[int, list[str]]:
+    """The names of every address that a symbol marks as a place in the program."""
+    labels: dict[int, list[str]] = {}
+    tables = elf.symbol_table()
+    if tables is None:
+        return labels
+    table, strings = tables
+    rows = elf.contents(table.sh_offset, table.sh_size - table.sh_size % SYMBOL.size, "symbol table")
+    for symbol in SYMBOL.iter_unpack(rows):
+        placed = symbol.st_shndx not in (SHN_UNDEF, SHN_ABS) and symbol.st_info & 15 not in (
+            STT_SECTION,
+            STT_FILE,
+        )
+        if placed and 0 < symbol.st_name < strings.sh_size:
+            start, end = strings.sh_offset + symbol.st_name, strings.sh_offset + strings.sh_size
+            name = elf.data[start : min(end, start + MAX_NAME)].partition(b"\0")[0]
+            labels.setdefault(symbol.st_value, []).append(printable(name))
+    return labels
+
+
+def _section(elf: Elf, name: str) -> bytes:
+    header = elf.section_named(name)
+    return b"" if header is None else bytes(elf.contents(header.sh_offset, header.sh_size, name))
 
 
 class _Listing:
     """What is known about addresses, and the decoder that turns bytes into lines."""
 
-    def __init__(self, view: ElfView) -> None:
-        self._labels: dict[int, list[str]] = {}
-        for address, name in view.symbols():
-            self._labels.setdefault(address, []).append(name)
+    def __init__(self, elf: Elf) -> None:
+        self._labels = _labels(elf)
         self._starts = sorted(self._labels)
         self._sources: dict[int, str] = {}
         self._complaint = ""
-        self._read_lines(view)
+        self._read_lines(elf)
         self._decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_32)
         self._decoder.syntax = capstone.CS_OPT_SYNTAX_ATT
         self._decoder.skipdata = True
 
-    def _read_lines(self, view: ElfView) -> None:
+    def _read_lines(self, elf: Elf) -> None:
         try:
-            strings = view.section(".debug_line_str"), view.section(".debug_str")
-            for address, file, line in read_lines(view.section(".debug_line"), *strings):
+            strings = _section(elf, ".debug_line_str"), _section(elf, ".debug_str")
+            for address, file, line in read_lines(_section(elf, ".debug_line"), *strings):
                 if line:
                     self._sources[address] = f"{file}:{line}"
-        except (LineTableError, ElfViewError) as error:
+        except (LineTableError, ImageError) as error:
             self._complaint = f"; source lines are incomplete: in the line table, {error}"
 
     def header(self, name: str) -> Iterator[str]:

@@ -150,14 +150,14 @@ def _read_names_2(cursor: _Cursor, unit: _Unit) -> None:
     """Versions 2 to 4: strings until an empty one; directory 0 is the compilation's, which is not here."""
     unit.directories.append("")
     while name := cursor.string():
-        unit.directories.append(_printable(name))
+        unit.directories.append(printable(name))
     number = 0
     while name := cursor.string():
         number += 1
         directory = cursor.uleb()
         cursor.uleb()  # time
         cursor.uleb()  # length
-        unit.add_file(number, _printable(name), directory)
+        unit.add_file(number, printable(name), directory)
 
 
 def _read_names_5(cursor: _Cursor, unit: _Unit, line_strings: bytes, strings: bytes) -> None:
@@ -178,7 +178,7 @@ def _read_entries(cursor: _Cursor, line_strings: bytes, strings: bytes) -> Itera
         for content, form in formats:
             value = _read_form(cursor, form, line_strings, strings)
             if content == DW_LNCT_path and isinstance(value, bytes):
-                name = _printable(value)
+                name = printable(value)
             elif content == DW_LNCT_directory_index and isinstance(value, int):
                 directory = value
         yield name, directory
@@ -208,8 +208,8 @@ def _string_at(table: bytes, offset: int) -> bytes:
     return table[offset : offset + MAX_NAME].partition(b"\0")[0]
 
 
-def _printable(name: bytes) -> str:
-    """A name that cannot move a terminal's cursor."""
+def printable(name: bytes) -> str:
+    """A name of the file as text, cut at MAX_NAME bytes, that cannot move a terminal's cursor."""
     text = name[:MAX_NAME].decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
