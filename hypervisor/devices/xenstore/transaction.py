@@ -1,0 +1,110 @@
+"""A transaction: changes that become visible together, or not at all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hypervisor.abi.errno import Errno
+from hypervisor.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hypervisor.devices.xenstore.store import Store
+    from hypervisor.devices.xenstore.tree import Node, Permission
+
+
+@dataclass(slots=True)
+class _Touched:
+    """One node the transaction looked at: as it was then, as it is for the transaction now."""
+
+    before: Node | None
+    now: Node | None
+    modified: bool = False
+    fires: bool = False
+    exact: bool = False
+
+
+class Transaction:
+    """A view of the store that nobody else sees until it is committed.
+
+    A node is taken over from the live tree when the transaction first looks at it. Commit fails with EAGAIN
+    if any of these nodes has changed since: what is committed could have been done in that one moment.
+    """
+
+    def __init__(self, store: Store, domid: int) -> None:
+        self._store = store
+        self._domid = domid
+        self._touched: dict[str, _Touched] = {}
+        self._entries: Counter[int] = Counter()
+        self._created = False
+        self._failed = False
+        self._start = store.next_generation()
+
+    def get(self, path: str) -> Node | None:
+        return self._touch(path).now
+
+    def put(self, path: str, node: Node) -> None:
+        touched = self._touch(path)
+        if touched.now is None:
+            self._created = True
+        else:
+            self._entries[touched.now.owner] -= 1
+        self._entries[node.owner] += 1
+        touched.now, touched.modified = node._replace(generation=self._store.next_generation()), True
+
+    def delete(self, path: str) -> None:
+        touched = self._touch(path)
+        if touched.now is not None:
+            self._entries[touched.now.owner] -= 1
+        touched.now, touched.modified = None, True
+
+    def entries(self, domid: int) -> int:
+        return self._store.entries(domid) + self._entries[domid]
+
+    def fire(
+        self, path: str, node: Node | None, *, exact: bool = False, old: Sequence[Permission] = ()
+    ) -> None:
+        """Remember to tell watches on commit. One event for a path is enough, and the wider one wins."""
+        touched = self._touch(path)
+        touched.exact = exact and (touched.exact or not touched.fires)
+        touched.fires = True
+
+    def commit(self) -> None:
+        """Make the changes visible. Raises Refusal: EAGAIN after a conflict, ENOSPC for a quota that has been
+        used up meanwhile, ENOMEM when the transaction had become too large. Nothing has changed then."""
+        if self._failed:
+            raise Refusal(Errno.ENOMEM, f"the transaction of domain {self._domid} had failed before its end")
+        # One less than outside a transaction, as xenstored counts here.
+        if self._created and self._domid and self.entries(self._domid) >= self._store.quota.nodes:
+            raise Refusal(Errno.ENOSPC, f"domain {self._domid} has used up its nodes meanwhile")
+        for path, touched in self._touched.items():
+            if _generation(self._store.get(path)) != _generation(touched.before):
+                raise Refusal(Errno.EAGAIN, f"{path} has changed during the transaction")
+        changes = [(path, touched) for path, touched in self._touched.items() if touched.modified]
+        for path, touched in changes:
+            if touched.now is not None:
+                permissions = self._store.rights.current(touched.now.permissions, self._start)
+                self._store.put(path, touched.now._replace(permissions=permissions))
+            elif touched.before is not None:
+                self._store.delete(path)
+        for path, touched in changes:
+            if touched.fires:
+                old = touched.before.permissions if touched.before is not None else ()
+                self._store.fire(path, touched.now, exact=touched.exact, old=old)
+
+    def _touch(self, path: str) -> _Touched:
+        touched = self._touched.get(path)
+        if touched is None:
+            if self._domid and len(self._touched) >= self._store.quota.transaction_nodes:
+                self._failed = True
+                raise Refusal(Errno.ENOSPC, f"a transaction of domain {self._domid} touches too many nodes")
+            node = self._store.get(path)
+            touched = self._touched[path] = _Touched(node, node)
+        return touched
+
+
+def _generation(node: Node | None) -> int | None:
+    return None if node is None else node.generation
