@@ -4,6 +4,5 @@ from hypervisor.image.errors import ImageError
 from hypervisor.image.image import Image, Segment
 from hypervisor.image.loader import load_image
 from hypervisor.image.notes import PaeMode
-from hypervisor.image.unpack import unpack
 
-__all__ = ["Image", "ImageError", "PaeMode", "Segment", "load_image", "unpack"]
+__all__ = ["Image", "ImageError", "PaeMode", "Segment", "load_image"]

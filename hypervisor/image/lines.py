@@ -46,7 +46,7 @@ class _TooLarge(Exception):
 
 
 def read_lines(elf: Elf) -> Lines:
-    """The line tables of a file. Never raises: debugging data is a convenience; damage is told in `problem`."""
+    """The line tables of a file. Never raises: they are a convenience, and damage is told in `problem`."""
     sizes = {elf.section_name(section): section.sh_size for section in elf.sections[1 : MAX_SECTIONS + 1]}
     if ".debug_line" not in sizes or ".debug_info" not in sizes:
         return Lines({})

@@ -64,7 +64,7 @@ class PaeMode(Enum):
 
 @dataclass(slots=True)
 class Notes:
-    """The notes found, and in `source` where. Numbers and texts by note; features as masks of XENFEAT bits."""
+    """The notes found, and in `source` where: numbers and texts by note, features as masks of XENFEAT_*."""
 
     source: str
     numbers: dict[ElfNote, int] = field(default_factory=dict)

@@ -1,0 +1,123 @@
+"""Names and source lines of a kernel's addresses."""
+
+from asm.elf_writer import write_elf
+from asm.program import (
+    SHF_ALLOC,
+    SHF_EXECINSTR,
+    SHT_NOTE,
+    SHT_PROGBITS,
+    LineRow,
+    Program,
+    Section,
+)
+from hypervisor.abi.elfnote import ElfNote
+from hypervisor.image import Image, load_image
+from tests.elfwriter import (
+    SHN_ABS,
+    STB_LOCAL,
+    STT_FILE,
+    STT_SECTION,
+    ElfSection,
+    ElfSymbol,
+    kernel,
+    xen_notes,
+)
+
+BASE = 0x1000
+
+
+def with_symbols(*symbols: ElfSymbol) -> Image:
+    elf = kernel(bytes(0x100))
+    elf.sections = [ElfSection(".text", SHT_PROGBITS, b"", {"sh_flags": SHF_EXECINSTR, "sh_size": 0x80})]
+    elf.symbols = list(symbols)
+    return load_image(elf.pack())
+
+
+def with_lines() -> Program:
+    notes = xen_notes({ElfNote.VIRT_BASE: 0, ElfNote.ENTRY: BASE})
+    sections = (
+        Section(".text", SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR, 16, BASE, b"\x90" * 32, 32),
+        Section(".note.Xen", SHT_NOTE, SHF_ALLOC, 4, 2 * BASE, notes, len(notes)),
+    )
+    rows = (LineRow(BASE, 1, 0, 10), LineRow(BASE + 1, 4, 0, 11), LineRow(BASE + 16, 2, 1, 3))
+    return Program(BASE, sections, (), ("kernel.S", "lib/print.inc"), rows)
+
+
+def test_an_address_has_the_nearest_symbol_below() -> None:
+    image = with_symbols(ElfSymbol("second", 0x20), ElfSymbol("first", 0x10))
+    assert image.symbol_at(0x10) == ("first", 0)
+    assert image.symbol_at(0x1F) == ("first", 15)
+    assert image.symbol_at(0x24) == ("second", 4)
+    assert image.symbol_at(0x0F) is None
+    assert image.symbol_at(0x100) is None
+    assert image.symbols.address_of("second") == 0x20
+    assert image.symbols.address_of("third") is None
+
+
+def test_a_global_symbol_wins_over_a_local_one() -> None:
+    image = with_symbols(
+        ElfSymbol("entry", 0x10),
+        ElfSymbol("alias", 0x10, binding=STB_LOCAL),
+        ElfSymbol("entry", 0x30, binding=STB_LOCAL),
+    )
+    assert image.symbol_at(0x10) == ("entry", 0)
+    assert image.symbols.address_of("entry") == 0x10
+
+
+def test_symbols_that_name_no_address_are_left_out() -> None:
+    image = with_symbols(
+        ElfSymbol("kernel.c", 0, kind=STT_FILE),
+        ElfSymbol(".text", 0, kind=STT_SECTION),
+        ElfSymbol("elsewhere", 0, section=0),
+        ElfSymbol("constant", 0, section=SHN_ABS),
+    )
+    assert len(image.symbols) == 0
+
+
+def test_an_image_without_a_symbol_table_has_no_symbols() -> None:
+    image = load_image(kernel().pack())
+    assert len(image.symbols) == 0
+    assert image.symbol_at(0) is None
+
+
+def test_code_is_what_executable_sections_hold() -> None:
+    image = with_symbols(ElfSymbol("start", 0))
+    assert image.is_code(0x7F)
+    assert not image.is_code(0x80)
+
+
+def test_without_sections_code_is_the_file_bytes_of_executable_segments() -> None:
+    image = load_image(kernel(bytes(0x40), memory_size=0x80).pack())
+    assert image.is_code(0x3F)
+    assert not image.is_code(0x40)
+
+
+def test_an_address_has_the_source_line_of_its_instruction() -> None:
+    image = load_image(write_elf(with_lines()))
+    assert image.line_at(BASE) == ("kernel.S", 10)
+    assert image.line_at(BASE + 4) == ("kernel.S", 11)
+    assert image.line_at(BASE + 17) == ("lib/print.inc", 3)
+    assert image.line_at(BASE + 8) is None
+    assert image.line_at(BASE + 18) is None
+    assert image.line_at(0x100000) is None
+    assert image.lines.problem == ""
+
+
+def test_damaged_line_tables_are_told_and_harm_nothing() -> None:
+    data = write_elf(with_lines())
+    table = load_image(data).elf.section_named(".debug_line")
+    assert table is not None
+    problems = set()
+    for position in range(table.sh_offset, table.sh_offset + table.sh_size):
+        broken = bytearray(data)
+        broken[position] ^= 0xFF
+        image = load_image(bytes(broken))
+        image.line_at(BASE)
+        problems.add(image.lines.problem)
+    assert any("damaged" in problem for problem in problems)
+
+
+def test_an_image_without_line_tables_has_no_lines() -> None:
+    image = load_image(kernel().pack())
+    assert image.line_at(0) is None
+    assert len(image.lines) == 0
