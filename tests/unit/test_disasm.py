@@ -24,7 +24,6 @@ from asm.program import (
     Section,
     Symbol,
 )
-from hypervisor.image.dwarf_lines import Line, LineTableError, read_lines
 from tools.disasm import DisasmError, disassemble
 
 if TYPE_CHECKING:
@@ -140,56 +139,6 @@ def test_line_tables_of_the_gnu_assembler_are_read(version: int, tmp_path: Path)
     assert f"; {source}:3" in lines
     assert lines[lines.index(f"; {source}:304") + 1] == "c0100001:  c3                       retl"
     assert lines[lines.index(f"; {source}:306") + 1] == "c0111172:  90                       nop"
-
-
-def line_unit(body: bytes, version: int = 4) -> bytes:
-    header = struct.pack("<BBBbBB", 1, 1, 1, -5, 14, 13) + bytes((0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1))
-    header += b"\0" + b"k.S\0\0\0\0" + b"\0"
-    unit = struct.pack("<HI", version, len(header)) + header + body
-    return struct.pack("<I", len(unit)) + unit
-
-
-def test_every_standard_opcode_moves_the_row_as_the_standard_says() -> None:
-    body = bytes((0, 5, 2, 0, 0x10, 0, 0))  # set_address 0x1000
-    body += bytes((3, 9, 1))  # advance_line 9, copy
-    body += bytes((8, 9, 0x34, 0x12, 2, 0x81, 1, 3, 0x7E, 1))  # const_add_pc, +0x1234, +129, line -2, copy
-    body += bytes((5, 1, 6, 7, 10, 11, 12, 1, 0, 2, 4, 7))  # opcodes without effect here
-    body += bytes((18 + 14,)) + bytes((0, 1, 1))  # special: one byte on, same line; end_sequence
-    second = 0x1000 + 17 + 0x1234 + 129
-    assert list(read_lines(line_unit(body))) == [
-        Line(0x1000, "k.S", 10),
-        Line(second, "k.S", 8),
-        Line(second + 1, "k.S", 8),
-        Line(second + 1, "", 0),
-    ]
-
-
-def test_several_units_follow_each_other() -> None:
-    unit = line_unit(bytes((0, 5, 2, 0, 0x10, 0, 0, 1)))
-    assert list(read_lines(unit * 3)) == [Line(0x1000, "k.S", 1)] * 3
-
-
-@pytest.mark.parametrize(
-    ("table", "complaint"),
-    [
-        (b"\xff\xff\xff\xff" + bytes(20), "64-bit format"),
-        (line_unit(b"", version=9), "version 9"),
-        (line_unit(b"")[:-1], "longer than the section"),
-        (line_unit(b"\0\x7f\2"), "middle of an item"),
-        (line_unit(b"\2" + b"\xff" * 20), "more than 64 bits"),
-        (b"\x01", "middle of an item"),
-    ],
-)
-def test_damaged_line_tables_are_refused(table: bytes, complaint: str) -> None:
-    with pytest.raises(LineTableError, match=complaint):
-        list(read_lines(table))
-
-
-def test_version_5_names_without_bytes_do_not_last() -> None:
-    head = struct.pack("<BBBbBB", 1, 1, 1, -5, 14, 1) + b"\0" + b"\xff" * 8 + b"\x01"
-    unit = struct.pack("<HBBI", 5, 4, 0, len(head)) + head
-    with pytest.raises(LineTableError, match="names that take no bytes"):
-        list(read_lines(struct.pack("<I", len(unit)) + unit))
 
 
 def test_damaged_line_table_costs_only_the_source_lines() -> None:
