@@ -123,7 +123,7 @@ class Store:
         self.quota = quota or Quota()
         self.rights = Rights(self.quota)
         self._generation = 0
-        self._entries: Counter[int] = Counter()
+        self._entries: Counter[int] = Counter({0: 1})
         self._watchers: list[Watcher] = []
         self._events: dict[tuple[HostWatch, str], None] = {}
         self._delivering = False

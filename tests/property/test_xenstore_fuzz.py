@@ -1,0 +1,170 @@
+"""Hostile xenstore clients: whatever is in the ring, the store survives, answers and stays within bounds."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from hypervisor.abi.xs_wire import XENSTORE_DOMAIN_INTERFACE, XSD_SOCKMSG, XsdSockmsg, XsMessage
+from hypervisor.devices.xenstore import Connection, Quota, Store, forget_domain, populate_domain
+from hypervisor.devices.xenstore.tree import join, parent_of
+
+_OFFSETS = XENSTORE_DOMAIN_INTERFACE.offsets
+_INDICES = ("req_cons", "req_prod", "rsp_cons", "rsp_prod")
+QUOTA = Quota(nodes=30, watches=6, transactions=3, transaction_nodes=24, queued_events=4096)
+
+KINDS = st.sampled_from([int(kind) for kind in XsMessage])
+PATHS = st.sampled_from(
+    [
+        b"data",
+        b"data/a",
+        b"data/a/b",
+        b"data/c",
+        b"error/x",
+        b"/local/domain/1/data",
+        b"/local/domain/2/data/z",
+    ]
+    + [b"/", b"", b"//", b"@releaseDomain", b"name", b"device", b"/local/domain/2", b"x" * 2100]
+)
+ARGUMENTS = st.one_of(
+    st.sampled_from([b"T", b"F", b"n1", b"b1", b"r2", b"n2", b"0", b"1", b"99", b"tok", b""]),
+    st.binary(max_size=40),
+)
+
+
+@st.composite
+def payloads(draw: st.DrawFn) -> bytes:
+    parts = [draw(PATHS), *draw(st.lists(ARGUMENTS, max_size=4))]
+    return b"\0".join(parts) + draw(st.sampled_from([b"\0", b""]))
+
+
+class Page:
+    def __init__(self, store: Store, domid: int) -> None:
+        self.page = memoryview(bytearray(4096))
+        self.words = self.page.cast("I")
+        self.notified = 0
+        self.connection = Connection(store, domid, self.page, self)
+
+    def notify(self) -> None:
+        self.notified += 1
+
+    def word(self, name: str) -> int:
+        return int(self.words[_OFFSETS[name] >> 2])
+
+    def put(self, data: bytes) -> None:
+        producer = self.word("req_prod")
+        for at, byte in enumerate(data):
+            self.page[_OFFSETS["req"] + (producer + at) % 1024] = byte
+        self.words[_OFFSETS["req_prod"] >> 2] = (producer + len(data)) & 0xFFFF_FFFF
+
+    def fetch(self) -> None:
+        self.words[_OFFSETS["rsp_cons"] >> 2] = self.word("rsp_prod")
+
+
+def checked(store: Store) -> None:
+    """The tree is one tree, and every domain is within its quota."""
+    reached = store.paths()
+    assert len(reached) == len(set(reached))
+    owned: dict[int, int] = {}
+    for path in reached:
+        node = store.get(path)
+        assert node is not None
+        owned[node.owner] = owned.get(node.owner, 0) + 1
+        assert len(set(node.children)) == len(node.children)
+        for name in node.children:
+            assert parent_of(join(path, name)) == path
+    assert all(owned.get(domid, 0) == store.entries(domid) for domid in range(4))
+    assert max(store.entries(1), store.entries(2)) <= QUOTA.nodes
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.binary(max_size=1024), st.booleans()), max_size=6), st.integers(0, 0xFFFF_FFFF))
+def test_arbitrary_bytes_never_fail(chunks: list[tuple[bytes, bool]], start: int) -> None:
+    store = Store(QUOTA)
+    populate_domain(store, 1, "guest", 1024)
+    guest = Page(store, 1)
+    for name in _INDICES:
+        guest.words[_OFFSETS[name] >> 2] = start
+    for data, fetch in chunks:
+        guest.put(data)
+        guest.connection.on_event()
+        if fetch:
+            guest.fetch()
+    checked(store)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([*_INDICES, "connection", "error"]), st.integers(0, 0xFFFF_FFFF)),
+        max_size=8,
+    )
+)
+def test_arbitrary_indices_never_fail(writes: list[tuple[str, int]]) -> None:
+    store = Store(QUOTA)
+    populate_domain(store, 1, "guest", 1024)
+    guest = Page(store, 1)
+    guest.put(XSD_SOCKMSG.pack(XsdSockmsg(XsMessage.WATCH, 1, 0, 7)) + b"data\0t\0")
+    for name, value in writes:
+        guest.words[_OFFSETS[name] >> 2] = value
+        guest.connection.on_event()
+        store.write("/local/domain/1/data/x", b"")
+    checked(store)
+
+
+class Clients(RuleBasedStateMachine):
+    """Two guests that send well-framed nonsense, fetch or do not, come and go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = Store(QUOTA)
+        self.guests: dict[int, Page] = {}
+
+    @initialize()
+    def start(self) -> None:
+        for domid in (1, 2):
+            self.arrive(domid)
+
+    def arrive(self, domid: int) -> None:
+        populate_domain(self.store, domid, f"guest{domid}", 1024)
+        self.guests[domid] = Page(self.store, domid)
+
+    @rule(domid=st.sampled_from([1, 2]), kind=KINDS, tx_id=st.integers(0, 5), payload=payloads())
+    def ask(self, domid: int, kind: int, tx_id: int, payload: bytes) -> None:
+        guest = self.guests[domid]
+        before = guest.word("rsp_prod")
+        data = XSD_SOCKMSG.pack(XsdSockmsg(kind, 1, tx_id, len(payload))) + payload
+        for at in range(0, len(data), 900):
+            guest.put(data[at : at + 900])
+            guest.connection.on_event()
+        assert not guest.connection.ignored
+        if (before - guest.word("rsp_cons")) & 0xFFFF_FFFF < 900:
+            assert guest.word("rsp_prod") != before, "every request is answered"
+
+    @rule(domid=st.sampled_from([1, 2]))
+    def fetch(self, domid: int) -> None:
+        guest = self.guests[domid]
+        for _ in range(60):
+            guest.fetch()
+            guest.connection.on_event()
+        assert guest.word("rsp_prod") == guest.word("rsp_cons")
+
+    @rule(domid=st.sampled_from([1, 2]))
+    def replace(self, domid: int) -> None:
+        self.guests[domid].connection.close()
+        forget_domain(self.store, domid)
+        assert self.store.entries(domid) == 0
+        self.arrive(domid)
+
+    @rule(path=st.sampled_from(["data", "data/a", "error"]))
+    def host_writes(self, path: str) -> None:
+        self.store.write(f"/local/domain/1/{path}", b"host")
+
+    @invariant()
+    def one_tree(self) -> None:
+        checked(self.store)
+
+
+TestClients = Clients.TestCase
+TestClients.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
