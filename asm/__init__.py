@@ -1,0 +1,98 @@
+"""The assembler: GNU-syntax AT&T sources for 32-bit x86 PV kernels to a linked program or an ELF32 image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asm.diagnostics import AssemblyError, Diagnostic, LocatedError, Reporter, TooManyErrors
+from asm.linker import DEFAULT_BASE, link
+from asm.listing import listing
+from asm.program import Program
+from asm.unit import Session, Unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+INCLUDE_DIR = Path(__file__).parent / "include"
+_NO_DEFINES: Mapping[str, int] = {}
+
+
+def assemble(
+    sources: Sequence[Path],
+    *,
+    include: Sequence[Path] = (),
+    defines: Mapping[str, int] = _NO_DEFINES,
+    base: int = DEFAULT_BASE,
+) -> Program:
+    """Assembles each source as a unit of its own and links them, the first section at address `base`.
+
+    `include` is searched by `.include` and `.incbin` after the folder of the file that asks, and before
+    `INCLUDE_DIR`; `defines` are symbols set in every unit. Raises AssemblyError.
+    """
+    readers = [(str(source), lambda unit, path=source: unit.read_file(path, str(path))) for source in sources]
+    return _assemble(readers, include, defines, base)
+
+
+def assemble_text(
+    text: str,
+    *,
+    name: str = "<string>",
+    include: Sequence[Path] = (),
+    defines: Mapping[str, int] = _NO_DEFINES,
+    base: int = DEFAULT_BASE,
+) -> Program:
+    """Assembles one text; `name` is the file name in messages and in the line table. Raises AssemblyError."""
+    return _assemble([(name, lambda unit: unit.read_string(text))], include, defines, base)
+
+
+def build(
+    sources: Sequence[Path],
+    *,
+    include: Sequence[Path] = (),
+    defines: Mapping[str, int] = _NO_DEFINES,
+    base: int = DEFAULT_BASE,
+) -> bytes:
+    """Assembles, links and writes an ELF32 image. Raises AssemblyError."""
+    from asm.elf_writer import write_elf  # noqa: PLC0415 (only this needs the writer)
+
+    return write_elf(assemble(sources, include=include, defines=defines, base=base))
+
+
+def _assemble(
+    readers: Sequence[tuple[str, Callable[[Unit], None]]],
+    include: Sequence[Path],
+    defines: Mapping[str, int],
+    base: int,
+) -> Program:
+    session = Session((*include, INCLUDE_DIR), INCLUDE_DIR, defines)
+    reporter = session.reporter
+    try:
+        units = [_read(session, name, reader) for name, reader in readers]
+        reporter.raise_errors()
+        return link(units, base, reporter)
+    except TooManyErrors:
+        raise AssemblyError(reporter.diagnostics) from None
+
+
+def _read(session: Session, name: str, reader: Callable[[Unit], None]) -> Unit:
+    unit = Unit(session, name)
+    try:
+        reader(unit)
+    except LocatedError as error:
+        session.reporter.error(error.message, error.location)
+    return unit
+
+
+__all__ = [
+    "DEFAULT_BASE",
+    "INCLUDE_DIR",
+    "AssemblyError",
+    "Diagnostic",
+    "Program",
+    "Reporter",
+    "assemble",
+    "assemble_text",
+    "build",
+    "listing",
+]

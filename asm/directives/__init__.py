@@ -1,0 +1,28 @@
+"""Every directive by name. A handler reads its operands from the scanner and works on the unit."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from asm.directives import control, data, sections, symbols
+from asm.directives.sections import origin
+
+if TYPE_CHECKING:
+    from asm.directives.table import Handler
+
+_TABLE: dict[str, Handler] = control.TABLE | data.TABLE | sections.TABLE | symbols.TABLE
+
+
+def find(name: str) -> Handler | None:
+    """The handler of a directive, by its lower-case name with the dot."""
+    return _TABLE.get(name)
+
+
+def unknown(name: str) -> str:
+    """The message for a directive that is none."""
+    close = difflib.get_close_matches(name, _TABLE, 1)
+    return f"unknown directive `{name}`" + (f"; did you mean `{close[0]}`?" if close else "")
+
+
+__all__ = ["find", "origin", "unknown"]

@@ -1,0 +1,44 @@
+"""Where `.include` and `.incbin` find their files."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from asm.lexer import Scanner
+    from asm.unit import Unit
+
+
+def find_file(unit: Unit, scanner: Scanner) -> Path:
+    """Reads a quoted name and finds the file: beside the file that names it, then along the include path."""
+    scanner.skip_space()
+    start = scanner.pos
+    name = scanner.filename()
+    folder = unit.reader.folder
+    folders = ([] if folder is None else [folder]) + list(unit.session.include)
+    for candidate in folders:
+        path = candidate / name
+        if _is_file(path):
+            return path
+    names = [entry for candidate in folders for entry in _names(candidate)]
+    close = difflib.get_close_matches(name, names, 1)
+    hint = f"; did you mean `{close[0]}`?" if close else ""
+    raise scanner.error(f"cannot find `{name}`{hint}", start)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a NUL byte: no such file
+        return False
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []

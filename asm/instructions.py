@@ -1,0 +1,119 @@
+"""Instructions into the current section: prefixes, branches that may grow, the rest by the encoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asm import prefixes
+from asm.diagnostics import SourceError
+from asm.encoder import Context, Encoded, Field, encode, unknown
+from asm.lexer import NAME
+from asm.mnemonics import BRANCHES, KNOWN, LOOPS, MNEMONICS, PREFIXES
+from asm.operands import Memory, parse_operands
+from asm.sections import Branch, Fixup
+from asm.special_forms import special
+from asm.symbols import constant
+
+if TYPE_CHECKING:
+    from asm.lexer import Scanner
+    from asm.operands import Operands
+    from asm.source import Statement
+    from asm.unit import Unit
+
+_CALL = b"\xe8"
+_NEAR = frozenset(("jmp", "jmpl", "jmpw", "call", "calll", "callw"))
+_FAR = frozenset(("ljmp", "ljmpl", "ljmpw", "lcall", "lcalll", "lcallw"))
+
+
+def assemble_instruction(unit: Unit, statement: Statement, scanner: Scanner, word: str) -> None:
+    """Assembles the instruction whose mnemonic `word` the scanner has just passed. Raises SourceError."""
+    start = scanner.pos - len(word)
+    name, words = word.lower(), list[str]()
+    while name in PREFIXES:
+        if any(prefixes.kind_of(PREFIXES[name]) == prefixes.kind_of(PREFIXES[w]) for w in words):
+            raise scanner.error(f"two {prefixes.kind_of(PREFIXES[name])} prefixes", start)
+        words.append(name)
+        if scanner.at_end():
+            unit.emit_instruction(Encoded(bytes(PREFIXES[w] for w in words)), statement)
+            return
+        start = scanner.pos
+        found = NAME.match(scanner.text, start)
+        if found is None:
+            raise scanner.error("expected an instruction after the prefix")
+        scanner.pos, name = found.end(), found[0].lower()
+    if name not in KNOWN:
+        raise SourceError(unknown(name), start, start + len(name))
+    _assemble(unit, statement, scanner, Context(name, start, unit.warn), words)
+
+
+def _assemble(unit: Unit, statement: Statement, scanner: Scanner, context: Context, words: list[str]) -> None:
+    operands = parse_operands(scanner, unit)
+    target = _target(context, operands)
+    context.is_branch = target is not None
+    before = prefixes.check(context, operands, words)
+    if target is None:
+        if context.name in BRANCHES or context.name in LOOPS:
+            raise context.error(f"`{context.name}` needs a label to jump to", operands)
+        _check_indirect(context, operands)
+        encoded = special(context, operands) or _generic(context, operands)
+    elif context.name in LOOPS:
+        encoded = _loop(context, target)
+    elif context.name == "call":
+        field = Field(1, 4, target.displacement, target.start, target.end, relative=True)
+        encoded = Encoded(_CALL + bytes(4), [field])
+    else:
+        _branch(unit, statement, context, target, before)
+        return
+    unit.emit_instruction(prefixes.apply(context, encoded, before), statement)
+
+
+def _target(context: Context, operands: Operands) -> Memory | None:
+    """The operand of a direct jump or call."""
+    items = operands.items
+    if operands.indirect or len(items) != 1 or not isinstance(items[0], Memory) or not items[0].is_bare:
+        return None
+    if items[0].segment is not None:
+        return None
+    if context.name == "calll":
+        context.name = "call"
+    return items[0] if context.name in ("jmp", "call", *BRANCHES, *LOOPS) else None
+
+
+def _check_indirect(context: Context, operands: Operands) -> None:
+    """`*` belongs to indirect jumps and calls, and they cannot do without."""
+    if operands.indirect and context.name not in _NEAR | _FAR:
+        raise context.error("`*` is only for indirect jumps and calls", operands)
+    if context.name in _NEAR and not operands.indirect:
+        raise context.error("an indirect jump or call needs `*` before its operand", operands)
+
+
+def _generic(context: Context, operands: Operands) -> Encoded:
+    if context.name not in MNEMONICS:
+        raise context.error(f"`{context.name}` does not take these operands", operands)
+    return encode(context, operands)
+
+
+def _branch(unit: Unit, statement: Statement, context: Context, target: Memory, before: bytes) -> None:
+    """JMP and Jcc: two bytes where they reach, which only the layout knows."""
+    condition = BRANCHES.get(context.name)
+    short = 0xEB if condition is None else 0x70 | condition
+    long = b"\xe9" if condition is None else bytes([0x0F, 0x80 | condition])
+    unit.section.budget.take(len(before) + len(long) + 4)
+    unit.emit_branch(Branch(short, long, target.displacement, statement, target.start, target.end, before))
+
+
+def _loop(context: Context, target: Memory) -> Encoded:
+    """LOOP and JECXZ reach 128 bytes; farther is an error when all addresses are known."""
+    if constant(target.displacement) is not None:
+        raise SourceError(f"`{context.name}` needs a label to jump to", target.start, target.end)
+    head = (b"\x67" if context.name == "jcxz" else b"") + bytes([LOOPS[context.name]])
+    field = Field(len(head), 1, target.displacement, target.start, target.end, relative=True)
+    return Encoded(head + b"\0", [field])
+
+
+def fixups(encoded: Encoded, base: int, statement: Statement) -> list[Fixup]:
+    """The fields of an instruction that starts at `base` of its region."""
+    return [
+        Fixup(base + f.offset, f.width, f.value, statement, f.start, f.end, f.relative)
+        for f in encoded.fields
+    ]

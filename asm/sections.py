@@ -1,0 +1,196 @@
+"""What a unit puts into a section: regions of fixed bytes, each closed by something of unknown size.
+
+Two labels of the same region have a distance that nothing can change any more; that is what makes an
+expression a constant while reading. A region ends at a branch that may grow, an alignment, or a gap of
+unknown size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from asm.diagnostics import SourceError
+from asm.program import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS, SHT_NOTE, SHT_PROGBITS
+
+if TYPE_CHECKING:
+    from asm.expressions import Node
+    from asm.source import Statement
+
+MAX_OUTPUT = 64 << 20  # bytes of all sections of an assembly
+
+
+@dataclass(frozen=True, slots=True)
+class Fixup:
+    """`width` bytes at `offset` of a region take a value; when `relative`, minus the address after them."""
+
+    offset: int
+    width: int
+    value: Node
+    statement: Statement
+    start: int
+    end: int
+    relative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """The place of one instruction in its region, for the line table; without `offset` it is the tail."""
+
+    offset: int | None
+    size: int
+    statement: Statement
+
+
+@dataclass(slots=True)
+class Branch:
+    """A jump to a label: two bytes when it reaches, else `long_opcode` with a 32-bit displacement."""
+
+    short_opcode: int
+    long_opcode: bytes
+    target: Node
+    statement: Statement
+    start: int
+    end: int
+    prefix: bytes = b""
+    is_long: bool = False
+
+    def measure(self, _offset: int) -> int:
+        return len(self.prefix) + (len(self.long_opcode) + 4 if self.is_long else 2)
+
+
+@dataclass(slots=True)
+class Align:
+    """Padding to a multiple of `boundary`; none at all when it would take more than `limit` bytes."""
+
+    boundary: int
+    fill: bytes | None  # None: the section's own filler, NOPs in code and zeros elsewhere
+    limit: int
+    statement: Statement
+
+    def measure(self, offset: int) -> int:
+        padding = -offset % self.boundary
+        return padding if not self.limit or padding <= self.limit else 0
+
+
+@dataclass(slots=True)
+class Gap:
+    """`.skip` or `.org` of a size not known while reading; `size` is set by the layout."""
+
+    amount: Node
+    fill: bytes
+    is_origin: bool
+    statement: Statement
+    size: int = 0
+
+    def measure(self, _offset: int) -> int:
+        return self.size
+
+
+Tail = Branch | Align | Gap
+
+
+class Region:
+    """Bytes whose distances are final, and the tail behind them. `offset` is set by the layout."""
+
+    __slots__ = ("data", "fixups", "instructions", "nobits_size", "offset", "section", "tail", "tail_size")
+
+    def __init__(self, section: UnitSection) -> None:
+        self.section = section
+        self.data = bytearray()
+        self.nobits_size = 0
+        self.fixups: list[Fixup] = []
+        self.instructions: list[Instruction] = []
+        self.tail: Tail | None = None
+        self.offset = 0
+        self.tail_size = 0
+
+    @property
+    def size(self) -> int:
+        return self.nobits_size if self.section.kind == SHT_NOBITS else len(self.data)
+
+
+@dataclass(slots=True)
+class Budget:
+    """What an assembly may still produce, in bytes; shared by all its sections."""
+
+    left: int = MAX_OUTPUT
+
+    def take(self, size: int) -> None:
+        if size > self.left:
+            raise SourceError(f"output grows over {MAX_OUTPUT >> 20} MiB")
+        self.left -= size
+
+
+@dataclass(slots=True)
+class UnitSection:
+    """One section of one unit, with ELF's numbers for `flags` (SHF_*) and `kind` (SHT_*)."""
+
+    name: str
+    flags: int
+    kind: int
+    budget: Budget
+    align: int = 1
+    regions: list[Region] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.regions.append(Region(self))
+
+    @property
+    def region(self) -> Region:
+        """The region that grows."""
+        return self.regions[-1]
+
+    @property
+    def is_code(self) -> bool:
+        return bool(self.flags & SHF_EXECINSTR)
+
+    def emit(self, data: bytes) -> None:
+        self.budget.take(len(data))
+        if self.kind == SHT_NOBITS:
+            if data.count(0) != len(data):
+                raise SourceError(f"section `{self.name}` takes no bytes but zeros")
+            self.region.nobits_size += len(data)
+        else:
+            self.region.data += data
+
+    def reserve(self, size: int, fill: bytes = b"\0") -> None:
+        """`size` bytes of a repeated pattern."""
+        self.budget.take(size)
+        if self.kind != SHT_NOBITS:
+            self.region.data += (fill * (size // len(fill) + 1))[:size]
+        elif fill.count(0) != len(fill):
+            raise SourceError(f"section `{self.name}` takes no bytes but zeros")
+        else:
+            self.region.nobits_size += size
+
+    def add_fixup(self, fixup: Fixup) -> None:
+        """Room for a value that is computed at the end."""
+        if self.kind == SHT_NOBITS:
+            raise SourceError(f"section `{self.name}` takes no bytes but zeros", fixup.start, fixup.end)
+        self.region.fixups.append(fixup)
+
+    def close_region(self, tail: Tail) -> None:
+        """Ends the current region with something of unknown size."""
+        self.region.tail = tail
+        self.regions.append(Region(self))
+
+
+_RW = SHF_ALLOC | SHF_WRITE
+_DEFAULTS: tuple[tuple[str, int, int], ...] = (
+    (".text", SHF_ALLOC | SHF_EXECINSTR, SHT_PROGBITS),
+    (".init", SHF_ALLOC | SHF_EXECINSTR, SHT_PROGBITS),
+    (".fini", SHF_ALLOC | SHF_EXECINSTR, SHT_PROGBITS),
+    (".rodata", SHF_ALLOC, SHT_PROGBITS),
+    (".data", _RW, SHT_PROGBITS),
+    (".bss", _RW, SHT_NOBITS),
+    (".note", 0, SHT_NOTE),
+)
+
+
+def default_attributes(name: str) -> tuple[int, int]:
+    """Flags and kind of a section named without any, by GNU as's naming rules."""
+    for prefix, flags, kind in _DEFAULTS:
+        if name == prefix or name.startswith(prefix + "."):
+            return flags, kind
+    return 0, SHT_PROGBITS
