@@ -1,0 +1,99 @@
+"""Ways into a ring that are worked out once and taken many times."""
+
+from hypervisor.cpu import segments
+from hypervisor.cpu.faults import PageFault, SegmentFault
+from hypervisor.cpu.processor import Cpu
+from hypervisor.cpu.segments import Descriptor
+
+
+def raw_descriptor(cpu: Cpu, selector: int) -> int:
+    """The 64-bit descriptor that `selector` names in GDT or LDT. SegmentFault #GP(selector) if none."""
+    table = cpu._ldt if selector & 4 else cpu._gdt
+    offset = selector & 0xFFF8
+    refusal = SegmentFault(segments.VECTOR_GP, selector & 0xFFFC)
+    if table.limit is None or offset + 7 > table.limit:
+        raise refusal
+    try:
+        return int.from_bytes(cpu.read(table.base + offset, 8), "little")
+    except PageFault:
+        raise refusal from None
+
+
+def descriptor(cpu: Cpu, selector: int) -> Descriptor:
+    """As `raw_descriptor`, taken apart as a segment."""
+    return segments.unpack(selector, raw_descriptor(cpu, selector))
+
+
+def _watches(cpu: Cpu, selector: int) -> list[tuple[memoryview, int, int]]:
+    """View, index and value of the descriptor and of the leaf entry that maps its page."""
+    linear = cpu._gdt.base + (selector & 0xFFF8)
+    view = cpu.ram.quads if cpu.geometry.pae else cpu.ram.words
+    leaf = cpu.walk(linear)[-1].maddr // cpu.geometry.entry_size
+    at = cpu.translate(linear)
+    words = cpu.ram.words
+    return [(view, leaf, view[leaf])] + [(words, at + part >> 2, words[at + part >> 2]) for part in (0, 4)]
+
+
+class PreparedEntry:
+    """`Cpu.enter` into a fixed code and stack segment of the GDT, checked when it is made.
+
+    `valid` compares both descriptors, and the page-table entries that map them, with what they were: neither
+    a change in place nor another GDT goes unnoticed, as long as the tables above the leaf stay where they
+    are. The new ring may not be less privileged than the one it is entered from, so data segments stay as
+    they are.
+    """
+
+    def __init__(self, cpu: Cpu, cs: int, ss: int, cpl: int) -> None:
+        """Raises SegmentFault where `Cpu.enter` would, and for selectors of the LDT."""
+        if (cs | ss) & 4:
+            raise SegmentFault(segments.VECTOR_GP, cs & 0xFFF8)
+        code, stack = descriptor(cpu, cs), descriptor(cpu, ss)
+        segments.check_code(code, cpl)
+        segments.check_stack(stack, cpl)
+        code = segments.mark_accessed(cpu, cpu._gdt, cpu._ldt, code)
+        stack = segments.mark_accessed(cpu, cpu._gdt, cpu._ldt, stack)
+        self._cpu = cpu
+        self._watched = [watch for selector in (cs, ss) for watch in _watches(cpu, selector)]
+        self.stack_base = stack.base
+        self.code_limit = code.limit
+        layout, slots = cpu._layout, cpu._layout.segments
+        self._stores = tuple(
+            store
+            for slot, part in ((slots["cs"], code), (slots["ss"], stack))
+            for store in (
+                (slot.selector, part.selector),
+                (slot.base, part.base),
+                (slot.limit, part.limit),
+                (slot.flags, part.flags),
+            )
+        )
+        self._ds_base, self._es_base = slots["ds"].base, slots["es"].base
+        self._addseg = layout.addseg
+        self._keep = ~(layout.cpl_mask | layout.cs32 | layout.ss32 | layout.addseg) & 0xFFFFFFFF
+        self._set = cpl
+        if code.has(segments.DescriptorFlags.BIG):
+            self._set |= layout.cs32
+        if stack.has(segments.DescriptorFlags.BIG):
+            self._set |= layout.ss32
+        if stack.base or not code.has(segments.DescriptorFlags.BIG):
+            self._set |= layout.addseg
+
+    def valid(self) -> bool:
+        """Both descriptors are what they were, and where they were."""
+        return all(view[index] == value for view, index, value in self._watched)
+
+    def enter(self, eip: int, eflags: int, esp: int) -> None:
+        """Go there. `eip` must be within `code_limit`; EFLAGS are written only where they differ."""
+        cpu = self._cpu
+        words = cpu._words
+        for index, value in self._stores:
+            words[index] = value
+        at = cpu._hflags_at
+        flags = words[at] & self._keep | self._set
+        if words[self._ds_base] | words[self._es_base]:
+            flags |= self._addseg
+        words[at] = flags
+        words[cpu._eip_at] = eip
+        cpu.esp = esp
+        if eflags != cpu.eflags:
+            cpu.eflags = eflags

@@ -1,0 +1,179 @@
+"""The bounce: build an exception frame on the guest kernel's stack and enter its handler, as Xen 4.17 does.
+
+The frame is the processor's, with two fields that are Xen's own (public/arch-x86/xen-x86_32.h): the upper
+half of the CS word holds evtchn_upcall_mask as it was, and IF in EFLAGS is its complement. From low to high:
+
+    [error code]  EIP  CS | saved_upcall_mask << 16  EFLAGS  [ESP  SS]
+
+ESP and SS are there when the trap came from ring 2 or 3: then the frame is at the top of the stack that
+stack_switch registered, otherwise below the interrupted ESP. A frame that cannot be written ends the domain.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from hypervisor.abi.x86 import VECTORS_WITH_ERROR_CODE, Eflags, Vector
+from hypervisor.cpu import PageFault, SegmentFault
+from hypervisor.traps.crash import GuestCrash
+from hypervisor.traps.segments import frame_base
+from hypervisor.traps.state import UPCALL_MASK
+
+if TYPE_CHECKING:
+    from hypervisor.traps.state import TrapState
+
+CLEARED_ON_ENTRY = int(Eflags.VM | Eflags.RF | Eflags.NT | Eflags.TF | Eflags.IOPL)
+IF, IOPL, RF = int(Eflags.IF), int(Eflags.IOPL), int(Eflags.RF)
+
+FAULTS = frozenset(
+    (Vector.DE, Vector.BR, Vector.UD, Vector.NM, Vector.TS, Vector.NP, Vector.SS, Vector.GP, Vector.PF)
+    + (Vector.MF, Vector.AC, Vector.XM)
+)
+"""Exceptions that report the instruction they stopped: the processor sets RF in the EFLAGS it saves."""
+
+MAX_NESTING = 16
+"""Deliveries that may fail in a row. Each one pushes a frame, so Xen runs out of guest stack instead."""
+
+_FRAMES = {words: struct.Struct(f"<{words}I") for words in (3, 4, 5, 6)}
+
+
+class Registers(NamedTuple):
+    """The registers that an exception frame holds."""
+
+    cs: int
+    eip: int
+    eflags: int
+    ss: int
+    esp: int
+
+
+def current(state: TrapState) -> Registers:
+    """What the processor would save now."""
+    cpu = state.cpu
+    return Registers(cpu.cs, cpu.eip, cpu.eflags, cpu.ss, cpu.esp)
+
+
+def frame_eflags(state: TrapState, eflags: int, mask: int) -> int:
+    """EFLAGS as the guest is to see them: IF from the upcall mask, the virtual IOPL if it asked."""
+    shown = eflags & ~(IF | IOPL) | (0 if mask else IF)
+    return shown | state.iopl << 12 if state.host.architectural_iopl else shown
+
+
+def _stack(state: TrapState, at: Registers) -> tuple[int, int, int]:
+    """Selector, base and pointer of the stack the frame goes to."""
+    outer = at.cs & 2
+    ss, esp = (state.kernel_ss, state.kernel_sp) if outer else (at.ss, at.esp)
+    try:
+        return ss, frame_base(state.cpu, ss), esp
+    except SegmentFault as fault:
+        whose = "registered with stack_switch" if outer else "in use"
+        raise GuestCrash(
+            f"no exception frame can be built: the stack segment {ss:#06x} {whose} is unusable ({fault})"
+        ) from None
+
+
+def push_frame(
+    state: TrapState, at: Registers, masks_events: bool, error_code: int | None
+) -> tuple[int, int]:
+    """Save `at` on the kernel's stack; the new SS and ESP. Masks upcalls if asked. Raises GuestCrash."""
+    ss, base, esp = _stack(state, at)
+    info = state.host.info + UPCALL_MASK
+    view = state.bytes
+    # Xen saves a whole word from the mask on: the padding byte behind it shows too.
+    mask, padding = view[info], view[info + 1]
+    words = [at.eip, at.cs | mask << 16 | padding << 24, frame_eflags(state, at.eflags, mask)]
+    if error_code is not None:
+        words.insert(0, error_code)
+    if at.cs & 2:
+        words += (at.esp, at.ss)
+    size = 4 * len(words)
+    esp = esp - size & 0xFFFFFFFF
+    _store(state, base + esp, _FRAMES[len(words)].pack(*words))
+    if masks_events:
+        view[info] = mask | 1
+    return ss, esp
+
+
+def _store(state: TrapState, linear: int, data: bytes) -> None:
+    if linear + len(data) > 1 << 32:
+        raise GuestCrash(f"an exception frame at {linear:#010x} does not fit below 4 GiB")
+    try:
+        state.cpu.write(linear, data)
+    except PageFault as fault:
+        raise GuestCrash(
+            f"an exception frame of {len(data)} bytes at {linear:#010x} cannot be written: {fault}"
+        ) from None
+
+
+def bounce(
+    state: TrapState,
+    cs: int,
+    eip: int,
+    *,
+    masks_events: bool,
+    error_code: int | None = None,
+    rf: bool = False,
+) -> None:
+    """Save the processor's registers in a frame and go to `cs:eip` in the guest kernel.
+
+    When the processor refuses the new CS or SS, that refusal is itself an exception of the guest, reported at
+    the place it never reached. Raises GuestCrash for a frame that cannot be written and for a missing
+    handler.
+    """
+    at = current(state)
+    if rf:
+        at = at._replace(eflags=at.eflags | RF)
+    bounce_at(state, at, cs, eip, masks_events=masks_events, error_code=error_code)
+
+
+def bounce_at(
+    state: TrapState, at: Registers, cs: int, eip: int, *, masks_events: bool, error_code: int | None
+) -> None:
+    """As `bounce`, with registers that the processor does not hold, or not yet, as the interrupted ones."""
+    for _ in range(MAX_NESTING):
+        if not cs & ~3:
+            raise GuestCrash("a trap has no handler: the guest registered none, or one with a null selector")
+        ss, esp = push_frame(state, at, masks_events, error_code)
+        eflags = at.eflags & ~CLEARED_ON_ENTRY | IF
+        try:
+            state.cpu.enter(cs=cs, eip=eip, eflags=eflags, cpl=cs & 3, ss=ss, esp=esp)
+        except SegmentFault as fault:
+            at = Registers(cs, eip, eflags, ss, esp)
+            gate = state.table[fault.vector]
+            cs, eip, masks_events, error_code = gate.cs, gate.eip, gate.masks_events, fault.error_code
+        else:
+            return
+    raise GuestCrash("entering its exception handlers raises exceptions without end")
+
+
+def deliver(state: TrapState, vector: int, error_code: int | None = None, *, software: bool = False) -> None:
+    """Give the guest exception `vector`, or with `software` the `int n` it executed, through its trap
+    table."""
+    gate = state.table[vector]
+    state.counters.bounced += 1
+    if state.observer is not None:
+        cr2 = state.cr2 if vector == Vector.PF and not software else None
+        state.note(vector, error_code, f"bounced to {gate.cs:#06x}:{gate.eip:#010x}", cr2)
+    if not gate.usable:
+        state.host.guest_note(f"unhandled trap {vector} with error code {error_code or 0:#06x}")
+    # A refused `int n` is a #GP that Xen turns into the interrupt, so RF is saved as for a fault.
+    rf = software or vector in FAULTS
+    bounce(state, gate.cs, gate.eip, masks_events=gate.masks_events, error_code=error_code, rf=rf)
+
+
+def raise_exception(state: TrapState, vector: int, error_code: int | None, cr2: int | None = None) -> None:
+    """As `deliver`, for an exception found by the hypervisor: fills CR2 and the user bit of #PF."""
+    if vector == Vector.PF:
+        assert error_code is not None
+        deliver_page_fault(state, error_code, state.cr2 if cr2 is None else cr2)
+        return
+    deliver(state, vector, (error_code or 0) if vector in VECTORS_WITH_ERROR_CODE else None)
+
+
+def deliver_page_fault(state: TrapState, error_code: int, address: int) -> None:
+    """#PF at linear `address`. The user bit says whether the guest's kernel ran, not which ring paging
+    saw."""
+    state.last_page_fault = address
+    state.show_cr2(address)
+    deliver(state, Vector.PF, error_code & ~4 | (0 if state.in_kernel() else 4))

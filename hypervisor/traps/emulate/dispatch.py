@@ -1,0 +1,116 @@
+"""Emulation of privileged instructions: which, and what comes after (Xen's pv_emulate_privileged_op)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from hypervisor.abi.arch import XEN_EMULATE_PREFIX
+from hypervisor.abi.x86 import Eflags, Vector
+from hypervisor.cpu import PageFault
+from hypervisor.traps.emulate import control, decode, io
+from hypervisor.traps.emulate.fault import Fault, NotEmulated
+from hypervisor.traps.segments import read_segment
+
+if TYPE_CHECKING:
+    from hypervisor.traps.emulate.decode import Instruction
+    from hypervisor.traps.state import TrapState
+
+Operation = Callable[["TrapState", "Instruction"], bool | None]
+"""Carries an instruction out; False when it has to run again before it is complete."""
+
+_OPERATIONS: Final[dict[int, Operation]] = {
+    decode.CLI: control.interrupt_flag,
+    decode.STI: control.interrupt_flag,
+    decode.CLTS: control.clts,
+    decode.WBINVD: control.wbinvd,
+    decode.READ_CR: control.control_register,
+    decode.WRITE_CR: control.control_register,
+    decode.READ_DR: control.debug_register,
+    decode.WRITE_DR: control.debug_register,
+    decode.RDMSR: control.read_msr,
+    decode.WRMSR: control.write_msr,
+    decode.RDTSC: control.read_tsc,
+    decode.RDTSCP: control.read_tsc,
+    decode.CPUID: control.cpuid,
+    **dict.fromkeys(decode.STRING_IO, io.string_in_out),
+    **dict.fromkeys(decode.IMMEDIATE_IO | decode.REGISTER_IO, io.in_out),
+}
+_FORCED_CPUID: Final = XEN_EMULATE_PREFIX + b"\x0f\xa2"
+
+
+def fetch(state: TrapState) -> Instruction | None:
+    """The instruction at CS:EIP if it may be one to emulate. Raises Fault where its bytes cannot be read."""
+    cpu = state.cpu
+    segment = read_segment(cpu, cpu.cs)
+    if segment is None or not segment.is_present or not segment.is_code:
+        return None
+    linear = segment.base + cpu.eip & 0xFFFFFFFF
+    room = min(decode.MAX_LENGTH, segment.limit - cpu.eip + 1)
+    if room <= 0:
+        raise Fault(Vector.GP, 0)
+    end = room
+    address = 0
+    try:
+        code = cpu.read(linear, room)
+    except PageFault as fault:
+        end, address = fault.va - linear & 0xFFFFFFFF, fault.va
+        code = cpu.read(linear, end) if end else b""
+    try:
+        return decode.decode(code, segment.bits)
+    except decode.Truncated:
+        if end < room:
+            raise Fault(Vector.PF, 0, address) from None
+        raise Fault(Vector.GP, 0) from None
+
+
+def emulate(state: TrapState) -> bool:
+    """Carry out the instruction at EIP that raised #GP(0). False: it is the guest's own fault.
+
+    Raises Fault when the instruction itself raises an exception. Otherwise EIP is behind the instruction.
+    """
+    instruction = fetch(state)
+    operation = None if instruction is None else _OPERATIONS.get(instruction.opcode)
+    if instruction is None or operation is None:
+        return False
+    if instruction.locked:
+        raise Fault(Vector.UD)
+    try:
+        complete = operation(state, instruction)
+    except NotEmulated:
+        return False
+    state.counters.emulated += 1
+    if complete is not False:
+        retire(state, instruction.length)
+    return True
+
+
+def retire(state: TrapState, length: int) -> None:
+    """Step over an instruction that was carried out. A single step then raises #DB in the guest."""
+    cpu = state.cpu
+    cpu.eip = cpu.eip + length & 0xFFFFFFFF
+    eflags = cpu.eflags
+    if eflags & Eflags.RF:
+        cpu.eflags = eflags & ~Eflags.RF
+    if eflags & Eflags.TF:
+        state.debug.stepped()
+        state.breakpoint_hit = True
+
+
+def emulate_forced_cpuid(state: TrapState) -> bool:
+    """`ud2; "xen"; cpuid` raised #UD: answer CPUID with the guest's policy. False: an ordinary #UD.
+
+    Xen reads the bytes at linear EIP, without the base of CS. Raises Fault(#PF) for bytes out of reach.
+    """
+    cpu = state.cpu
+    for start, end in ((0, 5), (5, 7)):
+        try:
+            code = cpu.read(cpu.eip + start & 0xFFFFFFFF, end - start)
+        except PageFault as fault:
+            raise Fault(Vector.PF, 0, fault.va) from None
+        if code != _FORCED_CPUID[start:end]:
+            return False
+    cpu.eax, cpu.ebx, cpu.ecx, cpu.edx = state.policy.leaf(cpu.eax, cpu.ecx)
+    state.counters.emulated += 1
+    retire(state, len(_FORCED_CPUID))
+    return True

@@ -1,0 +1,52 @@
+"""The failsafe callback: a data segment could not be loaded for the guest (Xen's load_segments).
+
+The frame is that of an exception from the interrupted place with DS, ES, FS and GS below it:
+
+    DS  ES  FS  GS  EIP  CS | saved_upcall_mask << 16  EFLAGS  [ESP  SS]
+
+Xen writes it at linear addresses, without the base of the stack segment, and enters through its own flat code
+and stack segments whatever selector was registered. The segments that failed read as null afterwards.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from hypervisor.abi.arch import FlatSelector
+from hypervisor.cpu import PageFault
+from hypervisor.traps.bounce import CLEARED_ON_ENTRY, IF, Registers, current, frame_eflags
+from hypervisor.traps.crash import GuestCrash
+from hypervisor.traps.iret import go
+
+if TYPE_CHECKING:
+    from hypervisor.traps.state import TrapState
+
+SEGMENTS = ("ds", "es", "fs", "gs")
+
+
+def deliver(state: TrapState) -> None:
+    """Enter the failsafe callback. Raises GuestCrash when its frame cannot be written."""
+    at = current(state)
+    cpu = state.cpu
+    mask = state.upcall_mask
+    words = [cpu.selector(name) for name in SEGMENTS]
+    words += (at.eip, at.cs | mask << 16, frame_eflags(state, at.eflags, mask))
+    esp = at.esp
+    if at.cs & 3 != 1:
+        words += (at.esp, at.ss)
+        esp = state.kernel_sp
+    esp = esp - 4 * len(words) & 0xFFFFFFFF
+    try:
+        if esp + 4 * len(words) > 1 << 32:
+            raise PageFault(esp, 2)
+        cpu.write(esp, struct.pack(f"<{len(words)}I", *words))
+    except PageFault as fault:
+        raise GuestCrash(f"a failsafe frame at {esp:#010x} cannot be written: {fault}") from None
+    callback = state.callbacks.failsafe
+    if callback.masks_events:
+        state.upcall_mask = 1
+    state.counters.failsafe += 1
+    eflags = at.eflags & ~CLEARED_ON_ENTRY | IF
+    kernel_cs, kernel_ss = int(FlatSelector.KERNEL_CS), int(FlatSelector.KERNEL_SS)
+    go(state, Registers(kernel_cs, callback.eip, eflags, kernel_ss, esp))

@@ -1,0 +1,96 @@
+"""HYPERVISOR_iret for a 32-bit guest, and the way back from NMIs (Xen's compat_iret).
+
+The frame at ESP is EAX, EIP, CS, EFLAGS and, for a return to ring 2 or 3, ESP and SS. Xen reads it at linear
+ESP whatever SS is. IF in EFLAGS becomes the complement of the upcall mask.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypervisor.abi.x86 import Eflags, Vector
+from hypervisor.cpu import PageFault, SegmentFault
+from hypervisor.traps.bounce import Registers, bounce_at
+from hypervisor.traps.crash import GuestCrash
+
+if TYPE_CHECKING:
+    from hypervisor.traps.state import TrapState
+
+VM86_WORDS = 9
+"""Words of a virtual-8086 frame: EIP, CS, EFLAGS, ESP, SS, ES, DS, FS, GS."""
+
+
+def iret(state: TrapState) -> None:
+    """Return as the frame at ESP says. Raises GuestCrash for a frame that cannot be read or asks for ring
+    0."""
+    cpu = state.cpu
+    esp = cpu.esp
+    eax, eip, cs, eflags = (_word(state, esp, index) for index in range(4))
+    cs &= 0xFFFF
+    if state.host.architectural_iopl:
+        state.iopl = eflags >> 12 & 3
+    target = eflags & ~(Eflags.IOPL | Eflags.VM) & 0xFFFFFFFF | Eflags.IF
+    if eflags & Eflags.VM:
+        _refuse_virtual_8086(state, eax, esp, eflags)
+        return
+    if cs & 3 == 0:
+        raise GuestCrash(f"its iret hypercall asked for ring 0: CS is {cs:#06x}")
+    if cs & 3 == 1:
+        ss, new_esp = cpu.ss, esp + 16 & 0xFFFFFFFF
+    else:
+        ss, new_esp = _word(state, esp, 5) & 0xFFFF, _word(state, esp, 4)
+    cpu.eax = eax
+    state.upcall_mask = 0 if eflags & Eflags.IF else 1
+    state.nmi_active = False
+    go(state, Registers(cs, eip, target, ss, new_esp))
+
+
+def go(state: TrapState, to: Registers) -> None:
+    """Return to the guest with these registers; what the processor refuses is an exception there."""
+    try:
+        state.cpu.enter(cs=to.cs, eip=to.eip, eflags=to.eflags, cpl=to.cs & 3, ss=to.ss, esp=to.esp)
+    except SegmentFault as fault:
+        gate = state.table[fault.vector]
+        bounce_at(state, to, gate.cs, gate.eip, masks_events=gate.masks_events, error_code=fault.error_code)
+
+
+def _word(state: TrapState, esp: int, index: int) -> int:
+    address = esp + 4 * index
+    try:
+        if address + 4 > 1 << 32:
+            raise PageFault(address & 0xFFFFFFFF, 0)
+        return state.cpu.read_u32(address)
+    except PageFault as fault:
+        raise GuestCrash(f"the frame of its iret hypercall at {esp:#010x} cannot be read: {fault}") from None
+
+
+def _refuse_virtual_8086(state: TrapState, eax: int, esp: int, eflags: int) -> None:
+    """A return to virtual-8086 mode, which does not exist: #GP(0) at its first instruction.
+
+    The frame stays as it is, moved to the top of the registered kernel stack, with an error code of 0 below
+    it.
+    """
+    cpu = state.cpu
+    frame = [_word(state, esp, index) for index in range(1, VM86_WORDS + 1)]
+    moved = state.kernel_sp - 4 * (VM86_WORDS + 1) & 0xFFFFFFFF
+    state.host.guest_note(
+        f"refused to return to virtual-8086 mode, frame at {esp:#010x} moved to {moved:#010x}"
+    )
+    data = b"".join(word.to_bytes(4, "little") for word in (0, *frame))
+    try:
+        if moved + len(data) > 1 << 32:
+            raise PageFault(moved, 2)
+        cpu.write(moved, data)
+    except PageFault as fault:
+        raise GuestCrash(f"a virtual-8086 frame at {moved:#010x} cannot be written: {fault}") from None
+    gate = state.table[Vector.GP]
+    if gate.masks_events:
+        eflags &= ~Eflags.IF
+    cleared = Eflags.IOPL | Eflags.VM | Eflags.RF | Eflags.NT | Eflags.TF
+    cpu.eax = eax
+    state.upcall_mask = 0 if eflags & Eflags.IF else 1
+    state.nmi_active = False
+    go(
+        state,
+        Registers(gate.cs, gate.eip, eflags & ~cleared & 0xFFFFFFFF | Eflags.IF, state.kernel_ss, moved),
+    )

@@ -1,0 +1,122 @@
+"""Everything the traps of one vcpu remember between two entries into the hypervisor."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from hypervisor.abi.arch import FlatSelector
+from hypervisor.abi.shared_info import VCPU_INFO
+from hypervisor.abi.x86 import Vector
+from hypervisor.traps.callbacks import Callbacks
+from hypervisor.traps.debug import DebugRegisters
+from hypervisor.traps.table import TrapTable
+
+if TYPE_CHECKING:
+    from hypervisor.traps.emulate.cpuid import CpuidPolicy
+    from hypervisor.traps.host import TrapHost
+    from hypervisor.traps.peripherals import Peripherals
+
+UPCALL_PENDING = VCPU_INFO.offsets["evtchn_upcall_pending"]
+UPCALL_MASK = VCPU_INFO.offsets["evtchn_upcall_mask"]
+CR2 = VCPU_INFO.offsets["arch.cr2"]
+_WORD = struct.Struct("<I")
+
+
+class TrapNote(NamedTuple):
+    """What one trap was and how it was answered, for the trace. `eip` is the address the trap reports."""
+
+    vector: int
+    error_code: int | None
+    cr2: int | None
+    cpl: int
+    eip: int
+    outcome: str
+
+    @property
+    def name(self) -> str:
+        """`#PF` for exceptions, `int 0x80` for software interrupts and vectors without a name."""
+        if self.vector in Vector._value2member_map_:
+            return f"#{Vector(self.vector).name}"
+        return f"int {self.vector:#04x}"
+
+
+Observer = Callable[[TrapNote], None]
+
+
+@dataclass(slots=True)
+class Counters:
+    """How often each way in was taken. `direct` counts int 0x80 without the bounce path."""
+
+    direct: int = 0
+    bounced: int = 0
+    upcalls: int = 0
+    nmis: int = 0
+    emulated: int = 0
+    failsafe: int = 0
+
+
+class TrapState:
+    """The state, and the few bytes of vcpu_info it shares with the guest.
+
+    `cr0_ts`, `cr2` and `cr4` are the guest's view of those registers; `iopl` is its virtual I/O privilege
+    level, 0 to 3: the processor itself always runs the guest with IOPL 0 and interrupts enabled.
+    """
+
+    def __init__(self, host: TrapHost, policy: CpuidPolicy, peripherals: Peripherals) -> None:
+        self.host = host
+        self.cpu = host.cpu
+        self.bytes = host.cpu.ram.bytes
+        self.policy = policy
+        self.table = TrapTable()
+        self.callbacks = Callbacks()
+        self.counters = Counters()
+        self.observer: Observer | None = None
+        self.kernel_ss = int(FlatSelector.KERNEL_SS)
+        self.kernel_sp = 0
+        self.iopl = 0
+        self.io_bitmap = 0
+        self.io_bitmap_ports = 0
+        self.peripherals = peripherals
+        self.ports = peripherals.ports
+        self.cr0_ts = False
+        self.cr2 = 0
+        self.cr4 = policy.fix_cr4(0)
+        self.debug = DebugRegisters()
+        self.breakpoint_hit = False
+        self.msrs: dict[int, int] = {}
+        self.nmi_pending = False
+        self.nmi_active = False
+        self.last_page_fault: int | None = None
+
+    @property
+    def upcall_mask(self) -> int:
+        """evtchn_upcall_mask: 0 when upcalls may be delivered; a guest may write any byte there."""
+        return self.bytes[self.host.info + UPCALL_MASK]
+
+    @upcall_mask.setter
+    def upcall_mask(self, value: int) -> None:
+        self.bytes[self.host.info + UPCALL_MASK] = value
+
+    @property
+    def upcall_due(self) -> bool:
+        """Something is pending and upcalls are not masked."""
+        info = self.host.info
+        return self.bytes[info + UPCALL_PENDING] != 0 and self.bytes[info + UPCALL_MASK] == 0
+
+    def show_cr2(self, address: int) -> None:
+        """Put a faulting linear address where the guest looks for it: CR2 and vcpu_info.arch.cr2."""
+        self.cr2 = address
+        _WORD.pack_into(self.bytes, self.host.info + CR2, address)
+
+    def in_kernel(self) -> bool:
+        """Whether the guest's kernel is running: ring 1, and only ring 1."""
+        return self.cpu.cpl == 1
+
+    def note(self, vector: int, error_code: int | None, outcome: str, cr2: int | None = None) -> None:
+        """Report a trap to the observer. Callers on hot paths look at `observer` first."""
+        if self.observer is not None:
+            cpu = self.cpu
+            self.observer(TrapNote(vector, error_code, cr2, cpu.cpl, cpu.eip, outcome))

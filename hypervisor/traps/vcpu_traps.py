@@ -1,0 +1,243 @@
+"""`VcpuTraps`: every trap of one vcpu, from the processor's report to the guest's handler (Xen's traps.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hypervisor.abi.x86 import VECTORS_WITH_ERROR_CODE, Vector
+from hypervisor.traps import bounce, failsafe, gates, iret, sysenter
+from hypervisor.traps.callbacks import nmi_gate
+from hypervisor.traps.direct import SYSCALL_VECTOR, DirectGate
+from hypervisor.traps.emulate import dispatch
+from hypervisor.traps.emulate.cpuid import CpuidPolicy
+from hypervisor.traps.emulate.fault import Fault
+from hypervisor.traps.fpu import set_task_switched
+from hypervisor.traps.peripherals import Peripherals
+from hypervisor.traps.state import TrapState
+from hypervisor.traps.table import fix_selector
+
+if TYPE_CHECKING:
+    from hypervisor.abi.trap import TrapInfo
+    from hypervisor.traps.host import TrapHost
+    from hypervisor.traps.state import Counters, Observer
+
+IDT_ERROR: Final = 2
+"""Error-code bit: the index is a vector."""
+
+_DIRECT_GATES: Final = (Vector.BP, Vector.OF)
+"""Vectors that every ring may raise by instruction; the DPL the guest gave them does not matter."""
+
+
+class VcpuTraps:
+    """The traps of one vcpu. `exception` and `interrupt` are called from the processor's handler.
+
+    Both raise GuestCrash for what ends the domain. The vcpus of a domain
+    share their `peripherals`.
+    """
+
+    def __init__(self, host: TrapHost, peripherals: Peripherals | None = None) -> None:
+        policy = CpuidPolicy(tsc_khz=host.tsc_khz, max_mfn=host.max_mfn)
+        self.state = TrapState(host, policy, Peripherals() if peripherals is None else peripherals)
+        self._direct = DirectGate(self.state)
+
+    # What the processor reports.
+
+    def exception(self, vector: int, error_code: int) -> None:
+        """A fault or trap that nobody mended: emulate the instruction, or give the guest its exception."""
+        state = self.state
+        if vector == Vector.PF:
+            bounce.deliver_page_fault(state, error_code, state.cpu.cr2)
+        elif vector == Vector.GP:
+            self._general_protection(error_code)
+        elif vector == Vector.UD:
+            self._invalid_opcode()
+        elif vector == Vector.NM:
+            self._device_not_available()
+        elif vector == Vector.DB:
+            state.debug.report(state.cpu)
+            bounce.deliver(state, Vector.DB)
+        else:
+            bounce.deliver(state, vector, error_code if vector in VECTORS_WITH_ERROR_CODE else None)
+
+    def interrupt(self, vector: int) -> None:
+        """`int n`, `int3` or `into` that is no hypercall. EIP is behind the instruction."""
+        state = self.state
+        if vector == SYSCALL_VECTOR and self._direct.enter():
+            if state.observer is not None:
+                state.note(vector, None, "direct")
+        elif vector in _DIRECT_GATES:
+            bounce.deliver(state, vector)
+        elif vector == SYSCALL_VECTOR and self._direct.open:
+            gate = state.table[vector]
+            state.counters.bounced += 1
+            if state.observer is not None:
+                state.note(vector, None, f"bounced to {gate.cs:#06x}:{gate.eip:#010x}")
+            bounce.bounce(state, gate.cs, gate.eip, masks_events=gate.masks_events)
+        else:
+            self._software_interrupt(vector)
+
+    def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+        """What CPUID answers, natively executed or not."""
+        return self.state.policy.leaf(leaf, subleaf)
+
+    # What is due on the way back to the guest.
+
+    @property
+    def pending(self) -> bool:
+        """Whether `deliver_pending` has anything to do."""
+        state = self.state
+        return state.nmi_pending and not state.nmi_active or state.upcall_due
+
+    def deliver_pending(self) -> None:
+        """Deliver an NMI, then an event upcall, if they are due and not masked. Raises GuestCrash."""
+        state = self.state
+        if state.nmi_pending and not state.nmi_active:
+            self._deliver_nmi()
+        if state.upcall_due:
+            self.deliver_upcall()
+
+    def deliver_upcall(self) -> None:
+        """Enter the event callback, further upcalls masked. Raises GuestCrash when there is none."""
+        state = self.state
+        callback = state.callbacks.event
+        state.counters.upcalls += 1
+        bounce.bounce(state, callback.cs, callback.eip, masks_events=True)
+
+    def raise_nmi(self) -> None:
+        """Make an NMI pending (VCPUOP_send_nmi). It is lost if no handler is registered when it is due."""
+        self.state.nmi_pending = True
+
+    def raise_exception(self, vector: int, error_code: int | None, cr2: int | None = None) -> None:
+        """Give the guest an exception that the hypervisor found, with the address a page fault reports."""
+        bounce.raise_exception(self.state, vector, error_code, cr2)
+
+    def fail_to_load_segments(self) -> None:
+        """A data segment could not be loaded for the guest: enter its failsafe callback."""
+        failsafe.deliver(self.state)
+
+    # What hypercalls change.
+
+    def install_trap(self, info: TrapInfo) -> None:
+        """One entry of set_trap_table."""
+        self.state.table.install(info)
+        self._direct.refresh()
+
+    def clear_traps(self) -> None:
+        """set_trap_table without a table."""
+        self.state.table.clear()
+        self._direct.refresh()
+
+    def switch_stack(self, ss: int, esp: int) -> None:
+        """stack_switch: the stack for entries from ring 2 and 3. Only the selector's RPL is looked at."""
+        self.state.kernel_ss = fix_selector(ss)
+        self.state.kernel_sp = esp & 0xFFFFFFFF
+        self._direct.refresh()
+
+    def register_nmi(self, eip: int) -> None:
+        """Register the NMI callback. On vcpu 0 a reason that is still set raises an NMI, as its edge is
+        lost."""
+        state = self.state
+        state.table.set(Vector.NMI, nmi_gate(eip))
+        if state.host.vcpu_id == 0 and state.host.nmi_reason():
+            state.nmi_pending = True
+
+    def unregister_nmi(self) -> None:
+        self.state.table.reset(Vector.NMI)
+
+    def set_task_switched(self, on: bool) -> None:
+        """fpu_taskswitch."""
+        set_task_switched(self.state, on)
+
+    def iret(self) -> None:
+        """HYPERVISOR_iret; raises GuestCrash for a frame that leads nowhere. EAX is the frame's
+        afterwards."""
+        iret.iret(self.state)
+
+    # For reports.
+
+    @property
+    def counters(self) -> Counters:
+        return self.state.counters
+
+    @property
+    def last_page_fault(self) -> int | None:
+        """Linear address of the last page fault the guest got."""
+        return self.state.last_page_fault
+
+    def observe(self, observer: Observer | None) -> None:
+        """Have every trap reported to `observer` (None: to nobody)."""
+        self.state.observer = observer
+
+    # The cases of `exception`.
+
+    def _general_protection(self, error_code: int) -> None:
+        state = self.state
+        try:
+            if error_code == 0:
+                if sysenter.is_sysenter(state):
+                    sysenter.enter(state)
+                    return
+                handled = dispatch.emulate(state)
+            else:
+                iret.go(state, gates.emulate_gate(state, error_code))
+                dispatch.retire(state, 0)
+                handled = True
+        except Fault as fault:
+            self._raise(fault)
+            return
+        if handled:
+            self._retired()
+        else:
+            bounce.deliver(state, Vector.GP, error_code)
+
+    def _invalid_opcode(self) -> None:
+        state = self.state
+        try:
+            handled = dispatch.emulate_forced_cpuid(state)
+        except Fault as fault:
+            self._raise(fault)
+            return
+        if handled:
+            self._retired()
+        else:
+            bounce.deliver(state, Vector.UD)
+
+    def _device_not_available(self) -> None:
+        """#NM is the guest's only if it set TS itself; Xen clears TS as it delivers it."""
+        state = self.state
+        if state.cr0_ts:
+            bounce.deliver(state, Vector.NM)
+        set_task_switched(state, False)
+
+    def _software_interrupt(self, vector: int) -> None:
+        """`int n` through a gate that Xen closed: the DPL in the guest's table decides.
+
+        A refused one is #GP with the vector in its error code, at the instruction; int 0x82 from an
+        application comes here too, for the hypercall gate is for ring 1 only.
+        """
+        state = self.state
+        if state.table[vector].dpl >= (1 if state.in_kernel() else 3):
+            bounce.deliver(state, vector, software=True)
+            return
+        state.cpu.eip = state.cpu.eip - 2 & 0xFFFFFFFF
+        bounce.deliver(state, Vector.GP, vector << 3 | IDT_ERROR)
+
+    def _raise(self, fault: Fault) -> None:
+        bounce.raise_exception(self.state, fault.vector, fault.error_code, fault.cr2)
+
+    def _retired(self) -> None:
+        """An emulated instruction is complete: its single step or I/O breakpoint is due now."""
+        state = self.state
+        if state.breakpoint_hit:
+            state.breakpoint_hit = False
+            bounce.deliver(state, Vector.DB)
+
+    def _deliver_nmi(self) -> None:
+        state = self.state
+        state.nmi_pending = False
+        gate = state.table[Vector.NMI]
+        if not gate.usable:
+            return
+        state.nmi_active = True
+        state.counters.nmis += 1
+        bounce.bounce(state, gate.cs, gate.eip, masks_events=gate.masks_events)
