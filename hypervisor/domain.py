@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hypervisor.devices.console import Console
+    from hypervisor.devices.xenstore import Connection
     from hypervisor.events import EventChannels
     from hypervisor.image import Image
     from hypervisor.memory import DomainMemory
@@ -52,22 +53,24 @@ class HypervisorConsole:
 class Domain:
     """One guest: its memory, vcpus, event channels, grants and how it ended (`reason` is None while it runs)."""
 
-    memory: DomainMemory
     events: EventChannels
     grants: GrantTable
     console: Console
+    store: Connection
 
-    def __init__(self, platform: Platform, domid: int, name: str, image: Image) -> None:
+    def __init__(self, platform: Platform, domid: int, name: str, image: Image, memory: DomainMemory) -> None:
         self.platform = platform
         self.domid = domid
         self.name = name
         self.image = image
+        self.memory = memory
         self.handle = UUID(int=domid)
         self.log = logging.getLogger(f"paravane.d{domid}")
         self.vcpus: list[Vcpu] = []
         self.shared_info = 0
         self.reason: ShutdownReason | None = None
         self.crash_report = ""
+        self.transcript = bytearray()
         self.hypervisor_console = HypervisorConsole(domid, self.log.warning)
         self.watchdogs = Watchdogs(platform, self._watchdog_expired)
         self._shutdown_code: int | None = None
@@ -76,6 +79,28 @@ class Domain:
     @property
     def alive(self) -> bool:
         return self.reason is None
+
+    def add_vcpu(self, vcpu: Vcpu) -> Vcpu:
+        """Vcpus are added in the order of their ids."""
+        self.vcpus.append(vcpu)
+        return vcpu
+
+    def console_output(self) -> bytes:
+        """What the guest has put on its console so far, when nobody else takes it."""
+        return bytes(self.transcript)
+
+    def close(self) -> None:
+        """Free processors, backends, event channels and memory. Harmless when the domain was never built."""
+        self.watchdogs.stop()
+        for name in ("console", "store"):
+            if hasattr(self, name):
+                getattr(self, name).close()
+        if hasattr(self, "events"):
+            self.events.destroy()
+        for vcpu in self.vcpus:
+            vcpu.close()
+        self.memory.destroy()
+        self.vcpus.clear()
 
     def know_peers(self, domain_ids: Callable[[], frozenset[int]]) -> None:
         """Tell the domain how to find out which domains the machine has."""

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from hypervisor.vcpu import Vcpu
 
 STACK_WORDS = 32
-CODE_BEFORE, CODE_AFTER = 24, 32
-"""Bytes of code shown around EIP."""
+CODE_BEFORE, CODE_AFTER = 24, 48
+"""Bytes of code looked at around EIP."""
+
+INSTRUCTIONS_BEFORE, INSTRUCTIONS_AFTER = 6, 8
+"""Instructions shown of them, EIP's own counted with those that follow."""
 
 _FLAGS = ((0, "CF"), (2, "PF"), (4, "AF"), (6, "ZF"), (7, "SF"), (8, "TF"), (9, "IF"), (10, "DF"), (11, "OF"))
 
@@ -62,12 +65,17 @@ def _code(cpu: Cpu, image: Image) -> Iterator[str]:
     disassembler = Cs(CS_ARCH_X86, CS_MODE_32)
     disassembler.syntax = ATT
     start = _synchronised(disassembler, before, cpu.eip)
-    code = before[len(before) - (cpu.eip - start) :] if start < cpu.eip else b""
-    for instruction in disassembler.disasm(code + after, start):
-        mark = "=>" if instruction.address == cpu.eip else "  "
+    leading = before[len(before) - (cpu.eip - start) :] if start < cpu.eip else b""
+    shown = list(disassembler.disasm(leading, start))[-INSTRUCTIONS_BEFORE:]
+    shown += disassembler.disasm(after, cpu.eip, INSTRUCTIONS_AFTER)
+    for instruction in shown:
+        here = instruction.address == cpu.eip
         text = f"{instruction.mnemonic} {instruction.op_str}".strip()
-        where = _location(image, instruction.address) if instruction.address == cpu.eip else ""
-        yield f" {mark} {instruction.address:08x}: {instruction.bytes.hex(' '):<24} {text}{where}"
+        where = _location(image, instruction.address) if here else ""
+        code = instruction.bytes.hex(" ")
+        yield f" {'=>' if here else '  '} {instruction.address:08x}: {code:<24} {text}{where}"
+    if not any(instruction.address == cpu.eip for instruction in shown):
+        yield f" => {cpu.eip:08x}: {after[:15].hex(' ')} is no instruction{_location(image, cpu.eip)}"
 
 
 def _synchronised(disassembler: Cs, before: bytes, eip: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hypervisor.events import Exchange
 from hypervisor.time.timers import TimerQueue
 from hypervisor.trace import Trace
 
@@ -16,10 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Platform:
-    """Machine memory, its frame table, time and the trace stream."""
+    """Machine memory, its frame table, time, the trace stream and where event channels meet.
+
+    `traps` counts how often guests entered the hypervisor; when it reaches `trap_limit` the machine stops.
+    """
 
     ram: Ram
     memory: MachineMemory
     clock: Clock
     timers: TimerQueue = field(default_factory=TimerQueue)
     trace: Trace = field(default_factory=Trace)
+    exchange: Exchange = field(default_factory=Exchange)
+    traps: int = 0
+    trap_limit: int = 0

@@ -1,0 +1,11 @@
+"""The hypercalls. Importing this package imports every module in it, and so declares them all."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from hypervisor.hypercalls.table import call, call_text
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["call", "call_text"]

@@ -6,7 +6,7 @@ domain's number in front. We do as the debug build does: it is what early boot m
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.console import ConsoleIoCmd
+from hypervisor.abi.console import ConsoleIo
 from hypervisor.abi.errno import Errno
 from hypervisor.abi.hypercall import Hypercall
 from hypervisor.hypercalls.table import Int, Ptr, commands
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 CHUNK = 127
 """Bytes copied at a time: what precedes a bad address is printed, as on Xen."""
 
-console_io = commands(Hypercall.console_io, ConsoleIoCmd)
+console_io = commands(Hypercall.console_io, ConsoleIo)
 
 
-@console_io(ConsoleIoCmd.write)
+@console_io(ConsoleIo.write)
 def write(vcpu: "Vcpu", count: Int, buffer: Ptr) -> int:
     if count < 0:
         raise Refusal(Errno.EINVAL, f"a count of {count & 0xFFFFFFFF} bytes is over INT_MAX")
@@ -33,6 +33,6 @@ def write(vcpu: "Vcpu", count: Int, buffer: Ptr) -> int:
     return 0
 
 
-@console_io(ConsoleIoCmd.read)
+@console_io(ConsoleIo.read)
 def read(vcpu: "Vcpu", count: Int, buffer: Ptr) -> int:
     raise Refusal(Errno.EPERM, "only a privileged domain reads the hypervisor's console")

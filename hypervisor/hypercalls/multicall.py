@@ -3,8 +3,7 @@
 from typing import TYPE_CHECKING
 
 from hypervisor.abi.errno import Errno
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.abi.multicall import MULTICALL_ENTRY
+from hypervisor.abi.hypercall import MULTICALL_ENTRY, Hypercall
 from hypervisor.hypercalls.table import Ptr, UInt, call, hypercall
 from hypervisor.refusal import Refusal
 

@@ -8,8 +8,8 @@ from hypervisor.abi.version import (
     XEN_COMPILE_INFO,
     XEN_FEATURE_INFO,
     XEN_PLATFORM_PARAMETERS,
-    Feature,
-    VersionCmd,
+    XenFeature,
+    XenVersion,
     XenCompileInfo,
     XenPlatformParameters,
 )
@@ -24,7 +24,7 @@ CAPABILITIES = "xen-3.0-x86_32p xen-3.0-x86_32"
 CHANGESET = "unavailable"
 _DENIED = b"<denied>\0"
 
-version = commands(Hypercall.xen_version, VersionCmd)
+version = commands(Hypercall.xen_version, XenVersion)
 
 
 def _copy_text(vcpu: "Vcpu", pointer: int, text: str, size: int) -> int:
@@ -32,79 +32,79 @@ def _copy_text(vcpu: "Vcpu", pointer: int, text: str, size: int) -> int:
     return 0
 
 
-@version(VersionCmd.version)
+@version(XenVersion.version)
 def number(vcpu: "Vcpu", arg: Ptr) -> int:
     return MAJOR << 16 | MINOR
 
 
-@version(VersionCmd.extraversion)
+@version(XenVersion.extraversion)
 def extraversion(vcpu: "Vcpu", arg: Ptr) -> int:
     return _copy_text(vcpu, arg, EXTRA, 16)
 
 
-@version(VersionCmd.compile_info)
+@version(XenVersion.compile_info)
 def compile_info(vcpu: "Vcpu", arg: Ptr) -> int:
     info = XenCompileInfo(compiler=b"Python", compile_by=b"paravane", compile_domain=b"", compile_date=b"")
     vcpu.copy_to_guest(arg, XEN_COMPILE_INFO.pack(info))
     return 0
 
 
-@version(VersionCmd.capabilities)
+@version(XenVersion.capabilities)
 def capabilities(vcpu: "Vcpu", arg: Ptr) -> int:
     return _copy_text(vcpu, arg, CAPABILITIES, 1024)
 
 
-@version(VersionCmd.changeset)
+@version(XenVersion.changeset)
 def changeset(vcpu: "Vcpu", arg: Ptr) -> int:
     return _copy_text(vcpu, arg, CHANGESET, 64)
 
 
-@version(VersionCmd.platform_parameters)
+@version(XenVersion.platform_parameters)
 def platform_parameters(vcpu: "Vcpu", arg: Ptr) -> int:
-    parameters = XenPlatformParameters(virt_start=vcpu.domain.memory.geometry.hole_start)
+    parameters = XenPlatformParameters(virt_start=vcpu.domain.memory.space.hole)
     vcpu.copy_to_guest(arg, XEN_PLATFORM_PARAMETERS.pack(parameters))
     return 0
 
 
-@version(VersionCmd.get_features)
+@version(XenVersion.get_features)
 def get_features(vcpu: "Vcpu", arg: Ptr) -> int:
     """The first submap is that of an ordinary PV domain; there is no second one."""
     info = XEN_FEATURE_INFO.unpack(vcpu.copy_from_guest(arg, XEN_FEATURE_INFO.size))
     if info.submap_idx != 0:
         raise Refusal(Errno.EINVAL, f"feature submap {info.submap_idx} does not exist, only 0 does")
     features = (
-        1 << Feature.memory_op_vnode_supported
-        | 1 << Feature.mmu_pt_update_preserve_ad
-        | 1 << Feature.highmem_assist
-        | 1 << Feature.gnttab_map_avail_bits
-        | 1 << Feature.direct_mapped
+        1 << XenFeature.memory_op_vnode_supported
+        | 1 << XenFeature.mmu_pt_update_preserve_ad
+        | 1 << XenFeature.highmem_assist
+        | 1 << XenFeature.gnttab_map_avail_bits
+        | 1 << XenFeature.direct_mapped
     )
     if vcpu.domain.memory.pae_extended_cr3:
-        features |= 1 << Feature.pae_pgdir_above_4gb
+        features |= 1 << XenFeature.pae_pgdir_above_4gb
     vcpu.copy_to_guest(arg, XEN_FEATURE_INFO.pack(info._replace(submap=features)))
     return 0
 
 
-@version(VersionCmd.pagesize)
+@version(XenVersion.pagesize)
 def pagesize(vcpu: "Vcpu", arg: Ptr) -> int:
     if arg:
         raise Refusal(Errno.EINVAL, "the page size is a result, it takes no buffer")
     return 4096
 
 
-@version(VersionCmd.guest_handle)
+@version(XenVersion.guest_handle)
 def guest_handle(vcpu: "Vcpu", arg: Ptr) -> int:
     vcpu.copy_to_guest(arg, vcpu.domain.handle.bytes)
     return 0
 
 
-@version(VersionCmd.commandline)
+@version(XenVersion.commandline)
 def commandline(vcpu: "Vcpu", arg: Ptr) -> int:
     """The hypervisor's own command line is not for guests; Xen answers with a fixed text and success."""
     vcpu.copy_to_guest(arg, _DENIED)
     return 0
 
 
-@version(VersionCmd.build_id)
+@version(XenVersion.build_id)
 def build_id(vcpu: "Vcpu", arg: Ptr) -> int:
     raise Refusal(Errno.EPERM, "the build id is for privileged domains")

@@ -1,0 +1,135 @@
+"""What the control domain does around a guest: make it, connect console and store, take it away again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from hypervisor.abi.domid import DomId
+from hypervisor.builder import build_domain
+from hypervisor.devices.console import Console
+from hypervisor.devices.xenstore import Connection, Store, forget_domain, populate_domain
+from hypervisor.domain import Domain
+from hypervisor.events import HOST_DOMID, EventChannels, HostEvents
+from hypervisor.time.records import write_wall_clock
+from hypervisor.vcpu import Vcpu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hypervisor.builder import StartOfDay
+    from hypervisor.events import HostPort
+    from hypervisor.image import Image
+    from hypervisor.platform import Platform
+
+PAGE_SHIFT = 12
+PAGE_SIZE = 1 << PAGE_SHIFT
+
+Backend = TypeVar("Backend", Console, Connection)
+
+
+@dataclass(frozen=True, slots=True)
+class DomainConfig:
+    """What a guest is to be: `memory` in bytes; `sink` takes the bytes its console puts out (None: the domain
+    keeps them)."""
+
+    name: str
+    memory: int
+    cmdline: str = ""
+    ramdisk: bytes | None = None
+    sink: Callable[[bytes], None] | None = None
+
+
+class Toolstack:
+    """The control domain of one machine: xenstore, and the host's ends of the guests' event channels."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._events = HostEvents(platform.exchange)
+        self.store = Store()
+
+    def create(self, domid: int, image: Image, config: DomainConfig) -> Domain:
+        """A domain at its start of day, with one vcpu. Raises ImageError when the image does not fit, and
+        leaves nothing behind then."""
+        memory = self._platform.memory.new_domain(
+            domid, image.geometry, max_pages=config.memory >> PAGE_SHIFT
+        )
+        domain = Domain(self._platform, domid, config.name, image, memory)
+        try:
+            self._build(domain, image, config)
+        except BaseException:
+            self.destroy(domain)
+            raise
+        return domain
+
+    def destroy(self, domain: Domain) -> None:
+        """Take a domain away with everything it had."""
+        domain.close()
+        forget_domain(self.store, domain.domid)
+
+    def _build(self, domain: Domain, image: Image, config: DomainConfig) -> None:
+        domain.shared_info = domain.memory.share_xen_frame() << PAGE_SHIFT
+        domain.events = self._event_channels(domain)
+        console_port = domain.events.alloc_unbound(DomId.SELF, HOST_DOMID)
+        store_port = domain.events.alloc_unbound(DomId.SELF, HOST_DOMID)
+        start = build_domain(
+            domain.memory,
+            image,
+            config.memory >> PAGE_SHIFT,
+            shared_info_mfn=domain.shared_info >> PAGE_SHIFT,
+            console_evtchn=console_port,
+            store_evtchn=store_port,
+            command_line=config.cmdline,
+            ramdisk=config.ramdisk,
+        )
+        domain.memory.vm_assist |= start.vm_assist
+        write_wall_clock(self._platform.ram, domain.shared_info, self._platform.clock.wall_base())
+        domain.add_vcpu(Vcpu(domain, 0)).start(start)
+        populate_domain(
+            self.store,
+            domain.domid,
+            domain.name,
+            config.memory >> 10,
+            uuid=domain.handle,
+            console_mfn=start.console_mfn,
+            console_port=console_port,
+            store_mfn=start.store_mfn,
+            store_port=store_port,
+        )
+        self._connect(domain, config, start, console_port, store_port)
+
+    def _event_channels(self, domain: Domain) -> EventChannels:
+        return EventChannels(
+            domain.domid,
+            self._platform.exchange,
+            self._platform.ram,
+            domain.shared_info,
+            nr_vcpus=1,
+            wake=lambda vcpu_id: domain.vcpus[vcpu_id].wake(),
+        )
+
+    def _connect(
+        self, domain: Domain, config: DomainConfig, start: StartOfDay, console_port: int, store_port: int
+    ) -> None:
+        sink = config.sink or domain.transcript.extend
+        domain.console = self._backend(
+            domain,
+            console_port,
+            lambda port: Console(self._page(start.console_mfn), port, sink, domid=domain.domid),
+        )
+        domain.store = self._backend(
+            domain,
+            store_port,
+            lambda port: Connection(self.store, domain.domid, self._page(start.store_mfn), port),
+        )
+
+    def _backend(self, domain: Domain, port: int, make: Callable[[HostPort], Backend]) -> Backend:
+        """Bind a port of the domain to a backend that does not exist before it has its own end."""
+        made: list[Backend] = []
+        host_port = self._events.bind(domain.domid, port, lambda: made[0].on_event() if made else None)
+        made.append(make(host_port))
+        return made[0]
+
+    def _page(self, mfn: int) -> memoryview:
+        start = mfn << PAGE_SHIFT
+        return self._platform.ram.bytes[start : start + PAGE_SIZE]

@@ -1,0 +1,262 @@
+"""One virtual processor of a domain: where the processor's traps meet the hypervisor's rooms.
+
+Everything a guest does that enters the hypervisor comes in through `exception` or `interrupt` and leaves
+through `_leave`, as everything that enters Xen leaves through its exit path: time passes, timers fire, a
+pending event is delivered, and only then does the guest go on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypervisor.abi.arch import xen_cr3_to_pfn, xen_pfn_to_cr3
+from hypervisor.abi.event_channel import Virq
+from hypervisor.abi.hypercall import HYPERCALL_VECTOR
+from hypervisor.abi.shared_info import SHARED_INFO, VCPU_INFO
+from hypervisor.abi.x86 import Vector
+from hypervisor.cpu import Cpu, PageFault
+from hypervisor.hypercalls import call, call_text
+from hypervisor.time.records import TSC_KHZ, write_vcpu_time
+from hypervisor.trace import EventRecord, ExceptionRecord, HypercallRecord, Kind, RefusalRecord
+from hypervisor.traps import GuestCrash, VcpuTraps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hypervisor.builder import StartOfDay
+    from hypervisor.domain import Domain
+    from hypervisor.refusal import Refusal
+    from hypervisor.traps import TrapNote
+
+KERNEL_CPL = 1
+_TIME = VCPU_INFO.offsets["time"]
+_NMI_REASON = SHARED_INFO.offsets["arch.nmi_reason"]
+
+
+class Vcpu:
+    """A processor with its traps, paging and timer; runnable, blocked or, with its domain, gone."""
+
+    def __init__(self, domain: Domain, vcpu_id: int) -> None:
+        self.domain = domain
+        self.platform = domain.platform
+        self.vcpu_id = vcpu_id
+        self.cpu = Cpu(domain.platform.ram, self, domain.memory.geometry)
+        self.paging = domain.memory.attach(vcpu_id, self.cpu)
+        self.info = _known(domain.events.vcpu_info(vcpu_id))
+        self.traps = VcpuTraps(self)
+        self.blocked = False
+        self.yielded = False
+        self.in_multicall = False
+        self.timer = self.platform.timers.timer(self._timer_expired)
+        self._poll_timer = self.platform.timers.timer(self._poll_expired)
+
+    def start(self, start: StartOfDay) -> None:
+        """The registers of the first vcpu at the start of day."""
+        self.paging.load_base(start.base_mfn)
+        self.traps.switch_stack(start.ss, start.esp)
+        cpu = self.cpu
+        cpu.enter(cs=start.cs, eip=start.eip, eflags=start.eflags, cpl=KERNEL_CPL, ss=start.ss, esp=start.esp)
+        for name in ("ds", "es", "fs", "gs"):
+            cpu.load_segment(name, start.ss)
+        cpu.esi = start.esi
+
+    # What the scheduler sees.
+
+    @property
+    def runnable(self) -> bool:
+        return not self.blocked and self.domain.alive
+
+    def run(self, instructions: int = 0) -> None:
+        """Run the guest until something stops it, or for `instructions` (0: without a limit)."""
+        write_vcpu_time(self.platform.ram, self.info + _TIME, self.platform.clock.now())
+        self.yielded = False
+        try:
+            self._deliver_events()
+        except GuestCrash as crash:
+            self.domain.crash(self, crash.sentence)
+            return
+        self.cpu.run(instructions=instructions)
+
+    def stop(self) -> None:
+        """Leave the guest as soon as possible: after the trap being served, or at once from another thread."""
+        self.cpu.stop()
+
+    def wake(self) -> None:
+        """Something happened that the vcpu waits for."""
+        self.blocked = False
+        self._poll_timer.disarm()
+
+    def close(self) -> None:
+        """Free the processor. The vcpu cannot run again."""
+        self.timer.disarm()
+        self._poll_timer.disarm()
+        self.cpu.close()
+
+    # Where the processor comes in (hypervisor.cpu.TrapHandler).
+
+    def exception(self, vector: int, error_code: int) -> None:
+        """A fault or trap of the guest. What the hypervisor can mend is mended, the rest is the guest's."""
+        try:
+            if not (vector == Vector.PF and self.paging.fix_page_fault(self.cpu.cr2, error_code)):
+                self.traps.exception(vector, error_code)
+        except GuestCrash as crash:
+            self.domain.crash(self, f"{_exception_name(vector)} with error code {error_code:#x}: {crash}")
+        self._leave()
+
+    def interrupt(self, vector: int) -> None:
+        """`int n`: a hypercall, a system call, or whatever the guest's trap table says."""
+        cpu = self.cpu
+        try:
+            if vector == HYPERCALL_VECTOR and cpu.cpl == KERNEL_CPL:
+                eax, ecx, edx, ebx, _, ebp, esi, edi = cpu.gprs()
+                result = self._hypercall(eax, (ebx, ecx, edx, esi, edi, ebp))
+                if result is not None:
+                    cpu.eax = result & 0xFFFF_FFFF
+            else:
+                self.traps.interrupt(vector)
+        except GuestCrash as crash:
+            self.domain.crash(self, crash.sentence)
+        self._leave()
+
+    def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+        return self.traps.cpuid(leaf, subleaf)
+
+    def _hypercall(self, number: int, arguments: tuple[int, ...]) -> int | None:
+        trace = self.platform.trace
+        if not trace.wants(Kind.HYPERCALL):
+            return call(self, number, arguments)
+        text, eip = call_text(self, number, arguments), self.cpu.eip
+        result = call(self, number, arguments)
+        shown = "no result" if result is None else str(result)
+        trace.write(HypercallRecord(self.platform.clock.now(), self.domain.domid, self.vcpu_id, eip, text, shown))
+        return result
+
+    def _leave(self) -> None:
+        """The one way back to the guest."""
+        platform = self.platform
+        platform.traps += 1
+        platform.clock.trapped()
+        now = platform.clock.now()
+        if platform.timers.deadline <= now:
+            platform.timers.expire(now)
+        try:
+            self._deliver_events()
+        except GuestCrash as crash:
+            self.domain.crash(self, crash.sentence)
+        if platform.traps == platform.trap_limit:
+            self.stop()
+
+    def _deliver_events(self) -> None:
+        if self.traps.pending and self.runnable:
+            self.traps.deliver_pending()
+            if self.platform.trace.wants(Kind.EVENT):
+                now = self.platform.clock.now()
+                self.platform.trace.write(EventRecord(now, self.domain.domid, self.vcpu_id, "upcall"))
+
+    # What hypercalls ask of their vcpu.
+
+    def copy_from_guest(self, va: int, size: int) -> bytes:
+        """`size` bytes at linear address `va`. PageFault where the guest's kernel could not read itself, and,
+        as Xen's access_ok has it, for any address that is the hypervisor's."""
+        if va + size > self.domain.memory.space.hole and size:
+            raise PageFault(va, 0)
+        return self.cpu.read(va, size)
+
+    def copy_to_guest(self, va: int, data: bytes) -> None:
+        """Store `data` at linear address `va`; PageFault as for `copy_from_guest`."""
+        if va + len(data) > self.domain.memory.space.hole and data:
+            raise PageFault(va, 0)
+        self.cpu.write(va, data)
+
+    def refused(self, request: str, refusal: Refusal) -> None:
+        """Put a refusal where people look for it: the log and the trace."""
+        self.domain.log.debug("%s refused: %s", request, refusal)
+        trace = self.platform.trace
+        if trace.wants(Kind.REFUSAL):
+            now, errno = self.platform.clock.now(), refusal.errno.name
+            trace.write(RefusalRecord(now, self.domain.domid, self.vcpu_id, request, errno, refusal.sentence))
+
+    def yield_processor(self) -> None:
+        """Let others run first."""
+        self.yielded = True
+        self.stop()
+
+    def unmask_upcalls(self) -> None:
+        self.traps.state.upcall_mask = 0
+
+    def block(self) -> None:
+        """Sleep until an upcall is due; one that is due already wins."""
+        if not self.domain.events.upcall_due(self.vcpu_id):
+            self.blocked = True
+            self.stop()
+
+    def poll(self, ports: Sequence[int], deadline: int) -> None:
+        """Sleep until a port is pending, an upcall is due or `deadline` (system time; 0: never) has come."""
+        if not self.domain.events.poll(self.vcpu_id, ports):
+            return
+        if deadline:
+            self._poll_timer.arm(deadline)
+        self.blocked = True
+        self.stop()
+
+    # What traps ask of their vcpu (hypervisor.traps.TrapHost).
+
+    @property
+    def architectural_iopl(self) -> bool:
+        return self.domain.memory.architectural_iopl
+
+    @property
+    def tsc_khz(self) -> int:
+        return TSC_KHZ
+
+    @property
+    def max_mfn(self) -> int:
+        return self.platform.ram.nr_frames - 1
+
+    def tsc(self) -> int:
+        return self.platform.clock.now()
+
+    def nmi_reason(self) -> int:
+        at = self.domain.shared_info + _NMI_REASON
+        return int.from_bytes(self.platform.ram.bytes[at : at + 4], "little")
+
+    def guest_cr3(self) -> int:
+        return xen_pfn_to_cr3(self.paging.base_mfn)
+
+    def load_guest_cr3(self, value: int) -> None:
+        self.paging.load_base(xen_cr3_to_pfn(value))
+
+    def guest_note(self, sentence: str) -> None:
+        self.domain.log.info("vcpu %d: %s", self.vcpu_id, sentence)
+
+    def observe_traps(self) -> None:
+        """Write a trace record for every exception, `int n` and bounce from now on."""
+        self.traps.observe(self._trapped)
+
+    def _trapped(self, note: TrapNote) -> None:
+        now = self.platform.clock.now()
+        who = (now, self.domain.domid, self.vcpu_id)
+        self.platform.trace.write(
+            ExceptionRecord(*who, note.eip, note.cpl, note.name, note.error_code, note.cr2, note.outcome)
+        )
+
+    def _timer_expired(self) -> None:
+        self.domain.events.raise_virq(Virq.TIMER, self.vcpu_id)
+
+    def _poll_expired(self) -> None:
+        self.domain.events.stop_poll(self.vcpu_id)
+        self.blocked = False
+
+
+def _known(address: int | None) -> int:
+    """The vcpu_info of a vcpu that has one in shared_info."""
+    if address is None:
+        raise ValueError("a vcpu runs only once it has a vcpu_info")
+    return address
+
+
+def _exception_name(vector: int) -> str:
+    try:
+        return f"#{Vector(vector).name}"
+    except ValueError:
+        return f"exception {vector}"
