@@ -5,26 +5,32 @@ mappings.
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from hypervisor.abi.e820 import E820Entry, E820Type
+from hypervisor.abi.errno import Errno
+from hypervisor.abi.hypercall import VmassistCmd, VmassistType
 from hypervisor.abi.x86 import Pte
-from hypervisor.memory.frames import ALLOCATED, NONE, VALIDATED, WRITABLE, XEN_HEAP
+from hypervisor.memory.frames import ALLOCATED, LEAVING, NONE, VALIDATED, WRITABLE, XEN_HEAP
+from hypervisor.memory.instruction import StoreDecoder
 from hypervisor.memory.layout import (
     DESCRIPTOR_AREA,
-    INVALID_M2P_ENTRY,
     MAX_VCPUS,
+    PAGE_SHIFT,
     PAGE_SIZE,
     RESERVED_GDT_PAGE,
     VCPU_STRIDE,
     gdt_address,
     space_for,
 )
+from hypervisor.memory.pins import pin
+from hypervisor.memory.vcpu_paging import VcpuPaging
+from hypervisor.refusal import Refusal
 
 if TYPE_CHECKING:
     from hypervisor.cpu.geometry import Geometry
     from hypervisor.memory.flush import Processor
     from hypervisor.memory.machine_memory import MachineMemory
-    from hypervisor.memory.vcpu_paging import VcpuPaging
 
 
 class DomainMemory:
@@ -57,10 +63,12 @@ class DomainMemory:
         self.tot_pages = 0
         self.max_pages = max_pages
         self.target = max_pages
+        self.e820 = [E820Entry(0, max_pages << PAGE_SHIFT, E820Type.RAM)]
         self.vm_assist = 0
         self.flush_owed = False
         self.vcpus: list[VcpuPaging] = []
         self.dying = False
+        self.store_decoder = StoreDecoder()
         self.xen_frames = 0
         self._area_tables = machine.allocate_own(self._area_table_count())
         self._xen_slots = self._template()
@@ -68,7 +76,7 @@ class DomainMemory:
             self._prepare_gdt(vcpu_id)
 
     @property
-    def _code(self) -> str:
+    def _code(self) -> Literal["Q", "I"]:
         return "Q" if self.space.entry_shift == 3 else "I"
 
     @property
@@ -82,6 +90,40 @@ class DomainMemory:
         entries: list[int] = self.entries[first : first + self.space.entries].tolist()
         return entries
 
+    def attach(self, vcpu_id: int, cpu: Processor) -> VcpuPaging:
+        """The paging of a new vcpu, run by `cpu`."""
+        return VcpuPaging(self, vcpu_id, cpu)
+
+    def pin(self, mfn: int) -> None:
+        """Validate the root table a domain was built with and keep it validated. Raises Refusal."""
+        pin(self, mfn, self.space.root)
+
+    def set_assist(self, command: int, kind: int) -> None:
+        """vm_assist: turn one of the aids Xen offers a 32-bit guest on or off. Raises Refusal."""
+        if kind > VmassistType.runstate_update_flag:
+            raise Refusal(Errno.EINVAL, f"a 32-bit guest has no assist of type {kind}")
+        if command == VmassistCmd.enable:
+            self.vm_assist |= 1 << kind
+        elif command == VmassistCmd.disable:
+            self.vm_assist &= ~(1 << kind)
+        else:
+            raise Refusal(Errno.ENOSYS, f"vm_assist has no command {command}")
+
+    @property
+    def writable_page_tables(self) -> bool:
+        """Whether stores to read-only mapped L1 tables are emulated (VMASST_TYPE_writable_pagetables)."""
+        return bool(self.vm_assist >> VmassistType.writable_pagetables & 1)
+
+    @property
+    def pae_extended_cr3(self) -> bool:
+        """Whether the guest understands base pointers above 4 GiB (VMASST_TYPE_pae_extended_cr3)."""
+        return bool(self.vm_assist >> VmassistType.pae_extended_cr3 & 1)
+
+    @property
+    def architectural_iopl(self) -> bool:
+        """Whether the guest sees its IOPL in EFLAGS (VMASST_TYPE_architectural_iopl)."""
+        return bool(self.vm_assist >> VmassistType.architectural_iopl & 1)
+
     # The hypervisor's slots
 
     def _area_table_count(self) -> int:
@@ -90,7 +132,7 @@ class DomainMemory:
     def _template(self) -> bytes:
         """The hypervisor's entries of an L2: the m2p table, then the descriptor area."""
         space = self.space
-        table = Pte.PRESENT | Pte.RW | Pte.ACCESSED | Pte.DIRTY
+        table = Pte.PRESENT | Pte.ACCESSED | Pte.DIRTY
         slots = [0] * space.xen_slots
         for at, mfn in enumerate(self.machine.m2p_tables(space)):
             slots[at] = mfn << 12 | table
@@ -103,6 +145,10 @@ class DomainMemory:
         """Put the hypervisor's entries into an L2. Nothing a guest asks for ever changes them."""
         size = 1 << self.space.entry_shift
         self.machine.ram.write((table << 12) + self.space.first_xen_slot * size, self._xen_slots)
+
+    def xen_entries(self) -> list[int]:
+        """What the hypervisor's slots of an L2 hold, for audits."""
+        return memoryview(self._xen_slots).cast(self._code).tolist()
 
     def area_entry(self, address: int) -> int:
         """Index, in `entries`, of the L1 entry for a page of the descriptor area."""
@@ -151,19 +197,23 @@ class DomainMemory:
         frames = self.machine.frames
         (run,) = self.machine.take(self.domid, 1, ALLOCATED | XEN_HEAP)
         mfn = run.start
+        # Two references: the guest may give its own away, but the frame remains the hypervisor's.
+        frames.count[mfn] = 2
         frames.type[mfn] = WRITABLE if writable else NONE
         frames.type_count[mfn] = 1
         frames.flags[mfn] |= VALIDATED
         self.xen_frames += 1
-        self.machine.m2p[mfn] = INVALID_M2P_ENTRY
         return mfn
 
     def release_xen_frame(self, mfn: int) -> None:
         """Take a shared frame back; it is free once the guest has no mapping of it."""
-        frames = self.machine.frames
-        frames.flags[mfn] &= ~ALLOCATED
+        frames, types = self.machine.frames, self.machine.types
         frames.type_count[mfn] -= 1
-        self.machine.types.put_page(mfn)
+        frames.flags[mfn] |= LEAVING
+        if frames.flags[mfn] & ALLOCATED:
+            frames.flags[mfn] &= ~ALLOCATED
+            types.put_page(mfn)
+        types.put_page(mfn)
 
     def destroy(self) -> None:
         """Give everything back. Frames that others still have mapped stay until they let go of them."""

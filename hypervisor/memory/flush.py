@@ -9,9 +9,15 @@ if TYPE_CHECKING:
 
 
 class Processor(Protocol):
-    """What this room asks of a vcpu's processor."""
+    """What this room asks of a vcpu's processor (`hypervisor.cpu.Cpu` has it all)."""
 
+    cr2: int
     cr3: int
+    eip: int
+    eflags: int
+
+    @property
+    def cpl(self) -> int: ...
 
     def flush_tlb(self) -> None: ...
     def flush_page(self, va: int) -> None: ...

@@ -39,6 +39,7 @@ class FrameFlag(IntFlag):
     VALIDATED: its contents were checked for its type. PINNED: its owner asked that it keep its type.
     PAE_XEN_L2: an L2 that carries the hypervisor's entries. ALLOCATED: its owner has not given it back (worth
     one reference). XEN_HEAP: the hypervisor's memory, shared with the owner; no part of its reservation.
+    LEAVING: such memory that the hypervisor gave up and the owner still has mapped.
     """
 
     VALIDATED = 1
@@ -46,6 +47,7 @@ class FrameFlag(IntFlag):
     PAE_XEN_L2 = 4
     ALLOCATED = 8
     XEN_HEAP = 16
+    LEAVING = 32
 
 
 # Plain numbers for the loops: an enumeration member costs as much as all else they do.
@@ -60,6 +62,7 @@ PINNED: Final = 2
 PAE_XEN_L2: Final = 4
 ALLOCATED: Final = 8
 XEN_HEAP: Final = 16
+LEAVING: Final = 32
 
 
 class FrameTable:

@@ -10,7 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from hypervisor.abi.arch import HYPERVISOR_VIRT_START_NONPAE, HYPERVISOR_VIRT_START_PAE
+from hypervisor.abi.arch import (
+    HYPERVISOR_VIRT_START_NONPAE,
+    HYPERVISOR_VIRT_START_PAE,
+    MACH2PHYS_VIRT_END_NONPAE,
+)
 from hypervisor.abi.x86 import Pte
 from hypervisor.cpu.geometry import PAE, TWO_LEVEL, Geometry
 from hypervisor.memory.frames import FrameType
@@ -35,6 +39,11 @@ GDT_LIMIT: Final = (RESERVED_GDT_PAGE + 1) * PAGE_SIZE - 1
 
 MAX_FRAMES: Final = 1 << 20
 """A base pointer is 32 bits wide, so every frame must lie below 4 GiB."""
+
+M2P_END: Final = {PAE.name: 0xFFE0_0000, TWO_LEVEL.name: MACH2PHYS_VIRT_END_NONPAE}
+"""Where Xen says the machine-to-phys table ends, by geometry; what lies beyond this machine's frames is not
+mapped.
+"""
 
 INVALID_M2P_ENTRY: Final = 0xFFFF_FFFF
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from hypervisor.abi.domid import DomId
+from hypervisor.abi.errno import Errno
 from hypervisor.abi.x86 import Pte
+from hypervisor.memory.audit import audit
 from hypervisor.memory.descriptors import reserved_gdt_page
 from hypervisor.memory.domain_memory import DomainMemory
 from hypervisor.memory.flush import OwedFlushes
-from hypervisor.memory.frames import ALLOCATED, PINNED, XEN_HEAP, FrameTable
+from hypervisor.memory.frames import ALLOCATED, LEAVING, PINNED, WRITABLE, XEN_HEAP, FrameTable
 from hypervisor.memory.layout import DESCRIPTOR_AREA, INVALID_M2P_ENTRY, MAX_FRAMES, AddressSpace
 from hypervisor.memory.page_types import PageTypes
 from hypervisor.memory.pool import FramePool
+from hypervisor.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,17 +43,27 @@ class MachineMemory:
         self.domains: dict[int, DomainMemory] = {}
         self.flushes = OwedFlushes()
         self.types = PageTypes(ram, self.frames, self.domains, self.flushes, self._released)
+        self.held: Counter[int] = Counter()
+        self.held_writable: Counter[int] = Counter()
         self.zero_frame = 0
         self.m2p_frames = range(1, 1 + -(-ram.nr_frames // _M2P_PER_FRAME))
         self.flat_gdt_frame = self.m2p_frames.stop
         first_free = self.flat_gdt_frame + 1
         self.frames.give(range(first_free), DomId.XEN, ALLOCATED)
-        first = self.m2p_frames.start * _M2P_PER_FRAME
-        self.m2p = ram.words[first : first + ram.nr_frames]
         self.m2p[:] = memoryview(array("I", [INVALID_M2P_ENTRY]) * ram.nr_frames)
         ram.write(self.flat_gdt_frame << 12, reserved_gdt_page())
         self._pool = FramePool(range(first_free, ram.nr_frames), seed)
         self._m2p_tables: dict[str, Sequence[int]] = {}
+
+    @property
+    def m2p(self) -> memoryview:
+        """The machine-to-phys table, 32-bit entries indexed by mfn. Not to be kept: it pins machine memory."""
+        first = self.m2p_frames.start * _M2P_PER_FRAME
+        return self.ram.words[first : first + self.ram.nr_frames]
+
+    def audit(self) -> list[str]:
+        """Every difference between the frame table and what page tables, pins and descriptor tables say."""
+        return audit(self)
 
     @property
     def nr_free(self) -> int:
@@ -87,12 +101,20 @@ class MachineMemory:
             self.frames.give(run, domid, flags)
         return runs
 
-    def take_contiguous(self, domid: int, order: int, flags: int) -> range | None:
-        """Make 2**order neighbouring frames `domid`'s, or None if there are none."""
-        run = self._pool.take_contiguous(order)
+    def take_contiguous(self, domid: int, order: int, flags: int, limit: int) -> range | None:
+        """Make 2**order neighbouring frames below mfn `limit` `domid`'s, or None if there are none."""
+        if order == 0 and limit >= self.frames.nr_frames:
+            return self.take(domid, 1, flags)[0] if self.nr_free else None
+        run = self._pool.take_contiguous(order, limit)
         if run is not None:
             self.frames.give(run, domid, flags)
         return run
+
+    def drop(self, run: range) -> None:
+        """Undo a `take` that came to nothing: the frames were used by nobody."""
+        for mfn in run:
+            self.frames.reset(mfn)
+        self._pool.give_back(run)
 
     def allocate(self, domid: int, nr_frames: int) -> array[int]:
         """Frames for a domain, scattered. They count in its reservation; their m2p entries are set by the
@@ -110,6 +132,27 @@ class MachineMemory:
         """Drop the owner's own reference to frames; those nobody uses otherwise are free at once."""
         for mfn in mfns:
             self.frames.flags[mfn] &= ~ALLOCATED
+            self.types.put_page(mfn)
+        self.flushes.settle()
+
+    def hold(self, mfn: int, domid: int, *, writable: bool) -> None:
+        """Keep a domain's frame for a device backend, so that it stays what it is. Raises Refusal
+        (-EINVAL).
+        """
+        if writable:
+            self.types.get_page_and_type(mfn, domid, WRITABLE)
+            self.held_writable[mfn] += 1
+        elif not self.types.get_page(mfn, domid):
+            raise Refusal(Errno.EINVAL, f"{self.frames.describe(mfn)} is not a frame of d{domid}")
+        self.held[mfn] += 1
+
+    def let_go(self, mfn: int, *, writable: bool) -> None:
+        """Undo a `hold`."""
+        self.held[mfn] -= 1
+        if writable:
+            self.held_writable[mfn] -= 1
+            self.types.put_page_and_type(mfn)
+        else:
             self.types.put_page(mfn)
         self.flushes.settle()
 
@@ -174,14 +217,11 @@ class MachineMemory:
                 self.types.put_page_and_type(mfn)
         for mfn in owned:
             if frames.owner[mfn] == domid and frames.flags[mfn] & ALLOCATED:
-                if frames.flags[mfn] & XEN_HEAP:
-                    frames.type_count[mfn] -= 1
                 frames.flags[mfn] &= ~ALLOCATED
+                self.types.put_page(mfn)
+            if frames.owner[mfn] == domid and frames.flags[mfn] & (XEN_HEAP | LEAVING) == XEN_HEAP:
+                frames.flags[mfn] |= LEAVING
+                frames.type_count[mfn] -= 1
                 self.types.put_page(mfn)
         if domid in self.domains and domid not in frames.owner:
             del self.domains[domid]
-
-    def close(self) -> None:
-        """Let go of machine memory, so that it can be closed. No domain may be used after that."""
-        self.domains.clear()
-        self.m2p.release()

@@ -41,18 +41,18 @@ class FramePool:
             count -= len(run)
         return taken
 
-    def take_contiguous(self, order: int) -> range | None:
-        """2**order frames in a row, aligned to their number, or None. Looks at every free frame: for rare
-        use.
+    def take_contiguous(self, order: int, limit: int) -> range | None:
+        """2**order frames in a row below mfn `limit`, aligned to their number, or None.
+
+        Looks at every free frame: for requests that need it, not for building domains.
         """
         size = 1 << order
         if size > self.free:
             return None
-        free = sorted(mfn for run in self._runs for mfn in run)
-        have = set(free)
-        for first in free:
-            if first % size == 0 and all(mfn in have for mfn in range(first, first + size)):
-                wanted = range(first, first + size)
+        have = self.frames()
+        for first in sorted(mfn for mfn in have if mfn % size == 0 and mfn + size <= limit):
+            wanted = range(first, first + size)
+            if have.issuperset(wanted):
                 self._remove(set(wanted))
                 return wanted
         return None

@@ -19,6 +19,7 @@ from hypervisor.memory.layout import (
     gdt_address,
     ldt_address,
 )
+from hypervisor.memory.writable import store_to_page_table
 from hypervisor.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -49,20 +50,20 @@ class DescriptorFault(NamedTuple):
 
 
 class VcpuPaging:
-    """The address space and descriptor tables of one vcpu. `base` is the mfn of its root table, 0 before it
-    has one.
+    """The address space and descriptor tables of one vcpu. `base_mfn` is the mfn of its root table, 0
+    before it has one.
 
     Making one claims the vcpu's place in its domain, points the processor at its GDT and gives it an empty
     LDT.
     """
 
-    def __init__(self, domain: DomainMemory, cpu: Processor) -> None:
-        if len(domain.vcpus) >= domain.max_vcpus:
-            raise ValueError(f"d{domain.domid} has all its {domain.max_vcpus} vcpus")
-        self.domain = domain
-        self.cpu = cpu
-        self.vcpu_id = len(domain.vcpus)
-        self.base = 0
+    def __init__(self, domain: DomainMemory, vcpu_id: int, cpu: Processor) -> None:
+        if not 0 <= vcpu_id < domain.max_vcpus or any(vcpu.vcpu_id == vcpu_id for vcpu in domain.vcpus):
+            raise ValueError(f"d{domain.domid} has no room for a vcpu {vcpu_id}")
+        self.domain: DomainMemory = domain
+        self.cpu: Processor = cpu
+        self.vcpu_id: int = vcpu_id
+        self.base_mfn = 0
         self.gdt_frames: list[int] = []
         self.gdt_entries = 0
         self.ldt_base = 0
@@ -72,17 +73,31 @@ class VcpuPaging:
         cpu.set_gdt(gdt_address(self.vcpu_id), GDT_LIMIT)
         cpu.set_ldt(0, 0)
 
+    def fix_page_fault(self, va: int, error_code: int) -> bool:
+        """Mend a #PF of the guest at `va`; False means it is the guest's, with CR2 as the guest may know it.
+
+        Mended are stores to page tables that the guest keeps mapped read-only (when it asked for that with
+        vm_assist) and LDT pages that are used for the first time.
+        """
+        found = self.descriptor_fault(va, error_code)
+        if found.fix is Fix.RETRY:
+            return True
+        if found.cr2 is not None:
+            self.cpu.cr2 = found.cr2
+            return False
+        return found.fix is Fix.NOT_OURS and store_to_page_table(self, va, error_code)
+
     # Address space
 
-    def new_base_pointer(self, mfn: int) -> None:
+    def load_base(self, mfn: int) -> None:
         """Walk the tables from root table `mfn` from now on (MMUEXT_NEW_BASEPTR). Raises Refusal.
 
         The LDT's pages are looked up again by their linear address when next used, as in Xen.
         """
         types = self.domain.machine.types
-        if mfn != self.base:
+        if mfn != self.base_mfn:
             types.get_page_and_type(mfn, self.domain.domid, self.domain.space.root)
-        old, self.base = self.base, mfn
+        old, self.base_mfn = self.base_mfn, mfn
         self.cpu.cr3 = mfn << 12
         self.drop_ldt_pages()
         if old and old != mfn:
@@ -93,7 +108,7 @@ class VcpuPaging:
         table.
         """
         space, entries = self.domain.space, self.domain.entries
-        geometry, table = space.geometry, self.base
+        geometry, table = space.geometry, self.base_mfn
         if not table:
             return None
         for level in range(geometry.levels, 1, -1):
@@ -218,7 +233,7 @@ class VcpuPaging:
         self._map_gdt([])
         for mfn in frames:
             types.put_page_and_type(mfn)
-        base, self.base = self.base, 0
+        base, self.base_mfn = self.base_mfn, 0
         if base:
             types.put_page_and_type(base)
         self.domain.vcpus.remove(self)

@@ -25,7 +25,11 @@ ROOT_ENTRY = int(P)
 class FakeCpu:
     """A processor that only remembers what it was asked."""
 
+    cr2: int = 0
     cr3: int = 0
+    eip: int = 0
+    eflags: int = 2
+    cpl: int = 1
     flushes: int = 0
     pages: list[int] = field(default_factory=list)
     gdt: tuple[int, int] = (0, 0)
@@ -124,7 +128,7 @@ class Bench:
         types = self.machine.types
         types.get_page_and_type(l3, self.domain.domid, self.domain.space.root)
         self.machine.frames.flags[l3] |= 2
-        self.paging.new_base_pointer(l3)
+        self.paging.load_base(l3)
 
 
 def make_bench(frames: int = 256, pages: int = 64, *, geometry: Geometry = PAE, max_vcpus: int = 1) -> Bench:
@@ -133,6 +137,6 @@ def make_bench(frames: int = 256, pages: int = 64, *, geometry: Geometry = PAE, 
     machine = MachineMemory(ram, seed=1)
     domain = machine.new_domain(1, geometry, max_pages=pages + 32, max_vcpus=max_vcpus)
     cpu = FakeCpu()
-    paging = VcpuPaging(domain, cpu)
+    paging = domain.attach(0, cpu)
     p2m = domain.populate(pages)
     return Bench(ram, machine, domain, paging, cpu, Guest(paging), p2m)

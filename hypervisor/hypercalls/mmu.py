@@ -1,0 +1,54 @@
+"""Page tables (public/xen.h): mmu_update, update_va_mapping and its foreign form, mmuext_op, vm_assist."""
+
+from typing import TYPE_CHECKING
+
+from hypervisor.abi.hypercall import Hypercall
+from hypervisor.hypercalls.table import Domid, Hex, Ptr, UInt, hypercall
+from hypervisor.memory.mmu_update import mmu_update as update_tables
+from hypervisor.memory.mmuext import mmuext_op as run_operations
+from hypervisor.memory.va_mapping import update_va_mapping as update_mapping
+
+if TYPE_CHECKING:
+    from hypervisor.vcpu import Vcpu
+
+
+@hypercall(Hypercall.mmu_update)
+def mmu_update(vcpu: "Vcpu", ureqs: Ptr, count: UInt, pdone: Ptr, foreigndom: Hex) -> int:
+    """Change page-table entries or machine-to-phys entries, `count` of them in order."""
+    return update_tables(vcpu, ureqs, count, pdone, foreigndom)
+
+
+@hypercall(Hypercall.mmuext_op)
+def mmuext_op(vcpu: "Vcpu", uops: Ptr, count: UInt, pdone: Ptr, foreigndom: Domid) -> int:
+    """Pin tables, load base pointers, flush, set the LDT, clear and copy pages, `count` operations in
+    order.
+    """
+    return run_operations(vcpu, uops, count, pdone, foreigndom)
+
+
+@hypercall(Hypercall.update_va_mapping)
+def update_va_mapping(vcpu: "Vcpu", va: Ptr, low: Hex, high: Hex, flags: Hex) -> int:
+    """Set the L1 entry that maps a linear address, and flush it."""
+    update_mapping(vcpu, va, *_entry_and_flags(vcpu, low, high, flags))
+    return 0
+
+
+@hypercall(Hypercall.update_va_mapping_otherdomain)
+def update_va_mapping_otherdomain(  # noqa: PLR0917 - the arguments are those of the hypercall
+    vcpu: "Vcpu", va: Ptr, low: Hex, high: Hex, flags: Hex, domid: Domid
+) -> int:
+    """As update_va_mapping, for a frame of another domain."""
+    update_mapping(vcpu, va, *_entry_and_flags(vcpu, low, high, flags), domid & 0xFFFF)
+    return 0
+
+
+@hypercall(Hypercall.vm_assist)
+def vm_assist(vcpu: "Vcpu", cmd: UInt, type_: UInt) -> int:
+    """Turn one of the aids for 32-bit guests on or off."""
+    vcpu.domain.memory.set_assist(cmd, type_)
+    return 0
+
+
+def _entry_and_flags(vcpu: "Vcpu", low: int, high: int, flags: int) -> tuple[int, int]:
+    """A 64-bit entry takes two argument registers, whatever the shape of the guest's tables."""
+    return high << 32 | low, flags

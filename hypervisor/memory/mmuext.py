@@ -1,0 +1,181 @@
+"""mmuext_op: pins, base pointer, flushes, LDT, page contents (public/xen.h, MMUEXT_*)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hypervisor.abi.domid import DomId
+from hypervisor.abi.errno import Errno
+from hypervisor.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
+from hypervisor.cpu.faults import PageFault
+from hypervisor.memory.frames import WRITABLE, FrameType
+from hypervisor.memory.guest import Progress, check_may_use, page_owner, read_requests, vcpus_in_mask
+from hypervisor.memory.pins import pin, unpin
+from hypervisor.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hypervisor.memory.domain_memory import DomainMemory
+    from hypervisor.memory.guest import Caller
+
+_CHUNK: Final = 1024
+
+
+def mmuext_op(caller: Caller, uops: int, count: int, pdone: int, foreigndom: int) -> int:
+    """Carry out `count` operations at `uops` in order, up to the first that is refused. Returns 0 or an odd
+    result.
+
+    `foreigndom` is the domain whose tables they name. Raises Refusal as `mmu_update` does, with `pdone` set.
+    """
+    if count == Progress.PREEMPTED and not uops:
+        return foreigndom - (1 << 32) if foreigndom & 0x8000_0000 else foreigndom
+    wanted = count & ~Progress.PREEMPTED
+    if not wanted:
+        return 0
+    domain = caller.paging.domain
+    owner = page_owner(domain, foreigndom & 0xFFFF)
+    check_may_use(domain, owner)
+    if owner in (DomId.IO, DomId.XEN):
+        raise Refusal(Errno.EPERM, "the pseudo-domains have no page tables")
+    progress = Progress(caller, pdone, count)
+    batch = Operations(caller, domain.machine.domains[owner])
+    done = 0
+    try:
+        while done < wanted:
+            chunk = min(_CHUNK, wanted - done)
+            data, fault = read_requests(caller, uops + done * MMUEXT_OP.size, MMUEXT_OP.size, chunk)
+            for op in MMUEXT_OP.iter_unpack(data):
+                batch.run(op)
+                done += 1
+            if fault is not None:
+                raise Refusal(
+                    Errno.EFAULT, f"operation {done} of {wanted} cannot be read at {fault.va:#010x}"
+                )
+    finally:
+        domain.machine.flushes.settle()
+        progress.report(done)
+    return 0
+
+
+class Operations:
+    """What a vcpu asks for, on tables of `owner` (which is another domain only for a privileged one)."""
+
+    def __init__(self, caller: Caller, owner: DomainMemory) -> None:
+        self._caller = caller
+        self._paging = caller.paging
+        self._domain = caller.paging.domain
+        self._owner = owner
+
+    def run(self, op: MmuextOp) -> None:
+        """Carry out one operation. Raises Refusal."""
+        action = _ACTIONS.get(op.cmd)
+        if action is None:
+            raise Refusal(Errno.ENOSYS, f"mmuext_op has no operation {op.cmd}")
+        if op.cmd in _OWN_ONLY and self._owner is not self._domain:
+            name = MmuextCmd(op.cmd).name
+            raise Refusal(Errno.EPERM, f"{name} is for the caller's own domain, not for d{self._owner.domid}")
+        action(self, op)
+
+    def pin(self, op: MmuextOp) -> None:
+        """Levels that the guest's shape of table does not have are ignored, as Xen ignores them."""
+        kind = FrameType(op.cmd - MmuextCmd.PIN_L1_TABLE + 1)
+        if kind <= self._owner.space.root:
+            pin(self._owner, op.arg1, kind)
+
+    def unpin(self, op: MmuextOp) -> None:
+        unpin(self._owner, op.arg1)
+
+    def new_base(self, op: MmuextOp) -> None:
+        self._paging.load_base(op.arg1)
+
+    def new_user_base(self, op: MmuextOp) -> None:
+        raise Refusal(Errno.EINVAL, "a 32-bit guest has one base pointer for kernel and applications")
+
+    def flush_local(self, op: MmuextOp) -> None:
+        self._paging.cpu.flush_tlb()
+
+    def flush_page_local(self, op: MmuextOp) -> None:
+        self._paging.cpu.flush_page(op.arg1)
+
+    def flush_some(self, op: MmuextOp) -> None:
+        try:
+            chosen = vcpus_in_mask(self._caller, op.arg2)
+        except PageFault as fault:
+            raise Refusal(Errno.EINVAL, f"the vcpu mask cannot be read at {fault.va:#010x}") from None
+        for vcpu in chosen:
+            if op.cmd == MmuextCmd.TLB_FLUSH_MULTI:
+                vcpu.cpu.flush_tlb()
+            else:
+                vcpu.cpu.flush_page(op.arg1)
+
+    def flush_all(self, op: MmuextOp) -> None:
+        for cpu in self._domain.processors:
+            cpu.flush_tlb()
+
+    def flush_page_all(self, op: MmuextOp) -> None:
+        for cpu in self._domain.processors:
+            cpu.flush_page(op.arg1)
+
+    def flush_cache(self, op: MmuextOp) -> None:
+        errno = Errno.EACCES if op.cmd == MmuextCmd.FLUSH_CACHE else Errno.EINVAL
+        raise Refusal(errno, "only a domain with devices of its own may flush the caches")
+
+    def set_ldt(self, op: MmuextOp) -> None:
+        self._paging.set_ldt(op.arg1, op.arg2)
+
+    def clear_page(self, op: MmuextOp) -> None:
+        types = self._domain.machine.types
+        types.get_page_and_type(op.arg1, self._owner.domid, WRITABLE)
+        self._domain.machine.ram.clear_frame(op.arg1)
+        types.put_page_and_type(op.arg1)
+
+    def copy_page(self, op: MmuextOp) -> None:
+        machine, domid = self._domain.machine, self._owner.domid
+        if not machine.frames.owned_by(op.arg2, domid):
+            raise Refusal(Errno.EINVAL, f"{machine.frames.describe(op.arg2)} is not d{domid}'s to copy from")
+        machine.types.get_page_and_type(op.arg1, domid, WRITABLE)
+        machine.ram.write(op.arg1 << 12, machine.ram.read(op.arg2 << 12, 4096))
+        machine.types.put_page_and_type(op.arg1)
+
+    def super_page(self, op: MmuextOp) -> None:
+        raise Refusal(Errno.EOPNOTSUPP, "superpages cannot be marked")
+
+
+_ACTIONS: Final[dict[int, Callable[[Operations, MmuextOp], None]]] = {
+    MmuextCmd.PIN_L1_TABLE: Operations.pin,
+    MmuextCmd.PIN_L2_TABLE: Operations.pin,
+    MmuextCmd.PIN_L3_TABLE: Operations.pin,
+    MmuextCmd.PIN_L4_TABLE: Operations.pin,
+    MmuextCmd.UNPIN_TABLE: Operations.unpin,
+    MmuextCmd.NEW_BASEPTR: Operations.new_base,
+    MmuextCmd.NEW_USER_BASEPTR: Operations.new_user_base,
+    MmuextCmd.TLB_FLUSH_LOCAL: Operations.flush_local,
+    MmuextCmd.INVLPG_LOCAL: Operations.flush_page_local,
+    MmuextCmd.TLB_FLUSH_MULTI: Operations.flush_some,
+    MmuextCmd.INVLPG_MULTI: Operations.flush_some,
+    MmuextCmd.TLB_FLUSH_ALL: Operations.flush_all,
+    MmuextCmd.INVLPG_ALL: Operations.flush_page_all,
+    MmuextCmd.FLUSH_CACHE: Operations.flush_cache,
+    MmuextCmd.FLUSH_CACHE_GLOBAL: Operations.flush_cache,
+    MmuextCmd.SET_LDT: Operations.set_ldt,
+    MmuextCmd.CLEAR_PAGE: Operations.clear_page,
+    MmuextCmd.COPY_PAGE: Operations.copy_page,
+    MmuextCmd.MARK_SUPER: Operations.super_page,
+    MmuextCmd.UNMARK_SUPER: Operations.super_page,
+}
+_OWN_ONLY: Final = frozenset(
+    {
+        MmuextCmd.NEW_BASEPTR,
+        MmuextCmd.TLB_FLUSH_LOCAL,
+        MmuextCmd.INVLPG_LOCAL,
+        MmuextCmd.TLB_FLUSH_MULTI,
+        MmuextCmd.INVLPG_MULTI,
+        MmuextCmd.TLB_FLUSH_ALL,
+        MmuextCmd.INVLPG_ALL,
+        MmuextCmd.FLUSH_CACHE,
+        MmuextCmd.FLUSH_CACHE_GLOBAL,
+        MmuextCmd.SET_LDT,
+    }
+)
+"""Operations on a vcpu or its processor, which nobody does to another domain."""

@@ -1,0 +1,69 @@
+"""update_va_mapping: one L1 entry, found by the linear address it maps (public/xen.h, UVMF_*)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypervisor.abi.errno import Errno
+from hypervisor.abi.mmu import UvmFlag
+from hypervisor.cpu.faults import PageFault
+from hypervisor.memory.entries import modify_l1
+from hypervisor.memory.frames import L1
+from hypervisor.memory.guest import check_may_use, page_owner, vcpus_in_mask
+from hypervisor.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hypervisor.memory.guest import Caller
+    from hypervisor.memory.vcpu_paging import VcpuPaging
+
+
+def update_va_mapping(caller: Caller, va: int, entry: int, flags: int, domid: int | None = None) -> None:
+    """Set the L1 entry that maps `va`, then flush as `flags` ask. Raises Refusal.
+
+    With `domid` the frame belongs to that domain. A vcpu mask that cannot be read is -EFAULT although the
+    entry is changed by then, as in Xen.
+    """
+    paging = caller.paging
+    domain, frames = paging.domain, paging.domain.machine.frames
+    pg_owner = domain.domid if domid is None else page_owner(domain, domid)
+    check_may_use(domain, pg_owner)
+    found = paging.l1_entry(va)
+    if found is None:
+        raise Refusal(Errno.EINVAL, f"{va:#010x} has no L1 table to hold an entry")
+    table, index = found
+    if not frames.owned_by(table, domain.domid) or frames.type[table] != L1 or not frames.type_count[table]:
+        raise Refusal(
+            Errno.EINVAL, f"{va:#010x} is mapped through {frames.describe(table)}, not an own L1 table"
+        )
+    try:
+        modify_l1(domain, index, entry & (1 << (8 << domain.space.entry_shift)) - 1, pg_owner)
+        _flush(caller, va, flags)
+    except Refusal as refusal:
+        raise Refusal(refusal.errno, f"{va:#010x}: {refusal.sentence}") from None
+    finally:
+        domain.machine.flushes.settle()
+
+
+def _flush(caller: Caller, va: int, flags: int) -> None:
+    kind = flags & UvmFlag.FLUSHTYPE_MASK
+    if kind == UvmFlag.TLB_FLUSH:
+        for vcpu in _targets(caller, flags & ~UvmFlag.FLUSHTYPE_MASK):
+            vcpu.cpu.flush_tlb()
+    elif kind == UvmFlag.INVLPG:
+        for vcpu in _targets(caller, flags & ~UvmFlag.FLUSHTYPE_MASK):
+            vcpu.cpu.flush_page(va)
+
+
+def _targets(caller: Caller, scope: int) -> Iterable[VcpuPaging]:
+    if scope == UvmFlag.LOCAL:
+        return (caller.paging,)
+    if scope == UvmFlag.ALL:
+        return caller.paging.domain.vcpus
+    try:
+        return vcpus_in_mask(caller, scope)
+    except PageFault as fault:
+        raise Refusal(
+            Errno.EFAULT, f"the vcpu mask at {scope:#010x} cannot be read at {fault.va:#010x}"
+        ) from None
