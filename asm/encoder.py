@@ -26,6 +26,7 @@ _PLACE_BYTES = _PLACE.to_bytes(4, "little")
 _MARKERS = {8: 0x5A, 16: 0x5A3C, 32: 0x7E5A4B3C}  # an immediate only the linker knows
 _WIDTHS = {"b": 8, "w": 16, "l": 32}
 _REGISTER_WIDTHS = {REG8: 8, REG16: 16, REG32: 32, SREG: 16}
+_BY_SOURCE = frozenset(("bt", "btc", "btr", "bts", "shld", "shrd"))  # the source register gives the size
 _ORDER = {0x2E: 0, 0x36: 0, 0x3E: 0, 0x26: 0, 0x64: 0, 0x65: 0, 0x67: 1, 0x66: 2, 0xF2: 3, 0xF3: 3, 0xF0: 4}
 
 
@@ -79,7 +80,7 @@ def encode(context: Context, operands: Operands) -> Encoded:
         if short is not None:
             return short
     width = _immediate_width(mnemonic, items)
-    strict = width == 32 or (mnemonic.immediate != 0 and mnemonic.base not in ("in", "out"))
+    strict = width == 32 or mnemonic.immediate != 0
     text, symbolic = _render(context, name, operands, width, strict)
     data = keystone_backend.encode(text)
     if data is None:
@@ -94,6 +95,9 @@ def _with_suffix(context: Context, mnemonic: Mnemonic, operands: Operands) -> tu
     """The mnemonic with a size where neither suffix nor register gives one, as GNU as assumes it."""
     if mnemonic.suffix or not mnemonic.default or not any(isinstance(o, Memory) for o in operands.items):
         return context.name, mnemonic
+    if mnemonic.base in _BY_SOURCE and isinstance(operands.items[0], Register):
+        name = context.name + ("w" if operands.items[0].kind == REG16 else "l")
+        return name, MNEMONICS[name]
     sized = operands.items[1:] if mnemonic.immediate == 8 else operands.items
     if any(isinstance(operand, Register) for operand in sized):
         return context.name, mnemonic

@@ -9,14 +9,13 @@ from asm.diagnostics import SourceError
 from asm.encoder import Context, Encoded, Field, encode, unknown
 from asm.lexer import NAME
 from asm.mnemonics import BRANCHES, KNOWN, LOOPS, MNEMONICS, PREFIXES
-from asm.operands import Memory, parse_operands
+from asm.operands import Immediate, Memory, Operands, parse_operands
 from asm.sections import Branch, Fixup
 from asm.special_forms import special
 from asm.symbols import constant
 
 if TYPE_CHECKING:
     from asm.lexer import Scanner
-    from asm.operands import Operands
     from asm.source import Statement
     from asm.unit import Unit
 
@@ -54,7 +53,7 @@ def _assemble(unit: Unit, statement: Statement, scanner: Scanner, context: Conte
     if target is None:
         if context.name in BRANCHES or context.name in LOOPS:
             raise context.error(f"`{context.name}` needs a label to jump to", operands)
-        _check_indirect(context, operands)
+        operands = _indirect(context, operands)
         encoded = special(context, operands) or _generic(context, operands)
     elif context.name in LOOPS:
         encoded = _loop(context, target)
@@ -79,12 +78,17 @@ def _target(context: Context, operands: Operands) -> Memory | None:
     return items[0] if context.name in ("jmp", "call", *BRANCHES, *LOOPS) else None
 
 
-def _check_indirect(context: Context, operands: Operands) -> None:
-    """`*` belongs to indirect jumps and calls, and they cannot do without."""
+def _indirect(context: Context, operands: Operands) -> Operands:
+    """`*` belongs to indirect jumps and calls alone; where only they are possible it may be missing."""
     if operands.indirect and context.name not in _NEAR | _FAR:
         raise context.error("`*` is only for indirect jumps and calls", operands)
-    if context.name in _NEAR and not operands.indirect:
-        raise context.error("an indirect jump or call needs `*` before its operand", operands)
+    items = operands.items
+    if operands.indirect or len(items) != 1 or context.name not in _NEAR | _FAR:
+        return operands
+    if isinstance(items[0], Immediate) or (isinstance(items[0], Memory) and items[0].is_bare):
+        raise context.error(f"`{context.name}` does not take this operand", operands)
+    context.warn(f"indirect `{context.name}` without `*`", operands.start, operands.end)
+    return Operands(items, True, operands.start, operands.end)
 
 
 def _generic(context: Context, operands: Operands) -> Encoded:

@@ -155,7 +155,7 @@ def _undefined(name: str, unit: Unit, units: Sequence[Unit], names: set[str]) ->
     for other in units:
         if other is not unit and other.symbols.is_defined(name):
             return f"{message}; it is local to {other.name}: add `.globl {name}` there"
-    close = difflib.get_close_matches(name, names, 1)
+    close = difflib.get_close_matches(name, (n for n in names if not n.startswith(".L")), 1)
     return message + (f"; did you mean `{close[0]}`?" if close else "")
 
 

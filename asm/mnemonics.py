@@ -100,10 +100,7 @@ def _table() -> dict[str, Mnemonic]:
     table |= _sized(_FPU_REAL, "sl", default="s") | _sized(_FPU_INTEGER, "sl", default="s")
     table |= _sized(" ".join("cmov" + condition for condition in CONDITIONS), "wl", default="")
     table |= _sized(" ".join("set" + condition for condition in CONDITIONS), "b", default="")
-    table |= {
-        name: Mnemonic(name)
-        for name in ("movzwl", "movswl", "cmpxchg8b", "movsd", "cmpsd", "enter", "sysexitl")
-    }
+    table |= {name: Mnemonic(name) for name in ("movzwl", "movswl", "cmpxchg8b", "movsd", "cmpsd", "enter")}
     table |= _sized(_BWL, "bwl") | _sized("ljmp lcall", "wl", default="")
     return table
 

@@ -11,10 +11,13 @@ from asm.encoder import Context, Encoded, Field, encode, immediate, splice
 from asm.mnemonics import MNEMONICS, STRINGS
 from asm.modrm import segment_prefix
 from asm.operands import (
+    FPU,
+    MMX,
     REG16,
     REG32,
     REGISTERS,
     SREG,
+    SSE,
     Immediate,
     Memory,
     Operand,
@@ -42,49 +45,55 @@ def _is_string_move(operands: Operands) -> bool:
     return not any(isinstance(operand, Register) for operand in operands.items)
 
 
+# What the operands of a string instruction may be: s the source (%esi), d the destination %es:(%edi),
+# a the accumulator, p the port.
+_STRING_SHAPES = {
+    "movs": ("", "sd"), "cmps": ("", "ds"), "stos": ("", "d", "ad"), "lods": ("", "s", "sa"),
+    "scas": ("", "d", "da"), "ins": ("", "pd"), "outs": ("", "sp"),
+}  # fmt: skip
+_ACCUMULATORS = {"al": "b", "ax": "w", "eax": "l"}
+
+
 def _string(context: Context, operands: Operands) -> Encoded:
     """MOVS, CMPS, STOS, LODS, SCAS, INS, OUTS: the operands only say the size and the source's segment."""
     opcode, suffix = STRINGS[context.name]
     base = context.name[: len(context.name) - len(suffix)]
+    shape = "".join(_string_operand(operand) for operand in operands.items)
+    if shape not in _STRING_SHAPES[base]:
+        raise context.error(f"`{context.name}` does not take these operands", operands)
     prefix = b""
     for operand in operands.items:
-        if isinstance(operand, Immediate):
-            raise context.error(f"`{context.name}` does not take these operands", operands)
-        if isinstance(operand, Register):
-            suffix = _string_register(context, operand, operands, base, suffix)
-        else:
-            prefix += _string_address(context, operand, operands, base)
-    if len(operands.items) not in (0, 1, 2) or len(prefix) > 1:
-        raise context.error(f"`{context.name}` does not take these operands", operands)
+        if isinstance(operand, Register) and operand.name in _ACCUMULATORS:
+            size = _ACCUMULATORS[operand.name]
+            if suffix not in ("", size):
+                raise context.error(f"`{context.name}` does not take `%{operand.name}`", operands)
+            suffix = size
+        elif isinstance(operand, Memory) and operand.segment is not None:
+            segment = operand.segment.name
+            usual = "ds" if _is_source(operand) else "es"
+            prefix += b"" if segment == usual else bytes([segment_prefix(segment)])
     if not suffix:
-        raise context.error(f"no operand size: write `{base}b`, `{base}w` or `{base}l`")
-    size = b"\x66" if suffix == "w" else b""
-    return Encoded(prefix + size + bytes([opcode | (suffix != "b")]))
+        suffix = "l"
+        context.warn(f"no operand size given: `{base}l` assumed", context.start, context.start + len(base))
+    return Encoded(prefix + (b"\x66" if suffix == "w" else b"") + bytes([opcode | (suffix != "b")]))
 
 
-def _string_register(context: Context, register: Register, operands: Operands, base: str, suffix: str) -> str:
-    if base in ("ins", "outs"):
-        if register is _PORT:
-            return suffix
-    elif base in ("stos", "lods", "scas") and register.name in ("al", "ax", "eax"):
-        size = {"al": "b", "ax": "w", "eax": "l"}[register.name]
-        if suffix in ("", size):
-            return size
-    raise context.error(f"`{context.name}` does not take `%{register.name}`", operands)
+def _is_source(memory: Memory) -> bool:
+    return memory.base is REGISTERS["esi"]
 
 
-def _string_address(context: Context, memory: Memory, operands: Operands, base: str) -> bytes:
-    """The override prefix of one of (%esi), %es:(%edi) and (%dx)."""
-    register = memory.base
-    if register is not None and memory.index is None and memory.value == 0:
-        if register is _PORT and base in ("ins", "outs") and memory.segment is None:
-            return b""
-        segment = memory.segment.name if memory.segment else ""
-        if register.name == "edi" and base not in ("lods", "outs") and segment in ("", "es"):
-            return b""
-        if register.name == "esi" and base in ("movs", "cmps", "lods", "outs"):
-            return b"" if segment in ("", "ds") else bytes([segment_prefix(segment)])
-    raise context.error(f"`{context.name}` does not take this address", operands)
+def _string_operand(operand: Operand) -> str:
+    """The letter of an operand in `_STRING_SHAPES`, or `?`."""
+    if isinstance(operand, Register):
+        return "p" if operand is _PORT else "a" if operand.name in _ACCUMULATORS else "?"
+    if isinstance(operand, Immediate) or operand.index is not None or operand.value != 0:
+        return "?"
+    segment = "" if operand.segment is None else operand.segment.name
+    if operand.base is _PORT and not segment:
+        return "p"
+    if operand.base is REGISTERS["edi"] and segment in ("", "es"):
+        return "d"
+    return "s" if _is_source(operand) else "?"
 
 
 def _far(context: Context, operands: Operands) -> Encoded | None:
@@ -181,6 +190,8 @@ def _xlat(context: Context, operands: Operands) -> Encoded | None:
 def _segment_move(context: Context, operands: Operands) -> Encoded | None:
     """MOV to or from a segment register moves 16 bits; only into a 16-bit register is a prefix needed."""
     items = operands.items
+    if any(isinstance(operand, Register) and operand.kind in (MMX, SSE, FPU) for operand in items):
+        return _refuse(context, operands)
     if len(items) != 2 or not any(isinstance(o, Register) and o.kind == SREG for o in items):
         return None
     source, target = items
@@ -240,9 +251,39 @@ def _compare_string(context: Context, operands: Operands) -> Encoded | None:
     return Encoded(b"\xa7")
 
 
-def _verify(context: Context, operands: Operands) -> Encoded:
-    """VERR and VERW with the suffix Keystone does not know."""
+def _without_suffix(context: Context, operands: Operands) -> Encoded:
+    """Instructions on 16-bit selectors, with the suffix that Keystone does not know there."""
     return encode(Context(context.name[:4], context.start, context.warn), operands)
+
+
+def _limits(context: Context, operands: Operands) -> Encoded | None:
+    """LAR and LSL into a 32-bit register: only 16 bits of the source count, whichever name it has."""
+    items = operands.items
+    if len(items) != 2 or not isinstance(items[0], Register) or not isinstance(items[1], Register):
+        return None
+    if items[0].kind != REG16 or items[1].kind != REG32:
+        return None
+    opcode = b"\x0f\x02" if context.name.startswith("lar") else b"\x0f\x03"
+    return Encoded(opcode + bytes([0xC0 | items[1].number << 3 | items[0].number]))
+
+
+def _vector_move(context: Context, operands: Operands) -> Encoded | None:
+    """MOVQ is between MMX, SSE and memory only."""
+    items = operands.items
+    wrong = any(isinstance(o, Immediate) or (isinstance(o, Register) and o.kind == SREG) for o in items)
+    return _refuse(context, operands) if wrong else None
+
+
+def _status_word(context: Context, operands: Operands) -> Encoded | None:
+    """FNSTSW stores into memory or %ax, no other register."""
+    wrong = any(isinstance(operand, Register) and operand.name != "ax" for operand in operands.items)
+    return _refuse(context, operands) if wrong else None
+
+
+def _pop(context: Context, operands: Operands) -> Encoded | None:
+    """FSUBP and FDIVP pop %st: it cannot be the destination."""
+    items = operands.items
+    return _refuse(context, operands) if len(items) == 2 and items[1] is REGISTERS["st"] else None
 
 
 _HANDLERS: dict[str, Callable[[Context, Operands], Encoded | None]] = {
@@ -252,9 +293,16 @@ _HANDLERS: dict[str, Callable[[Context, Operands], Encoded | None]] = {
     "movzx": _extend,
     "movsx": _extend,
     "cmpsd": _compare_string,
-    "verrw": _verify,
-    "verww": _verify,
+    "verrw": _without_suffix,
+    "verww": _without_suffix,
+    "arplw": _without_suffix,
     "xlat": _xlat,
+    "xlatb": _xlat,
+    "movq": _vector_move,
+    "fnstsw": _status_word,
+    "fstsw": _status_word,
+    **dict.fromkeys(("lar", "larl", "lsl", "lsll"), _limits),
+    **dict.fromkeys(("fsubp", "fsubrp", "fdivp", "fdivrp"), _pop),
     **dict.fromkeys(("ljmp", "ljmpl", "ljmpw", "lcall", "lcalll", "lcallw"), _far),
     **dict.fromkeys(("nop", "nopl", "nopw"), _nop),
     **dict.fromkeys(("bound", "boundl", "boundw"), _bound),
