@@ -1,8 +1,8 @@
 # Rings 1 and 3: the kernel is not privileged either, and applications are still less so.
 #
 # Observe: privileged instructions end in #GP in both rings; `int` reaches only gates whose DPL allows the
-# caller, else #GP with the vector in the error code (8 * vector + 2); `int $0x82` is a hypercall
-# in ring 1 alone.
+# caller, else #GP with the vector in the error code (8 * vector + 2); `int $0x82` is a hypercall in ring 1
+# alone; the kernel's pages are closed to ring 3 until it opens them.
 
     .include "runtime.inc"
 
@@ -12,7 +12,7 @@
 .equ SYS_PRINT_DEC, 2               # ring 3: EDX = number
 .equ SYS_DONE, 3
 
-# Runs one instruction that should fault; the #GP handler names it and goes on behind it.
+# Runs one instruction that should fault; the handler names it and goes on behind it.
 .macro TRY instruction:vararg
     .pushsection .rodata
 .Ltext\@:
@@ -28,19 +28,21 @@
     .balign 4
 trap_table:
     TRAP_GATE 13, 0, general_protection
+    TRAP_GATE 14, 0, page_fault
     TRAP_GATE 0x80, 3, system_call
     TRAP_GATE 0x90, 1, kernel_only
     TRAP_TABLE_END
-attempt:                            # text of the instruction
-    .long 0
-resume:                             # address behind it
-    .long 0
 kernel_esp:
     .long 0
 
     .bss
-    .balign 16
-    .skip PAGE_SIZE
+    .balign PAGE_SIZE
+user_page:                          # the application's data and stack
+attempt:                            # text of the instruction that TRY runs
+    .skip 4
+resume:                             # address behind it
+    .skip 4
+    .skip PAGE_SIZE - 8
 user_stack_top:
 
     .text
@@ -58,12 +60,33 @@ main:
     TRY ltr %ax
     TRY int $0x91
     int $0x90
+    movl $user_main, %eax
+    call open_to_user
+    movl $user_page, %eax
+    call open_to_user
     call enter_ring3
     PRINT "back in ring "
     movl %cs, %eax
     andl $3, %eax
     PRINT_DEC %eax
     PRINT "\n"
+    ret
+
+# Lets ring 3 at the page at EAX.
+    .type open_to_user, @function
+open_to_user:
+    pushl %ebx
+    movl %eax, %ebx
+    call read_pte
+    movl %edx, %ecx
+    movl %eax, %edx
+    orl $PTE_USER, %edx
+    movl %ebx, %eax
+    call write_pte
+    testl %eax, %eax
+    jz 1f
+    PANIC "update_va_mapping failed"
+1:  popl %ebx
     ret
 
 # Goes to ring 3 as a return from an interrupt that never was; SYS_DONE comes back to its caller. Data
@@ -107,10 +130,19 @@ kernel_only:
     PRINT "  ring 1: int $0x90: reached its handler\n"
     iret
 
-# Says who did what, and goes on at `resume`.
     .type general_protection, @function
 general_protection:
     pushal
+    movl $name_gp, %esi
+    jmp report
+
+    .type page_fault, @function
+page_fault:
+    pushal
+    movl $name_pf, %esi
+
+# Says who did what and how it ended (ESI), and goes on at `resume`.
+report:
     leal 32(%esp), %ebx             # the frame, above the eight registers of pushal
     PRINT "  ring "
     movl TRAP_FRAME_cs(%ebx), %eax
@@ -119,7 +151,10 @@ general_protection:
     PRINT ": "
     movl attempt, %eax
     call print_string
-    PRINT ": #GP, error code "
+    PRINT ": "
+    movl %esi, %eax
+    call print_string
+    PRINT ", error code "
     PRINT_HEX TRAP_FRAME_error_code(%ebx)
     PRINT "\n"
     movl resume, %eax
@@ -128,7 +163,8 @@ general_protection:
     addl $4, %esp
     iret
 
-# Ring 3. Its pages are the kernel's: all of the initial mapping is open to applications.
+# Ring 3, on a page of its own.
+    .balign PAGE_SIZE
     .type user_main, @function
 user_main:
     movl $user_greeting, %edx
@@ -146,10 +182,15 @@ user_main:
     TRY movl %cr0,%eax
     TRY int $0x82
     TRY int $0x90
+    TRY movl start_info,%eax
     movl $SYS_DONE, %eax
     int $0x80
 
     .section .rodata
+name_gp:
+    .asciz "#GP"
+name_pf:
+    .asciz "#PF"
 user_greeting:
     .asciz "application in ring "
 user_newline:
