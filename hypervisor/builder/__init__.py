@@ -2,6 +2,16 @@
 
 from hypervisor.builder.build import StartOfDay, build_domain
 from hypervisor.builder.hypercall_page import hypercall_page
-from hypervisor.builder.layout import Region, StartLayout, plan_layout
+from hypervisor.builder.layout import MAX_PAGES, Region, StartLayout, amount, plan_layout, smallest_memory
 
-__all__ = ["Region", "StartLayout", "StartOfDay", "build_domain", "hypercall_page", "plan_layout"]
+__all__ = [
+    "MAX_PAGES",
+    "Region",
+    "StartLayout",
+    "StartOfDay",
+    "amount",
+    "build_domain",
+    "hypercall_page",
+    "plan_layout",
+    "smallest_memory",
+]

@@ -98,8 +98,8 @@ def plan_layout(image: Image, nr_pages: int, module_size: int | None = None) -> 
     layout = _lay_out(image, nr_pages, module_size)
     if layout.needed_pages > nr_pages:
         raise ImageError(
-            f"the kernel does not fit into {_amount(nr_pages)} of memory; "
-            f"{_needs(_smallest(image, layout.needed_pages, module_size))}"
+            f"the kernel does not fit into {amount(nr_pages)} of memory; "
+            f"{_needs(smallest_memory(image, module_size))}"
         )
     two_level = layout.geometry.levels == 2
     hole = HYPERVISOR_VIRT_START_NONPAE if two_level else HYPERVISOR_VIRT_START_PAE
@@ -172,9 +172,10 @@ def _count_tables(geometry: Geometry, base: int, end: int, pfn: int) -> tuple[Ta
     return tuple(runs)
 
 
-def _smallest(image: Image, needed: int, module_size: int | None) -> int:
-    """The smallest memory, in pages, into which the image fits. More memory needs a longer list of frames."""
-    nr_pages = 0
+def smallest_memory(image: Image, module_size: int | None = None) -> int:
+    """Pages that a domain needs for the image; more than MAX_PAGES if no domain can have so many."""
+    # More memory needs a longer list of frames, so the need is looked up again for what was needed.
+    nr_pages, needed = 0, 1
     while nr_pages < needed <= MAX_PAGES:
         nr_pages = needed
         needed = _lay_out(image, nr_pages, module_size).needed_pages
@@ -183,11 +184,12 @@ def _smallest(image: Image, needed: int, module_size: int | None) -> int:
 
 def _needs(pages: int) -> str:
     if pages > MAX_PAGES:
-        return f"it needs more than the {_amount(MAX_PAGES)} a domain can have"
-    return f"it needs at least {_amount(pages)}"
+        return f"it needs more than the {amount(MAX_PAGES)} a domain can have"
+    return f"it needs at least {amount(pages)}"
 
 
-def _amount(pages: int) -> str:
+def amount(pages: int) -> str:
+    """So many pages in words: `32 MiB`, `5640 KiB`."""
     kib = pages * PAGE_SIZE >> 10
     return f"{kib >> 10} MiB" if kib % 1024 == 0 else f"{kib} KiB"
 

@@ -106,6 +106,12 @@ NOTE_HEADER = Layout("Elf32_Nhdr", ElfNoteHeader)
 _TYPES = {ET_REL: "a relocatable object that still has to be linked", ET_CORE: "a core dump"}
 
 
+def readable(raw: bytes) -> str:
+    """Text of the file that cannot move a terminal's cursor: what is not printable becomes an escape."""
+    text = raw.decode("ascii", "backslashreplace")
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
 class Elf:
     """A file that is an ELF32 executable for i386; `segments` and `sections` are its tables in file order."""
 
@@ -165,7 +171,7 @@ class Elf:
     def text_at(self, offset: int) -> str | None:
         """The text that starts at `offset` of the file; None when no NUL ends it soon enough."""
         end = self.data.find(b"\0", offset, offset + MAX_STRING + 1)
-        return None if end < 0 else self.data[offset:end].decode("ascii", "backslashreplace")
+        return None if end < 0 else readable(self.data[offset:end])
 
     def section_name(self, section: SectionHeader) -> str:
         """Name of a section; empty when the file does not tell."""

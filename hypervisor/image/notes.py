@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from hypervisor.abi.elfnote import GUEST_SECTION, LEGACY_KEYS, ElfNote
 from hypervisor.abi.version import XenFeature
 from hypervisor.abi.x86 import PAGE_SHIFT
-from hypervisor.image.elf import NOTE_HEADER, PT_NOTE, SHT_NOTE, Elf
+from hypervisor.image.elf import NOTE_HEADER, PT_NOTE, SHT_NOTE, Elf, readable
 from hypervisor.image.errors import ImageError
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def _add_features(notes: Notes, text: str, *, unknown_is_fatal: bool) -> None:
 def _read_guest_text(data: bytes) -> Notes:
     """Read `KEY=value,KEY,...`. In this form Xen passes over a required feature that nobody knows."""
     notes = Notes(GUEST_SECTION)
-    text = data.partition(b"\0")[0].decode("ascii", "backslashreplace")
+    text = readable(data.partition(b"\0")[0])
     for item in text.split(","):
         key, _, value = item.partition("=")
         note = LEGACY_KEYS.get(key)

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.image.elf import SHN_ABS, SHN_UNDEF, STB_LOCAL, STT_FILE, STT_SECTION, SYMBOL
+from hypervisor.image.elf import SHN_ABS, SHN_UNDEF, STB_LOCAL, STT_FILE, STT_SECTION, SYMBOL, readable
 
 if TYPE_CHECKING:
     from hypervisor.image.elf import Elf, ElfSymbol
@@ -61,7 +61,7 @@ def read_symbols(elf: Elf) -> Symbols:
 
 def _name_at(texts: bytes, start: int) -> str:
     end = min(texts.find(b"\0", start), start + MAX_NAME)
-    return texts[start:end].decode("ascii", "backslashreplace")
+    return readable(texts[start:end])
 
 
 def _names_an_address(symbol: ElfSymbol) -> bool:
