@@ -1,0 +1,171 @@
+"""The iret hypercall, failsafe frames and sysenter."""
+
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from hypervisor.abi.trap import TI_IF
+from hypervisor.traps import GuestCrash
+from tests.unit.trap_machine import (
+    CURRENT_STACK_TOP,
+    KERNEL,
+    KERNEL_STACK_TOP,
+    RING1_CS,
+    RING1_DS,
+    RING3_CS,
+    RING3_DS,
+    UNMAPPED,
+    USER,
+    USER_STACK_TOP,
+    TrapMachine,
+    handler,
+)
+
+IF, VM = 0x200, 0x20000
+EAX = 0x11223344
+
+
+@pytest.fixture
+def machine() -> Iterator[TrapMachine]:
+    built = TrapMachine()
+    built.install_all()
+    yield built
+    built.close()
+
+
+def push(machine: TrapMachine, *words: int) -> None:
+    """Put an iret frame below the current stack pointer."""
+    machine.cpu.esp -= 4 * len(words)
+    machine.ram.write(machine.cpu.esp, struct.pack(f"<{len(words)}I", *words))
+
+
+def test_return_to_ring_3(machine: TrapMachine) -> None:
+    push(machine, EAX, USER, RING3_CS, 0x246, USER_STACK_TOP - 8, RING3_DS)
+    machine.mask = 1
+    machine.traps.iret()
+    cpu = machine.cpu
+    assert (cpu.eax, cpu.cs, cpu.eip, cpu.cpl) == (EAX, RING3_CS, USER, 3)
+    assert (cpu.ss, cpu.esp, cpu.eflags) == (RING3_DS, USER_STACK_TOP - 8, 0x246)
+    assert machine.mask == 0
+    assert (cpu.ds, cpu.es) == (0, 0), "the kernel's data segments are too privileged for ring 3"
+
+
+def test_return_to_ring_1_keeps_stack_segment_and_masks_events(machine: TrapMachine) -> None:
+    push(machine, EAX, KERNEL + 0x100, RING1_CS | 0xABCD0000, 0x46)
+    machine.traps.iret()
+    cpu = machine.cpu
+    assert (cpu.eip, cpu.cs, cpu.cpl, cpu.ss) == (KERNEL + 0x100, RING1_CS, 1, RING1_DS)
+    assert cpu.esp == CURRENT_STACK_TOP
+    assert cpu.eflags == 0x246, "the processor itself always runs with interrupts on"
+    assert machine.mask == 1
+
+
+def test_iopl_in_the_frame_counts_for_guests_that_ask_for_it(machine: TrapMachine) -> None:
+    for assist, iopl in ((False, 0), (True, 2)):
+        machine.architectural_iopl = assist
+        push(machine, EAX, KERNEL, RING1_CS, 0x2202)
+        machine.traps.iret()
+        assert machine.traps.state.iopl == iopl
+        assert machine.cpu.eflags & 0x3000 == 0
+
+
+def test_ring_0_and_unreadable_frames_end_the_domain(machine: TrapMachine) -> None:
+    push(machine, EAX, KERNEL, RING1_CS & ~3, 0x202)
+    with pytest.raises(GuestCrash, match="ring 0"):
+        machine.traps.iret()
+    for esp in (UNMAPPED, 0xFFFFFFFC):
+        machine.cpu.esp = esp
+        with pytest.raises(GuestCrash, match="cannot be read"):
+            machine.traps.iret()
+    machine.cpu.esp = UNMAPPED - 16
+    machine.ram.write(UNMAPPED - 16, struct.pack("<4I", EAX, USER, RING3_CS, 0x202))
+    with pytest.raises(GuestCrash, match="cannot be read"):
+        machine.traps.iret()
+
+
+@pytest.mark.parametrize(
+    ("cs", "ss", "vector", "error_code"),
+    [
+        pytest.param(0x1233, RING3_DS, 13, 0x1230, id="code-beyond-the-table"),
+        pytest.param(RING3_CS, RING1_DS, 13, RING1_DS & ~3, id="stack-of-ring-1"),
+        pytest.param(3, RING3_DS, 13, 0, id="null-code"),
+        pytest.param(RING3_CS, 3, 13, 0, id="null-stack"),
+        pytest.param(8 * 8 + 3, RING3_DS, 13, 8 * 8, id="code-of-ring-1"),
+    ],
+)
+def test_a_refused_return_is_an_exception_at_its_target(
+    machine: TrapMachine, cs: int, ss: int, vector: int, error_code: int
+) -> None:
+    push(machine, EAX, USER, cs, 0x202, USER_STACK_TOP, ss)
+    machine.traps.iret()
+    assert machine.cpu.eip == handler(vector)
+    assert machine.frame(6) == [error_code, USER, cs, 0x202, USER_STACK_TOP, ss]
+    assert machine.cpu.esp == KERNEL_STACK_TOP - 24
+
+
+@pytest.mark.parametrize("masking", [False, True])
+def test_a_return_to_virtual_8086_mode_is_gp(machine: TrapMachine, masking: bool) -> None:
+    machine.install(13, TI_IF if masking else 0)
+    frame = (0x1234, 0x7000, VM | 0x3302, 0xFF0, 0x6000, 1, 2, 3, 4)
+    push(machine, EAX, *frame)
+    machine.traps.iret()
+    cpu = machine.cpu
+    assert (cpu.eip, cpu.cs, cpu.cpl, cpu.ss) == (handler(13), RING1_CS, 1, RING1_DS)
+    assert cpu.esp == KERNEL_STACK_TOP - 40
+    assert machine.frame(10) == [0, *frame]
+    assert machine.mask == (1 if masking else 0)
+    assert cpu.eflags & 0x3100 == 0
+
+
+@pytest.mark.parametrize("ring", [1, 3])
+@pytest.mark.parametrize("masking", [False, True])
+def test_failsafe_frame(machine: TrapMachine, ring: int, masking: bool) -> None:
+    machine.traps.state.callbacks.register(1, RING1_CS, 0x4D000, 1 if masking else 0)
+    machine.enter_ring(ring)
+    cpu = machine.cpu
+    cpu.load_segment("gs", 0)
+    segments = [cpu.ds, cpu.es, cpu.fs, cpu.gs]
+    machine.traps.fail_to_load_segments()
+    assert (cpu.cs, cpu.eip, cpu.ss, cpu.cpl) == (RING1_CS, 0x4D000, RING1_DS, 1)
+    tail = [KERNEL, RING1_CS, 0x202] if ring == 1 else [USER, RING3_CS, 0x202, USER_STACK_TOP, RING3_DS]
+    assert machine.frame(4 + len(tail)) == [*segments, *tail]
+    top = CURRENT_STACK_TOP if ring == 1 else KERNEL_STACK_TOP
+    assert cpu.esp == top - 4 * (4 + len(tail))
+    assert machine.mask == (1 if masking else 0)
+
+
+def test_a_failsafe_frame_without_a_stack_ends_the_domain(machine: TrapMachine) -> None:
+    machine.traps.switch_stack(RING1_DS, UNMAPPED + 0x1000)
+    machine.user()
+    with pytest.raises(GuestCrash, match="failsafe"):
+        machine.traps.fail_to_load_segments()
+
+
+def test_sysenter_enters_its_callback_with_nothing_saved(machine: TrapMachine) -> None:
+    machine.traps.state.callbacks.register(5, RING1_CS, 0x4C000, 1)
+    machine.user()
+    machine.run(b"\x0f\x34")
+    assert (machine.cpu.eip, machine.cpu.cpl, machine.mask) == (0x4C000, 1, 1)
+    assert machine.frame(5) == [0, 3, 0x202, 0, RING3_DS]
+    assert machine.cpu.esp == KERNEL_STACK_TOP - 20
+
+
+def test_sysenter_without_a_callback_is_gp(machine: TrapMachine) -> None:
+    machine.user()
+    machine.run(b"\x0f\x34")
+    assert machine.cpu.eip == handler(13)
+    assert machine.frame(6) == [0, 0, 3, 0x202, 0, RING3_DS]
+
+
+def test_syscall_is_an_invalid_opcode(machine: TrapMachine) -> None:
+    machine.user()
+    machine.run(b"\x0f\x05")
+    assert (machine.cpu.eip, machine.frame(1)) == (handler(6), [USER])
+
+
+def test_a_faulting_native_iret_is_the_kernels_own_fault(machine: TrapMachine) -> None:
+    push(machine, USER, 0x1233, 0x202, USER_STACK_TOP, RING3_DS)
+    machine.run(b"\xcf")
+    assert machine.cpu.eip == handler(13)
+    assert machine.frame(3) == [0x1230, KERNEL, RING1_CS]
