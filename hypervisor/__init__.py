@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from hypervisor.image import Image, ImageError, load_image
     from hypervisor.machine import Ending, Machine
     from hypervisor.time.clock import HostClock, VirtualClock
+    from hypervisor.toolstack import DomainConfig
 
 __all__ = [
     "Domain",
+    "DomainConfig",
     "Ending",
     "HostClock",
     "Image",
@@ -28,6 +30,7 @@ __all__ = [
 
 _HOMES = {
     "Domain": "hypervisor.domain",
+    "DomainConfig": "hypervisor.toolstack",
     "Ending": "hypervisor.machine",
     "HostClock": "hypervisor.time.clock",
     "Image": "hypervisor.image",

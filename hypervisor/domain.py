@@ -51,7 +51,7 @@ class HypervisorConsole:
 
 
 class Domain:
-    """One guest: its memory, vcpus, event channels, grants and how it ended (`reason` is None while it runs)."""
+    """One guest: memory, vcpus, event channels, grants, and how it ended (`reason` is None while it runs)."""
 
     events: EventChannels
     grants: GrantTable
@@ -95,6 +95,8 @@ class Domain:
         for name in ("console", "store"):
             if hasattr(self, name):
                 getattr(self, name).close()
+        if hasattr(self, "grants"):
+            self.grants.close()
         if hasattr(self, "events"):
             self.events.destroy()
         for vcpu in self.vcpus:

@@ -45,7 +45,8 @@ def _registers(cpu: Cpu) -> Iterator[str]:
     yield f"  ring {cpu.cpl}  eip {cpu.eip:08x}  eflags {flags:08x} [{names}] iopl {flags >> 12 & 3}"
     yield f"  eax {cpu.eax:08x}  ebx {cpu.ebx:08x}  ecx {cpu.ecx:08x}  edx {cpu.edx:08x}"
     yield f"  esi {cpu.esi:08x}  edi {cpu.edi:08x}  ebp {cpu.ebp:08x}  esp {cpu.esp:08x}"
-    yield f"  cs {cpu.cs:04x}  ss {cpu.ss:04x}  ds {cpu.ds:04x}  es {cpu.es:04x}  fs {cpu.fs:04x}  gs {cpu.gs:04x}"
+    selectors = ("cs", "ss", "ds", "es", "fs", "gs")
+    yield "  " + "  ".join(f"{name} {getattr(cpu, name):04x}" for name in selectors)
     yield f"  cr0 {cpu.cr0:08x}  cr2 {cpu.cr2:08x}  cr3 {cpu.cr3:08x}  cr4 {cpu.cr4:08x}"
 
 
@@ -58,7 +59,10 @@ def _location(image: Image, address: int) -> str:
 
 def _code(cpu: Cpu, image: Image) -> Iterator[str]:
     """Instructions that lead to EIP and follow it; EIP's own is marked."""
-    before, after = _readable(cpu, cpu.eip - CODE_BEFORE, cpu.eip), _readable(cpu, cpu.eip, cpu.eip + CODE_AFTER)
+    before, after = (
+        _readable(cpu, cpu.eip - CODE_BEFORE, cpu.eip),
+        _readable(cpu, cpu.eip, cpu.eip + CODE_AFTER),
+    )
     if not after:
         yield f"  {cpu.eip:08x}{_location(image, cpu.eip)}: not readable"
         return
@@ -123,5 +127,7 @@ def _stack(cpu: Cpu, image: Image) -> Iterator[str]:
 def _walk(cpu: Cpu, address: int) -> Iterator[str]:
     for step in cpu.walk(address):
         present = "present" if step.entry & 1 else "not present"
-        bits = "".join(name if step.entry >> bit & 1 else "-" for bit, name in ((1, "W"), (2, "U"), (5, "A"), (6, "D")))
+        bits = "".join(
+            name if step.entry >> bit & 1 else "-" for bit, name in ((1, "W"), (2, "U"), (5, "A"), (6, "D"))
+        )
         yield f"  l{step.level} entry {step.entry:#018x} at {step.maddr:#x}: {present} {bits}"

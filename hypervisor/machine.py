@@ -1,9 +1,9 @@
 """A machine with its domains: the public face of the hypervisor.
 
-    with Machine() as machine:
-        domain = machine.create(load_image(data), memory=32 << 20)
-        machine.run(timeout=10)
-        print(domain.reason, domain.console_output())
+with Machine() as machine:
+    domain = machine.create(load_image(data), memory=32 << 20)
+    machine.run(timeout=10)
+    print(domain.reason, domain.console_output())
 """
 
 from __future__ import annotations
@@ -89,26 +89,15 @@ class Machine:
 
     @staticmethod
     def size_for(*domains: int) -> int:
-        """Machine memory, in bytes, that has room for domains of these sizes and what they cost the hypervisor."""
+        """Machine memory, in bytes, with room for domains of these sizes and what the hypervisor needs."""
         guests = sum(domains)
         return guests + guests // 64 + (OWN_MEMORY + len(domains) * OWN_PER_DOMAIN)
 
-    def create(
-        self,
-        image: Image,
-        *,
-        memory: int,
-        name: str = "guest",
-        cmdline: str = "",
-        ramdisk: bytes | None = None,
-        sink: Callable[[bytes], None] | None = None,
-    ) -> Domain:
-        """A domain of `memory` bytes, ready to run. `sink` gets what its console puts out; without one the
-        domain keeps it for `console_output`.
+    def create(self, image: Image, config: DomainConfig) -> Domain:
+        """A domain as `config` says, ready to run.
 
         Raises ImageError, with a sentence for the user, when the image cannot run in so much memory.
         """
-        config = DomainConfig(name, memory, cmdline, ramdisk, sink)
         domid, self._next_domid = self._next_domid, self._next_domid + 1
         domain = self._toolstack.create(domid, image, config)
         domain.know_peers(lambda: frozenset(self.domains))
@@ -199,8 +188,8 @@ class Machine:
             clock.ran(self._policy.slice_length)
 
     def _after_yield(self, vcpu: Vcpu) -> None:
-        """A vcpu with nothing to do polls by yielding. Alone, it must neither spin the host nor stand still in
-        time: wait a little for input, and let that time pass in the guest as well."""
+        """A vcpu with nothing to do polls by yielding. When nobody else can run, neither spin the host nor
+        stand still in time: wait a little for input, and let that time pass in the guest as well."""
         others = any(other.runnable for other in self._vcpus() if other is not vcpu)
         if not others:
             self._poll_inputs(YIELD_WAIT / 1e9)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hypervisor.events import Exchange
+from hypervisor.memory.grants import GrantTables
 from hypervisor.time.timers import TimerQueue
 from hypervisor.trace import Trace
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Platform:
-    """Machine memory, its frame table, time, the trace stream and where event channels meet.
+    """Machine memory, its frame table, time, the trace stream, and where event channels and grants meet.
 
     `traps` counts how often guests entered the hypervisor; when it reaches `trap_limit` the machine stops.
     """
@@ -28,5 +29,6 @@ class Platform:
     timers: TimerQueue = field(default_factory=TimerQueue)
     trace: Trace = field(default_factory=Trace)
     exchange: Exchange = field(default_factory=Exchange)
+    grants: GrantTables = field(default_factory=GrantTables)
     traps: int = 0
     trap_limit: int = 0

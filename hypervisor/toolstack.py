@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from hypervisor.abi.domid import DomId
+from hypervisor.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
 from hypervisor.builder import build_domain
 from hypervisor.devices.console import Console
 from hypervisor.devices.xenstore import Connection, Store, forget_domain, populate_domain
 from hypervisor.domain import Domain
 from hypervisor.events import HOST_DOMID, EventChannels, HostEvents
+from hypervisor.memory.grants import GrantTable
 from hypervisor.time.records import write_wall_clock
 from hypervisor.vcpu import Vcpu
 
@@ -33,8 +35,8 @@ class DomainConfig:
     """What a guest is to be: `memory` in bytes; `sink` takes the bytes its console puts out (None: the domain
     keeps them)."""
 
-    name: str
-    memory: int
+    name: str = "guest"
+    memory: int = 32 << 20
     cmdline: str = ""
     ramdisk: bytes | None = None
     sink: Callable[[bytes], None] | None = None
@@ -70,6 +72,7 @@ class Toolstack:
     def _build(self, domain: Domain, image: Image, config: DomainConfig) -> None:
         domain.shared_info = domain.memory.share_xen_frame() << PAGE_SHIFT
         domain.events = self._event_channels(domain)
+        domain.grants = GrantTable(domain.memory, self._platform.grants)
         console_port = domain.events.alloc_unbound(DomId.SELF, HOST_DOMID)
         store_port = domain.events.alloc_unbound(DomId.SELF, HOST_DOMID)
         start = build_domain(
@@ -84,6 +87,8 @@ class Toolstack:
         )
         domain.memory.vm_assist |= start.vm_assist
         write_wall_clock(self._platform.ram, domain.shared_info, self._platform.clock.wall_base())
+        domain.grants.reserve(GNTTAB_RESERVED_CONSOLE, start.console_mfn)
+        domain.grants.reserve(GNTTAB_RESERVED_XENSTORE, start.store_mfn)
         domain.add_vcpu(Vcpu(domain, 0)).start(start)
         populate_domain(
             self.store,

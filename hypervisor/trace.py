@@ -44,7 +44,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class HypercallRecord(Record):
-    """A hypercall: `call` with decoded arguments; `result` is EAX as signed, None where EAX is not a result."""
+    """A hypercall: `call` with decoded arguments, `result` as a signed number where EAX holds one."""
 
     kind: ClassVar[Kind] = Kind.HYPERCALL
     eip: int

@@ -14,6 +14,7 @@ from hypervisor.abi.event_channel import Virq
 from hypervisor.abi.hypercall import HYPERCALL_VECTOR
 from hypervisor.abi.shared_info import SHARED_INFO, VCPU_INFO
 from hypervisor.abi.x86 import Vector
+from hypervisor.builder import hypercall_page
 from hypervisor.cpu import Cpu, PageFault
 from hypervisor.hypercalls import call, call_text
 from hypervisor.time.records import TSC_KHZ, write_vcpu_time
@@ -78,7 +79,7 @@ class Vcpu:
         self.cpu.run(instructions=instructions)
 
     def stop(self) -> None:
-        """Leave the guest as soon as possible: after the trap being served, or at once from another thread."""
+        """Leave the guest soon: after the trap being served, or at once from another thread."""
         self.cpu.stop()
 
     def wake(self) -> None:
@@ -128,7 +129,9 @@ class Vcpu:
         text, eip = call_text(self, number, arguments), self.cpu.eip
         result = call(self, number, arguments)
         shown = "no result" if result is None else str(result)
-        trace.write(HypercallRecord(self.platform.clock.now(), self.domain.domid, self.vcpu_id, eip, text, shown))
+        trace.write(
+            HypercallRecord(self.platform.clock.now(), self.domain.domid, self.vcpu_id, eip, text, shown)
+        )
         return result
 
     def _leave(self) -> None:
@@ -225,6 +228,9 @@ class Vcpu:
 
     def load_guest_cr3(self, value: int) -> None:
         self.paging.load_base(xen_cr3_to_pfn(value))
+
+    def fill_hypercall_page(self, mfn: int) -> None:
+        self.domain.memory.write_frame(mfn, hypercall_page())
 
     def guest_note(self, sentence: str) -> None:
         self.domain.log.info("vcpu %d: %s", self.vcpu_id, sentence)

@@ -26,7 +26,7 @@ class Watchdogs:
         self._used = [False] * WATCHDOGS
 
     def set(self, identity: int, seconds: int) -> int:
-        """Id 0 takes a free watchdog and returns its id; another id pushes it back, or frees it at 0 seconds."""
+        """Id 0 takes a free watchdog and returns its id; another id pushes it back, or at 0 frees it."""
         deadline = self._platform.clock.now() + seconds * SECOND
         if identity == 0:
             return self._take(deadline)

@@ -83,7 +83,7 @@ def remote_shutdown(vcpu: "Vcpu", arg: Annotated[SchedRemoteShutdown, In(SCHED_R
 
 @sched(SchedOp.watchdog)
 def watchdog(vcpu: "Vcpu", arg: Annotated[SchedWatchdog, In(SCHED_WATCHDOG)]) -> int:
-    """Arm (id 0: a free one, its id is the result), push back or disarm (timeout 0) a watchdog, in seconds."""
+    """Arm (id 0: a free one, whose id is the result), push back or disarm (0 seconds) a watchdog."""
     return vcpu.domain.watchdogs.set(arg.id, arg.timeout)
 
 

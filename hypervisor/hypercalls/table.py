@@ -28,7 +28,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from hypervisor.abi.errno import Errno
@@ -36,6 +35,8 @@ from hypervisor.cpu import PageFault
 from hypervisor.refusal import Refusal
 
 if TYPE_CHECKING:
+    from enum import IntEnum
+
     from hypervisor.abi.hypercall import Hypercall
     from hypervisor.abi.layout import Layout
     from hypervisor.vcpu import Vcpu
@@ -101,7 +102,8 @@ class Declaration:
     def call(self, vcpu: Vcpu, arguments: Arguments) -> int | None:
         """Decode and run. Raises Refusal, PageFault and whatever ends the domain."""
         if self._plain:
-            return self.function(vcpu, *arguments[self._skip : self._end])  # type: ignore[no-any-return]  # the handler's own signature
+            plain: int | None = self.function(vcpu, *arguments[self._skip : self._end])
+            return plain
         values: list[Any] = []
         back: tuple[Layout[Any], int] | None = None
         for (_, kind), word in zip(self.parameters, arguments[self._skip : self._end], strict=True):
@@ -113,7 +115,8 @@ class Declaration:
                 back = (kind.layout, word)
         result = self.function(vcpu, *values)
         if back is None or result is None or isinstance(result, int):
-            return result
+            number: int | None = result
+            return number
         layout, pointer = back
         vcpu.copy_to_guest(pointer, layout.pack(result))
         return 0

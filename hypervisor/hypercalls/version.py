@@ -8,10 +8,10 @@ from hypervisor.abi.version import (
     XEN_COMPILE_INFO,
     XEN_FEATURE_INFO,
     XEN_PLATFORM_PARAMETERS,
-    XenFeature,
-    XenVersion,
     XenCompileInfo,
+    XenFeature,
     XenPlatformParameters,
+    XenVersion,
 )
 from hypervisor.hypercalls.table import Ptr, commands
 from hypervisor.refusal import Refusal
