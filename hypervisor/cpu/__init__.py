@@ -1,5 +1,6 @@
 """The processor: the only room that knows the engine, and nothing of Xen."""
 
+from hypervisor.cpu.code import CodeGroup
 from hypervisor.cpu.faults import EngineError, PageFault, SegmentFault
 from hypervisor.cpu.geometry import PAE, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, TWO_LEVEL, Geometry
 from hypervisor.cpu.paging import WalkStep
@@ -13,6 +14,7 @@ __all__ = [
     "PAGE_SHIFT",
     "PAGE_SIZE",
     "TWO_LEVEL",
+    "CodeGroup",
     "Cpu",
     "EngineError",
     "Geometry",

@@ -134,7 +134,9 @@ class Engine:
             self.handle,
             ctypes.c_uint64(maddr),
             ctypes.c_size_t(size),
-            ctypes.c_uint32(uc_const.UC_PROT_ALL if writable else uc_const.UC_PROT_READ),
+            ctypes.c_uint32(
+                uc_const.UC_PROT_ALL if writable else uc_const.UC_PROT_READ | uc_const.UC_PROT_EXEC
+            ),
             ctypes.c_void_p(host_address),
         )
         check(status, "map machine memory")

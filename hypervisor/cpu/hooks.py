@@ -77,14 +77,21 @@ class Hooks:
                     words[in_flight] = _NONE_IN_FLIGHT
                     cpu._dirty = True
                     exception(vector, words[error_code])
-            except BaseException as failure:  # noqa: BLE001 - ctypes would drop it; run() raises it again
+            except BaseException as failure:
                 self._fail(failure)
             if cpu._dirty:
-                cpu._put_back()
+                self._resume()
 
         return on_trap
 
+    def _resume(self) -> None:
+        try:
+            self._cpu._put_back()
+        except BaseException as failure:
+            self._fail(failure)
+
     def _fail(self, failure: BaseException) -> None:
+        """End the run; `finish` raises `failure` there. One that left a hook would only be printed."""
         if self._failure is None:
             self._failure = failure
         self._engine.stop()
@@ -95,10 +102,15 @@ class Hooks:
         cpu._dirty = True
         self._words[self._layout.old_exception] = _NONE_IN_FLIGHT
         try:
-            self._handler.exception(_VECTOR_UD, 0)
-        except BaseException as failure:  # noqa: BLE001 - ctypes would drop it; run() raises it again
+            if self._words[self._layout.is_int]:
+                # `int $6` takes the same way out of the engine as an invalid opcode, with EIP still on it.
+                cpu.eip += 2
+                self._handler.interrupt(_VECTOR_UD)
+            else:
+                self._handler.exception(_VECTOR_UD, 0)
+        except BaseException as failure:
             self._fail(failure)
-        cpu._put_back()
+        self._resume()
         return True
 
     def _on_block(self, _uc: int, block: int, _previous: int, _user: int) -> None:
@@ -138,9 +150,9 @@ class Hooks:
     def _on_cpuid(self, _uc: int, _user: int) -> int:
         engine = self._engine
         try:
-            leaf = engine.read_register(x86.UC_X86_REG_EAX)
-            answer = self._handler.cpuid(leaf, engine.read_register(x86.UC_X86_REG_ECX))
-        except BaseException as failure:  # noqa: BLE001 - ctypes would drop it; run() raises it again
+            self._cpu._take()
+            answer = self._handler.cpuid(self._cpu.eax, self._cpu.ecx)
+        except BaseException as failure:
             self._fail(failure)
             return 1
         numbers = (x86.UC_X86_REG_EAX, x86.UC_X86_REG_EBX, x86.UC_X86_REG_ECX, x86.UC_X86_REG_EDX)

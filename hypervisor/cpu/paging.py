@@ -52,7 +52,9 @@ class GuestMemory:
         self.geometry = geometry
         self._cr3 = 0
         self._write_protect = True
+        self._pae = geometry.pae
         self._large_pages = geometry.pae
+        self._ram_size = ram.size
         self._ram_bytes = ram.bytes
         self._ram_words = ram.words
         self._ram_quads = ram.quads
@@ -60,9 +62,9 @@ class GuestMemory:
 
     def translate(self, va: int, *, write: bool = False, user: bool = False) -> int:
         """Machine address of linear `va`. PageFault when the access is refused or leaves machine memory."""
-        if self._large_pages and not user and self.geometry.pae:
+        if self._pae:
             quads = self._ram_quads
-            need = _READY_WRITE if write else _READY_READ
+            need = (_READY_WRITE if write else _READY_READ) | (PTE_USER if user else 0)
             try:
                 entry = quads[(self._cr3 & 0xFFFFFFE0 | va >> 27 & 0x18) >> 3]
                 if entry & PTE_PRESENT and not entry & _PTE_ODD:
@@ -70,10 +72,10 @@ class GuestMemory:
                     if entry & need == need and not entry & _PDE_ODD:
                         entry = quads[(entry & _ADDRESS | va >> 9 & 0xFF8) >> 3]
                         if write:
-                            need = _READY_WRITE | PTE_DIRTY
+                            need |= PTE_DIRTY
                         if entry & need == need and not entry & _PTE_ODD:
                             maddr = entry & _ADDRESS | va & PAGE_MASK
-                            if maddr < self.ram.size:
+                            if maddr < self._ram_size:
                                 return maddr
             except IndexError:
                 pass
@@ -81,7 +83,7 @@ class GuestMemory:
 
     def read(self, va: int, size: int, *, user: bool = False) -> bytes:
         """`size` bytes from linear `va` (addresses wrap at 4 GiB). PageFault names the first bad byte."""
-        if (va & PAGE_MASK) + size <= PAGE_SIZE:
+        if (va & PAGE_MASK) + size <= PAGE_SIZE and size > 0:
             maddr = self.translate(va, user=user)
             return self._ram_bytes[maddr : maddr + size].tobytes()
         parts = []
@@ -89,7 +91,7 @@ class GuestMemory:
             va &= _LINEAR
             step = min(size, PAGE_SIZE - (va & PAGE_MASK))
             maddr = self.translate(va, user=user)
-            parts.append(self._ram_bytes[maddr : maddr + step])
+            parts.append(self._ram_bytes[maddr : maddr + step].tobytes())
             va += step
             size -= step
         return b"".join(parts)
@@ -97,7 +99,7 @@ class GuestMemory:
     def write(self, va: int, data: bytes | bytearray | memoryview, *, user: bool = False) -> None:
         """Store `data` at linear `va`. On PageFault what precedes the first bad byte has been written."""
         size = len(data)
-        if (va & PAGE_MASK) + size <= PAGE_SIZE:
+        if (va & PAGE_MASK) + size <= PAGE_SIZE and size:
             maddr = self.translate(va, write=True, user=user)
             self._ram_bytes[maddr : maddr + size] = data
             if maddr >> PAGE_SHIFT in self._code_frames:

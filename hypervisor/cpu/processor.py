@@ -11,10 +11,12 @@ from unicorn import x86_const as x86
 
 from hypervisor.cpu import registers as bits
 from hypervisor.cpu import segments
+from hypervisor.cpu.code import CodeCopies, CodeGroup
 from hypervisor.cpu.engine import Mmr, Msr
 from hypervisor.cpu.faults import EngineError, SegmentFault
 from hypervisor.cpu.geometry import PAE, PAGE_SHIFT, PAGE_SIZE, Geometry
 from hypervisor.cpu.hooks import Hooks
+from hypervisor.cpu.interrupts import DeferredSigint
 from hypervisor.cpu.layout import SEGMENTS
 from hypervisor.cpu.paging import GuestMemory
 from hypervisor.cpu.ram import Ram
@@ -24,12 +26,16 @@ from hypervisor.cpu.segments import Descriptor, Table
 _MSR_EFER = 0xC0000080
 _EFER_NXE = 1 << 11
 _LDT_FLAGS = 0x8200
+_TSS_FLAGS = 0x8900
 # A page of zeroes above all machine memory: as a page-table root it maps nothing.
 VOID_ROOT = 0xFFFFF000
 _CR0 = bits.CR0_PE | bits.CR0_MP | bits.CR0_ET | bits.CR0_NE | bits.CR0_WP | bits.CR0_PG
+# The engine reads CR4.PCE the wrong way round: set, RDPMC outside ring 0 is #GP.
+_ENGINE_CR4 = 1 << 8
 _CR4 = bits.CR4_TSD | bits.CR4_OSFXSR | bits.CR4_OSXMMEXCPT
 # How often and how long stop() repeats itself while a run is just being entered.
 _STOP_TRIES, _STOP_PAUSE = 20, 0.0005
+_NO_BUDGET = 1 << 62
 # Beyond this many frames dropping every translated block is cheaper than picking.
 _DROP_ALL = 64
 
@@ -62,14 +68,21 @@ class Cpu(Registers, GuestMemory):
     time; `stop` alone may be called from others. Close it before its `Ram`.
     """
 
-    def __init__(self, ram: Ram, handler: TrapHandler, geometry: Geometry = PAE) -> None:
+    def __init__(
+        self, ram: Ram, handler: TrapHandler, geometry: Geometry = PAE, *, group: CodeGroup | None = None
+    ) -> None:
+        """One processor over `ram`. Processors that share guest code (vcpus of a domain) share a `group`."""
         Registers.__init__(self)
         GuestMemory.__init__(self, ram, geometry)
+        self._copies = None if group is None else CodeCopies(ram, group)
+        self._sigint = DeferredSigint(self.stop)
         self._handler = handler
         self._gdt = Table(0, None)
         self._ldt = Table(0, None)
         self._stale: set[int] = set()
         self._stop_wanted = False
+        self._stop_lock = threading.RLock()
+        self._counted = False
         self._running = False
         self._thread = 0
         self._void = mmap.mmap(-1, PAGE_SIZE)
@@ -84,13 +97,17 @@ class Cpu(Registers, GuestMemory):
         engine = self._engine
         engine.map(0, self.ram.size, self.ram.host_address)
         engine.map(VOID_ROOT, PAGE_SIZE, addressof(c_char.from_buffer(self._void)), writable=False)
+        self._prime()
         self._hooks = Hooks(self, self._handler, VOID_ROOT)
         self._hooks.install()
         paging = bits.CR4_PAE if self.geometry.pae else 0
-        engine.write_register(x86.UC_X86_REG_CR4, _CR4 | paging)
+        engine.write_register(x86.UC_X86_REG_CR4, _CR4 | paging | _ENGINE_CR4)
         engine.write_register(x86.UC_X86_REG_CR0, _CR0)
         if self.geometry.pae:
             engine.write_structure(x86.UC_X86_REG_MSR, Msr(rid=_MSR_EFER, value=_EFER_NXE))
+        # Without a task register a call gate in a guest's table would make the engine abort the process; with
+        # an empty task-state segment the stack it looks for is beyond the limit: #TS.
+        engine.write_structure(x86.UC_X86_REG_TR, Mmr(flags=_TSS_FLAGS))
         self._cr0, self._cr4 = _CR0, _CR4 | paging
         engine.write_register(x86.UC_X86_REG_EFLAGS, bits.EFLAGS_FIXED | bits.EFLAGS_IF)
         self._take()
@@ -100,6 +117,15 @@ class Cpu(Registers, GuestMemory):
         self._words[self._debug_slot(7)] = bits.DR7_FIXED
         # The engine starts in ring 0; ring 1 with null segments can do nothing until `enter`.
         self._set_cpl(1)
+
+    def _prime(self) -> None:
+        """The engine reports new blocks only once some block has run to its end: run `jmp .+2; hlt`.
+
+        This is the engine's first breath, in ring 0 without paging, before it has seen any guest.
+        """
+        self._void[:3] = b"\xeb\x00\xf4"
+        self._engine.start(VOID_ROOT)
+        self._void[:3] = bytes(3)
 
     # Control registers
 
@@ -113,7 +139,7 @@ class Cpu(Registers, GuestMemory):
         self._cr0 = value & 0xFFFFFFFF | bits.CR0_PE | bits.CR0_PG | bits.CR0_ET
         self._write_protect = self._cr0 & bits.CR0_WP != 0
         self._through_api(x86.UC_X86_REG_CR0, self._cr0)
-        self._flush_wanted = True
+        self._want_flush()
 
     @property
     def cr3(self) -> int:
@@ -124,7 +150,7 @@ class Cpu(Registers, GuestMemory):
     def cr3(self, value: int) -> None:
         self._cr3 = value & 0xFFFFFFFF
         self._words[self._layout.cr3] = self._cr3
-        self._dirty = self._flush_wanted = True
+        self._want_flush()
 
     @property
     def cr4(self) -> int:
@@ -136,8 +162,8 @@ class Cpu(Registers, GuestMemory):
         paging = bits.CR4_PAE if self.geometry.pae else 0
         self._cr4 = value & 0xFFFFFFFF & ~bits.CR4_PAE | paging
         self._large_pages = self.geometry.pae or self._cr4 & bits.CR4_PSE != 0
-        self._through_api(x86.UC_X86_REG_CR4, self._cr4)
-        self._flush_wanted = True
+        self._through_api(x86.UC_X86_REG_CR4, self._cr4 | _ENGINE_CR4)
+        self._want_flush()
 
     def set_dr(self, index: int, value: int) -> None:
         """Write debug register `index` (0-3, 6, 7)."""
@@ -147,7 +173,7 @@ class Cpu(Registers, GuestMemory):
 
     def flush_tlb(self) -> None:
         """Make edits of page tables visible to the guest before its next instruction."""
-        self._dirty = self._flush_wanted = True
+        self._want_flush()
 
     def flush_page(self, va: int) -> None:
         """As `flush_tlb`: the engine offers no flush of a single page."""
@@ -230,16 +256,18 @@ class Cpu(Registers, GuestMemory):
     def drop_code(self, mfns: Sequence[int]) -> None:
         """Forget, before the guest's next instruction, what was translated from these frames."""
         self._stale.update(mfns)
-        self._dirty = True
+        self._dirty = self._extra = True
 
-    def _put_back(self) -> None:
-        Registers._put_back(self)
+    def _finish_restore(self) -> None:
+        Registers._finish_restore(self)
         if self._stale:
             self._drop_stale_code()
 
     def _drop_stale_code(self) -> None:
         """The engine drops code by linear address, so give it linear = machine for a moment."""
         stale, self._stale = self._stale, set()
+        if self._copies is not None:
+            self._copies.forget(stale)
         engine = self._engine
         if len(stale) > _DROP_ALL:
             engine.flush_code()
@@ -256,6 +284,8 @@ class Cpu(Registers, GuestMemory):
         mfn = self.frame_at(va)
         if mfn is not None:
             self._code_frames.add(mfn)
+            if self._copies is not None:
+                self._copies.note(mfn)
 
     # Running
 
@@ -267,41 +297,50 @@ class Cpu(Registers, GuestMemory):
         self._thread = threading.get_ident()
         if self._take_stop():
             return RunEnd.STOPPED
-        self._check_ring()
-        self._put_back()
-        self.note_code(self.segment_base("cs") + self.eip)
-        self.note_code(self.segment_base("cs") + self.eip + PAGE_SIZE)
-        eip = self.eip
-        self._running = True
-        try:
-            self._engine.start(eip, instructions)
-        except EngineError as error:
-            self._running = False
-            self._take()
-            raise EngineError(f"{error} ({self._describe()})") from None
-        finally:
-            self._running = False
-        self._take()
-        self._hooks.finish()
+        if self._copies is not None and (changed := self._copies.changed_since(self)):
+            self.drop_code(changed)
+        with self._sigint:
+            self._put_back()
+            self._execute(instructions)
         if self._take_stop():
             return RunEnd.STOPPED
         if instructions:
             return RunEnd.BUDGET
         raise EngineError(f"the engine stopped without being asked to ({self._describe()})")
 
+    def _execute(self, instructions: int) -> None:
+        # Blocks translated before the first budget do not count. And removing the counting hook
+        # leaves a stray fault behind, so a processor that once ran on a budget keeps counting.
+        if instructions and not self._counted:
+            self._counted = True
+            self._engine.flush_code()
+        self._running = True
+        try:
+            if not self._stop_wanted:
+                self._engine.start(self.eip, instructions or (_NO_BUDGET if self._counted else 0))
+        except EngineError as error:
+            self._take()
+            raise EngineError(f"{error} ({self._describe()})") from None
+        finally:
+            self._running = False
+        self._take()
+        self._hooks.finish()
+
     def stop(self) -> None:
         """End the run soon: after the handler when called from one, else at the next block. Any thread."""
-        self._stop_wanted = True
-        self._engine.stop()
+        with self._stop_lock:
+            self._stop_wanted = True
+            self._engine.stop()
         if threading.get_ident() == self._thread:
             return
         # A stop that arrives while the engine is being started would be lost there.
         acknowledged = threading.Event()
         for _ in range(_STOP_TRIES):
-            if not (self._running and self._stop_wanted):
-                return
             acknowledged.wait(_STOP_PAUSE)
-            self._engine.stop()
+            with self._stop_lock:
+                if not (self._running and self._stop_wanted):
+                    return
+                self._engine.stop()
 
     def close(self) -> None:
         """Free the engine. Harmless when repeated."""
@@ -309,14 +348,13 @@ class Cpu(Registers, GuestMemory):
             self.ram.detach(self)
             self._gprs.release()
             self._engine.close()
+            self._void.close()
 
     def _take_stop(self) -> bool:
-        wanted, self._stop_wanted = self._stop_wanted, False
+        # Under the lock a stop is either seen here or reaches the engine after: never half.
+        with self._stop_lock:
+            wanted, self._stop_wanted = self._stop_wanted, False
         return wanted
-
-    def _check_ring(self) -> None:
-        if self.cpl == 0:
-            raise EngineError("a guest was about to run in ring 0")
 
     def _describe(self) -> str:
         names = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")

@@ -3,6 +3,7 @@
 import ctypes
 import mmap
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from hypervisor.cpu.geometry import PAGE_SHIFT, PAGE_SIZE
@@ -81,7 +82,9 @@ class Ram:
             raise ValueError("machine memory is still mapped by a processor")
         for view in (self.quads, self.words, self.bytes):
             view.release()
-        self._map.close()
+        # A slice somebody still holds keeps the mapping alive until it goes.
+        with suppress(BufferError):
+            self._map.close()
 
     def _check(self, maddr: int, size: int) -> None:
         # A negative address or size would quietly slice from the other end of memory.

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from unicorn import x86_const as x86
 
-from hypervisor.cpu.engine import Engine, Mmr, Msr
+from hypervisor.cpu.engine import Engine, Mmr, Msr, context_restore
+from hypervisor.cpu.faults import EngineError
 from hypervisor.cpu.layout import ContextLayout, context_layout
 
 EFLAGS_FIXED = 1 << 1
@@ -68,11 +69,13 @@ class Registers:
     def __init__(self) -> None:
         self._layout: ContextLayout = context_layout()
         self._engine = Engine()
+        self._handle, self._context = self._engine.handle, self._engine.context
         self._words = self._engine.words
         self._gprs = self._words[self._layout.regs : self._layout.regs + 16]
         self._eip_at = self._layout.eip
         self._hflags_at = self._layout.hflags
         self._dirty = False
+        self._extra = False
         self._eflags: int | None = None
         self._eflags_written = False
         self._flush_wanted = False
@@ -102,7 +105,7 @@ class Registers:
     @eflags.setter
     def eflags(self, value: int) -> None:
         self._eflags = value & _MASK & ~EFLAGS_VM | EFLAGS_FIXED
-        self._eflags_written = self._dirty = True
+        self._eflags_written = self._extra = self._dirty = True
 
     @property
     def cpl(self) -> int:
@@ -184,9 +187,17 @@ class Registers:
         self._dirty = True
 
     def _put_back(self) -> None:
-        """Make the collected state the engine's."""
+        """Make the collected state the engine's. EngineError, and the engine as it was, in ring 0."""
+        if not self._words[self._hflags_at] & 3:
+            raise EngineError("a guest was about to run in ring 0")
         self._dirty = False
-        self._engine.restore()
+        context_restore(self._handle, self._context)
+        if self._extra:
+            self._extra = False
+            self._finish_restore()
+
+    def _finish_restore(self) -> None:
+        """What a restored context alone does not bring about."""
         if self._eflags_written:
             self._eflags_written = False
             assert self._eflags is not None
@@ -194,6 +205,9 @@ class Registers:
         if self._flush_wanted:
             self._flush_wanted = False
             self._engine.flush_tlb()
+
+    def _want_flush(self) -> None:
+        self._dirty = self._extra = self._flush_wanted = True
 
     def _take(self) -> None:
         """Collect the engine's state."""
