@@ -37,7 +37,7 @@ def machine() -> Iterator[TrapMachine]:
     built.close()
 
 
-def expected_frame(vector: int, ring: int, mask: int, eflags: int, eip: int, error_code: int) -> list[int]:
+def expected_frame(vector: int, ring: int, *, mask: int, eflags: int, error_code: int) -> list[int]:
     """The words Xen pushes, lowest first."""
     words = [error_code] if vector in WITH_ERROR_CODE else []
     saved = eflags & ~(IF | 0x3000)
@@ -45,7 +45,7 @@ def expected_frame(vector: int, ring: int, mask: int, eflags: int, eip: int, err
         saved |= IF
     if vector not in TRAPS:
         saved |= RF
-    words += [eip, (RING1_CS if ring == 1 else RING3_CS) | mask << 16, saved]
+    words += [KERNEL if ring == 1 else USER, (RING1_CS if ring == 1 else RING3_CS) | mask << 16, saved]
     if ring == 3:
         words += [USER_STACK_TOP, RING3_DS]
     return words
@@ -67,9 +67,8 @@ def test_exception_frame(machine: TrapMachine, vector: int, ring: int, masking: 
             cpu = machine.cpu
             assert (cpu.cs, cpu.ss, cpu.cpl, cpu.eip) == (RING1_CS, RING1_DS, 1, handler(vector))
             assert cpu.eflags == (eflags | IF) & ~(TF | NT | RF)
-            eip = KERNEL if ring == 1 else USER
             shown = (3 if ring == 1 else 7) if vector == 14 else error_code
-            frame = expected_frame(vector, ring, mask, eflags, eip, shown)
+            frame = expected_frame(vector, ring, mask=mask, eflags=eflags, error_code=shown)
             top = CURRENT_STACK_TOP if ring == 1 else KERNEL_STACK_TOP
             assert cpu.esp == top - 4 * len(frame)
             assert machine.frame(len(frame)) == frame
@@ -99,25 +98,26 @@ def test_the_byte_after_the_mask_is_saved_with_it(machine: TrapMachine) -> None:
 
 
 NATIVE = [
-    pytest.param(b"\x31\xc9\xf7\xf1", 0, 2, None, id="DE"),
-    pytest.param(b"\xcc", 3, 1, None, id="BP"),
-    pytest.param(b"\xb8\xff\xff\xff\x7f\x05\x01\x00\x00\x00\xce", 4, 11, None, id="OF"),
+    pytest.param((b"\x31\xc9\xf7\xf1", 0, 2, None), id="DE"),
+    pytest.param((b"\xcc", 3, 1, None), id="BP"),
+    pytest.param((b"\xb8\xff\xff\xff\x7f\x05\x01\x00\x00\x00\xce", 4, 11, None), id="OF"),
     pytest.param(
-        b"\xb8\x09\x00\x00\x00\x68\x05\x00\x00\x00\x68\x01\x00\x00\x00\x62\x04\x24", 5, 15, None, id="BR"
+        (b"\xb8\x09\x00\x00\x00\x68\x05\x00\x00\x00\x68\x01\x00\x00\x00\x62\x04\x24", 5, 15, None), id="BR"
     ),
-    pytest.param(b"\x0f\x0b", 6, 0, None, id="UD"),
-    pytest.param(b"\x66\xb8\x34\x12\x8e\xd8", 13, 4, 0x1234, id="GP-selector"),
-    pytest.param(b"\xf4", 13, 0, 0, id="GP-hlt"),
-    pytest.param(b"\xa1\x04\x00\x06\x00", 14, 0, None, id="PF"),
-    pytest.param(b"\x66\xb8\x31\x00\x8e\xd8", 11, 4, 0x30, id="NP"),
+    pytest.param((b"\x0f\x0b", 6, 0, None), id="UD"),
+    pytest.param((b"\x66\xb8\x34\x12\x8e\xd8", 13, 4, 0x1234), id="GP-selector"),
+    pytest.param((b"\xf4", 13, 0, 0), id="GP-hlt"),
+    pytest.param((b"\xa1\x04\x00\x06\x00", 14, 0, None), id="PF"),
+    pytest.param((b"\x66\xb8\x31\x00\x8e\xd8", 11, 4, 0x30), id="NP"),
 ]
 
 
 @pytest.mark.parametrize("ring", [1, 3])
-@pytest.mark.parametrize(("code", "vector", "offset", "error_code"), NATIVE)
+@pytest.mark.parametrize("raised", NATIVE)
 def test_natively_raised_exceptions_report_their_place(
-    machine: TrapMachine, ring: int, code: bytes, vector: int, offset: int, error_code: int | None
+    machine: TrapMachine, ring: int, raised: tuple[bytes, int, int, int | None]
 ) -> None:
+    code, vector, offset, error_code = raised
     machine.install_all()
     if vector == 11:
         machine.set_descriptor(6, 0x00CF73000000FFFF)
