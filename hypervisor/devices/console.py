@@ -48,6 +48,7 @@ class Console:
         self._sink = sink
         self._domid = domid
         self._backlog = bytearray()
+        self._room_made: Callable[[], None] | None = None
         self._warned = False
         self._closed = False
 
@@ -56,11 +57,14 @@ class Console:
         if self._closed:
             return
         output = self._take_output()
-        moved = self._put_input() > 0 or bool(output)
-        if moved:
+        taken = self._put_input()
+        if taken or output:
             self._port.notify()
         if output:
             self._sink(output)
+        if taken and self._room_made is not None:
+            room_made, self._room_made = self._room_made, None
+            room_made()
 
     def feed(self, data: bytes) -> int:
         """Input for the guest. Returns how many bytes were accepted; feed the others when there is `room`."""
@@ -71,6 +75,10 @@ class Console:
         if self._put_input():
             self._port.notify()
         return accepted
+
+    def when_room(self, callback: Callable[[], None]) -> None:
+        """Call back once, as soon as the guest has taken input and there is more `room`."""
+        self._room_made = callback
 
     @property
     def room(self) -> int:

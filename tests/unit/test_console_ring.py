@@ -105,6 +105,21 @@ def test_input_beyond_the_backlog_is_not_accepted() -> None:
     assert guest.console.feed(b"c") == 0
 
 
+def test_who_feeds_hears_when_there_is_room_again() -> None:
+    guest = Guest()
+    heard: list[int] = []
+    guest.console.feed(b"a" * BACKLOG * 2)
+    guest.console.feed(b"a" * BACKLOG)
+    assert guest.console.room == 0
+    guest.console.when_room(lambda: heard.append(guest.console.room))
+    guest.console.on_event()
+    assert heard == []
+    guest.read(10)
+    for _ in range(3):
+        guest.console.on_event()
+    assert heard == [10]
+
+
 def test_impossible_indices_are_left_alone_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     guest = Guest()
     guest.set("out_prod", XENCONS_OUT_SIZE + 1)
