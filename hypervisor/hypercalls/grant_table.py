@@ -73,6 +73,8 @@ def _setup_table(vcpu: "Vcpu", arg: GnttabSetupTable) -> None:
     _controlled(vcpu, arg.dom)
     table.grow(arg.nr_frames)
     frames = b"".join(mfn.to_bytes(4, "little") for mfn in table.frames[: arg.nr_frames])
+    if not frames:
+        return
     try:
         vcpu.copy_to_guest(arg.frame_list, frames)
     except PageFault as fault:

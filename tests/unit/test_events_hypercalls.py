@@ -1,0 +1,154 @@
+"""event_channel_op and its old form as a guest calls them: structs in and out of its memory."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from hypervisor.abi.domid import DomId
+from hypervisor.abi.errno import Errno
+from hypervisor.abi.event_channel import (
+    EVTCHN_ALLOC_UNBOUND,
+    EVTCHN_BIND_INTERDOMAIN,
+    EVTCHN_BIND_VIRQ,
+    EVTCHN_OP,
+    EVTCHN_STATUS,
+    EvtchnAllocUnbound,
+    EvtchnBindInterdomain,
+    EvtchnBindVirq,
+    EvtchnOp,
+    EvtchnOpCompat,
+    EvtchnStat,
+    EvtchnStatus,
+    Virq,
+)
+from hypervisor.abi.hypercall import Hypercall
+from hypervisor.cpu import PageFault
+from hypervisor.events import EventChannels, Exchange
+from hypervisor.hypercalls import call
+
+if TYPE_CHECKING:
+    from hypervisor.refusal import Refusal
+    from hypervisor.vcpu import Vcpu
+
+SIZE = 4096
+UNMAPPED = 0x10_0000
+
+
+class FakeVcpu:
+    """A vcpu of domain 1 with one page of memory, at 0."""
+
+    def __init__(self) -> None:
+        exchange = Exchange()
+        machine = memoryview(bytearray(3 * 4096))
+        memory = SimpleNamespace(bytes=machine, words=machine.cast("I"))
+        self.memory = bytearray(SIZE)
+        self.refusals: list[str] = []
+        self.events, self.peer = (
+            EventChannels(domid, exchange, memory, domid * 4096, nr_vcpus=1, wake=lambda vcpu_id: None)
+            for domid in (1, 2)
+        )
+        self.domain = SimpleNamespace(events=self.events, domid=1)
+
+    def copy_from_guest(self, va: int, size: int) -> bytes:
+        if va + size > SIZE:
+            raise PageFault(va, 4)
+        return bytes(self.memory[va : va + size])
+
+    def copy_to_guest(self, va: int, data: bytes) -> None:
+        if va + len(data) > SIZE:
+            raise PageFault(va, 6)
+        self.memory[va : va + len(data)] = data
+
+    def refused(self, request: str, refusal: Refusal) -> None:
+        self.refusals.append(refusal.sentence)
+
+    def call(self, number: Hypercall, *arguments: int) -> int:
+        words = (*arguments, *[0] * (6 - len(arguments)))
+        result = call(cast("Vcpu", self), number, words)
+        assert result is not None
+        return result
+
+    def op(self, command: int, struct: bytes, at: int = 64) -> int:
+        self.memory[at : at + len(struct)] = struct
+        return self.call(Hypercall.event_channel_op, command, at)
+
+    def answer(self, layout: Any, at: int = 64) -> Any:
+        return layout.unpack(self.memory, at)
+
+
+@pytest.fixture
+def vcpu() -> FakeVcpu:
+    return FakeVcpu()
+
+
+def test_the_new_port_is_written_back(vcpu: FakeVcpu) -> None:
+    struct = EVTCHN_ALLOC_UNBOUND.pack(EvtchnAllocUnbound(DomId.SELF, 2, 99))
+    assert vcpu.op(EvtchnOp.alloc_unbound, struct) == 0
+    assert vcpu.answer(EVTCHN_ALLOC_UNBOUND) == EvtchnAllocUnbound(DomId.SELF, 2, 1)
+
+
+def test_a_channel_is_made_used_and_closed(vcpu: FakeVcpu) -> None:
+    offered = vcpu.peer.alloc_unbound(DomId.SELF, 1)
+    struct = EVTCHN_BIND_INTERDOMAIN.pack(EvtchnBindInterdomain(2, offered, 0))
+    assert vcpu.op(EvtchnOp.bind_interdomain, struct) == 0
+    local = vcpu.answer(EVTCHN_BIND_INTERDOMAIN).local_port
+    port = local.to_bytes(4, "little")
+    assert vcpu.op(EvtchnOp.send, port) == 0
+    assert vcpu.peer.two_level.is_pending(offered)
+    assert vcpu.op(EvtchnOp.unmask, port) == 0
+    assert vcpu.op(EvtchnOp.bind_vcpu, port + bytes(4)) == 0
+    assert vcpu.op(EvtchnOp.close, port) == 0
+    assert vcpu.op(EvtchnOp.close, port) == -Errno.EINVAL
+    assert vcpu.op(EvtchnOp.reset, int(DomId.SELF).to_bytes(2, "little")) == 0
+
+
+@pytest.mark.parametrize(
+    "kind", [EvtchnStat.closed, EvtchnStat.unbound, EvtchnStat.interdomain, EvtchnStat.virq]
+)
+def test_status_sets_the_part_of_the_union_that_it_means(vcpu: FakeVcpu, kind: EvtchnStat) -> None:
+    port, union = 5, b"\xaa" * 8
+    if kind is EvtchnStat.unbound:
+        port, union = vcpu.events.alloc_unbound(1, 0x234), b"\x34\x02" + b"\xaa" * 6
+    elif kind is EvtchnStat.interdomain:
+        offered = vcpu.peer.alloc_unbound(2, 1)
+        port, union = vcpu.events.bind_interdomain(2, offered), b"\x02\0\0\0\x01\0\0\0"
+    elif kind is EvtchnStat.virq:
+        port, union = vcpu.events.bind_virq(Virq.CONSOLE, 0), b"\x02\0\0\0" + b"\xaa" * 4
+    struct = EVTCHN_STATUS.pack(EvtchnStatus(DomId.SELF, port, 77, 77, b"\xaa" * 8))
+    assert vcpu.op(EvtchnOp.status, struct) == 0
+    assert vcpu.answer(EVTCHN_STATUS) == EvtchnStatus(DomId.SELF, port, kind, 0, union)
+
+
+def test_virtual_and_physical_interrupts(vcpu: FakeVcpu) -> None:
+    struct = EVTCHN_BIND_VIRQ.pack(EvtchnBindVirq(Virq.TIMER, 0, 0))
+    assert vcpu.op(EvtchnOp.bind_virq, struct) == 0
+    assert vcpu.answer(EVTCHN_BIND_VIRQ).port == 1
+    assert vcpu.op(EvtchnOp.bind_virq, struct) == -Errno.EEXIST
+    assert vcpu.op(EvtchnOp.bind_ipi, bytes(8)) == 0
+    assert vcpu.op(EvtchnOp.bind_pirq, bytes(12)) == -Errno.EPERM
+    assert vcpu.op(EvtchnOp.init_control, bytes(24)) == -Errno.ENOSYS
+    assert vcpu.op(EvtchnOp.expand_array, bytes(8)) == -Errno.EOPNOTSUPP
+    assert vcpu.op(EvtchnOp.set_priority, bytes(8)) == -Errno.ENOSYS
+    assert all(vcpu.refusals)
+
+
+def test_unknown_commands_and_bad_pointers(vcpu: FakeVcpu) -> None:
+    assert vcpu.op(99, b"") == -Errno.ENOSYS
+    for command in EvtchnOp:
+        assert vcpu.call(Hypercall.event_channel_op, command, UNMAPPED) == -Errno.EFAULT
+
+
+def test_the_old_form_finds_its_struct_behind_the_command(vcpu: FakeVcpu) -> None:
+    union = EVTCHN_ALLOC_UNBOUND.pack(EvtchnAllocUnbound(DomId.SELF, 2, 0)).ljust(24, b"\0")
+    vcpu.memory[64 : 64 + EVTCHN_OP.size] = EVTCHN_OP.pack(EvtchnOpCompat(EvtchnOp.alloc_unbound, union))
+    assert vcpu.call(Hypercall.event_channel_op_compat, 64) == 0
+    assert vcpu.answer(EVTCHN_ALLOC_UNBOUND, 68).port == 1
+    vcpu.memory[64:68] = b"\x04\0\0\0"
+    vcpu.memory[68:72] = b"\x01\0\0\0"
+    assert vcpu.call(Hypercall.event_channel_op_compat, 64) == 0, "send to an unbound port is dropped"
+    vcpu.memory[64:68] = b"\x0a\0\0\0"
+    assert vcpu.call(Hypercall.event_channel_op_compat, 64) == -Errno.ENOSYS
+    assert vcpu.call(Hypercall.event_channel_op_compat, UNMAPPED) == -Errno.EFAULT

@@ -1,0 +1,225 @@
+"""grant_table_op as a guest calls it: counts, statuses and errnos."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from hypervisor.abi.domid import DomId
+from hypervisor.abi.errno import Errno
+from hypervisor.abi.grant_table import (
+    GNTTAB_CACHE_FLUSH,
+    GNTTAB_COPY,
+    GNTTAB_GET_STATUS_FRAMES,
+    GNTTAB_GET_VERSION,
+    GNTTAB_MAP_GRANT_REF,
+    GNTTAB_QUERY_SIZE,
+    GNTTAB_SETUP_TABLE,
+    GNTTAB_SWAP_GRANT_REF,
+    GNTTAB_UNMAP_AND_REPLACE,
+    GNTTAB_UNMAP_GRANT_REF,
+    GnttabCacheFlush,
+    GnttabCopy,
+    GnttabCopyPtr,
+    GnttabGetStatusFrames,
+    GnttabGetVersion,
+    GnttabMapGrantRef,
+    GnttabOp,
+    GnttabQuerySize,
+    GnttabSetupTable,
+    GnttabSwapGrantRef,
+    GrantCacheOp,
+    GrantMapFlag,
+    GrantStatus,
+)
+from hypervisor.abi.hypercall import Hypercall
+from hypervisor.cpu import PAE, PageFault, Ram
+from hypervisor.hypercalls import call
+from hypervisor.memory import MachineMemory
+from hypervisor.memory.grants import GrantTable, GrantTables
+
+if TYPE_CHECKING:
+    from hypervisor.refusal import Refusal
+    from hypervisor.vcpu import Vcpu
+
+SIZE = 4096
+UNMAPPED = 0x10_0000
+SELF = int(DomId.SELF)
+
+
+class FakeVcpu:
+    """A vcpu of domain 1 with one page of memory, at 0; domain 2 is there too."""
+
+    def __init__(self) -> None:
+        machine, tables = MachineMemory(Ram(64), seed=1), GrantTables()
+        self.memory = bytearray(SIZE)
+        self.refusals: list[str] = []
+        memories = [machine.new_domain(domid, PAE, max_pages=16) for domid in (1, 2)]
+        self.p2m = memories[0].populate(4)
+        self.peers_p2m = memories[1].populate(4)
+        self.table, _ = (GrantTable(memory, tables) for memory in memories)
+        self.domain = SimpleNamespace(
+            grants=self.table, domid=1, memory=memories[0], peer_exists=lambda domid: domid in (1, 2)
+        )
+        self.platform = SimpleNamespace(memory=machine)
+
+    def copy_from_guest(self, va: int, size: int) -> bytes:
+        if va + size > SIZE:
+            raise PageFault(va, 4)
+        return bytes(self.memory[va : va + size])
+
+    def copy_to_guest(self, va: int, data: bytes) -> None:
+        if va + len(data) > SIZE:
+            raise PageFault(va, 6)
+        self.memory[va : va + len(data)] = data
+
+    def refused(self, request: str, refusal: Refusal) -> None:
+        self.refusals.append(refusal.sentence)
+
+    def op(self, command: int, *structs: bytes, count: int | None = None, at: int = 64) -> int:
+        data = b"".join(structs)
+        self.memory[at : at + len(data)] = data
+        arguments = (command, at, len(structs) if count is None else count, 0, 0, 0)
+        result = call(cast("Vcpu", self), Hypercall.grant_table_op, arguments)
+        assert result is not None
+        return result
+
+    def answer(self, layout: Any, index: int = 0) -> Any:
+        return layout.unpack(self.memory, 64 + index * layout.size)
+
+
+@pytest.fixture
+def vcpu() -> FakeVcpu:
+    return FakeVcpu()
+
+
+def setup(dom: int, nr_frames: int, frame_list: int = 1024) -> bytes:
+    return GNTTAB_SETUP_TABLE.pack(GnttabSetupTable(dom, nr_frames, 55, frame_list))
+
+
+def test_setup_table_grows_and_lists_the_frames(vcpu: FakeVcpu) -> None:
+    assert vcpu.op(GnttabOp.setup_table, setup(SELF, 2)) == 0
+    assert vcpu.answer(GNTTAB_SETUP_TABLE).status == GrantStatus.okay
+    listed = [int.from_bytes(vcpu.memory[at : at + 4], "little") for at in (1024, 1028)]
+    assert tuple(listed) == vcpu.table.frames
+    assert len(set(listed)) == 2
+
+
+@pytest.mark.parametrize(
+    ("dom", "nr_frames", "frame_list", "status"),
+    [
+        (2, 1, 1024, GrantStatus.permission_denied),
+        (0, 1, 1024, GrantStatus.permission_denied),
+        (9, 1, 1024, GrantStatus.bad_domain),
+        (1, 65, 1024, GrantStatus.general_error),
+        (1, 1, UNMAPPED, GrantStatus.bad_virt_addr),
+        (1, 0, UNMAPPED, GrantStatus.okay),
+    ],
+)
+def test_setup_table_reports_what_is_wrong(
+    vcpu: FakeVcpu, dom: int, nr_frames: int, frame_list: int, status: GrantStatus
+) -> None:
+    assert vcpu.op(GnttabOp.setup_table, setup(dom, nr_frames, frame_list)) == 0
+    assert vcpu.answer(GNTTAB_SETUP_TABLE).status == status
+
+
+def test_query_size(vcpu: FakeVcpu) -> None:
+    assert vcpu.op(GnttabOp.query_size, GNTTAB_QUERY_SIZE.pack(GnttabQuerySize(1, 0, 0, 9))) == 0
+    assert vcpu.answer(GNTTAB_QUERY_SIZE) == GnttabQuerySize(1, 1, 64, GrantStatus.okay)
+    vcpu.op(GnttabOp.query_size, GNTTAB_QUERY_SIZE.pack(GnttabQuerySize(2, 7, 7, 9)))
+    assert vcpu.answer(GNTTAB_QUERY_SIZE) == GnttabQuerySize(2, 7, 7, GrantStatus.permission_denied)
+
+
+def test_versions(vcpu: FakeVcpu) -> None:
+    for version, result in ((1, 0), (2, -Errno.ENOSYS), (7, -Errno.EINVAL)):
+        assert vcpu.op(GnttabOp.set_version, version.to_bytes(4, "little")) == result
+        assert vcpu.memory[64] == 1
+    for dom, result in ((SELF, 0), (1, 0), (2, -Errno.EPERM), (9, -Errno.ESRCH)):
+        vcpu.memory[64:72] = bytes(8)
+        struct = GNTTAB_GET_VERSION.pack(GnttabGetVersion(dom, 0, 0))
+        assert vcpu.op(GnttabOp.get_version, struct) == result
+        assert vcpu.answer(GNTTAB_GET_VERSION).version == (1 if result == 0 else 0)
+
+
+def test_there_are_no_status_frames(vcpu: FakeVcpu) -> None:
+    for nr_frames, dom, status in (
+        (0, SELF, GrantStatus.okay),
+        (1, SELF, GrantStatus.general_error),
+        (1, 2, GrantStatus.permission_denied),
+        (1, 9, GrantStatus.bad_domain),
+    ):
+        struct = GNTTAB_GET_STATUS_FRAMES.pack(GnttabGetStatusFrames(nr_frames, dom, 9, 1024))
+        assert vcpu.op(GnttabOp.get_status_frames, struct) == 0
+        assert vcpu.answer(GNTTAB_GET_STATUS_FRAMES).status == status
+
+
+def test_an_array_of_copies_has_a_status_each(vcpu: FakeVcpu) -> None:
+    ram = vcpu.platform.memory.ram
+    ram.write(vcpu.p2m[0] << 12, b"copied")
+
+    def copy(dest: int) -> bytes:
+        pointers = GnttabCopyPtr(vcpu.p2m[0], SELF, 0), GnttabCopyPtr(dest, SELF, 8)
+        return GNTTAB_COPY.pack(GnttabCopy(*pointers, 6, 0, 99))
+
+    assert vcpu.op(GnttabOp.copy, copy(vcpu.p2m[1]), copy(vcpu.peers_p2m[0]), copy(vcpu.p2m[2])) == 0
+    statuses = [vcpu.answer(GNTTAB_COPY, index).status for index in range(3)]
+    assert statuses == [GrantStatus.okay, GrantStatus.bad_page, GrantStatus.okay]
+    assert ram.read((vcpu.p2m[2] << 12) + 8, 6) == b"copied"
+    assert len(vcpu.refusals) == 1
+
+
+def test_an_array_that_ends_outside_memory_is_done_up_to_there(vcpu: FakeVcpu) -> None:
+    struct = GNTTAB_SWAP_GRANT_REF.pack(GnttabSwapGrantRef(1, 2, 99))
+    at = SIZE - GNTTAB_SWAP_GRANT_REF.size
+    assert vcpu.op(GnttabOp.swap_grant_ref, struct, count=2, at=at) == -Errno.EFAULT
+    assert GNTTAB_SWAP_GRANT_REF.unpack(vcpu.memory, at).status == GrantStatus.okay
+
+
+def test_mapping_is_refused_with_xens_first_reason(vcpu: FakeVcpu) -> None:
+    for flags, dom, status in (
+        (0, 2, GrantStatus.bad_gntref),
+        (GrantMapFlag.host_map, 9, GrantStatus.bad_domain),
+        (GrantMapFlag.host_map, 2, GrantStatus.permission_denied),
+    ):
+        struct = GNTTAB_MAP_GRANT_REF.pack(GnttabMapGrantRef(0, flags, 8, dom, 99, 0, 0))
+        assert vcpu.op(GnttabOp.map_grant_ref, struct) == 0
+        assert vcpu.answer(GNTTAB_MAP_GRANT_REF).status == status
+    for command, layout in (
+        (GnttabOp.unmap_grant_ref, GNTTAB_UNMAP_GRANT_REF),
+        (GnttabOp.unmap_and_replace, GNTTAB_UNMAP_AND_REPLACE),
+    ):
+        assert vcpu.op(command, bytes(layout.size)) == 0
+        assert vcpu.answer(layout).status == GrantStatus.bad_handle
+    assert vcpu.op(GnttabOp.transfer, bytes(16)) == -Errno.EOPNOTSUPP
+
+
+def test_cache_flushes_are_checked(vcpu: FakeVcpu) -> None:
+    own, free = vcpu.p2m[0] << 12, 0
+    for address, offset, length, operation, result in (
+        (own, 0, 4096, GrantCacheOp.CLEAN, 0),
+        (own, 1, 4096, GrantCacheOp.CLEAN, -Errno.EINVAL),
+        (own, 4096, 0, GrantCacheOp.CLEAN, -Errno.EINVAL),
+        (own, 0, 64, GrantCacheOp.INVAL, -Errno.EOPNOTSUPP),
+        (own, 0, 64, GrantCacheOp.SOURCE_GREF, -Errno.EINVAL),
+        (vcpu.peers_p2m[0] << 12, 0, 64, GrantCacheOp.CLEAN, -Errno.EINVAL),
+        (free, 0, 64, GrantCacheOp.CLEAN, -Errno.EPERM),
+        (1 << 40, 0, 64, GrantCacheOp.CLEAN, -Errno.EINVAL),
+        (1 << 40, 0, 0, GrantCacheOp.CLEAN, 0),
+    ):
+        struct = GNTTAB_CACHE_FLUSH.pack(GnttabCacheFlush(address, offset, length, operation))
+        assert vcpu.op(GnttabOp.cache_flush, struct) == result
+
+
+def test_counts_and_commands(vcpu: FakeVcpu) -> None:
+    assert vcpu.op(GnttabOp.setup_table, setup(1, 1), count=0) == 0
+    assert vcpu.op(GnttabOp.setup_table, setup(1, 1), count=2) == -Errno.EINVAL
+    assert vcpu.op(GnttabOp.query_size, count=0) == -Errno.EINVAL
+    assert vcpu.op(GnttabOp.copy, count=0x8000_0000) == -Errno.EINVAL
+    assert vcpu.op(GnttabOp.copy, count=0) == 0
+    assert vcpu.op(GnttabOp.dump_table, bytes(4)) == -Errno.ENOSYS, "Xen never had it"
+    assert vcpu.op(99) == -Errno.ENOSYS
+    assert vcpu.op(0x1000 | GnttabOp.query_size, count=1) == -Errno.EINVAL
+    for command in (GnttabOp.setup_table, GnttabOp.query_size, GnttabOp.set_version, GnttabOp.get_version):
+        assert vcpu.op(command, count=1, at=UNMAPPED) == -Errno.EFAULT
