@@ -181,6 +181,18 @@ class Engine:
         self._scratch.value = value
         check(reg_write(self.handle, ctypes.c_int(number), self._scratch_pointer), "write a register")
 
+    def read_bytes(self, number: int, size: int) -> bytes:
+        """A register of `size` bytes through the API."""
+        # The API writes whole words; leave it room.
+        buffer = ctypes.create_string_buffer(size + 8)
+        check(reg_read(self.handle, ctypes.c_int(number), buffer), "read a register")
+        return buffer.raw[:size]
+
+    def write_bytes(self, number: int, value: bytes) -> None:
+        """A register given by its bytes, through the API."""
+        buffer = ctypes.create_string_buffer(value, len(value) + 8)
+        check(reg_write(self.handle, ctypes.c_int(number), buffer), "write a register")
+
     def write_structure(self, number: int, value: ctypes.Structure) -> None:
         """A register whose API value is a structure."""
         check(reg_write(self.handle, ctypes.c_int(number), ctypes.byref(value)), "write a register")

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from unicorn import x86_const as x86
 
+from hypervisor.cpu import fpu, segments
 from hypervisor.cpu import registers as bits
-from hypervisor.cpu import segments
 from hypervisor.cpu.code import CodeCopies, CodeGroup
 from hypervisor.cpu.engine import Mmr, Msr
 from hypervisor.cpu.faults import EngineError, SegmentFault
@@ -178,6 +178,21 @@ class Cpu(Registers, GuestMemory):
     def flush_page(self, va: int) -> None:
         """As `flush_tlb`: the engine offers no flush of a single page."""
         self.flush_tlb()
+
+    def fpu_save(self) -> bytes:
+        """The x87 and SSE state as a 512-byte FXSAVE image."""
+        if self._dirty:
+            self._put_back()
+            self._dirty = True
+        return fpu.save(self._engine)
+
+    def fpu_load(self, image: bytes) -> None:
+        """Load an FXSAVE image. ValueError when its size or its MXCSR is wrong; then nothing has changed."""
+        if self._dirty:
+            self._put_back()
+        fpu.load(self._engine, image)
+        self._take()
+        self._dirty = True
 
     # Segments
 

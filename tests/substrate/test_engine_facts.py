@@ -1,0 +1,221 @@
+"""What the engine itself does, one fact a test: a release that changes one must be noticed here."""
+
+import ctypes
+import mmap
+import struct
+from collections.abc import Iterator
+
+import pytest
+from unicorn import unicorn_const as uc_const
+from unicorn import x86_const as x86
+
+from hypervisor.cpu import engine as api
+from hypervisor.cpu import layout as layout_module
+from hypervisor.cpu.engine import Engine, Mmr
+from hypervisor.cpu.faults import EngineError
+from hypervisor.cpu.layout import SEGMENTS, context_layout
+from tests.substrate.machine import CODE, CODE_MFN, DATA, DATA_MFN, GDT_VA, KERNEL_DS, USER, Bench, Trap
+
+SIZE, AT = 0x4000, 0x1000
+
+
+class Bare:
+    """An engine in ring 0 without paging, its traps written down."""
+
+    def __init__(self) -> None:
+        self.memory = mmap.mmap(-1, SIZE)
+        self.engine = Engine()
+        self.engine.map(0, SIZE, ctypes.addressof(ctypes.c_char.from_buffer(self.memory)))
+        self.vectors: list[int] = []
+        self.invalid = 0
+        self.limit = 1
+        self.engine.hook(uc_const.UC_HOOK_INTR, api.INTERRUPT_HOOK, self._on_trap)
+
+    def _on_trap(self, _uc: int, vector: int, _user: int) -> None:
+        self.vectors.append(vector)
+        if len(self.vectors) >= self.limit:
+            self.engine.stop()
+
+    def run(self, code: bytes) -> None:
+        self.memory[AT : AT + len(code)] = code
+        self.engine.start(AT)
+
+    def close(self) -> None:
+        self.engine.close()
+        self.memory.close()
+
+
+@pytest.fixture
+def bare() -> Iterator[Bare]:
+    engine = Bare()
+    yield engine
+    engine.close()
+
+
+def test_the_layout_is_found_and_names_every_part() -> None:
+    layout = context_layout()
+    assert set(layout.segments) == set(SEGMENTS)
+    assert layout.reg_stride == 2
+    assert layout.cpl_mask == 3
+    masks = [layout.cs32, layout.ss32, layout.addseg, layout.io_break, layout.cpl_mask]
+    assert (
+        sum(mask.bit_count() for mask in masks) == (masks[0] | masks[1] | masks[2] | masks[3] | 3).bit_count()
+    )
+    assert context_layout() is layout
+
+
+def test_an_unknown_engine_is_refused_in_one_sentence() -> None:
+    for places in ([], [1, 2]):
+        with pytest.raises(EngineError, match="cannot find CR2 .* unknown engine"):
+            layout_module._single("CR2", places)
+
+
+def test_an_uncured_second_fault_arrives_as_a_double_fault(bare: Bare) -> None:
+    bare.limit = 2
+    # mov $0x1234,%ax ; mov %ax,%ds: #GP, and again since nobody moved EIP
+    bare.run(b"\x66\xb8\x34\x12\x8e\xd8")
+    assert bare.vectors == [13, 8]
+
+
+def test_writing_cs_or_ss_through_the_api_cannot_change_the_ring(bare: Bare) -> None:
+    table = struct.pack("<3Q", 0, 0x00CFBB000000FFFF, 0x00CFB3000000FFFF)
+    bare.memory[: len(table)] = table
+    bare.engine.write_structure(x86.UC_X86_REG_GDTR, Mmr(base=0, limit=len(table) - 1))
+    bare.engine.write_register(x86.UC_X86_REG_CS, 0x09)
+    with pytest.raises(EngineError, match="write a register"):
+        bare.engine.write_register(x86.UC_X86_REG_SS, 0x11)
+    bare.engine.save()
+    assert bare.engine.words[context_layout().hflags] & 3 == 0
+
+
+def test_ud2_is_not_a_vector(bare: Bare) -> None:
+    with pytest.raises(EngineError, match="Invalid instruction"):
+        bare.run(b"\x0f\x0b")
+    assert bare.vectors == []
+
+
+@pytest.mark.parametrize(
+    "code", [b"\xec", b"\xee", b"\x0f\x05", b"\x0f\x34"], ids=["in", "out", "syscall", "sysenter"]
+)
+def test_without_hooks_these_instructions_are_skipped(bare: Bare, code: bytes) -> None:
+    bare.run(code + b"\xcd\x20")
+    assert bare.vectors == [0x20]
+
+
+def test_the_interrupt_table_is_never_consulted(bare: Bare) -> None:
+    bare.engine.write_register(x86.UC_X86_REG_ESP, 0x3000)
+    bare.run(b"\xcd\x20")
+    assert bare.vectors == [0x20]
+    assert bare.engine.read_register(x86.UC_X86_REG_ESP) == 0x3000
+
+
+def test_code_edits_by_the_host_stay_unseen(bare: Bare) -> None:
+    bare.run(b"\xb8\x01\x00\x00\x00\xcd\x20")
+    bare.run(b"\xb8\x02\x00\x00\x00\xcd\x20")
+    assert bare.engine.read_register(x86.UC_X86_REG_EAX) == 1
+    bare.engine.remove_code(AT, 16)
+    bare.engine.start(AT)
+    assert bare.engine.read_register(x86.UC_X86_REG_EAX) == 2
+
+
+def test_late_hooks_do_not_reach_translated_blocks(bare: Bare) -> None:
+    seen: list[int] = []
+    bare.run(b"\x40\xcd\x20")
+    bare.engine.hook(
+        uc_const.UC_HOOK_CODE, api.CODE_HOOK, lambda uc, address, size, user: seen.append(address)
+    )
+    bare.engine.start(AT)
+    assert seen == []
+    bare.engine.flush_code()
+    bare.engine.start(AT)
+    assert seen == [AT, AT + 1]
+
+
+def test_reading_a_frame_outside_memory_is_an_error_of_the_run(bare: Bare) -> None:
+    with pytest.raises(EngineError, match="refused to run"):
+        bare.run(b"\xa1" + struct.pack("<I", 0x7F000000))
+
+
+def test_segment_limits_are_not_enforced(bench: Bench) -> None:
+    bench.cpu.load_segment("gs", 0x59)  # 16 bytes from 0x2340
+    assert bench.run(b"\x65\xa1" + struct.pack("<I", DATA - 0x2340) + b"\xcd\x20")[0].vector == 0x20
+
+
+def test_null_data_segments_are_not_refused(bench: Bench) -> None:
+    bench.cpu.load_segment("ds", 0)
+    assert bench.run(b"\xa1" + struct.pack("<I", DATA) + b"\xcd\x20")[0].vector == 0x20
+
+
+def test_ring_1_is_supervisor_to_paging(bench: Bench) -> None:
+    bench.map(DATA, DATA_MFN, 3)
+    assert bench.run(b"\xa1" + struct.pack("<I", DATA) + b"\xcd\x20")[0].vector == 0x20
+
+
+def test_a_native_segment_load_writes_the_accessed_bit_and_faults_where_it_cannot(bench: Bench) -> None:
+    load = b"\x66\xb8\x59\x00\x8e\xe8\xcd\x20"
+    bench.map(GDT_VA, 0x1F, 1)
+    bench.cpu.flush_tlb()
+    trap = bench.run(load)[0]
+    assert (trap.vector, bench.cpu.cr2 & ~7) == (14, GDT_VA + 11 * 8)
+    bench.map(GDT_VA, 0x1F, 3)
+    bench.cpu.flush_tlb()
+    bench.kernel()
+    assert bench.run()[0].vector == 0x20
+    assert bench.cpu.read(GDT_VA + 11 * 8 + 5, 1)[0] & 1
+
+
+def test_page_table_edits_stay_unseen_without_a_flush(bench: Bench) -> None:
+    load = b"\xa1" + struct.pack("<I", DATA)
+
+    def unmap(trap: Trap) -> None:
+        if trap.vector == 0x82:
+            bench.map(DATA, 0, 0)
+        else:
+            bench.cpu.stop()
+
+    bench.handler.on_trap = unmap
+    assert bench.run(load + b"\xcd\x82" + load + b"\xcd\x20")[-1].vector == 0x20
+
+
+def test_a_guests_own_store_into_its_code_is_seen(bench: Bench) -> None:
+    # movb $7, immediate of the next instruction ; mov $1,%eax ; int $0x20
+    store = b"\xc6\x05" + struct.pack("<I", CODE + 8) + b"\x07"
+    bench.run(store + b"\xb8\x01\x00\x00\x00\xcd\x20")
+    assert bench.cpu.eax == 7
+
+
+def test_alignment_checks_are_never_made(bench: Bench) -> None:
+    bench.cpu.cr0 |= 1 << 18
+    bench.user(eflags=0x40202)
+    assert bench.run(b"\xa1" + struct.pack("<I", USER + 0x801) + b"\xcd\x20", at=USER)[0].vector == 0x20
+
+
+def test_unmasked_sse_exceptions_are_never_raised(bench: Bench) -> None:
+    bench.ram.write(DATA, struct.pack("<I", 0x1D80))
+    # ldmxcsr (divide-by-zero unmasked); 1.0 / 0.0
+    bench.ram.write(DATA + 4, struct.pack("<f", 1.0))
+    code = b"\x0f\xae\x15" + struct.pack("<I", DATA) + b"\x0f\x57\xc0"
+    code += b"\xf3\x0f\x10\x0d" + struct.pack("<I", DATA + 4) + b"\xf3\x0f\x5e\xc8\xcd\x20"
+    assert bench.run(code)[0].vector == 0x20
+
+
+def test_a_string_input_has_zeroed_its_destination_before_it_faults(bench: Bench) -> None:
+    bench.ram.write(DATA, b"\xff\xff")
+    bench.cpu.edi = DATA
+    assert bench.run(b"\x6c")[0].vector == 13
+    assert bench.ram.read(DATA, 2) == b"\x00\xff"
+
+
+def test_iret_accepts_the_vm_flag_but_only_towards_ring_3(bench: Bench) -> None:
+    """Hardware ignores VM outside ring 0; the engine enters virtual-8086 mode, which is ring 3 to paging."""
+    bench.map(0, CODE_MFN, 7)
+    bench.ram.write((CODE_MFN << 12) + 0x40, b"\xcd\x21")
+    values = (0, 0, 0, 0, 0, 0x800, 0x20202, 0, 0x40)
+    frame = b"".join(b"\x68" + struct.pack("<I", value) for value in values)
+    trap = bench.run(frame + b"\xcf")[0]
+    assert trap.cpl == 3
+
+
+def test_a_ring_0_descriptor_is_loadable_only_where_its_privilege_allows(bench: Bench) -> None:
+    assert bench.run(b"\x66\xb8\x40\x00\x8e\xd8\xcd\x20")[0].vector == 13
+    assert bench.cpu.ds == KERNEL_DS
