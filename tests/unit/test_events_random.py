@@ -1,0 +1,95 @@
+"""Three domains do to their ports whatever comes to mind; the connections stay consistent."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from types import SimpleNamespace
+
+import pytest
+
+from hypervisor.abi.domid import DomId
+from hypervisor.abi.event_channel import EvtchnStat
+from hypervisor.events import EventChannels, Exchange, HostEvents, HostPort
+from hypervisor.refusal import Refusal
+
+PAGE = 4096
+SOME_PORTS = (*range(12), 63, 64, 1023, 1024, 0xFFFF_FFFF)
+SOME_DOMAINS = (0, 1, 2, 3, 9, int(DomId.SELF), int(DomId.INVALID))
+
+
+class Machine:
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        pages = memoryview(bytearray(8 * PAGE))
+        self.words = pages.cast("I")
+        memory = SimpleNamespace(bytes=pages, words=self.words)
+        exchange = Exchange()
+        self.host = HostEvents(exchange)
+        self.heard = 0
+        self.host_ports: list[HostPort] = []
+        self.guests = {
+            domid: EventChannels(domid, exchange, memory, domid * PAGE, nr_vcpus=2, wake=lambda vcpu_id: None)
+            for domid in (1, 2, 3)
+        }
+
+    def hear(self) -> None:
+        self.heard += 1
+
+    def step(self) -> None:
+        pick = self.random.choice
+        guest = self.guests[pick((1, 2, 3))]
+        port, dom, vcpu_id = pick(SOME_PORTS), pick(SOME_DOMAINS), pick((0, 1, 2))
+        actions = [
+            lambda: guest.alloc_unbound(pick((guest.domid, DomId.SELF, dom)), dom),
+            lambda: guest.bind_interdomain(dom, port),
+            lambda: guest.bind_virq(pick((0, 1, 2, 7, 23, 24)), vcpu_id),
+            lambda: guest.bind_ipi(vcpu_id),
+            lambda: guest.bind_vcpu(port, vcpu_id),
+            lambda: guest.close(port),
+            lambda: guest.send(port),
+            lambda: guest.unmask(port),
+            lambda: guest.status(dom, port),
+            lambda: guest.poll(vcpu_id % 2, [port]),
+            lambda: guest.reset(dom) if self.random.random() < 0.05 else None,
+            lambda: self.host_ports.append(self.host.bind(guest.domid, port, self.hear)),
+            lambda: self.host_ports.append(self.host.allocate(guest.domid, self.hear)),
+            lambda: pick(self.host_ports).notify() if self.host_ports else None,
+            lambda: pick(self.host_ports).close() if self.host_ports else None,
+            self.scribble,
+        ]
+        with suppress(Refusal):
+            pick(actions)()
+
+    def scribble(self) -> None:
+        """A guest may write anything into the pages it shares."""
+        self.words[self.random.randrange(PAGE // 4, 4 * PAGE // 4)] = self.random.getrandbits(32)
+
+    def check(self) -> None:
+        for domid, guest in self.guests.items():
+            for port in range(64):
+                status = guest.status(domid, port)
+                if status.status is EvtchnStat.interdomain and status.domid != 0:
+                    other = self.guests[status.domid].status(status.domid, status.port)
+                    assert (other.status, other.domid, other.port) == (EvtchnStat.interdomain, domid, port)
+                elif status.status is EvtchnStat.interdomain:
+                    assert any(held.port == status.port and held.connected for held in self.host_ports)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_sequence_of_requests_breaks_a_connection(seed: int) -> None:
+    machine = Machine(seed)
+    for _ in range(1500):
+        machine.step()
+        if machine.random.random() < 0.1:
+            machine.check()
+    machine.check()
+    assert machine.heard, "the walk reached a backend"
+    machine.guests[2].destroy()
+    for held in machine.host_ports:
+        held.close()
+    for domid in (1, 3):
+        machine.guests[domid].close_all()
+        assert all(
+            machine.guests[domid].status(domid, port).status is EvtchnStat.closed for port in range(64)
+        )
