@@ -107,10 +107,6 @@ class VcpuTraps:
         """Make an NMI pending (VCPUOP_send_nmi). It is lost if no handler is registered when it is due."""
         self.state.nmi_pending = True
 
-    def raise_exception(self, vector: int, error_code: int | None, cr2: int | None = None) -> None:
-        """Give the guest an exception that the hypervisor found, with the address a page fault reports."""
-        bounce.raise_exception(self.state, vector, error_code, cr2)
-
     def fail_to_load_segments(self) -> None:
         """A data segment could not be loaded for the guest: enter its failsafe callback."""
         failsafe.deliver(self.state)
@@ -192,6 +188,10 @@ class VcpuTraps:
 
     def _invalid_opcode(self) -> None:
         state = self.state
+        if dispatch.is_icebp(state):
+            state.cpu.eip += 1
+            bounce.deliver(state, Vector.DB)
+            return
         try:
             handled = dispatch.emulate_forced_cpuid(state)
         except Fault as fault:

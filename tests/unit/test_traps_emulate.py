@@ -218,7 +218,7 @@ def test_model_specific_registers_read(machine: TrapMachine) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [0x48, 0x79, 0xE7, 0x10A, 0x174, 0x200, 0x800, 0x40000001, 0xC0000081, 0xC0000100, 0xC0000103]
+    "number", [0x48, 0x79, 0xE7, 0x10A, 0x174, 0x200, 0x800, 0x40000001, 0xC0000081, 0xC0000100, 0xC0000102]
 )
 def test_model_specific_registers_that_fault_on_read(machine: TrapMachine, number: int) -> None:
     machine.cpu.ecx = number
@@ -232,7 +232,7 @@ def test_a_kernel_without_a_gp_handler_reads_zero_from_hardware_registers(machin
     carried_out(machine, b"\x0f\x32")
     assert (machine.cpu.eax, machine.cpu.edx) == (0, 0)
     machine.kernel()
-    machine.cpu.ecx = 0xC0000103
+    machine.cpu.ecx = 0xC0000102
     machine.run(b"\x0f\x32")
     assert machine.crash is not None
 
@@ -263,6 +263,72 @@ def test_machine_check_status_is_remembered(machine: TrapMachine) -> None:
     machine.cpu.ecx, machine.cpu.eax, machine.cpu.edx = 0x17A, 5, 6
     carried_out(machine, b"\x0f\x30\x31\xc0\x31\xd2\x0f\x32")
     assert (machine.cpu.eax, machine.cpu.edx) == (5, 6)
+
+
+def test_rdtscp_reads_the_register_the_guest_wrote(machine: TrapMachine) -> None:
+    machine.cpu.ecx, machine.cpu.eax, machine.cpu.edx = 0xC0000103, 0x5A, 0
+    carried_out(machine, b"\x0f\x30\x0f\x01\xf9")
+    assert (machine.cpu.ecx, machine.cpu.edx, machine.cpu.eax) == (0x5A, 1, 0x23456789)
+    machine.trace.clear()
+    machine.kernel()
+    machine.cpu.ecx, machine.cpu.edx = 0xC0000103, 1
+    faults(machine, b"\x0f\x30")
+
+
+def test_icebp_is_a_debug_trap(machine: TrapMachine) -> None:
+    machine.user()
+    machine.run(b"\xf1")
+    assert (machine.cpu.eip, machine.frame(1)) == (handler(1), [USER + 1])
+
+
+FEATURES = {
+    (1, 2, 0): b"\x66\x0f\x7c\xc0",
+    (1, 2, 1): b"\x66\x0f\x3a\x44\xc0\0",
+    (1, 2, 9): b"\x66\x0f\x38\x1c\xc0",
+    (1, 2, 19): b"\x66\x0f\x38\x40\xc0",
+    (1, 2, 20): b"\xf2\x0f\x38\xf1\xc0",
+    (1, 2, 22): b"\x0f\x38\xf0\x05\0\0\5\0",
+    (1, 2, 23): b"\xf3\x0f\xb8\xc0",
+    (1, 2, 25): b"\x66\x0f\x38\xdc\xc0",
+    (1, 3, 0): b"\xd9\xe8",
+    (1, 3, 4): b"\x0f\x31",
+    (1, 3, 8): b"\x0f\xc7\x0d\0\0\5\0",
+    (1, 3, 15): b"\x0f\x44\xc0",
+    (1, 3, 19): b"\x0f\xae\x3d\0\0\5\0",
+    (1, 3, 23): b"\x0f\xfc\xc0",
+    (1, 3, 24): b"\x0f\xae\x05\0\0\5\0",
+    (1, 3, 25): b"\x0f\x58\xc0",
+    (1, 3, 26): b"\x66\x0f\x58\xc0",
+    (0x80000001, 2, 8): b"\x0f\x0d\x0d\0\0\5\0",
+    (0x80000001, 3, 27): b"\x0f\x01\xf9",
+}
+NO_INSTRUCTION = {
+    (1, 2, 31),
+    (1, 3, 2),
+    (1, 3, 5),
+    (1, 3, 6),
+    (1, 3, 7),
+    (1, 3, 9),
+    (1, 3, 11),
+    (1, 3, 14),
+    (1, 3, 16),
+}
+NO_INSTRUCTION.add((0x80000001, 3, 20))
+
+
+def test_every_advertised_feature_is_executed(machine: TrapMachine) -> None:
+    advertised = {
+        (leaf, register, bit)
+        for leaf in (1, 0x80000001)
+        for register in (2, 3)
+        for bit in range(32)
+        if machine.traps.cpuid(leaf, 0)[register] >> bit & 1
+    }
+    assert advertised == FEATURES.keys() | NO_INSTRUCTION
+    for code in FEATURES.values():
+        machine.trace.clear()
+        machine.user()
+        carried_out(machine, code)
 
 
 def test_forced_emulation_answers_cpuid(machine: TrapMachine) -> None:

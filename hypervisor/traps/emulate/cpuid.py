@@ -2,7 +2,7 @@
 
 One fixed processor for every host, so that runs repeat: an Intel core of family 6 without long mode, reduced
 to what the engine really executes and to what Xen shows a 32-bit PV guest (no VME, PSE, PGE, MTRR, PSE36, no
-MONITOR, no SYSCALL outside AMD).
+MONITOR, no SYSCALL outside AMD). RDRAND is left out: its answers would differ from run to run.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ SIGNATURE: Final = (0x566E6558, 0x65584D4D, 0x4D4D566E)
 
 PRESERVE_AD: Final = 1 << 0
 VIRTUAL_TSC: Final = 1 << 0
+SAFE_TSC: Final = 1 << 1
+HAS_RDTSCP: Final = 1 << 2
 
 FAMILY_MODEL_STEPPING: Final = 0x000106CA
 CLFLUSH_LINE: Final = 8 << 8
@@ -28,8 +30,12 @@ _LEAF_1_EDX: Final = {
     "fpu": 0, "de": 2, "tsc": 4, "msr": 5, "pae": 6, "mce": 7, "cx8": 8, "apic": 9, "sep": 11, "mca": 14,
     "cmov": 15, "pat": 16, "clflush": 19, "mmx": 23, "fxsr": 24, "sse": 25, "sse2": 26,
 }  # fmt: skip
-_LEAF_1_ECX: Final = {"sse3": 0, "hypervisor": 31}
-_EXTENDED_1_EDX: Final = {"nx": 20}
+_LEAF_1_ECX: Final = {
+    "sse3": 0, "pclmulqdq": 1, "ssse3": 9, "sse4_1": 19, "sse4_2": 20, "movbe": 22, "popcnt": 23, "aesni": 25,
+    "hypervisor": 31,
+}  # fmt: skip
+_EXTENDED_1_ECX: Final = {"3dnowprefetch": 8}
+_EXTENDED_1_EDX: Final = {"nx": 20, "rdtscp": 27}
 
 BRAND: Final = b"Paravane virtual x86 processor"
 MAX_BASIC: Final = 2
@@ -66,7 +72,7 @@ class CpuidPolicy:
             1: (FAMILY_MODEL_STEPPING, CLFLUSH_LINE, _bits(_LEAF_1_ECX), _bits(_LEAF_1_EDX)),
             2: (0x00000001, 0, 0, 0),
             0x80000000: (MAX_EXTENDED, 0, 0, 0),
-            0x80000001: (0, 0, 0, _bits(_EXTENDED_1_EDX)),
+            0x80000001: (0, 0, _bits(_EXTENDED_1_ECX), _bits(_EXTENDED_1_EDX)),
             0x80000008: (LINEAR_BITS << 8 | PHYSICAL_BITS, 0, 0, 0),
         }
         words = _text(BRAND.ljust(48, b"\0"))
@@ -102,7 +108,7 @@ class CpuidPolicy:
 
     def _time_leaf(self, subleaf: int) -> Leaf:
         if subleaf == 0:
-            return (VIRTUAL_TSC, 0, self._tsc_khz, 0)
+            return (VIRTUAL_TSC | SAFE_TSC | HAS_RDTSCP, 0, self._tsc_khz, 0)
         if subleaf == 1:
             # 32.32 fixed point: ticks << shift, times the fraction, are nanoseconds.
             fraction, shift = _scale(self._tsc_khz)

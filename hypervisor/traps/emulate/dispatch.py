@@ -36,6 +36,7 @@ _OPERATIONS: Final[dict[int, Operation]] = {
     **dict.fromkeys(decode.STRING_IO, io.string_in_out),
     **dict.fromkeys(decode.IMMEDIATE_IO | decode.REGISTER_IO, io.in_out),
 }
+ICEBP: Final = b"\xf1"
 _FORCED_CPUID: Final = XEN_EMULATE_PREFIX + b"\x0f\xa2"
 
 
@@ -95,6 +96,15 @@ def retire(state: TrapState, length: int) -> None:
     if eflags & Eflags.TF:
         state.debug.stepped()
         state.breakpoint_hit = True
+
+
+def is_icebp(state: TrapState) -> bool:
+    """Whether the opcode at EIP is 0xF1, a #DB trap that the processor reports as invalid."""
+    cpu = state.cpu
+    try:
+        return cpu.read(cpu.segment_base("cs") + cpu.eip & 0xFFFFFFFF, 1) == ICEBP
+    except PageFault:
+        return False
 
 
 def emulate_forced_cpuid(state: TrapState) -> bool:
