@@ -1,0 +1,209 @@
+"""Event channels and grant tables as a guest uses them, on the real processor."""
+
+from __future__ import annotations
+
+from asm import assemble_text
+from asm.elf_writer import write_elf
+from hypervisor import Ending
+from hypervisor.abi.sched import ShutdownReason
+from tests.guests.harness import boot
+
+MEMORY = 4 << 20
+
+PRELUDE = """
+    .include "runtime.inc"
+    XEN_NOTES
+
+.macro CHECK text:vararg            # prints the text and EAX as a signed number
+    pushl %eax
+    PRINT \\text
+    popl %eax
+    testl %eax, %eax
+    jns .Lcheck\\@
+    pushl %eax
+    PRINT "-"
+    popl %eax
+    negl %eax
+.Lcheck\\@:
+    call print_dec
+    PRINT "\\n"
+.endm
+
+.macro EVTCHN command, struct
+    movl $EVTCHNOP_\\command, %ebx
+    movl $\\struct, %ecx
+    HYPERCALL event_channel_op
+.endm
+
+.macro GRANT command, struct, count=1
+    movl $GNTTABOP_\\command, %ebx
+    movl $\\struct, %ecx
+    movl $\\count, %edx
+    HYPERCALL grant_table_op
+.endm
+
+    .bss
+    .balign PAGE_SIZE
+shared:                             # becomes the shared_info page
+    .skip PAGE_SIZE
+window:                             # becomes the first page of the grant table
+    .skip PAGE_SIZE
+    .text
+"""
+
+
+def run(body: str) -> str:
+    """Boot a kernel and give what it printed."""
+    outcome = boot(write_elf(assemble_text(PRELUDE + body, name="body.S")), memory=MEMORY)
+    assert outcome.ending is Ending.DONE, outcome.console
+    assert outcome.reason is ShutdownReason.poweroff, outcome.console + outcome.crash_report
+    assert outcome.audit == []
+    return outcome.console
+
+
+MAP_SHARED_INFO = """
+    movl start_info, %edx
+    movl START_INFO_shared_info(%edx), %edx
+    orl $PTE_PRESENT | PTE_RW, %edx
+    xorl %ecx, %ecx
+    movl $shared, %eax
+    call write_pte
+    CHECK "shared_info "
+"""
+
+
+def test_a_guest_interrupts_itself_over_a_channel_of_its_own() -> None:
+    console = run(f"""
+main:
+    {MAP_SHARED_INFO}
+    movl $FLAT_KERNEL_CS, %ebx
+    movl $upcall, %ecx
+    movl $FLAT_KERNEL_CS, %edx
+    movl $upcall, %esi
+    HYPERCALL set_callbacks
+    CHECK "callbacks "
+    EVTCHN alloc_unbound, unbound
+    CHECK "unbound "
+    movl unbound + EVTCHN_ALLOC_UNBOUND_port, %eax
+    movl %eax, interdomain + EVTCHN_BIND_INTERDOMAIN_remote_port
+    CHECK "port "
+    EVTCHN bind_interdomain, interdomain
+    CHECK "bound "
+    movl interdomain + EVTCHN_BIND_INTERDOMAIN_local_port, %eax
+    movl %eax, port
+    CHECK "local "
+    movl $6, shared + SHARED_INFO_evtchn_mask       # ports 1 and 2: console and xenstore
+    movb $0, shared + VCPU_INFO_evtchn_upcall_mask
+    call yield                      # the event of the binding comes on the way out
+    PRINT "sending\\n"
+    EVTCHN send, port
+    CHECK "sent "
+    EVTCHN close, port
+    CHECK "closed "
+    EVTCHN send, port
+    CHECK "closed port "
+    EVTCHN send, unbound + EVTCHN_ALLOC_UNBOUND_port
+    CHECK "unbound port "
+    ret
+
+upcall:
+    pushal
+    movb $0, shared + VCPU_INFO_evtchn_upcall_pending
+    movl $0, shared + VCPU_INFO_evtchn_pending_sel
+1:  movl shared + SHARED_INFO_evtchn_mask, %eax
+    notl %eax
+    andl shared + SHARED_INFO_evtchn_pending, %eax
+    jz 2f
+    bsfl %eax, %eax
+    btrl %eax, shared + SHARED_INFO_evtchn_pending
+    CHECK "upcall for port "
+    jmp 1b
+2:  popal
+    movb $0, shared + VCPU_INFO_evtchn_upcall_mask
+    iret
+
+    .data
+    .balign 4
+unbound:
+    .word DOMID_SELF, DOMID_SELF
+    .long 0
+interdomain:
+    .word DOMID_SELF, 0
+    .long 0, 0
+port:
+    .long 0
+""")
+    assert console.splitlines() == [
+        "shared_info 0",
+        "callbacks 0",
+        "unbound 0",
+        "port 3",
+        "bound 0",
+        "local 4",
+        "upcall for port 4",
+        "sending",
+        "upcall for port 3",
+        "sent 0",
+        "closed 0",
+        "closed port -22",
+        "unbound port 0",
+    ]
+
+
+def test_a_guest_maps_its_grant_table_and_finds_the_toolstacks_entries() -> None:
+    console = run("""
+main:
+    GRANT setup_table, setup
+    CHECK "setup "
+    movswl setup + GNTTAB_SETUP_TABLE_status, %eax
+    CHECK "status "
+    movl frames, %edx
+    movl %edx, %ecx
+    shll $12, %edx
+    shrl $20, %ecx
+    orl $PTE_PRESENT | PTE_RW, %edx
+    movl $window, %eax
+    call write_pte
+    CHECK "mapped "
+    movzwl window, %eax             # reference 0, the console's: flags
+    CHECK "console flags "
+    movl start_info, %edx
+    movl START_INFO_console_domU_mfn(%edx), %eax
+    subl window + 4, %eax
+    CHECK "console frame off by "
+    movl start_info, %edx
+    movl START_INFO_store_mfn(%edx), %eax
+    subl window + 12, %eax
+    CHECK "xenstore frame off by "
+    GRANT set_version, version
+    CHECK "version 2 "
+    movl version, %eax
+    CHECK "version "
+    movl $window, %eax
+    call read_pte
+    call pte_to_mfn
+    subl frames, %eax
+    CHECK "read back "
+    ret
+
+    .data
+    .balign 4
+setup:
+    .word DOMID_SELF, 0
+    .long 1, 0, frames
+version:
+    .long 2
+frames:
+    .long 0
+""")
+    assert console.splitlines() == [
+        "setup 0",
+        "status 0",
+        "mapped 0",
+        "console flags 1",
+        "console frame off by 0",
+        "xenstore frame off by 0",
+        "version 2 -38",
+        "version 1",
+        "read back 0",
+    ]
