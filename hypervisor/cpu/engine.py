@@ -141,8 +141,16 @@ class Engine:
         )
         check(status, "map machine memory")
 
-    def hook(self, kind: int, prototype: Any, function: HookFunction, *extra: ctypes.c_int) -> None:
-        """Install a raw hook over all addresses. Must precede the first translation of what it hooks."""
+    def hook(
+        self,
+        kind: int,
+        prototype: Any,
+        function: HookFunction,
+        *extra: ctypes.c_int,
+        begin: int = 1,
+        end: int = 0,
+    ) -> None:
+        """Install a raw hook over `begin`-`end` (default: everywhere), before what it hooks is translated."""
         callback = prototype(function)
         self._hooks.append(callback)
         handle = ctypes.c_size_t()
@@ -152,8 +160,8 @@ class Engine:
             ctypes.c_int(kind),
             callback,
             None,
-            ctypes.c_uint64(1),
-            ctypes.c_uint64(0),
+            ctypes.c_uint64(begin),
+            ctypes.c_uint64(end),
             *extra,
         )
         check(status, "install a hook")
@@ -196,6 +204,10 @@ class Engine:
     def write_structure(self, number: int, value: ctypes.Structure) -> None:
         """A register whose API value is a structure."""
         check(reg_write(self.handle, ctypes.c_int(number), ctypes.byref(value)), "write a register")
+
+    def leave_block(self, eip: int) -> None:
+        """From a code hook: leave the block before its next instruction and go on at `eip`."""
+        self.write_register(x86_const.UC_X86_REG_EIP, eip)
 
     def flush_tlb(self) -> None:
         """Forget every cached translation of linear addresses."""

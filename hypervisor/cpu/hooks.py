@@ -7,12 +7,15 @@ from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 
 from hypervisor.cpu import engine as api
+from hypervisor.cpu.breakpoints import Breakpoints
 from hypervisor.cpu.geometry import PAGE_MASK
+from hypervisor.cpu.registers import EFLAGS_RF
 
 if TYPE_CHECKING:
     from hypervisor.cpu.processor import Cpu, TrapHandler
 
 _NONE_IN_FLIGHT = 0xFFFFFFFF
+_VECTOR_DB = 1
 _VECTOR_UD = 6
 _VECTOR_GP = 13
 # DR7: breakpoint 0 enabled, on port access, one byte.
@@ -35,6 +38,7 @@ class Hooks:
         self._engine = cpu._engine
         self._layout = cpu._layout
         self._words = cpu._words
+        self._breakpoints = Breakpoints(self._engine, self._layout)
         self._redirect: tuple[int, bytes] | None = None
         self._failure: BaseException | None = None
 
@@ -49,6 +53,10 @@ class Hooks:
         engine.hook_instruction("syscall", lambda uc, user: self._on_call(_VECTOR_UD))
         engine.hook_instruction("sysenter", lambda uc, user: self._on_call(_VECTOR_GP))
         engine.hook_instruction("cpuid", self._on_cpuid)
+
+    def arm_breakpoints(self) -> bool:
+        """Make the enabled execution breakpoints fire. True when translated code must be dropped for it."""
+        return self._breakpoints.arm(self._on_code)
 
     def finish(self) -> None:
         """After a run: deliver a redirected instruction the stop overtook, raise what the handler raised."""
@@ -131,6 +139,22 @@ class Hooks:
     def _on_call(self, vector: int) -> None:
         """SYSCALL or SYSENTER: the next fetch must fault, so let the page tables map nothing."""
         self._keep_state(vector)
+        self._go_nowhere()
+
+    def _on_code(self, _uc: int, address: int, _size: int, _user: int) -> None:
+        """An instruction with a breakpoint that was armed at some time."""
+        self._engine.save()
+        hits = self._breakpoints.matching(address)
+        if not hits or self._breakpoints.resume_flag_spent():
+            return
+        dr6 = self._layout.dr + 12
+        self._words[dr6] = self._words[dr6] & ~0xF | hits
+        eip = self._words[self._layout.eip]
+        self._redirect = _VECTOR_DB, self._engine.bytes.tobytes()
+        self._go_nowhere()
+        self._engine.leave_block(eip)
+
+    def _go_nowhere(self) -> None:
         self._words[self._layout.cr3] = self._void_root
         self._engine.restore()
         self._engine.flush_tlb()
@@ -145,6 +169,9 @@ class Hooks:
         self._engine.bytes[:] = state
         self._words[self._layout.old_exception] = _NONE_IN_FLIGHT
         self._cpu.flush_tlb()
+        if vector == _VECTOR_DB:
+            # As hardware does: resuming must not break at the same instruction again (SDM 17.3.1.1).
+            self._cpu.eflags |= EFLAGS_RF
         self._handler.exception(vector, 0)
 
     def _on_cpuid(self, _uc: int, _user: int) -> int:
@@ -152,6 +179,8 @@ class Hooks:
         try:
             self._cpu._take()
             answer = self._handler.cpuid(self._cpu.eax, self._cpu.ecx)
+            # The rest of this block goes on with the engine's registers, not with the context's.
+            self._cpu._eflags_written = False
         except BaseException as failure:
             self._fail(failure)
             return 1

@@ -80,6 +80,7 @@ class Cpu(Registers, GuestMemory):
         self._gdt = Table(0, None)
         self._ldt = Table(0, None)
         self._stale: set[int] = set()
+        self._drop_all = False
         self._stop_wanted = False
         self._stop_lock = threading.RLock()
         self._counted = False
@@ -166,10 +167,12 @@ class Cpu(Registers, GuestMemory):
         self._want_flush()
 
     def set_dr(self, index: int, value: int) -> None:
-        """Write debug register `index` (0-3, 6, 7)."""
+        """Write debug register `index` (0-3, 6, 7). Execution breakpoints fire as #DB, data ones never."""
         fixed = {6: bits.DR6_FIXED, 7: bits.DR7_FIXED}.get(index, 0)
         self._words[self._debug_slot(index)] = value & 0xFFFFFFFF | fixed
         self._dirty = True
+        if index != 6 and self._hooks.arm_breakpoints():
+            self._extra = self._drop_all = True
 
     def flush_tlb(self) -> None:
         """Make edits of page tables visible to the guest before its next instruction."""
@@ -275,7 +278,11 @@ class Cpu(Registers, GuestMemory):
 
     def _finish_restore(self) -> None:
         Registers._finish_restore(self)
-        if self._stale:
+        if self._drop_all:
+            self._drop_all = False
+            self._stale.clear()
+            self._engine.flush_code()
+        elif self._stale:
             self._drop_stale_code()
 
     def _drop_stale_code(self) -> None:

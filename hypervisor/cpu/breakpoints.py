@@ -1,0 +1,62 @@
+"""Execution breakpoints of DR0-DR3, which the engine does not honour by itself.
+
+An address that is armed once gets a hook of its own, which then costs only where it is reached. Data and port
+breakpoints are kept in the registers but never fire.
+"""
+
+from unicorn import unicorn_const as uc_const
+from unicorn import x86_const as x86
+
+from hypervisor.cpu import engine as api
+from hypervisor.cpu.engine import Engine
+from hypervisor.cpu.layout import ContextLayout
+from hypervisor.cpu.registers import EFLAGS_RF
+
+# A guest picks these addresses: beyond this many one hook on everything takes over (slow, but bounded).
+_MOST_HOOKS = 64
+_DR7_TYPE_SHIFT = 16
+
+
+class Breakpoints:
+    """The armed addresses of one processor."""
+
+    def __init__(self, engine: Engine, layout: ContextLayout) -> None:
+        self._engine = engine
+        self._words = engine.words
+        self._dr = layout.dr
+        self._hooked: set[int] = set()
+        self._everywhere = False
+
+    def matching(self, address: int) -> int:
+        """DR6 bits of the enabled execution breakpoints at linear `address`."""
+        return sum(1 << index for index, armed in self._armed() if armed == address)
+
+    def arm(self, on_code: api.HookFunction) -> bool:
+        """Hook every enabled address not hooked yet. True when translated code must be dropped for it."""
+        wanted = {address for _, address in self._armed()} - self._hooked
+        if not wanted or self._everywhere:
+            return False
+        if len(self._hooked) + len(wanted) > _MOST_HOOKS:
+            self._everywhere = True
+            self._engine.hook(uc_const.UC_HOOK_CODE, api.CODE_HOOK, on_code)
+            return True
+        for address in wanted:
+            self._engine.hook(uc_const.UC_HOOK_CODE, api.CODE_HOOK, on_code, begin=address, end=address)
+        self._hooked |= wanted
+        return True
+
+    def resume_flag_spent(self) -> bool:
+        """RF was set: this instruction is not to be broken at, the next ones are."""
+        flags = self._engine.read_register(x86.UC_X86_REG_EFLAGS)
+        if not flags & EFLAGS_RF:
+            return False
+        self._engine.write_register(x86.UC_X86_REG_EFLAGS, flags & ~EFLAGS_RF)
+        return True
+
+    def _armed(self) -> list[tuple[int, int]]:
+        dr7 = self._words[self._dr + 14]
+        return [
+            (index, self._words[self._dr + 2 * index])
+            for index in range(4)
+            if dr7 >> 2 * index & 3 and not dr7 >> (_DR7_TYPE_SHIFT + 4 * index) & 3
+        ]

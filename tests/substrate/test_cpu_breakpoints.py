@@ -1,0 +1,92 @@
+"""Execution breakpoints in the debug registers."""
+
+import struct
+
+import pytest
+
+from tests.substrate.machine import CODE, DATA, Bench, Trap
+
+INCREMENTS = b"\x40\x40\x40\x40\xcd\x20"
+
+
+def until_interrupt(bench: Bench) -> None:
+    bench.handler.on_trap = lambda trap: bench.cpu.stop() if trap.kind == "interrupt" else None
+
+
+@pytest.mark.parametrize("index", [0, 1, 2, 3])
+def test_breakpoint_fires_before_its_instruction_and_once(bench: Bench, index: int) -> None:
+    until_interrupt(bench)
+    seen: list[int] = []
+    bench.run(INCREMENTS)
+    bench.kernel()
+    bench.cpu.eax = 0
+    bench.cpu.set_dr(index, CODE + 2)
+    bench.cpu.set_dr(7, 1 << 2 * index)
+    bench.handler.on_trap = lambda trap: (
+        seen.append(bench.cpu.eax) if trap.kind == "exception" else bench.cpu.stop()
+    )
+    traps = bench.run()
+    assert traps == [Trap("exception", 1, 0, CODE + 2, 1), Trap("interrupt", 0x20, 0, CODE + 6, 1)]
+    assert seen == [2]
+    assert bench.cpu.eax == 4
+    assert bench.cpu.get_dr(6) & 0xF == 1 << index
+
+
+def test_breakpoint_in_a_loop_fires_every_time(bench: Bench) -> None:
+    until_interrupt(bench)
+    bench.cpu.set_dr(0, CODE + 5)
+    bench.cpu.set_dr(7, 1)
+    # mov $4,%ecx ; 1: inc %eax ; dec %ecx ; jnz 1b ; int $0x20
+    traps = bench.run(b"\xb9\x04\x00\x00\x00\x40\x49\x75\xfc\xcd\x20")
+    assert [trap.vector for trap in traps] == [1, 1, 1, 1, 0x20]
+    assert (bench.cpu.eax, bench.cpu.cr3) == (4, 0x1000)
+
+
+def test_breakpoint_armed_in_a_handler_fires_in_translated_code(bench: Bench) -> None:
+    def arm(trap: Trap) -> None:
+        if trap.vector == 0x82:
+            bench.cpu.set_dr(3, CODE + 3)
+            bench.cpu.set_dr(7, 0x80)
+        elif trap.vector == 0x20:
+            bench.cpu.stop()
+
+    bench.handler.on_trap = arm
+    assert [trap.vector for trap in bench.run(b"\xcd\x82\x40\x40\xcd\x20")] == [0x82, 1, 0x20]
+
+
+def test_disabled_and_data_breakpoints_do_not_fire(bench: Bench) -> None:
+    until_interrupt(bench)
+    bench.cpu.set_dr(0, CODE + 1)
+    bench.cpu.set_dr(7, 1)
+    bench.cpu.set_dr(7, 0)
+    bench.cpu.set_dr(1, DATA)
+    bench.cpu.set_dr(7, 0x00D00004)
+    store = b"\xa3" + struct.pack("<I", DATA)
+    assert [trap.vector for trap in bench.run(store + INCREMENTS)] == [0x20]
+
+
+def test_resume_flag_lets_one_instruction_pass(bench: Bench) -> None:
+    until_interrupt(bench)
+    bench.cpu.set_dr(0, CODE)
+    bench.cpu.set_dr(7, 1)
+    bench.cpu.eflags = 0x10202
+    assert [trap.vector for trap in bench.run(INCREMENTS)] == [0x20]
+
+
+def test_very_many_addresses_stay_bounded_and_still_fire(bench: Bench) -> None:
+    until_interrupt(bench)
+    bench.cpu.set_dr(7, 1)
+    for address in range(0x100):
+        bench.cpu.set_dr(0, 0x50000 + address)
+    hooks = len(bench.cpu._engine._hooks)
+    bench.cpu.set_dr(0, CODE + 1)
+    assert len(bench.cpu._engine._hooks) == hooks
+    assert [trap.vector for trap in bench.run(INCREMENTS)] == [1, 0x20]
+
+
+def test_there_is_no_debug_register_4_5_or_8(bench: Bench) -> None:
+    for index in (-1, 4, 5, 8):
+        with pytest.raises(ValueError, match="no debug register"):
+            bench.cpu.set_dr(index, 0)
+        with pytest.raises(ValueError, match="no debug register"):
+            bench.cpu.get_dr(index)
