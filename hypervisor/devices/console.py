@@ -28,6 +28,7 @@ class Port(Protocol):
     """The backend's end of the console's event channel."""
 
     def notify(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class Console:
@@ -93,12 +94,13 @@ class Console:
         return len(self._backlog) + (self._used(_IN_CONS, _IN_PROD, XENCONS_IN_SIZE) or 0)
 
     def close(self) -> None:
-        """Put out what the guest wrote last and let go of its page. Closing twice is allowed."""
+        """Put out what the guest wrote last, let go of its page and port. Closing twice is allowed."""
         if self._closed:
             return
         output = self._take_output()
         self._closed = True
         self._words.release()
+        self._port.close()
         if output:
             self._sink(output)
 

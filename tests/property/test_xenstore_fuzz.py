@@ -49,6 +49,9 @@ class Page:
     def notify(self) -> None:
         self.notified += 1
 
+    def close(self) -> None:
+        self.notified = 0
+
     def word(self, name: str) -> int:
         return int(self.words[_OFFSETS[name] >> 2])
 

@@ -18,9 +18,13 @@ _OFFSETS = XENCONS_INTERFACE.offsets
 class FakePort:
     def __init__(self) -> None:
         self.notified = 0
+        self.closed = False
 
     def notify(self) -> None:
         self.notified += 1
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class Guest:
@@ -145,6 +149,7 @@ def test_close_puts_out_the_last_words() -> None:
     guest.console.close()
     guest.console.close()
     assert guest.output == b"bye"
+    assert guest.port.closed
     assert guest.console.feed(b"x") == 0
     guest.console.on_event()
 

@@ -29,11 +29,15 @@ class Guest:
         for name in ("req_cons", "req_prod", "rsp_cons", "rsp_prod"):
             self.set(name, start)
         self.notified = 0
+        self.closed = False
         self.input = bytearray()
         self.connection = Connection(store, domid, self.page, self)
 
     def notify(self) -> None:
         self.notified += 1
+
+    def close(self) -> None:
+        self.closed = True
 
     def get(self, name: str) -> int:
         return int(self.words[_OFFSETS[name] >> 2])
@@ -388,6 +392,7 @@ def test_close_can_come_at_any_time(store: Store) -> None:
     guest.put(request(XsMessage.WRITE, b"data/x\0bye") + request(XsMessage.READ, b"name\0"))
     guest.connection.on_event()
     guest.connection.close()
+    assert guest.closed
     assert guest.get("rsp_prod") == 0
     store.write("/local/domain/1/data/x", b"again")
     watch.close()

@@ -29,6 +29,7 @@ class Port(Protocol):
     """The backend's end of the ring's event channel."""
 
     def notify(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class RingFault(Exception):
@@ -62,8 +63,9 @@ class Connection:
         self._serve(receive=True)
 
     def close(self) -> None:
-        """The guest is gone, or its ring is. Allowed at any time, and twice."""
+        """The guest is gone, or its ring is: forget it and close the port. Allowed at any time, and twice."""
         self.ignored = self._closed = True
+        self._port.close()
         self._unsent = b""
         self._session.close()
         if not self._busy:
