@@ -205,6 +205,13 @@ class DomainMemory:
         self.xen_frames += 1
         return mfn
 
+    def write_frame(self, mfn: int, data: bytes) -> None:
+        """Fill a frame of the domain's for it. Raises Refusal for one that is not its own or not writable."""
+        types = self.machine.types
+        types.get_page_and_type(mfn, self.domid, WRITABLE)
+        self.machine.ram.write(mfn << 12, data)
+        types.put_page_and_type(mfn)
+
     def release_xen_frame(self, mfn: int) -> None:
         """Take a shared frame back; it is free once the guest has no mapping of it."""
         frames, types = self.machine.frames, self.machine.types

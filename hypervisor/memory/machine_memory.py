@@ -57,7 +57,7 @@ class MachineMemory:
 
     @property
     def m2p(self) -> memoryview:
-        """The machine-to-phys table, 32-bit entries indexed by mfn. Not to be kept: it pins machine memory."""
+        """The machine-to-phys table, 32 bits an mfn. Not to be kept: it pins machine memory."""
         first = self.m2p_frames.start * _M2P_PER_FRAME
         return self.ram.words[first : first + self.ram.nr_frames]
 
@@ -95,7 +95,7 @@ class MachineMemory:
         return domain
 
     def take(self, domid: int, nr_frames: int, flags: int) -> list[range]:
-        """Make free frames `domid`'s, in strided runs, one reference each. Raises MemoryError, taking none."""
+        """Make free frames `domid`'s, in strided runs, one reference each. MemoryError takes none."""
         runs = self._pool.take(nr_frames)
         for run in runs:
             self.frames.give(run, domid, flags)

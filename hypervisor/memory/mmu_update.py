@@ -37,6 +37,8 @@ def mmu_update(caller: Caller, ureqs: int, count: int, pdone: int, foreigndom: i
     tables = _table_owner(domain, foreigndom >> 16)
     done = 0
     try:
+        if not tables.vcpus:
+            raise Refusal(Errno.EINVAL, f"d{tables.domid} has no vcpu")
         batch = Batch(domain, tables, page_owner(domain, foreigndom & 0xFFFF))
         while done < count:
             wanted = min(_CHUNK, count - done)
@@ -60,8 +62,6 @@ def _table_owner(domain: DomainMemory, number: int) -> DomainMemory:
     owner = domain.machine.domains.get(number - 1)
     if owner is None:
         raise Refusal(Errno.ESRCH, f"there is no domain {number - 1} whose tables to change")
-    if not owner.vcpus:
-        raise Refusal(Errno.EINVAL, f"d{owner.domid} has no vcpu")
     return owner
 
 

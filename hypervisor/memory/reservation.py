@@ -283,7 +283,7 @@ class _Exchange:
         return run
 
     def _hand_out(self, domain: DomainMemory, chunk: int, taken: list[range]) -> None:
-        """Put the new frames where the guest wants them. They are its own by now even if it cannot be told."""
+        """Put the new frames where the guest wants them. They are its own even if it cannot be told."""
         unreadable: Refusal | None = None
         for extent, run in enumerate(taken, start=chunk * self._out_chunk):
             address = self._get.extent_start + 4 * extent

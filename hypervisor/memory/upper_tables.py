@@ -78,7 +78,7 @@ class UpperTables:
         return True
 
     def promote_l2(self, table: int, domain: DomainMemory, *, xen_l2: bool) -> None:
-        """Take every L1 a table refers to, then put the hypervisor's entries into its slots if it has some."""
+        """Take every L1 a table refers to, then write the hypervisor's slots if it has some."""
         space = domain.space
         own = space.first_xen_slot if xen_l2 or space.root == L2 else space.entries
         entries = domain.table(table)

@@ -41,7 +41,7 @@ class Fix(Enum):
 
 
 class DescriptorFault(NamedTuple):
-    """`RETRY`: the page is there now. `DELIVER`: the guest gets `vector`, `error_code` and, for #PF, `cr2`."""
+    """`RETRY`: the page is there now. `DELIVER`: it gets `vector`, `error_code` and, for #PF, `cr2`."""
 
     fix: Fix
     vector: int = 0

@@ -33,7 +33,7 @@ class _NotEmulated(Exception):
 
 
 def store_to_page_table(paging: VcpuPaging, va: int, error_code: int) -> bool:
-    """Carry out the store that faulted at `va` if it changes an L1 table of the guest; whether it was done."""
+    """Carry out the store that faulted at `va` if it changes an own L1 table; whether it was done."""
     if error_code & _WRITE_PRESENT != _WRITE_PRESENT or error_code & _NOT_A_STORE:
         return False
     domain = paging.domain
@@ -162,7 +162,7 @@ class _Emulation:
             self._cpu.eflags = flags & ~Eflags.ZF
 
     def _bit(self, op: Store, address: int) -> None:
-        """A bit number in a register reaches beyond the operand, in both directions; an immediate does not."""
+        """A bit number in a register reaches beyond the operand, both ways; an immediate does not."""
         bits = 8 * op.size
         number = self._source(op)
         if op.source is not None:

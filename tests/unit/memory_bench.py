@@ -109,26 +109,35 @@ class Bench:
     def maddr(self, pfn: int, slot: int) -> int:
         return (self.p2m[pfn] << 12) + (slot << self.domain.space.entry_shift)
 
-    def build_tables(self, *, root: int = 0) -> int:
-        """PAE tables in pfns root..root+5: L3, four L2, one L1 that maps pfns 0..63 at address 0.
+    def build_tables(self, *, root: int = 0, mapped: int = 1 << 20) -> int:
+        """PAE tables in pfns root..root+5: L3, four L2, one L1 that maps the first `mapped` pfns at address
+        0.
 
         Frames that are tables are mapped read-only. Returns the L3's mfn. Nothing is validated yet.
         """
         for slot in range(4):
             self.write_entry(root, slot, self.entry(root + 1 + slot, ROOT_ENTRY))
         self.write_entry(root + 1, 0, self.entry(root + 5, TABLE))
-        for pfn in range(len(self.p2m)):
+        for pfn in range(min(mapped, len(self.p2m))):
             is_table = root <= pfn <= root + 5
             self.write_entry(root + 5, pfn, self.entry(pfn, READ_ONLY if is_table else DATA))
         return self.p2m[root]
 
-    def boot(self) -> None:
-        """Build tables in pfns 0 to 5, pin the L3 and load it as the base pointer."""
-        l3 = self.build_tables()
-        types = self.machine.types
-        types.get_page_and_type(l3, self.domain.domid, self.domain.space.root)
-        self.machine.frames.flags[l3] |= 2
-        self.paging.load_base(l3)
+    def build_two_level(self, *, mapped: int = 1 << 20) -> int:
+        """Two-level tables in pfns 0 and 5: an L2, and one L1 that maps the first `mapped` pfns at address
+        0.
+        """
+        self.write_entry(0, 0, self.entry(5, TABLE))
+        for pfn in range(min(mapped, len(self.p2m))):
+            self.write_entry(5, pfn, self.entry(pfn, READ_ONLY if pfn in (0, 5) else DATA))
+        return self.p2m[0]
+
+    def boot(self, *, mapped: int = 1 << 20) -> None:
+        """Build tables in pfns 0 to 5, pin the root and load it as the base pointer."""
+        pae = self.domain.space.root == 3
+        root = self.build_tables(mapped=mapped) if pae else self.build_two_level(mapped=mapped)
+        self.domain.pin(root)
+        self.paging.load_base(root)
 
 
 def make_bench(frames: int = 256, pages: int = 64, *, geometry: Geometry = PAE, max_vcpus: int = 1) -> Bench:

@@ -1,0 +1,152 @@
+"""Machine memory: who gets which frames, what happens to those given back."""
+
+from __future__ import annotations
+
+import pytest
+
+from hypervisor.abi.domid import DomId
+from hypervisor.abi.errno import Errno
+from hypervisor.cpu.geometry import PAE
+from hypervisor.cpu.ram import Ram
+from hypervisor.memory import MachineMemory
+from hypervisor.memory.frames import ALLOCATED, FREE, FrameType
+from hypervisor.memory.layout import INVALID_M2P_ENTRY
+from hypervisor.refusal import Refusal
+from tests.unit.memory_bench import make_bench
+
+
+def test_frames_given_in_a_row_are_never_neighbours() -> None:
+    bench = make_bench(4096, 3000)
+    neighbours = [1 for a, b in zip(bench.p2m, bench.p2m[1:], strict=False) if abs(a - b) == 1]
+    assert not neighbours
+    assert len(set(bench.p2m)) == 3000
+
+
+def test_the_same_seed_gives_the_same_frames_and_another_one_others() -> None:
+    def frames(seed: int) -> list[int]:
+        machine = MachineMemory(Ram(1024), seed=seed)
+        return machine.new_domain(1, PAE, max_pages=500).populate(500).tolist()
+
+    assert frames(1) == frames(1)
+    assert frames(1) != frames(2)
+
+
+def test_populate_sets_owner_count_and_machine_to_phys() -> None:
+    bench = make_bench(512, 300)
+    frames = bench.machine.frames
+    assert [bench.machine.m2p[mfn] for mfn in bench.p2m] == list(range(300))
+    assert {frames.owner[mfn] for mfn in bench.p2m} == {1}
+    assert {frames.count[mfn] for mfn in bench.p2m} == {1}
+    assert {frames.flags[mfn] for mfn in bench.p2m} == {ALLOCATED}
+    assert bench.domain.tot_pages == 300
+    assert bench.machine.audit() == []
+
+
+def test_frames_of_the_hypervisor_are_not_handed_out() -> None:
+    bench = make_bench(128, 100)
+    own = {0, *bench.machine.m2p_frames, bench.machine.flat_gdt_frame}
+    assert own.isdisjoint(bench.p2m)
+    assert all(bench.machine.frames.owner[mfn] == DomId.XEN for mfn in own)
+
+
+def test_a_domain_beyond_its_limit_or_the_machine_is_refused_and_takes_nothing() -> None:
+    bench = make_bench(128, 40)
+    with pytest.raises(ValueError, match="limit"):
+        bench.domain.populate(33)
+    other = bench.machine.new_domain(2, PAE, max_pages=10_000)
+    free = bench.machine.nr_free
+    with pytest.raises(MemoryError):
+        other.populate(free + 1)
+    assert (other.tot_pages, bench.machine.nr_free) == (0, free)
+    assert bench.machine.audit() == []
+
+
+def test_a_domain_number_is_taken_once_and_never_a_reserved_one() -> None:
+    bench = make_bench()
+    for domid in (1, DomId.SELF, -1):
+        with pytest.raises(ValueError, match="not free"):
+            bench.machine.new_domain(domid, PAE, max_pages=1)
+
+
+def test_a_frame_given_back_is_erased_unknown_and_flushed() -> None:
+    bench = make_bench()
+    mfn = bench.frame(9)
+    bench.ram.write(mfn << 12, b"secret")
+    bench.machine.free([mfn])
+    assert bench.ram.read(mfn << 12, 6) == bytes(6)
+    assert bench.machine.m2p[mfn] == INVALID_M2P_ENTRY
+    assert bench.machine.frames.owner[mfn] == FREE
+    assert bench.domain.tot_pages == 63
+    assert bench.cpu.flushes == 1
+
+
+def test_a_frame_still_mapped_is_freed_with_its_last_mapping_only() -> None:
+    bench = make_bench()
+    bench.boot()
+    mfn = bench.frame(20)
+    bench.machine.free([mfn])
+    assert bench.machine.frames.owner[mfn] == 1
+    assert bench.domain.tot_pages == 64
+    bench.machine.types.l1.put_entry(bench.read_entry(5, 20), bench.domain)
+    bench.write_entry(5, 20, 0)
+    assert bench.machine.frames.owner[mfn] == FREE
+    assert bench.machine.audit() == []
+
+
+def test_destroying_a_domain_gives_everything_back_whatever_it_had_installed() -> None:
+    bench = make_bench()
+    free = bench.machine.nr_free + 64 + 1
+    bench.boot()
+    bench.domain.share_xen_frame()
+    bench.paging.set_gdt([bench.domain.populate(1)[0]], 512)
+    bench.domain.destroy()
+    assert bench.machine.nr_free == free
+    assert bench.machine.domains == {}
+    assert bench.machine.audit() == []
+
+
+def test_frames_a_backend_holds_outlive_their_domain_and_then_free_its_number() -> None:
+    bench = make_bench()
+    bench.machine.hold(bench.frame(7), 1, writable=True)
+    bench.domain.destroy()
+    assert bench.machine.frames.owner[bench.frame(7)] == 1
+    assert bench.machine.audit() == []
+    bench.machine.let_go(bench.frame(7), writable=True)
+    assert bench.machine.domains == {}
+    assert bench.machine.audit() == []
+
+
+def test_a_held_frame_cannot_become_a_page_table() -> None:
+    bench = make_bench()
+    bench.machine.hold(bench.frame(7), 1, writable=True)
+    with pytest.raises(Refusal, match="writable_page in use 1 times") as refused:
+        bench.machine.types.get_page_and_type(bench.frame(7), 1, FrameType.L1_PAGE_TABLE)
+    assert refused.value.errno == Errno.EINVAL
+
+
+def test_a_shared_frame_of_the_hypervisor_survives_its_guest_giving_it_away() -> None:
+    bench = make_bench()
+    mfn = bench.domain.share_xen_frame()
+    bench.machine.free([mfn])
+    assert bench.machine.frames.owner[mfn] == 1
+    assert bench.machine.audit() == []
+    bench.domain.release_xen_frame(mfn)
+    assert bench.machine.frames.owner[mfn] == FREE
+    assert bench.machine.audit() == []
+
+
+@pytest.mark.parametrize("what", ["owner", "type", "type_count", "count", "flags"])
+def test_the_audit_notices_any_wrong_field(what: str) -> None:
+    bench = make_bench()
+    bench.boot()
+    field = getattr(bench.machine.frames, what)
+    mfn = bench.frame(5)
+    field[mfn] = {"owner": 2, "type": 7, "type_count": 5, "count": 9, "flags": 0}[what]
+    assert bench.machine.audit()
+
+
+def test_the_audit_notices_a_page_table_entry_changed_behind_our_back() -> None:
+    bench = make_bench()
+    bench.boot()
+    bench.write_entry(5, 63, bench.entry(1))
+    assert bench.machine.audit()
