@@ -24,14 +24,18 @@ def descriptor(cpu: Cpu, selector: int) -> Descriptor:
     return segments.unpack(selector, raw_descriptor(cpu, selector))
 
 
-def _watches(cpu: Cpu, selector: int) -> list[tuple[memoryview, int, int]]:
-    """View, index and value of the descriptor and of the leaf entry that maps its page."""
-    linear = cpu._gdt.base + (selector & 0xFFF8)
-    view = cpu.ram.quads if cpu.geometry.pae else cpu.ram.words
-    leaf = cpu.walk(linear)[-1].maddr // cpu.geometry.entry_size
-    at = cpu.translate(linear)
-    words = cpu.ram.words
-    return [(view, leaf, view[leaf])] + [(words, at + part >> 2, words[at + part >> 2]) for part in (0, 4)]
+def _watches(cpu: Cpu, selectors: tuple[int, ...]) -> tuple[tuple[memoryview, int, int], ...]:
+    """View, index and value of each descriptor and of the leaf entry that maps its page."""
+    leaves = cpu.ram.quads if cpu.geometry.pae else cpu.ram.words
+    quads = cpu.ram.quads
+    watched: dict[tuple[int, int], tuple[memoryview, int, int]] = {}
+    for selector in selectors:
+        linear = cpu._gdt.base + (selector & 0xFFF8)
+        leaf = cpu.walk(linear)[-1].maddr // cpu.geometry.entry_size
+        at = cpu.translate(linear) >> 3
+        watched[0, leaf] = (leaves, leaf, leaves[leaf])
+        watched[1, at] = (quads, at, quads[at])
+    return tuple(watched.values())
 
 
 class PreparedEntry:
@@ -44,8 +48,8 @@ class PreparedEntry:
     """
 
     def __init__(self, cpu: Cpu, cs: int, ss: int, cpl: int) -> None:
-        """Raises SegmentFault where `Cpu.enter` would, and for selectors of the LDT."""
-        if (cs | ss) & 4:
+        """Raises SegmentFault where `Cpu.enter` would, and for selectors of the LDT and unaligned tables."""
+        if (cs | ss) & 4 or cpu._gdt.base & 7:
             raise SegmentFault(segments.VECTOR_GP, cs & 0xFFF8)
         code, stack = descriptor(cpu, cs), descriptor(cpu, ss)
         segments.check_code(code, cpl)
@@ -53,7 +57,7 @@ class PreparedEntry:
         code = segments.mark_accessed(cpu, cpu._gdt, cpu._ldt, code)
         stack = segments.mark_accessed(cpu, cpu._gdt, cpu._ldt, stack)
         self._cpu = cpu
-        self._watched = [watch for selector in (cs, ss) for watch in _watches(cpu, selector)]
+        self._watched = _watches(cpu, (cs, ss))
         self.stack_base = stack.base
         self.code_limit = code.limit
         layout, slots = cpu._layout, cpu._layout.segments
@@ -80,7 +84,10 @@ class PreparedEntry:
 
     def valid(self) -> bool:
         """Both descriptors are what they were, and where they were."""
-        return all(view[index] == value for view, index, value in self._watched)
+        for view, index, value in self._watched:  # noqa: SIM110 - a generator doubles the cost of a system call
+            if view[index] != value:
+                return False
+        return True
 
     def enter(self, eip: int, eflags: int, esp: int) -> None:
         """Go there. `eip` must be within `code_limit`; EFLAGS are written only where they differ."""

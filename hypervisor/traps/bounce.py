@@ -60,24 +60,26 @@ def frame_eflags(state: TrapState, eflags: int, mask: int) -> int:
     return shown | state.iopl << 12 if state.host.architectural_iopl else shown
 
 
-def _stack(state: TrapState, at: Registers) -> tuple[int, int, int]:
-    """Selector, base and pointer of the stack the frame goes to."""
-    outer = at.cs & 2
-    ss, esp = (state.kernel_ss, state.kernel_sp) if outer else (at.ss, at.esp)
+def stack_for(state: TrapState, at: Registers) -> tuple[int, int]:
+    """SS and ESP below which the frame goes."""
+    return (state.kernel_ss, state.kernel_sp) if at.cs & 2 else (at.ss, at.esp)
+
+
+def _checked_base(state: TrapState, at: Registers, ss: int) -> int:
     try:
-        return ss, frame_base(state.cpu, ss), esp
+        return frame_base(state.cpu, ss)
     except SegmentFault as fault:
-        whose = "registered with stack_switch" if outer else "in use"
+        whose = "registered with stack_switch" if at.cs & 2 else "in use"
         raise GuestCrash(
             f"no exception frame can be built: the stack segment {ss:#06x} {whose} is unusable ({fault})"
         ) from None
 
 
 def push_frame(
-    state: TrapState, at: Registers, masks_events: bool, error_code: int | None
-) -> tuple[int, int]:
-    """Save `at` on the kernel's stack; the new SS and ESP. Masks upcalls if asked. Raises GuestCrash."""
-    ss, base, esp = _stack(state, at)
+    state: TrapState, at: Registers, stack: tuple[int, int], *, masks_events: bool, error_code: int | None
+) -> int:
+    """Save `at` on the stack at (base, ESP); the new ESP. Masks upcalls if asked. Raises GuestCrash."""
+    base, esp = stack
     info = state.host.info + UPCALL_MASK
     view = state.bytes
     # Xen saves a whole word from the mask on: the padding byte behind it shows too.
@@ -92,7 +94,7 @@ def push_frame(
     _store(state, base + esp, _FRAMES[len(words)].pack(*words))
     if masks_events:
         view[info] = mask | 1
-    return ss, esp
+    return esp
 
 
 def _store(state: TrapState, linear: int, data: bytes) -> None:
@@ -134,8 +136,14 @@ def bounce_at(
     for _ in range(MAX_NESTING):
         if not cs & ~3:
             raise GuestCrash("a trap has no handler: the guest registered none, or one with a null selector")
-        ss, esp = push_frame(state, at, masks_events, error_code)
+        ss, esp = stack_for(state, at)
         eflags = at.eflags & ~CLEARED_ON_ENTRY | IF
+        entry = state.entries.find(cs, ss)
+        base = _checked_base(state, at, ss) if entry is None else entry.stack_base
+        esp = push_frame(state, at, (base, esp), masks_events=masks_events, error_code=error_code)
+        if entry is not None and eip <= entry.code_limit:
+            entry.enter(eip, eflags, esp)
+            return
         try:
             state.cpu.enter(cs=cs, eip=eip, eflags=eflags, cpl=cs & 3, ss=ss, esp=esp)
         except SegmentFault as fault:

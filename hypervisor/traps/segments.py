@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from hypervisor.cpu import Cpu
 
 
+_CODE: Final = int(DescriptorFlags.NOT_SYSTEM | DescriptorFlags.CODE)
+_PRESENT: Final = int(DescriptorFlags.PRESENT)
+
+
 class Segment(NamedTuple):
     """Base and limit in bytes; `flags` is the descriptor's high word."""
 
@@ -26,11 +30,11 @@ class Segment(NamedTuple):
 
     @property
     def is_present(self) -> bool:
-        return self.flags & DescriptorFlags.PRESENT != 0
+        return self.flags & _PRESENT != 0
 
     @property
     def is_code(self) -> bool:
-        return self._is(DescriptorFlags.NOT_SYSTEM | DescriptorFlags.CODE)
+        return self.flags & _CODE == _CODE
 
     @property
     def is_conforming(self) -> bool:

@@ -12,6 +12,7 @@ from hypervisor.abi.shared_info import VCPU_INFO
 from hypervisor.abi.x86 import Vector
 from hypervisor.traps.callbacks import Callbacks
 from hypervisor.traps.debug import DebugRegisters
+from hypervisor.traps.entries import Entries
 from hypervisor.traps.table import TrapTable
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class TrapState:
         self.cpu = host.cpu
         self.bytes = host.cpu.ram.bytes
         self.policy = policy
+        self.entries = Entries(host.cpu)
         self.table = TrapTable()
         self.callbacks = Callbacks()
         self.counters = Counters()

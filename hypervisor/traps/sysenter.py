@@ -11,17 +11,9 @@ from typing import TYPE_CHECKING
 from hypervisor.abi.arch import FlatSelector
 from hypervisor.abi.x86 import Eflags, Vector
 from hypervisor.traps.bounce import Registers, bounce_at
-from hypervisor.traps.emulate import decode
-from hypervisor.traps.emulate.dispatch import fetch
 
 if TYPE_CHECKING:
     from hypervisor.traps.state import TrapState
-
-
-def is_sysenter(state: TrapState) -> bool:
-    """Whether the instruction at EIP is SYSENTER."""
-    instruction = fetch(state)
-    return instruction is not None and instruction.opcode == decode.SYSENTER
 
 
 def enter(state: TrapState) -> None:

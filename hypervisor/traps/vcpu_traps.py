@@ -8,7 +8,7 @@ from hypervisor.abi.x86 import VECTORS_WITH_ERROR_CODE, Vector
 from hypervisor.traps import bounce, failsafe, gates, iret, sysenter
 from hypervisor.traps.callbacks import nmi_gate
 from hypervisor.traps.direct import SYSCALL_VECTOR, DirectGate
-from hypervisor.traps.emulate import dispatch
+from hypervisor.traps.emulate import decode, dispatch
 from hypervisor.traps.emulate.cpuid import CpuidPolicy
 from hypervisor.traps.emulate.fault import Fault
 from hypervisor.traps.fpu import set_task_switched
@@ -170,10 +170,11 @@ class VcpuTraps:
         state = self.state
         try:
             if error_code == 0:
-                if sysenter.is_sysenter(state):
+                instruction = dispatch.fetch(state)
+                if instruction is not None and instruction.opcode == decode.SYSENTER:
                     sysenter.enter(state)
                     return
-                handled = dispatch.emulate(state)
+                handled = dispatch.emulate(state, instruction)
             else:
                 iret.go(state, gates.emulate_gate(state, error_code))
                 dispatch.retire(state, 0)

@@ -65,12 +65,11 @@ def fetch(state: TrapState) -> Instruction | None:
         raise Fault(Vector.GP, 0) from None
 
 
-def emulate(state: TrapState) -> bool:
-    """Carry out the instruction at EIP that raised #GP(0). False: it is the guest's own fault.
+def emulate(state: TrapState, instruction: Instruction | None) -> bool:
+    """Carry out `instruction`, at EIP, which raised #GP(0). False: it is the guest's own fault.
 
     Raises Fault when the instruction itself raises an exception. Otherwise EIP is behind the instruction.
     """
-    instruction = fetch(state)
     operation = None if instruction is None else _OPERATIONS.get(instruction.opcode)
     if instruction is None or operation is None:
         return False

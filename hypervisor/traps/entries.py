@@ -1,0 +1,41 @@
+"""The ways into the guest's kernel that have been worked out before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hypervisor.cpu import SegmentFault
+from hypervisor.cpu.entry import PreparedEntry
+
+if TYPE_CHECKING:
+    from hypervisor.cpu import Cpu
+
+KERNEL_CPL: Final = 1
+MAX_ENTRIES: Final = 8
+"""More pairs of selectors than a kernel has; one that keeps changing them gains nothing."""
+
+
+class Entries:
+    """Prepared entries into ring 1 by code and stack selector; one that is no longer right is made anew."""
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
+        self._prepared: dict[tuple[int, int], PreparedEntry] = {}
+
+    def find(self, cs: int, ss: int) -> PreparedEntry | None:
+        """A valid entry, or None where `Cpu.enter` has to decide."""
+        entry = self._prepared.get((cs, ss))
+        if entry is not None:
+            if entry.valid():
+                return entry
+            del self._prepared[cs, ss]
+        if cs & 3 != KERNEL_CPL or ss & 3 != KERNEL_CPL:
+            return None
+        try:
+            entry = PreparedEntry(self._cpu, cs, ss, KERNEL_CPL)
+        except SegmentFault:
+            return None
+        if len(self._prepared) == MAX_ENTRIES:
+            self._prepared.clear()
+        self._prepared[cs, ss] = entry
+        return entry
