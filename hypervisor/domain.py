@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hypervisor.events import EventChannels
     from hypervisor.image import Image
     from hypervisor.memory import DomainMemory
-    from hypervisor.memory.grants import GrantTable
+    from hypervisor.memory.grants import GrantMapping, GrantTable
     from hypervisor.platform import Platform
     from hypervisor.vcpu import Vcpu
 
@@ -70,6 +70,7 @@ class Domain:
         self.shared_info = 0
         self.reason: ShutdownReason | None = None
         self.crash_report = ""
+        self.mappings: list[GrantMapping] = []
         self.transcript = bytearray()
         self.hypervisor_console = HypervisorConsole(domid, self.log.warning)
         self.watchdogs = Watchdogs(platform, self._watchdog_expired)
@@ -95,6 +96,8 @@ class Domain:
         for name in ("console", "store"):
             if hasattr(self, name):
                 getattr(self, name).close()
+        for mapping in self.mappings:
+            mapping.close()
         if hasattr(self, "grants"):
             self.grants.close()
         if hasattr(self, "events"):

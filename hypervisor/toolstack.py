@@ -19,13 +19,11 @@ from hypervisor.vcpu import Vcpu
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypervisor.builder import StartOfDay
     from hypervisor.events import HostPort
     from hypervisor.image import Image
     from hypervisor.platform import Platform
 
 PAGE_SHIFT = 12
-PAGE_SIZE = 1 << PAGE_SHIFT
 
 Backend = TypeVar("Backend", Console, Connection)
 
@@ -101,7 +99,7 @@ class Toolstack:
             store_mfn=start.store_mfn,
             store_port=store_port,
         )
-        self._connect(domain, config, start, console_port, store_port)
+        self._connect(domain, config, console_port, store_port)
 
     def _event_channels(self, domain: Domain) -> EventChannels:
         return EventChannels(
@@ -113,19 +111,19 @@ class Toolstack:
             wake=lambda vcpu_id: domain.vcpus[vcpu_id].wake(),
         )
 
-    def _connect(
-        self, domain: Domain, config: DomainConfig, start: StartOfDay, console_port: int, store_port: int
-    ) -> None:
+    def _connect(self, domain: Domain, config: DomainConfig, console_port: int, store_port: int) -> None:
         sink = config.sink or domain.transcript.extend
         domain.console = self._backend(
             domain,
             console_port,
-            lambda port: Console(self._page(start.console_mfn), port, sink, domid=domain.domid),
+            lambda port: Console(self._page(domain, GNTTAB_RESERVED_CONSOLE), port, sink, domid=domain.domid),
         )
         domain.store = self._backend(
             domain,
             store_port,
-            lambda port: Connection(self.store, domain.domid, self._page(start.store_mfn), port),
+            lambda port: Connection(
+                self.store, domain.domid, self._page(domain, GNTTAB_RESERVED_XENSTORE), port
+            ),
         )
 
     def _backend(self, domain: Domain, port: int, make: Callable[[HostPort], Backend]) -> Backend:
@@ -135,6 +133,8 @@ class Toolstack:
         made.append(make(host_port))
         return made[0]
 
-    def _page(self, mfn: int) -> memoryview:
-        start = mfn << PAGE_SHIFT
-        return self._platform.ram.bytes[start : start + PAGE_SIZE]
+    def _page(self, domain: Domain, ref: int) -> memoryview:
+        """The ring page behind a reserved grant: while it is mapped, the guest cannot give it to others."""
+        mapping = domain.grants.map_for_backend(ref, writable=True)
+        domain.mappings.append(mapping)
+        return mapping.page

@@ -20,11 +20,9 @@ from hypervisor.abi.grant_table import (
     GrantFlag,
     GrantStatus,
 )
-from hypervisor.memory.frames import WRITABLE
 from hypervisor.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import TracebackType
 
     from hypervisor.abi.grant_table import GnttabCopy, GnttabCopyPtr
@@ -90,7 +88,7 @@ class GrantMapping:
         if self._closed:
             return
         self._closed = True
-        self.page.release()
+        self.page = memoryview(b"")
         if self.writable:
             self.written()
         self._table.release(self._ref, self.mfn, writable=self.writable)
@@ -241,12 +239,7 @@ class GrantTable:
 
     def release(self, ref: int, mfn: int, *, writable: bool) -> None:
         """End one use that `acquire` began."""
-        types = self.memory.machine.types
-        if writable:
-            types.put_page_and_type(mfn)
-        else:
-            types.put_page(mfn)
-        self.memory.machine.flushes.settle()
+        self.memory.machine.let_go(mfn, writable=writable)
         active = self._active[ref]
         if writable:
             active.writers -= 1
@@ -290,11 +283,6 @@ class GrantTable:
         finally:
             self._unclaim(source_table, request.source, source, by_ref=source_by_ref, writable=False)
 
-    def references(self) -> Iterator[tuple[int, int, int]]:
-        """For audits: frame, references and writable uses that this table's active entries account for."""
-        for active in self._active.values():
-            yield active.mfn, active.readers + active.writers, active.writers
-
     def text(self) -> str:
         """The entries that grant something, one a line."""
         lines = []
@@ -335,16 +323,14 @@ class GrantTable:
             self._words[self._at(ref)] &= ~clear
 
     def _take(self, mfn: int, *, writable: bool) -> None:
-        types = self.memory.machine.types
-        if not types.get_page(mfn, self.domid):
-            frames = self.memory.machine.frames
-            raise GrantRefusal(GrantStatus.bad_page, f"{frames.describe(mfn)} is not domain {self.domid}'s")
-        if writable:
-            try:
-                types.get_type(mfn, WRITABLE)
-            except Refusal as refusal:
-                types.put_page(mfn)
-                raise GrantRefusal(GrantStatus.general_error, refusal.sentence) from refusal
+        machine = self.memory.machine
+        if not machine.frames.owned_by(mfn, self.domid):
+            sentence = f"{machine.frames.describe(mfn)} is not domain {self.domid}'s"
+            raise GrantRefusal(GrantStatus.bad_page, sentence)
+        try:
+            machine.hold(mfn, self.domid, writable=writable)
+        except Refusal as refusal:
+            raise GrantRefusal(GrantStatus.general_error, refusal.sentence) from refusal
 
     def _copy_side(self, side: GnttabCopyPtr, by_ref: bool) -> GrantTable:
         if side.domid != DomId.SELF and not by_ref:
@@ -360,10 +346,7 @@ class GrantTable:
     def _unclaim(
         self, table: GrantTable, side: GnttabCopyPtr, mfn: int, *, by_ref: bool, writable: bool
     ) -> None:
-        types = self.memory.machine.types
         if by_ref:
             table.release(side.u, mfn, writable=writable)
-        elif writable:
-            types.put_page_and_type(mfn)
         else:
-            types.put_page(mfn)
+            self.memory.machine.let_go(mfn, writable=writable)

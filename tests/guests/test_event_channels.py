@@ -165,7 +165,7 @@ main:
     movl $window, %eax
     call write_pte
     CHECK "mapped "
-    movzwl window, %eax             # reference 0, the console's: flags
+    movzwl window, %eax             # reference 0, the console's: permitted, being read and written
     CHECK "console flags "
     movl start_info, %edx
     movl START_INFO_console_domU_mfn(%edx), %eax
@@ -200,7 +200,7 @@ frames:
         "setup 0",
         "status 0",
         "mapped 0",
-        "console flags 1",
+        "console flags 25",
         "console frame off by 0",
         "xenstore frame off by 0",
         "version 2 -38",
