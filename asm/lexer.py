@@ -11,9 +11,9 @@ _SPACE = re.compile(r"[ \t\f\v\r]*")
 _DIGITS = re.compile(r"[0-9][A-Za-z0-9_.$]*")
 _NUMBER = re.compile(r"(0[xX][0-9a-fA-F]+|0[bB][01]+|0[0-7]*|[1-9][0-9]*)\Z")
 _LOCAL_LABEL = re.compile(r"([0-9]+)([bfBF])\Z")
-_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]+)|([0-7]{1,3})|(.))", re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:[xX]([0-9a-fA-F]+)|([0-7]{1,3})|(.))", re.DOTALL)
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-_ESCAPES = {"b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92, '"': 34, "'": 39, "e": 27, "a": 7}
+_ESCAPES = {"b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92, '"': 34}
 _MAX_NUMBER_LENGTH = 150  # characters: more than any 128-bit number needs, in base two too
 
 

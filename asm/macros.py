@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MAX_ARGUMENT = 1 << 16  # characters one expanded statement may have
 _PARAMETER = re.compile(r"\\(?:(@)|(\(\))|([A-Za-z_.$][A-Za-z0-9_.$]*))")
+_EQUALS = re.compile(r"[ \t]*=(?!=)")
 # After these characters, and before them, a blank separates two arguments; elsewhere it is only a blank.
 _WORD = re.compile(r"[A-Za-z0-9_.$%*({\[\"\\'-]")
 
@@ -79,9 +80,9 @@ def bind(macro: Macro, scanner: Scanner) -> dict[str, str]:
             parameter = macro.parameters[position]
             position += 1
         else:
-            raise scanner.error(
-                f"too many arguments for macro `{macro.name}`", start, len(scanner.text.rstrip())
-            )
+            hint = "; quote an argument that has a comma" if "(" in scanner.text[:start] else ""
+            message = f"too many arguments for macro `{macro.name}`{hint}"
+            raise scanner.error(message, start, len(scanner.text.rstrip()))
         value = scanner.rest() if parameter.rest else read_argument(scanner)
         if keyword is not None and keyword in values:
             raise scanner.error(f"two values for `{keyword}`", start)
@@ -103,15 +104,18 @@ def _keyword(scanner: Scanner, parameters: dict[str, Parameter]) -> str | None:
     found = NAME.match(scanner.text, scanner.pos)
     if found is None or found[0] not in parameters:
         return None
-    end = found.end()
-    if scanner.text[end : end + 1] != "=" or scanner.text[end : end + 2] == "==":
+    sign = _EQUALS.match(scanner.text, found.end())
+    if sign is None:
         return None
-    scanner.pos = end + 1
+    scanner.pos = sign.end()
     return found[0]
 
 
 def read_argument(scanner: Scanner) -> str:
-    """Reads one argument: up to a comma, or a blank that separates two words; quotes around a string go."""
+    """Reads one argument: up to a comma, or a blank that separates two words outside parentheses.
+
+    Quotes around a string go, character constants become numbers: both as GNU as does it.
+    """
     scanner.skip_space()
     text, out, depth = scanner.text, list[str](), 0
     while scanner.pos < len(text):
@@ -120,10 +124,9 @@ def read_argument(scanner: Scanner) -> str:
             out.append(_quoted(scanner, keep=bool(out) or depth > 0))
             continue
         if character == "'" and scanner.pos + 1 < len(text):
-            out.append(text[scanner.pos : scanner.pos + 2])
-            scanner.pos += 2
+            out.append(str(scanner.character()))
             continue
-        if character == "," and depth == 0:
+        if character == ",":
             break
         if character in " \t":
             if depth == 0 and _separates(text, scanner):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-MAX_STATEMENTS = 500_000  # statements an assembly may read, expansions included
+MAX_STATEMENTS = 200_000  # statements an assembly may read, expansions included
 MAX_DEPTH = 100  # macros, repeats and includes inside each other
 
 _OPENERS = {".macro": ".endm", ".rept": ".endr", ".irp": ".endr", ".irpc": ".endr"}

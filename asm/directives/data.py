@@ -79,9 +79,10 @@ def _asciz(unit: Unit, scanner: Scanner) -> None:
 
 def _strings(unit: Unit, scanner: Scanner, end: bytes) -> None:
     while not scanner.at_end():
-        unit.section.emit(scanner.string() + end)
+        unit.section.emit(scanner.string())
         while scanner.peek() == '"':
-            unit.section.emit(scanner.string() + end)
+            unit.section.emit(scanner.string())
+        unit.section.emit(end)
         if not scanner.accept(","):
             return
 
