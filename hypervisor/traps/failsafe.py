@@ -5,7 +5,7 @@ The frame is that of an exception from the interrupted place with DS, ES, FS and
     DS  ES  FS  GS  EIP  CS | saved_upcall_mask << 16  EFLAGS  [ESP  SS]
 
 Xen writes it at linear addresses, without the base of the stack segment, and enters through its own flat code
-and stack segments whatever selector was registered. The segments that failed read as null afterwards.
+and stack segments whatever selector was registered. The segments that failed are null.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 SEGMENTS = ("ds", "es", "fs", "gs")
 
 
-def deliver(state: TrapState) -> None:
-    """Enter the failsafe callback. Raises GuestCrash when its frame cannot be written."""
+def deliver(state: TrapState, selectors: tuple[int, int, int, int]) -> None:
+    """Enter the failsafe callback; `selectors` are those of DS, ES, FS and GS that were to be loaded.
+
+    Raises GuestCrash when its frame cannot be written.
+    """
     at = current(state)
     cpu = state.cpu
     mask = state.upcall_mask
-    words = [cpu.selector(name) for name in SEGMENTS]
+    words = [*selectors]
     words += (at.eip, at.cs | mask << 16, frame_eflags(state, at.eflags, mask))
     esp = at.esp
     if at.cs & 3 != 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hypervisor.abi.x86 import VECTORS_WITH_ERROR_CODE, Vector
-from hypervisor.traps import bounce, failsafe, gates, iret, sysenter
+from hypervisor.traps import bounce, context, gates, iret, sysenter
 from hypervisor.traps.callbacks import nmi_gate
 from hypervisor.traps.direct import SYSCALL_VECTOR, DirectGate
 from hypervisor.traps.emulate import decode, dispatch
@@ -18,6 +18,7 @@ from hypervisor.traps.table import fix_selector
 
 if TYPE_CHECKING:
     from hypervisor.abi.trap import TrapInfo
+    from hypervisor.abi.vcpu import VcpuGuestContext
     from hypervisor.traps.host import TrapHost
     from hypervisor.traps.state import Counters, Observer
 
@@ -31,8 +32,7 @@ _DIRECT_GATES: Final = (Vector.BP, Vector.OF)
 class VcpuTraps:
     """The traps of one vcpu. `exception` and `interrupt` are called from the processor's handler.
 
-    Both raise GuestCrash for what ends the domain. The vcpus of a domain
-    share their `peripherals`.
+    Both raise GuestCrash for what ends the domain. The vcpus of a domain share their `peripherals`.
     """
 
     def __init__(self, host: TrapHost, peripherals: Peripherals | None = None) -> None:
@@ -107,9 +107,16 @@ class VcpuTraps:
         """Make an NMI pending (VCPUOP_send_nmi). It is lost if no handler is registered when it is due."""
         self.state.nmi_pending = True
 
-    def fail_to_load_segments(self) -> None:
-        """A data segment could not be loaded for the guest: enter its failsafe callback."""
-        failsafe.deliver(self.state)
+    # Where a vcpu starts.
+
+    def start(self, initial: VcpuGuestContext) -> None:
+        """Take over a whole context (VCPUOP_initialise) and go where its registers say. Raises GuestCrash.
+
+        The descriptor tables and the base table must be loaded already. An FPU image is not looked at.
+        """
+        context.load_context(self.state, initial)
+        self._direct.refresh()
+        context.load_registers(self.state, initial.user_regs)
 
     # What hypercalls change.
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from hypervisor.abi.trap import TI_IF
+from hypervisor.abi.trap import CPU_USER_REGS, TI_IF, TrapInfo
+from hypervisor.abi.vcpu import VCPU_GUEST_CONTEXT, VcpuGuestContext
 from hypervisor.traps import GuestCrash
 from tests.unit.trap_machine import (
     CURRENT_STACK_TOP,
@@ -118,28 +119,82 @@ def test_a_return_to_virtual_8086_mode_is_gp(machine: TrapMachine, masking: bool
     assert cpu.eflags & 0x3100 == 0
 
 
+BAD_GS = 0x1230
+
+
+def context(ring: int, *, masking: bool = False, gs: int = BAD_GS) -> VcpuGuestContext:
+    """A whole vcpu context whose GS cannot be loaded."""
+    registers = CPU_USER_REGS.unpack(bytes(CPU_USER_REGS.size))._replace(
+        eax=1, ebx=2, ecx=3, edx=4, esi=5, edi=6, ebp=7, eflags=0x3046, gs=gs
+    )
+    if ring == 1:
+        registers = registers._replace(
+            eip=KERNEL, cs=RING1_CS & ~3, ss=RING1_DS & ~3, esp=CURRENT_STACK_TOP, ds=RING1_DS, es=RING1_DS
+        )
+    else:
+        registers = registers._replace(
+            eip=USER, cs=RING3_CS, ss=RING3_DS, esp=USER_STACK_TOP, ds=RING3_DS, es=RING3_DS, fs=0
+        )
+    empty = VCPU_GUEST_CONTEXT.unpack(bytes(VCPU_GUEST_CONTEXT.size))
+    traps = list(empty.trap_ctxt)
+    traps[6] = TrapInfo(99, TI_IF | 3, RING1_CS & ~3, 0x4B000)
+    return empty._replace(
+        user_regs=registers,
+        trap_ctxt=tuple(traps),
+        kernel_ss=RING1_DS & ~3,
+        kernel_sp=KERNEL_STACK_TOP,
+        event_callback_cs=RING1_CS,
+        event_callback_eip=0x4A000,
+        failsafe_callback_cs=0x1234,
+        failsafe_callback_eip=0x4D000,
+        flags=1 << 3 if masking else 0,
+        ctrlreg=(8, 0, 0x1234, 0, 0xFFFFFFFF, 0, 0, 0),
+        debugreg=(0x100, 0x200, 0, 0, 0, 0, 0, 1 << 13),
+    )
+
+
 @pytest.mark.parametrize("ring", [1, 3])
 @pytest.mark.parametrize("masking", [False, True])
-def test_failsafe_frame(machine: TrapMachine, ring: int, masking: bool) -> None:
-    machine.traps.state.callbacks.register(1, RING1_CS, 0x4D000, 1 if masking else 0)
-    machine.enter_ring(ring)
+def test_a_data_segment_that_cannot_be_loaded_enters_the_failsafe_callback(
+    machine: TrapMachine, ring: int, masking: bool
+) -> None:
+    machine.traps.start(context(ring, masking=masking))
     cpu = machine.cpu
-    cpu.load_segment("gs", 0)
-    segments = [cpu.ds, cpu.es, cpu.fs, cpu.gs]
-    machine.traps.fail_to_load_segments()
-    assert (cpu.cs, cpu.eip, cpu.ss, cpu.cpl) == (RING1_CS, 0x4D000, RING1_DS, 1)
-    tail = [KERNEL, RING1_CS, 0x202] if ring == 1 else [USER, RING3_CS, 0x202, USER_STACK_TOP, RING3_DS]
-    assert machine.frame(4 + len(tail)) == [*segments, *tail]
+    assert (cpu.cs, cpu.eip, cpu.ss, cpu.cpl, cpu.gs) == (RING1_CS, 0x4D000, RING1_DS, 1, 0)
+    data = RING1_DS if ring == 1 else RING3_DS
+    tail = [KERNEL, RING1_CS, 0x246] if ring == 1 else [USER, RING3_CS, 0x246, USER_STACK_TOP, RING3_DS]
+    assert machine.frame(4 + len(tail)) == [data, data, 0, BAD_GS, *tail]
     top = CURRENT_STACK_TOP if ring == 1 else KERNEL_STACK_TOP
     assert cpu.esp == top - 4 * (4 + len(tail))
     assert machine.mask == (1 if masking else 0)
 
 
+def test_a_context_is_taken_over_whole(machine: TrapMachine) -> None:
+    machine.traps.start(context(1, gs=0))
+    cpu, state = machine.cpu, machine.traps.state
+    assert cpu.gprs() == (1, 3, 4, 2, CURRENT_STACK_TOP, 7, 5, 6)
+    assert (cpu.cs, cpu.eip, cpu.ss, cpu.ds, cpu.cpl) == (RING1_CS, KERNEL, RING1_DS, RING1_DS, 1)
+    assert (cpu.eflags, state.iopl) == (0x246, 3)
+    assert state.table[6] == (RING1_CS, 0x4B000, 3, True)
+    assert not state.table[99].usable
+    assert (state.kernel_ss, state.callbacks.event.eip) == (RING1_DS, 0x4A000)
+    assert (state.cr0_ts, state.cr2, state.cr4) == (True, 0x1234, 0x66C)
+    assert (state.debug.address[:2], state.debug.dr7) == ([0x100, 0x200], 0x400)
+
+
+def test_a_context_with_a_bad_code_segment_is_an_exception_there(machine: TrapMachine) -> None:
+    start = context(3, gs=0)
+    traps = list(start.trap_ctxt)
+    traps[13] = TrapInfo(0, 0, RING1_CS, 0x4C000)
+    bad = start._replace(user_regs=start.user_regs._replace(cs=0x1233), trap_ctxt=tuple(traps))
+    machine.traps.start(bad)
+    assert machine.cpu.eip == 0x4C000
+    assert machine.frame(3) == [0x1230, USER, 0x1233]
+
+
 def test_a_failsafe_frame_without_a_stack_ends_the_domain(machine: TrapMachine) -> None:
-    machine.traps.switch_stack(RING1_DS, UNMAPPED + 0x1000)
-    machine.user()
     with pytest.raises(GuestCrash, match="failsafe"):
-        machine.traps.fail_to_load_segments()
+        machine.traps.start(context(3)._replace(kernel_sp=UNMAPPED + 0x1000))
 
 
 def test_sysenter_enters_its_callback_with_nothing_saved(machine: TrapMachine) -> None:

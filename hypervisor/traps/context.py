@@ -1,0 +1,80 @@
+"""A vcpu's initial state as VCPUOP_initialise gives it (public/arch-x86/xen.h, struct vcpu_guest_context)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from hypervisor.abi.vcpu import VcpuContextFlag
+from hypervisor.abi.x86 import Cr0, Eflags
+from hypervisor.cpu import SegmentFault
+from hypervisor.refusal import Refusal
+from hypervisor.traps import failsafe
+from hypervisor.traps.bounce import Registers
+from hypervisor.traps.callbacks import Callback, Callbacks
+from hypervisor.traps.debug import DebugRegisters
+from hypervisor.traps.fpu import set_task_switched
+from hypervisor.traps.iret import go
+from hypervisor.traps.table import fix_selector
+
+if TYPE_CHECKING:
+    from hypervisor.abi.trap import CpuUserRegs
+    from hypervisor.abi.vcpu import VcpuGuestContext
+    from hypervisor.traps.state import TrapState
+
+GENERAL_REGISTERS = ("eax", "ecx", "edx", "ebx", "ebp", "esi", "edi")
+DEBUG_REGISTERS = (0, 1, 2, 3, 6, 7)
+
+
+def load_context(state: TrapState, context: VcpuGuestContext) -> None:
+    """Everything the traps room keeps: trap table, callbacks, kernel stack, CR0.TS, CR4, debug registers,
+    IOPL.
+
+    Selectors are raised to ring 1, values a guest may not have are dropped without a word, as Xen does.
+    """
+    for vector, info in enumerate(context.trap_ctxt):
+        state.table.install(info._replace(vector=vector))
+    state.kernel_ss, state.kernel_sp = fix_selector(context.kernel_ss), context.kernel_sp
+    masks = bool(context.flags & VcpuContextFlag.failsafe_disables_events)
+    state.callbacks = Callbacks(
+        event=Callback(
+            fix_selector(context.event_callback_cs), context.event_callback_eip, masks_events=True
+        ),
+        failsafe=Callback(fix_selector(context.failsafe_callback_cs), context.failsafe_callback_eip, masks),
+    )
+    state.iopl = context.user_regs.eflags >> 12 & 3
+    set_task_switched(state, bool(context.ctrlreg[0] & Cr0.TS))
+    state.cr2 = context.ctrlreg[2]
+    state.cr4 = state.policy.fix_cr4(context.ctrlreg[4])
+    state.debug = DebugRegisters()
+    for register in DEBUG_REGISTERS:
+        with suppress(Refusal):
+            state.debug.write(register, context.debugreg[register], state.cr4, state.cpu)
+
+
+def load_registers(state: TrapState, registers: CpuUserRegs) -> None:
+    """Put the guest where `registers` say. A data segment that cannot be loaded is null and enters failsafe.
+
+    A CS or SS that cannot be loaded is an exception of the guest. Raises GuestCrash.
+    """
+    cpu = state.cpu
+    for name in GENERAL_REGISTERS:
+        setattr(cpu, name, getattr(registers, name))
+    wanted = registers.ds, registers.es, registers.fs, registers.gs
+    pairs = zip(failsafe.SEGMENTS, wanted, strict=True)
+    loaded = [_load_segment(state, name, value) for name, value in pairs]
+    eflags = registers.eflags & ~(Eflags.IOPL | Eflags.VM) | Eflags.IF
+    cs, ss = fix_selector(registers.cs), fix_selector(registers.ss)
+    go(state, Registers(cs, registers.eip, eflags, ss, registers.esp))
+    if not all(loaded):
+        failsafe.deliver(state, wanted)
+
+
+def _load_segment(state: TrapState, name: str, selector: int) -> bool:
+    try:
+        # Xen loads them in ring 0; the return to the guest then drops what is too privileged for it.
+        state.cpu.load_segment(name, selector, cpl=0)
+    except SegmentFault:
+        state.cpu.load_segment(name, 0)
+        return False
+    return True
