@@ -38,6 +38,10 @@ def test_a_new_domain_finds_xls_nodes(store: Store) -> None:
     assert store.read(f"{home}/domid") == b"1"
     assert store.read(f"{home}/memory/target") == b"65536"
     assert store.read(f"{home}/cpu/0/availability") == b"online"
+    assert store.directory(home) == (
+        *("vm", "name", "cpu", "memory", "device", "control", "data", "drivers", "feature", "attr", "error"),
+        *("domid", "store", "console"),
+    )
     vm = store.read(f"{home}/vm").decode()
     assert store.read(f"{vm}/name") == b"guest1"
     assert store.read("/local/domain/0/backend/console/1/0/frontend") == f"{home}/console".encode()

@@ -44,7 +44,8 @@ def populate_domain(
 ) -> None:
     """Announce a domain to xenstore and make its nodes. `vcpus`: which of them are online.
 
-    What there is below a former domain's path of that id goes away.
+    What there is below a former domain's path of that id goes away. Guests list nodes in the order in which
+    they were made, so it is xl's order.
     """
     store.add_domain(domid)
     home, identity = domain_path(domid), str(uuid or UUID(int=domid))
@@ -53,13 +54,13 @@ def populate_domain(
     _make(store, f"/vm/{identity}", *reader)
     _make(store, f"/libxl/{domid}", "n0")
     store.make(f"/libxl/{domid}/device")
+    store.write(f"{home}/vm", f"/vm/{identity}")
+    store.write(f"{home}/name", name)
     for node in _READ_ONLY:
         store.make(f"{home}/{node}", *reader)
     for node in _OWNED:
         store.make(f"{home}/{node}", *owner)
     values: dict[str, str | int] = {
-        "vm": f"/vm/{identity}",
-        "name": name,
         "control/platform-feature-multiprocessor-suspend": 1,
         "control/platform-feature-xs_reset_watches": 1,
         "memory/static-max": max_memory_kib or memory_kib,
