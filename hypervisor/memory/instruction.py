@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from capstone import CS_AC_READ, CS_ARCH_X86, CS_MODE_32, Cs, x86_const
+from capstone import CS_ARCH_X86, CS_MODE_32, Cs, x86_const
 
 from hypervisor.abi.x86 import Eflags
 
@@ -95,7 +95,7 @@ def _read(found: Any) -> Store | None:
     name = found.mnemonic.split()[-1]
     if name not in _PLAIN or not found.operands or repeated:
         return None
-    memory, others = _split(found.operands)
+    memory, others = _split(name, found.operands)
     if memory is None:
         return None
     source, immediate = _source(found, others)
@@ -113,12 +113,11 @@ def _read(found: Any) -> Store | None:
     )
 
 
-def _split(operands: list[Any]) -> tuple[Any | None, list[Any]]:
-    """The memory operand that is written, and the rest. `mov` from memory is no store."""
-    first = operands[0]
-    if first.type == x86_const.X86_OP_MEM and first.access != CS_AC_READ:
-        return first, operands[1:]
-    if len(operands) == 2 and operands[1].type == x86_const.X86_OP_MEM and operands[1].access != CS_AC_READ:
+def _split(name: str, operands: list[Any]) -> tuple[Any | None, list[Any]]:
+    """The memory operand that is written, and the rest. The second operand is only read, except by XCHG."""
+    if operands[0].type == x86_const.X86_OP_MEM:
+        return operands[0], operands[1:]
+    if name == "xchg" and operands[1].type == x86_const.X86_OP_MEM:
         return operands[1], operands[:1]
     return None, []
 
