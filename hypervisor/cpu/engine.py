@@ -24,6 +24,15 @@ OUT_HOOK: Final = ctypes.CFUNCTYPE(
 )
 SYSCALL_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 CPUID_HOOK: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+MEMORY_HOOK: Final = ctypes.CFUNCTYPE(
+    None,
+    ctypes.c_void_p,
+    ctypes.c_int,
+    ctypes.c_uint64,
+    ctypes.c_int,
+    ctypes.c_int64,
+    ctypes.c_void_p,
+)
 CODE_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
 
 # Short calls keep the interpreter lock (PyDLL): dropping and taking it again would cost more than they do.
@@ -113,7 +122,7 @@ class Engine:
         # With exit addresses enabled and none given no guest address ends a run by itself, and the end of a
         # run does not look one up in the guest's page tables (which would leave a stray CR2 behind).
         check(_ctl(handle, _USE_EXITS, ctypes.c_int(1)), "run without an end address")
-        size: int = _quick.uc_context_size(handle)
+        self.context_size = size = int(_quick.uc_context_size(handle))
         self.context = ctypes.c_void_p()
         check(_quick.uc_context_alloc(handle, ctypes.byref(self.context)), "allocate a context")
         assert self.context.value is not None
@@ -122,6 +131,11 @@ class Engine:
         self.words = self.bytes.cast("I")
         self._scratch = ctypes.c_uint32()
         self._scratch_pointer = ctypes.byref(self._scratch)
+
+    def poke(self, offset: int, value: int) -> None:
+        """Store a byte in the engine's own structure (see `hypervisor.cpu.stops`)."""
+        assert self.handle.value is not None
+        ctypes.c_uint8.from_address(self.handle.value + offset).value = value
 
     @property
     def is_open(self) -> bool:

@@ -56,7 +56,7 @@ class PreparedEntry:
         segments.check_stack(stack, cpl)
         code = segments.mark_accessed(cpu, cpu._gdt, cpu._ldt, code)
         stack = segments.mark_accessed(cpu, cpu._gdt, cpu._ldt, stack)
-        self._cpu = cpu
+        self._cpu, self._words = cpu, cpu._words
         self._watched = _watches(cpu, (cs, ss))
         self.stack_base = stack.base
         self.code_limit = code.limit
@@ -72,6 +72,8 @@ class PreparedEntry:
             )
         )
         self._ds_base, self._es_base = slots["ds"].base, slots["es"].base
+        self._cs_at, self._ss_at = slots["cs"].selector, slots["ss"].selector
+        self._eip_at, self._esp_at = layout.eip, layout.regs + 4 * layout.reg_stride
         self._addseg = layout.addseg
         self._keep = ~(layout.cpl_mask | layout.cs32 | layout.ss32 | layout.addseg) & 0xFFFFFFFF
         self._set = cpl
@@ -89,10 +91,19 @@ class PreparedEntry:
                 return False
         return True
 
+    def interrupted(self) -> tuple[int, int, int, int]:
+        """CS, EIP, SS and ESP of the processor, in one go."""
+        words = self._words
+        return (
+            words[self._cs_at] & 0xFFFF,
+            words[self._eip_at],
+            words[self._ss_at] & 0xFFFF,
+            words[self._esp_at],
+        )
+
     def enter(self, eip: int, eflags: int, esp: int) -> None:
         """Go there. `eip` must be within `code_limit`; EFLAGS are written only where they differ."""
-        cpu = self._cpu
-        words = cpu._words
+        cpu, words = self._cpu, self._words
         for index, value in self._stores:
             words[index] = value
         at = cpu._hflags_at
@@ -100,7 +111,7 @@ class PreparedEntry:
         if words[self._ds_base] | words[self._es_base]:
             flags |= self._addseg
         words[at] = flags
-        words[cpu._eip_at] = eip
-        cpu.esp = esp
+        words[self._eip_at], words[self._esp_at] = eip, esp
+        cpu._dirty = True
         if eflags != cpu.eflags:
             cpu.eflags = eflags

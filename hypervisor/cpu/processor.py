@@ -22,6 +22,7 @@ from hypervisor.cpu.paging import GuestMemory
 from hypervisor.cpu.ram import Ram
 from hypervisor.cpu.registers import Registers
 from hypervisor.cpu.segments import Descriptor, Table
+from hypervisor.cpu.stops import end_runs_between_blocks
 
 _MSR_EFER = 0xC0000080
 _EFER_NXE = 1 << 11
@@ -98,6 +99,7 @@ class Cpu(Registers, GuestMemory):
         engine = self._engine
         engine.map(0, self.ram.size, self.ram.host_address)
         engine.map(VOID_ROOT, PAGE_SIZE, addressof(c_char.from_buffer(self._void)), writable=False)
+        end_runs_between_blocks(engine, True)
         self._prime()
         self._hooks = Hooks(self, self._handler, VOID_ROOT)
         self._hooks.install()
@@ -335,6 +337,8 @@ class Cpu(Registers, GuestMemory):
         # leaves a stray fault behind, so a processor that once ran on a budget keeps counting.
         if instructions and not self._counted:
             self._counted = True
+            # A budget ends at any instruction, by a stop that comes before it: that one splits nothing.
+            end_runs_between_blocks(self._engine, False)
             self._engine.flush_code()
         self._running = True
         try:

@@ -1,0 +1,50 @@
+"""A stop from another thread must not split an instruction: what it would spoil is memory, silently."""
+
+import struct
+
+import pytest
+
+from hypervisor.cpu import EngineError, SliceTimer, stops
+from tests.substrate.machine import DATA, DATA_MFN, Bench
+
+ROUNDS = 3_000_000
+# 1: incl (DATA); xchg %ebx, (DATA+4); addl $3, (DATA+8); loop 1b; int $0x20
+READ_MODIFY_WRITE = (
+    bytes.fromhex("ff05") + struct.pack("<I", DATA)
+    + bytes.fromhex("871d") + struct.pack("<I", DATA + 4)
+    + bytes.fromhex("8305") + struct.pack("<I", DATA + 8) + b"\x03"
+    + bytes.fromhex("e2eb") + b"\xcd\x20"
+)  # fmt: skip
+
+
+def test_read_modify_write_instructions_are_executed_once_under_a_rain_of_stops(
+    bench: Bench,
+) -> None:
+    bench.code(READ_MODIFY_WRITE)
+    bench.cpu.ecx, bench.cpu.ebx = ROUNDS, 1
+    stops_seen = 0
+    with SliceTimer(0.0002) as timer:
+        timer.arm(bench.cpu)
+        while not bench.handler.traps:
+            bench.cpu.run()
+            stops_seen += 1
+        timer.disarm()
+    counted, swapped, added = struct.unpack_from("<III", bench.ram.bytes, DATA_MFN << 12)
+    assert (counted, added) == (ROUNDS, 3 * ROUNDS)
+    assert {swapped, bench.cpu.ebx} == {0, 1}
+    assert stops_seen > 5
+
+
+def test_the_switch_lies_at_one_place_only_and_does_what_it_should() -> None:
+    probe = stops._Probe()
+    found = [offset for offset in probe.candidates() if probe.works(offset)]
+    probe.close()
+    assert found == [stops.whole_blocks_switch()]
+
+
+def test_an_engine_without_the_switch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stops._Probe, "works", lambda probe, offset: False)
+    stops.whole_blocks_switch.cache_clear()
+    with pytest.raises(EngineError, match="between instructions"):
+        stops.whole_blocks_switch()
+    stops.whole_blocks_switch.cache_clear()
