@@ -107,12 +107,9 @@ class _Probe:
 
 def _allocated(address: int) -> int:
     """Bytes that may be read at `address`, the start of a heap block."""
-    library = ctypes.CDLL(None)
-    measure: Callable[[ctypes.c_void_p], int] | None
-    measure = getattr(library, "malloc_size" if sys.platform == "darwin" else "malloc_usable_size", None)
+    name = "malloc_size" if sys.platform == "darwin" else "malloc_usable_size"
+    measure = getattr(ctypes.CDLL(None), name, None)
     if measure is None:
-        raise EngineError(
-            "this C library does not tell the size of a heap block; the engine cannot be examined"
-        )
-    measure.restype = ctypes.c_size_t  # type: ignore[attr-defined]  # a ctypes function
-    return measure(ctypes.c_void_p(address))
+        raise EngineError(f"this C library has no {name}; the engine cannot be examined")
+    measure.restype = ctypes.c_size_t
+    return int(measure(ctypes.c_void_p(address)))
