@@ -62,7 +62,7 @@ class DirectGate:
             return False
         state = self._state
         cpu = state.cpu
-        cs = cpu.cs
+        cs, eip, ss, esp = entry.interrupted()
         if cs & 3 != 3:
             return False
         try:
@@ -77,7 +77,7 @@ class DirectGate:
         if state.host.architectural_iopl:
             shown |= state.iopl << 12
         marks = mask << 16 | view[info + 1] << 24
-        _FRAME.pack_into(view, maddr, cpu.eip, cs | marks, shown, cpu.esp, cpu.ss)
+        _FRAME.pack_into(view, maddr, eip, cs | marks, shown, esp, ss)
         cpu.ram.code_changed(maddr >> 12)
         if self._masks:
             view[info] = mask | 1

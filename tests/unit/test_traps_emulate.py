@@ -522,6 +522,17 @@ def test_breakpoints_reach_the_processor_and_its_report_reaches_the_guest(machin
     assert cpu.get_dr(6) == 0xFFFF0FF0
 
 
+def test_an_execute_breakpoint_fires_once_when_the_handler_sets_rf(machine: TrapMachine) -> None:
+    state = machine.traps.state
+    state.debug.write(0, KERNEL + 2, state.cr4, machine.cpu)
+    state.debug.write(7, 1, state.cr4, machine.cpu)
+    machine.ram.write(handler(1), b"\x81\x4c\x24\x08\x00\x00\x01\x00\xcf")  # orl $RF, 8(%esp); iret
+    machine.resume = lambda: machine.trace[-1].vector == 1
+    machine.run(b"\x90" * 4 + STOP)
+    assert [(note.vector, note.eip) for note in machine.trace] == [(1, KERNEL + 2), (0x21, KERNEL + 6)]
+    assert state.debug.dr6 == 0xFFFF0FF1
+
+
 def test_fpu_switching_raises_nm_once(machine: TrapMachine) -> None:
     machine.traps.set_task_switched(True)
     machine.user()
