@@ -25,14 +25,18 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("-o", dest="output", type=Path, required=True, metavar="KERNEL.elf")
     add_source_options(parser)
     parser.add_argument("--base", type=number, default=asm.DEFAULT_BASE, help="address of the first section")
-    parser.add_argument("--listing", type=Path, metavar="FILE", help="addresses, bytes and sources (- for stdout)")
+    parser.add_argument(
+        "--listing", type=Path, metavar="FILE", help="addresses, bytes and sources (- for stdout)"
+    )
     parser.set_defaults(run=_build)
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that assembles."""
     parser.add_argument("-I", dest="include", type=Path, action="append", default=[], metavar="DIR")
-    parser.add_argument("-D", dest="define", type=definition, action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument(
+        "-D", dest="define", type=definition, action="append", default=[], metavar="NAME=VALUE"
+    )
 
 
 def assemble(

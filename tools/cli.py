@@ -18,6 +18,8 @@ from tools.status import Status, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tools.arguments import Commands
+
 
 class _Parser(argparse.ArgumentParser):
     """argparse with its mistakes in one line that says what to do."""
@@ -30,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="paravane", description="Boot, trace and test 32-bit x86 Xen paravirtual kernels, without Xen."
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    commands: Commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     build.add_command(commands)
     report.add_info(commands)
     boot.add_command(commands)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def add_info(commands: Commands) -> None:
-    parser = commands.add_parser("info", help="what an image is: notes, segments, entry, hypercalls it seems to use")
+    parser = commands.add_parser(
+        "info", help="what an image is: notes, segments, entry, hypercalls it seems to use"
+    )
     parser.add_argument("image", type=Path, metavar="IMAGE")
     parser.set_defaults(run=_info)
 

@@ -53,7 +53,7 @@ def end_runs_between_blocks(engine: api.Engine, on: bool) -> None:
 
 
 class _Probe:
-    """A scratch engine that stores a word, then counts in ECX, and is asked to stop by a hook on the store."""
+    """A scratch engine that stores a word, then counts in ECX; a hook on the store asks it to stop."""
 
     def __init__(self) -> None:
         self._engine = api.Engine()
@@ -84,12 +84,13 @@ class _Probe:
         for at in range(0, len(raw) - _SIZE_TO_SWITCH - 2, 4):
             payload = int.from_bytes(raw[at : at + 4], "little")
             switch = at + _SIZE_TO_SWITCH
-            neighbours = raw[at + 8 : switch - 1] == bytes(9) and raw[switch - 1] < 2 and raw[switch + 1] == 1
+            before, behind = raw[at + 8 : switch - 1], raw[switch + 1]
+            neighbours = before == bytes(9) and raw[switch - 1] < 2 and behind == 1
             if largest - _CONTEXT_HEADER <= payload <= largest and neighbours and raw[switch] == 0:
                 yield switch
 
     def works(self, offset: int) -> bool:
-        """Whether, after a stop inside a block, the rest of it is executed with the switch on, and only then."""
+        """Whether, after a stop inside a block, the rest of it runs with the switch on and only then."""
         if self._counted() != 0:
             return False
         self._engine.poke(offset, 1)

@@ -1,6 +1,5 @@
 """Clocks, timers and the time records a guest reads."""
 
-
 import pytest
 
 from hypervisor.abi.shared_info import SHARED_INFO, VCPU_TIME_INFO

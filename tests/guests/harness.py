@@ -1,0 +1,71 @@
+"""Boot a guest in this process, or through the installed command, and say what came of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hypervisor import DomainConfig, Ending, Machine, load_image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hypervisor.abi.sched import ShutdownReason
+    from hypervisor.trace import Record
+
+HOST_TIMEOUT = 60.0
+"""Seconds after which a guest under test counts as hung."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a guest ended: why the run came back, the shutdown reason, its console and what the trace saw."""
+
+    ending: Ending
+    reason: ShutdownReason | None
+    console: str
+    crash_report: str
+    records: Sequence[Record]
+    audit: Sequence[str]
+
+
+def boot(
+    image: bytes,
+    *,
+    memory: int = 32 << 20,
+    cmdline: str = "",
+    ramdisk: bytes | None = None,
+    stdin: bytes = b"",
+    seed: int = 0,
+) -> Outcome:
+    """Run one domain until it ends, with the frame audit of its last moment."""
+    records: list[Record] = []
+    with Machine(Machine.size_for(memory), seed=seed) as machine:
+        machine.trace.subscribe(records.append)
+        config = DomainConfig(memory=memory, cmdline=cmdline, ramdisk=ramdisk)
+        domain = machine.create(load_image(image), config)
+        domain.console.feed(stdin)
+        ending = machine.run(timeout=HOST_TIMEOUT)
+        return Outcome(
+            ending,
+            domain.reason,
+            domain.console_output().decode(),
+            domain.crash_report,
+            records,
+            machine.audit(),
+        )
+
+
+def paravane(
+    *arguments: str, stdin: bytes = b"", timeout: float = HOST_TIMEOUT
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "tools.cli", *arguments],
+        input=stdin,
+        capture_output=True,
+        timeout=timeout,
+        check=False,
+    )
