@@ -229,6 +229,9 @@ class Vcpu:
     def load_guest_cr3(self, value: int) -> None:
         self.paging.load_base(xen_cr3_to_pfn(value))
 
+    def map_ldt_page(self, offset: int) -> bool:
+        return self.paging.map_ldt_page(offset)
+
     def fill_hypercall_page(self, mfn: int) -> None:
         self.domain.memory.write_frame(mfn, hypercall_page())
 

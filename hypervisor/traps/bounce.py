@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hypervisor.abi.x86 import VECTORS_WITH_ERROR_CODE, Eflags, Vector
 from hypervisor.cpu import PageFault, SegmentFault
 from hypervisor.traps.crash import GuestCrash
-from hypervisor.traps.segments import frame_base
+from hypervisor.traps.segments import frame_base, reach
 from hypervisor.traps.state import UPCALL_MASK
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def stack_for(state: TrapState, at: Registers) -> tuple[int, int]:
 
 def _checked_base(state: TrapState, at: Registers, ss: int) -> int:
     try:
-        return frame_base(state.cpu, ss)
+        return frame_base(state, ss)
     except SegmentFault as fault:
         whose = "registered with stack_switch" if at.cs & 2 else "in use"
         raise GuestCrash(
@@ -144,6 +144,7 @@ def bounce_at(
         if entry is not None and eip <= entry.code_limit:
             entry.enter(eip, eflags, esp)
             return
+        reach(state, cs)
         try:
             state.cpu.enter(cs=cs, eip=eip, eflags=eflags, cpl=cs & 3, ss=ss, esp=esp)
         except SegmentFault as fault:

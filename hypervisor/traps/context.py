@@ -15,6 +15,7 @@ from hypervisor.traps.callbacks import Callback, Callbacks
 from hypervisor.traps.debug import DebugRegisters
 from hypervisor.traps.fpu import set_task_switched
 from hypervisor.traps.iret import go
+from hypervisor.traps.segments import reach
 from hypervisor.traps.table import fix_selector
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def load_registers(state: TrapState, registers: CpuUserRegs) -> None:
 
 
 def _load_segment(state: TrapState, name: str, selector: int) -> bool:
+    reach(state, selector)
     try:
         # Xen loads them in ring 0; the return to the guest then drops what is too privileged for it.
         state.cpu.load_segment(name, selector, cpl=0)

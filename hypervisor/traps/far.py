@@ -60,7 +60,7 @@ def _register(state: TrapState, name: str | None) -> int:
 
 
 def _read_selector(state: TrapState, name: str, offset: int) -> int:
-    segment: Segment | None = read_segment(state.cpu, state.cpu.selector(name))
+    segment: Segment | None = read_segment(state, state.cpu.selector(name))
     if (
         segment is None
         or not segment.is_present

@@ -16,7 +16,7 @@ from hypervisor.cpu.entry import raw_descriptor
 from hypervisor.traps.bounce import Registers
 from hypervisor.traps.emulate.fault import Fault, NotEmulated
 from hypervisor.traps.far import decode_far
-from hypervisor.traps.segments import Segment, read_segment
+from hypervisor.traps.segments import Segment, reach, read_segment
 from hypervisor.traps.table import KERNEL_RPL
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def emulate_gate(state: TrapState, error_code: int) -> Registers:
     cpu = state.cpu
     refused = Fault(Vector.GP, error_code)
     gate = _gate(state, error_code, refused)
-    code = read_segment(cpu, cpu.cs)
+    code = read_segment(state, cpu.cs)
     if code is None or not code.is_present or not code.is_code:
         raise refused
     try:
@@ -87,6 +87,7 @@ def emulate_gate(state: TrapState, error_code: int) -> Registers:
 
 
 def _gate(state: TrapState, selector: int, refused: Fault) -> CallGate:
+    reach(state, selector)
     try:
         gate = unpack_gate(raw_descriptor(state.cpu, selector)) if selector >= 4 else None
     except SegmentFault:
@@ -112,7 +113,7 @@ def _fetch(state: TrapState, code: Segment) -> bytes:
 
 def _target(state: TrapState, gate: CallGate, *, jump: bool) -> Segment:
     """The code segment behind the gate, with the checks of the processor (SDM 5.8.4)."""
-    segment = read_segment(state.cpu, gate.selector)
+    segment = read_segment(state, gate.selector)
     cpl = state.cpu.cs & 3
     if segment is None or not segment.is_code:
         raise Fault(Vector.GP, gate.selector)
@@ -129,7 +130,7 @@ def _target(state: TrapState, gate: CallGate, *, jump: bool) -> Segment:
 def _call_inner(state: TrapState, to: Registers, gate: CallGate, back: int, refused: Fault) -> Registers:
     """A call into the kernel: its stack, the caller's SS and ESP, the parameters, the way back."""
     ss, esp = state.kernel_ss, state.kernel_sp
-    stack = read_segment(state.cpu, ss)
+    stack = read_segment(state, ss)
     if ss & 3 != to.cs & 3 or stack is None or stack.dpl != to.cs & 3 or not stack.is_writable:
         raise Fault(Vector.TS, ss & ~3)
     size = (4 + gate.parameters) * 4
@@ -142,7 +143,7 @@ def _call_inner(state: TrapState, to: Registers, gate: CallGate, back: int, refu
 
 
 def _call_same_ring(state: TrapState, to: Registers, back: int, refused: Fault) -> Registers:
-    stack = read_segment(state.cpu, to.ss)
+    stack = read_segment(state, to.ss)
     if stack is None or stack.dpl != to.cs & 3:
         raise refused
     if not _within_stack(stack, to.esp, 8):
@@ -156,7 +157,7 @@ def _parameters(state: TrapState, count: int, refused: Fault) -> list[int]:
     cpu = state.cpu
     if not count:
         return []
-    stack = read_segment(cpu, cpu.ss)
+    stack = read_segment(state, cpu.ss)
     if stack is None or stack.dpl != cpu.cs & 3 or not stack.is_writable:
         raise refused
     if not _within_stack(stack, cpu.esp + 4 * count & _MASK, 4 * count):

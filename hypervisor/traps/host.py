@@ -55,6 +55,11 @@ class TrapHost(Protocol):
         """Make the table that `value` names the base table, as MMUEXT_NEW_BASEPTR would. Raises Refusal."""
         ...
 
+    def map_ldt_page(self, offset: int) -> bool:
+        """Have the page mapped that holds byte `offset` of the LDT; False if the guest has no good page
+        there."""
+        ...
+
     def fill_hypercall_page(self, mfn: int) -> None:
         """Write the hypercall page into the domain's frame `mfn`. Raises Refusal when it may not be
         written."""

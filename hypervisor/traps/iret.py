@@ -12,6 +12,7 @@ from hypervisor.abi.x86 import Eflags, Vector
 from hypervisor.cpu import PageFault, SegmentFault
 from hypervisor.traps.bounce import Registers, bounce_at
 from hypervisor.traps.crash import GuestCrash
+from hypervisor.traps.segments import reach
 
 if TYPE_CHECKING:
     from hypervisor.traps.state import TrapState
@@ -47,6 +48,8 @@ def iret(state: TrapState) -> None:
 
 def go(state: TrapState, to: Registers) -> None:
     """Return to the guest with these registers; what the processor refuses is an exception there."""
+    reach(state, to.cs)
+    reach(state, to.ss)
     try:
         state.cpu.enter(cs=to.cs, eip=to.eip, eflags=to.eflags, cpl=to.cs & 3, ss=to.ss, esp=to.esp)
     except SegmentFault as fault:

@@ -10,7 +10,8 @@ from hypervisor.cpu.entry import descriptor
 from hypervisor.cpu.segments import DescriptorFlags, check_data
 
 if TYPE_CHECKING:
-    from hypervisor.cpu import Cpu
+    from hypervisor.cpu.segments import Descriptor
+    from hypervisor.traps.state import TrapState
 
 
 _CODE: Final = int(DescriptorFlags.NOT_SYSTEM | DescriptorFlags.CODE)
@@ -80,7 +81,21 @@ _FLAT: Final = {
 _NULL: Final = Segment(0, 0, 0)
 
 
-def read_segment(cpu: Cpu, selector: int) -> Segment | None:
+def reach(state: TrapState, selector: int) -> None:
+    """Have the page of the LDT that holds `selector` mapped, as a use of it by the processor would have it.
+
+    Whether that succeeds shows when the descriptor is read.
+    """
+    if selector & 4:
+        state.host.map_ldt_page(selector & 0xFFF8)
+
+
+def _descriptor(state: TrapState, selector: int) -> Descriptor:
+    reach(state, selector)
+    return descriptor(state.cpu, selector)
+
+
+def read_segment(state: TrapState, selector: int) -> Segment | None:
     """The segment `selector` names; all zeroes for a null selector; None when its descriptor is out of
     reach."""
     flat = _FLAT.get(selector)
@@ -89,13 +104,13 @@ def read_segment(cpu: Cpu, selector: int) -> Segment | None:
     if selector < 4:
         return _NULL
     try:
-        found = descriptor(cpu, selector)
+        found = _descriptor(state, selector)
     except SegmentFault:
         return None
     return Segment(found.base, found.limit, found.flags)
 
 
-def frame_base(cpu: Cpu, selector: int) -> int:
+def frame_base(state: TrapState, selector: int) -> int:
     """Base of a stack segment as Xen's frame builder gets it: by loading it as a data segment in ring 0.
 
     SegmentFault when that load fails. A null selector has base 0 in the 64-bit mode Xen runs in.
@@ -105,6 +120,6 @@ def frame_base(cpu: Cpu, selector: int) -> int:
         return flat.base
     if selector < 4:
         return 0
-    found = descriptor(cpu, selector)
+    found = _descriptor(state, selector)
     check_data(found, 0)
     return found.base

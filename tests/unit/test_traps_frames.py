@@ -105,7 +105,7 @@ NATIVE = [
         (b"\xb8\x09\x00\x00\x00\x68\x05\x00\x00\x00\x68\x01\x00\x00\x00\x62\x04\x24", 5, 15, None), id="BR"
     ),
     pytest.param((b"\x0f\x0b", 6, 0, None), id="UD"),
-    pytest.param((b"\x66\xb8\x34\x12\x8e\xd8", 13, 4, 0x1234), id="GP-selector"),
+    pytest.param((b"\x66\xb8\x31\xf2\x8e\xd8", 13, 4, 0xF230), id="GP-selector"),
     pytest.param((b"\xf4", 13, 0, 0), id="GP-hlt"),
     pytest.param((b"\xa1\x04\x00\x06\x00", 14, 0, None), id="PF"),
     pytest.param((b"\x66\xb8\x31\x00\x8e\xd8", 11, 4, 0x30), id="NP"),

@@ -12,6 +12,7 @@ from tests.unit.trap_machine import (
     CURRENT_STACK_TOP,
     KERNEL,
     KERNEL_STACK_TOP,
+    LDT,
     RING1_CS,
     RING1_DS,
     RING3_CS,
@@ -103,6 +104,38 @@ def test_a_refused_return_is_an_exception_at_its_target(
     assert machine.cpu.eip == handler(vector)
     assert machine.frame(6) == [error_code, USER, cs, 0x202, USER_STACK_TOP, ss]
     assert machine.cpu.esp == KERNEL_STACK_TOP - 24
+
+
+def test_segments_of_the_ldt_are_mapped_on_demand(machine: TrapMachine) -> None:
+    cs, ss = 8 * 3 + 7, 8 * 4 + 7
+    push(machine, EAX, USER, cs, 0x202, USER_STACK_TOP, ss)
+    machine.traps.iret()
+    assert (machine.cpu.cs, machine.cpu.ss, machine.cpu.eip, machine.cpu.cpl) == (cs, ss, USER, 3)
+    assert machine.ldt_requests == [8 * 3, 8 * 4]
+    machine.kernel()
+    push(machine, EAX, USER, 0x1007, 0x202, USER_STACK_TOP, ss)
+    machine.traps.iret()
+    assert (machine.cpu.eip, machine.frame(1)) == (handler(13), [0x1004])
+
+
+@pytest.mark.parametrize("kind", ["handler", "kernel stack", "emulation"])
+def test_other_uses_of_the_ldt_are_mapped_on_demand_too(machine: TrapMachine, kind: str) -> None:
+    if kind == "handler":
+        machine.install(6, 0, 8 * 1 + 5)
+    elif kind == "kernel stack":
+        machine.traps.switch_stack(8 * 2 + 5, KERNEL_STACK_TOP)
+    machine.user()
+    if kind == "emulation":
+        machine.map_ldt_page(0)
+        machine.cpu.enter(cs=8 * 3 + 7, eip=USER, eflags=0x202, cpl=3)
+        machine.map(LDT, 0, 0)
+        machine.traps.state.cr4 |= 4
+        machine.run(b"\x0f\x31")
+        assert (machine.cpu.eip, machine.frame(3)) == (handler(13), [0, USER, 8 * 3 + 7])
+    else:
+        machine.run(b"\x0f\x0b")
+        assert (machine.cpu.eip, machine.cpu.cpl) == (handler(6), 1)
+    assert machine.ldt_requests
 
 
 @pytest.mark.parametrize("masking", [False, True])

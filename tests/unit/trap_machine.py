@@ -17,6 +17,9 @@ HANDLERS = 0x40000
 DATA, CURRENT_STACK_TOP = 0x50000, 0x54000
 UNMAPPED = 0x60000
 GDT, GDT_LIMIT = 0x80000, 0xEFFF
+LDT, LDT_LIMIT = 0x8F000, 0x1FFF
+"""Two pages of descriptors, copies of the guest's; neither is mapped before it is asked for."""
+
 FOREIGN_FRAMES = range(0x90, 0x100)
 """Machine frames that no page table maps."""
 
@@ -66,11 +69,13 @@ class TrapMachine:
         self.trace: list[TrapNote] = []
         self.hypercalls: list[int] = []
         self.hypercall_pages: list[int] = []
+        self.ldt_requests: list[int] = []
         self.crash: GuestCrash | None = None
         self.resume: Callable[[], bool] = lambda: False
         self._build_memory()
         self.cpu.cr3 = ROOT << 12
         self.cpu.set_gdt(GDT, GDT_LIMIT)
+        self.cpu.set_ldt(LDT, LDT_LIMIT)
         self.traps = VcpuTraps(self)
         self.traps.observe(self.trace.append)
         self.kernel()
@@ -82,7 +87,7 @@ class TrapMachine:
         for page in (*range(KERNEL >> 12, UNMAPPED >> 12), *range(GDT >> 12, (GDT >> 12) + 15)):
             self.map(page << 12, page, EVERYTHING)
         for index, descriptor in GUEST_DESCRIPTORS.items():
-            quads[(GDT >> 3) + index] = descriptor
+            quads[(GDT >> 3) + index] = quads[(LDT >> 3) + index] = descriptor
         for selector, descriptor in RESERVED_DESCRIPTORS.items():
             quads[(GDT + (selector & ~7)) >> 3] = descriptor
 
@@ -189,6 +194,14 @@ class TrapMachine:
         if value & 0xFFF:
             raise refusal("a base table in the middle of a frame")
         self.base = value
+
+    def map_ldt_page(self, offset: int) -> bool:
+        """The LDT's only page appears when it is first asked for."""
+        self.ldt_requests.append(offset)
+        if offset >> 12:
+            return False
+        self.map(LDT, LDT >> 12, EVERYTHING)
+        return True
 
     def fill_hypercall_page(self, mfn: int) -> None:
         if mfn >= 0x100:

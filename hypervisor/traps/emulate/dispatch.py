@@ -43,7 +43,7 @@ _FORCED_CPUID: Final = XEN_EMULATE_PREFIX + b"\x0f\xa2"
 def fetch(state: TrapState) -> Instruction | None:
     """The instruction at CS:EIP if it may be one to emulate. Raises Fault where its bytes cannot be read."""
     cpu = state.cpu
-    segment = read_segment(cpu, cpu.cs)
+    segment = read_segment(state, cpu.cs)
     if segment is None or not segment.is_present or not segment.is_code:
         return None
     linear = segment.base + cpu.eip & 0xFFFFFFFF

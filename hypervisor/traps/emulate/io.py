@@ -138,7 +138,7 @@ def _each(
 
 
 def _segment(state: TrapState, name: str) -> Segment:
-    segment = read_segment(state.cpu, state.cpu.selector(name))
+    segment = read_segment(state, state.cpu.selector(name))
     if segment is None or not segment.is_present:
         raise NotEmulated
     return segment
