@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asm.diagnostics import AssemblyError, Diagnostic, LocatedError, Reporter, TooManyErrors
+from asm.diagnostics import AssemblyError, Diagnostic, LocatedError, TooManyErrors
+from asm.elf_writer import write_elf
 from asm.linker import DEFAULT_BASE, link
 from asm.listing import listing
 from asm.program import Program
@@ -54,8 +55,6 @@ def build(
     base: int = DEFAULT_BASE,
 ) -> bytes:
     """Assembles, links and writes an ELF32 image. Raises AssemblyError."""
-    from asm.elf_writer import write_elf  # noqa: PLC0415 (only this needs the writer)
-
     return write_elf(assemble(sources, include=include, defines=defines, base=base))
 
 
@@ -90,7 +89,6 @@ __all__ = [
     "AssemblyError",
     "Diagnostic",
     "Program",
-    "Reporter",
     "assemble",
     "assemble_text",
     "build",

@@ -69,12 +69,19 @@ def _apply(fixup: Fixup, region: Region, address: int, places: Places, reporter:
         fits = bits >= 32 or -(1 << bits - 1) <= value < 1 << bits - 1
         message = f"target is {value} bytes away: out of reach of this instruction"
     else:
-        fits = bits >= 32 or -(1 << bits - 1) <= value < 1 << bits
+        fits = _fits(value, bits)
         message = f"value 0x{value & (1 << 64) - 1:x} does not fit into {bits} bits"
     if not fits:
         reporter.error(message, where)
     field = (value & (1 << bits) - 1).to_bytes(fixup.width, "little")
     region.data[fixup.offset : fixup.offset + fixup.width] = field
+
+
+def _fits(value: int, bits: int) -> bool:
+    """Whether a field can hold a value. Addresses wrap at 4 GiB, so their sums and differences may."""
+    if bits == 32:
+        return -(1 << 32) <= value < 1 << 33
+    return bits > 32 or -(1 << bits - 1) <= value < 1 << bits
 
 
 def _value(node: Node, source: Fixup | Branch, places: Places, reporter: Reporter) -> int:

@@ -231,35 +231,44 @@ def compute(operator: str, left: int, right: int) -> int:
     return wrap(_COMPUTE[operator](left, right))
 
 
-def evaluate(node: Node, places: Places, depth: int = 0) -> Value:
+Memo = dict[int, Value]  # by id of a Symbol: definitions that double at each step stay cheap
+
+
+def evaluate(node: Node, places: Places, depth: int = 0, memo: Memo | None = None) -> Value:
     """The value of an expression at a stage. Raises Unresolved."""
     if isinstance(node, Number):
         return Value(None, node.value)
     if depth > 2 * MAX_DEPTH:
         raise Unresolved("definitions are nested too deeply")
+    memo = {} if memo is None else memo
     if isinstance(node, Reference):
-        return _symbol_value(node.symbol, places, depth)
+        return _symbol_value(node.symbol, places, depth, memo)
     if isinstance(node, Unary):
-        value = evaluate(node.operand, places, depth + 1)
+        value = evaluate(node.operand, places, depth + 1, memo)
         if value.base is not None:
             raise Unresolved(f"`{node.operator}` needs an absolute value")
         return Value(None, _unary_value(node.operator, value.offset))
-    left = evaluate(node.left, places, depth + 1)
-    right = evaluate(node.right, places, depth + 1)
+    left = evaluate(node.left, places, depth + 1, memo)
+    right = evaluate(node.right, places, depth + 1, memo)
     return _combine(node.operator, left, right)
 
 
-def _symbol_value(symbol: Symbol, places: Places, depth: int) -> Value:
+def _symbol_value(symbol: Symbol, places: Places, depth: int, memo: Memo) -> Value:
     if symbol.expression is None:
         value = places.place(symbol)
         return Value(symbol, 0) if value is None else value
+    known = memo.get(id(symbol))
+    if known is not None:
+        return known
     if symbol.resolving:
         raise Unresolved(f"`{symbol.name}` is defined in terms of itself")
     symbol.resolving = True
     try:
-        return evaluate(symbol.expression, places, depth + 1)
+        value = evaluate(symbol.expression, places, depth + 1, memo)
     finally:
         symbol.resolving = False
+    memo[id(symbol)] = value
+    return value
 
 
 def _combine(operator: str, left: Value, right: Value) -> Value:

@@ -11,6 +11,10 @@ from functools import cache, lru_cache
 import capstone
 import keystone
 
+from asm.mnemonics import is_same
+
+_WAIT = 0x9B
+
 
 @cache
 def _assembler() -> keystone.Ks:
@@ -34,12 +38,14 @@ def encode(text: str) -> bytes | None:
     except keystone.KsError:
         return None
     data = bytes(encoded or b"")
-    return data if data and decodes(data) else None
+    return data if data and _says(data, text.split(maxsplit=1)[0]) else None
 
 
-@lru_cache(maxsize=1 << 16)
-def decodes(data: bytes) -> bool:
-    """Whether the bytes are exactly one instruction; a WAIT before an FPU instruction belongs to it."""
-    body = data[1:] if data[0] == 0x9B and len(data) > 1 else data
-    sizes = [size for _, size, _, _ in _disassembler().disasm_lite(body, 0)]
-    return sizes == [len(body)]
+def _says(data: bytes, mnemonic: str) -> bool:
+    """Whether the bytes are the one instruction asked for; a WAIT before an FPU instruction belongs to it."""
+    body = data[1:] if data[0] == _WAIT and len(data) > 1 else data
+    decoded = list(_disassembler().disasm_lite(body, 0))
+    if len(decoded) != 1:
+        return False
+    _, size, name, _ = decoded[0]
+    return size == len(body) and is_same(mnemonic, name.split()[-1])

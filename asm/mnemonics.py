@@ -105,6 +105,35 @@ def _table() -> dict[str, Mnemonic]:
     return table
 
 
+# Names of ours and the start of the disassembler's name for the same instruction, where they differ.
+_DECODED_AS = {
+    "cbw": "cbtw", "cdq": "cltd", "cwd": "cwtd", "cwde": "cwtl", "fcomip": "fcompi",
+    "fucomip": "fucompi", "fildq": "fildll", "fistpq": "fistpll", "fwait": "wait", "movsd": "movsl",
+    "movsx": "movs", "movzx": "movz", "sal": "shl", "salb": "shlb", "salw": "shlw", "sall": "shll",
+    "xchg": "nop", "xchgl": "nop", "xchgw": "nop", "fclex": "fnclex", "finit": "fninit",
+    "fsave": "fnsave", "fstcw": "fnstcw", "fstenv": "fnstenv", "fstsw": "fnstsw",
+}  # fmt: skip
+
+
+def is_same(written: str, decoded: str) -> bool:
+    """Whether a disassembler's mnemonic says the instruction that was written; size suffixes do not matter."""
+    if written.startswith(decoded) or decoded.startswith(written):
+        return True
+    other = _DECODED_AS.get(written)
+    if other is not None:
+        return decoded.startswith(other)
+    return bool(_condition_codes(written) & _condition_codes(decoded))
+
+
+def _condition_codes(name: str) -> set[tuple[str, int]]:
+    """What a CMOVcc or SETcc may mean: its last letter can be a size suffix."""
+    for kind in ("cmov", "set"):
+        if name.startswith(kind):
+            rest = name[len(kind) :]
+            return {(kind, CONDITIONS[part]) for part in (rest, rest[:-1]) if part in CONDITIONS}
+    return set()
+
+
 MNEMONICS = _table()
 SSE_NAMES = frozenset((_SSE + " " + _SSE_BYTE).split()) - {"movnti"}
 STRINGS = {name + s: (opcode, s) for name, opcode in STRING_OPCODES.items() for s in ("b", "w", "l", "")}

@@ -145,6 +145,7 @@ def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
         ".comm big, 0x7fffffff",
         ".p2align 63",
         "\n".join(f".set a{n}, a{n + 1}" for n in range(5000)) + "\n.long a0\n.set a5000, 1",
+        "\n".join(f".set d{n + 1}, d{n} + d{n}" for n in range(150)) + "\n.byte d150\n.set d0, 1",
         "x: .skip y - x + 1\ny:",
         ".if 1\n" * 5000,
         ".pushsection .data\n" * 5000,
