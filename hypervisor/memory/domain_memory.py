@@ -70,6 +70,7 @@ class DomainMemory:
         self.dying = False
         self.store_decoder = StoreDecoder()
         self.xen_frames = 0
+        machine.m2p_tables(self.space)  # shared by all domains; made first so that a failure leaks nothing
         self._area_tables = machine.allocate_own(self._area_table_count())
         self._xen_slots = self._template()
         for vcpu_id in range(max_vcpus):

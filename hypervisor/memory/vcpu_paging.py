@@ -95,13 +95,16 @@ class VcpuPaging:
         The LDT's pages are looked up again by their linear address when next used, as in Xen.
         """
         types = self.domain.machine.types
-        if mfn != self.base_mfn:
-            types.get_page_and_type(mfn, self.domain.domid, self.domain.space.root)
-        old, self.base_mfn = self.base_mfn, mfn
-        self.cpu.cr3 = mfn << 12
-        self.drop_ldt_pages()
-        if old and old != mfn:
-            types.put_page_and_type(old)
+        try:
+            if mfn != self.base_mfn:
+                types.get_page_and_type(mfn, self.domain.domid, self.domain.space.root)
+            old, self.base_mfn = self.base_mfn, mfn
+            self.drop_ldt_pages()
+            self.cpu.cr3 = mfn << 12
+            if old and old != mfn:
+                types.put_page_and_type(old)
+        finally:
+            self.domain.machine.flushes.settle()
 
     def l1_entry(self, va: int) -> tuple[int, int] | None:
         """The mfn of the L1 table that maps `va` and the index of its entry, or None where there is no
@@ -134,22 +137,29 @@ class VcpuPaging:
             raise Refusal(
                 Errno.EINVAL, f"a GDT of {entries} entries; from entry {limit} on it is the hypervisor's"
             )
-        taken: list[int] = []
-        types, domid = self.domain.machine.types, self.domain.domid
-        for mfn in frames[: -(-entries // DESCRIPTORS_PER_PAGE)]:
+        types, old = self.domain.machine.types, self.gdt_frames
+        try:
+            taken = self._take_gdt(frames[: -(-entries // DESCRIPTORS_PER_PAGE)])
+            self._map_gdt(taken)
+            self.gdt_entries = entries
+            for mfn in old:
+                types.put_page_and_type(mfn)
+            self.cpu.flush_tlb()
+        finally:
+            self.domain.machine.flushes.settle()
+
+    def _take_gdt(self, frames: Sequence[int]) -> list[int]:
+        """Use all of `frames` as descriptor tables, or none and raise Refusal (-EINVAL)."""
+        types, taken = self.domain.machine.types, list[int]()
+        for mfn in frames:
             try:
-                types.get_page_and_type(mfn, domid, SEG_DESC)
+                types.get_page_and_type(mfn, self.domain.domid, SEG_DESC)
             except Refusal as refusal:
                 for other in taken:
                     types.put_page_and_type(other)
                 raise Refusal(Errno.EINVAL, refusal.sentence) from None
             taken.append(mfn)
-        old = self.gdt_frames
-        self._map_gdt(taken)
-        self.gdt_entries = entries
-        for mfn in old:
-            types.put_page_and_type(mfn)
-        self.cpu.flush_tlb()
+        return taken
 
     def _map_gdt(self, frames: list[int]) -> None:
         base, zero = gdt_address(self.vcpu_id), self.domain.machine.zero_frame
@@ -201,9 +211,10 @@ class VcpuPaging:
             self.domain.machine.types.get_page_and_type(mfn, self.domain.domid, SEG_DESC)
         except Refusal:
             return False
+        finally:
+            self.domain.machine.flushes.settle()
         self.ldt_frames[page] = mfn
         self.domain.set_area_page(ldt_address(self.vcpu_id) + page * PAGE_SIZE, mfn)
-        self.domain.machine.flushes.settle()
         return True
 
     def descriptor_fault(self, va: int, error_code: int) -> DescriptorFault:

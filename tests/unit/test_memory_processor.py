@@ -15,7 +15,7 @@ from hypervisor.memory.layout import ldt_address
 from hypervisor.memory.mmu_update import mmu_update
 from hypervisor.memory.mmuext import mmuext_op
 from hypervisor.refusal import Refusal
-from tests.unit.memory_bench import DATA, READ_ONLY, Guest
+from tests.unit.memory_bench import DATA, READ_ONLY, FakeCpu, Guest, make_bench
 from tests.unit.memory_live import CODE, DONE, Live
 
 if TYPE_CHECKING:
@@ -171,6 +171,20 @@ def test_a_stale_writable_translation_does_not_reach_a_new_page_table(live: Live
     live.cpu.eax = live.bench.entry(5, DATA)
     assert live.run(save(30 * 4096)) == ("exception", PF, 3)
     assert live.machine.audit() == []
+
+
+def test_loading_a_base_pointer_flushes_every_processor_that_could_write_the_new_tables() -> None:
+    bench = make_bench(256, 80, max_vcpus=2)
+    second = FakeCpu()
+    bench.domain.attach(1, second)
+    bench.boot(mapped=40)
+    bench.build_tables(root=60, mapped=0)
+    for pfn in range(60, 66):
+        bench.machine.hold(bench.frame(pfn), 1, writable=True)
+        bench.machine.let_go(bench.frame(pfn), writable=True)
+    before = second.flushes
+    bench.paging.load_base(bench.frame(60))
+    assert second.flushes == before + 1
 
 
 def test_a_stale_translation_does_not_reach_a_frame_given_back(live: Live) -> None:

@@ -1,0 +1,98 @@
+"""Grant mappings in page tables: the L1 entries by which a guest sees a frame that was granted to it.
+
+The grant tables decide who may map what; here an entry is put into a guest's L1 table and taken out again.
+The reference that the entry stands for is the grant's: whoever asks for the entry has taken it already.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hypervisor.abi.errno import Errno
+from hypervisor.abi.grant_table import GrantMapFlag
+from hypervisor.abi.x86 import Pte
+from hypervisor.memory.entries import store
+from hypervisor.memory.frames import L1
+from hypervisor.refusal import Refusal
+
+if TYPE_CHECKING:
+    from hypervisor.memory.vcpu_paging import VcpuPaging
+
+_AVAILABLE_SHIFT: Final = 16
+_COMPARED: Final = int(Pte.PRESENT | Pte.RW)
+
+
+def create_grant_mapping(paging: VcpuPaging, address: int, mfn: int, flags: int) -> None:
+    """Map `mfn` with an L1 entry of the caller (GNTMAP_* flags). Raises Refusal, having changed nothing.
+
+    `address` is the machine address of the entry with `contains_pte`, else the linear address to map. The
+    caller holds a reference to the frame, and its writable type unless `readonly`; both are the entry's
+    from now on. What the entry referred to before is let go.
+    """
+    index = _entry_index(paging, address, flags)
+    domain = paging.domain
+    old = domain.entries[index]
+    store(domain, index, mfn << 12 | _entry_flags(paging, flags), preserve_ad=False)
+    domain.machine.types.l1.put_entry(old, domain)
+    domain.machine.flushes.settle()
+
+
+def destroy_grant_mapping(
+    paging: VcpuPaging, address: int, mfn: int, flags: int, *, replace_by: int = 0
+) -> None:
+    """Take the entry out again; its reference is the caller's to drop. Raises Refusal if it is not there
+    any more.
+
+    With `replace_by`, a linear address, the entry that maps that address moves here (unmap_and_replace).
+    """
+    index = _entry_index(paging, address, flags)
+    domain = paging.domain
+    # Taken before the comparison: an entry cannot be replaced by itself.
+    new = _take_out(paging, replace_by, flags) if replace_by else 0
+    old = domain.entries[index]
+    wanted = mfn << 12 | _entry_flags(paging, flags)
+    same_frame = (old & domain.space.geometry.address_mask) >> 12 == mfn
+    domain.machine.flushes.owe(domain)
+    try:
+        if not same_frame or (old ^ wanted) & _COMPARED:
+            domain.machine.types.l1.put_entry(new, domain)
+            raise Refusal(
+                Errno.EINVAL, f"entry {old:#x} at {address:#x} is not the grant's {wanted:#x} any more"
+            )
+        store(domain, index, new, preserve_ad=False)
+    finally:
+        domain.machine.flushes.settle()
+
+
+def _take_out(paging: VcpuPaging, va: int, flags: int) -> int:
+    """Empty the entry that maps `va` and give it, with its reference. Raises Refusal."""
+    if flags & GrantMapFlag.contains_pte:
+        raise Refusal(Errno.EINVAL, "an entry named by machine address cannot be replaced")
+    source = _entry_index(paging, va, flags)
+    entry: int = paging.domain.entries[source]
+    store(paging.domain, source, 0, preserve_ad=False)
+    return entry
+
+
+def _entry_flags(paging: VcpuPaging, flags: int) -> int:
+    entry = int(Pte.PRESENT | Pte.ACCESSED | Pte.DIRTY) | paging.domain.space.nx
+    entry |= Pte.USER if flags & GrantMapFlag.application_map else 0
+    entry |= 0 if flags & GrantMapFlag.readonly else Pte.RW
+    return entry | (flags >> _AVAILABLE_SHIFT & 7) << 9
+
+
+def _entry_index(paging: VcpuPaging, address: int, flags: int) -> int:
+    """Index of the entry that `address` names, which lies in an own L1 table in use. Raises Refusal."""
+    domain, frames = paging.domain, paging.domain.machine.frames
+    if flags & GrantMapFlag.contains_pte:
+        if address & (1 << domain.space.entry_shift) - 1:
+            raise Refusal(Errno.EINVAL, f"an entry at {address:#x} would lie across two")
+        table, index = address >> 12, address >> domain.space.entry_shift
+    else:
+        found = paging.l1_entry(address) if address < 1 << 32 else None
+        if found is None:
+            raise Refusal(Errno.EINVAL, f"{address:#x} has no L1 table to hold an entry")
+        table, index = found
+    if not frames.owned_by(table, domain.domid) or frames.type[table] != L1 or not frames.type_count[table]:
+        raise Refusal(Errno.EINVAL, f"{frames.describe(table)} is not an L1 table of d{domain.domid}")
+    return index
