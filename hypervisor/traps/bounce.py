@@ -162,8 +162,7 @@ def deliver(state: TrapState, vector: int, error_code: int | None = None, *, sof
     gate = state.table[vector]
     state.counters.bounced += 1
     if state.observer is not None:
-        cr2 = state.cr2 if vector == Vector.PF and not software else None
-        state.note(vector, error_code, f"bounced to {gate.cs:#06x}:{gate.eip:#010x}", cr2)
+        state.note(vector, error_code, f"bounced to {gate.cs:#06x}:{gate.eip:#010x}")
     if not gate.usable:
         state.host.guest_note(f"unhandled trap {vector} with error code {error_code or 0:#06x}")
     # A refused `int n` is a #GP that Xen turns into the interrupt, so RF is saved as for a fault.

@@ -16,11 +16,11 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from hypervisor.abi.x86 import Eflags
-from hypervisor.cpu import PageFault, SegmentFault
-from hypervisor.cpu.entry import PreparedEntry
+from hypervisor.cpu import PageFault
 from hypervisor.traps.state import UPCALL_MASK
 
 if TYPE_CHECKING:
+    from hypervisor.cpu.entry import PreparedEntry
     from hypervisor.traps.state import TrapState
 
 SYSCALL_VECTOR: Final = 0x80
@@ -57,8 +57,10 @@ class DirectGate:
         if self._stale:
             self._plan()
         entry = self._entry
-        if entry is None or not entry.valid():
-            self._stale = True
+        if entry is None:
+            return False
+        if not entry.valid():
+            self.refresh()
             return False
         state = self._state
         cpu = state.cpu
@@ -86,15 +88,16 @@ class DirectGate:
         return True
 
     def _plan(self) -> None:
+        """Work the gate out. If descriptors are in the way it is tried again next time: they may change."""
         state = self._state
         gate = state.table[SYSCALL_VECTOR]
         self._stale = False
         self._entry = None
-        if not gate.usable or gate.cs & 3 != 1 or state.kernel_ss & 3 != 1:
+        if not gate.usable:
             return
-        try:
-            entry = PreparedEntry(state.cpu, gate.cs, state.kernel_ss, 1)
-        except SegmentFault:
+        entry = state.entries.find(gate.cs, state.kernel_ss)
+        if entry is None:
+            self._stale = True
             return
         self._esp = state.kernel_sp - _FRAME_SIZE & 0xFFFFFFFF
         self._frame = entry.stack_base + self._esp

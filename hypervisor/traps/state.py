@@ -117,8 +117,19 @@ class TrapState:
         """Whether the guest's kernel is running: ring 1, and only ring 1."""
         return self.cpu.cpl == 1
 
-    def note(self, vector: int, error_code: int | None, outcome: str, cr2: int | None = None) -> None:
+    def noted(self, vector: int, error_code: int | None, outcome: str) -> TrapNote | None:
+        """A note of a trap from where the guest is now, if anybody wants notes."""
+        if self.observer is None:
+            return None
+        cpu = self.cpu
+        cr2 = self.cr2 if vector == Vector.PF else None
+        return TrapNote(vector, error_code, cr2, cpu.cpl, cpu.eip, outcome)
+
+    def report(self, note: TrapNote | None) -> None:
+        """Hand a note that `noted` made to the observer."""
+        if note is not None and self.observer is not None:
+            self.observer(note)
+
+    def note(self, vector: int, error_code: int | None, outcome: str) -> None:
         """Report a trap to the observer. Callers on hot paths look at `observer` first."""
-        if self.observer is not None:
-            cpu = self.cpu
-            self.observer(TrapNote(vector, error_code, cr2, cpu.cpl, cpu.eip, outcome))
+        self.report(self.noted(vector, error_code, outcome))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hypervisor.abi.trap import TrapInfo
     from hypervisor.abi.vcpu import VcpuGuestContext
     from hypervisor.traps.host import TrapHost
-    from hypervisor.traps.state import Counters, Observer
+    from hypervisor.traps.state import Counters, Observer, TrapNote
 
 IDT_ERROR: Final = 2
 """Error-code bit: the index is a vector."""
@@ -62,10 +62,9 @@ class VcpuTraps:
     def interrupt(self, vector: int) -> None:
         """`int n`, `int3` or `into` that is no hypercall. EIP is behind the instruction."""
         state = self.state
-        if vector == SYSCALL_VECTOR and self._direct.enter():
-            if state.observer is not None:
-                state.note(vector, None, "direct")
-        elif vector in _DIRECT_GATES:
+        if vector == SYSCALL_VECTOR and self._system_call():
+            return
+        if vector in _DIRECT_GATES:
             bounce.deliver(state, vector)
         elif vector == SYSCALL_VECTOR and self._direct.open:
             gate = state.table[vector]
@@ -173,6 +172,14 @@ class VcpuTraps:
 
     # The cases of `exception`.
 
+    def _system_call(self) -> bool:
+        """Take the direct gate; whether it could be taken."""
+        note = self.state.noted(SYSCALL_VECTOR, None, "direct")
+        if not self._direct.enter():
+            return False
+        self.state.report(note)
+        return True
+
     def _general_protection(self, error_code: int) -> None:
         state = self.state
         try:
@@ -181,8 +188,10 @@ class VcpuTraps:
                 if instruction is not None and instruction.opcode == decode.SYSENTER:
                     sysenter.enter(state)
                     return
+                note = state.noted(Vector.GP, 0, "emulated")
                 handled = dispatch.emulate(state, instruction)
             else:
+                note = state.noted(Vector.GP, error_code, "call gate")
                 iret.go(state, gates.emulate_gate(state, error_code))
                 dispatch.retire(state, 0)
                 handled = True
@@ -190,7 +199,7 @@ class VcpuTraps:
             self._raise(fault)
             return
         if handled:
-            self._retired()
+            self._retired(note)
         else:
             bounce.deliver(state, Vector.GP, error_code)
 
@@ -200,13 +209,14 @@ class VcpuTraps:
             state.cpu.eip += 1
             bounce.deliver(state, Vector.DB)
             return
+        note = state.noted(Vector.UD, None, "emulated cpuid")
         try:
             handled = dispatch.emulate_forced_cpuid(state)
         except Fault as fault:
             self._raise(fault)
             return
         if handled:
-            self._retired()
+            self._retired(note)
         else:
             bounce.deliver(state, Vector.UD)
 
@@ -233,9 +243,10 @@ class VcpuTraps:
     def _raise(self, fault: Fault) -> None:
         bounce.raise_exception(self.state, fault.vector, fault.error_code, fault.cr2)
 
-    def _retired(self) -> None:
+    def _retired(self, note: TrapNote | None) -> None:
         """An emulated instruction is complete: its single step or I/O breakpoint is due now."""
         state = self.state
+        state.report(note)
         if state.breakpoint_hit:
             state.breakpoint_hit = False
             bounce.deliver(state, Vector.DB)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from hypervisor.abi.trap import TI_IF, TrapInfo
+from hypervisor.traps import TrapNote
 from tests.unit.trap_machine import (
     CURRENT_STACK_TOP,
     DATA,
@@ -47,7 +48,8 @@ def test_a_system_call_from_ring_3_is_direct(machine: TrapMachine) -> None:
     assert cpu.esp == KERNEL_STACK_TOP - 20
     assert machine.frame(5) == [USER + 2, RING3_CS, 0x202 | 0x4000 | 0x40000, USER_STACK_TOP, RING3_DS]
     assert cpu.eflags == 0x202 | 0x40000
-    assert machine.trace[-1].outcome == "direct"
+    assert machine.trace == [TrapNote(0x80, None, None, 3, USER + 2, "direct")]
+    assert machine.trace[0].name == "int 0x80"
 
 
 @pytest.mark.parametrize("mask", [0, 1, 0x80])

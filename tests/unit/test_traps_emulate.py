@@ -342,6 +342,15 @@ def test_forced_emulation_answers_cpuid(machine: TrapMachine) -> None:
         assert b"".join(w.to_bytes(4, "little") for w in (cpu.ebx, cpu.ecx, cpu.edx)) == b"XenVMMXenVMM"
 
 
+def test_what_was_carried_out_is_noted_at_its_place(machine: TrapMachine) -> None:
+    machine.cpu.ecx = 0x10
+    carried_out(machine, b"\x0f\x32\x90\x0f\x0bxen\x0f\xa2")
+    assert [(note.name, note.eip, note.outcome) for note in machine.emulated] == [
+        ("#GP", KERNEL, "emulated"),
+        ("#UD", KERNEL + 3, "emulated cpuid"),
+    ]
+
+
 def test_native_cpuid_answers_the_same(machine: TrapMachine) -> None:
     for leaf in (0, 1, 0x40000001, 0x40000002, 0x40000003, 0x40000005, 0x80000000, 0x80000001, 0x12345678):
         answers = []

@@ -77,7 +77,8 @@ class TrapMachine:
         self.cpu.set_gdt(GDT, GDT_LIMIT)
         self.cpu.set_ldt(LDT, LDT_LIMIT)
         self.traps = VcpuTraps(self)
-        self.traps.observe(self.trace.append)
+        self.emulated: list[TrapNote] = []
+        self.traps.observe(self._note)
         self.kernel()
 
     def _build_memory(self) -> None:
@@ -170,6 +171,10 @@ class TrapMachine:
 
     def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
         return self.traps.cpuid(leaf, subleaf)
+
+    def _note(self, note: TrapNote) -> None:
+        """`trace` has what reached the guest, `emulated` what did not have to."""
+        (self.emulated if "emulated" in note.outcome or "gate" in note.outcome else self.trace).append(note)
 
     def _serve(self, action: Callable[[], None]) -> None:
         try:
