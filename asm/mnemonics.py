@@ -116,7 +116,7 @@ _DECODED_AS = {
 
 
 def is_same(written: str, decoded: str) -> bool:
-    """Whether a disassembler's mnemonic says the instruction that was written; size suffixes do not matter."""
+    """Whether a disassembler's mnemonic says the instruction that was written, whatever its size suffix."""
     if written.startswith(decoded) or decoded.startswith(written):
         return True
     other = _DECODED_AS.get(written)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from asm.diagnostics import SourceError
 from asm.directives.table import Handler, directive
-from asm.expressions import parse
+from asm.expressions import Number, parse
 from asm.program import STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_FUNC, STT_NOTYPE, STT_OBJECT
 from asm.sections import MAX_OUTPUT, Align
 
@@ -122,7 +122,7 @@ def _storage(unit: Unit, scanner: Scanner) -> tuple[str, int, int]:
 def _comm(unit: Unit, scanner: Scanner) -> None:
     name, size, align = _storage(unit, scanner)
     if align == 0:
-        align = min(16, 1 << max(size.bit_length() - 1, 0))
+        align = min(16, 1 << max(size - 1, 0).bit_length())
     symbol = unit.symbols.get(name)
     if symbol.defined and symbol.common is None:
         raise SourceError(f"symbol `{name}` is already defined")
@@ -130,7 +130,7 @@ def _comm(unit: Unit, scanner: Scanner) -> None:
     previous = symbol.common or (0, 1)
     symbol.common = (max(size, previous[0]), max(align, previous[1]))
     symbol.defined_at = unit.statement.locate()
-    symbol.kind = STT_OBJECT
+    symbol.kind, symbol.size = STT_OBJECT, Number(symbol.common[0])
     if symbol.binding == STB_LOCAL and not symbol.declared_local:
         symbol.binding = STB_GLOBAL
 
@@ -139,12 +139,14 @@ def _comm(unit: Unit, scanner: Scanner) -> None:
 def _lcomm(unit: Unit, scanner: Scanner) -> None:
     """Storage in .bss that only this unit sees."""
     name, size, align = _storage(unit, scanner)
+    align = align or min(8, 1 << max(size.bit_length() - 1, 0))
     section = unit.open_section(".bss")
     section.align = max(section.align, align)
     if align > 1:
         section.budget.take(align - 1)
         section.close_region(Align(align, None, 0, unit.statement))
-    unit.symbols.define_label(name, section.region, unit.statement.locate()).kind = STT_OBJECT
+    symbol = unit.symbols.define_label(name, section.region, unit.statement.locate())
+    symbol.kind, symbol.size = STT_OBJECT, Number(size)
     section.reserve(size)
 
 

@@ -107,11 +107,19 @@ limit:  .long limit - table
         .skip 16
 buffer: .space 4096
         .lcomm local_area, 32
+        .lcomm local_byte, 1
+        .lcomm local_word, 3
+        .lcomm local_long, 7
         .comm shared_area, 64, 16
+        .comm shared_odd, 3
+        .comm shared_big, 5000
         .text
         movl $buffer, %esi
         movl $local_area, %esi
         movl $shared_area, %esi
+        pushl $local_byte
+        pushl $local_word
+        pushl $local_long
         .section .note.Xen, "a", @note
         .long 4, 4, 1
         .asciz "Xen"
