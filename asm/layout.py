@@ -43,12 +43,15 @@ def lay_out(section: UnitSection, reporter: Reporter) -> None:
     """Sets `offset` of every region, and the final size of every branch and gap of the section."""
     passes = 0
     while True:
-        _assign(section)
+        moved = _assign(section)
         passes += 1
-        changed = _grow_branches(section, passes > _MAX_PASSES)
-        changed |= _resize_gaps(section, reporter, passes)
-        if not changed:
-            return
+        grown = _grow_branches(section, passes > _MAX_PASSES)
+        if not grown and (moved is None or passes > 2 * _MAX_PASSES):
+            break
+    if moved is not None:
+        message = "this size depends on itself: the layout never settles"
+        reporter.error(message, moved.statement.locate())
+    _check_gaps(section, reporter)
 
 
 def section_size(section: UnitSection) -> int:
@@ -56,13 +59,31 @@ def section_size(section: UnitSection) -> int:
     return last.offset + last.size
 
 
-def _assign(section: UnitSection) -> None:
+def _assign(section: UnitSection) -> Gap | None:
+    """Gives every region its offset; returns a gap whose size is another than in the pass before, if any.
+
+    Gaps are sized on the way: a `.org` counts from offsets of this pass, never from those of the last.
+    """
     offset = 0
+    moved = None
     for region in section.regions:
         region.offset = offset
         offset += region.size
+        if isinstance(region.tail, Gap):
+            size = _provisional_size(region.tail, region)
+            if size != region.tail.size:
+                region.tail.size, moved = size, region.tail
         region.tail_size = 0 if region.tail is None else region.tail.measure(offset)
         offset += region.tail_size
+    return moved
+
+
+def _provisional_size(gap: Gap, region: Region) -> int:
+    """The size as far as it can be told; what is wrong with it is said when nothing moves any more."""
+    try:
+        return _gap_size(gap, region)
+    except SourceError:
+        return 0
 
 
 def _grow_branches(section: UnitSection, force: bool) -> bool:
@@ -88,23 +109,14 @@ def _reaches(branch: Branch, region: Region) -> bool:
     return -128 <= distance <= 127
 
 
-def _resize_gaps(section: UnitSection, reporter: Reporter, passes: int) -> bool:
-    changed = False
+def _check_gaps(section: UnitSection, reporter: Reporter) -> None:
+    """Reports gaps without a valid size, and takes the others from what may be produced."""
     for region in section.regions:
-        gap = region.tail
-        if not isinstance(gap, Gap):
-            continue
-        try:
-            size = _gap_size(gap, region)
-            if size != gap.size and passes > _MAX_PASSES:
-                raise SourceError("this size depends on itself: the layout never settles")
-        except SourceError as error:
-            reporter.error(error.message, gap.statement.locate())
-            size = gap.size
-        if size != gap.size:
-            section.budget.left -= size - gap.size
-            gap.size, changed = size, True
-    return changed
+        if isinstance(region.tail, Gap):
+            try:
+                section.budget.take(_gap_size(region.tail, region))
+            except SourceError as error:
+                reporter.error(error.message, region.tail.statement.locate())
 
 
 def _gap_size(gap: Gap, region: Region) -> int:
@@ -122,6 +134,6 @@ def _gap_size(gap: Gap, region: Region) -> int:
         raise SourceError("size is not a constant")
     if size < 0:
         raise SourceError("cannot move backwards")
-    if size > min(MAX_OUTPUT, gap.size + region.section.budget.left):
+    if size > MAX_OUTPUT:
         raise SourceError(f"output grows over {MAX_OUTPUT >> 20} MiB")
     return size
