@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from hypervisor.events import EventChannels
     from hypervisor.image import Image
     from hypervisor.memory import DomainMemory
-    from hypervisor.memory.grants import GrantMapping, GrantTable
+    from hypervisor.memory.grants import GrantTable
     from hypervisor.platform import Platform
     from hypervisor.vcpu import Vcpu
 
@@ -51,7 +52,10 @@ class HypervisorConsole:
 
 
 class Domain:
-    """One guest: memory, vcpus, event channels, grants, and how it ended (`reason` is None while it runs)."""
+    """One guest: memory, vcpus, event channels, grants, and how it ended (`reason` is None while it runs).
+
+    `resources` are closed with the domain, those made last first.
+    """
 
     events: EventChannels
     grants: GrantTable
@@ -70,7 +74,7 @@ class Domain:
         self.shared_info = 0
         self.reason: ShutdownReason | None = None
         self.crash_report = ""
-        self.mappings: list[GrantMapping] = []
+        self.resources = ExitStack()
         self.transcript = bytearray()
         self.hypervisor_console = HypervisorConsole(domid, self.log.warning)
         self.watchdogs = Watchdogs(platform, self._watchdog_expired)
@@ -84,6 +88,7 @@ class Domain:
     def add_vcpu(self, vcpu: Vcpu) -> Vcpu:
         """Vcpus are added in the order of their ids."""
         self.vcpus.append(vcpu)
+        self.resources.callback(vcpu.close)
         return vcpu
 
     def console_output(self) -> bytes:
@@ -91,20 +96,9 @@ class Domain:
         return bytes(self.transcript)
 
     def close(self) -> None:
-        """Free processors, backends, event channels and memory. Harmless when the domain was never built."""
+        """Free processors, backends, grants and event channels, not the memory. Harmless when repeated."""
         self.watchdogs.stop()
-        for name in ("console", "store"):
-            if hasattr(self, name):
-                getattr(self, name).close()
-        for mapping in self.mappings:
-            mapping.close()
-        if hasattr(self, "grants"):
-            self.grants.close()
-        if hasattr(self, "events"):
-            self.events.destroy()
-        for vcpu in self.vcpus:
-            vcpu.close()
-        self.memory.destroy()
+        self.resources.close()
         self.vcpus.clear()
 
     def know_peers(self, domain_ids: Callable[[], frozenset[int]]) -> None:

@@ -67,7 +67,8 @@ class Machine:
         policy: Policy | None = None,
         slice_instructions: int = 0,
     ) -> None:
-        """`memory` is machine memory in bytes, a multiple of 4096, for all domains and the hypervisor's own.
+        """`memory` is machine memory in bytes, a multiple of 4096 up to 4 GiB, for all domains and the
+        hypervisor's own.
 
         `seed` decides which machine frames a domain gets. With `slice_instructions` a time slice is that many
         guest instructions instead of a length of time, and the run is a function of its input alone.
@@ -96,7 +97,8 @@ class Machine:
     def create(self, image: Image, config: DomainConfig) -> Domain:
         """A domain as `config` says, ready to run.
 
-        Raises ImageError, with a sentence for the user, when the image cannot run in so much memory.
+        Raises ImageError, with a sentence for the user, when the image cannot run in so much memory, and
+        MemoryError when the machine has not so much left.
         """
         domid, self._next_domid = self._next_domid, self._next_domid + 1
         domain = self._toolstack.create(domid, image, config)
@@ -107,6 +109,13 @@ class Machine:
             if self.trace.wants(Kind.EXCEPTION):
                 vcpu.observe_traps()
         return domain
+
+    def destroy(self, domain: Domain) -> None:
+        """Take a domain away; its memory is erased and free for others."""
+        for vcpu in domain.vcpus:
+            self._policy.remove(vcpu)
+        del self.domains[domain.domid]
+        self._toolstack.destroy(domain)
 
     def add_input(self, fileno: int, ready: Callable[[], None]) -> None:
         """Call `ready` between time slices whenever the file descriptor is readable."""
@@ -144,7 +153,7 @@ class Machine:
     def close(self) -> None:
         """Free every processor and the machine's memory. Harmless when repeated."""
         for domain in self.domains.values():
-            self._toolstack.destroy(domain)
+            domain.close()
         self.domains.clear()
         self._inputs.close()
         self.platform.ram.close()

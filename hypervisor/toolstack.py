@@ -65,12 +65,15 @@ class Toolstack:
     def destroy(self, domain: Domain) -> None:
         """Take a domain away with everything it had."""
         domain.close()
+        domain.memory.destroy()
         forget_domain(self.store, domain.domid)
 
     def _build(self, domain: Domain, image: Image, config: DomainConfig) -> None:
         domain.shared_info = domain.memory.share_xen_frame() << PAGE_SHIFT
         domain.events = self._event_channels(domain)
+        domain.resources.callback(domain.events.destroy)
         domain.grants = GrantTable(domain.memory, self._platform.grants)
+        domain.resources.callback(domain.grants.close)
         console_port = domain.events.alloc_unbound(DomId.SELF, HOST_DOMID)
         store_port = domain.events.alloc_unbound(DomId.SELF, HOST_DOMID)
         start = build_domain(
@@ -131,10 +134,11 @@ class Toolstack:
         made: list[Backend] = []
         host_port = self._events.bind(domain.domid, port, lambda: made[0].on_event() if made else None)
         made.append(make(host_port))
+        domain.resources.callback(made[0].close)
         return made[0]
 
     def _page(self, domain: Domain, ref: int) -> memoryview:
         """The ring page behind a reserved grant: while it is mapped, the guest cannot give it to others."""
         mapping = domain.grants.map_for_backend(ref, writable=True)
-        domain.mappings.append(mapping)
+        domain.resources.callback(mapping.close)
         return mapping.page

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from tools.arguments import Commands
 
 DEFAULT_MEMORY = 32 << 20
+MACHINE_MEMORY = 4 << 30
+"""What 32-bit page-table roots can address: no machine is larger."""
+
 DETERMINISTIC_SLICE = 1_000_000
 """Guest instructions in a time slice of --deterministic."""
 
@@ -127,6 +130,8 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig]:
         data = path.read_bytes()
     else:
         raise UsageError(f"{options.image} is neither a file nor a guest kernel; `paravane list` shows those")
+    if Machine.size_for(memory or DEFAULT_MEMORY) > MACHINE_MEMORY:
+        raise UsageError(f"a domain of {memory >> 20} MiB does not fit into a machine of 4 GiB")
     ramdisk = options.ramdisk.read_bytes() if options.ramdisk else None
     return data, DomainConfig(options.name or name, memory or DEFAULT_MEMORY, cmdline, ramdisk)
 
