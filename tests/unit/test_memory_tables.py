@@ -8,6 +8,7 @@ from hypervisor.abi.errno import Errno
 from hypervisor.cpu.geometry import PAE
 from hypervisor.memory.entries import modify_l2
 from hypervisor.memory.frames import L1, L2, L3, NONE, PAE_XEN_L2, WRITABLE
+from hypervisor.memory.pins import unpin
 from hypervisor.refusal import Refusal
 from tests.unit.memory_bench import DATA, READ_ONLY, TABLE, Bench, make_bench
 
@@ -167,21 +168,25 @@ def test_the_fourth_l3_entry_must_be_there(bench: Bench) -> None:
 
 
 def test_the_fourth_l2_belongs_to_one_l3_and_to_its_fourth_slot(bench: Bench) -> None:
-    bench.build_tables()
+    bench.build_tables(mapped=30)
     take(bench, 0, L3)
     for slot in range(4):
         bench.write_entry(40, slot, bench.entry(41 + slot, 1))
     bench.write_entry(40, 3, bench.entry(4, 1))
-    assert refusal_of(bench, 40, L3).errno == Errno.EINVAL
+    assert "the fourth L2 of another L3" in refusal_of(bench, 40, L3).sentence
     bench.write_entry(40, 3, bench.entry(44, 1))
     bench.write_entry(40, 1, bench.entry(4, 1))
-    assert refusal_of(bench, 40, L3).errno == Errno.EINVAL
+    assert refusal_of(bench, 40, L3).sentence.startswith("entry 1 of L3")
+    bench.write_entry(40, 1, bench.entry(42, 1))
+    take(bench, 40, L3)
 
 
 def test_a_pinned_ordinary_l2_cannot_be_the_fourth(bench: Bench) -> None:
-    bench.build_tables()
+    bench.build_tables(mapped=30)
     take(bench, 4, L2)
-    assert refusal_of(bench, 0, L3).errno == Errno.EINVAL
+    refused = refusal_of(bench, 0, L3)
+    assert refused.errno == Errno.EINVAL
+    assert refused.sentence.startswith("entry 3 of L3")
 
 
 def test_entries_beyond_the_fourth_are_cleared_as_on_64_bit_xen(bench: Bench) -> None:
@@ -233,6 +238,21 @@ def test_linear_tables_are_taken_read_only_and_one_level_deep(bench: Bench) -> N
     )
     bench.write_entry(12, 0, bench.entry(10, READ_ONLY))
     assert refusal_of(bench, 12, L2).errno == Errno.EINVAL
+
+
+def test_the_end_of_a_linear_mapping_frees_both_tables_for_others(bench: Bench) -> None:
+    take(bench, 11, L2)
+    bench.write_entry(10, 3, bench.entry(11, READ_ONLY))
+    take(bench, 10, L2)
+    modify_l2(bench.domain, (bench.frame(10) << 9) + 3, 0)
+    assert (bench.machine.frames.linear[bench.frame(10)], bench.machine.frames.linear[bench.frame(11)]) == (
+        0,
+        0,
+    )
+    modify_l2(bench.domain, (bench.frame(11) << 9) + 3, bench.entry(10, READ_ONLY))
+    unpin(bench.domain, bench.frame(11))
+    assert bench.machine.frames.linear[bench.frame(10)] == 0
+    assert bench.machine.audit() == []
 
 
 def test_a_table_mapped_linearly_cannot_map_another_linearly(bench: Bench) -> None:
