@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from hypervisor.abi.x86 import VECTORS_WITH_ERROR_CODE, Vector
 from hypervisor.traps import bounce, context, gates, iret, sysenter
 from hypervisor.traps.callbacks import nmi_gate
+from hypervisor.traps.crash import GuestCrash
 from hypervisor.traps.direct import SYSCALL_VECTOR, DirectGate
 from hypervisor.traps.emulate import decode, dispatch
 from hypervisor.traps.emulate.cpuid import CpuidPolicy
@@ -99,6 +100,8 @@ class VcpuTraps:
         """Enter the event callback, further upcalls masked. Raises GuestCrash when there is none."""
         state = self.state
         callback = state.callbacks.event
+        if not callback.usable:
+            raise GuestCrash("an event is due and not masked, but the guest registered no callback for events")
         state.counters.upcalls += 1
         bounce.bounce(state, callback.cs, callback.eip, masks_events=True)
 

@@ -217,7 +217,7 @@ HANDLERS_EVENT = 0x4F000
 
 def test_events_without_a_callback_end_the_domain(machine: TrapMachine) -> None:
     machine.ram.bytes[INFO] = 1
-    with pytest.raises(GuestCrash, match="no handler"):
+    with pytest.raises(GuestCrash, match="no callback for events"):
         machine.traps.deliver_pending()
 
 
