@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from asm.diagnostics import SourceError
-from asm.expressions import Binary, Number, Reference, Unresolved, Value, evaluate
+from asm.expressions import Binary, Number, Reference, Unary, Unresolved, Value, evaluate
 from asm.program import STB_LOCAL, STT_NOTYPE
 
 if TYPE_CHECKING:
@@ -66,6 +66,15 @@ def constant(node: Node) -> int | None:
     except Unresolved:
         return None
     return value.offset if value.base is None else None
+
+
+def rests_on_pending(node: Node) -> bool:
+    """Whether an expression uses an assignment whose own value still waits for a symbol."""
+    if isinstance(node, Reference):
+        return node.symbol.expression is not None and constant(node) is None
+    if isinstance(node, Unary):
+        return rests_on_pending(node.operand)
+    return isinstance(node, Binary) and (rests_on_pending(node.left) or rests_on_pending(node.right))
 
 
 class SymbolTable:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from asm import directives
 from asm.conditionals import Conditionals
 from asm.diagnostics import Expansion, LocatedError, Reporter, SourceError
-from asm.expressions import Number, parse
+from asm.expressions import Number, Reference, parse
 from asm.instructions import assemble_instruction, fixups
 from asm.lexer import NAME, Scanner
 from asm.macros import Macro, bind
 from asm.reader import Count, Frame, Reader, TooManyStatements, directive_of, expand
 from asm.sections import Branch, Budget, Fixup, Instruction, UnitSection, default_attributes
 from asm.source import Statement, read_text, statements
-from asm.symbols import Symbol, SymbolTable, constant
+from asm.symbols import Symbol, SymbolTable, constant, rests_on_pending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -249,6 +249,10 @@ class Unit:
             self.symbols.assign(name, node, self.statement.locate(start, end), once=once)
         except SourceError as error:
             raise SourceError(error.message, start, end) from None
+        if not isinstance(node, Number | Reference) and rests_on_pending(node):
+            self.warn(
+                f"`{name}` rests on a symbol defined later: GNU as takes a wrong value here", start, end
+            )
 
     def _directive(self, statement: Statement, scanner: Scanner, word: str) -> None:
         handler = directives.find(word)

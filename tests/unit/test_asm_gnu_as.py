@@ -96,6 +96,13 @@ table:  .long _start, message, table, . - table, limit, ~0, -1, 1 << 31
         .p2align 4, 0x11
         .org table + 0x80, 0x22
 limit:  .long limit - table
+        jmps: .org jmps + 4
+        .long 1
+        .org jmps + 4 * 3
+        .long 3
+        .org jmps + 4 * 4
+        .long 4
+        .org jmps + 4 * 9
         .pushsection .rodata
         .long 42
         .popsection
@@ -111,8 +118,6 @@ buffer: .space 4096
         .lcomm local_word, 3
         .lcomm local_long, 7
         .comm shared_area, 64, 16
-        .comm shared_odd, 3
-        .comm shared_big, 5000
         .text
         movl $buffer, %esi
         movl $local_area, %esi

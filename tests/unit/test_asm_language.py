@@ -204,6 +204,13 @@ def test_symbols_carry_type_size_and_binding() -> None:
     assert local == sorted(local, reverse=True)
 
 
+def test_common_storage_is_aligned_to_its_size_up_to_sixteen() -> None:
+    program = _program("nop\n.comm a, 3\n.comm b, 5000\n.comm c, 1\n.comm d, 8\n")
+    base = _section(program, ".bss").address
+    assert [_symbol(program, name).value - base for name in "abcd"] == [0, 16, 5016, 5024]
+    assert [_symbol(program, name).size for name in "abcd"] == [3, 5000, 1, 8]
+
+
 def test_the_entry_is_start_or_the_note() -> None:
     assert _program("nop").entry == asm.DEFAULT_BASE
     note = '.section .note.Xen,"a",@note\n.long 4, 4, 1\n.asciz "Xen"\n.long begin\n.text\nnop\nbegin: nop\n'
@@ -269,6 +276,12 @@ def test_conditions_choose_one_branch() -> None:
 
 def test_a_reassigned_symbol_keeps_its_value_for_what_came_before() -> None:
     assert _data("x = 1\n.byte x\nx = x + 1\n.byte x\n.set y, z\nz = 5\n.byte y") == b"\1\2\5"
+
+
+def test_an_assignment_may_rest_on_a_later_one_with_a_warning() -> None:
+    program = _program("nop\n.equ a, b * 2\n.equ c, a + 1\n.equ b, 20\n.data\n.byte c", base=0)
+    assert _section(program, ".data").data == b"\x29"
+    assert program.warnings[0].startswith("k.S:4:6: warning: `c` rests on a symbol defined later")
 
 
 def test_immediates_of_late_symbols_are_full_size_and_known_ones_short() -> None:
