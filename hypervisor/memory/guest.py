@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from hypervisor.abi.domid import DomId
 from hypervisor.abi.errno import Errno
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from hypervisor.memory.domain_memory import DomainMemory
     from hypervisor.memory.vcpu_paging import VcpuPaging
+
+
+CONTROL_DOMID: Final = 0
+"""The domain that always exists, although it has no memory of this machine."""
 
 
 class Caller(Protocol):
@@ -35,9 +39,7 @@ def page_owner(domain: DomainMemory, domid: int) -> int:
         return domid
     if domid == domain.domid:
         raise Refusal(Errno.ESRCH, f"d{domid} names itself as the foreign domain; DOMID_SELF is the way to")
-    if domid not in domain.machine.domains:
-        raise Refusal(Errno.ESRCH, f"there is no domain {domid}")
-    return domid
+    return existing_domain(domain, domid).domid
 
 
 def check_may_use(domain: DomainMemory, other: int) -> None:
@@ -48,12 +50,19 @@ def check_may_use(domain: DomainMemory, other: int) -> None:
 
 def named_domain(domain: DomainMemory, domid: int) -> DomainMemory:
     """The domain a `domid` field means, DOMID_SELF or the caller's own number included. Raises Refusal
-    (-ESRCH).
+    (-ESRCH, or -EPERM for the control domain).
     """
-    found = domain if domid == DomId.SELF else domain.machine.domains.get(domid)
-    if found is None:
-        raise Refusal(Errno.ESRCH, f"there is no domain {domid}")
-    return found
+    return domain if domid == DomId.SELF else existing_domain(domain, domid)
+
+
+def existing_domain(domain: DomainMemory, domid: int) -> DomainMemory:
+    """The domain with that number. Raises Refusal: -ESRCH, or -EPERM for the control domain."""
+    found = domain.machine.domains.get(domid)
+    if found is not None:
+        return found
+    if domid == CONTROL_DOMID:
+        raise Refusal(Errno.EPERM, f"d{domain.domid} may not touch memory of the control domain")
+    raise Refusal(Errno.ESRCH, f"there is no domain {domid}")
 
 
 def vcpus_in_mask(caller: Caller, pointer: int) -> Iterable[VcpuPaging]:

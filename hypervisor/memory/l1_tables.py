@@ -35,7 +35,8 @@ class L1Tables:
                 Errno.EINVAL, f"L1 entry {entry:#x} of d{domain.domid} sets {bits:#x}, which no guest may"
             )
         mfn = (entry & space.geometry.address_mask) >> 12
-        if mfn >= frames.nr_frames:
+        if mfn >= frames.nr_frames or not mfn:
+            # To Xen the lowest frames of a machine are device memory, as those are that do not exist.
             errno = Errno.EINVAL if mfn == space.no_frame else Errno.EPERM
             raise Refusal(errno, f"L1 entry {entry:#x} of d{domain.domid} maps {frames.describe(mfn)}")
         self._check_owner(entry, mfn, domain, pg_owner)

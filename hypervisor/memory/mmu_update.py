@@ -9,7 +9,7 @@ from hypervisor.abi.errno import Errno
 from hypervisor.abi.mmu import MmuUpdateType
 from hypervisor.memory.entries import modify
 from hypervisor.memory.frames import L1, L3, WRITABLE, FrameType
-from hypervisor.memory.guest import Progress, check_may_use, page_owner, read_requests
+from hypervisor.memory.guest import Progress, check_may_use, existing_domain, page_owner, read_requests
 from hypervisor.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -59,10 +59,7 @@ def mmu_update(caller: Caller, ureqs: int, count: int, pdone: int, foreigndom: i
 def _table_owner(domain: DomainMemory, number: int) -> DomainMemory:
     if not number:
         return domain
-    owner = domain.machine.domains.get(number - 1)
-    if owner is None:
-        raise Refusal(Errno.ESRCH, f"there is no domain {number - 1} whose tables to change")
-    return owner
+    return existing_domain(domain, number - 1)
 
 
 class Batch:

@@ -82,7 +82,7 @@ def test_high_bits_left_to_software_are_dropped_because_this_processor_faults_on
         (256, Errno.EPERM),
         (0xFFFFF, Errno.EPERM),
         ((1 << 40) - 1, Errno.EINVAL),
-        (0, Errno.EBUSY),
+        (0, Errno.EPERM),
         (1, Errno.EBUSY),
     ],
 )
