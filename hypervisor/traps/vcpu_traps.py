@@ -101,7 +101,7 @@ class VcpuTraps:
         state = self.state
         callback = state.callbacks.event
         if not callback.usable:
-            raise GuestCrash("an event is due and not masked, but the guest registered no callback for events")
+            raise GuestCrash("an event is due and not masked, but the guest has no callback for events")
         state.counters.upcalls += 1
         bounce.bounce(state, callback.cs, callback.eip, masks_events=True)
 
