@@ -250,7 +250,7 @@ class Unit:
         except SourceError as error:
             raise SourceError(error.message, start, end) from None
         if not isinstance(node, Number | Reference) and rests_on_pending(node):
-            self.warn(
+            self.warn(f"`{name}` rests on a symbol defined later, which GNU as takes as 0", start, end)
                 f"`{name}` rests on a symbol defined later: GNU as takes a wrong value here", start, end
             )
 
