@@ -251,8 +251,6 @@ class Unit:
             raise SourceError(error.message, start, end) from None
         if not isinstance(node, Number | Reference) and rests_on_pending(node):
             self.warn(f"`{name}` rests on a symbol defined later, which GNU as takes as 0", start, end)
-                f"`{name}` rests on a symbol defined later: GNU as takes a wrong value here", start, end
-            )
 
     def _directive(self, statement: Statement, scanner: Scanner, word: str) -> None:
         handler = directives.find(word)
