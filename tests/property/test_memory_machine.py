@@ -275,8 +275,15 @@ class Pages(RuleBasedStateMachine):
             self.bench.p2m.extend(range(first, first + (1 << order)))
         self.forget_lost_frames()
 
-    @rule(table=picks, picked=st.lists(st.tuples(slots, picks, good), max_size=6), clear=st.booleans())
-    def guest_builds_a_table(self, table: int, picked: list[tuple[int, int, int]], clear: bool) -> None:
+    @rule(
+        table=st.integers(6, 16),
+        picked=st.lists(st.tuples(slots, picks, good), max_size=6),
+        clear=st.booleans(),
+        pin=st.sampled_from([None, MmuextCmd.PIN_L1_TABLE, MmuextCmd.PIN_L1_TABLE, MmuextCmd.PIN_L2_TABLE]),
+    )
+    def guest_builds_a_table(
+        self, table: int, picked: list[tuple[int, int, int]], clear: bool, pin: MmuextCmd | None
+    ) -> None:
         """What a kernel does before it uses a frame as a table: clear it and fill in plausible entries."""
         mfn = self.mfn(table)
         if mfn >= FRAMES or not self.writable_by_guest(mfn):
@@ -287,6 +294,8 @@ class Pages(RuleBasedStateMachine):
             self.attempt(lambda: mmuext_op(guest, Guest.BASE, 1, 0, SELF))
         for slot, pick, bits in picked:
             self.scribble(mfn, slot, self.entry(pick, bits, 0))
+        if pin is not None:
+            self.pin_or_unpin_or_switch(table, pin)
 
     @rule(table=picks, kind=st.sampled_from([MmuextCmd.PIN_L1_TABLE, MmuextCmd.PIN_L2_TABLE]))
     def guest_pins(self, table: int, kind: int) -> None:
