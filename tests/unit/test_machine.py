@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import asm
 import guest_kernels
+from asm.elf_writer import write_elf
 from hypervisor import (
     DomainConfig,
     Ending,
@@ -20,6 +21,9 @@ from hypervisor import (
     load_image,
 )
 from hypervisor.trace import Kind, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MEMORY = 8 << 20
 SPIN = '.include "runtime.inc"\nXEN_NOTES spin\n.text\nmain: jmp main\n'
@@ -62,7 +66,7 @@ port: .long 0
 
 
 def _image(text: str) -> Image:
-    return load_image(asm.write_elf(asm.assemble_text(text)))
+    return load_image(write_elf(asm.assemble_text(text)))
 
 
 @pytest.fixture
