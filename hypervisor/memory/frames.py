@@ -103,7 +103,7 @@ class FrameTable:
         self.linear[mfn] = 0
 
     def describe(self, mfn: int) -> str:
-        """A frame in words, for refusals: `mfn 0x2a (d1's, l1_page_table in use 2 times, 3 references,
+        """A frame in words, for refusals: `mfn 0x2a (d1's, l1_page_table with 2 uses, 3 references,
         pinned)`.
         """
         if not 0 <= mfn < self.nr_frames:
@@ -113,8 +113,8 @@ class FrameTable:
         flags = FrameFlag(self.flags[mfn])
         parts = [
             f"{owner_name(self.owner[mfn])}",
-            f"{FrameType(self.type[mfn]).name.lower()} in use {self.type_count[mfn]} times",
-            f"{self.count[mfn]} references",
+            _use_text(self.type[mfn], self.type_count[mfn]),
+            _number(self.count[mfn], "reference"),
         ]
         parts += ["pinned"] if flags & FrameFlag.PINNED else []
         parts += ["holds the hypervisor's entries"] if flags & FrameFlag.PAE_XEN_L2 else []
@@ -127,3 +127,14 @@ def owner_name(owner: int) -> str:
     if owner == DomId.XEN:
         return "the hypervisor's"
     return "nobody's" if owner == FREE else f"d{owner}'s"
+
+
+def _use_text(kind: int, uses: int) -> str:
+    name = FrameType(kind).name.lower()
+    if uses:
+        return f"{name} with {_number(uses, 'use')}"
+    return f"not in use, last as {name}" if kind != NONE else "not in use"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

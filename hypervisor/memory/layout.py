@@ -143,3 +143,19 @@ def gdt_address(vcpu_id: int) -> int:
 def ldt_address(vcpu_id: int) -> int:
     """Linear address of a vcpu's LDT."""
     return gdt_address(vcpu_id) + GDT_PAGES * PAGE_SIZE
+
+
+_FLAG_NAMES: Final = {
+    int(Pte.PWT): "PWT",
+    int(Pte.PCD): "PCD",
+    int(Pte.PSE): "PSE or PAT",
+    int(Pte.GLOBAL): "GLOBAL",
+    _NX: "NX",
+}
+
+
+def flag_names(bits: int) -> str:
+    """Entry bits by name, for refusals: `PWT, PCD`; those without a name as one number."""
+    named = [name for bit, name in _FLAG_NAMES.items() if bits & bit]
+    rest = bits & ~sum(_FLAG_NAMES)
+    return ", ".join(named + [f"{rest:#x}"] * bool(rest))

@@ -311,7 +311,7 @@ class Pages(RuleBasedStateMachine):
 
     @rule(first=st.integers(6, 12), linear=st.booleans())
     def guest_builds_an_address_space(self, first: int, linear: bool) -> None:
-        """Another set of tables, as a kernel makes one for a process, so that there is something to attack."""
+        """Another set of tables, as a kernel makes one for a process: something to attack."""
         bench = self.bench
         frames = [self.mfn(first + at) for at in range(6)]
         if any(mfn >= FRAMES or not self.writable_by_guest(mfn) for mfn in frames):

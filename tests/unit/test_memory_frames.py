@@ -119,7 +119,7 @@ def test_frames_a_backend_holds_outlive_their_domain_and_then_free_its_number() 
 def test_a_held_frame_cannot_become_a_page_table() -> None:
     bench = make_bench()
     bench.machine.hold(bench.frame(7), 1, writable=True)
-    with pytest.raises(Refusal, match="writable_page in use 1 times") as refused:
+    with pytest.raises(Refusal, match="writable_page with 1 use,") as refused:
         bench.machine.types.get_page_and_type(bench.frame(7), 1, FrameType.L1_PAGE_TABLE)
     assert refused.value.errno == Errno.EINVAL
 

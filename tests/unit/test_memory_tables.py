@@ -120,7 +120,7 @@ def test_a_refusal_names_entry_frame_owner_type_and_counts(bench: Bench) -> None
     bench.write_entry(10, 5, bench.entry(10, DATA))
     sentence = refusal_of(bench, 10, L1).sentence
     assert f"entry 5 of L1 table {bench.frame(10):#x}" in sentence
-    assert "d1's, l1_page_table in use 1 times" in sentence
+    assert "d1's, l1_page_table with 1 use," in sentence
 
 
 def test_large_pages_are_refused(bench: Bench) -> None:
