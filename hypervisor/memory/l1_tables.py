@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hypervisor.abi.errno import Errno
 from hypervisor.abi.x86 import Pte
 from hypervisor.memory.frames import FREE, VALIDATED, WRITABLE
+from hypervisor.memory.layout import flag_names
 from hypervisor.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -29,11 +30,10 @@ class L1Tables:
         that is in use as something a guest must not write.
         """
         space, frames = domain.space, self._frames
-        if entry & space.refused[1]:
-            bits = entry & space.refused[1]
-            raise Refusal(
-                Errno.EINVAL, f"L1 entry {entry:#x} of d{domain.domid} sets {bits:#x}, which no guest may"
-            )
+        refused = entry & space.refused[1]
+        if refused:
+            where = f"L1 entry {entry:#x} of d{domain.domid}"
+            raise Refusal(Errno.EINVAL, f"{where} sets {flag_names(refused)}, which no guest may")
         mfn = (entry & space.geometry.address_mask) >> 12
         if mfn >= frames.nr_frames or not mfn:
             # To Xen the lowest frames of a machine are device memory, as those are that do not exist.

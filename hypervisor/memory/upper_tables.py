@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hypervisor.abi.errno import Errno
 from hypervisor.abi.x86 import Pte
 from hypervisor.memory.frames import L1, L2, PAE_XEN_L2, VALIDATED
+from hypervisor.memory.layout import flag_names
 from hypervisor.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class UpperTables:
         """Take what a present L2 entry refers to; gives the entry to store. Raises Refusal."""
         refused = entry & domain.space.refused[2]
         if refused:
-            raise Refusal(Errno.EINVAL, f"L2 entry {entry:#x} sets {refused:#x}, which no guest may")
+            raise Refusal(Errno.EINVAL, f"L2 entry {entry:#x} sets {flag_names(refused)}, which no guest may")
         mfn = (entry & domain.space.geometry.address_mask) >> 12
         try:
             self._types.get_page_and_type(mfn, domain.domid, L1)
@@ -108,7 +109,7 @@ class UpperTables:
         """Take the L2 a present L3 entry refers to; gives the entry to store. Raises Refusal."""
         refused = entry & domain.space.refused[3]
         if refused:
-            raise Refusal(Errno.EINVAL, f"L3 entry {entry:#x} sets {refused:#x}, which no guest may")
+            raise Refusal(Errno.EINVAL, f"L3 entry {entry:#x} sets {flag_names(refused)}, which no guest may")
         mfn = (entry & domain.space.geometry.address_mask) >> 12
         self._types.get_page_and_type(mfn, domain.domid, L2, xen_l2=slot == 3)
         return entry | _L3_ADDED

@@ -125,7 +125,9 @@ def test_a_refusal_names_entry_frame_owner_type_and_counts(bench: Bench) -> None
 
 def test_large_pages_are_refused(bench: Bench) -> None:
     bench.write_entry(10, 0, TABLE | 1 << 7)
-    assert refusal_of(bench, 10, L2).errno == Errno.EINVAL
+    refused = refusal_of(bench, 10, L2)
+    assert refused.errno == Errno.EINVAL
+    assert "sets PSE or PAT, which no guest may" in refused.sentence
 
 
 def test_an_error_deep_down_comes_up_as_it_is_and_everything_is_given_back(bench: Bench) -> None:
