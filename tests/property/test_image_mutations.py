@@ -78,7 +78,8 @@ def corpus() -> list[bytes]:
     legacy = legacy_kernel(text, bytes(PAGE), 0xC0000000)
     legacy.symbols = plain.symbols
     small = [plain.pack(), in_section.pack(), legacy.pack(), full_kernel()]
-    wrapped = [gzip.compress(small[0]), bzimage(gzip.compress(small[0])), bzimage(lzma.compress(small[0]))]
+    packed = gzip.compress(small[0], mtime=0)
+    wrapped = [packed, bzimage(packed), bzimage(lzma.compress(small[0]))]
     return [*small, *wrapped, GRUB.read_bytes()]
 
 
