@@ -8,19 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import capstone
 
-from hypervisor.image.dwarf_lines import LineTableError, printable, read_lines
-from hypervisor.image.elf import (
-    PF_X,
-    PT_LOAD,
-    SHF_EXECINSTR,
-    SHN_ABS,
-    SHN_UNDEF,
-    SHT_NOBITS,
-    STT_FILE,
-    STT_SECTION,
-    SYMBOL,
-    Elf,
-)
+from hypervisor.image.dwarf_lines import LineTableError, read_lines
+from hypervisor.image.elf import PF_X, SHF_EXECINSTR, Elf
 from hypervisor.image.errors import ImageError
 
 if TYPE_CHECKING:
@@ -29,7 +18,6 @@ if TYPE_CHECKING:
 MAX_INSTRUCTION = 15  # bytes; Intel SDM volume 2, section 2.3.11
 BATCH = 1000  # instructions that capstone decodes, and holds in memory, at once
 ZEROS = re.compile(rb"\0{32,}")
-MAX_NAME = 256  # bytes of a label; many symbols may share one huge string
 BRANCH = re.compile(r"call|j|loop")
 
 
@@ -42,7 +30,8 @@ def disassemble(image: bytes) -> Iterator[str]:
 
     Bytes that are no instruction appear as `.byte`, long runs of zeros as one line. A symbol inside an
     instruction starts a new one, as code must begin there. Raises DisasmError for a file that is no linked
-    ELF32 i386 file or too damaged to read; a damaged line table costs source lines only, and is mentioned.
+    ELF32 i386 file or too damaged to read; a damaged symbol or line table costs labels or source lines
+    only, and is mentioned.
     """
     try:
         elf = Elf(image)
@@ -68,39 +57,19 @@ class _Block(NamedTuple):
 def _code(elf: Elf) -> list[_Block]:
     """All code by address."""
     parts = [
-        (section.sh_addr, printable(elf.section_name(section).encode()), section.sh_offset, section.sh_size)
+        (section.sh_addr, elf.section_name(section), section.sh_offset, section.sh_size)
         for section in elf.sections
-        if section.sh_flags & SHF_EXECINSTR and section.sh_type != SHT_NOBITS and section.sh_size
+        if section.sh_flags & SHF_EXECINSTR and section.sh_type != "SHT_NOBITS" and section.sh_size
     ] or [
         (segment.p_vaddr, f"LOAD {index}", segment.p_offset, segment.p_filesz)
         for index, segment in enumerate(elf.segments)
-        if segment.p_type == PT_LOAD and segment.p_flags & PF_X and segment.p_filesz
+        if segment.p_type == "PT_LOAD" and segment.p_flags & PF_X and segment.p_filesz
     ]
     # Parts of a sound file share no bytes; a listing of 65,000 views of the same megabyte would have no end.
     if sum(size for _, _, _, size in parts) > len(elf.data):
         raise DisasmError("its executable sections overlap in the file")
     blocks = [_Block(at, name, bytes(elf.contents(offset, size, name))) for at, name, offset, size in parts]
     return sorted(blocks)
-
-
-def _labels(elf: Elf) -> dict[int, list[str]]:
-    """The names of every address that a symbol marks as a place in the program."""
-    labels: dict[int, list[str]] = {}
-    tables = elf.symbol_table()
-    if tables is None:
-        return labels
-    table, strings = tables
-    rows = elf.contents(table.sh_offset, table.sh_size - table.sh_size % SYMBOL.size, "symbol table")
-    for symbol in SYMBOL.iter_unpack(rows):
-        placed = symbol.st_shndx not in (SHN_UNDEF, SHN_ABS) and symbol.st_info & 15 not in (
-            STT_SECTION,
-            STT_FILE,
-        )
-        if placed and 0 < symbol.st_name < strings.sh_size:
-            start, end = strings.sh_offset + symbol.st_name, strings.sh_offset + strings.sh_size
-            name = elf.data[start : min(end, start + MAX_NAME)].partition(b"\0")[0]
-            labels.setdefault(symbol.st_value, []).append(printable(name))
-    return labels
 
 
 def _section(elf: Elf, name: str) -> bytes:
@@ -112,14 +81,23 @@ class _Listing:
     """What is known about addresses, and the decoder that turns bytes into lines."""
 
     def __init__(self, elf: Elf) -> None:
-        self._labels = _labels(elf)
-        self._starts = sorted(self._labels)
+        self._labels: dict[int, list[str]] = {}
         self._sources: dict[int, str] = {}
-        self._complaint = ""
+        self._complaints: list[str] = []
+        self._read_labels(elf)
         self._read_lines(elf)
+        self._starts = sorted(self._labels)
         self._decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_32)
         self._decoder.syntax = capstone.CS_OPT_SYNTAX_ATT
         self._decoder.skipdata = True
+
+    def _read_labels(self, elf: Elf) -> None:
+        """The names of every address that a symbol marks as a place in the program."""
+        try:
+            for symbol in elf.symbols():
+                self._labels.setdefault(symbol.address, []).append(symbol.name)
+        except ImageError as error:
+            self._complaints.append(f"; there are no labels: {error}")
 
     def _read_lines(self, elf: Elf) -> None:
         try:
@@ -128,12 +106,11 @@ class _Listing:
                 if line:
                     self._sources[address] = f"{file}:{line}"
         except (LineTableError, ImageError) as error:
-            self._complaint = f"; source lines are incomplete: in the line table, {error}"
+            self._complaints.append(f"; source lines are incomplete: in the line table, {error}")
 
     def header(self, name: str) -> Iterator[str]:
-        if self._complaint:
-            yield self._complaint
-            self._complaint = ""
+        yield from self._complaints
+        self._complaints.clear()
         yield f"; section {name}"
 
     def area(self, code: bytes, address: int) -> Iterator[str]:

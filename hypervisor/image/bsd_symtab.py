@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.image.elf import ELF_HEADER, SECTION_HEADER, SHT_STRTAB, SHT_SYMTAB, SectionHeader
+from hypervisor.image.elf import HEADER_SIZE, SECTION_HEADER_SIZE, SectionHeader
 
 if TYPE_CHECKING:
     from hypervisor.image.elf import Elf
@@ -22,7 +22,7 @@ CONTENTS_OFFSET: Final = 256
 """Of the symbols in it: three 64-bit section headers would end there."""
 
 _STRTAB_INDEX, _SECTION_COUNT = 2, 3
-_EMPTY = SectionHeader(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+_EMPTY = SectionHeader(0, "SHT_NULL", 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def bsd_symtab(elf: Elf) -> bytes | None:
@@ -34,27 +34,27 @@ def bsd_symtab(elf: Elf) -> bytes | None:
     strings_offset = CONTENTS_OFFSET + (symtab.sh_size + 3 & ~3)
     size = strings_offset + strtab.sh_size
     header = elf.header._replace(
-        e_version=1,
+        e_version="EV_CURRENT",
         e_phoff=0,
         e_shoff=SECTIONS_OFFSET,
-        e_ehsize=ELF_HEADER.size,
+        e_ehsize=HEADER_SIZE,
         e_phentsize=0,
         e_phnum=0,
-        e_shentsize=SECTION_HEADER.size,
+        e_shentsize=SECTION_HEADER_SIZE,
         e_shnum=_SECTION_COUNT,
         e_shstrndx=0,
     )
     sections = (
         _EMPTY,
-        symtab._replace(sh_type=SHT_SYMTAB, sh_offset=CONTENTS_OFFSET, sh_link=_STRTAB_INDEX),
-        strtab._replace(sh_type=SHT_STRTAB, sh_offset=strings_offset),
+        symtab._replace(sh_offset=CONTENTS_OFFSET, sh_link=_STRTAB_INDEX),
+        strtab._replace(sh_offset=strings_offset),
     )
     image = bytearray(SIZE_WORD + size)
     image[:SIZE_WORD] = size.to_bytes(SIZE_WORD, "little")
     small = memoryview(image)[SIZE_WORD:]
-    ELF_HEADER.pack_into(small, 0, header)
-    for index, section in enumerate(sections):
-        SECTION_HEADER.pack_into(small, SECTIONS_OFFSET + index * SECTION_HEADER.size, section)
+    small[:HEADER_SIZE] = elf.pack_header(header)
+    headers = b"".join(elf.pack_section(section) for section in sections)
+    small[SECTIONS_OFFSET : SECTIONS_OFFSET + len(headers)] = headers
     small[CONTENTS_OFFSET : CONTENTS_OFFSET + symtab.sh_size] = elf.contents(*symtab[4:6], "symbol table")
     small[strings_offset:] = elf.contents(*strtab[4:6], "string table")
     return bytes(image)

@@ -1,5 +1,7 @@
 """Reads `.debug_line`, DWARF versions 2 to 5 in the 32-bit format, from files that nobody vouches for.
 
+This is not left to pyelftools: a version 5 header can count names of no bytes each without end, and it makes
+them all.
 Every loop consumes bytes of the section, so time and memory are bounded by its size whatever the bytes say.
 Section numbers in comments are those of the DWARF 5 standard.
 """
@@ -9,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
+
+from hypervisor.image.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,14 +154,14 @@ def _read_names_2(cursor: _Cursor, unit: _Unit) -> None:
     """Versions 2 to 4: strings until an empty one; directory 0 is the compilation's, which is not here."""
     unit.directories.append("")
     while name := cursor.string():
-        unit.directories.append(printable(name))
+        unit.directories.append(printable(name, MAX_NAME))
     number = 0
     while name := cursor.string():
         number += 1
         directory = cursor.uleb()
         cursor.uleb()  # time
         cursor.uleb()  # length
-        unit.add_file(number, printable(name), directory)
+        unit.add_file(number, printable(name, MAX_NAME), directory)
 
 
 def _read_names_5(cursor: _Cursor, unit: _Unit, line_strings: bytes, strings: bytes) -> None:
@@ -178,7 +182,7 @@ def _read_entries(cursor: _Cursor, line_strings: bytes, strings: bytes) -> Itera
         for content, form in formats:
             value = _read_form(cursor, form, line_strings, strings)
             if content == DW_LNCT_path and isinstance(value, bytes):
-                name = printable(value)
+                name = printable(value, MAX_NAME)
             elif content == DW_LNCT_directory_index and isinstance(value, int):
                 directory = value
         yield name, directory
@@ -206,12 +210,6 @@ def _read_form(cursor: _Cursor, form: int, line_strings: bytes, strings: bytes) 
 
 def _string_at(table: bytes, offset: int) -> bytes:
     return table[offset : offset + MAX_NAME].partition(b"\0")[0]
-
-
-def printable(name: bytes) -> str:
-    """A name of the file as text, cut at MAX_NAME bytes, that cannot move a terminal's cursor."""
-    text = name[:MAX_NAME].decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def _run(cursor: _Cursor, unit: _Unit) -> Iterator[Line]:

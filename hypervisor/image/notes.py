@@ -1,5 +1,8 @@
 """What a kernel says about itself to Xen (public/elfnote.h): notes in a PT_NOTE segment, else in SHT_NOTE
 sections, else the text of a `__xen_guest` section. The order and each reading are those of Xen's own loader.
+
+This is not left to pyelftools: it takes the types of all notes for GNU's, and minutes over a name as long as
+a note may claim.
 """
 
 from __future__ import annotations
@@ -8,16 +11,19 @@ import re
 import struct
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hypervisor.abi.elfnote import GUEST_SECTION, LEGACY_KEYS, ElfNote
+from hypervisor.abi.layout import U32, Layout
 from hypervisor.abi.version import XenFeature
 from hypervisor.abi.x86 import PAGE_SHIFT
-from hypervisor.image.elf import NOTE_HEADER, PT_NOTE, SHT_NOTE, Elf, readable
 from hypervisor.image.errors import ImageError
+from hypervisor.image.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from hypervisor.image.elf import Elf
 
 MAX_NOTES: Final = 65536
 MAX_GUEST_TEXT: Final = 65536
@@ -51,6 +57,17 @@ _LOADER_FEATURES = {
     )
 }
 """The features a FEATURES text may name. The loader knows no others, even where the hypervisor does."""
+
+
+class ElfNoteHeader(NamedTuple):
+    """Start of a note; its name and then its descriptor follow, each padded to 4 bytes."""
+
+    namesz: U32
+    descsz: U32
+    type: U32
+
+
+NOTE_HEADER = Layout("Elf32_Nhdr", ElfNoteHeader)
 
 
 class PaeMode(Enum):
@@ -87,12 +104,8 @@ class Notes:
 
 def read_notes(elf: Elf) -> Notes:
     """Find and read the notes. Raises ImageError when there are none or one of them is unreadable."""
-    segments = [
-        ("PT_NOTE", s.p_offset, s.p_filesz) for s in elf.segments if s.p_type == PT_NOTE and s.p_offset
-    ]
-    sections = [("SHT_NOTE", s.sh_offset, s.sh_size) for s in elf.sections[1:] if s.sh_type == SHT_NOTE]
     budget = _Budget(MAX_NOTES)
-    for areas in (segments, sections):
+    for areas in _note_areas(elf):
         notes = Notes(areas[0][0] if areas else "")
         found = [
             _read_note(elf, notes, *note) for area in areas for note in _xen_notes(elf, *area[1:], budget)
@@ -104,6 +117,12 @@ def read_notes(elf: Elf) -> Notes:
         raise ImageError("this is no kernel for Xen: it has neither Xen ELF notes nor a __xen_guest section")
     size = min(guest.sh_size, MAX_GUEST_TEXT)
     return _read_guest_text(bytes(elf.contents(guest.sh_offset, size, "__xen_guest section")))
+
+
+def _note_areas(elf: Elf) -> Iterator[list[tuple[str, int, int]]]:
+    """Where notes may be, as (form, offset, size): first all segments, then, if asked again, all sections."""
+    yield [("PT_NOTE", s.p_offset, s.p_filesz) for s in elf.segments if s.p_type == "PT_NOTE" and s.p_offset]
+    yield [("SHT_NOTE", s.sh_offset, s.sh_size) for s in elf.sections[1:] if s.sh_type == "SHT_NOTE"]
 
 
 @dataclass(slots=True)
@@ -199,7 +218,7 @@ def _add_features(notes: Notes, text: str, *, unknown_is_fatal: bool) -> None:
 def _read_guest_text(data: bytes) -> Notes:
     """Read `KEY=value,KEY,...`. In this form Xen passes over a required feature that nobody knows."""
     notes = Notes(GUEST_SECTION)
-    text = readable(data.partition(b"\0")[0])
+    text = printable(data.partition(b"\0")[0], MAX_GUEST_TEXT)
     for item in text.split(","):
         key, _, value = item.partition("=")
         note = LEGACY_KEYS.get(key)

@@ -4,15 +4,32 @@ import bz2
 import gzip
 import lzma
 import struct
+import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from elftools.common.exceptions import ELFParseError
+from elftools.construct.core import FieldError
 
 from hypervisor.abi.elfnote import ElfNote
 from hypervisor.image import ImageError, load_image
 from hypervisor.image.unpack import unpack
-from tests.elfwriter import PAGE, PF_R, ElfImage, ElfSegment, ElfSymbol, kernel, legacy_kernel, xen_notes
+from tests.elfwriter import (
+    PAGE,
+    PF_R,
+    ElfImage,
+    ElfSection,
+    ElfSegment,
+    ElfSymbol,
+    kernel,
+    legacy_kernel,
+    xen_notes,
+)
 
+SHT_DYNAMIC = 6
+SHF_COMPRESSED = 0x800
+DYNAMIC = {"p_type": 2}
 GRUB_FOLDER = Path("/usr/lib/grub-xen")
 
 
@@ -40,11 +57,13 @@ def bzimage(payload: bytes, *, version: int = 0x20F, length: int | None = None, 
     [
         ({"e_ident": b"\x7fELF\x02\x01\x01".ljust(16, b"\0")}, "64-bit image"),
         ({"e_machine": 62}, "64-bit image"),
-        ({"e_machine": 40}, "another processor"),
-        ({"e_ident": b"\x7fELF\x01\x02\x01".ljust(16, b"\0")}, "another processor"),
+        ({"e_machine": 40}, "little-endian, machine EM_ARM"),
+        ({"e_ident": b"\x7fELF\x01\x02\x01".ljust(16, b"\0")}, "big-endian, machine 768"),
+        ({"e_ident": b"\x7fELF\x03\x01\x01".ljust(16, b"\0")}, "its header cannot be read"),
         ({"e_type": 1}, "relocatable object"),
         ({"e_type": 4}, "core dump"),
-        ({"e_type": 0}, "of type 0"),
+        ({"e_type": 0}, "of type ET_NONE"),
+        ({"e_type": 0x1234}, "of type 4660"),
         ({"e_phnum": 0xFFFF}, "truncated"),
         ({"e_phoff": 0xFFFFFFF0}, "truncated"),
         ({"e_phentsize": 8}, "8 bytes apart"),
@@ -76,6 +95,63 @@ def test_every_truncation_of_an_image_is_refused_or_still_whole() -> None:
     data = kernel(bytes(range(256))).pack()
     for size in range(len(data)):
         assert refusal(data[:size])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ELFParseError("expected 4,\n  found 0"),
+        FieldError("expected 4"),
+        KeyError("sh_link"),
+        IndexError(),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+        OverflowError("too large"),
+        AttributeError("header"),
+        TypeError("unsupported operand"),
+        AssertionError(),
+        struct.error("unpack requires a buffer of 4 bytes"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_the_elf_library_raises_is_one_sentence(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = kernel().pack()
+
+    def fail(*_: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr("hypervisor.image.elf.struct_parse", fail)
+    assert "damaged: its program headers cannot be read" in refusal(data)
+    monkeypatch.setattr("hypervisor.image.elf.ELFFile", fail)
+    assert "damaged: its header cannot be read" in refusal(data)
+
+
+def test_sections_that_make_no_sense_to_the_elf_library_do_not_matter() -> None:
+    image = kernel()
+    damage = {"sh_link": 99, "sh_entsize": 0, "sh_offset": 0xFFFFFFF0, "sh_size": 0xFFFFFFFF}
+    image.sections = [
+        ElfSection(".odd", kind, b"", damage | {"sh_flags": SHF_COMPRESSED}) for kind in range(1, 20)
+    ]
+    assert bytes(load_image(image.pack()).segments[0].data) == b"\xf4" * 64
+
+
+def test_tables_of_thousands_of_dynamic_entries_are_read_once() -> None:
+    image = ElfImage([ElfSegment(0, bytes(64)), *(ElfSegment(0, b"", header=DYNAMIC) for _ in range(5000))])
+    image.sections = [ElfSection(".dynamic", SHT_DYNAMIC, b"") for _ in range(5000)]
+    started = time.process_time()
+    assert "neither Xen ELF notes" in refusal(image)
+    assert time.process_time() - started < 2
+
+
+def test_grub_is_read_in_milliseconds() -> None:
+    data = (GRUB_FOLDER / "grub-i386-xen.bin").read_bytes()
+    times = []
+    for _ in range(10):
+        started = time.process_time()
+        load_image(data)
+        times.append(time.process_time() - started)
+    assert min(times) < 0.005
 
 
 def test_file_data_beyond_the_end_is_refused() -> None:
@@ -207,6 +283,18 @@ def test_bsd_symbols_lie_behind_the_kernel_as_a_small_elf_file() -> None:
         for index in range(headers[1][5] // 16)
     ]
     assert names == [b"", b"start", b"panic"]
+
+
+def test_bsd_symbols_repeat_every_byte_that_identifies_the_kernels_file() -> None:
+    ident = b"\x7fELF\x01\x01\x01" + bytes(range(9, 18))
+    elf = kernel(extra={ElfNote.BSD_SYMTAB: "yes"})
+    elf.header |= {"e_ident": ident, "e_flags": 5, "e_version": 77}
+    elf.symbols = [ElfSymbol("start", 0)]
+    symtab = load_image(elf.pack()).bsd_symtab
+    assert symtab is not None
+    header = bytes(symtab.data)[4:56]
+    assert header[:16] == ident
+    assert struct.unpack_from("<HHIIIII", header, 16) == (2, 3, 1, 0, 0, 64, 5)
 
 
 def test_wanted_bsd_symbols_that_are_not_there_are_left_out() -> None:

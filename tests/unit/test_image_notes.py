@@ -1,5 +1,6 @@
 """Notes of an image, in all the places and forms that Xen's loader knows."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,15 @@ def test_a_note_beyond_the_file_is_refused() -> None:
     image = kernel()
     image.note_header["p_filesz"] = 0x10000
     assert "truncated" in refusal(image)
+
+
+def test_a_note_with_a_name_of_megabytes_is_passed_over_at_once() -> None:
+    image = kernel()
+    image.notes = note(1, 7, name=b"X" * (16 << 20)) + xen_notes()
+    data = image.pack()
+    started = time.process_time()
+    assert load_image(data).guest_os == "test"
+    assert time.process_time() - started < 1
 
 
 def test_more_notes_than_xen_reads_are_refused() -> None:

@@ -1,5 +1,7 @@
 """Names and source lines of a kernel's addresses."""
 
+import struct
+
 from asm.elf_writer import write_elf
 from asm.program import (
     SHF_ALLOC,
@@ -12,8 +14,12 @@ from asm.program import (
 )
 from hypervisor.abi.elfnote import ElfNote
 from hypervisor.image import Image, load_image
+from hypervisor.image.elf import MAX_SYMBOL_NAME, MAX_SYMBOLS, SYMBOL_SIZE
+from hypervisor.image.text import printable
 from tests.elfwriter import (
     SHN_ABS,
+    SHT_STRTAB,
+    SHT_SYMTAB,
     STB_LOCAL,
     STT_FILE,
     STT_SECTION,
@@ -22,6 +28,7 @@ from tests.elfwriter import (
     kernel,
     xen_notes,
 )
+from tools.disasm import disassemble
 
 BASE = 0x1000
 
@@ -31,6 +38,10 @@ def with_symbols(*symbols: ElfSymbol) -> Image:
     elf.sections = [ElfSection(".text", SHT_PROGBITS, b"", {"sh_flags": SHF_EXECINSTR, "sh_size": 0x80})]
     elf.symbols = list(symbols)
     return load_image(elf.pack())
+
+
+def symbol_entry(name: int, value: int) -> bytes:
+    return struct.pack("<IIIBBH", name, value, 0, 0x12, 0, 1)
 
 
 def with_lines() -> Program:
@@ -72,6 +83,45 @@ def test_symbols_that_name_no_address_are_left_out() -> None:
         ElfSymbol("constant", 0, section=SHN_ABS),
     )
     assert len(image.symbols) == 0
+
+
+def test_symbol_names_cannot_drive_a_terminal() -> None:
+    image = with_symbols(ElfSymbol("\x1b]0;title\x07\n", 0x10), ElfSymbol("\u202ereversed", 0x20))
+    assert image.symbol_at(0x10) == ("\\x1b]0;title\\x07\\x0a", 0)
+    assert image.symbol_at(0x20) == ("\\xe2\\x80\\xaereversed", 0)
+    assert printable(b"\xff\x1b[2J\x7f\xc3\xa9cut", 8) == "\\xff\\x1b[2J\\x7f\\xc3\\xa9"
+
+
+def test_symbol_names_end_with_their_table_and_are_cut() -> None:
+    elf = kernel(bytes(0x100))
+    entries = (symbol_entry(0, 0), symbol_entry(1, 0x10), symbol_entry(900, 0x20), symbol_entry(1000, 0x30))
+    table = {"sh_link": 2, "sh_entsize": 0}
+    elf.sections = [
+        ElfSection(".symtab", SHT_SYMTAB, b"".join(entries) + b"part", table),
+        ElfSection(".strtab", SHT_STRTAB, b"\0" + b"n" * 999),
+    ]
+    image = load_image(elf.pack())
+    assert image.symbol_at(0x10) == ("n" * MAX_SYMBOL_NAME, 0)
+    assert image.symbol_at(0x20) == ("n" * 100, 0)
+    assert image.symbol_at(0x30) == ("n" * 100, 0x10)
+    assert image.symbols.problem == ""
+
+
+def test_too_large_a_symbol_table_is_told_and_harms_nothing() -> None:
+    elf = kernel(bytes(0x100))
+    elf.sections = [
+        ElfSection(".symtab", SHT_SYMTAB, bytes(SYMBOL_SIZE * (MAX_SYMBOLS + 1)), {"sh_link": 2}),
+        ElfSection(".strtab", SHT_STRTAB, b"\0"),
+    ]
+    image = load_image(elf.pack())
+    assert image.symbol_at(0) is None
+    assert (
+        image.symbols.problem == "its symbols cannot be read: the symbol table has more than 262144 entries"
+    )
+    assert (
+        list(disassemble(elf.pack()))[0]
+        == "; there are no labels: the symbol table has more than 262144 entries"
+    )
 
 
 def test_an_image_without_a_symbol_table_has_no_symbols() -> None:
