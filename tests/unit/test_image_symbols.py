@@ -29,6 +29,7 @@ from tests.elfwriter import (
     xen_notes,
 )
 from tools.disasm import disassemble
+from tools.info import describe
 
 BASE = 0x1000
 
@@ -122,6 +123,7 @@ def test_too_large_a_symbol_table_is_told_and_harms_nothing() -> None:
         list(disassemble(elf.pack()))[0]
         == "; there are no labels: the symbol table has more than 262144 entries"
     )
+    assert f"0; {image.symbols.problem}\n" in describe(image)
 
 
 def test_an_image_without_a_symbol_table_has_no_symbols() -> None:
