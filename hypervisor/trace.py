@@ -113,16 +113,18 @@ Writer = Callable[[Record], None]
 
 
 class Trace:
-    """One machine's trace stream."""
+    """One machine's trace stream. `hypercalls` is `wants(Kind.HYPERCALL)`, for the hottest path."""
 
     def __init__(self) -> None:
         self._writers: list[tuple[frozenset[Kind], Writer]] = []
         self._wanted: frozenset[Kind] = frozenset()
+        self.hypercalls = False
 
     def subscribe(self, writer: Writer, kinds: Iterable[Kind] = tuple(Kind)) -> None:
         """Call `writer` with every later record of `kinds`, in the order they happen."""
         self._writers.append((frozenset(kinds), writer))
         self._wanted = frozenset().union(*(wanted for wanted, _ in self._writers))
+        self.hypercalls = Kind.HYPERCALL in self._wanted
 
     def wants(self, kind: Kind) -> bool:
         """Whether anybody reads records of `kind`; build none that nobody reads."""

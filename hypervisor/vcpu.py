@@ -7,6 +7,7 @@ pending event is delivered, and only then does the guest go on.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hypervisor.abi.arch import xen_cr3_to_pfn, xen_pfn_to_cr3
@@ -45,6 +46,7 @@ class Vcpu:
         self.paging = domain.memory.attach(vcpu_id, self.cpu)
         self.info = _known(domain.events.vcpu_info(vcpu_id))
         self.traps = VcpuTraps(self)
+        self._hypercall = partial(call, self)
         self.blocked = False
         self.yielded = False
         self.in_multicall = False
@@ -110,7 +112,8 @@ class Vcpu:
         try:
             if vector == HYPERCALL_VECTOR and cpu.cpl == KERNEL_CPL:
                 eax, ecx, edx, ebx, _, ebp, esi, edi = cpu.gprs()
-                result = self._hypercall(eax, (ebx, ecx, edx, esi, edi, ebp))
+                serve = self._traced_hypercall if self.platform.trace.hypercalls else self._hypercall
+                result = serve(eax, (ebx, ecx, edx, esi, edi, ebp))
                 if result is not None:
                     cpu.eax = result & 0xFFFF_FFFF
             else:
@@ -122,10 +125,9 @@ class Vcpu:
     def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
         return self.traps.cpuid(leaf, subleaf)
 
-    def _hypercall(self, number: int, arguments: tuple[int, ...]) -> int | None:
+    def _traced_hypercall(self, number: int, arguments: tuple[int, ...]) -> int | None:
+        """One hypercall with a trace record."""
         trace = self.platform.trace
-        if not trace.wants(Kind.HYPERCALL):
-            return call(self, number, arguments)
         text, eip = call_text(self, number, arguments), self.cpu.eip
         result = call(self, number, arguments)
         shown = "no result" if result is None else str(result)
@@ -137,16 +139,16 @@ class Vcpu:
     def _leave(self) -> None:
         """The one way back to the guest."""
         platform = self.platform
-        platform.traps += 1
-        platform.clock.trapped()
-        now = platform.clock.now()
+        platform.traps = traps = platform.traps + 1
+        now = platform.clock.trapped()
         if platform.timers.deadline <= now:
             platform.timers.expire(now)
-        try:
-            self._deliver_events()
-        except GuestCrash as crash:
-            self.domain.crash(self, crash.sentence)
-        if platform.traps == platform.trap_limit:
+        if self.traps.pending:
+            try:
+                self._deliver_events()
+            except GuestCrash as crash:
+                self.domain.crash(self, crash.sentence)
+        if traps == platform.trap_limit:
             self.stop()
 
     def _deliver_events(self) -> None:

@@ -1,8 +1,9 @@
 """The engine's C interface: handles, hooks, registers, contexts. Nothing here knows what a guest is."""
 
 import ctypes
+import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const
@@ -105,13 +106,24 @@ _BUFFER_SIZE = _control(uc_const.UC_CTL_TCG_BUFFER_SIZE, uc_const.UC_CTL_IO_WRIT
 _USE_EXITS = _control(uc_const.UC_CTL_UC_USE_EXITS, uc_const.UC_CTL_IO_WRITE, 1)
 
 
-class Engine:
-    """One engine instance in 32-bit mode, and one context buffer seen as words.
+class LiveState(NamedTuple):
+    """Byte offsets: of a pointer in the engine's structure, from what it points to to the processor's state,
+    and of that state in a context."""
 
-    `handle` and `context` are the C pointers, ready to be passed to the module's functions.
+    pointer: int
+    state: int
+    header: int
+
+
+class Engine:
+    """One engine instance in 32-bit mode, and its processor's state seen as words.
+
+    `handle` and `context` are the C pointers, ready to be passed to the module's functions; `copy` is the
+    context.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, place: LiveState | None = None) -> None:
+        """With a `place` the state is seen there, without one through a context."""
         handle = ctypes.c_void_p()
         check(_quick.uc_open(uc_const.UC_ARCH_X86, uc_const.UC_MODE_32, ctypes.byref(handle)), "start")
         self.handle = handle
@@ -122,15 +134,37 @@ class Engine:
         # With exit addresses enabled and none given no guest address ends a run by itself, and the end of a
         # run does not look one up in the guest's page tables (which would leave a stray CR2 behind).
         check(_ctl(handle, _USE_EXITS, ctypes.c_int(1)), "run without an end address")
-        self.context_size = size = int(_quick.uc_context_size(handle))
+        self._scratch = ctypes.c_uint32()
+        self._scratch_pointer = ctypes.byref(self._scratch)
+        self.context_size = int(_quick.uc_context_size(handle))
         self.context = ctypes.c_void_p()
         check(_quick.uc_context_alloc(handle, ctypes.byref(self.context)), "allocate a context")
         assert self.context.value is not None
-        raw = (ctypes.c_char * (size & ~7)).from_address(self.context.value)
-        self.bytes = memoryview(raw).cast("B")
+        raw = (ctypes.c_char * self.context_size).from_address(self.context.value)
+        self.copy = memoryview(raw).cast("B")
+        self.in_place = place is not None
+        if place is None:
+            self.bytes = self.copy[: self.context_size & ~7]
+        else:
+            size = self.context_size - place.header & ~7
+            self.bytes = memoryview((ctypes.c_char * size).from_address(self.state_address(place))).cast("B")
         self.words = self.bytes.cast("I")
-        self._scratch = ctypes.c_uint32()
-        self._scratch_pointer = ctypes.byref(self._scratch)
+
+    def state_address(self, place: LiveState) -> int:
+        """Address, in this process, of the processor's state."""
+        assert self.handle.value is not None
+        pointer: int = ctypes.c_uint64.from_address(self.handle.value + place.pointer).value
+        return pointer + place.state
+
+    def structure(self) -> bytes:
+        """The engine's own structure, for those who look for something in it."""
+        assert self.handle.value is not None
+        name = "malloc_size" if sys.platform == "darwin" else "malloc_usable_size"
+        measure = getattr(ctypes.CDLL(None), name, None)
+        if measure is None:
+            raise EngineError(f"this C library has no {name}; the engine cannot be examined")
+        measure.restype = ctypes.c_size_t
+        return ctypes.string_at(self.handle.value, int(measure(self.handle)))
 
     def poke(self, offset: int, value: int) -> None:
         """Store a byte in the engine's own structure (see `hypervisor.cpu.stops`)."""
@@ -186,12 +220,14 @@ class Engine:
         self.hook(uc_const.UC_HOOK_INSN, prototype, function, ctypes.c_int(number))
 
     def save(self) -> None:
-        """Copy the processor's state into the context."""
-        context_save(self.handle, self.context)
+        """Make `bytes` and `words` the processor's state as it is now."""
+        if not self.in_place:
+            context_save(self.handle, self.context)
 
     def restore(self) -> None:
-        """Make the context the processor's state. Flushes nothing."""
-        context_restore(self.handle, self.context)
+        """Make the processor's state what `bytes` and `words` are. Flushes nothing."""
+        if not self.in_place:
+            context_restore(self.handle, self.context)
 
     def read_register(self, number: int) -> int:
         """A 32-bit register through the API."""
@@ -257,6 +293,7 @@ class Engine:
         self._open = False
         self.words.release()
         self.bytes.release()
+        self.copy.release()
         _quick.uc_context_free(self.context)
         check(_quick.uc_close(self.handle), "close")
         self._hooks.clear()

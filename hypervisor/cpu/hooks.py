@@ -67,13 +67,15 @@ class Hooks:
             raise failure
 
     def _make_trap_hook(self) -> api.HookFunction:
-        cpu, words, handle, context = self._cpu, self._words, self._engine.handle, self._engine.context
-        is_int, in_flight = self._layout.is_int, self._layout.old_exception
+        cpu, words, engine = self._cpu, self._words, self._engine
+        handle, context, in_place = engine.handle, engine.context, engine.in_place
+        is_int, in_flight, hflags = self._layout.is_int, self._layout.old_exception, self._layout.hflags
         error_code, save = self._layout.error_code, api.context_save
         interrupt, exception = self._handler.interrupt, self._handler.exception
 
         def on_trap(_uc: int, vector: int, _user: int) -> None:
-            save(handle, context)
+            if not in_place:
+                save(handle, context)
             cpu._eflags = None
             try:
                 if self._redirect is not None:
@@ -87,8 +89,10 @@ class Hooks:
                     exception(vector, words[error_code])
             except BaseException as failure:
                 self._fail(failure)
-            if cpu._dirty:
+            # The ring is looked at on every way back, whatever the handler did or did not do.
+            if not in_place or cpu._extra or not words[hflags] & 3:
                 self._resume()
+            cpu._dirty = False
 
         return on_trap
 

@@ -18,6 +18,7 @@ from unicorn import x86_const as x86
 
 from hypervisor.cpu import engine
 from hypervisor.cpu.faults import EngineError
+from hypervisor.cpu.live import open_engine
 
 # Hardware order of the segment registers (SDM volume 2, table 2-1, sreg encoding).
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
@@ -94,7 +95,7 @@ class _Probe:
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _SIZE)
         anchor = ctypes.c_char.from_buffer(self._memory)
-        self.engine = engine.Engine()
+        self.engine = open_engine()
         self.engine.map(0, _SIZE, ctypes.addressof(anchor))
         del anchor
         self._memory[_GDT : _GDT + 8 * len(_DESCRIPTORS)] = struct.pack("<8Q", *_DESCRIPTORS)

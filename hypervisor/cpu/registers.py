@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 from unicorn import x86_const as x86
 
-from hypervisor.cpu.engine import Engine, Mmr, Msr, context_restore
+from hypervisor.cpu.engine import Mmr, Msr
 from hypervisor.cpu.faults import EngineError
 from hypervisor.cpu.layout import ContextLayout, context_layout
+from hypervisor.cpu.live import open_engine
 
 EFLAGS_FIXED = 1 << 1
 EFLAGS_TF = 1 << 8
@@ -68,8 +69,7 @@ class Registers:
 
     def __init__(self) -> None:
         self._layout: ContextLayout = context_layout()
-        self._engine = Engine()
-        self._handle, self._context = self._engine.handle, self._engine.context
+        self._engine = open_engine()
         self._words = self._engine.words
         self._gprs = self._words[self._layout.regs : self._layout.regs + 16]
         self._eip_at = self._layout.eip
@@ -191,7 +191,7 @@ class Registers:
         if not self._words[self._hflags_at] & 3:
             raise EngineError("a guest was about to run in ring 0")
         self._dirty = False
-        context_restore(self._handle, self._context)
+        self._engine.restore()
         if self._extra:
             self._extra = False
             self._finish_restore()

@@ -12,7 +12,6 @@ should. An engine where it cannot be found is refused.
 
 import ctypes
 import mmap
-import sys
 from collections.abc import Iterator
 from functools import cache
 
@@ -76,10 +75,7 @@ class _Probe:
 
     def candidates(self) -> Iterator[int]:
         """Offsets that look right: all that surrounds the switch has its value."""
-        base = self._engine.handle.value
-        assert base is not None
-        structure = (ctypes.c_uint8 * _allocated(base)).from_address(base)
-        raw = bytes(structure)
+        raw = self._engine.structure()
         largest = self._engine.context_size
         for at in range(0, len(raw) - _SIZE_TO_SWITCH - 2, 4):
             payload = int.from_bytes(raw[at : at + 4], "little")
@@ -104,13 +100,3 @@ class _Probe:
         self._engine.write_register(x86.UC_X86_REG_ECX, 0)
         self._engine.start(_CODE)
         return self._engine.read_register(x86.UC_X86_REG_ECX)
-
-
-def _allocated(address: int) -> int:
-    """Bytes that may be read at `address`, the start of a heap block."""
-    name = "malloc_size" if sys.platform == "darwin" else "malloc_usable_size"
-    measure = getattr(ctypes.CDLL(None), name, None)
-    if measure is None:
-        raise EngineError(f"this C library has no {name}; the engine cannot be examined")
-    measure.restype = ctypes.c_size_t
-    return int(measure(ctypes.c_void_p(address)))

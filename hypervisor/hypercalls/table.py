@@ -45,6 +45,7 @@ Arguments = tuple[int, ...]
 """EBX, ECX, EDX, ESI, EDI, EBP: the six argument words as unsigned 32-bit numbers."""
 
 Handler = Callable[..., Any]
+Run = Callable[["Vcpu", Arguments], "int | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +95,21 @@ class Declaration:
         self.function = function
         self._skip = skip
         self.parameters = _parameters(function)
-        self._plain = all(isinstance(kind, Word) and not kind.signed for _, kind in self.parameters)
         self._end = skip + len(self.parameters)
         if self._end > 6:
             raise TypeError(f"{name}: a hypercall has six argument registers")
-
-    def call(self, vcpu: Vcpu, arguments: Arguments) -> int | None:
+        plain = all(isinstance(kind, Word) and not kind.signed for _, kind in self.parameters)
+        self.call: Run = self._plain(function, skip, self._end) if plain else self._decode
         """Decode and run. Raises Refusal, PageFault and whatever ends the domain."""
-        if self._plain:
-            plain: int | None = self.function(vcpu, *arguments[self._skip : self._end])
-            return plain
+
+    @staticmethod
+    def _plain(function: Handler, first: int, end: int) -> Run:
+        """Nothing to decode: the argument words go to the function as they are."""
+        if end - first == 1:
+            return lambda vcpu, arguments: function(vcpu, arguments[first])
+        return lambda vcpu, arguments: function(vcpu, *arguments[first:end])
+
+    def _decode(self, vcpu: Vcpu, arguments: Arguments) -> int | None:
         values: list[Any] = []
         back: tuple[Layout[Any], int] | None = None
         for (_, kind), word in zip(self.parameters, arguments[self._skip : self._end], strict=True):

@@ -28,8 +28,8 @@ class Clock(Protocol):
         """Wall-clock time (nanoseconds since 1970 UTC) at system time 0."""
         ...
 
-    def trapped(self) -> None:
-        """The guest entered the hypervisor once."""
+    def trapped(self) -> int:
+        """The guest entered the hypervisor once. Gives the system time after that."""
         ...
 
     def ran(self, nanoseconds: int) -> None:
@@ -53,8 +53,9 @@ class VirtualClock:
     def wall_base(self) -> int:
         return VIRTUAL_EPOCH * 1_000_000_000
 
-    def trapped(self) -> None:
-        self._now += TRAP_COST
+    def trapped(self) -> int:
+        self._now = now = self._now + TRAP_COST
+        return now
 
     def ran(self, nanoseconds: int) -> None:
         self._now += nanoseconds
@@ -78,8 +79,9 @@ class HostClock:
     def wall_base(self) -> int:
         return self._wall
 
-    def trapped(self) -> None:
+    def trapped(self) -> int:
         """Host time passes by itself."""
+        return self.now()
 
     def ran(self, nanoseconds: int) -> None:
         """Host time passes by itself."""
