@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,7 +13,12 @@ from asm import build
 from guest_kernels.expected import differences
 from hypervisor import Ending
 from hypervisor.abi.sched import ShutdownReason
+from hypervisor.trace import RefusalRecord
 from tests.guests.harness import Outcome, boot
+
+if TYPE_CHECKING:
+    from hypervisor.memory.flush import OwedFlushes
+    from hypervisor.memory.l1_tables import L1Tables
 
 TWO_LEVEL = {"TWO_LEVEL": 1}
 BOTH_FORMS = ("attack", "batch", "paging", "segments", "writable")
@@ -44,3 +51,58 @@ def test_console_does_not_depend_on_which_frames_the_domain_got(name: str) -> No
     expected = guest_kernels.load(name).expected
     for seed in (1, 2):
         check(run(name, seed=seed), expected)
+
+
+def test_every_errno_of_the_attacks_comes_with_a_sentence_about_what_was_checked() -> None:
+    outcome = run("attack")
+    told = [record for record in outcome.records if isinstance(record, RefusalRecord)]
+    shown: list[str] = []
+    for line in outcome.console.splitlines():
+        shown += re.findall(r": refused (E[A-Z]+)$", line)
+        if line.startswith("change a page's kind within one multicall"):
+            shown += ["EBUSY", "EINVAL"]
+    assert [record.errno for record in told] == shown
+    for record in told:
+        assert re.search(r"0x[0-9a-f]+|\b\d+\b|guest|domain", record.sentence), record.sentence
+
+
+def _anybodys_frame(tables: L1Tables, entry: int, mfn: int, domain: object, pg_owner: int) -> None:
+    """A hypervisor that does not ask whose frame an L1 entry maps."""
+
+
+def _any_descriptor(raw: int, hole: int) -> int:
+    """A hypervisor that takes every descriptor as it is."""
+    return raw
+
+
+def _no_flush(flushes: OwedFlushes, domain: object) -> None:
+    """A hypervisor that forgets what processors remember."""
+
+
+@pytest.mark.parametrize(
+    ("target", "broken", "attack"),
+    [
+        (
+            "hypervisor.memory.l1_tables.L1Tables._check_owner",
+            _anybodys_frame,
+            "map a frame of the machine-to-phys table",
+        ),
+        (
+            "hypervisor.memory.descriptor_tables.check_descriptor",
+            _any_descriptor,
+            "a task gate, by update_descriptor",
+        ),
+        (
+            "hypervisor.memory.flush.OwedFlushes.owe",
+            _no_flush,
+            "store to a new table through a stale translation",
+        ),
+    ],
+)
+def test_attacks_notice_a_hypervisor_that_lacks_a_rule(
+    monkeypatch: pytest.MonkeyPatch, target: str, broken: object, attack: str
+) -> None:
+    monkeypatch.setattr(target, broken)
+    outcome = run("attack")
+    assert f"{attack}: NOT REFUSED\n" in outcome.console
+    assert "all attacks refused" not in outcome.console
