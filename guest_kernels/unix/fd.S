@@ -175,6 +175,8 @@ install_new:
 9:  ret
 7:  testl $O_CREAT, %esi            # nothing can be created
     jz 9b
+    cmpl $0, only_last_missing
+    je 9b
     movl $-EROFS, %eax
     ret
 

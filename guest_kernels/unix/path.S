@@ -5,7 +5,7 @@
 .equ MAX_LINKS, 40                  # symbolic links followed for one path, as in Linux
 
     .bss
-    .globl path_buffer
+    .globl path_buffer, only_last_missing
 path_buffer:                        # a path from user space
     .skip PATH_MAX
 link_buffers:                       # what a symbolic link makes of the rest of a path; two in turn
@@ -17,6 +17,8 @@ node_path_end:
 follow_last:
     .skip 4
 links:
+    .skip 4
+only_last_missing:                  # after -ENOENT: the directory is there, so a file could be created in it
     .skip 4
 
     .text
@@ -84,6 +86,7 @@ FUNCTION path_resolve
     movl %edx, %ebx
     movl %ecx, follow_last
     movl $0, links
+    movl $0, only_last_missing
     movl $-ENOENT, %eax
     cmpb $0, (%esi)
     je 9f
@@ -122,9 +125,8 @@ next_component:
 4:  movl %ebx, %eax
     call child_named
     movl %eax, %edi
-    movl $-ENOENT, %eax
     testl %edi, %edi
-    jz 9f
+    jz 7f
     movl NODE_mode(%edi), %eax
     andl $S_IFMT, %eax
     cmpl $S_IFLNK, %eax
@@ -139,6 +141,10 @@ next_component:
 6:  call follow_link
     testl %eax, %eax
     jz next_component
+    jmp 9f
+7:  movl $-ENOENT, %eax
+    cmpb $0, (%esi)
+    sete only_last_missing
 9:  popl %edi
     popl %esi
     popl %ebx
