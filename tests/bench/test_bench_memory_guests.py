@@ -123,7 +123,7 @@ STORES = """
     ret
 """
 SWITCH = """
-    movl $16, %esi
+    movl $256, %esi
 1:  MMUEXT NEW_BASEPTR, root_mfn
     MUST NEW_BASEPTR
     decl %esi
@@ -131,7 +131,7 @@ SWITCH = """
     ret
 """
 PIN = """
-    movl $16, %esi
+    movl $256, %esi
 1:  MMUEXT PIN_L1_TABLE, table_mfn
     MUST PIN_L1_TABLE
     MMUEXT UNPIN_TABLE, table_mfn
@@ -148,8 +148,8 @@ CASES = {
     "mmu_update, 1024 a call": (BATCH.format(size=1024), REQUESTS),
     "update_va_mapping with invlpg": (VA_MAPPING, 2 * 512),
     "store to a page table": (STORES, 2 * 512),
-    "new base pointer": (SWITCH, 16),
-    "pin and unpin of a table in use": (PIN, 16),
+    "new base pointer": (SWITCH, 256),
+    "pin or unpin of a table in use": (PIN, 2 * 256),
 }
 """What the guest does in a loop, and how many operations that is."""
 
