@@ -9,7 +9,7 @@ from unicorn import x86_const as x86
 from hypervisor.cpu import engine as api
 from hypervisor.cpu.breakpoints import Breakpoints
 from hypervisor.cpu.geometry import PAGE_MASK
-from hypervisor.cpu.registers import EFLAGS_RF
+from hypervisor.cpu.registers import EFLAGS_NT, EFLAGS_RF
 
 if TYPE_CHECKING:
     from hypervisor.cpu.processor import Cpu, TrapHandler
@@ -18,6 +18,9 @@ _NONE_IN_FLIGHT = 0xFFFFFFFF
 _VECTOR_DB = 1
 _VECTOR_UD = 6
 _VECTOR_GP = 13
+_VECTOR_PF = 14
+TASK_STATE = 0xFFFFFF00
+"""Linear address of a task-state segment that is not there, where no guest has a page."""
 # DR7: breakpoint 0 enabled, on port access, one byte.
 _BREAK_ON_PORT = 0x20402
 
@@ -71,7 +74,7 @@ class Hooks:
         handle, context, in_place = engine.handle, engine.context, engine.in_place
         is_int, in_flight, hflags = self._layout.is_int, self._layout.old_exception, self._layout.hflags
         error_code, save = self._layout.error_code, api.context_save
-        interrupt, exception = self._handler.interrupt, self._handler.exception
+        interrupt, exception, cr2 = self._handler.interrupt, self._handler.exception, self._layout.cr2
 
         def on_trap(_uc: int, vector: int, _user: int) -> None:
             if not in_place:
@@ -86,7 +89,11 @@ class Hooks:
                     # Left alone, the engine would take the next fault for a double fault.
                     words[in_flight] = _NONE_IN_FLIGHT
                     cpu._dirty = True
-                    exception(vector, words[error_code])
+                    code = words[error_code]
+                    if vector == _VECTOR_PF and words[cr2] == TASK_STATE and cpu.eflags & EFLAGS_NT:
+                        # `iret` with NT set returns to another task; a 64-bit hypervisor has none: #GP(0).
+                        vector, code = _VECTOR_GP, 0
+                    exception(vector, code)
             except BaseException as failure:
                 self._fail(failure)
             # The ring is looked at on every way back, whatever the handler did or did not do.

@@ -12,6 +12,7 @@ from hypervisor.cpu.live import open_engine
 EFLAGS_FIXED = 1 << 1
 EFLAGS_TF = 1 << 8
 EFLAGS_IF = 1 << 9
+EFLAGS_NT = 1 << 14
 EFLAGS_RF = 1 << 16
 EFLAGS_VM = 1 << 17
 
@@ -97,9 +98,13 @@ class Registers:
 
     @property
     def eflags(self) -> int:
-        """EFLAGS; VM is never set through here."""
+        """EFLAGS; VM is never set through here.
+
+        RF reads as 0 unless it was written in this trap: the processor clears it once the instruction it was
+        set for is over, the engine only at the end of a block, so what it says is of the past.
+        """
         if self._eflags is None:
-            self._eflags = self._engine.read_register(x86.UC_X86_REG_EFLAGS)
+            self._eflags = self._engine.read_register(x86.UC_X86_REG_EFLAGS) & ~EFLAGS_RF
         return self._eflags
 
     @eflags.setter

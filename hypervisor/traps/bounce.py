@@ -167,6 +167,9 @@ def deliver(state: TrapState, vector: int, error_code: int | None = None, *, sof
         state.host.guest_note(f"unhandled trap {vector} with error code {error_code or 0:#06x}")
     # A refused `int n` is a #GP that Xen turns into the interrupt, so RF is saved as for a fault.
     rf = software or vector in FAULTS
+    if vector == Vector.DB:
+        # A handler that resumes at an execution breakpoint has to set RF itself (SDM 17.3.1.1).
+        state.cpu.eflags &= ~RF
     bounce(state, gate.cs, gate.eip, masks_events=gate.masks_events, error_code=error_code, rf=rf)
 
 

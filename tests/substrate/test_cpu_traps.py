@@ -287,6 +287,21 @@ def test_native_iret_to_ring_3_and_back_through_a_trap(bench: Bench) -> None:
     assert (bench.cpu.cs, bench.cpu.ss, bench.cpu.esp) == (USER_CS, USER_DS, USER + 0x1000)
 
 
+@pytest.mark.parametrize("user", [False, True], ids=["ring 1", "ring 3"])
+def test_native_iret_with_nt_set_is_a_general_protection_fault(bench: Bench, user: bool) -> None:
+    if user:
+        bench.user()
+    bench.cpu.eflags |= 0x4000
+    here = USER if user else CODE
+    assert bench.run(b"\xcf", here) == [Trap("exception", 13, 0, here, 3 if user else 1)]
+
+
+def test_the_resume_flag_is_over_after_one_instruction(bench: Bench) -> None:
+    bench.cpu.eflags |= 0x10000
+    bench.run(b"\x40\xce\xcd\x20")
+    assert bench.cpu.eflags & 0x10000 == 0
+
+
 @pytest.mark.parametrize("instruction", [b"\xcb", b"\xcf"], ids=["lret", "iret"])
 def test_native_return_to_ring_0_is_refused(bench: Bench, instruction: bytes) -> None:
     values = (0x202, 0x38, CODE) if instruction == b"\xcf" else (0x38, CODE)
