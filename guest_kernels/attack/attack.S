@@ -139,6 +139,7 @@ main:
     call find_targets
     call attack_mappings
     call attack_frames
+    call attack_stores
     call attack_tables
     call attack_descriptors
     call attack_rings
@@ -287,6 +288,7 @@ resume:
     jmp *fault_resume
 
     .include "mappings.inc"
+    .include "stores.inc"
     .include "tables.inc"
     .include "descriptors.inc"
     .include "ownership.inc"
