@@ -38,7 +38,8 @@ class L1Tables:
         if mfn >= frames.nr_frames or not mfn:
             # To Xen the lowest frames of a machine are device memory, as those are that do not exist.
             errno = Errno.EINVAL if mfn == space.no_frame else Errno.EPERM
-            raise Refusal(errno, f"L1 entry {entry:#x} of d{domain.domid} maps {frames.describe(mfn)}")
+            what = f"{frames.describe(mfn)}: device memory, if anything"
+            raise Refusal(errno, f"L1 entry {entry:#x} of d{domain.domid} maps {what}")
         self._check_owner(entry, mfn, domain, pg_owner)
         if frames.count[mfn] >= frames.count_limit:
             raise Refusal(Errno.EBUSY, f"{frames.describe(mfn)} has too many references for another one")

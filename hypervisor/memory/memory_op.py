@@ -61,7 +61,9 @@ def memory_op(caller: Caller, cmd: int, pointer: int, max_pfn: int) -> int:
     try:
         return query(Query(caller, op, pointer, start, max_pfn))
     except PageFault as fault:
-        raise Refusal(Errno.EFAULT, f"{MemoryOp(op).name}: no such access at {fault.va:#010x}") from None
+        raise Refusal(
+            Errno.EFAULT, f"{MemoryOp(op).name}: the guest itself could not do that at {fault.va:#010x}"
+        ) from None
 
 
 class Query:
