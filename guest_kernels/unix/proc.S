@@ -174,6 +174,8 @@ copy_process:
     subl $20, %edi
     movl %edi, PROC_esp(%esi)
     movl $STATE_RUNNABLE, PROC_state(%esi)
+    incl live_processes
+    call start_slice
     popl %edi
     popl %ebx
     ret
@@ -220,6 +222,7 @@ FUNCTION process_exit
 3:  call release_vforker
     call orphan_children
     movl $STATE_ZOMBIE, PROC_state(%ebx)
+    decl live_processes
     movl PROC_parent(%ebx), %esi
     cmpl $SIG_IGN, PROC_sigactions + SIGACTION_sizeof * (SIGCHLD - 1)(%esi)
     jne 4f

@@ -1,5 +1,5 @@
 # Who runs: switching, sleeping, waking, waiting for the world. The kernel is never interrupted; a process runs
-# until it sleeps, yields or ends.
+# until it sleeps, yields or ends, or until its time is over.
 
     .include "unix.inc"
 
@@ -102,7 +102,8 @@ FUNCTION schedule
 4:  cmpl %ebx, %esi
     je 5f
     call switch_to
-5:  movl PROC_esp(%esi), %esp
+5:  call start_slice
+    movl PROC_esp(%esi), %esp
     popl %edi
     popl %esi
     popl %ebx
@@ -353,6 +354,7 @@ idle:
     movl $SCHEDOP_poll, %ebx
     movl $poll_op, %ecx
     HYPERCALL sched_op
+    call take_events
 1:  popl %ebx
     ret
 

@@ -23,18 +23,18 @@ trap_\vector:
     .globl trap_table
     .data
     .balign 4
-trap_table:                         # struct trap_info; vectors 3 and 4 are open to `int3` and `into` of ring 3
+trap_table:                         # struct trap_info: all mask upcalls; ring 3 may use `int3`, `into`, `int $0x80`
     .irp vector, 0, 1, 5, 6, 7, 9, 10, 11, 12, 13, 14, 16, 17, 19
-    .byte \vector, 0
+    .byte \vector, TI_IF
     .word FLAT_KERNEL_CS
     .long trap_\vector
     .endr
     .irp vector, 3, 4
-    .byte \vector, 3
+    .byte \vector, TI_IF | 3
     .word FLAT_KERNEL_CS
     .long trap_\vector
     .endr
-    .byte 0x80, 3
+    .byte 0x80, TI_IF | 3
     .word FLAT_KERNEL_CS
     .long syscall_entry
     .long 0, 0
@@ -56,11 +56,13 @@ syscall_entry:
 syscall_return:                     # EAX = result, EBP = frame
     movl %eax, FRAME_eax(%ebp)
 
-# EBP = frame of a process: back to ring 3. Signals first. Code and stack segment are the flat ones whatever
-# the process did to its own: a bad selector would make iret fault in the kernel.
+# EBP = frame of a process: back to ring 3, if it is still its turn. Signals first. Code and stack segment are
+# the flat ones whatever the process did to its own: a bad selector would make iret fault in the kernel.
     .globl return_to_user
 return_to_user:
     movl %ebp, %esp
+    cmpl $0, need_resched
+    jne 3f
     call signal_pending
     testl %eax, %eax
     jnz 1f
@@ -68,11 +70,20 @@ return_to_user:
     je 1f
 2:  movl $FLAT_USER_CS, FRAME_cs(%ebp)
     movl $FLAT_USER_SS, FRAME_ss(%ebp)
+    movb $0, shared_info_page + VCPU_INFO_evtchn_upcall_mask
+    cmpb $0, shared_info_page + VCPU_INFO_evtchn_upcall_pending
+    jne 4f
     popal
     addl $8, %esp
     iret
 1:  call signal_deliver
     jmp 2b
+3:  movl $0, need_resched
+    call schedule
+    jmp return_to_user
+4:  movb $1, shared_info_page + VCPU_INFO_evtchn_upcall_mask # it came while upcalls were masked
+    call take_events
+    jmp return_to_user
 
 # A system call met a bad user address: it fails with -EFAULT, wherever it was. What it had half done must be
 # harmless; the system calls touch user memory before they change anything.

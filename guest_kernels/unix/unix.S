@@ -37,6 +37,7 @@ main:
     call frames_ready
     call sched_init
     call tty_init
+    call events_init
     call random_seed
     movl $1, %eax
     cpuid
@@ -67,6 +68,7 @@ start_init:
     movl %eax, %ebx
     movl %eax, current
     movl $STATE_RUNNABLE, PROC_state(%ebx)
+    incl live_processes
     movl $1, PROC_pgid(%ebx)
     movl $1, PROC_sid(%ebx)
     movl $022, PROC_umask(%ebx)

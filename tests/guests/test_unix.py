@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hypervisor import Ending
+from hypervisor import DomainConfig, Ending, Machine, load_image
 from hypervisor.abi.sched import ShutdownReason
 from tests.guests.harness import boot, paravane
 from tests.guests.unix_archive import BUSYBOX, archive, entry, kernel, program, run
@@ -427,10 +428,27 @@ def test_terminal_gives_lines_with_echo_and_ends_at_control_d() -> None:
     assert outcome.console == "onx\b \be\ntwo\ngot one\ntwo\n"
 
 
-def test_control_c_ends_what_runs_in_the_foreground() -> None:
-    outcome = run("sh", "-c", "trap 'echo caught; exit 0' INT; sleep 100", stdin=b"\x03")
+@pytest.mark.parametrize("work", ["while :; do :; done", "cat"])
+def test_control_c_reaches_what_runs_in_the_foreground(work: str) -> None:
+    script = f"trap 'echo caught; exit 0' INT; echo ready; {work}"
+    config = DomainConfig(cmdline=shlex.join(["sh", "-c", script]), ramdisk=archive({}))
+    with Machine(Machine.size_for(config.memory)) as machine:
+        domain = machine.create(load_image(kernel()), config)
+        for _ in range(100):
+            machine.run(timeout=0.1)
+            if b"ready" in domain.console_output():
+                break
+        domain.console.feed(b"\x03")
+        assert machine.run(timeout=60) is Ending.DONE
+        assert domain.reason is ShutdownReason.poweroff
+        assert domain.console_output().decode().splitlines() == ["ready", "^C", "caught"]
+
+
+def test_process_that_only_computes_does_not_keep_the_others_waiting() -> None:
+    script = "(while :; do :; done) & spin=$!; sleep 0.2; echo slept; kill $spin; wait $spin; echo $?"
+    outcome = run("sh", "-c", script)
     assert_clean(outcome)
-    assert outcome.console.splitlines()[-1] == "caught"
+    assert outcome.console == "slept\nTerminated\n143\n"
 
 
 def test_interactive_shell_takes_commands_from_the_terminal() -> None:
