@@ -145,6 +145,7 @@ main:
     call attack_rings
     call attack_ownership
     call attack_pointers
+    call attack_neighbour
     call check_ourselves
     cmpl $0, breaches
     jne 1f
@@ -293,4 +294,5 @@ resume:
     .include "descriptors.inc"
     .include "ownership.inc"
     .include "pointers.inc"
+    .include "neighbour.inc"
     .include "selfcheck.inc"

@@ -11,10 +11,10 @@ import pytest
 import guest_kernels
 from asm import build
 from guest_kernels.expected import differences
-from hypervisor import Ending
+from hypervisor import DomainConfig, Ending, Machine, load_image
 from hypervisor.abi.sched import ShutdownReason
 from hypervisor.trace import RefusalRecord
-from tests.guests.harness import Outcome, boot
+from tests.guests.harness import HOST_TIMEOUT, Outcome, boot
 
 if TYPE_CHECKING:
     from hypervisor.memory.flush import OwedFlushes
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TWO_LEVEL = {"TWO_LEVEL": 1}
 BOTH_FORMS = ("attack", "batch", "paging", "segments", "writable")
+NEIGHBOUR_ERRNOS = ["EBUSY", "EPERM", *["EINVAL"] * 10]
 MEMORY_KERNELS = (*BOTH_FORMS, "balloon", "twolevel")
 
 
@@ -106,3 +107,25 @@ def test_attacks_notice_a_hypervisor_that_lacks_a_rule(
     outcome = run("attack")
     assert f"{attack}: NOT REFUSED\n" in outcome.console
     assert "all attacks refused" not in outcome.console
+
+
+@pytest.mark.parametrize("two_level", [False, True], ids=["pae", "two-level"])
+def test_nothing_can_be_done_with_a_neighbours_frame(two_level: bool) -> None:
+    attack, hello = guest_kernels.load("attack"), guest_kernels.load("hello")
+    image = load_image(build(attack.sources, defines=TWO_LEVEL if two_level else {}))
+    with Machine(Machine.size_for(hello.memory, attack.memory)) as machine:
+        victim = machine.create(load_image(build(hello.sources)), DomainConfig(memory=hello.memory))
+        assert machine.run(timeout=HOST_TIMEOUT) is Ending.DONE
+        root = victim.vcpus[0].paging.base_mfn
+        ram = machine.platform.ram
+        before = ram.read(root << 12, 4096)
+        attacker = machine.create(image, DomainConfig(memory=attack.memory, cmdline=f"neighbour={root:#x}"))
+        assert machine.run(timeout=HOST_TIMEOUT) is Ending.DONE
+        console = attacker.console_output().decode()
+        assert ram.read(root << 12, 4096) == before
+        assert machine.audit() == []
+    lines = console.splitlines()
+    about = lines[lines.index("map a neighbour's frame: refused EBUSY") :]
+    assert len(about) == len(NEIGHBOUR_ERRNOS) + 5
+    assert [line.rpartition(" ")[2] for line in about[: len(NEIGHBOUR_ERRNOS)]] == NEIGHBOUR_ERRNOS
+    assert lines[-1] == "all attacks refused"
