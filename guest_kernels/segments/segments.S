@@ -266,36 +266,6 @@ show_refusals:
     PRINT "\n"
     ret
 
-    .type show_ldt, @function
-show_ldt:
-    movl $ldt, %eax
-    call make_read_only
-    MUST make_read_only
-    PRINT "SET_LDT, two entries: "
-    MMUEXT SET_LDT, $ldt, $2
-    call print_errno
-    PRINT "\nGS = LDT entry 1: "
-    movl $8 | LDT | 1, %eax
-    TRY movl %eax, %gs
-    call print_by_gs
-    PRINT "DPL of LDT entry 1, which asked for 0: "
-    movl $ldt + 8, %eax
-    call print_dpl
-    PRINT "GS = LDT entry 2, beyond the limit: "
-    movl $16 | LDT | 1, %eax
-    TRY movl %eax, %gs
-    call print_fault
-    PRINT "SET_LDT, not on a page boundary: "
-    MMUEXT SET_LDT, $ldt + 8, $1
-    call print_errno
-    PRINT "\nSET_LDT, on a page that can be written: "
-    MMUEXT SET_LDT, $scratch, $1
-    call print_errno
-    PRINT "\n  when it is used: "
-    movl $LDT | 1, %eax
-    TRY movl %eax, %gs
-    jmp print_fault
-
     .type print_fault, @function
 print_fault:
     movl fault_name, %eax
@@ -359,6 +329,8 @@ resume:
     pushl fault_resume
     popl (%esp)
     iret
+
+    .include "ldt.inc"
 
     .section .rodata
 name_gp:

@@ -305,51 +305,6 @@ string_stores:
     popl %esi
     ret
 
-# A PAE entry takes two stores. With the low half first there is, for a moment, a present entry for another
-# frame: one below 4 GiB, since the high half is still 0. Here that is the right one. Where it is not, or where
-# the high half of a present entry changes first, the hypervisor takes the first store for half of an update:
-# the entry is not present until its low half is stored.
-    .type two_halves, @function
-two_halves:
-    WAY "two halves, low first: "
-    movl entry, %eax
-    movl %eax, table
-    movl entry + 4, %eax
-    movl %eax, table + 4
-    call end_way
-    WAY "two halves, the high one of a present entry to beyond memory: "
-    movl entry, %eax
-    movl %eax, table
-    movl $0xFF, table + 4
-    movl $text_present, %eax
-    testb $PTE_PRESENT, table
-    jnz 1f
-    movl $text_cleared, %eax
-1:  call print_string
-    PRINT "  then both halves right: "
-    movl $0, table + 4
-    movl entry, %eax
-    movl %eax, table
-    jmp end_way
-
-    .type forbidden_stores, @function
-forbidden_stores:
-    WAY "the table itself, writable: "
-    movl table_mfn, %eax
-    movl $PTE_DATA, %edx
-    call make_entry
-    TRY movl %eax, table
-    call show_fault
-    WAY "a large page: "
-    movl entry, %eax
-    orl $_PAGE_PSE, %eax
-    TRY movl %eax, table
-    call show_fault
-    WAY "across two entries: "
-    TRY movl $0, table + ENTRY_SIZE - 2
-    subl $ENTRY_SIZE - 2, fault_address
-    jmp show_fault
-
 # Goes on behind the store.
     .type page_fault, @function
 page_fault:
@@ -361,6 +316,8 @@ page_fault:
     pushl fault_resume
     popl (%esp)
     iret
+
+    .include "limits.inc"
 
     .section .rodata
 text_same:
