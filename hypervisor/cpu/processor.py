@@ -109,8 +109,8 @@ class Cpu(Registers, GuestMemory):
         if self.geometry.pae:
             engine.write_structure(x86.UC_X86_REG_MSR, Msr(rid=_MSR_EFER, value=_EFER_NXE))
         # Without a task register a call gate in a guest's table would make the engine abort the process; with
-        # an empty task-state segment the stack it looks for is beyond the limit: #TS. An `iret` with NT set does
-        # look into it, for the task to return to, and must not find a word that a guest wrote.
+        # an empty task-state segment the stack it looks for is beyond the limit: #TS. An `iret` with NT set
+        # does look into it, for the task to return to, and must not find a word that a guest wrote.
         engine.write_structure(x86.UC_X86_REG_TR, Mmr(base=TASK_STATE, flags=_TSS_FLAGS))
         self._cr0, self._cr4 = _CR0, _CR4 | paging
         engine.write_register(x86.UC_X86_REG_EFLAGS, bits.EFLAGS_FIXED | bits.EFLAGS_IF)
