@@ -3,6 +3,7 @@
     .include "unix.inc"
     .include "elf.inc"
 
+.equ MAX_SCRIPTS, 4                 # a script may name a script
 .equ FCW_INITIAL, 0x37f
 .equ MXCSR_INITIAL, 0x1f80
 .equ FPU_MXCSR, 24
@@ -17,6 +18,8 @@ args_used:
 args_argc:
     .skip 4
 args_envc:
+    .skip 4
+scripts:
     .skip 4
 bias:                               # what is added to the program's addresses
     .skip 4
@@ -101,7 +104,18 @@ FUNCTION sys_execve
 # 0, or -errno while the old program is still there.
 FUNCTION exec_node
     movl %eax, %ebx
-    call check_program
+    movl $MAX_SCRIPTS, scripts
+3:  call is_script
+    jne 2f
+    movl $-ELOOP, %eax
+    decl scripts
+    js 9f
+    call script_program
+    cmpl $-MAX_ERRNO, %eax
+    jae 9f
+    movl %eax, %ebx
+    jmp 3b
+2:  call check_program
     testl %eax, %eax
     jnz 9f
     call space_new

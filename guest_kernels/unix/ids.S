@@ -8,6 +8,9 @@
 .equ RLIMIT_STACK, 3
 .equ RLIMIT_NPROC, 6
 .equ RLIMIT_NOFILE, 7
+.equ FUTEX_WAIT, 0
+.equ FUTEX_WAKE, 1
+.equ FUTEX_COMMAND, 0x7f
 .equ MAX_RANDOM, 1 << 20            # bytes of one call
 .equ SYSINFO_uptime, 0
 .equ SYSINFO_totalram, 16
@@ -195,6 +198,37 @@ FUNCTION sys_prlimit64
     movl %edx, 12(%esi)
 1:  xorl %eax, %eax
 2:  ret
+
+# sched_getaffinity(EBX = pid, ECX = bytes, EDX = mask): there is one processor.
+FUNCTION sys_sched_getaffinity
+    movl $-EINVAL, %eax
+    cmpl $4, %ecx
+    jb 1f
+    movl %edx, %eax
+    movl $4, %edx
+    call user_range
+    movl $1, (%eax)
+    movl $4, %eax
+1:  ret
+
+# futex(EBX = word, ECX = operation, EDX = value): without threads nobody else changes the word, so a wait for
+# that lasts until a signal.
+FUNCTION sys_futex
+    movl %ebx, %eax
+    movl %edx, %edi
+    movl $4, %edx
+    call user_range
+    andl $FUTEX_COMMAND, %ecx
+    xorl %eax, %eax
+    cmpl $FUTEX_WAKE, %ecx
+    je 1f
+    movl $-ENOSYS, %eax
+    cmpl $FUTEX_WAIT, %ecx
+    jne 1f
+    movl $-EAGAIN, %eax
+    cmpl %edi, (%ebx)
+    je sys_pause
+1:  ret
 
 FUNCTION sys_sysinfo
     movl %ebx, %eax

@@ -39,6 +39,16 @@
 .equ STATX_dev_minor, 140
 .equ STATX_sizeof, 256
 
+.equ STATFS_type, 0
+.equ STATFS_bsize, 4
+.equ STATFS_blocks, 8
+.equ STATFS_namelen, 56
+.equ STATFS_frsize, 60
+.equ STATFS_flags, 64
+.equ STATFS_sizeof, 84
+.equ RAMFS_MAGIC, 0x858458F6
+.equ ST_RDONLY, 1
+
 .equ DIRENT_ino, 0
 .equ DIRENT_off, 8
 .equ DIRENT_reclen, 16
@@ -196,6 +206,50 @@ FUNCTION sys_statx
     movl $STATX_sizeof, %ecx
     jmp copy_record
 9:  ret
+
+# statfs64(EBX = path, ECX = bytes of the buffer, EDX = buffer)
+FUNCTION sys_statfs64
+    movl %ecx, %esi
+    movl %edx, %edi
+    movl $AT_FDCWD, %eax
+    movl %ebx, %edx
+    movl $1, %ecx
+    call path_lookup
+    cmpl $-MAX_ERRNO, %eax
+    jb fill_statfs
+    ret
+
+# fstatfs64(EBX = descriptor, ECX = bytes of the buffer, EDX = buffer)
+FUNCTION sys_fstatfs64
+    movl %ecx, %esi
+    movl %edx, %edi
+    movl %ebx, %eax
+    call fd_get
+    testl %eax, %eax
+    jnz fill_statfs
+    movl $-EBADF, %eax
+    ret
+
+# EDI = user buffer, ESI = its bytes: one file system, of no free space.
+fill_statfs:
+    movl $-EINVAL, %eax
+    cmpl $STATFS_sizeof, %esi
+    jne 1f
+    movl $record, %eax
+    xorl %edx, %edx
+    movl $STATFS_sizeof, %ecx
+    call memory_set
+    movl $RAMFS_MAGIC, record + STATFS_type
+    movl $4096, record + STATFS_bsize
+    movl $4096, record + STATFS_frsize
+    movl nr_frames, %eax
+    movl %eax, record + STATFS_blocks
+    movl $255, record + STATFS_namelen
+    movl $ST_RDONLY, record + STATFS_flags
+    movl %edi, %ebx
+    movl $STATFS_sizeof, %ecx
+    jmp copy_record
+1:  ret
 
 # access(EBX = path, ECX = mode)
 FUNCTION sys_access

@@ -101,6 +101,45 @@ def test_program_that_is_not_there_is_named() -> None:
     assert outcome.console == "unix: cannot run /bin/absent: error 2\nexit status 127\n"
 
 
+def test_script_is_run_by_the_program_it_names() -> None:
+    files: dict[str, bytes | str] = {
+        "bin/sh": "busybox",
+        "etc/inner": b'#! /bin/sh -e\necho "$0" "$1" $#; false; echo unreachable\n',
+        "etc/outer": b"#!/etc/inner a b  \n",
+        "etc/loop": b"#!/etc/loop\n",
+    }
+    script = "/etc/outer 'x y'; echo $?; env /etc/loop; env /etc/inner"
+    outcome = run("sh", "-c", script, files=files)
+    assert_clean(outcome)
+    assert outcome.console.splitlines() == [
+        "/etc/inner a b 3",
+        "1",
+        "env: can't execute '/etc/loop': Too many levels of symbolic links",
+        "/etc/inner  0",
+        "exit status 1",
+    ]
+
+
+@pytest.mark.parametrize("text", [b"#!", b"#! \t", b"#!\n/bin/sh", b"#!" + b" " * 300 + b"/bin/sh\n"])
+def test_script_that_names_no_program_is_refused(text: bytes) -> None:
+    outcome = run("/bin/script", files={"bin/script": text}, with_busybox=False, memory=SMALL)
+    assert_clean(outcome)
+    assert outcome.console == "unix: cannot run /bin/script: error 8\nexit status 127\n"
+
+
+def test_archive_cannot_be_changed() -> None:
+    script = (
+        "touch /x; rm -f /etc/motd; mkdir /y; echo > /etc/motd; echo > /z/x; cat /etc/motd; echo > /dev/null"
+    )
+    outcome = run("sh", "-c", script, files=FILES)
+    assert_clean(outcome)
+    lines = outcome.console.splitlines()
+    assert [line.rpartition(": ")[2] for line in lines[:5]] == 4 * ["Read-only file system"] + [
+        "nonexistent directory"
+    ]
+    assert lines[5:] == ["one", "two", "three"]
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
