@@ -50,12 +50,14 @@ _CUT_SHORT = {
 
 def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
-        "boot", help="run one domain, its console on this terminal", description=__doc__
+        "boot",
+        help="run one domain, its console on this terminal",
+        description=__doc__,
+        usage="%(prog)s IMAGE|NAME|SOURCE.S [options] [-- CMDLINE...]",
     )
     parser.add_argument(
         "image", metavar="IMAGE|NAME|SOURCE.S", help="an ELF image, a kernel of `list`, or a source"
     )
-    parser.add_argument("cmdline", nargs="*", metavar="CMDLINE", help="after `--`: the kernel's command line")
     parser.add_argument(
         "--memory", type=memory_size, metavar="SIZE", help="memory of the domain (default 32M)"
     )
@@ -90,7 +92,7 @@ def add_command(commands: Commands) -> None:
         "--dump-on-crash", type=Path, metavar="FILE", help="also write the crash dump to FILE"
     )
     add_source_options(parser)
-    parser.set_defaults(run=_boot)
+    parser.set_defaults(run=_boot, cmdline=[])
 
 
 def _kinds(text: str) -> tuple[Kind, ...]:

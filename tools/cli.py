@@ -41,9 +41,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """What follows the first `--` is the kernel's command line, whatever it looks like."""
+    parser = _parser()
+    if "--" not in arguments:
+        return parser.parse_args(arguments)
+    at = arguments.index("--")
+    options = parser.parse_args(arguments[:at])
+    if "cmdline" not in options:
+        parser.error("only `boot` takes a command line after `--`")
+    options.cmdline = arguments[at + 1 :]
+    return options
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status."""
-    options = _parser().parse_args(arguments)
+    options = _parse(sys.argv[1:] if arguments is None else list(arguments))
     try:
         status: int = options.run(options)
         sys.stdout.flush()

@@ -29,6 +29,8 @@ def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
         (("boot", "hello", "--memory", "lots"), 2, "32M"),
         (("boot", "hello", "--memory", "0"), 2, "positive"),
         (("boot", "hello", "--memory", "64G"), 2, "4 GiB"),
+        (("boot", "hello", "stray"), 2, "stray"),
+        (("list", "--", "x"), 2, "boot"),
         (("boot", "hello", "--memory", "4K"), 5, "memory"),
         (("boot", "hello", "--timeout", "-1"), 2, "seconds"),
         (("boot", "hello", "--trace-events", "sound"), 2, "hypercall, exception"),
@@ -78,3 +80,8 @@ def test_list_names_every_kernel(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = _run(capsys, "list")
     assert status == 0
     assert {"hello", "rings", "discontiguous", "crash"} <= {line.split()[0] for line in out.splitlines()}
+
+
+def test_what_follows_the_dashes_is_the_kernels_command_line(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["boot", "hello", "--memory", "8M", "--", "root=/dev/xvda", "-s", "two words"]) == 0
+    assert "command line: root=/dev/xvda -s 'two words'\n" in capfd.readouterr().out
