@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import guest_kernels
 from asm import assemble_text, build
 from asm.elf_writer import write_elf
+from hypervisor import Ending
+from hypervisor.abi.sched import ShutdownReason
 from tests.guests.harness import boot
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ BUSYBOX = Path(os.environ.get("PARAVANE_BUSYBOX", "/usr/lib/paravane-test/busybo
 """Debian's busybox-static for i386, as its package has it at /bin/busybox."""
 
 USER_BASE = 0x08048000
+SMALL = 8 << 20
+"""Bytes of memory of a domain whose archive has no busybox."""
 
 _PRELUDE = """
     .equ EAGAIN, 11
@@ -102,3 +106,10 @@ def run(
     """Boot the kernel with an archive of busybox and `files`, its command line the words."""
     ramdisk = archive(files or {}, with_busybox=with_busybox)
     return boot(kernel(), memory=memory, cmdline=shlex.join(words), ramdisk=ramdisk, stdin=stdin, seed=seed)
+
+
+def assert_clean(outcome: Outcome) -> None:
+    """The domain powered off itself, and the hypervisor's books agree with the page tables."""
+    assert outcome.ending is Ending.DONE, outcome.console
+    assert outcome.reason is ShutdownReason.poweroff, outcome.crash_report
+    assert outcome.audit == []
