@@ -179,7 +179,6 @@ def test_too_many_processes_are_refused_and_the_rest_goes_on() -> None:
     assert outcome.console.endswith("after\nagain\n")
 
 
-# Prints the free memory, in pages, before and after 30 children that ran a program.
 def test_large_transfer_through_pipes_arrives_whole() -> None:
     outcome = run("sh", "-c", "dd if=/dev/zero bs=5000 count=800 2>/dev/null | cat | cat | md5sum")
     assert_clean(outcome)
