@@ -14,10 +14,11 @@ from hypervisor.abi.arch import xen_cr3_to_pfn, xen_pfn_to_cr3
 from hypervisor.abi.event_channel import Virq
 from hypervisor.abi.hypercall import HYPERCALL_VECTOR
 from hypervisor.abi.shared_info import SHARED_INFO, VCPU_INFO
-from hypervisor.abi.x86 import Vector
+from hypervisor.abi.x86 import PageFaultCode, Vector
 from hypervisor.builder import hypercall_page
 from hypervisor.cpu import Cpu, PageFault
 from hypervisor.hypercalls import call, call_text
+from hypervisor.preemption import UNIT_TIME, WORK_BUDGET, Preempted, Work
 from hypervisor.time.records import TSC_KHZ, write_vcpu_time
 from hypervisor.trace import EventRecord, ExceptionRecord, HypercallRecord, Kind, RefusalRecord
 from hypervisor.traps import GuestCrash, VcpuTraps
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from hypervisor.traps import TrapNote
 
 KERNEL_CPL = 1
+INT_LENGTH = 2
+"""Bytes of `int $0x82`."""
+
+_ARGUMENT_REGISTERS = ("ebx", "ecx", "edx", "esi", "edi", "ebp")
 _TIME = VCPU_INFO.offsets["time"]
 _NMI_REASON = SHARED_INFO.offsets["arch.nmi_reason"]
 
@@ -50,6 +55,7 @@ class Vcpu:
         self.blocked = False
         self.yielded = False
         self.in_multicall = False
+        self.work = Work(lambda: self.platform.traps, self._way_out_is_wanted)
         self.timer = self.platform.timers.timer(self._timer_expired)
         self._poll_timer = self.platform.timers.timer(self._poll_expired)
 
@@ -118,6 +124,8 @@ class Vcpu:
                     cpu.eax = result & 0xFFFF_FFFF
             else:
                 self.traps.interrupt(vector)
+        except Preempted as rest:
+            self._ask_again(rest)
         except GuestCrash as crash:
             self.domain.crash(self, crash.sentence)
         self._leave()
@@ -129,12 +137,35 @@ class Vcpu:
         """One hypercall with a trace record."""
         trace = self.platform.trace
         text, eip = call_text(self, number, arguments), self.cpu.eip
-        result = call(self, number, arguments)
-        shown = "no result" if result is None else str(result)
-        trace.write(
-            HypercallRecord(self.platform.clock.now(), self.domain.domid, self.vcpu_id, eip, text, shown)
-        )
+        shown = "no result"
+        try:
+            result = call(self, number, arguments)
+            if result is not None:
+                shown = str(result)
+        except Preempted as rest:
+            shown = str(rest)
+            raise
+        finally:
+            trace.write(
+                HypercallRecord(self.platform.clock.now(), self.domain.domid, self.vcpu_id, eip, text, shown)
+            )
         return result
+
+    def _ask_again(self, rest: Preempted) -> None:
+        """Have the guest execute its `int $0x82` once more, for what is left (EAX still has the number).
+
+        Who used up the whole budget lets others run first, and the time that the work took passes.
+        """
+        cpu = self.cpu
+        for name, argument in zip(_ARGUMENT_REGISTERS, rest.arguments, strict=False):
+            setattr(cpu, name, argument)
+        cpu.eip -= INT_LENGTH
+        if self.work.spent >= WORK_BUDGET:
+            self.platform.clock.ran(self.work.spent * UNIT_TIME)
+            self.stop()
+
+    def _way_out_is_wanted(self) -> bool:
+        return self.yielded or not self.runnable or self.domain.events.upcall_due(self.vcpu_id)
 
     def _leave(self) -> None:
         """The one way back to the guest."""
@@ -170,7 +201,7 @@ class Vcpu:
     def copy_to_guest(self, va: int, data: bytes) -> None:
         """Store `data` at linear address `va`; PageFault as for `copy_from_guest`."""
         if va + len(data) > self.domain.memory.space.hole and data:
-            raise PageFault(va, 0)
+            raise PageFault(va, PageFaultCode.write_access)
         self.cpu.write(va, data)
 
     def refused(self, request: str, refusal: Refusal) -> None:

@@ -10,6 +10,7 @@ from hypervisor.abi.console import ConsoleIo
 from hypervisor.abi.errno import Errno
 from hypervisor.abi.hypercall import Hypercall
 from hypervisor.hypercalls.table import Int, Ptr, commands
+from hypervisor.preemption import Preempted
 from hypervisor.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 CHUNK = 127
 """Bytes copied at a time: what precedes a bad address is printed, as on Xen."""
+
+_CHUNK_WORK = 32
+"""Units of work to print a chunk."""
 
 console_io = commands(Hypercall.console_io, ConsoleIo)
 
@@ -27,9 +31,12 @@ def write(vcpu: "Vcpu", count: Int, buffer: Ptr) -> int:
         raise Refusal(Errno.EINVAL, f"a count of {count & 0xFFFFFFFF} bytes is over INT_MAX")
     done = 0
     while done < count:
+        if done and not vcpu.work.left():
+            raise Preempted(done, ConsoleIo.write, count - done, buffer + done)
         chunk = vcpu.copy_from_guest(buffer + done, min(CHUNK, count - done))
         vcpu.domain.hypervisor_console.write(chunk)
         done += len(chunk)
+        vcpu.work.spend(_CHUNK_WORK)
     return 0
 
 

@@ -1,6 +1,7 @@
 """grant_table_op (public/grant_table.h): commands on arrays of structs, each struct with its own status."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from hypervisor.abi.hypercall import Hypercall
 from hypervisor.cpu import PageFault
 from hypervisor.hypercalls.table import TABLE, Arguments, Family, Ptr, UInt
 from hypervisor.memory.grants import GrantRefusal
+from hypervisor.preemption import Preempted
 from hypervisor.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 _COMMAND_BITS = 12
 _PAGE_SIZE = 4096
 _NAME = "grant_table_op"
+_REQUEST_WORK = 8
+"""Units of work of one request of an array, at most a frame copied."""
 
 
 class _GrantTableOp(Family):
@@ -136,18 +140,20 @@ def get_status_frames(vcpu: "Vcpu", uop: Ptr, count: UInt) -> int:
 
 @grant(GnttabOp.copy)
 def copy(vcpu: "Vcpu", uop: Ptr, count: UInt) -> int:
-    return _each(vcpu, uop, count, GNTTAB_COPY, vcpu.domain.grants.copy)
+    return _each(vcpu, _Array(GnttabOp.copy, uop, count, GNTTAB_COPY), vcpu.domain.grants.copy)
 
 
 @grant(GnttabOp.swap_grant_ref)
 def swap_grant_ref(vcpu: "Vcpu", uop: Ptr, count: UInt) -> int:
     table = vcpu.domain.grants
-    return _each(vcpu, uop, count, GNTTAB_SWAP_GRANT_REF, lambda arg: table.swap(arg.ref_a, arg.ref_b))
+    array = _Array(GnttabOp.swap_grant_ref, uop, count, GNTTAB_SWAP_GRANT_REF)
+    return _each(vcpu, array, lambda arg: table.swap(arg.ref_a, arg.ref_b))
 
 
 @grant(GnttabOp.map_grant_ref)
 def map_grant_ref(vcpu: "Vcpu", uop: Ptr, count: UInt) -> int:
-    return _each(vcpu, uop, count, GNTTAB_MAP_GRANT_REF, lambda arg: _refuse_map(vcpu, arg))
+    array = _Array(GnttabOp.map_grant_ref, uop, count, GNTTAB_MAP_GRANT_REF)
+    return _each(vcpu, array, lambda arg: _refuse_map(vcpu, arg))
 
 
 def _refuse_map(vcpu: "Vcpu", arg: GnttabMapGrantRef) -> None:
@@ -160,12 +166,13 @@ def _refuse_map(vcpu: "Vcpu", arg: GnttabMapGrantRef) -> None:
 
 @grant(GnttabOp.unmap_grant_ref)
 def unmap_grant_ref(vcpu: "Vcpu", uop: Ptr, count: UInt) -> int:
-    return _each(vcpu, uop, count, GNTTAB_UNMAP_GRANT_REF, _refuse_handle)
+    return _each(vcpu, _Array(GnttabOp.unmap_grant_ref, uop, count, GNTTAB_UNMAP_GRANT_REF), _refuse_handle)
 
 
 @grant(GnttabOp.unmap_and_replace)
 def unmap_and_replace(vcpu: "Vcpu", uop: Ptr, count: UInt) -> int:
-    return _each(vcpu, uop, count, GNTTAB_UNMAP_AND_REPLACE, _refuse_handle)
+    array = _Array(GnttabOp.unmap_and_replace, uop, count, GNTTAB_UNMAP_AND_REPLACE)
+    return _each(vcpu, array, _refuse_handle)
 
 
 def _refuse_handle(arg: Any) -> None:
@@ -183,8 +190,7 @@ def transfer(vcpu: "Vcpu", uop: Ptr, count: UInt) -> int:
 @grant(GnttabOp.cache_flush)
 def cache_flush(vcpu: "Vcpu", uop: Ptr, count: UInt) -> int:
     """There is no cache to flush; what is asked is checked all the same."""
-    for at in range(count):
-        address = uop + at * GNTTAB_CACHE_FLUSH.size
+    for address in _Array(GnttabOp.cache_flush, uop, count, GNTTAB_CACHE_FLUSH).addresses(vcpu):
         arg = GNTTAB_CACHE_FLUSH.unpack(vcpu.copy_from_guest(address, GNTTAB_CACHE_FLUSH.size))
         _check_cache_flush(vcpu, arg)
     return 0
@@ -218,11 +224,30 @@ def _controlled(vcpu: "Vcpu", dom: int) -> None:
         )
 
 
-def _each(vcpu: "Vcpu", uop: int, count: int, layout: "Layout[Any]", operation: Callable[[Any], None]) -> int:
+@dataclass(frozen=True, slots=True)
+class _Array:
+    """The structs a command is about: `count` of them at `uop`."""
+
+    command: GnttabOp
+    uop: int
+    count: int
+    layout: "Layout[Any]"
+
+    def addresses(self, vcpu: "Vcpu") -> Iterator[int]:
+        """Of the structs in order. Raises Preempted between two when one entry may not do them all."""
+        for done in range(self.count):
+            address = self.uop + done * self.layout.size
+            if done and not vcpu.work.left():
+                raise Preempted(done, self.command, address, self.count - done)
+            yield address
+            vcpu.work.spend(_REQUEST_WORK)
+
+
+def _each(vcpu: "Vcpu", array: _Array, operation: Callable[[Any], None]) -> int:
     """Do an array of requests in order, each with a status of its own. Ends with -EFAULT at the first struct
     that cannot be read or written."""
-    at = layout.offsets["status"]
-    for address in range(uop, uop + count * layout.size, layout.size):
+    layout, at = array.layout, array.layout.offsets["status"]
+    for address in array.addresses(vcpu):
         arg = layout.unpack(vcpu.copy_from_guest(address, layout.size))
         status = _status(vcpu, partial(operation, arg))
         vcpu.copy_to_guest(address + at, int(status).to_bytes(2, "little", signed=True))

@@ -7,8 +7,8 @@ from hypervisor.abi.layout import show_number
 from hypervisor.abi.memory import MemoryOp
 from hypervisor.abi.shared_info import SHARED_INFO
 from hypervisor.hypercalls.table import Ptr, Word, hypercall
-from hypervisor.memory.memory_op import CONTINUATION_SHIFT
 from hypervisor.memory.memory_op import memory_op as run_memory_op
+from hypervisor.memory.reservation import CONTINUATION_SHIFT
 
 if TYPE_CHECKING:
     from hypervisor.vcpu import Vcpu

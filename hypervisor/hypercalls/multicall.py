@@ -3,34 +3,51 @@
 from typing import TYPE_CHECKING
 
 from hypervisor.abi.errno import Errno
-from hypervisor.abi.hypercall import MULTICALL_ENTRY, Hypercall
+from hypervisor.abi.hypercall import MULTICALL_ENTRY, Hypercall, MulticallEntry
 from hypervisor.hypercalls.table import Ptr, UInt, call, hypercall
+from hypervisor.preemption import Preempted
 from hypervisor.refusal import Refusal
 
 if TYPE_CHECKING:
     from hypervisor.vcpu import Vcpu
 
 _RESULT = MULTICALL_ENTRY.offsets["result"]
+_ENTRY_WORK = 4
+"""Units of work of one entry, besides what the hypercall in it spends."""
 
 
 @hypercall(Hypercall.multicall)
 def multicall(vcpu: "Vcpu", call_list: Ptr, nr_calls: UInt) -> int | None:
     """Run the entries in order. Each gets its own result; only an unusable list stops the batch.
 
-    An iret entry leaves for where it says at once, and a domain that shut down runs nothing more.
+    An iret entry leaves for where it says at once. What makes the vcpu wait, or makes an upcall due, takes
+    effect before the next entry; that one then is the first when the guest goes on.
     """
     if vcpu.in_multicall:
         raise Refusal(Errno.EINVAL, "a multicall within a multicall is not allowed")
     vcpu.in_multicall = True
     try:
-        for address in range(call_list, call_list + nr_calls * MULTICALL_ENTRY.size, MULTICALL_ENTRY.size):
+        for done in range(nr_calls):
+            address = call_list + done * MULTICALL_ENTRY.size
+            if done and not vcpu.work.left():
+                raise Preempted(done, address, nr_calls - done)
             entry = MULTICALL_ENTRY.unpack(vcpu.copy_from_guest(address, MULTICALL_ENTRY.size))
-            result = call(vcpu, entry.op, entry.args)
+            try:
+                result = call(vcpu, entry.op, entry.args)
+            except Preempted as rest:
+                _keep(vcpu, address, entry, rest)
+                raise Preempted(done, address, nr_calls - done) from None
             if result is None:
                 return None
             vcpu.copy_to_guest(address + _RESULT, (result & 0xFFFF_FFFF).to_bytes(4, "little"))
-            if not vcpu.domain.alive:
-                break
+            vcpu.work.spend(_ENTRY_WORK)
     finally:
         vcpu.in_multicall = False
     return 0
+
+
+def _keep(vcpu: "Vcpu", address: int, entry: MulticallEntry, rest: Preempted) -> None:
+    """Replace an entry by what is left of it; until that is done its result is its number, as in Xen."""
+    arguments = (*rest.arguments, *entry.args[len(rest.arguments) :])
+    left = entry._replace(result=entry.op, args=arguments)
+    vcpu.copy_to_guest(address, MULTICALL_ENTRY.pack(left))

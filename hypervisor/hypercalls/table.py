@@ -14,7 +14,8 @@ and one that multiplexes commands on its first argument is a family of them:
 
 `In` structs are copied from the guest before the call, `InOut` structs are also copied back from the value
 that the function returns. A pointer the guest may not use is -EFAULT, a `Refusal` is its errno, and a
-function that replaced the guest's registers itself returns None so that EAX is left alone.
+function that replaced the guest's registers itself returns None so that EAX is left alone. One that leaves
+work for later raises `Preempted` (hypervisor.preemption), which is its caller's to act on.
 
 The calling convention is that of Xen's public/arch-x86/xen-x86_32.h: number in EAX, arguments in EBX, ECX,
 EDX, ESI, EDI, EBP, result in EAX, every other register preserved.
@@ -31,6 +32,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from hypervisor.abi.errno import Errno
+from hypervisor.abi.x86 import PageFaultCode
 from hypervisor.cpu import PageFault
 from hypervisor.refusal import Refusal
 
@@ -203,7 +205,7 @@ def commands(number: Hypercall, numbers: type[IntEnum], *, unknown: Errno = Errn
 def call(vcpu: Vcpu, number: int, arguments: Arguments) -> int | None:
     """Run one hypercall and give what goes into EAX (negative errnos included), or None to leave EAX alone.
 
-    Every refusal is reported to the vcpu's log and trace with its sentence.
+    Every refusal is reported to the vcpu's log and trace with its sentence. Raises Preempted.
     """
     entry = TABLE.get(number)
     try:
@@ -215,9 +217,14 @@ def call(vcpu: Vcpu, number: int, arguments: Arguments) -> int | None:
         result = -int(refusal.errno)
     except PageFault as fault:
         name = entry.name if entry else f"hypercall {number}"
-        vcpu.refused(name, Refusal(Errno.EFAULT, f"the guest has no such access at {fault.va:#010x}"))
+        vcpu.refused(name, Refusal(Errno.EFAULT, _no_access(fault)))
         result = -int(Errno.EFAULT)
     return result
+
+
+def _no_access(fault: PageFault) -> str:
+    verb = "write to" if fault.error_code & PageFaultCode.write_access else "read"
+    return f"an argument points to {fault.va:#010x}, which the guest's own kernel could not {verb}"
 
 
 def call_text(vcpu: Vcpu, number: int, arguments: Arguments) -> str:

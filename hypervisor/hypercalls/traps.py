@@ -1,5 +1,6 @@
 """Hypercalls about traps: trap table, callbacks, kernel stack, iret, FPU switching, debug registers, NMI."""
 
+from itertools import count
 from typing import TYPE_CHECKING, Annotated
 
 from hypervisor.abi.callback import (
@@ -15,41 +16,34 @@ from hypervisor.abi.hypercall import Hypercall
 from hypervisor.abi.nmi import XENNMI_CALLBACK, NmiOp, XennmiCallback
 from hypervisor.abi.trap import TRAP_INFO
 from hypervisor.hypercalls.table import Hex, In, Ptr, UInt, commands, hypercall
-from hypervisor.refusal import Refusal
+from hypervisor.preemption import Preempted
 
 if TYPE_CHECKING:
     from hypervisor.vcpu import Vcpu
 
-TABLE_PORTION = 1024
-"""Trap table entries read in one go; a table with an end in it has 256 at most that make sense."""
-
-INT_LENGTH = 2
-"""Bytes of `int $0x82`."""
+_GATE_WORK = 4
+"""Units of work to read one entry of a trap table and install its gate."""
 
 callback = commands(Hypercall.callback_op, CallbackOp, unknown=Errno.EINVAL)
 nmi = commands(Hypercall.nmi_op, NmiOp)
 
 
 @hypercall(Hypercall.set_trap_table)
-def set_trap_table(vcpu: "Vcpu", table: Ptr) -> int | None:
-    """Register gates up to the entry whose address is 0; those before a bad pointer stay registered.
-
-    A long table is read in portions, as Xen does: the guest executes the hypercall again with what is left.
-    """
+def set_trap_table(vcpu: "Vcpu", table: Ptr) -> int:
+    """Register gates up to the entry whose address is 0; those before a bad pointer stay registered."""
     if table == 0:
         vcpu.traps.clear_traps()
         return 0
-    size = TRAP_INFO.size
-    for at in range(table, table + TABLE_PORTION * size, size):
-        info = TRAP_INFO.unpack(vcpu.copy_from_guest(at, size))
+    for done in count():
+        at = table + done * TRAP_INFO.size
+        if done and not vcpu.work.left():
+            raise Preempted(done, at)
+        info = TRAP_INFO.unpack(vcpu.copy_from_guest(at, TRAP_INFO.size))
         if info.address == 0:
-            return 0
+            break
         vcpu.traps.install_trap(info)
-    if vcpu.in_multicall:
-        raise Refusal(Errno.E2BIG, f"a trap table in a multicall ends within {TABLE_PORTION} entries")
-    vcpu.cpu.ebx = table + TABLE_PORTION * size
-    vcpu.cpu.eip -= INT_LENGTH
-    return None
+        vcpu.work.spend(_GATE_WORK)
+    return 0
 
 
 @hypercall(Hypercall.set_callbacks)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from hypervisor.memory.domain_memory import DomainMemory
     from hypervisor.memory.vcpu_paging import VcpuPaging
+    from hypervisor.preemption import Work
 
 
 CONTROL_DOMID: Final = 0
@@ -21,12 +22,14 @@ CONTROL_DOMID: Final = 0
 
 
 class Caller(Protocol):
-    """A vcpu as this room sees it: its paging, and its memory by linear address (both copies raise
-    PageFault).
+    """A vcpu as this room sees it: its paging, the work its present entry may do, and its memory by linear
+    address (both copies raise PageFault).
     """
 
     @property
     def paging(self) -> VcpuPaging: ...
+    @property
+    def work(self) -> Work: ...
     def copy_from_guest(self, va: int, size: int) -> bytes: ...
     def copy_to_guest(self, va: int, data: bytes) -> None: ...
 

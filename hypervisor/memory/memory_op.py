@@ -26,7 +26,7 @@ from hypervisor.abi.memory import (
 from hypervisor.cpu.faults import PageFault
 from hypervisor.memory.guest import check_may_use, named_domain
 from hypervisor.memory.layout import M2P_END
-from hypervisor.memory.reservation import change_reservation, exchange
+from hypervisor.memory.reservation import CONTINUATION_SHIFT, change_reservation, exchange
 from hypervisor.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from hypervisor.abi.layout import Layout
     from hypervisor.memory.guest import Caller
 
-CONTINUATION_SHIFT: Final = 6
 E820_MAX: Final = 1024
 _M2P_EXTENT_FRAMES: Final = 512
 _RESERVATION: Final = frozenset(
@@ -45,7 +44,7 @@ _RESERVATION: Final = frozenset(
 
 
 def memory_op(caller: Caller, cmd: int, pointer: int, max_pfn: int) -> int:
-    """Carry out a memory_op. Raises Refusal.
+    """Carry out a memory_op. Raises Refusal and Preempted.
 
     The bits of `cmd` above the command are the extent to go on from. `max_pfn` is what the guest's
     shared_info says (for maximum_gpfn).

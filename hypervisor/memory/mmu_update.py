@@ -10,15 +10,17 @@ from hypervisor.abi.mmu import MmuUpdateType
 from hypervisor.memory.entries import modify
 from hypervisor.memory.frames import L1, L3, WRITABLE, FrameType
 from hypervisor.memory.guest import Progress, check_may_use, existing_domain, page_owner, read_requests
+from hypervisor.preemption import Preempted
 from hypervisor.refusal import Refusal
 
 if TYPE_CHECKING:
     from hypervisor.memory.domain_memory import DomainMemory
     from hypervisor.memory.guest import Caller
+    from hypervisor.preemption import Work
 
 _REQUEST: Final = 16
-_CHUNK: Final = 4096
-"""Requests read at a time: a count that a guest made up must not make the host copy gigabytes."""
+TABLE_WORK: Final = 64
+"""Units of work to take or drop every entry of one table."""
 
 
 def mmu_update(caller: Caller, ureqs: int, count: int, pdone: int, foreigndom: int) -> int:
@@ -27,7 +29,8 @@ def mmu_update(caller: Caller, ureqs: int, count: int, pdone: int, foreigndom: i
 
     `foreigndom` is the domain whose frames are mapped, and above bit 16 one more than that whose tables they
     are. Raises Refusal with the errno of the refused request, after those before it were done and `pdone`
-    was set; -EFAULT if a request cannot be read.
+    was set; -EFAULT if a request cannot be read. Raises Preempted, with `pdone` set, when there are more
+    requests than one entry may do.
     """
     if count == Progress.PREEMPTED and not ureqs:
         return foreigndom - (1 << 32) if foreigndom & 0x8000_0000 else foreigndom
@@ -35,19 +38,23 @@ def mmu_update(caller: Caller, ureqs: int, count: int, pdone: int, foreigndom: i
     count &= ~Progress.PREEMPTED
     domain = caller.paging.domain
     tables = _table_owner(domain, foreigndom >> 16)
-    done = 0
+    work, done = caller.work, 0
     try:
         if not tables.vcpus:
             raise Refusal(Errno.EINVAL, f"d{tables.domid} has no vcpu")
-        batch = Batch(domain, tables, page_owner(domain, foreigndom & 0xFFFF))
+        batch = Batch(domain, tables, page_owner(domain, foreigndom & 0xFFFF), work)
         while done < count:
-            wanted = min(_CHUNK, count - done)
-            data, fault = read_requests(caller, ureqs + done * _REQUEST, _REQUEST, wanted)
+            at, rest = ureqs + done * _REQUEST, count - done
+            wanted = min(rest, work.left() or not done)
+            if not wanted:
+                raise Preempted(done, at, rest | Progress.PREEMPTED, pdone, foreigndom)
+            data, fault = read_requests(caller, at, _REQUEST, wanted)
             try:
                 batch.run(data)
             finally:
                 done += batch.done
-            if fault is not None:
+                work.spend(batch.done)
+            if fault is not None and batch.done * _REQUEST == len(data):
                 raise Refusal(Errno.EFAULT, f"request {done} of {count} cannot be read at {fault.va:#010x}")
     finally:
         # Upper levels are cached by every processor that runs these tables: one flush for the whole batch.
@@ -65,15 +72,17 @@ def _table_owner(domain: DomainMemory, number: int) -> DomainMemory:
 class Batch:
     """Requests of one call. `done` counts those of the last `run` that were carried out."""
 
-    def __init__(self, domain: DomainMemory, tables: DomainMemory, pg_owner: int) -> None:
+    def __init__(self, domain: DomainMemory, tables: DomainMemory, pg_owner: int, work: Work) -> None:
         self._domain = domain
         self._tables = tables
         self._pg_owner = pg_owner
         self._own = tables is domain and pg_owner == domain.domid
+        self._work = work
         self.done = 0
 
     def run(self, data: bytes) -> None:
-        """Carry out requests. Raises Refusal at the first that is not allowed.
+        """Carry out requests, fewer when they turn out to be a lot of work. Raises Refusal at the first that
+        is not allowed.
 
         A request that leaves an L1 entry as it is, but for bits that are not checked, is done on the spot:
         that is what most requests of a real kernel are.
@@ -103,13 +112,27 @@ class Batch:
                     entries[index] = new
                     continue
             try:
-                self._one(ptr, val)
+                go_on = self._any(ptr, val)
             except Refusal as refusal:
                 self.done = done
                 raise Refusal(
                     refusal.errno, f"request {done} (ptr={ptr:#x} val={val:#x}): {refusal.sentence}"
                 ) from None
+            if not go_on:
+                self.done = done + 1
+                return
         self.done = len(data) // _REQUEST
+
+    def _any(self, ptr: int, val: int) -> bool:
+        """Carry out a request of any kind; False when that used up the budget. An upper entry may take or
+        drop tables below tables."""
+        types = self._tables.machine.types
+        before = types.tables_walked
+        self._one(ptr, val)
+        if types.tables_walked == before:
+            return True
+        self._work.spend((types.tables_walked - before) * TABLE_WORK)
+        return self._work.left() > 0
 
     def _one(self, ptr: int, val: int) -> None:
         low = (1 << self._tables.space.entry_shift) - 1

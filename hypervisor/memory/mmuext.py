@@ -10,7 +10,9 @@ from hypervisor.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
 from hypervisor.cpu.faults import PageFault
 from hypervisor.memory.frames import WRITABLE, FrameType
 from hypervisor.memory.guest import Progress, check_may_use, page_owner, read_requests, vcpus_in_mask
+from hypervisor.memory.mmu_update import TABLE_WORK
 from hypervisor.memory.pins import pin, unpin
+from hypervisor.preemption import Preempted
 from hypervisor.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -20,13 +22,16 @@ if TYPE_CHECKING:
     from hypervisor.memory.guest import Caller
 
 _CHUNK: Final = 1024
+_OP_WORK: Final = 4
+"""Units of work of one operation, besides the tables it walks."""
 
 
 def mmuext_op(caller: Caller, uops: int, count: int, pdone: int, foreigndom: int) -> int:
     """Carry out `count` operations at `uops` in order, up to the first that is refused. Returns 0 or an odd
     result.
 
-    `foreigndom` is the domain whose tables they name. Raises Refusal as `mmu_update` does, with `pdone` set.
+    `foreigndom` is the domain whose tables they name. Raises Refusal and Preempted as `mmu_update` does, with
+    `pdone` set.
     """
     if count == Progress.PREEMPTED and not uops:
         return foreigndom - (1 << 32) if foreigndom & 0x8000_0000 else foreigndom
@@ -46,6 +51,9 @@ def mmuext_op(caller: Caller, uops: int, count: int, pdone: int, foreigndom: int
             chunk = min(_CHUNK, wanted - done)
             data, fault = read_requests(caller, uops + done * MMUEXT_OP.size, MMUEXT_OP.size, chunk)
             for op in MMUEXT_OP.iter_unpack(data):
+                if done and not caller.work.left():
+                    rest = wanted - done | Progress.PREEMPTED
+                    raise Preempted(done, uops + done * MMUEXT_OP.size, rest, pdone, foreigndom)
                 batch.run(op)
                 done += 1
             if fault is not None:
@@ -66,6 +74,7 @@ class Operations:
         self._paging = caller.paging
         self._domain = caller.paging.domain
         self._owner = owner
+        self._types = owner.machine.types
 
     def run(self, op: MmuextOp) -> None:
         """Carry out one operation. Raises Refusal."""
@@ -75,7 +84,9 @@ class Operations:
         if op.cmd in _OWN_ONLY and self._owner is not self._domain:
             name = MmuextCmd(op.cmd).name
             raise Refusal(Errno.EPERM, f"{name} is for the caller's own domain, not for d{self._owner.domid}")
+        before = self._types.tables_walked
         action(self, op)
+        self._caller.work.spend(_OP_WORK + (self._types.tables_walked - before) * TABLE_WORK)
 
     def pin(self, op: MmuextOp) -> None:
         """Levels that the guest's shape of table does not have are ignored, as Xen ignores them."""

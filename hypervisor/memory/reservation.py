@@ -21,15 +21,23 @@ from hypervisor.cpu.faults import PageFault
 from hypervisor.memory.frames import ALLOCATED, NONE, VALIDATED, XEN_HEAP
 from hypervisor.memory.guest import check_may_use, named_domain
 from hypervisor.memory.layout import PAGE_SHIFT
+from hypervisor.preemption import Preempted
 from hypervisor.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from hypervisor.memory.domain_memory import DomainMemory
     from hypervisor.memory.guest import Caller
 
 MAX_ORDER: Final = 9
+CONTINUATION_SHIFT: Final = 6
+"""The bits of a memory_op's command above these are the extent to go on from."""
+
+_EXTENT_WORK: Final = 4
+_FRAME_WORK: Final = 2
+"""Units of work of one extent, and of each frame in it."""
+
 _MAX_EXTENTS: Final = 0xFFFF_FFFF >> 6
 _NO_NODE: Final = 0xFF
 _XLAT_SPACE: Final = (2 * 4096 - 72) // 8
@@ -39,7 +47,8 @@ _XLAT_SPACE: Final = (2 * 4096 - 72) // 8
 def change_reservation(caller: Caller, op: int, pointer: int, start: int) -> int:
     """increase_reservation, decrease_reservation, populate_physmap: how many extents are dealt with.
 
-    `start` is the first extent to look at, and the answer when anything about the request is wrong.
+    `start` is the first extent to look at, and the answer when anything about the request is wrong. Raises
+    Preempted when there are more extents than one entry may do.
     """
     try:
         data = caller.copy_from_guest(pointer, XEN_MEMORY_RESERVATION.size)
@@ -66,7 +75,13 @@ def change_reservation(caller: Caller, op: int, pointer: int, start: int) -> int
     if op == MemoryOp.populate_physmap and request.mem_flags & MemoryFlag.populate_on_demand:
         return start
     try:
-        return _while_possible(start, request.nr_extents, action)
+        for extent in range(start, request.nr_extents):
+            if extent != start and not caller.work.left():
+                raise Preempted(extent - start, op | extent << CONTINUATION_SHIFT, pointer)
+            if not action(extent):
+                return extent
+            caller.work.spend(_EXTENT_WORK + (_FRAME_WORK << request.extent_order))
+        return request.nr_extents
     finally:
         current.machine.flushes.settle()
 
@@ -88,13 +103,6 @@ def _highest_frame(domain: DomainMemory, mem_flags: int) -> int | None:
     if not bits or bits >= (frames - 1).bit_length() + PAGE_SHIFT:
         return frames
     return None if bits <= PAGE_SHIFT else 1 << bits - PAGE_SHIFT
-
-
-def _while_possible(start: int, end: int, action: Callable[[int], bool]) -> int:
-    for extent in range(start, end):
-        if not action(extent):
-            return extent
-    return end
 
 
 class Extents:
@@ -182,7 +190,8 @@ def give_back(domain: DomainMemory, mfn: int) -> bool:
 def exchange(caller: Caller, pointer: int) -> None:
     """XENMEM_exchange: give extents back and get others of the same total size. Raises Refusal.
 
-    Done in chunks of the larger extent; the struct's `nr_exchanged` tells how far it got.
+    Done in chunks of the larger extent; the struct's `nr_exchanged` tells how far it got. Raises Preempted
+    when there are more chunks than one entry may do.
     """
     try:
         request = XEN_MEMORY_EXCHANGE.unpack(caller.copy_from_guest(pointer, XEN_MEMORY_EXCHANGE.size))
@@ -191,7 +200,8 @@ def exchange(caller: Caller, pointer: int) -> None:
     _check_exchange(request, caller.paging.domain)
     work = _Exchange(caller, request)
     try:
-        work.run()
+        if not work.run():
+            raise Preempted(work.exchanged - request.nr_exchanged, MemoryOp.exchange, pointer)
     finally:
         caller.paging.domain.machine.flushes.settle()
         at = pointer + XEN_MEMORY_EXCHANGE.offsets["nr_exchanged"]
@@ -238,19 +248,26 @@ class _Exchange:
         delta = request.out.extent_order - request.in_.extent_order
         self._in_chunk, self._out_chunk = 1 << max(delta, 0), 1 << max(-delta, 0)
 
-    def run(self) -> None:
-        """Exchange chunk after chunk. Raises Refusal; the chunk that failed is as it was."""
-        give, current = self._give, self._caller.paging.domain
+    def run(self) -> bool:
+        """Exchange chunk after chunk; False when some are left for another time. Raises Refusal; the chunk
+        that failed is as it was."""
+        give, current, work = self._give, self._caller.paging.domain, self._caller.work
         if self.exchanged == give.nr_extents:
-            return
+            return True
         limit = _highest_frame(current, self._get.mem_flags)
         if limit is None:
             raise Refusal(Errno.EINVAL, f"memory flags {self._get.mem_flags:#x} cannot be met")
         domain = named_domain(current, give.domid)
         check_may_use(current, domain.domid)
-        for chunk in range(self.exchanged // self._in_chunk, give.nr_extents // self._in_chunk):
+        first = self.exchanged // self._in_chunk
+        for chunk in range(first, give.nr_extents // self._in_chunk):
+            if chunk != first and not work.left():
+                return False
             self._one(domain, chunk, limit)
             self.exchanged = (chunk + 1) * self._in_chunk
+            extents = self._in_chunk + self._out_chunk
+            work.spend(_EXTENT_WORK * extents + 2 * _FRAME_WORK * (self._in_chunk << give.extent_order))
+        return True
 
     def _one(self, domain: DomainMemory, chunk: int, limit: int) -> None:
         stolen: list[int] = []

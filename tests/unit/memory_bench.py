@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING
 
 from hypervisor.abi.x86 import Pte
@@ -10,6 +11,7 @@ from hypervisor.cpu.faults import PageFault
 from hypervisor.cpu.geometry import PAE, Geometry
 from hypervisor.cpu.ram import Ram
 from hypervisor.memory import DomainMemory, MachineMemory, VcpuPaging
+from hypervisor.preemption import Work
 
 if TYPE_CHECKING:
     from array import array
@@ -49,13 +51,22 @@ class FakeCpu:
 
 
 class Guest:
-    """A vcpu for the operations, whose hypercall arguments live in a flat buffer from address 0x1000 on."""
+    """A vcpu for the operations, whose hypercall arguments live in a flat buffer from address 0x1000 on.
+
+    `entry` numbers the entries into the hypervisor; None: the budget of an entry is never used up.
+    """
 
     BASE = 0x1000
 
     def __init__(self, paging: VcpuPaging, size: int = 1 << 16) -> None:
         self.paging = paging
         self.buffer = bytearray(size)
+        self.entry: int | None = None
+        self._ever_new = count()
+        self.work = Work(self._entry_number, lambda: False)
+
+    def _entry_number(self) -> int:
+        return next(self._ever_new) if self.entry is None else self.entry
 
     def copy_from_guest(self, va: int, size: int) -> bytes:
         self._check(va, size, 4)

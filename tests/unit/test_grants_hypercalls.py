@@ -39,6 +39,7 @@ from hypervisor.cpu import PAE, PageFault, Ram
 from hypervisor.hypercalls import call
 from hypervisor.memory import MachineMemory
 from hypervisor.memory.grants import GrantTable, GrantTables
+from hypervisor.preemption import Work
 
 if TYPE_CHECKING:
     from hypervisor.refusal import Refusal
@@ -64,6 +65,8 @@ class FakeVcpu:
             grants=self.table, domid=1, memory=memories[0], peer_exists=lambda domid: domid in (1, 2)
         )
         self.platform = SimpleNamespace(memory=machine)
+        self.entry = 0
+        self.work = Work(lambda: self.entry, lambda: False)
 
     def copy_from_guest(self, va: int, size: int) -> bytes:
         if va + size > SIZE:
@@ -82,6 +85,7 @@ class FakeVcpu:
         data = b"".join(structs)
         self.memory[at : at + len(data)] = data
         arguments = (command, at, len(structs) if count is None else count, 0, 0, 0)
+        self.entry += 1
         result = call(cast("Vcpu", self), Hypercall.grant_table_op, arguments)
         assert result is not None
         return result

@@ -1,0 +1,71 @@
+"""Long hypercalls in portions (Xen's hypercall_preempt_check and hypercall_create_continuation).
+
+A guest may ask for as much work in one hypercall as its registers can count. Were that done in one go, nobody
+else would run meanwhile: no other domain, no timer, no user who wants to stop the machine. So every entry
+into the hypervisor has a budget. An operation that works through a list asks after each item whether to go
+on; when it should not, it raises `Preempted` with the arguments for what is left, and the guest, after
+whatever is due was delivered, executes the same hypercall again with those.
+
+The budget counts work and not time, so that where a hypercall is split is a function of the guest alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WORK_BUDGET: Final = 4096
+"""Units of work an entry may do before it is preempted. A unit is about a microsecond of the host's time: one
+changed page-table entry."""
+
+UNIT_TIME: Final = 250
+"""Virtual nanoseconds that a unit of a used-up budget takes."""
+
+
+class Preempted(Exception):
+    """A hypercall that is to go on later: `done` items were dealt with, `arguments` (from EBX on) ask for the
+    rest."""
+
+    def __init__(self, done: int, *arguments: int) -> None:
+        super().__init__(f"preempted after {done}")
+        self.done = done
+        self.arguments = tuple(argument & 0xFFFF_FFFF for argument in arguments)
+
+
+class Work:
+    """The work of one vcpu's present entry into the hypervisor.
+
+    `entry` numbers the entries: a new number is a new budget, and an entry that never asks pays nothing.
+    `due` says that something waits for the way back to the guest (an upcall, another vcpu), so that a list
+    should not go on even within its budget.
+    """
+
+    def __init__(self, entry: Callable[[], int], due: Callable[[], bool]) -> None:
+        self._entry = entry
+        self._due = due
+        self._seen = -1
+        self._spent = 0
+
+    @property
+    def spent(self) -> int:
+        """Units this entry has done."""
+        self._look()
+        return self._spent
+
+    def spend(self, units: int) -> None:
+        """Units were done."""
+        self._look()
+        self._spent += units
+
+    def left(self) -> int:
+        """Units the entry may still do. To be asked after an item, never before the first of a hypercall: one
+        item at least is done each time, or the guest would never get anywhere."""
+        self._look()
+        return 0 if self._due() else max(0, WORK_BUDGET - self._spent)
+
+    def _look(self) -> None:
+        entry = self._entry()
+        if entry != self._seen:
+            self._seen, self._spent = entry, 0
