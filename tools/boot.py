@@ -18,6 +18,7 @@ from hypervisor.abi.sched import ShutdownReason
 from hypervisor.trace import Kind
 from tools.arguments import memory_size, positive_count, positive_seconds
 from tools.build import add_source_options, assemble
+from tools.files import read_file
 from tools.status import Status, UsageError
 from tools.terminal import Terminal
 
@@ -129,13 +130,21 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig]:
     elif path.suffix == ".S":
         data = write_elf(assemble([path], options.include, defines))
     elif path.exists():
-        data = path.read_bytes()
+        data = read_file(path, "an image")
     else:
         raise UsageError(f"{options.image} is neither a file nor a guest kernel; `paravane list` shows those")
     if Machine.size_for(memory or DEFAULT_MEMORY) > MACHINE_MEMORY:
         raise UsageError(f"a domain of {memory >> 20} MiB does not fit into a machine of 4 GiB")
-    ramdisk = options.ramdisk.read_bytes() if options.ramdisk else None
+    ramdisk = read_file(options.ramdisk, "a ramdisk") if options.ramdisk else None
     return data, DomainConfig(options.name or name, memory or DEFAULT_MEMORY, cmdline, ramdisk)
+
+
+def _write_dump(path: Path, report: str) -> None:
+    """The dump as a file. That it cannot be written must not hide that the guest crashed."""
+    try:
+        path.write_text(report)
+    except OSError as error:
+        print(f"paravane: {path}: {error.strerror}", file=sys.stderr)
 
 
 def _trace_file(name: str, stack: ExitStack) -> TextIO:
@@ -158,19 +167,29 @@ def _run(options: argparse.Namespace, image: Image, config: DomainConfig, trace:
         domain = machine.create(image, replace(config, sink=terminal.write))
         with terminal.joined(machine, domain.console):
             ending = machine.run(timeout=options.timeout, max_traps=options.max_traps)
-        return _report(options, machine, domain, ending)
+        status = _report(options, domain, ending)
+        if terminal.failure is not None:
+            print(f"paravane: console output was lost: {terminal.failure.strerror}", file=sys.stderr)
+            status = status or Status.ERRORS
+        if options.audit and not _audit(machine):
+            status = status or Status.ERRORS
+        return status
 
 
-def _report(options: argparse.Namespace, machine: Machine, domain: Domain, ending: Ending) -> Status:
+def _audit(machine: Machine) -> bool:
+    """Recount the frames and say what differs; whether nothing does."""
+    differences = machine.audit()
+    for line in differences or ["no difference"]:
+        print(f"audit: {line}", file=sys.stderr)
+    return not differences
+
+
+def _report(options: argparse.Namespace, domain: Domain, ending: Ending) -> Status:
     """Say on stderr what the exit status alone does not."""
     if domain.crash_report:
         print(domain.crash_report, end="", file=sys.stderr)
         if options.dump_on_crash is not None:
-            options.dump_on_crash.write_text(domain.crash_report)
-    if options.audit:
-        differences = machine.audit()
-        for line in differences or ["no difference"]:
-            print(f"audit: {line}", file=sys.stderr)
+            _write_dump(options.dump_on_crash, domain.crash_report)
     if ending is not Ending.DONE or domain.reason is None:
         print(f"paravane: {domain.name} did not end: {ending.value}", file=sys.stderr)
         return _CUT_SHORT[ending]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hypervisor.image import ImageError, load_image
 from tools.disasm import DisasmError, disassemble
+from tools.files import read_file
 from tools.info import describe
 from tools.status import Status, UsageError
 
@@ -32,7 +33,7 @@ def add_disasm(commands: Commands) -> None:
 
 def _info(options: argparse.Namespace) -> int:
     try:
-        print(describe(load_image(options.image.read_bytes())), end="")
+        print(describe(load_image(read_file(options.image, "an image"))), end="")
     except ImageError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
     return Status.OK
@@ -40,7 +41,7 @@ def _info(options: argparse.Namespace) -> int:
 
 def _disasm(options: argparse.Namespace) -> int:
     try:
-        for line in disassemble(options.image.read_bytes()):
+        for line in disassemble(read_file(options.image, "an image")):
             print(line)
     except DisasmError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None

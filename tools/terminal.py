@@ -111,7 +111,8 @@ class Terminal:
             machine.run()
 
     The end of input is remembered in `eof` and harms nobody: the guest goes on. `detached` says that the user
-    pressed the escape key, `broken` that nobody reads the output any more; either interrupts the machine.
+    pressed the escape key, `broken` that output goes nowhere any more; either interrupts the machine. `failure`
+    is why, unless it is just that nobody reads any more.
     """
 
     def __init__(self, input_fileno: int = 0, output_fileno: int = 1) -> None:
@@ -121,6 +122,7 @@ class Terminal:
         self.eof = False
         self.detached = False
         self.broken = False
+        self.failure: OSError | None = None
         self._machine: Machine | None = None
         self._console: Console | None = None
         self._listening = False
@@ -141,7 +143,11 @@ class Terminal:
                 poll = select.poll()
                 poll.register(self._output, select.POLLOUT)
                 poll.poll()
-            except OSError:
+            except BrokenPipeError:
+                self.broken = True
+                self._interrupt()
+            except OSError as error:
+                self.failure = error
                 self.broken = True
                 self._interrupt()
 

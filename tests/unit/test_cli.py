@@ -1,9 +1,12 @@
 """The command line: every wrong use is one line that says what to do."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tools import files
 from tools.arguments import definition, memory_size, number
 from tools.cli import main
 
@@ -85,3 +88,34 @@ def test_list_names_every_kernel(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_follows_the_dashes_is_the_kernels_command_line(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["boot", "hello", "--memory", "8M", "--", "root=/dev/xvda", "-s", "two words"]) == 0
     assert "command line: root=/dev/xvda -s 'two words'\n" in capfd.readouterr().out
+
+
+def test_lost_console_output_is_told() -> None:
+    command = [sys.executable, "-m", "tools.cli", "boot", "hello"]
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT
+        )
+    assert result.returncode == 1
+    assert result.stderr == "paravane: console output was lost: No space left on device\n"
+
+
+def test_a_dump_that_cannot_be_written_does_not_hide_the_crash(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["boot", "crash", "--dump-on-crash", "/nonexistent/dump"]) == 3
+    assert capfd.readouterr().err.endswith("paravane: /nonexistent/dump: No such file or directory\n")
+
+
+def test_a_dump_goes_to_a_file_as_well(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["boot", "crash", "--dump-on-crash", str(tmp_path / "dump")]) == 3
+    assert (tmp_path / "dump").read_text() == capfd.readouterr().err
+    assert "crash.S:" in (tmp_path / "dump").read_text()
+
+
+def test_a_file_without_end_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LARGEST", 1 << 20)
+    for command in (["boot", "/dev/zero"], ["info", "/dev/zero"], ["disasm", "/dev/zero"]):
+        status, _, err = _run(capsys, *command)
+        assert status == 5
+        assert "1 MiB" in err
