@@ -111,8 +111,8 @@ class Terminal:
             machine.run()
 
     The end of input is remembered in `eof` and harms nobody: the guest goes on. `detached` says that the user
-    pressed the escape key, `broken` that output goes nowhere any more; either interrupts the machine. `failure`
-    is why, unless it is just that nobody reads any more.
+    pressed the escape key, `broken` that output goes nowhere any more; either interrupts the machine, and
+    `failure` is why, unless it is just that nobody reads any more.
     """
 
     def __init__(self, input_fileno: int = 0, output_fileno: int = 1) -> None:
