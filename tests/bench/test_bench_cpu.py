@@ -17,7 +17,7 @@ from hypervisor.cpu.engine import Engine
 from tests.substrate.machine import CODE, DATA, GDT_VA, KERNEL_CS, KERNEL_DS, ROOT, STACK, Bench
 
 CALLS = 2000
-STEPS = 200_000
+STEPS = 5_000_000
 AT = 0x1000
 
 
