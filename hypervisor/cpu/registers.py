@@ -1,5 +1,6 @@
 """The registers of a stopped processor: views of the engine's saved context."""
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 from unicorn import x86_const as x86
@@ -33,16 +34,20 @@ DR6_FIXED = 0xFFFF0FF0
 DR7_FIXED = 0x400
 
 _MASK = 0xFFFFFFFF
+# The engine is a 64-bit processor: each general register takes two words.
+_GPRS = struct.Struct("<" + "I4x" * 8)
 
 
 def _general_register(index: int) -> Any:
     """A property over general register `index` (hardware order) of the saved context."""
 
+    at = 2 * index
+
     def read(self: "Registers") -> int:
-        return self._gprs[2 * index]
+        return self._gprs[at]
 
     def write(self: "Registers", value: int) -> None:
-        self._gprs[2 * index] = value & _MASK
+        self._gprs[at] = value & _MASK
         self._dirty = True
 
     return property(read, write)
@@ -83,8 +88,7 @@ class Registers:
 
     def gprs(self) -> tuple[int, int, int, int, int, int, int, int]:
         """EAX ECX EDX EBX ESP EBP ESI EDI in one go."""
-        a, _, c, _, d, _, b, _, sp, _, bp, _, si, _, di, _ = self._gprs.tolist()
-        return a, c, d, b, sp, bp, si, di
+        return _GPRS.unpack_from(self._gprs)
 
     @property
     def eip(self) -> int:
