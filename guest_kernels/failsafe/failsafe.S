@@ -95,6 +95,7 @@ main:
     PRINT "by a native iret\n"
     RETURN BEYOND|3, FLAT_USER_SS, iret
     RETURN ABSENT_CODE, FLAT_USER_SS, iret
+    RETURN FLAT_USER_CS, ABSENT_DATA, iret
     RETURN FLAT_USER_CS, FLAT_RING1_SS, iret
     call lose_segments
     PRINT "calls of the failsafe callback: "

@@ -57,6 +57,8 @@ class VcpuTraps:
         elif vector == Vector.DB:
             state.debug.report(state.cpu)
             bounce.deliver(state, Vector.DB)
+        elif vector == Vector.NP and dispatch.returns_to_absent_stack(state, error_code):
+            bounce.deliver(state, Vector.SS, error_code)
         else:
             bounce.deliver(state, vector, error_code if vector in VECTORS_WITH_ERROR_CODE else None)
 

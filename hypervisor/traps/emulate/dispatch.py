@@ -37,6 +37,7 @@ _OPERATIONS: Final[dict[int, Operation]] = {
     **dict.fromkeys(decode.IMMEDIATE_IO | decode.REGISTER_IO, io.in_out),
 }
 ICEBP: Final = b"\xf1"
+_FAR_RETURNS: Final = (b"\xcf", b"\xcb", b"\xca")
 _FORCED_CPUID: Final = XEN_EMULATE_PREFIX + b"\x0f\xa2"
 
 
@@ -99,11 +100,24 @@ def retire(state: TrapState, length: int) -> None:
 
 def is_icebp(state: TrapState) -> bool:
     """Whether the opcode at EIP is 0xF1, a #DB trap that the processor reports as invalid."""
+    return _opcode(state) == ICEBP
+
+
+def returns_to_absent_stack(state: TrapState, selector: int) -> bool:
+    """Whether `iret` or `lret` met a stack segment that is not present: #SS, which the engine calls #NP."""
+    if _opcode(state) not in _FAR_RETURNS:
+        return False
+    segment = read_segment(state, selector)
+    return segment is not None and not segment.is_code
+
+
+def _opcode(state: TrapState) -> bytes:
+    """The byte at EIP, none where it cannot be read."""
     cpu = state.cpu
     try:
-        return cpu.read(cpu.segment_base("cs") + cpu.eip & 0xFFFFFFFF, 1) == ICEBP
+        return cpu.read(cpu.segment_base("cs") + cpu.eip & 0xFFFFFFFF, 1)
     except PageFault:
-        return False
+        return b""
 
 
 def emulate_forced_cpuid(state: TrapState) -> bool:
