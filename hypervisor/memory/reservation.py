@@ -18,7 +18,7 @@ from hypervisor.abi.memory import (
     XenMemoryReservation,
 )
 from hypervisor.cpu.faults import PageFault
-from hypervisor.memory.frames import ALLOCATED, NONE, VALIDATED, XEN_HEAP
+from hypervisor.memory.frames import ALLOCATED, XEN_HEAP
 from hypervisor.memory.guest import check_may_use, named_domain
 from hypervisor.memory.layout import PAGE_SHIFT
 from hypervisor.preemption import Preempted
@@ -324,7 +324,9 @@ class _Exchange:
 def steal(domain: DomainMemory, mfn: int) -> None:
     """Take a frame out of use. Only one nobody has mapped can be: its sole reference is the owner's own.
 
-    Its count is 0 afterwards, so nothing can take another. Raises Refusal (-EINVAL).
+    Its count is 0 afterwards, so nothing can take another. Its type stays: should it come back to its owner,
+    a processor may still remember a writable mapping, and the next use as a table must flush. Raises Refusal
+    (-EINVAL).
     """
     frames = domain.machine.frames
     if not frames.owned_by(mfn, domain.domid) or frames.flags[mfn] & XEN_HEAP:
@@ -332,5 +334,3 @@ def steal(domain: DomainMemory, mfn: int) -> None:
     if frames.count[mfn] != 1 or not frames.flags[mfn] & ALLOCATED:
         raise Refusal(Errno.EINVAL, f"{frames.describe(mfn)} is in use and cannot be exchanged")
     frames.count[mfn] = 0
-    frames.type[mfn] = NONE
-    frames.flags[mfn] &= ~VALIDATED

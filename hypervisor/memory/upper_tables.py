@@ -58,7 +58,7 @@ class UpperTables:
             return True
         if frames.owner[table] != domain.domid or not frames.owned_by(mfn, domain.domid):
             return False
-        if not 0 <= frames.linear[table] < _LINEAR_LIMIT or not -_LINEAR_LIMIT < frames.linear[mfn] <= 0:
+        if not 0 <= frames.linear[table] < _LINEAR_LIMIT or not -_LINEAR_LIMIT <= frames.linear[mfn] <= 0:
             return False
         if frames.type[mfn] != L2 or not frames.flags[mfn] & VALIDATED or not frames.type_count[mfn]:
             return False

@@ -77,6 +77,10 @@ class Live:
     def run(self, code: bytes) -> tuple[str, int, int]:
         """Run `code` and then `int $0x82`; how it ended."""
         self.cpu.write(CODE, code + b"\xcd\x82")
+        return self.run_again()
+
+    def run_again(self) -> tuple[str, int, int]:
+        """Run the same code once more. Nothing is written first: the processor forgets no translation."""
         self.cpu.eip = CODE
         self.cpu.run()
         return self.faults.seen[-1]

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hypervisor.abi.errno import Errno
+from hypervisor.abi.memory import XEN_MEMORY_EXCHANGE, MemoryOp, XenMemoryExchange, XenMemoryReservation
 from hypervisor.abi.mmu import MMU_UPDATE, MMUEXT_OP, MmuextCmd, MmuextOp, MmuUpdate
 from hypervisor.cpu import PAE, TWO_LEVEL
 from hypervisor.memory.descriptors import check_descriptor
 from hypervisor.memory.layout import ldt_address
+from hypervisor.memory.memory_op import memory_op
 from hypervisor.memory.mmu_update import mmu_update
 from hypervisor.memory.mmuext import mmuext_op
 from hypervisor.refusal import Refusal
@@ -169,7 +172,26 @@ def test_a_stale_writable_translation_does_not_reach_a_new_page_table(live: Live
     live.bench.guest.put(MMUEXT_OP.pack(MmuextOp(MmuextCmd.PIN_L1_TABLE, live.bench.frame(30), 0)))
     mmuext_op(live.bench.guest, Guest.BASE, 1, 0, SELF)
     live.cpu.eax = live.bench.entry(5, DATA)
-    assert live.run(save(30 * 4096)) == ("exception", PF, 3)
+    assert live.run_again() == ("exception", PF, 3)
+    assert live.machine.audit() == []
+
+
+def test_a_refused_exchange_does_not_hide_a_stale_translation_of_a_new_page_table(live: Live) -> None:
+    live.cpu.eax = 0
+    assert live.run(save(30 * 4096)) == DONE
+    update(live, 30, 0)
+    guest, lists = live.bench.guest, Guest.BASE + 0x1000
+    guest.put(struct.pack("<4I", live.bench.frame(30), live.bench.frame(31), 100, 101), lists)
+    give = XenMemoryReservation(lists, 2, 0, 0, SELF)
+    get = XenMemoryReservation(lists + 8, 1, 1, 0, SELF)
+    guest.put(XEN_MEMORY_EXCHANGE.pack(XenMemoryExchange(give, get, 0)))
+    with pytest.raises(Refusal) as refused:
+        memory_op(guest, MemoryOp.exchange, Guest.BASE, 0)
+    assert refused.value.errno == Errno.EINVAL
+    guest.put(MMUEXT_OP.pack(MmuextOp(MmuextCmd.PIN_L1_TABLE, live.bench.frame(30), 0)))
+    mmuext_op(guest, Guest.BASE, 1, 0, SELF)
+    live.cpu.eax = live.bench.entry(5, DATA)
+    assert live.run_again() == ("exception", PF, 2)
     assert live.machine.audit() == []
 
 
@@ -191,7 +213,7 @@ def test_a_stale_translation_does_not_reach_a_frame_given_back(live: Live) -> No
     assert live.run(load(30 * 4096)) == DONE
     update(live, 30, 0)
     live.machine.free([live.bench.frame(30)])
-    assert live.run(load(30 * 4096)) == ("exception", PF, 0)
+    assert live.run_again() == ("exception", PF, 0)
 
 
 def test_code_translated_from_a_frame_is_gone_when_the_frame_is_given_back(live: Live) -> None:
