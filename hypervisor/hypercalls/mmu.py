@@ -1,9 +1,10 @@
 """Page tables (public/xen.h): mmu_update, update_va_mapping and its foreign form, mmuext_op, vm_assist."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from hypervisor.abi.hypercall import Hypercall
-from hypervisor.hypercalls.table import Domid, Hex, Ptr, UInt, hypercall
+from hypervisor.hypercalls.table import Domid, Hex, Ptr, UInt, Word, hypercall
+from hypervisor.memory.guest import Progress
 from hypervisor.memory.mmu_update import mmu_update as update_tables
 from hypervisor.memory.mmuext import mmuext_op as run_operations
 from hypervisor.memory.va_mapping import update_va_mapping as update_mapping
@@ -12,14 +13,22 @@ if TYPE_CHECKING:
     from hypervisor.vcpu import Vcpu
 
 
+def _count_text(count: int) -> str:
+    """A continued batch says so in its count."""
+    return f"{count & ~Progress.PREEMPTED} more" if count & Progress.PREEMPTED else str(count)
+
+
+Count = Annotated[int, Word(_count_text)]
+
+
 @hypercall(Hypercall.mmu_update)
-def mmu_update(vcpu: "Vcpu", ureqs: Ptr, count: UInt, pdone: Ptr, foreigndom: Hex) -> int:
+def mmu_update(vcpu: "Vcpu", ureqs: Ptr, count: Count, pdone: Ptr, foreigndom: Hex) -> int:
     """Change page-table entries or machine-to-phys entries, `count` of them in order."""
     return update_tables(vcpu, ureqs, count, pdone, foreigndom)
 
 
 @hypercall(Hypercall.mmuext_op)
-def mmuext_op(vcpu: "Vcpu", uops: Ptr, count: UInt, pdone: Ptr, foreigndom: Domid) -> int:
+def mmuext_op(vcpu: "Vcpu", uops: Ptr, count: Count, pdone: Ptr, foreigndom: Domid) -> int:
     """Pin tables, load base pointers, flush, set the LDT, clear and copy pages, `count` operations in
     order.
     """

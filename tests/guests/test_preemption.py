@@ -1,0 +1,207 @@
+"""Long lists: who asks for much does not hold the machine, and cannot tell in how many portions it was done."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+import guest_kernels
+from asm import assemble_text, build
+from asm.elf_writer import write_elf
+from guest_kernels.expected import differences
+from hypervisor import DomainConfig, Ending, Machine, load_image, preemption
+from hypervisor.abi.sched import ShutdownReason
+from hypervisor.trace import DomainRecord, HypercallRecord, Kind, Record
+from tests.guests.harness import HOST_TIMEOUT, Outcome, boot, paravane
+
+FOLDER = Path(__file__).parent
+MEMORY = 8 << 20
+ALIAS = 0xD0000000
+PROMPT = 2.0
+"""Host seconds beyond the timeout within which a busy machine under test must have come back."""
+
+ENDLESS = {
+    "MMU_UPDATE": "mmu_update",
+    "MMUEXT_OP": "mmuext_op",
+    "DECREASE": "memory_op",
+    "MULTICALL": "multicall",
+    "CONSOLE_IO": "console_io.write",
+    "SET_TRAP_TABLE": "set_trap_table",
+    "COPY": "grant_table_op.copy",
+    "SWAP_GRANT_REF": "grant_table_op.swap_grant_ref",
+    "MAP_GRANT_REF": "grant_table_op.map_grant_ref",
+    "UNMAP_GRANT_REF": "grant_table_op.unmap_grant_ref",
+    "CACHE_FLUSH": "grant_table_op.cache_flush",
+}
+
+NEIGHBOUR = """
+    .include "runtime.inc"
+    XEN_NOTES
+main:
+    movl $SCHEDOP_poll, %ebx
+    movl $poll, %ecx
+    HYPERCALL sched_op
+    PRINT "awake\\n"
+    ret
+    .data
+    .balign 4
+poll:
+    .long 0, 0
+    .quad 20000000                  # system time in nanoseconds
+"""
+
+PORTIONS = """\
+mmu_update: 0
+done: 20000
+sum of pfns: 1720064
+mmu_update: -22
+done: 15000
+sum of pfns: 1257216
+mmuext_op: -38
+done: 5999
+decrease_reservation: 3000
+pages: 5192
+populate_physmap: 3000
+pages: 8192
+pfns kept: 3000
+exchange: 0
+exchanged: 1500
+pages: 8192
+multicall: 0
+done: 15000
+long entry: 0
+0x9c3e97ff
+swap_grant_ref: 0
+statuses: -3
+console_io: 0
+"""
+
+
+@functools.cache
+def endless(call: str) -> bytes:
+    return build([FOLDER / "endless.S"], defines={call: 1})
+
+
+@functools.cache
+def portions() -> bytes:
+    return build([FOLDER / "portions.S"])
+
+
+def preempted(outcome: Outcome) -> list[HypercallRecord]:
+    calls = [record for record in outcome.records if isinstance(record, HypercallRecord)]
+    return [record for record in calls if record.result.startswith("preempted")]
+
+
+@pytest.mark.parametrize(("call", "name"), ENDLESS.items())
+def test_a_guest_that_asks_without_end_does_not_hold_the_machine(
+    call: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    records: list[Record] = []
+    with Machine(Machine.size_for(MEMORY)) as machine:
+        machine.trace.subscribe(records.append, (Kind.HYPERCALL,))
+        domain = machine.create(load_image(endless(call)), DomainConfig(memory=MEMORY))
+        start = time.monotonic()
+        assert machine.run(timeout=0.25) is Ending.TIMEOUT
+        assert time.monotonic() - start < PROMPT
+        assert domain.console_output() == b"asking\n"
+        lines = [record.body() for record in records if "preempted" in record.body()]
+    assert len(lines) > 1
+    assert all(line.startswith(f"{name}(") for line in lines)
+    assert len(set(lines)) == len(lines), "the arguments did not move on"
+    assert all(int(count) > 0 for line in lines for count in re.findall(r"preempted after (\d+)", line))
+
+
+@pytest.mark.parametrize("options", [(), ("--deterministic",), ("--clock", "host")])
+def test_the_command_gives_up_in_time_with_status_124(tmp_path: Path, options: tuple[str, ...]) -> None:
+    image = tmp_path / "endless.elf"
+    image.write_bytes(endless("MMU_UPDATE"))
+    start = time.monotonic()
+    done = paravane("boot", str(image), "--memory", "8M", "--timeout", "0.5", *options)
+    assert time.monotonic() - start < 0.5 + 2 * PROMPT
+    assert (done.returncode, done.stdout) == (124, b"asking\n")
+
+
+@pytest.mark.parametrize("slice_instructions", [0, 1_000_000])
+@pytest.mark.parametrize("call", ["MULTICALL", "MMUEXT_OP"])
+def test_a_neighbour_runs_and_its_timer_goes_off_meanwhile(call: str, slice_instructions: int) -> None:
+    neighbour_image = write_elf(assemble_text(NEIGHBOUR, name="neighbour.S"))
+    config = DomainConfig(memory=MEMORY)
+    with Machine(Machine.size_for(MEMORY, MEMORY), slice_instructions=slice_instructions) as machine:
+        hostile = machine.create(load_image(endless(call)), config)
+        neighbour = machine.create(load_image(neighbour_image), config)
+
+        def ended(record: Record) -> None:
+            if record.domid == neighbour.domid and isinstance(record, DomainRecord):
+                machine.interrupt()
+
+        machine.trace.subscribe(ended, (Kind.DOMAIN,))
+        assert machine.run(timeout=HOST_TIMEOUT) is Ending.INTERRUPTED
+        assert neighbour.reason is ShutdownReason.poweroff
+        assert neighbour.console_output() == b"awake\n"
+        assert hostile.console_output() == b"asking\n"
+        assert hostile.alive
+
+
+@pytest.mark.parametrize("budget", [97, preemption.WORK_BUDGET, 1 << 40])
+def test_answers_do_not_tell_how_many_portions_there_were(
+    budget: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(preemption, "WORK_BUDGET", budget)
+    outcome = boot(portions())
+    assert outcome.ending is Ending.DONE, outcome.console
+    assert outcome.reason is ShutdownReason.poweroff, outcome.crash_report
+    assert outcome.console == PORTIONS
+    assert outcome.audit == []
+    printed = [line.removeprefix("(d1) ") for line in caplog.messages if line.startswith("(d1) ")]
+    digits = "".join(printed)
+    assert digits == ("0123456789" * 3300)[: len(digits)]
+    assert len(digits) == 33000 // 128 * 128
+    assert bool(preempted(outcome)) == (budget < 1 << 40)
+
+
+def test_the_trace_shows_each_portion_once_with_what_was_left() -> None:
+    lines = [record.body() for record in preempted(boot(portions()))]
+    updates = [line for line in lines if line.startswith("mmu_update")][:4]
+    assert [re.findall(r"count=([^,]*),.* = (.*) @", line)[0] for line in updates] == [
+        ("20000", "preempted after 4096"),
+        ("15904 more", "preempted after 4096"),
+        ("11808 more", "preempted after 4096"),
+        ("7712 more", "preempted after 4096"),
+    ]
+    memory = [line.split(",")[0] for line in lines if "decrease_reservation" in line]
+    assert memory[:2] == ["memory_op(cmd=decrease_reservation", "memory_op(cmd=decrease_reservation+683"]
+
+
+@pytest.mark.parametrize("name", ["attack", "balloon", "batch", "paging", "writable"])
+def test_kernels_print_the_same_when_every_item_is_a_portion_of_its_own(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preemption, "WORK_BUDGET", 1)
+    kernel = guest_kernels.load(name)
+    outcome = boot(build(kernel.sources), memory=kernel.memory, cmdline=kernel.cmdline)
+    assert outcome.ending is Ending.DONE, outcome.console
+    assert differences(kernel.expected, outcome.console) == []
+    assert outcome.audit == []
+
+
+def test_upcalls_come_between_portions_and_between_entries() -> None:
+    outcome = boot(build([FOLDER / "between.S"]))
+    assert outcome.reason is ShutdownReason.poweroff, outcome.crash_report
+    assert outcome.console.splitlines() == [
+        "done: 20000",
+        "upcalls: 1",
+        "between two portions",
+        "before int $0x82",
+        "upcalls: 2",
+        "1100 then 1111",
+        "upcalls: 3",
+        "1100 then 1111",
+        "upcalls: 4",
+        "1000 then 1111",
+    ]
