@@ -40,6 +40,9 @@ BIT: Final = frozenset(("bts", "btr", "btc"))
 _PLAIN: Final = ARITHMETIC | SINGLE | BIT | {"mov", "movnti", "xchg", "cmpxchg", "cmpxchg8b", "xadd"}
 _STRING_OPCODES: Final = {0xA4: "movs", 0xA5: "movs", 0xAA: "stos", 0xAB: "stos"}
 _LOCK, _REP, _REPNE, _ADDRESS_SIZE = 0xF0, 0xF3, 0xF2, 0x67
+_OVERRIDES: Final = {0x26: "es", 0x2E: "cs", 0x36: "ss", 0x3E: "ds", 0x64: "fs", 0x65: "gs"}
+_SELECTORS: Final = frozenset(("", "es", "cs", "ss", "ds", "fs", "gs"))
+_REGISTER: Final = x86_const.X86_OP_REG
 _CACHE_SIZE: Final = 512
 
 
@@ -47,9 +50,9 @@ _CACHE_SIZE: Final = 512
 class Store:
     """An instruction that writes `size` bytes of memory.
 
-    The address is registers[base] + registers[index] * scale + displacement (-1: no such register). The
-    source is a register (number, shift of its byte) or, without one, `immediate`. Strings take their
-    addresses from EDI, ESI.
+    The address is registers[base] + registers[index] * scale + displacement (-1: no such register) in
+    `segment`. The source is a register (number, shift of its byte), the segment register `selector` or,
+    without either, `immediate`. Strings go to ES:EDI, from ESI in `segment`.
     """
 
     name: str
@@ -63,6 +66,8 @@ class Store:
     immediate: int = 0
     locked: bool = False
     repeated: bool = False
+    segment: str = "ds"
+    selector: str = ""
 
 
 class StoreDecoder:
@@ -91,7 +96,8 @@ def _read(found: Any) -> Store | None:
     locked, repeated = found.prefix[0] == _LOCK, found.prefix[0] in (_REP, _REPNE)
     string = _STRING_OPCODES.get(found.opcode[0])
     if string:
-        return Store(string, found.operands[0].size, found.size, repeated=repeated)
+        override = _OVERRIDES.get(found.prefix[1], "ds")
+        return Store(string, found.operands[0].size, found.size, repeated=repeated, segment=override)
     name = found.mnemonic.split()[-1]
     if name not in _PLAIN or not found.operands or repeated:
         return None
@@ -99,9 +105,13 @@ def _read(found: Any) -> Store | None:
     if memory is None:
         return None
     source, immediate = _source(found, others)
+    selector = "" if source or not others or others[0].type != _REGISTER else found.reg_name(others[0].reg)
+    if selector not in _SELECTORS:
+        return None
+    stack = memory.mem.base in (x86_const.X86_REG_ESP, x86_const.X86_REG_EBP)
     return Store(
         name,
-        memory.size,
+        2 if selector else memory.size,
         found.size,
         _number(found, memory.mem.base),
         _number(found, memory.mem.index),
@@ -110,6 +120,8 @@ def _read(found: Any) -> Store | None:
         source,
         immediate,
         locked or name == "xchg",
+        segment=_OVERRIDES.get(found.prefix[1], "ss" if stack else "ds"),
+        selector=selector,
     )
 
 

@@ -79,11 +79,11 @@ class _Emulation:
         return True
 
     def _fetch(self) -> bytes:
-        eip = self._cpu.eip
+        address = self._cpu.segment_base("cs") + self._cpu.eip & 0xFFFF_FFFF
         try:
-            return self._cpu.read(eip, MAX_INSTRUCTION)
+            return self._cpu.read(address, MAX_INSTRUCTION)
         except PageFault as fault:
-            return self._cpu.read(eip, fault.va - eip & 0xFFFF_FFFF)
+            return self._cpu.read(address, fault.va - address & 0xFFFF_FFFF)
 
     def _execute(self, op: Store) -> None:
         if op.name in ("movs", "stos"):
@@ -101,12 +101,14 @@ class _Emulation:
         self._cpu.eip = self._cpu.eip + op.length & 0xFFFF_FFFF
 
     def _address(self, op: Store) -> int:
-        address = op.displacement
+        address = op.displacement + self._cpu.segment_base(op.segment)
         address += self._registers[op.base] if op.base >= 0 else 0
         address += self._registers[op.index] * op.scale if op.index >= 0 else 0
         return address & 0xFFFF_FFFF
 
     def _source(self, op: Store) -> int:
+        if op.selector:
+            return self._cpu.selector(op.selector)
         if op.source is None:
             return op.immediate & (1 << 8 * op.size) - 1
         number, shift = op.source
@@ -178,9 +180,9 @@ class _Emulation:
     def _string(self, op: Store) -> None:
         """Elements until the page or the count ends. The instruction goes on by itself where this stops."""
         step = -op.size if self._cpu.eflags & Eflags.DF else op.size
-        done = 0
+        base, done = self._cpu.segment_base("es"), 0
         while not op.repeated or self._registers[_ECX]:
-            address = self._registers[_EDI]
+            address = base + self._registers[_EDI] & 0xFFFF_FFFF
             if (address ^ self._va) & _PAGE and done:
                 return
             try:
@@ -190,7 +192,7 @@ class _Emulation:
                     return
                 raise
             done += 1
-            self._set_register(_EDI, address + step)
+            self._set_register(_EDI, self._registers[_EDI] + step)
             if op.name == "movs":
                 self._set_register(_ESI, self._registers[_ESI] + step)
             if not op.repeated:
@@ -200,7 +202,8 @@ class _Emulation:
 
     def _string_element(self, op: Store, address: int) -> None:
         if op.name == "movs":
-            value = int.from_bytes(self._cpu.read(self._registers[_ESI], op.size), "little")
+            source = self._cpu.segment_base(op.segment) + self._registers[_ESI] & 0xFFFF_FFFF
+            value = int.from_bytes(self._cpu.read(source, op.size), "little")
         else:
             value = self._registers[_EAX] & (1 << 8 * op.size) - 1
         self._update(address, value, op.size, plain=True)

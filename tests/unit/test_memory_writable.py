@@ -84,6 +84,8 @@ INSTRUCTIONS = {
     "std; rep movsw; cld": b"\xfd\x66\xf3\xa5\xfc",
 }
 STRINGS = ("stos", "movs")
+SEGMENT, SEGMENT_BASE = 0x09, 0x3000
+"""A data segment of ring 1, 4 GiB long, that starts at this linear address."""
 
 
 def execute(live: Live, code: bytes, page: int, name: str, seed: int) -> tuple[bytes, tuple[int, ...], int]:
@@ -199,6 +201,49 @@ def test_applications_never_get_their_stores_emulated(live: Live) -> None:
     live.cpu.enter(cs=0xE02B, eip=CODE, eflags=0x202, cpl=3, ss=0xE033, esp=0xA000)
     live.cpu.load_segment("ds", 0xE033)
     assert store(live, TABLE + SLOT * 8, 0) == ("exception", 14, 7)
+
+
+@pytest.mark.parametrize(
+    ("segment", "code"),
+    [
+        ("ds", b"\x89\x05AAAA"),
+        ("es", b"\x26\x89\x05AAAA"),
+        ("fs", b"\x64\x89\x05AAAA"),
+        ("gs", b"\x65\xa3AAAA"),
+        ("es", b"\x89\xc2\xbfAAAA\xab"),
+        ("ds", b"\xa3\x00\x71\x00\x00\xbfAAAA\xbe\x00\x71\x00\x00\xa5"),
+    ],
+)
+def test_a_store_through_a_segment_goes_to_its_linear_address(live: Live, segment: str, code: bytes) -> None:
+    gdt = (live.bench.frame(60) << 12) + 8
+    live.ram.write(gdt, struct.pack("<Q", 0x00CFB200_00000000 | SEGMENT_BASE << 16 | 0xFFFF))
+    live.paging.set_gdt([live.bench.frame(60)], 2)
+    live.cpu.load_segment(segment, SEGMENT)
+    live.cpu.eax = live.bench.entry(61, READ_ONLY)
+    address = TABLE + SLOT * 8 - (0 if code[-1] == 0xA5 else SEGMENT_BASE)
+    assert live.run(code.replace(b"AAAA", struct.pack("<I", address))) == DONE
+    assert live.faults.mended == 1
+    assert live.bench.read_entry(5, SLOT) == live.bench.entry(61, READ_ONLY)
+    assert live.machine.audit() == []
+
+
+def test_code_that_does_not_start_at_zero_is_found(live: Live) -> None:
+    gdt = (live.bench.frame(60) << 12) + 8
+    live.ram.write(gdt, struct.pack("<Q", 0x00CFBA00_00000000 | SEGMENT_BASE << 16 | 0xFFFF))
+    live.paging.set_gdt([live.bench.frame(60)], 2)
+    live.cpu.write(CODE, b"\xc7\x05" + struct.pack("<II", TABLE + SLOT * 8, 0x1230) + b"\xcd\x82")
+    live.cpu.enter(cs=SEGMENT, eip=CODE - SEGMENT_BASE, eflags=0x202, cpl=1)
+    live.cpu.run()
+    assert live.faults.seen[-1] == DONE
+    assert live.bench.read_entry(5, SLOT) == 0x1230
+
+
+@pytest.mark.parametrize("prefix", [b"", b"\x66"])
+def test_a_segment_register_is_stored_as_its_16_bits(live: Live, prefix: bytes) -> None:
+    live.cpu.load_segment("es", 0xE020)
+    assert store(live, TABLE + SLOT * 8, 0x12345678) == DONE
+    assert live.run(prefix + b"\x8c\x05" + struct.pack("<I", TABLE + SLOT * 8)) == DONE
+    assert live.bench.read_entry(5, SLOT) == 0x1234E020
 
 
 def test_an_unmapping_through_the_table_takes_effect_after_a_flush(live: Live) -> None:
