@@ -81,6 +81,7 @@ class Machine:
         self._toolstack = Toolstack(self.platform)
         self._inputs = selectors.PollSelector()  # epoll refuses regular files
         self._next_domid = FIRST_GUEST_DOMID
+        self._running: Vcpu | None = None
         self._interrupted = False
 
     @property
@@ -114,6 +115,8 @@ class Machine:
         """Take a domain away; its memory is erased and free for others."""
         for vcpu in domain.vcpus:
             self._policy.remove(vcpu)
+            if vcpu is self._running:
+                self._running = None
         del self.domains[domain.domid]
         self._toolstack.destroy(domain)
 
@@ -181,6 +184,7 @@ class Machine:
     def _run_slice(self, vcpu: Vcpu, slices: SliceTimer) -> None:
         """Run one vcpu until its slice is over or it gives the processor up."""
         clock, platform = self.platform.clock, self.platform
+        self._switch_to(vcpu)
         traps = platform.traps
         if self._slice_instructions:
             vcpu.run(self._slice_instructions)
@@ -196,6 +200,16 @@ class Machine:
             # It computed all the time, so only the slice tells how long.
             clock.ran(self._policy.slice_length)
 
+    def _switch_to(self, vcpu: Vcpu | None) -> None:
+        """Give the processor to another vcpu, or to nobody."""
+        if vcpu is self._running:
+            return
+        if self._running is not None:
+            self._running.time.switch_out(self._running.resting)
+        self._running = vcpu
+        if vcpu is not None:
+            vcpu.time.switch_in()
+
     def _after_yield(self, vcpu: Vcpu) -> None:
         """A vcpu with nothing to do polls by yielding. When nobody else can run, neither spin the host nor
         stand still in time: wait a little for input, and let that time pass in the guest as well."""
@@ -206,6 +220,7 @@ class Machine:
 
     def _idle(self, deadline: float | None) -> bool:
         """Nobody is runnable: wait for the next timer or for input. False when neither can ever come."""
+        self._switch_to(None)
         next_timer = self.platform.timers.next_deadline()
         if next_timer != NEVER:
             wait = self.platform.clock.idle_until(next_timer) / 1e9

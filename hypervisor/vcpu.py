@@ -11,32 +11,34 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hypervisor.abi.arch import xen_cr3_to_pfn, xen_pfn_to_cr3
-from hypervisor.abi.event_channel import Virq
 from hypervisor.abi.hypercall import HYPERCALL_VECTOR
-from hypervisor.abi.shared_info import SHARED_INFO, VCPU_INFO
+from hypervisor.abi.shared_info import SHARED_INFO
+from hypervisor.abi.vcpu import Runstate
 from hypervisor.abi.x86 import PageFaultCode, Vector
 from hypervisor.builder import hypercall_page
 from hypervisor.cpu import Cpu, PageFault
 from hypervisor.hypercalls import call, call_text
 from hypervisor.preemption import UNIT_TIME, WORK_BUDGET, Preempted, Work
-from hypervisor.time.records import TSC_KHZ, write_vcpu_time
+from hypervisor.time.records import TSC_KHZ
+from hypervisor.time.vcpu_time import VcpuTime
 from hypervisor.trace import EventRecord, ExceptionRecord, HypercallRecord, Kind, RefusalRecord
 from hypervisor.traps import GuestCrash, VcpuTraps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hypervisor.abi.event_channel import Virq
     from hypervisor.builder import StartOfDay
     from hypervisor.domain import Domain
     from hypervisor.refusal import Refusal
     from hypervisor.traps import TrapNote
 
 KERNEL_CPL = 1
+PAGE_SHIFT = 12
 INT_LENGTH = 2
 """Bytes of `int $0x82`."""
 
 _ARGUMENT_REGISTERS = ("ebx", "ecx", "edx", "esi", "edi", "ebp")
-_TIME = VCPU_INFO.offsets["time"]
 _NMI_REASON = SHARED_INFO.offsets["arch.nmi_reason"]
 
 
@@ -53,11 +55,14 @@ class Vcpu:
         self.traps = VcpuTraps(self)
         self._hypercall = partial(call, self)
         self.blocked = False
+        self.down = False
+        self.info_moved = False
         self.yielded = False
         self.in_multicall = False
         self.work = Work(lambda: self.platform.traps, self._way_out_is_wanted)
-        self.timer = self.platform.timers.timer(self._timer_expired)
-        self._poll_timer = self.platform.timers.timer(self._poll_expired)
+        platform = domain.platform
+        self.time = VcpuTime(self, platform.ram, platform.clock, platform.timers)
+        self._poll_timer = platform.timers.timer(self._poll_expired)
 
     def start(self, start: StartOfDay) -> None:
         """The registers of the first vcpu at the start of day."""
@@ -73,11 +78,18 @@ class Vcpu:
 
     @property
     def runnable(self) -> bool:
-        return not self.blocked and self.domain.alive
+        return not self.blocked and not self.down and self.domain.alive
+
+    @property
+    def resting(self) -> Runstate:
+        """The run state of the vcpu while it does not have the processor."""
+        if self.blocked:
+            return Runstate.blocked
+        return Runstate.runnable if self.runnable else Runstate.offline
 
     def run(self, instructions: int = 0) -> None:
         """Run the guest until something stops it, or for `instructions` (0: without a limit)."""
-        write_vcpu_time(self.platform.ram, self.info + _TIME, self.platform.clock.now())
+        self.time.publish()
         self.yielded = False
         try:
             self._deliver_events()
@@ -94,10 +106,11 @@ class Vcpu:
         """Something happened that the vcpu waits for."""
         self.blocked = False
         self._poll_timer.disarm()
+        self.time.woken(self.resting)
 
     def close(self) -> None:
         """Free the processor. The vcpu cannot run again."""
-        self.timer.disarm()
+        self.time.stop()
         self._poll_timer.disarm()
         self.cpu.close()
 
@@ -212,6 +225,20 @@ class Vcpu:
             now, errno = self.platform.clock.now(), refusal.errno.name
             trace.write(RefusalRecord(now, self.domain.domid, self.vcpu_id, request, errno, refusal.sentence))
 
+    def raise_virq(self, virq: Virq) -> None:
+        """Fire a virtual interrupt of this vcpu, if the guest has bound it."""
+        self.domain.events.raise_virq(virq, self.vcpu_id)
+
+    def move_info(self, mfn: int, offset: int) -> None:
+        """Keep the vcpu_info at byte `offset` of a frame of the domain's from now on. Raises Refusal
+        (-EINVAL) for a frame that cannot be written."""
+        machine, domid = self.platform.memory, self.domain.domid
+        machine.hold(mfn, domid, writable=True)
+        self.domain.resources.callback(machine.let_go, mfn, writable=True)
+        self.domain.events.move_vcpu_info(self.vcpu_id, (mfn << PAGE_SHIFT) + offset)
+        self.info = _known(self.domain.events.vcpu_info(self.vcpu_id))
+        self.info_moved = True
+
     def yield_processor(self) -> None:
         """Let others run first."""
         self.yielded = True
@@ -282,12 +309,9 @@ class Vcpu:
             ExceptionRecord(*who, note.eip, note.cpl, note.name, note.error_code, note.cr2, note.outcome)
         )
 
-    def _timer_expired(self) -> None:
-        self.domain.events.raise_virq(Virq.TIMER, self.vcpu_id)
-
     def _poll_expired(self) -> None:
         self.domain.events.stop_poll(self.vcpu_id)
-        self.blocked = False
+        self.wake()
 
 
 def _known(address: int | None) -> int:

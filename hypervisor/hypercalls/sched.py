@@ -104,11 +104,11 @@ def set_timer_op(vcpu: "Vcpu", low: UInt, high: UInt) -> int:
     100 ms instead, early enough for a guest with work to do and late enough for one that meant "never".
     """
     deadline = high << 32 | low
-    now = vcpu.platform.clock.now()
+    now, timer = vcpu.platform.clock.now(), vcpu.time.single_shot
     if deadline == 0:
-        vcpu.timer.disarm()
+        timer.disarm()
     elif deadline >> 63 or deadline - now >= _HUGE_TIMEOUT:
-        vcpu.timer.arm(now + _HUGE_TIMEOUT_DELAY)
+        timer.arm(now + _HUGE_TIMEOUT_DELAY)
     else:
-        vcpu.timer.arm(deadline)
+        timer.arm(deadline)
     return 0

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 NEVER = 1 << 63
 """A deadline that no clock reaches."""
 
+_FEW = 256
+"""Entries a queue may have before anybody looks for stale ones."""
+
 
 class Timer:
     """One timer: unarmed, or armed for a deadline in nanoseconds of system time."""
@@ -40,12 +43,20 @@ class TimerQueue:
         self.deadline = NEVER
         self._heap: list[tuple[int, int, Timer]] = []
         self._order = count()
+        self._limit = _FEW
+
+    @property
+    def size(self) -> int:
+        """Entries it keeps, stale ones included."""
+        return len(self._heap)
 
     def timer(self, fired: Callable[[], None]) -> Timer:
         """A new, unarmed timer that calls `fired` each time it expires."""
         return Timer(self, fired)
 
     def add(self, timer: Timer) -> None:
+        if len(self._heap) >= self._limit:
+            self._forget_stale()
         heapq.heappush(self._heap, (timer.deadline, next(self._order), timer))
         self.deadline = min(self.deadline, timer.deadline)
 
@@ -63,3 +74,10 @@ class TimerQueue:
             timer.deadline = NEVER
             timer.fired()
         self.deadline = self.next_deadline()
+
+    def _forget_stale(self) -> None:
+        """A guest may set one timer again and again to a time far away: keep an entry per armed timer."""
+        live = {entry[2]: entry for entry in self._heap if entry[0] == entry[2].deadline}
+        self._heap = list(live.values())
+        heapq.heapify(self._heap)
+        self._limit = max(_FEW, 2 * len(self._heap))

@@ -1,0 +1,111 @@
+"""All that one vcpu knows of time: its timers, its run states, and the records of both in its memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from hypervisor.abi.event_channel import Virq
+from hypervisor.abi.shared_info import VCPU_INFO, VCPU_TIME_INFO
+from hypervisor.abi.vcpu import VCPU_RUNSTATE_INFO, Runstate
+from hypervisor.cpu import PageFault
+from hypervisor.time.records import write_vcpu_time
+from hypervisor.time.run_states import RunStates
+from hypervisor.time.ticker import Ticker
+
+if TYPE_CHECKING:
+    from hypervisor.abi.vcpu import VcpuRunstateInfo
+    from hypervisor.cpu import Ram
+    from hypervisor.time.clock import Clock
+    from hypervisor.time.timers import TimerQueue
+
+_TIME = VCPU_INFO.offsets["time"]
+
+
+class TimeHost(Protocol):
+    """One vcpu as its time sees it. `info` is the machine address of its vcpu_info."""
+
+    @property
+    def info(self) -> int: ...
+    def raise_virq(self, virq: Virq) -> None: ...
+    def copy_to_guest(self, va: int, data: bytes) -> None:
+        """Raises PageFault."""
+        ...
+
+
+class VcpuTime:
+    """Timers and time records of one vcpu.
+
+    `single_shot` is its one-shot timer, `ticker` its periodic one. The guest may register linear addresses of
+    two records; they are looked up in whatever page tables the vcpu runs on when a record is written, and a
+    page that is not mapped writable then is the guest's own loss, as in Xen.
+    """
+
+    def __init__(self, host: TimeHost, ram: Ram, clock: Clock, timers: TimerQueue) -> None:
+        self._host = host
+        self._ram = ram
+        self._clock = clock
+        self.single_shot = timers.timer(self._expired)
+        self.ticker = Ticker(timers, clock, self._expired)
+        self.states = RunStates(Runstate.runnable, clock.now())
+        self._run_state_area = 0
+        self._time_area = 0
+
+    # What the scheduler does with the vcpu.
+
+    def switch_in(self) -> None:
+        """The vcpu gets the processor."""
+        self.states.enter(Runstate.running, self._clock.now())
+        self._write_run_states()
+        self.ticker.resume()
+
+    def switch_out(self, state: Runstate) -> None:
+        """The vcpu loses the processor and is in `state` from now on."""
+        self.ticker.pause()
+        self.states.enter(state, self._clock.now())
+        self._write_run_states()
+
+    def woken(self, state: Runstate) -> None:
+        """What the vcpu waited for has happened. The guest's record tells when it has the processor again."""
+        if self.states.state >= Runstate.blocked:
+            self.states.enter(state, self._clock.now())
+
+    def publish(self) -> None:
+        """Write the system time into vcpu_info, and into the record that the guest registered."""
+        at = self._host.info + _TIME
+        write_vcpu_time(self._ram, at, self._clock.now())
+        if self._time_area:
+            self._write(self._time_area, bytes(self._ram.bytes[at : at + VCPU_TIME_INFO.size]))
+
+    def stop(self) -> None:
+        """Nothing fires any more."""
+        self.single_shot.disarm()
+        self.ticker.pause()
+
+    # What the guest asks for.
+
+    def register_run_states(self, va: int) -> None:
+        """Keep the vcpu_runstate_info at `va` up to date (0: none), beginning now."""
+        self._run_state_area = va
+        self._write(va, VCPU_RUNSTATE_INFO.pack(self.states.record()))
+
+    def register_time(self, va: int) -> None:
+        """Keep a copy of the vcpu_time_info at `va` (0: none), beginning now."""
+        self._time_area = va
+        self.publish()
+
+    def run_states(self) -> VcpuRunstateInfo:
+        """The run states as of now."""
+        return self.states.at(self._clock.now())
+
+    def _write_run_states(self) -> None:
+        if self._run_state_area:
+            self._write(self._run_state_area, VCPU_RUNSTATE_INFO.pack(self.states.record()))
+
+    def _write(self, va: int, data: bytes) -> None:
+        try:
+            self._host.copy_to_guest(va, data)
+        except PageFault:
+            return
+
+    def _expired(self) -> None:
+        self._host.raise_virq(Virq.TIMER)

@@ -1,0 +1,141 @@
+"""Run states, the periodic timer and the records of time a guest registers."""
+
+from __future__ import annotations
+
+import pytest
+
+from hypervisor.abi.event_channel import Virq
+from hypervisor.abi.shared_info import VCPU_INFO, VCPU_TIME_INFO
+from hypervisor.abi.vcpu import VCPU_RUNSTATE_INFO, Runstate
+from hypervisor.cpu import PageFault, Ram
+from hypervisor.time.clock import VirtualClock
+from hypervisor.time.run_states import RunStates
+from hypervisor.time.timers import TimerQueue
+from hypervisor.time.vcpu_time import VcpuTime
+
+MS = 1_000_000
+INFO = 64
+AREA, TIME_AREA = 0x100, 0x200
+RECORD_SIZE = VCPU_RUNSTATE_INFO.size
+
+
+class Host:
+    """A vcpu with one page of memory at 0, in a machine of one frame."""
+
+    def __init__(self) -> None:
+        self.ram, self.clock, self.timers = Ram(1), VirtualClock(), TimerQueue()
+        self.memory = bytearray(4096)
+        self.info = INFO
+        self.ticks: list[int] = []
+        self.time = VcpuTime(self, self.ram, self.clock, self.timers)
+
+    def raise_virq(self, virq: Virq) -> None:
+        assert virq is Virq.TIMER
+        self.ticks.append(self.clock.now())
+
+    def copy_to_guest(self, va: int, data: bytes) -> None:
+        if va + len(data) > len(self.memory):
+            raise PageFault(va, 2)
+        self.memory[va : va + len(data)] = data
+
+    def pass_time(self, nanoseconds: int) -> None:
+        self.clock.ran(nanoseconds)
+        self.timers.expire(self.clock.now())
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host()
+
+
+def test_time_is_counted_for_the_state_it_was_spent_in() -> None:
+    states = RunStates(Runstate.runnable, 100)
+    states.enter(Runstate.running, 130)
+    states.enter(Runstate.blocked, 200)
+    assert states.record() == (Runstate.blocked, 200, (70, 30, 0, 0))
+    assert states.at(1000) == (Runstate.blocked, 200, (70, 30, 800, 0))
+    states.enter(Runstate.blocked, 500)
+    assert states.record().state_entry_time == 200
+
+
+def test_a_running_vcpu_is_ticked_a_hundred_times_a_second(host: Host) -> None:
+    host.time.switch_in()
+    for _ in range(35):
+        host.pass_time(MS)
+    assert host.ticks == [10 * MS, 20 * MS, 30 * MS]
+
+
+def test_a_vcpu_without_the_processor_is_not_ticked_and_catches_up_with_one_tick(host: Host) -> None:
+    host.time.switch_in()
+    host.time.switch_out(Runstate.blocked)
+    host.pass_time(95 * MS)
+    assert host.ticks == []
+    host.time.woken(Runstate.runnable)
+    host.time.switch_in()
+    assert host.ticks == [95 * MS]
+    host.pass_time(9 * MS)
+    host.pass_time(MS)
+    assert host.ticks == [95 * MS, 105 * MS]
+
+
+def test_another_period_counts_from_the_last_tick(host: Host) -> None:
+    host.time.switch_in()
+    host.pass_time(5 * MS)
+    host.time.ticker.set(4 * MS)
+    assert host.ticks == [5 * MS]
+    host.time.ticker.set(0)
+    host.pass_time(100 * MS)
+    assert host.ticks == [5 * MS]
+
+
+def test_the_registered_run_states_follow_every_switch(host: Host) -> None:
+    host.time.register_run_states(AREA)
+    record = VCPU_RUNSTATE_INFO.unpack(host.memory, AREA)
+    assert record == (Runstate.runnable, 0, (0, 0, 0, 0))
+    host.pass_time(MS)
+    host.time.switch_in()
+    host.pass_time(2 * MS)
+    host.time.switch_out(Runstate.blocked)
+    assert VCPU_RUNSTATE_INFO.unpack(host.memory, AREA) == (Runstate.blocked, 3 * MS, (2 * MS, MS, 0, 0))
+    host.pass_time(4 * MS)
+    host.time.woken(Runstate.runnable)
+    assert VCPU_RUNSTATE_INFO.unpack(host.memory, AREA).state == Runstate.blocked
+    host.time.switch_in()
+    assert VCPU_RUNSTATE_INFO.unpack(host.memory, AREA) == (Runstate.running, 7 * MS, (2 * MS, MS, 4 * MS, 0))
+
+
+def test_a_record_that_cannot_be_written_is_the_guests_loss(host: Host) -> None:
+    host.time.register_run_states(4096 - RECORD_SIZE + 1)
+    host.time.register_time(4090)
+    host.time.switch_in()
+    host.time.publish()
+    assert host.memory == bytes(4096)
+    assert host.time.states.state is Runstate.running
+
+
+def test_the_second_time_record_is_a_copy_of_the_first(host: Host) -> None:
+    host.pass_time(3 * MS)
+    host.time.register_time(TIME_AREA)
+    at = INFO + VCPU_INFO.offsets["time"]
+    copy = host.memory[TIME_AREA : TIME_AREA + VCPU_TIME_INFO.size]
+    assert copy == host.ram.bytes[at : at + VCPU_TIME_INFO.size]
+    assert VCPU_TIME_INFO.unpack(copy).system_time == 3 * MS
+    host.time.register_time(0)
+    host.pass_time(MS)
+    host.time.publish()
+    assert VCPU_TIME_INFO.unpack(host.memory, TIME_AREA).system_time == 3 * MS
+
+
+def test_a_timer_set_again_and_again_does_not_fill_the_queue() -> None:
+    queue, fired = TimerQueue(), list[int]()
+    other = queue.timer(lambda: fired.append(0))
+    other.arm(5)
+    timer = queue.timer(lambda: fired.append(1))
+    for deadline in range(10**6, 10**6 + 20_000):
+        timer.arm(deadline)
+        timer.arm(7)
+    assert queue.size < 1000
+    queue.expire(10)
+    assert fired == [0, 1]
+    queue.expire(10**7)
+    assert fired == [0, 1]
