@@ -56,8 +56,11 @@ class Work:
 
     def spend(self, units: int) -> None:
         """Units were done."""
-        self._look()
-        self._spent += units
+        entry = self._entry()
+        if entry == self._seen:
+            self._spent += units
+        else:
+            self._seen, self._spent = entry, units
 
     def left(self) -> int:
         """Units the entry may still do. To be asked after an item, never before the first of a hypercall: one

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hypervisor.preemption import Work
 
 _REQUEST: Final = 16
-TABLE_WORK: Final = 64
+TABLE_WORK: Final = 128
 """Units of work to take or drop every entry of one table."""
 
 
@@ -45,7 +45,8 @@ def mmu_update(caller: Caller, ureqs: int, count: int, pdone: int, foreigndom: i
         batch = Batch(domain, tables, page_owner(domain, foreigndom & 0xFFFF), work)
         while done < count:
             at, rest = ureqs + done * _REQUEST, count - done
-            wanted = min(rest, work.left() or not done)
+            # Most calls have one request: they need not ask.
+            wanted = 1 if count == 1 else min(rest, work.left() or not done)
             if not wanted:
                 raise Preempted(done, at, rest | Progress.PREEMPTED, pdone, foreigndom)
             data, fault = read_requests(caller, at, _REQUEST, wanted)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from hypervisor import preemption
 from hypervisor.abi.domid import DomId
 from hypervisor.abi.errno import Errno
 from hypervisor.abi.grant_table import (
@@ -227,3 +228,28 @@ def test_counts_and_commands(vcpu: FakeVcpu) -> None:
     assert vcpu.op(0x1000 | GnttabOp.query_size, count=1) == -Errno.EINVAL
     for command in (GnttabOp.setup_table, GnttabOp.query_size, GnttabOp.set_version, GnttabOp.get_version):
         assert vcpu.op(command, count=1, at=UNMAPPED) == -Errno.EFAULT
+
+
+@pytest.mark.parametrize(
+    ("command", "layout"),
+    [
+        (GnttabOp.copy, GNTTAB_COPY),
+        (GnttabOp.swap_grant_ref, GNTTAB_SWAP_GRANT_REF),
+        (GnttabOp.map_grant_ref, GNTTAB_MAP_GRANT_REF),
+        (GnttabOp.unmap_grant_ref, GNTTAB_UNMAP_GRANT_REF),
+        (GnttabOp.unmap_and_replace, GNTTAB_UNMAP_AND_REPLACE),
+        (GnttabOp.cache_flush, GNTTAB_CACHE_FLUSH),
+    ],
+)
+def test_a_long_array_goes_on_behind_the_last_request_done(
+    vcpu: FakeVcpu, command: GnttabOp, layout: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preemption, "WORK_BUDGET", 16)
+    with pytest.raises(preemption.Preempted) as rest:
+        vcpu.op(command, bytes(5 * layout.size), count=5)
+    done = rest.value.done
+    assert 0 < done < 5
+    assert rest.value.arguments == (command, 64 + done * layout.size, 5 - done)
+    with pytest.raises(preemption.Preempted) as second:
+        vcpu.op(command, count=5 - done, at=64 + done * layout.size)
+    assert second.value.arguments[1] == 64 + (done + second.value.done) * layout.size
