@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from asm.diagnostics import SourceError
 from asm.lexer import NAME, Scanner
+from asm.scrubber import BLANKS, kept_blanks, scrubbed_rest
 
 if TYPE_CHECKING:
     from asm.source import Statement
 
 MAX_ARGUMENT = 1 << 16  # characters one expanded statement may have
 _PARAMETER = re.compile(r"\\(?:(@)|(\(\))|([A-Za-z_.$][A-Za-z0-9_.$]*))")
-_EQUALS = re.compile(r"[ \t]*=(?!=)")
-# After these characters, and before them, a blank separates two arguments; elsewhere it is only a blank.
-_WORD = re.compile(r"[A-Za-z0-9_.$%*({\[\"\\'-]")
+_EQUALS = re.compile(r"[ \t\f\v\r]*=(?!=)")
+_CLOSED_BY = {"(": ")", "[": "]"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,14 @@ class Macro:
 
 def parse_parameters(scanner: Scanner) -> tuple[Parameter, ...]:
     """Reads `a, b=1, c:req, d:vararg` to the end of the statement. Raises SourceError."""
+    kept = kept_blanks(scanner.text)
     parameters: list[Parameter] = []
     in_parentheses = scanner.accept("(")
     while not scanner.at_end() and not (in_parentheses and scanner.accept(")")):
         start = scanner.pos
         if parameters and parameters[-1].rest:
             raise scanner.error("nothing may follow a `:vararg` parameter")
-        parameter = _parameter(scanner)
+        parameter = _parameter(scanner, kept)
         if any(parameter.name == other.name for other in parameters):
             raise scanner.error(f"two parameters are named `{parameter.name}`", start)
         parameters.append(parameter)
@@ -52,7 +53,7 @@ def parse_parameters(scanner: Scanner) -> tuple[Parameter, ...]:
     return tuple(parameters)
 
 
-def _parameter(scanner: Scanner) -> Parameter:
+def _parameter(scanner: Scanner, kept: frozenset[int]) -> Parameter:
     name = scanner.expect_name("a parameter name")
     required = rest = False
     if scanner.accept(":"):
@@ -62,13 +63,14 @@ def _parameter(scanner: Scanner) -> Parameter:
         required, rest = qualifier == "req", qualifier == "vararg"
     default = ""
     if scanner.accept("="):
-        default = scanner.rest() if rest else read_argument(scanner)
+        default = read_argument(scanner, kept)
     return Parameter(name, default, required, rest)
 
 
 def bind(macro: Macro, scanner: Scanner) -> dict[str, str]:
     """Reads the arguments of a use. Raises SourceError at what fits no parameter."""
     values: dict[str, str] = {}
+    kept = kept_blanks(scanner.text)
     by_name = {parameter.name: parameter for parameter in macro.parameters}
     position = 0
     while not scanner.at_end():
@@ -83,7 +85,7 @@ def bind(macro: Macro, scanner: Scanner) -> dict[str, str]:
             hint = "; quote an argument that has a comma" if "(" in scanner.text[:start] else ""
             message = f"too many arguments for macro `{macro.name}`{hint}"
             raise scanner.error(message, start, len(scanner.text.rstrip()))
-        value = scanner.rest() if parameter.rest else read_argument(scanner)
+        value = scrubbed_rest(scanner, kept) if parameter.rest else read_argument(scanner, kept)
         if keyword is not None and keyword in values:
             raise scanner.error(f"two values for `{keyword}`", start)
         values[parameter.name] = value
@@ -111,39 +113,57 @@ def _keyword(scanner: Scanner, parameters: dict[str, Parameter]) -> str | None:
     return found[0]
 
 
-def read_argument(scanner: Scanner) -> str:
-    """Reads one argument: up to a comma, or a blank that separates two words outside parentheses.
+def read_argument(scanner: Scanner, kept: frozenset[int]) -> str:
+    """Reads one argument: a string, or all up to a comma, or up to a blank in `kept` outside brackets.
 
     Quotes around a string go, character constants become numbers: both as GNU as does it.
     """
     scanner.skip_space()
-    text, out, depth = scanner.text, list[str](), 0
+    text, out, brackets = scanner.text, list[str](), list[str]()
+    if text.startswith('"', scanner.pos):
+        return _quoted(scanner, keep=False)
     while scanner.pos < len(text):
         character = text[scanner.pos]
         if character == '"':
-            out.append(_quoted(scanner, keep=bool(out) or depth > 0))
+            out.append(_quoted(scanner, keep=True))
             continue
         if character == "'" and scanner.pos + 1 < len(text):
             out.append(str(scanner.character()))
             continue
         if character == ",":
             break
-        if character in " \t":
-            if depth == 0 and _separates(text, scanner):
-                break
-            scanner.pos += 1
+        if character in BLANKS:
+            if scanner.pos in kept:
+                if not brackets:
+                    break
+                out.append(" ")
+            scanner.skip_space()
             continue
-        depth += (character in "([") - (character in ")]" and depth > 0)
+        if character in _CLOSED_BY:
+            brackets.append(_CLOSED_BY[character])
+        elif brackets and character == brackets[-1]:
+            brackets.pop()
         out.append(character)
         scanner.pos += 1
     return "".join(out)
 
 
-def _separates(text: str, scanner: Scanner) -> bool:
-    """Whether the blanks at the scanner stand between two words."""
-    before = text[scanner.pos - 1] if scanner.pos else " "
-    after = text[scanner.pos :].lstrip()[:1]
-    return bool(_WORD.match(before)) and bool(_WORD.match(after))
+def characters(scanner: Scanner) -> list[str]:
+    """Reads the values of `.irpc`: every character left, blanks only inside the string it may begin with.
+
+    With no text at all there is one empty value.
+    """
+    text = scrubbed_rest(scanner, kept_blanks(scanner.text))
+    in_string = text.startswith('"')
+    values = list[str]()
+    for position, character in enumerate(text[in_string:], int(in_string)):
+        if character == '"':
+            in_string = False
+            if not text[position + 1 :].strip(" "):
+                return values
+        if in_string or character != " ":
+            values.append(character)
+    return values or [""]
 
 
 def _quoted(scanner: Scanner, keep: bool) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_FILE_SIZE = 16 << 20  # bytes
+COMMENT_BLANK = "\v"  # what a `/* */` leaves in its place: a blank that no macro argument keeps
 _PREPROCESSOR = re.compile(
     r"#(?:include\s*[<\"]|define\s+\w|undef\s+\w|ifdef\s+\w|ifndef\s+\w|if\s|elif\s|else\b|endif\b|pragma\s|error\s)"
 )
@@ -130,7 +131,7 @@ def _blank_comments(line: SourceLine, opened: Location | None) -> tuple[str, Loc
             end = text.find("*/", pos)
             if end < 0:
                 return "".join(out), opened
-            out.append(" " * (end + 2 - pos))
+            out.append(COMMENT_BLANK * (end + 2 - pos))
             pos, opened = end + 2, None
         found = _next_mark(text, pos, "#/")
         if found < 0:
@@ -139,7 +140,7 @@ def _blank_comments(line: SourceLine, opened: Location | None) -> tuple[str, Loc
         if not text.startswith("/*", found):
             return "".join(out), None
         opened = Location(line.file, line.number, found + 1, 2, text, line.expansions)
-        out.append("  ")
+        out.append(COMMENT_BLANK * 2)
         pos = found + 2
 
 

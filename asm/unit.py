@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from asm.encoder import Encoded
     from asm.expressions import Node
 
-_LABEL = re.compile(r"[ \t\f\v\r]*(?:([A-Za-z_.$][A-Za-z0-9_.$]*)|([0-9]+))[ \t]*:")
-_ASSIGNMENT = re.compile(r"[ \t\f\v\r]*([A-Za-z_.$][A-Za-z0-9_.$]*)[ \t]*(==?)(?!=)")
+_LABEL = re.compile(r"[ \t\f\v\r]*(?:([A-Za-z_.$][A-Za-z0-9_.$]*)|([0-9]+))[ \t\f\v\r]*:")
+_ASSIGNMENT = re.compile(r"[ \t\f\v\r]*([A-Za-z_.$][A-Za-z0-9_.$]*)[ \t\f\v\r]*(==?)(?!=)")
 _MAX_NUMERIC_LABEL = 10  # digits
 
 

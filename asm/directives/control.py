@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from asm.diagnostics import Expansion, LocatedError, SourceError
 from asm.directives.files import find_file
 from asm.directives.table import Handler, directive
-from asm.macros import Macro, parse_parameters, read_argument
+from asm.macros import Macro, characters, parse_parameters, read_argument
 from asm.reader import MAX_STATEMENTS, Frame, expand
+from asm.scrubber import kept_blanks, scrubbed_rest, settled
 from asm.source import read_text, statements
 
 if TYPE_CHECKING:
@@ -97,29 +99,15 @@ def _ifnb(_unit: Unit, scanner: Scanner) -> bool:
 
 @_condition("ifc")
 def _ifc(_unit: Unit, scanner: Scanner) -> bool:
-    first = _compared(scanner)
-    scanner.expect(",")
-    return first == _compared(scanner)
+    first, comma, second = scrubbed_rest(scanner, kept_blanks(scanner.text)).partition(",")
+    if not comma:
+        raise scanner.error("expected `,`")
+    return first == second
 
 
 @_condition("ifnc")
 def _ifnc(unit: Unit, scanner: Scanner) -> bool:
     return not _ifc(unit, scanner)
-
-
-def _compared(scanner: Scanner) -> str:
-    """One side of `.ifc`: up to the comma, or in single quotes."""
-    if scanner.accept("'"):
-        end = scanner.text.find("'", scanner.pos)
-        if end < 0:
-            raise scanner.error("quote is never closed", scanner.pos - 1)
-        text, scanner.pos = scanner.text[scanner.pos : end], end + 1
-        return text
-    scanner.skip_space()
-    end = scanner.text.find(",", scanner.pos)
-    end = len(scanner.text) if end < 0 else end
-    text, scanner.pos = scanner.text[scanner.pos : end], end
-    return " ".join(text.split())
 
 
 @_condition("ifeqs")
@@ -164,10 +152,14 @@ def _macro(unit: Unit, scanner: Scanner) -> None:
     except SourceError:
         unit.reader.body(opening, ".macro")
         raise
-    body = unit.reader.body(opening, ".macro")
+    body = _settled(unit.reader.body(opening, ".macro"))
     if name.lower() in unit.macros:
         raise scanner.error(f"macro `{name}` is already defined", start)
-    unit.macros[name.lower()] = Macro(name, parameters, tuple(body))
+    unit.macros[name.lower()] = Macro(name, parameters, body)
+
+
+def _settled(body: list[Statement]) -> tuple[Statement, ...]:
+    return tuple(replace(statement, text=settled(statement.text)) for statement in body)
 
 
 @directive(TABLE, "purgem")
@@ -228,9 +220,10 @@ def _expansion(opening: Statement, what: str) -> Expansion:
 @directive(TABLE, "irp")
 def _irp(unit: Unit, scanner: Scanner) -> None:
     def values() -> list[str]:
+        kept = kept_blanks(scanner.text)
         found = [] if not scanner.at_end() else [""]
         while not scanner.at_end():
-            found.append(read_argument(scanner))
+            found.append(read_argument(scanner, kept))
             scanner.accept(",")
         return found
 
@@ -239,7 +232,7 @@ def _irp(unit: Unit, scanner: Scanner) -> None:
 
 @directive(TABLE, "irpc")
 def _irpc(unit: Unit, scanner: Scanner) -> None:
-    _iterate(unit, scanner, ".irpc", lambda: list(read_argument(scanner)) or [""])
+    _iterate(unit, scanner, ".irpc", lambda: characters(scanner))
 
 
 def _iterate(unit: Unit, scanner: Scanner, word: str, values: Callable[[], list[str]]) -> None:
@@ -253,7 +246,7 @@ def _iterate(unit: Unit, scanner: Scanner, word: str, values: Callable[[], list[
     except SourceError:
         unit.reader.body(opening, word)
         raise
-    body = unit.reader.body(opening, word)
+    body = _settled(unit.reader.body(opening, word))
     expansion = _expansion(opening, f"`{word}`")
     parts = (
         expand(body, {name: value}, unit.macro_count, expansion, opening.line.expansions) for value in each
