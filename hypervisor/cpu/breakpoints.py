@@ -1,7 +1,7 @@
 """Execution breakpoints of DR0-DR3, which the engine does not honour by itself.
 
-An address that is armed once gets a hook of its own, which then costs only where it is reached. Data and port
-breakpoints are kept in the registers but never fire.
+An address that is armed once gets a hook of its own, which then costs only where it is reached. Data
+breakpoints are in `watchpoints.py`; port breakpoints never fire, since port instructions never execute.
 """
 
 from unicorn import unicorn_const as uc_const
@@ -26,6 +26,15 @@ class Breakpoints:
         self._dr = layout.dr
         self._hooked: set[int] = set()
         self._everywhere = False
+
+    @property
+    def any(self) -> bool:
+        """Some instruction has a hook."""
+        return bool(self._hooked)
+
+    def hooked(self, address: int) -> bool:
+        """The instruction at linear `address` was translated with a hook."""
+        return self._everywhere or address in self._hooked
 
     def matching(self, address: int) -> int:
         """DR6 bits of the enabled execution breakpoints at linear `address`."""

@@ -45,12 +45,17 @@ context_save = _quick.uc_context_save
 context_restore = _quick.uc_context_restore
 reg_read = _quick.uc_reg_read
 reg_write = _quick.uc_reg_write
+_reg_write_batch = _quick.uc_reg_write_batch
 _ctl = _quick.uc_ctl
 _hook_add = _quick.uc_hook_add
+_hook_del = _quick.uc_hook_del
 _emu_start = _slow.uc_emu_start
 emu_stop = _quick.uc_emu_stop
 _quick.uc_context_size.restype = ctypes.c_size_t
 _quick.uc_strerror.restype = ctypes.c_char_p
+
+# A function of the library that looks at one number and does nothing: hooks that need no answer call it.
+NOTHING: Final = ctypes.cast(_quick.uc_arch_supported, ctypes.c_void_p)
 
 GPRS: Final = (
     x86_const.UC_X86_REG_EAX,
@@ -127,7 +132,7 @@ class Engine:
         handle = ctypes.c_void_p()
         check(_quick.uc_open(uc_const.UC_ARCH_X86, uc_const.UC_MODE_32, ctypes.byref(handle)), "start")
         self.handle = handle
-        self._hooks: list[object] = []
+        self._hooks: dict[int, object] = {}
         self._open = True
         # The default buffer is 1 GiB of address space and costs 15 ms an engine.
         check(_ctl(handle, _BUFFER_SIZE, ctypes.c_uint32(TRANSLATION_BUFFER)), "size its buffer")
@@ -199,8 +204,10 @@ class Engine:
         end: int = 0,
     ) -> None:
         """Install a raw hook over `begin`-`end` (default: everywhere), before what it hooks is translated."""
-        callback = prototype(function)
-        self._hooks.append(callback)
+        self.add_hook(kind, prototype(function), *extra, begin=begin, end=end)
+
+    def add_hook(self, kind: int, callback: Any, *extra: ctypes.c_int, begin: int = 1, end: int = 0) -> int:
+        """As `hook`, for a C function; what `remove_hook` takes."""
         handle = ctypes.c_size_t()
         status = _hook_add(
             self.handle,
@@ -213,6 +220,13 @@ class Engine:
             *extra,
         )
         check(status, "install a hook")
+        self._hooks[handle.value] = callback
+        return handle.value
+
+    def remove_hook(self, hook: int) -> None:
+        """Uninstall a hook. It is not called any more, but leaves its list when the next run ends."""
+        check(_hook_del(self.handle, ctypes.c_size_t(hook)), "remove a hook")
+        del self._hooks[hook]
 
     def hook_instruction(self, name: str, function: HookFunction) -> None:
         """Install a hook on one of the instructions in `INSTRUCTIONS`."""
@@ -256,8 +270,14 @@ class Engine:
         check(reg_write(self.handle, ctypes.c_int(number), ctypes.byref(value)), "write a register")
 
     def leave_block(self, eip: int) -> None:
-        """From a code hook: leave the block before its next instruction and go on at `eip`."""
-        self.write_register(x86_const.UC_X86_REG_EIP, eip)
+        """From a code hook: go on at `eip` once this block is over.
+
+        The call for a single register would also keep every later hook of the run from seeing its own EIP.
+        """
+        value = ctypes.c_uint64(eip)
+        numbers = (ctypes.c_int * 1)(x86_const.UC_X86_REG_EIP)
+        values = (ctypes.c_void_p * 1)(ctypes.addressof(value))
+        check(_reg_write_batch(self.handle, numbers, values, ctypes.c_int(1)), "leave a block")
 
     def flush_tlb(self) -> None:
         """Forget every cached translation of linear addresses."""

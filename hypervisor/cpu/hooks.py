@@ -1,7 +1,7 @@
 """The engine's hooks of one processor: every trap of the guest becomes one call of its handler."""
 
 import ctypes
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
@@ -9,7 +9,8 @@ from unicorn import x86_const as x86
 from hypervisor.cpu import engine as api
 from hypervisor.cpu.breakpoints import Breakpoints
 from hypervisor.cpu.geometry import PAGE_MASK
-from hypervisor.cpu.registers import EFLAGS_NT, EFLAGS_RF
+from hypervisor.cpu.registers import EFLAGS_ARITHMETIC, EFLAGS_NT, EFLAGS_RF
+from hypervisor.cpu.watchpoints import Watchpoints, armed
 
 if TYPE_CHECKING:
     from hypervisor.cpu.processor import Cpu, TrapHandler
@@ -23,6 +24,22 @@ TASK_STATE = 0xFFFFFF00
 """Linear address of a task-state segment that is not there, where no guest has a page."""
 # DR7: breakpoint 0 enabled, on port access, one byte.
 _BREAK_ON_PORT = 0x20402
+# Error code of a page fault: the access was an instruction fetch, or a write (SDM volume 3A, 4.7).
+_FETCH, _WRITE = 1 << 4, 1 << 1
+
+
+class Redirect(NamedTuple):
+    """What to report instead of the fault that was arranged for, and the state to report it in."""
+
+    vector: int | None
+    """None: nothing, the run is to end here."""
+    state: bytes
+    fault: bool = True
+    """For #DB: before its instruction, so that RF must let that one pass."""
+
+
+_BEHIND_ACCESS = Redirect(None, b"")
+"""Nothing is arranged for: an access hit a data breakpoint, to be reported behind its instruction."""
 
 
 class Hooks:
@@ -42,7 +59,10 @@ class Hooks:
         self._layout = cpu._layout
         self._words = cpu._words
         self._breakpoints = Breakpoints(self._engine, self._layout)
-        self._redirect: tuple[int, bytes] | None = None
+        self._watchpoints = Watchpoints(self._engine, cpu.frame_at, self._on_access, self._on_gate)
+        self._hits = 0
+        self._hit_eip = 0
+        self._redirect: Redirect | None = None
         self._failure: BaseException | None = None
 
     def install(self) -> None:
@@ -57,14 +77,39 @@ class Hooks:
         engine.hook_instruction("sysenter", lambda uc, user: self._on_call(_VECTOR_GP))
         engine.hook_instruction("cpuid", self._on_cpuid)
 
+    @property
+    def watching(self) -> bool:
+        """Data breakpoints are armed: `follow` before each return to the guest, and stop by `stop_soon`."""
+        return self._watchpoints.watching
+
     def arm_breakpoints(self) -> bool:
-        """Make the enabled execution breakpoints fire. True when translated code must be dropped for it."""
-        return self._breakpoints.arm(self._on_code)
+        """Make the enabled breakpoints fire. True when translated code must be dropped for it."""
+        execution = self._breakpoints.arm(self._on_code)
+        dr = self._layout.dr
+        addresses = [self._words[dr + 2 * index] for index in range(4)]
+        return self._watchpoints.arm(armed(addresses, self._words[dr + 14])) or execution
+
+    def follow(self) -> None:
+        """Data breakpoints are linear: look up where their bytes are now."""
+        self._watchpoints.follow()
+
+    def settle(self) -> bool:
+        """Before a run: drop hooks that are not needed. True when translated code must be dropped."""
+        return self._watchpoints.settle()
+
+    def stop_soon(self) -> None:
+        """End the run before the next instruction. Any thread.
+
+        The engine's own stop would let the rest of a block run, and that without its hooks.
+        """
+        self._watchpoints.open_gate()
 
     def finish(self) -> None:
-        """After a run: deliver a redirected instruction the stop overtook, raise what the handler raised."""
-        if self._redirect is not None:
-            self._deliver_redirect()
+        """After a run: deliver what the stop overtook, raise what the handler raised."""
+        if self._redirect is not None and not self._overtakes(_VECTOR_DB):
+            self._words[self._layout.old_exception] = _NONE_IN_FLIGHT
+            self._cpu._dirty = True
+            self._handler.exception(_VECTOR_DB, 0)
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
@@ -81,8 +126,8 @@ class Hooks:
                 save(handle, context)
             cpu._eflags = None
             try:
-                if self._redirect is not None:
-                    self._deliver_redirect()
+                if self._redirect is not None and self._overtakes(vector):
+                    pass
                 elif words[is_int]:
                     interrupt(vector)
                 else:
@@ -90,6 +135,7 @@ class Hooks:
                     words[in_flight] = _NONE_IN_FLIGHT
                     cpu._dirty = True
                     code = words[error_code]
+                    self._restore_flags(vector, code)
                     if vector == _VECTOR_PF and words[cr2] == TASK_STATE and cpu.eflags & EFLAGS_NT:
                         # `iret` with NT set returns to another task; a 64-bit hypervisor has none: #GP(0).
                         vector, code = _VECTOR_GP, 0
@@ -121,7 +167,9 @@ class Hooks:
         cpu._dirty = True
         self._words[self._layout.old_exception] = _NONE_IN_FLIGHT
         try:
-            if self._words[self._layout.is_int]:
+            if self._redirect is not None and self._overtakes(_VECTOR_UD):
+                pass
+            elif self._words[self._layout.is_int]:
                 # `int $6` takes the same way out of the engine as an invalid opcode, with EIP still on it.
                 cpu.eip += 2
                 self._handler.interrupt(_VECTOR_UD)
@@ -141,27 +189,70 @@ class Hooks:
 
     def _on_port(self, port: int) -> int:
         """IN or OUT: an I/O breakpoint makes the engine leave right behind the instruction."""
-        self._keep_state(_VECTOR_GP)
-        dr = self._layout.dr
-        self._words[dr], self._words[dr + 14] = port, _BREAK_ON_PORT
-        self._engine.restore()
+        if self._keep_state(_VECTOR_GP):
+            dr = self._layout.dr
+            self._words[dr], self._words[dr + 14] = port, _BREAK_ON_PORT
+            self._engine.restore()
         return 0
 
     def _on_call(self, vector: int) -> None:
         """SYSCALL or SYSENTER: the next fetch must fault, so let the page tables map nothing."""
-        self._keep_state(vector)
-        self._go_nowhere()
+        if self._keep_state(vector):
+            self._go_nowhere()
 
     def _on_code(self, _uc: int, address: int, _size: int, _user: int) -> None:
         """An instruction with a breakpoint that was armed at some time."""
+        if self._redirect is not None:
+            # Already on the way out, or about to be: a trap behind the last instruction comes first.
+            return
         self._engine.save()
         hits = self._breakpoints.matching(address)
         if not hits or self._breakpoints.resume_flag_spent():
             return
+        self._report_hits(hits)
+        self._leave(_VECTOR_DB, fault=True)
+
+    def _on_access(self, hits: int) -> None:
+        """Memory is about to be accessed in or near a watched range."""
+        self._engine.save()
+        self._write_computed_flags()
+        if hits:
+            self._hits |= hits
+            self._hit_eip = self._words[self._layout.eip]
+            self._redirect = _BEHIND_ACCESS
+            self._watchpoints.open_gate()
+
+    def _on_gate(self, _uc: int, _address: int, _size: int, _user: int) -> None:
+        """The instruction behind one that hit a data breakpoint, or where a stop is wanted."""
+        if self._redirect is not None and self._redirect is not _BEHIND_ACCESS:
+            return
+        cpu, words = self._cpu, self._words
+        self._engine.save()
+        if self._redirect is None:
+            self._watchpoints.close_gate()
+            if cpu._stop_wanted:
+                self._leave(None)
+                self._engine.stop()
+            return
+        if words[self._layout.eip] == self._hit_eip and not cpu.ecx:
+            # A repeated string instruction looks at its count once more: it is over behind that.
+            return
+        self._watchpoints.close_gate()
+        self._report_hits(self._take_hits())
+        self._leave(_VECTOR_DB)
+
+    def _take_hits(self) -> int:
+        hits, self._hits = self._hits, 0
+        return hits
+
+    def _report_hits(self, hits: int) -> None:
         dr6 = self._layout.dr + 12
         self._words[dr6] = self._words[dr6] & ~0xF | hits
+
+    def _leave(self, vector: int | None, *, fault: bool = False) -> None:
+        """From a code hook: report `vector` in the state before this instruction."""
         eip = self._words[self._layout.eip]
-        self._redirect = _VECTOR_DB, self._engine.bytes.tobytes()
+        self._redirect = Redirect(vector, self._engine.bytes.tobytes(), fault)
         self._go_nowhere()
         self._engine.leave_block(eip)
 
@@ -170,25 +261,90 @@ class Hooks:
         self._engine.restore()
         self._engine.flush_tlb()
 
-    def _keep_state(self, vector: int) -> None:
+    def _keep_state(self, vector: int) -> bool:
+        """Keep the state at this instruction, to report `vector` there; not when already on the way out."""
+        if self._redirect is not None:
+            return False
         self._engine.save()
-        self._redirect = vector, self._engine.bytes.tobytes()
+        self._restore_flags(vector, 0)
+        self._redirect = Redirect(vector, self._engine.bytes.tobytes())
+        return True
 
-    def _deliver_redirect(self) -> None:
-        assert self._redirect is not None
-        (vector, state), self._redirect = self._redirect, None
-        self._engine.bytes[:] = state
+    def _overtakes(self, vector: int) -> bool:
+        """A trap arrived, or the run ended, with something else to report first: that is done, or False."""
+        redirect, self._redirect = self._redirect, None
+        assert redirect is not None
+        if redirect is _BEHIND_ACCESS:
+            return self._report_access(vector)
+        self._engine.bytes[:] = redirect.state
         self._words[self._layout.old_exception] = _NONE_IN_FLIGHT
         self._cpu.flush_tlb()
-        if vector == _VECTOR_DB:
+        if redirect.vector == _VECTOR_DB and redirect.fault:
             # As hardware does: resuming must not break at the same instruction again (SDM 17.3.1.1).
             self._cpu.eflags |= EFLAGS_RF
-        self._handler.exception(vector, 0)
+        if redirect.vector is not None:
+            self._handler.exception(redirect.vector, 0)
+        return True
+
+    def _report_access(self, vector: int) -> bool:
+        """A trap arrived behind an access that hit: as `_overtakes`."""
+        self._watchpoints.close_gate()
+        words, hits = self._words, self._take_hits()
+        if vector == _VECTOR_DB:
+            # A single step of that instruction: one #DB tells both.
+            words[self._layout.dr + 12] |= hits
+            self._cpu._dirty = True
+            return False
+        if words[self._layout.eip] == self._hit_eip:
+            # The instruction itself faulted: it did not complete.
+            return False
+        self._report_hits(hits)
+        words[self._layout.old_exception] = _NONE_IN_FLIGHT
+        self._cpu._dirty = True
+        self._handler.exception(_VECTOR_DB, 0)
+        return True
+
+    def _restore_flags(self, vector: int, error_code: int) -> None:
+        """Undo what a fault does to the flags of an instruction with a code hook.
+
+        The engine computes the flags for such a hook, and when the instruction faults forgets that it did: it
+        would compute others from them.
+        """
+        cpu, words = self._cpu, self._words
+        if not (cpu._counted or self._watchpoints.instrumented or self._breakpoints.any):
+            return
+        eip = words[self._layout.eip] + cpu.segment_base("cs") & 0xFFFFFFFF
+        if vector == _VECTOR_DB or not self._is_hooked(eip):
+            return
+        if vector == _VECTOR_PF and self._is_fetch(eip, error_code):
+            return
+        self._write_computed_flags()
+
+    def _is_hooked(self, eip: int) -> bool:
+        return self._cpu._counted or self._watchpoints.instrumented or self._breakpoints.hooked(eip)
+
+    def _is_fetch(self, eip: int, error_code: int) -> bool:
+        if self._cpu.geometry.pae:
+            return error_code & _FETCH != 0
+        # Two-level tables have no NX and no such bit; and the engine fetches a whole block, perhaps into the
+        # next page, before it runs any of it.
+        cr2 = self._words[self._layout.cr2]
+        next_page = (eip | PAGE_MASK) + 1
+        return not error_code & _WRITE and cr2 in {eip, next_page}
+
+    def _write_computed_flags(self) -> None:
+        flags = self._engine.read_register(x86.UC_X86_REG_EFLAGS) & ~EFLAGS_ARITHMETIC
+        computed = self._words[self._layout.flags] & EFLAGS_ARITHMETIC
+        self._engine.write_register(x86.UC_X86_REG_EFLAGS, flags | computed)
+        self._engine.save()
 
     def _on_cpuid(self, _uc: int, _user: int) -> int:
         engine = self._engine
+        if self._redirect is not None:
+            return 1
         try:
             self._cpu._take()
+            self._restore_flags(_VECTOR_UD, 0)
             answer = self._handler.cpuid(self._cpu.eax, self._cpu.ecx)
             # The rest of this block goes on with the engine's registers, not with the context's.
             self._cpu._eflags_written = False

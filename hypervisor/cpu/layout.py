@@ -77,6 +77,7 @@ class ContextLayout:
     cpl_mask: int
     dr: int
     io_break: int
+    flags: int
 
 
 @cache
@@ -151,6 +152,7 @@ class _Probe:
             cpl_mask=cpl_mask,
             dr=self._find_debug_registers(),
             io_break=self._find_io_break(hflags),
+            flags=self._find_flags(),
         )
 
     def _load(self, number: int, value: int) -> None:
@@ -318,6 +320,15 @@ class _Probe:
         if mask.bit_count() != 1:
             raise EngineError("the engine's cached flags do not show an I/O breakpoint as one bit")
         return mask
+
+    def _find_flags(self) -> int:
+        """Where the arithmetic flags are once they were computed: alone there, unlike in EFLAGS."""
+        self._load(x86.UC_X86_REG_EFLAGS, 0x2008D7)
+        before = self._snapshot()
+        self._load(x86.UC_X86_REG_EFLAGS, 0x200046)
+        after = self._snapshot()
+        self._load(x86.UC_X86_REG_EFLAGS, 0x2)
+        return _single("the flags", [i for i in _indices(before, 0x8D5) if after[i] == 0x44])
 
     def _find_cpl(self, hflags: int) -> int:
         _, ring0 = self._trap(b"\xcd\x20")

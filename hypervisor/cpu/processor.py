@@ -170,12 +170,13 @@ class Cpu(Registers, GuestMemory):
         self._want_flush()
 
     def set_dr(self, index: int, value: int) -> None:
-        """Write debug register `index` (0-3, 6, 7). Execution breakpoints fire as #DB, data ones never."""
+        """Write debug register `index` (0-3, 6, 7). Execution and data breakpoints fire as #DB."""
         fixed = {6: bits.DR6_FIXED, 7: bits.DR7_FIXED}.get(index, 0)
         self._words[self._debug_slot(index)] = value & 0xFFFFFFFF | fixed
         self._dirty = True
-        if index != 6 and self._hooks.arm_breakpoints():
-            self._extra = self._drop_all = True
+        if index != 6:
+            self._drop_all |= self._hooks.arm_breakpoints()
+            self._extra = True
 
     def flush_tlb(self) -> None:
         """Make edits of page tables visible to the guest before its next instruction."""
@@ -287,6 +288,12 @@ class Cpu(Registers, GuestMemory):
             self._engine.flush_code()
         elif self._stale:
             self._drop_stale_code()
+        if self._hooks.watching:
+            # Nothing but a trap or a stop can change where a linear address is.
+            self._hooks.follow()
+            self._extra = True
+        if self._stop_wanted:
+            self._engine.stop()
 
     def _drop_stale_code(self) -> None:
         """The engine drops code by linear address, so give it linear = machine for a moment."""
@@ -324,6 +331,8 @@ class Cpu(Registers, GuestMemory):
             return RunEnd.STOPPED
         if self._copies is not None and (changed := self._copies.changed_since(self)):
             self.drop_code(changed)
+        if self._hooks.settle():
+            self._drop_all = self._extra = True
         with self._sigint:
             self._put_back()
             self._execute(instructions)
@@ -357,7 +366,7 @@ class Cpu(Registers, GuestMemory):
         """End the run soon: after the handler when called from one, else at the next block. Any thread."""
         with self._stop_lock:
             self._stop_wanted = True
-            self._engine.stop()
+            self._ask_to_stop()
         if threading.get_ident() == self._thread:
             return
         # A stop that arrives while the engine is being started would be lost there.
@@ -367,7 +376,13 @@ class Cpu(Registers, GuestMemory):
             with self._stop_lock:
                 if not (self._running and self._stop_wanted):
                     return
-                self._engine.stop()
+                self._ask_to_stop()
+
+    def _ask_to_stop(self) -> None:
+        if self._hooks.watching:
+            self._hooks.stop_soon()
+        else:
+            self._engine.stop()
 
     def close(self) -> None:
         """Free the engine. Harmless when repeated."""

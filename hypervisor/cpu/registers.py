@@ -11,6 +11,7 @@ from hypervisor.cpu.layout import ContextLayout, context_layout
 from hypervisor.cpu.live import open_engine
 
 EFLAGS_FIXED = 1 << 1
+EFLAGS_ARITHMETIC = 0x8D5
 EFLAGS_TF = 1 << 8
 EFLAGS_IF = 1 << 9
 EFLAGS_NT = 1 << 14

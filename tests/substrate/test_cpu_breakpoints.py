@@ -1,10 +1,8 @@
 """Execution breakpoints in the debug registers."""
 
-import struct
-
 import pytest
 
-from tests.substrate.machine import CODE, DATA, Bench, Trap
+from tests.substrate.machine import CODE, Bench, Trap
 
 INCREMENTS = b"\x40\x40\x40\x40\xcd\x20"
 
@@ -54,15 +52,54 @@ def test_breakpoint_armed_in_a_handler_fires_in_translated_code(bench: Bench) ->
     assert [trap.vector for trap in bench.run(b"\xcd\x82\x40\x40\xcd\x20")] == [0x82, 1, 0x20]
 
 
-def test_disabled_and_data_breakpoints_do_not_fire(bench: Bench) -> None:
+def test_a_disabled_breakpoint_does_not_fire(bench: Bench) -> None:
     until_interrupt(bench)
     bench.cpu.set_dr(0, CODE + 1)
     bench.cpu.set_dr(7, 1)
     bench.cpu.set_dr(7, 0)
-    bench.cpu.set_dr(1, DATA)
-    bench.cpu.set_dr(7, 0x00D00004)
-    store = b"\xa3" + struct.pack("<I", DATA)
-    assert [trap.vector for trap in bench.run(store + INCREMENTS)] == [0x20]
+    assert [trap.vector for trap in bench.run(INCREMENTS)] == [0x20]
+
+
+@pytest.mark.parametrize(
+    ("code", "vector"),
+    [
+        (b"\x0f\x0b", 6),
+        (b"\xec", 13),
+        (b"\xee", 13),
+        (b"\x0f\x05", 6),
+        (b"\x0f\x34", 13),
+        (b"\xcd\x21", 0x21),
+    ],
+    ids=["ud2", "in", "out", "syscall", "sysenter", "int"],
+)
+@pytest.mark.parametrize("before", [b"", b"\x40"], ids=["there", "just-before"])
+def test_breakpoint_at_or_before_what_hooks_see_fires_first(
+    bench: Bench, before: bytes, code: bytes, vector: int
+) -> None:
+    bench.cpu.set_dr(0, CODE)
+    bench.cpu.set_dr(7, 1)
+    bench.handler.on_trap = lambda trap: bench.cpu.stop() if trap.vector != 1 else None
+    at = CODE + len(before)
+    end = at + 2 if vector == 0x21 else at
+    assert [(trap.vector, trap.eip) for trap in bench.run(before + code)] == [(1, CODE), (vector, end)]
+
+
+def test_cpuid_behind_a_breakpoint_is_asked_for_once(bench: Bench) -> None:
+    until_interrupt(bench)
+    bench.cpu.set_dr(0, CODE)
+    bench.cpu.set_dr(7, 1)
+    assert [trap.vector for trap in bench.run(b"\x40\x0f\xa2\xcd\x20")] == [1, 0x20]
+    assert bench.handler.leaves == [(1, 0)]
+
+
+def test_breakpoints_on_neighbours_both_fire(bench: Bench) -> None:
+    until_interrupt(bench)
+    for index in range(3):
+        bench.cpu.set_dr(index, CODE + index)
+    bench.cpu.set_dr(7, 0x15)
+    traps = bench.run(INCREMENTS)
+    assert [(trap.vector, trap.eip - CODE) for trap in traps] == [(1, 0), (1, 1), (1, 2), (0x20, 6)]
+    assert bench.cpu.eax == 4
 
 
 def test_resume_flag_lets_one_instruction_pass(bench: Bench) -> None:

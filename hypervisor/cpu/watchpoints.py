@@ -1,0 +1,161 @@
+"""Data breakpoints of DR0-DR3, which the engine does not honour by itself.
+
+While one is armed, every memory access asks in C whether it lies in a watched range of machine memory, and
+every instruction whether the *gate* is open. An access that hits opens the gate, and the gate calls back
+before the next instruction: a data breakpoint is a trap behind its instruction (SDM volume 3B, 17.2.4). Once
+none is armed any more the hooks go at the next run, and with them what they cost.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from unicorn import unicorn_const as uc_const
+
+from hypervisor.cpu import engine as api
+from hypervisor.cpu.bounds import MovableHook
+from hypervisor.cpu.geometry import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+
+if TYPE_CHECKING:
+    from hypervisor.cpu.engine import Engine
+
+_BOTH = uc_const.UC_HOOK_MEM_READ | uc_const.UC_HOOK_MEM_WRITE
+# No hook reports more bytes than this at once.
+_WIDEST = 8
+_DR7_WRITES, _DR7_ACCESSES = 1, 3
+# LEN field of DR7 (SDM volume 3B, 17.2.4).
+_LENGTHS = (1, 2, 8, 4)
+
+
+class Watch(NamedTuple):
+    """An armed data breakpoint: its DR6 bit, its first linear byte and how many follow."""
+
+    bit: int
+    start: int
+    size: int
+    reads: bool
+
+
+class _Range(NamedTuple):
+    """Part of a watched range in one page: machine addresses, and what to add to get linear ones."""
+
+    watch: Watch
+    begin: int
+    end: int
+    to_linear: int
+
+
+def armed(dr: list[int], dr7: int) -> list[Watch]:
+    """The enabled data breakpoints of DR0-DR3 (`dr`) and `dr7`."""
+    watches = []
+    for index in range(4):
+        kind = dr7 >> 16 + 4 * index & 3
+        if dr7 >> 2 * index & 3 and kind in {_DR7_WRITES, _DR7_ACCESSES}:
+            size = _LENGTHS[dr7 >> 18 + 4 * index & 3]
+            # The processor ignores the address bits below the length.
+            watches.append(Watch(1 << index, dr[index] & -size, size, kind == _DR7_ACCESSES))
+    return watches
+
+
+class Watchpoints:
+    """The watched ranges of one processor and the hooks that see them."""
+
+    def __init__(
+        self,
+        engine: "Engine",
+        frame_at: Callable[[int], int | None],
+        on_access: Callable[[int], None],
+        on_gate: api.HookFunction,
+    ) -> None:
+        """`on_access` gets the DR6 bits that an access hit (0: none), before it happens.
+
+        Both callbacks are made inside the engine; `on_gate` is a code hook.
+        """
+        self._engine = engine
+        self._frame_at = frame_at
+        self._on_access = on_access
+        self._on_gate = api.CODE_HOOK(on_gate)
+        self._on_memory = api.MEMORY_HOOK(self._see)
+        self._watches: list[Watch] = []
+        self._ranges: list[_Range] = []
+        self._memory: list[MovableHook] = []
+        self._gate: MovableHook | None = None
+        self._everything: MovableHook | None = None
+        self._leaving = False
+
+    @property
+    def watching(self) -> bool:
+        """A data breakpoint is armed."""
+        return bool(self._watches)
+
+    @property
+    def instrumented(self) -> bool:
+        """Every instruction looks at the gate: one is armed, or was during this run."""
+        return bool(self._memory)
+
+    def arm(self, watches: list[Watch]) -> bool:
+        """Watch these. True when translated code must be dropped for it."""
+        self._watches = watches
+        if self._memory or not watches:
+            self.follow()
+            return False
+        if self._gate is None or self._everything is None:
+            self._everything = MovableHook(self._engine, uc_const.UC_HOOK_CODE, api.NOTHING)
+            # With two hooks of this kind the engine compares bounds at each instruction instead of once.
+            self._gate = MovableHook(self._engine, uc_const.UC_HOOK_CODE, self._on_gate)
+        self._everything.everywhere()
+        self._memory = [MovableHook(self._engine, _BOTH, self._on_memory) for _ in range(8)]
+        self.follow()
+        return True
+
+    def follow(self) -> None:
+        """Look up where the watched linear addresses are now: after anything that may have moved them."""
+        self._ranges = [part for watch in self._watches for part in self._parts(watch)]
+        for hook in self._memory[len(self._ranges) :]:
+            hook.nowhere()
+        for hook, part in zip(self._memory, self._ranges, strict=False):
+            hook.point(part.begin, part.end)
+
+    def settle(self) -> bool:
+        """Before a run: hooks go when nothing is watched. True when translated code must be dropped."""
+        if self._leaving:
+            # Only now has the engine forgotten them; what it translated since still calls on them.
+            self._leaving = False
+            return True
+        if self._watches or not self._memory or self._everything is None:
+            return False
+        self._everything.nowhere()
+        for hook in self._memory:
+            hook.remove()
+        self._memory, self._leaving = [], True
+        return True
+
+    def open_gate(self) -> None:
+        """Have the gate called before the next instruction. Any thread."""
+        if self._gate is not None:
+            self._gate.everywhere()
+
+    def close_gate(self) -> None:
+        """No more calls."""
+        if self._gate is not None:
+            self._gate.nowhere()
+
+    def _parts(self, watch: Watch) -> list[_Range]:
+        """Where an access may start that reaches `watch`: in its page, perhaps also in the one before."""
+        first, last = max(watch.start - _WIDEST + 1, 0), watch.start + watch.size - 1
+        parts = []
+        for page in {first & ~PAGE_MASK, last & ~PAGE_MASK}:
+            mfn = self._frame_at(page)
+            if mfn is not None:
+                begin, end = max(first, page), min(last, page + PAGE_SIZE - 1)
+                to_linear = page - (mfn << PAGE_SHIFT)
+                parts.append(_Range(watch, begin - to_linear, end - to_linear, to_linear))
+        return parts
+
+    def _see(self, _uc: int, kind: int, maddr: int, size: int, _value: int, _user: int) -> None:
+        bits = 0
+        for watch, begin, end, to_linear in self._ranges:
+            if begin <= maddr <= end and (watch.reads or kind == uc_const.UC_MEM_WRITE):
+                start = maddr + to_linear
+                if start < watch.start + watch.size and watch.start < start + size:
+                    bits |= watch.bit
+        self._on_access(bits)
