@@ -7,7 +7,6 @@ pending event is delivered, and only then does the guest go on.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from hypervisor.abi.arch import xen_cr3_to_pfn, xen_pfn_to_cr3
@@ -19,6 +18,7 @@ from hypervisor.builder import hypercall_page
 from hypervisor.cpu import Cpu, PageFault
 from hypervisor.hypercalls import call, call_text
 from hypervisor.preemption import UNIT_TIME, WORK_BUDGET, Preempted, Work
+from hypervisor.time.clock import GATE_COST, TRAP_COST
 from hypervisor.time.records import TSC_KHZ
 from hypervisor.time.vcpu_time import VcpuTime
 from hypervisor.trace import EventRecord, ExceptionRecord, HypercallRecord, Kind, RefusalRecord
@@ -53,13 +53,13 @@ class Vcpu:
         self.paging = domain.memory.attach(vcpu_id, self.cpu)
         self.info = _known(domain.events.vcpu_info(vcpu_id))
         self.traps = VcpuTraps(self)
-        self._hypercall = partial(call, self)
         self.blocked = False
         self.down = False
         self.info_moved = False
         self.yielded = False
         self.in_multicall = False
-        self.work = Work(lambda: self.platform.traps, self._way_out_is_wanted)
+        walked = domain.memory.machine.types.tables_walked
+        self.work = Work(lambda: self.platform.traps, self._way_out_is_wanted, walked)
         platform = domain.platform
         self.time = VcpuTime(self, platform.ram, platform.clock, platform.timers)
         self._poll_timer = platform.timers.timer(self._poll_expired)
@@ -128,27 +128,29 @@ class Vcpu:
     def interrupt(self, vector: int) -> None:
         """`int n`: a hypercall, a system call, or whatever the guest's trap table says."""
         cpu = self.cpu
+        cost = TRAP_COST
         try:
             if vector == HYPERCALL_VECTOR and cpu.cpl == KERNEL_CPL:
                 eax, ecx, edx, ebx, _, ebp, esi, edi = cpu.gprs()
-                serve = self._traced_hypercall if self.platform.trace.hypercalls else self._hypercall
-                result = serve(eax, (ebx, ecx, edx, esi, edi, ebp))
+                result = self.hypercall(eax, (ebx, ecx, edx, esi, edi, ebp))
                 if result is not None:
                     cpu.eax = result & 0xFFFF_FFFF
-            else:
-                self.traps.interrupt(vector)
+            elif self.traps.interrupt(vector):
+                cost = GATE_COST
         except Preempted as rest:
             self._ask_again(rest)
         except GuestCrash as crash:
             self.domain.crash(self, crash.sentence)
-        self._leave()
+        self._leave(cost)
 
     def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
         return self.traps.cpuid(leaf, subleaf)
 
-    def _traced_hypercall(self, number: int, arguments: tuple[int, ...]) -> int | None:
-        """One hypercall with a trace record."""
+    def hypercall(self, number: int, arguments: tuple[int, ...]) -> int | None:
+        """Run one hypercall: what goes into EAX, None to leave EAX alone. Raises Preempted."""
         trace = self.platform.trace
+        if not trace.hypercalls:
+            return call(self, number, arguments)
         text, eip = call_text(self, number, arguments), self.cpu.eip
         shown = "no result"
         try:
@@ -180,11 +182,11 @@ class Vcpu:
     def _way_out_is_wanted(self) -> bool:
         return self.yielded or not self.runnable or self.domain.events.upcall_due(self.vcpu_id)
 
-    def _leave(self) -> None:
-        """The one way back to the guest."""
+    def _leave(self, cost: int = TRAP_COST) -> None:
+        """The one way back to the guest, after a trap that takes `cost` nanoseconds of virtual time."""
         platform = self.platform
         platform.traps = traps = platform.traps + 1
-        now = platform.clock.trapped()
+        now = platform.clock.trapped(cost)
         if platform.timers.deadline <= now:
             platform.timers.expire(now)
         if self.traps.pending:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from hypervisor.abi.errno import Errno
 from hypervisor.abi.hypercall import MULTICALL_ENTRY, Hypercall, MulticallEntry
-from hypervisor.hypercalls.table import Ptr, UInt, call, hypercall
+from hypervisor.hypercalls.table import Ptr, UInt, hypercall
 from hypervisor.preemption import Preempted
 from hypervisor.refusal import Refusal
 
@@ -33,7 +33,7 @@ def multicall(vcpu: "Vcpu", call_list: Ptr, nr_calls: UInt) -> int | None:
                 raise Preempted(done, address, nr_calls - done)
             entry = MULTICALL_ENTRY.unpack(vcpu.copy_from_guest(address, MULTICALL_ENTRY.size))
             try:
-                result = call(vcpu, entry.op, entry.args)
+                result = vcpu.hypercall(entry.op, entry.args)
             except Preempted as rest:
                 _keep(vcpu, address, entry, rest)
                 raise Preempted(done, address, nr_calls - done) from None

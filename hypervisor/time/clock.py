@@ -13,6 +13,9 @@ from typing import Protocol
 TRAP_COST = 1_000
 """Virtual nanoseconds a trap takes: the order of what a hypercall cost on the hardware of 2003."""
 
+GATE_COST = 200
+"""Virtual nanoseconds of a system call through a direct gate, which does not pass through the hypervisor."""
+
 VIRTUAL_EPOCH = 1_000_000_000
 """Wall-clock seconds (2001-09-09 01:46:40 UTC) at which the virtual clock starts, for repeatable runs."""
 
@@ -28,8 +31,8 @@ class Clock(Protocol):
         """Wall-clock time (nanoseconds since 1970 UTC) at system time 0."""
         ...
 
-    def trapped(self) -> int:
-        """The guest entered the hypervisor once. Gives the system time after that."""
+    def trapped(self, cost: int = TRAP_COST) -> int:
+        """The guest was interrupted once, for `cost` nanoseconds. Gives the system time after that."""
         ...
 
     def ran(self, nanoseconds: int) -> None:
@@ -53,8 +56,8 @@ class VirtualClock:
     def wall_base(self) -> int:
         return VIRTUAL_EPOCH * 1_000_000_000
 
-    def trapped(self) -> int:
-        self._now = now = self._now + TRAP_COST
+    def trapped(self, cost: int = TRAP_COST) -> int:
+        self._now = now = self._now + cost
         return now
 
     def ran(self, nanoseconds: int) -> None:
@@ -79,7 +82,7 @@ class HostClock:
     def wall_base(self) -> int:
         return self._wall
 
-    def trapped(self) -> int:
+    def trapped(self, cost: int = TRAP_COST) -> int:
         """Host time passes by itself."""
         return self.now()
 

@@ -14,7 +14,7 @@ from hypervisor.traps.emulate.cpuid import CpuidPolicy
 from hypervisor.traps.emulate.fault import Fault
 from hypervisor.traps.fpu import set_task_switched
 from hypervisor.traps.peripherals import Peripherals
-from hypervisor.traps.state import TrapState
+from hypervisor.traps.state import UPCALL_MASK, UPCALL_PENDING, TrapState
 from hypervisor.traps.table import fix_selector
 
 if TYPE_CHECKING:
@@ -62,11 +62,14 @@ class VcpuTraps:
         else:
             bounce.deliver(state, vector, error_code if vector in VECTORS_WITH_ERROR_CODE else None)
 
-    def interrupt(self, vector: int) -> None:
-        """`int n`, `int3` or `into` that is no hypercall. EIP is behind the instruction."""
+    def interrupt(self, vector: int) -> bool:
+        """`int n`, `int3` or `into` that is no hypercall. EIP is behind the instruction.
+
+        True when it went through the direct gate, without the hypervisor as it were.
+        """
         state = self.state
         if vector == SYSCALL_VECTOR and self._system_call():
-            return
+            return True
         if vector in _DIRECT_GATES:
             bounce.deliver(state, vector)
         elif vector == SYSCALL_VECTOR and self._direct.open:
@@ -77,6 +80,7 @@ class VcpuTraps:
             bounce.bounce(state, gate.cs, gate.eip, masks_events=gate.masks_events)
         else:
             self._software_interrupt(vector)
+        return False
 
     def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
         """What CPUID answers, natively executed or not."""
@@ -86,9 +90,12 @@ class VcpuTraps:
 
     @property
     def pending(self) -> bool:
-        """Whether `deliver_pending` has anything to do."""
+        """Whether `deliver_pending` has anything to do. `upcall_due` is spelled out: this path is hot."""
         state = self.state
-        return state.nmi_pending and not state.nmi_active or state.upcall_due
+        shared, info = state.bytes, state.host.info
+        if shared[info + UPCALL_PENDING] and not shared[info + UPCALL_MASK]:
+            return True
+        return state.nmi_pending and not state.nmi_active
 
     def deliver_pending(self) -> None:
         """Deliver an NMI, then an event upcall, if they are due and not masked. Raises GuestCrash."""
