@@ -1,8 +1,8 @@
 # Debugging: single steps, breakpoint instructions, and breakpoints in the debug registers.
 #
 # Observe: with TF set every instruction is a #DB behind it, those that the hypervisor emulates too; an execution
-# breakpoint is a #DB before its instruction, and the handler has to set RF to get past it; DR6 says which it was
-# and keeps saying so until the kernel clears it; debug registers work by hypercall and by `mov`, in both rings, and
+# breakpoint is a #DB before its instruction, and the handler has to set RF to get past it, a data breakpoint one
+# behind it; DR6 says which it was and keeps saying so until the kernel clears it; debug registers work by hypercall and by `mov`, in both rings, and
 # what would reach the hypervisor is refused.
 
     .include "runtime.inc"
@@ -17,6 +17,8 @@
 .equ DR6_STEP, 0x4000
 .equ DR7_ENABLE_0, 0x1              # local enable bits
 .equ DR7_ENABLE_1, 0x4
+.equ DR7_WRITE_2, 0x0D000010        # breakpoint 2: four bytes are written
+.equ DR7_ACCESS_2, 0x0F000010       # breakpoint 2: four bytes are read or written
 .equ DR7_GENERAL_DETECT, 0x2000
 
     .data
@@ -36,7 +38,9 @@ start:                              # address that EIP is reported against
     .skip 4
 last:                               # address where stepping ends
     .skip 4
-    .skip PAGE_SIZE - 8
+watched:                            # what the data breakpoints are for
+    .skip 4
+    .skip PAGE_SIZE - 12
 user_stack_top:
 
 # Reports are relative to the label 70 that follows; steps end at the label 79 behind it.
@@ -74,6 +78,15 @@ user_stack_top:
 79:
 .endm
 
+# A read and a write of what may be watched.
+.macro ACCESSES
+    WATCH
+70: movl watched, %eax
+    movl %eax, watched
+    nop
+79:
+.endm
+
     .text
     .type main, @function
 main:
@@ -91,6 +104,7 @@ main:
     call step_emulated
     BREAKPOINTS
     call kernel_breakpoint
+    call data_breakpoints
     PRINT "ring 3\n"
     call user_breakpoint
     movl $user_main, %eax
@@ -182,12 +196,31 @@ kernel_breakpoint:
 kernel_target:
     ret
 
-# The same for ring 3, with moves.
+# Breakpoint 2 on a word: each is reported behind its instruction.
+    .type data_breakpoints, @function
+data_breakpoints:
+    movl $2, %ebx
+    movl $watched, %ecx
+    call set_debugreg
+    MUST set_debugreg
+    PRINT "data breakpoint 2, nothing enabled\n"
+    ACCESSES
+    PRINT "data breakpoint 2, writes\n"
+    movl $DR7_WRITE_2, %eax
+    movl %eax, %dr7
+    ACCESSES
+    PRINT "data breakpoint 2, reads and writes\n"
+    movl $DR7_ACCESS_2, %eax
+    movl %eax, %dr7
+    ACCESSES
+    ret
+
+# An execution breakpoint for ring 3 and the data breakpoint, set with moves.
     .type user_breakpoint, @function
 user_breakpoint:
     movl $user_target, %eax
     movl %eax, %dr1
-    movl $DR7_ENABLE_1, %eax
+    movl $DR7_WRITE_2 | DR7_ENABLE_1, %eax
     movl %eax, %dr7
     ret
 
@@ -267,7 +300,8 @@ user_main:
 70:
 user_target:
     nop
-79: movl $SYS_DONE, %eax
+79: ACCESSES
+    movl $SYS_DONE, %eax
     int $0x80
     .balign PAGE_SIZE
 user_text_end:
