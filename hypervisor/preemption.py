@@ -20,6 +20,9 @@ WORK_BUDGET: Final = 4096
 """Units of work an entry may do before it is preempted. A unit is about a microsecond of the host's time: one
 changed page-table entry."""
 
+TABLE_WORK: Final = 128
+"""Units of work to take or drop every entry of one table, which one small request may ask for."""
+
 UNIT_TIME: Final = 250
 """Virtual nanoseconds that a unit of a used-up budget takes."""
 
@@ -39,12 +42,17 @@ class Work:
 
     `entry` numbers the entries: a new number is a new budget, and an entry that never asks pays nothing.
     `due` says that something waits for the way back to the guest (an upcall, another vcpu), so that a list
-    should not go on even within its budget.
+    should not go on even within its budget. `walked` counts the tables whose entries were all looked at,
+    whatever asked for that: they are charged without anybody's `spend`.
     """
 
-    def __init__(self, entry: Callable[[], int], due: Callable[[], bool]) -> None:
+    def __init__(
+        self, entry: Callable[[], int], due: Callable[[], bool], walked: Callable[[], int] = int
+    ) -> None:
         self._entry = entry
         self._due = due
+        self._walked = walked
+        self._walked_before = 0
         self._seen = -1
         self._spent = 0
 
@@ -52,23 +60,19 @@ class Work:
     def spent(self) -> int:
         """Units this entry has done."""
         self._look()
-        return self._spent
+        return self._spent + (self._walked() - self._walked_before) * TABLE_WORK
 
     def spend(self, units: int) -> None:
         """Units were done."""
-        entry = self._entry()
-        if entry == self._seen:
-            self._spent += units
-        else:
-            self._seen, self._spent = entry, units
+        self._look()
+        self._spent += units
 
     def left(self) -> int:
         """Units the entry may still do. To be asked after an item, never before the first of a hypercall: one
         item at least is done each time, or the guest would never get anywhere."""
-        self._look()
-        return 0 if self._due() else max(0, WORK_BUDGET - self._spent)
+        return 0 if self._due() else max(0, WORK_BUDGET - self.spent)
 
     def _look(self) -> None:
         entry = self._entry()
         if entry != self._seen:
-            self._seen, self._spent = entry, 0
+            self._seen, self._spent, self._walked_before = entry, 0, self._walked()

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from hypervisor.preemption import Work
 
 _REQUEST: Final = 16
-TABLE_WORK: Final = 128
-"""Units of work to take or drop every entry of one table."""
 
 
 def mmu_update(caller: Caller, ureqs: int, count: int, pdone: int, foreigndom: int) -> int:
@@ -128,12 +126,9 @@ class Batch:
         """Carry out a request of any kind; False when that used up the budget. An upper entry may take or
         drop tables below tables."""
         types = self._tables.machine.types
-        before = types.tables_walked
+        before = types.tables_walked()
         self._one(ptr, val)
-        if types.tables_walked == before:
-            return True
-        self._work.spend((types.tables_walked - before) * TABLE_WORK)
-        return self._work.left() > 0
+        return types.tables_walked() == before or self._work.left() > 0
 
     def _one(self, ptr: int, val: int) -> None:
         low = (1 << self._tables.space.entry_shift) - 1

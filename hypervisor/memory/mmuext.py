@@ -10,7 +10,6 @@ from hypervisor.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
 from hypervisor.cpu.faults import PageFault
 from hypervisor.memory.frames import WRITABLE, FrameType
 from hypervisor.memory.guest import Progress, check_may_use, page_owner, read_requests, vcpus_in_mask
-from hypervisor.memory.mmu_update import TABLE_WORK
 from hypervisor.memory.pins import pin, unpin
 from hypervisor.preemption import Preempted
 from hypervisor.refusal import Refusal
@@ -74,7 +73,6 @@ class Operations:
         self._paging = caller.paging
         self._domain = caller.paging.domain
         self._owner = owner
-        self._types = owner.machine.types
 
     def run(self, op: MmuextOp) -> None:
         """Carry out one operation. Raises Refusal."""
@@ -84,9 +82,8 @@ class Operations:
         if op.cmd in _OWN_ONLY and self._owner is not self._domain:
             name = MmuextCmd(op.cmd).name
             raise Refusal(Errno.EPERM, f"{name} is for the caller's own domain, not for d{self._owner.domid}")
-        before = self._types.tables_walked
         action(self, op)
-        self._caller.work.spend(_OP_WORK + (self._types.tables_walked - before) * TABLE_WORK)
+        self._caller.work.spend(_OP_WORK)
 
     def pin(self, op: MmuextOp) -> None:
         """Levels that the guest's shape of table does not have are ignored, as Xen ignores them."""

@@ -40,10 +40,7 @@ _TABLES: Final = frozenset((L1, L2, L3))
 
 
 class PageTypes:
-    """Reference counts, type counts and validation of all machine frames.
-
-    `tables_walked` counts tables whose entries were all taken or dropped: what one small request can cost.
-    """
+    """Reference counts, type counts and validation of all machine frames."""
 
     def __init__(
         self,
@@ -58,9 +55,13 @@ class PageTypes:
         self.domains = domains
         self.flushes = flushes
         self._released = released
-        self.tables_walked = 0
+        self._tables_walked = 0
         self.l1 = L1Tables(self)
         self.upper = UpperTables(self)
+
+    def tables_walked(self) -> int:
+        """Tables so far whose entries were all taken or dropped: what one small request can cost."""
+        return self._tables_walked
 
     def get_page(self, mfn: int, domid: int) -> bool:
         """Take a reference to a frame that `domid` owns; False when it does not, or has too many already."""
@@ -155,7 +156,7 @@ class PageTypes:
         if wanted == WRITABLE:
             return
         self.frames.linear[mfn] = 0
-        self.tables_walked += 1
+        self._tables_walked += 1
         domain = self.owner_of(mfn)
         if wanted == L1:
             self.l1.promote(mfn, domain)
@@ -170,7 +171,7 @@ class PageTypes:
             raise Refusal(Errno.EINVAL, f"a {domain.space.geometry.name} guest has no {name}")
 
     def _demote(self, mfn: int, kind: int) -> None:
-        self.tables_walked += 1
+        self._tables_walked += 1
         domain = self.owner_of(mfn)
         if kind == L1:
             self.l1.demote(mfn, domain)

@@ -78,9 +78,9 @@ def change_reservation(caller: Caller, op: int, pointer: int, start: int) -> int
         for extent in range(start, request.nr_extents):
             if extent != start and not caller.work.left():
                 raise Preempted(extent - start, op | extent << CONTINUATION_SHIFT, pointer)
+            caller.work.spend(_EXTENT_WORK + (_FRAME_WORK << request.extent_order))
             if not action(extent):
                 return extent
-            caller.work.spend(_EXTENT_WORK + (_FRAME_WORK << request.extent_order))
         return request.nr_extents
     finally:
         current.machine.flushes.settle()
@@ -263,10 +263,10 @@ class _Exchange:
         for chunk in range(first, give.nr_extents // self._in_chunk):
             if chunk != first and not work.left():
                 return False
-            self._one(domain, chunk, limit)
-            self.exchanged = (chunk + 1) * self._in_chunk
             extents = self._in_chunk + self._out_chunk
             work.spend(_EXTENT_WORK * extents + 2 * _FRAME_WORK * (self._in_chunk << give.extent_order))
+            self._one(domain, chunk, limit)
+            self.exchanged = (chunk + 1) * self._in_chunk
         return True
 
     def _one(self, domain: DomainMemory, chunk: int, limit: int) -> None:

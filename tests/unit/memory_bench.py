@@ -63,7 +63,7 @@ class Guest:
         self.buffer = bytearray(size)
         self.entry: int | None = None
         self._ever_new = count()
-        self.work = Work(self._entry_number, lambda: False)
+        self.work = Work(self._entry_number, lambda: False, paging.domain.machine.types.tables_walked)
 
     def _entry_number(self) -> int:
         return next(self._ever_new) if self.entry is None else self.entry

@@ -15,10 +15,10 @@ from hypervisor.abi.memory import XEN_MEMORY_RESERVATION, MemoryOp, XenMemoryRes
 from hypervisor.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
 from hypervisor.cpu import PageFault
 from hypervisor.hypercalls import call
-from hypervisor.memory.mmu_update import TABLE_WORK, mmu_update
+from hypervisor.memory.mmu_update import mmu_update
 from hypervisor.memory.mmuext import mmuext_op
 from hypervisor.memory.reservation import change_reservation
-from hypervisor.preemption import WORK_BUDGET, Preempted, Work
+from hypervisor.preemption import TABLE_WORK, WORK_BUDGET, Preempted, Work
 from hypervisor.refusal import Refusal
 from tests.unit.memory_bench import TABLE, Bench, Guest, make_bench
 
@@ -64,7 +64,8 @@ class Entries:
     def __init__(self) -> None:
         self.number = 0
         self.due = False
-        self.work = Work(lambda: self.number, lambda: self.due)
+        self.walked = 100
+        self.work = Work(lambda: self.number, lambda: self.due, lambda: self.walked)
 
 
 def test_each_entry_has_a_budget_of_its_own() -> None:
@@ -79,6 +80,15 @@ def test_each_entry_has_a_budget_of_its_own() -> None:
     entries.number += 1
     entries.work.spend(7)
     assert entries.work.spent == 7
+
+
+def test_walked_tables_are_charged_to_the_entry_in_which_they_were_walked() -> None:
+    entries = Entries()
+    assert entries.work.left() == WORK_BUDGET
+    entries.walked += 3
+    assert entries.work.left() == WORK_BUDGET - 3 * TABLE_WORK
+    entries.number += 1
+    assert entries.work.left() == WORK_BUDGET
 
 
 def test_what_is_due_leaves_nothing_of_the_budget() -> None:
@@ -207,10 +217,13 @@ class FakeVcpu:
     def refused(self, request: str, refusal: Refusal) -> None:
         self.sentences.append(f"{request}: {refusal.sentence}")
 
+    def hypercall(self, number: int, arguments: tuple[int, ...]) -> int | None:
+        return call(cast("Vcpu", self), number, arguments)
+
     def call(self, number: Hypercall, *arguments: int) -> int | None:
         """One entry. Raises Preempted."""
         self.entry += 1
-        return call(cast("Vcpu", self), number, (*arguments, *[0] * (6 - len(arguments))))
+        return self.hypercall(number, (*arguments, *[0] * (6 - len(arguments))))
 
 
 def test_an_entry_of_a_multicall_holds_what_is_left_of_it() -> None:
