@@ -176,7 +176,7 @@ class TrapMachine:
         """`trace` has what reached the guest, `emulated` what did not have to."""
         (self.emulated if "emulated" in note.outcome or "gate" in note.outcome else self.trace).append(note)
 
-    def _serve(self, action: Callable[[], None]) -> None:
+    def _serve(self, action: Callable[[], object]) -> None:
         try:
             action()
         except GuestCrash as crash:
