@@ -1,4 +1,4 @@
-"""Long lists: who asks for much does not hold the machine, and cannot tell in how many portions it was done."""
+"""Long lists: who asks for much does not hold the machine, nor can tell in how many portions it was done."""
 
 from __future__ import annotations
 
@@ -146,6 +146,21 @@ def test_a_neighbour_runs_and_its_timer_goes_off_meanwhile(call: str, slice_inst
         assert neighbour.console_output() == b"awake\n"
         assert hostile.console_output() == b"asking\n"
         assert hostile.alive
+
+
+def test_where_a_list_is_split_is_the_same_in_every_run() -> None:
+    def lines() -> list[str]:
+        found: list[str] = []
+        with Machine(Machine.size_for(MEMORY, MEMORY), slice_instructions=1_000_000) as machine:
+            machine.trace.subscribe(lambda record: found.append(record.line()), (Kind.HYPERCALL,))
+            for call in ("MMUEXT_OP", "SWAP_GRANT_REF"):
+                machine.create(load_image(endless(call)), DomainConfig(memory=MEMORY))
+            assert machine.run(max_traps=700) is Ending.TRAPS
+        return found
+
+    first = lines()
+    assert sum("preempted" in line for line in first) > 50
+    assert lines() == first
 
 
 @pytest.mark.parametrize("budget", [97, preemption.WORK_BUDGET, 1 << 40])
