@@ -279,7 +279,7 @@ class Vcpu:
         return self.platform.ram.nr_frames - 1
 
     def tsc(self) -> int:
-        return self.platform.clock.now()
+        return self.time.read(self.platform.traps)
 
     def nmi_reason(self) -> int:
         at = self.domain.shared_info + _NMI_REASON

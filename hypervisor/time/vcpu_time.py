@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from hypervisor.abi.event_channel import Virq
 from hypervisor.abi.shared_info import VCPU_INFO, VCPU_TIME_INFO
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from hypervisor.time.timers import TimerQueue
 
 _TIME = VCPU_INFO.offsets["time"]
+
+READS_PER_MICROSECOND: Final = 64
+LONGEST_STEP: Final = 100_000
+"""How virtual time passes for a guest that reads nothing but the clock: each of so many reads in a row adds a
+microsecond to the step that the next ones take, up to the longest, in nanoseconds."""
 
 
 class TimeHost(Protocol):
@@ -47,6 +52,8 @@ class VcpuTime:
         self.single_shot = timers.timer(self._expired)
         self.ticker = Ticker(timers, clock, self._expired)
         self.states = RunStates(Runstate.runnable, clock.now())
+        self._reads = 0
+        self._last_read = -1
         self._run_state_area = 0
         self._time_area = 0
 
@@ -75,6 +82,18 @@ class VcpuTime:
         write_vcpu_time(self._ram, at, self._clock.now())
         if self._time_area:
             self._write(self._time_area, bytes(self._ram.bytes[at : at + VCPU_TIME_INFO.size]))
+
+    def read(self, entry: int) -> int:
+        """System time for a guest that reads it in its `entry`-th entry into the hypervisor.
+
+        One that does nothing else is waiting. Where time passes with the guest's work alone it would wait for
+        long, so time goes faster the longer it waits, in steps that are small against what it waited already.
+        """
+        self._reads = self._reads + 1 if entry == self._last_read + 1 else self._reads // 2
+        self._last_read = entry
+        if self._reads >= READS_PER_MICROSECOND:
+            self._clock.ran(min(self._reads // READS_PER_MICROSECOND * 1000, LONGEST_STEP))
+        return self._clock.now()
 
     def stop(self) -> None:
         """Nothing fires any more."""

@@ -126,6 +126,27 @@ def test_the_second_time_record_is_a_copy_of_the_first(host: Host) -> None:
     assert VCPU_TIME_INFO.unpack(host.memory, TIME_AREA).system_time == 3 * MS
 
 
+def test_time_goes_faster_for_a_guest_that_only_reads_it(host: Host) -> None:
+    """A second is over after some ten thousand reads, and no wait ends much later than it was meant to."""
+    reads = 0
+    while host.time.read(reads) < 1000 * MS:
+        reads += 1
+    assert 5_000 < reads < 20_000
+    assert host.clock.now() - 1000 * MS < MS
+
+
+def test_short_waits_are_exact_and_other_work_ends_the_hurry(host: Host) -> None:
+    for entry in range(50):
+        host.clock.trapped()
+        assert host.time.read(entry) == (entry + 1) * 1000
+    for entry in range(50, 5000):
+        host.time.read(entry)
+    before = host.clock.now()
+    for entry in range(5100, 7100, 2):
+        host.time.read(entry)
+    assert host.clock.now() - before < MS
+
+
 def test_a_timer_set_again_and_again_does_not_fill_the_queue() -> None:
     queue, fired = TimerQueue(), list[int]()
     other = queue.timer(lambda: fired.append(0))
