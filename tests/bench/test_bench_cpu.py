@@ -19,6 +19,8 @@ from tests.substrate.machine import CODE, DATA, GDT_VA, KERNEL_CS, KERNEL_DS, RO
 CALLS = 2000
 STEPS = 5_000_000
 AT = 0x1000
+# DR7: breakpoint 0 enabled, on writes, four bytes.
+WATCH_WRITES = 0xD0002
 
 
 def imm32(value: int) -> bytes:
@@ -191,3 +193,16 @@ def test_new_processor(benchmark: Any) -> None:
 
     assert benchmark(create) == 1
     ram.close()
+
+
+def test_stores_beside_a_watched_word_and_after_it(benchmark: Any, machine: Bench) -> None:
+    """What an armed data breakpoint costs every store, and that it costs nothing once it is disabled."""
+    run = guest_loop(machine, machine.cpu, stores_to(DATA))
+    free = best_of(run)
+    machine.cpu.set_dr(0, DATA + 0x100)
+    machine.cpu.set_dr(7, WATCH_WRITES)
+    watched = best_of(run)
+    machine.cpu.set_dr(7, 0)
+    benchmark(run)
+    benchmark.extra_info["watched / free"] = round(watched / free, 1)
+    benchmark.extra_info["afterwards / free"] = round(best_of(run) / free, 2)

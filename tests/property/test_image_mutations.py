@@ -4,7 +4,6 @@ import gzip
 import lzma
 import random
 import struct
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from tests.unit.test_image_elf import bzimage
 
 IMAGES = 10_000
 GRUB_IMAGES = 1_500
-SLOWEST = 2.0
-"""Seconds of processor time one image may take."""
 
 GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")
 MIB_32 = 8192
@@ -175,13 +172,9 @@ def test_ten_thousand_mutated_images_end_in_an_image_or_one_sentence() -> None:
     *small, grub = corpus()
     assert all(outcome(data) == "usable" for data in (*small, grub))
     ends: Counter[str] = Counter()
-    slowest = 0.0
     for number in range(IMAGES):
         data = mutate(grub if number < GRUB_IMAGES else small[number % len(small)], rng)
-        started = time.process_time()
         ends[outcome(data)] += 1
-        slowest = max(slowest, time.process_time() - started)
-    assert slowest < SLOWEST
     # A mutation that never hurts, or always kills, would test nothing.
     assert ends["usable"] > IMAGES // 10
     assert ends["refused"] > IMAGES // 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -151,7 +150,5 @@ def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
         ".pushsection .data\n" * 5000,
     ],
 )
-def test_a_source_that_would_never_end_is_refused_soon(source: str) -> None:
-    started = time.perf_counter()
+def test_a_source_that_would_never_end_is_refused(source: str) -> None:
     _refusal("_start:\n" + source + "\n")
-    assert time.perf_counter() - started < 10
