@@ -1,8 +1,9 @@
 """Random sequences of hypercalls, valid and hostile, with the audit after every step.
 
 No guest may, by any sequence of requests, get a writable mapping of a page table, of a descriptor table or
-of a frame that is not its own. The audit derives all counts again; `_no_forbidden_mapping` looks at nothing
-but what the processor would.
+of a frame that is not its own. The audit derives all counts again; `no_forbidden_mapping` looks at nothing
+but what the processor would, and `no_forbidden_memory_of_mappings` at what it may remember since it was last
+flushed.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class Pages(RuleBasedStateMachine):
         self.shared = self.bench.domain.share_xen_frame()
         machine.frames.count_limit = 40
         self.bench.boot(mapped=8)
+        self.flushes = self.bench.cpu.flushes
+        self.remembered: set[int] = set()
 
     def teardown(self) -> None:
         if hasattr(self, "bench"):
@@ -125,6 +128,7 @@ class Pages(RuleBasedStateMachine):
         self.bench.domain.entries[(mfn << space.table_shift) + slot % space.entries] = entry
         types.put_page_and_type(mfn)
         self.bench.machine.flushes.settle()
+        self.remembered.add(mfn)
 
     @rule(table=picks, slot=slots, pick=picks, bits=flags, high=high_bits)
     def guest_writes_an_entry(self, table: int, slot: int, pick: int, bits: int, high: int) -> None:
@@ -256,8 +260,21 @@ class Pages(RuleBasedStateMachine):
 
     @rule(chosen=st.lists(picks, min_size=1, max_size=4), order=st.sampled_from([0, 0, 1, 2]))
     def exchange(self, chosen: list[int], order: int) -> None:
+        self.exchange_frames([self.mfn(pick) for pick in chosen], order)
+
+    @rule(at=picks, other=picks, exchange=st.booleans())
+    def pin_what_the_processor_remembers(self, at: int, other: int, exchange: bool) -> None:
+        """A frame that was writable a moment ago becomes a table, perhaps after an exchange."""
+        if not self.remembered:
+            return
+        mfn, guest = sorted(self.remembered)[at % len(self.remembered)], self.bench.guest
+        if exchange:
+            self.exchange_frames([mfn, self.mfn(other)], 1)
+        guest.put(MMUEXT_OP.pack(MmuextOp(MmuextCmd.PIN_L1_TABLE, mfn, 0)))
+        self.attempt(lambda: mmuext_op(guest, Guest.BASE, 1, 0, SELF))
+
+    def exchange_frames(self, mfns: list[int], order: int) -> None:
         guest = self.bench.guest
-        mfns = [self.mfn(pick) for pick in chosen]
         out = max(1, len(mfns) >> order)
         guest.put(struct.pack(f"<{len(mfns)}I", *mfns), LISTS)
         guest.put(struct.pack(f"<{out}I", *range(out)), LISTS + 64)
@@ -368,6 +385,22 @@ class Pages(RuleBasedStateMachine):
         for mfn in mapped_frames(self.bench):
             assert frames.owner[mfn] == 1, frames.describe(mfn)
         assert self.bench.ram.read(0, 4096) == bytes(4096)
+
+    @invariant()
+    def no_forbidden_memory_of_mappings(self) -> None:
+        """A processor remembers every writable mapping until it is flushed: that must not matter."""
+        if not hasattr(self, "bench"):
+            return
+        frames, flushes = self.bench.machine.frames, self.bench.cpu.flushes
+        if flushes != self.flushes:
+            self.flushes = flushes
+            self.remembered.clear()
+        for mfn in self.remembered:
+            assert frames.owner[mfn] == 1, frames.describe(mfn)
+            in_use = frames.type_count[mfn] and frames.type[mfn] in (L1, L2, L3, SEG_DESC)
+            assert not in_use, frames.describe(mfn)
+        if self.bench.paging.base_mfn:
+            self.remembered |= writable_leaves(self.bench)
 
 
 def writable_leaves(bench: Bench) -> set[int]:
