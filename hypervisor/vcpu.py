@@ -16,7 +16,7 @@ from hypervisor.abi.vcpu import Runstate
 from hypervisor.abi.x86 import PageFaultCode, Vector
 from hypervisor.builder import hypercall_page
 from hypervisor.cpu import Cpu, PageFault
-from hypervisor.hypercalls import call, call_text
+from hypervisor.hypercalls import answer_text, call, call_text
 from hypervisor.preemption import UNIT_TIME, WORK_BUDGET, Preempted, Work
 from hypervisor.time.clock import GATE_COST, TRAP_COST
 from hypervisor.time.records import TSC_KHZ
@@ -155,8 +155,7 @@ class Vcpu:
         shown = "no result"
         try:
             result = call(self, number, arguments)
-            if result is not None:
-                shown = str(result)
+            shown = answer_text(self, number, arguments, result)
         except Preempted as rest:
             shown = str(rest)
             raise

@@ -3,9 +3,9 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from hypervisor.hypercalls.table import call, call_text
+from hypervisor.hypercalls.table import answer_text, call, call_text
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["call", "call_text"]
+__all__ = ["answer_text", "call", "call_text"]

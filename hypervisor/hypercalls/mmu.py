@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 from hypervisor.abi.hypercall import Hypercall
-from hypervisor.hypercalls.table import Domid, Hex, Ptr, UInt, Word, hypercall
+from hypervisor.hypercalls.table import Domid, Hex, Ptr, UInt, Word, domid_text, hypercall
 from hypervisor.memory.guest import Progress
 from hypervisor.memory.mmu_update import mmu_update as update_tables
 from hypervisor.memory.mmuext import mmuext_op as run_operations
@@ -18,11 +18,18 @@ def _count_text(count: int) -> str:
     return f"{count & ~Progress.PREEMPTED} more" if count & Progress.PREEMPTED else str(count)
 
 
+def _owners_text(value: int) -> str:
+    """The domain whose frames are mapped and, if it is another, the one whose tables are changed."""
+    tables = f" (tables of d{(value >> 16) - 1})" if value >> 16 else ""
+    return domid_text(value & 0xFFFF) + tables
+
+
+Owners = Annotated[int, Word(_owners_text)]
 Count = Annotated[int, Word(_count_text)]
 
 
 @hypercall(Hypercall.mmu_update)
-def mmu_update(vcpu: "Vcpu", ureqs: Ptr, count: Count, pdone: Ptr, foreigndom: Hex) -> int:
+def mmu_update(vcpu: "Vcpu", ureqs: Ptr, count: Count, pdone: Ptr, foreigndom: Owners) -> int:
     """Change page-table entries or machine-to-phys entries, `count` of them in order."""
     return update_tables(vcpu, ureqs, count, pdone, foreigndom)
 

@@ -31,6 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
+from hypervisor.abi.domid import DomId
 from hypervisor.abi.errno import Errno
 from hypervisor.abi.x86 import PageFaultCode
 from hypervisor.cpu import PageFault
@@ -61,15 +62,17 @@ class Word:
         return word - (1 << 32) if self.signed and word & 0x8000_0000 else word
 
 
-def _domid_text(value: int) -> str:
-    return "DOMID_SELF" if value & 0xFFFF == 0x7FF0 else str(value & 0xFFFF)
+def domid_text(value: int) -> str:
+    """A domain id of 16 bits, by its name where it is no domain's number."""
+    domid = value & 0xFFFF
+    return f"DOMID_{DomId(domid).name}" if domid in DomId._value2member_map_ else str(domid)
 
 
 UInt = Annotated[int, Word(lambda value: str(value) if value < 0x10000 else hex(value))]
 Int = Annotated[int, Word(str, signed=True)]
 Hex = Annotated[int, Word(hex)]
 Ptr = Annotated[int, Word(hex)]
-Domid = Annotated[int, Word(_domid_text)]
+Domid = Annotated[int, Word(domid_text)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +139,17 @@ class Declaration:
             if isinstance(kind, Word):
                 parts.append(f"{name}={kind.text(kind.value(word))}")
                 continue
-            try:
-                value = kind.layout.unpack(vcpu.copy_from_guest(word, kind.layout.size))
-            except PageFault:
-                parts.append(f"{name}={word:#x}")
-            else:
-                parts.append(f"{name}={{{kind.layout.format(value)}}}")
+            parts.append(f"{name}={_struct_text(vcpu, kind.layout, word) or hex(word)}")
         return f"{self.name}({', '.join(parts)})"
+
+    def answer(self, vcpu: Vcpu, arguments: Arguments, result: int | None) -> str:
+        """The result as a trace line shows it, with the struct that a success has put into guest memory."""
+        if result is None:
+            return "no result"
+        for (_, kind), word in zip(self.parameters, arguments[self._skip : self._end], strict=True):
+            if result == 0 and isinstance(kind, InOut):
+                return f"0 {_struct_text(vcpu, kind.layout, word)}".rstrip()
+        return str(result)
 
 
 class Family:
@@ -172,6 +179,10 @@ class Family:
     def text(self, vcpu: Vcpu, arguments: Arguments) -> str:
         command = self.commands.get(arguments[0])
         return command.text(vcpu, arguments) if command else f"{self.name}.{self._title(arguments[0])}"
+
+    def answer(self, vcpu: Vcpu, arguments: Arguments, result: int | None) -> str:
+        command = self.commands.get(arguments[0])
+        return command.answer(vcpu, arguments, result) if command else str(result)
 
     def _title(self, number: int) -> str:
         try:
@@ -233,6 +244,21 @@ def call_text(vcpu: Vcpu, number: int, arguments: Arguments) -> str:
     if entry is None:
         return f"hypercall_{number}({', '.join(map(hex, arguments))})"
     return entry.text(vcpu, arguments)
+
+
+def answer_text(vcpu: Vcpu, number: int, arguments: Arguments, result: int | None) -> str:
+    """What came of a call, as a trace line shows it: after the call, for structs that were copied back."""
+    entry = TABLE.get(number)
+    return entry.answer(vcpu, arguments, result) if entry is not None else str(result)
+
+
+def _struct_text(vcpu: Vcpu, layout: Layout[Any], pointer: int) -> str:
+    """A struct in guest memory, empty when it cannot be read."""
+    try:
+        value = layout.unpack(vcpu.copy_from_guest(pointer, layout.size))
+    except PageFault:
+        return ""
+    return f"{{{layout.format(value)}}}"
 
 
 def _parameters(function: Handler) -> tuple[tuple[str, Parameter], ...]:

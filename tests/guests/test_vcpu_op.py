@@ -6,7 +6,7 @@ import re
 
 from asm import assemble_text
 from asm.elf_writer import write_elf
-from hypervisor import Ending
+from hypervisor import DomainConfig, Ending, Machine, load_image
 from hypervisor.abi.errno import Errno
 from hypervisor.abi.sched import ShutdownReason
 from tests.guests.harness import Outcome, boot
@@ -321,6 +321,58 @@ new: .skip VCPU_REGISTER_VCPU_INFO_sizeof
         "not yet",
         "upcall, old mask 0 new mask 1",
     ]
+
+
+def test_a_vcpu_info_outlives_the_page_that_the_guest_gives_back() -> None:
+    """The hypervisor keeps the frame for as long as it writes there, and no longer."""
+    image = load_image(write_elf(assemble_text(PRELUDE + GIVE_BACK, name="body.S")))
+    memory = 4 << 20
+    with Machine(Machine.size_for(memory)) as machine:
+        free = set[int]()
+        for _ in range(3):
+            domain = machine.create(image, DomainConfig(memory=memory))
+            assert machine.run(timeout=30) is Ending.DONE
+            assert domain.console_output() == b"register_vcpu_info 0\nunmapped 0\ngiven back 1\nis_up 1\n"
+            assert machine.audit() == []
+            machine.destroy(domain)
+            assert machine.audit() == []
+            free.add(machine.platform.memory.nr_free)
+        assert len(free) == 1
+
+
+GIVE_BACK = """
+main:
+    movl $info, %eax
+    call va_to_mfn
+    movl %eax, new
+    movl %eax, mfn
+    SHOW register_vcpu_info, $0, $new
+    PRINT "unmapped "
+    movl $info, %ebx
+    xorl %ecx, %ecx
+    xorl %edx, %edx
+    movl $UVMF_INVLPG, %esi
+    HYPERCALL update_va_mapping
+    call print_result
+    PRINT "\\ngiven back "
+    movl $XENMEM_decrease_reservation, %ebx
+    movl $reservation, %ecx
+    HYPERCALL memory_op
+    call print_result
+    PRINT "\\n"
+    call yield
+    SHOW is_up
+    ret
+    .bss
+    .balign PAGE_SIZE
+info: .skip PAGE_SIZE
+    .data
+    .balign 4
+new: .skip VCPU_REGISTER_VCPU_INFO_sizeof
+mfn: .long 0
+reservation: .long mfn, 1, 0, 0
+    .word DOMID_SELF, 0
+"""
 
 
 def test_vcpu_info_does_not_move_onto_a_page_table() -> None:
