@@ -17,6 +17,7 @@ from hypervisor.abi.sched import (
 )
 from hypervisor.hypercalls.table import In, Ptr, UInt, commands, hypercall
 from hypervisor.refusal import Refusal
+from hypervisor.time.timers import system_time
 
 if TYPE_CHECKING:
     from hypervisor.vcpu import Vcpu
@@ -70,7 +71,7 @@ def poll(vcpu: "Vcpu", arg: Annotated[SchedPoll, In(SCHED_POLL)]) -> int:
         raise Refusal(Errno.EINVAL, f"{arg.nr_ports} ports to poll, at most {MAX_POLLED_PORTS} are allowed")
     words = vcpu.copy_from_guest(arg.ports, 4 * arg.nr_ports)
     ports = [int.from_bytes(words[at : at + 4], "little") for at in range(0, len(words), 4)]
-    vcpu.poll(ports, arg.timeout)
+    vcpu.poll(ports, system_time(arg.timeout))
     return 0
 
 

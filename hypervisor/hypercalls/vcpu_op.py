@@ -25,6 +25,7 @@ from hypervisor.abi.vcpu import (
 )
 from hypervisor.hypercalls.table import TABLE, Arguments, Family, In, Ptr, UInt
 from hypervisor.refusal import Refusal
+from hypervisor.time.timers import system_time
 
 if TYPE_CHECKING:
     from hypervisor.vcpu import Vcpu
@@ -141,7 +142,7 @@ def set_singleshot_timer(
         timer.disarm()
         timer.fired()
     else:
-        timer.arm(_signed(arg.timeout_abs_ns))
+        timer.arm(system_time(arg.timeout_abs_ns))
     return 0
 
 
@@ -187,8 +188,3 @@ def _area(vcpu: "Vcpu", arg: int, size: int) -> int:
     if va + size > vcpu.domain.memory.space.hole:
         raise Refusal(Errno.EFAULT, f"{size} bytes at {va:#010x} are the hypervisor's")
     return va
-
-
-def _signed(time: int) -> int:
-    """System times are signed: one above 2**63 has passed long ago."""
-    return time - (1 << 64) if time >> 63 else time

@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NEVER = 1 << 63
-"""A deadline that no clock reaches."""
+NEVER = 1 << 62
+"""A deadline, 146 years away, that never comes: nobody waits for a timer that is set so far, and so virtual
+time does not jump there, where system times would soon need more bits than a guest's records have."""
 
 _FEW = 256
 """Entries a queue may have before anybody looks for stale ones."""
+
+
+def system_time(value: int) -> int:
+    """A guest's 64-bit number as a system time: they are signed, so one from 2**63 on has long passed."""
+    return value - (1 << 64) if value >> 63 else value
 
 
 class Timer:
@@ -26,8 +32,9 @@ class Timer:
 
     def arm(self, deadline: int) -> None:
         """Fire once when system time reaches `deadline`; replaces an earlier deadline."""
-        self.deadline = deadline
-        self._queue.add(self)
+        self.deadline = min(deadline, NEVER)
+        if deadline < NEVER:
+            self._queue.add(self)
 
     def disarm(self) -> None:
         self.deadline = NEVER
@@ -69,7 +76,7 @@ class TimerQueue:
 
     def expire(self, now: int) -> None:
         """Fire, in order of their deadlines, the timers that are due at `now`."""
-        while self.next_deadline() <= now:
+        while (deadline := self.next_deadline()) <= now and deadline != NEVER:
             timer = heapq.heappop(self._heap)[2]
             timer.deadline = NEVER
             timer.fired()

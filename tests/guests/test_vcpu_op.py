@@ -205,6 +205,29 @@ main:
     assert outcome.console == ""
 
 
+def test_nobody_waits_for_the_end_of_time() -> None:
+    """A timeout of 2**63 has passed long ago, a timer set to one less never comes, and no clock breaks."""
+    outcome = run("""
+main:
+    call bind_timer
+    movl $0x80000000, poll + SCHED_POLL_timeout + 4
+    call sleep
+    PRINT "not asleep\\n"
+    movl $0, poll + SCHED_POLL_timeout + 4
+    VCPU_OP set_singleshot_timer, $0, $last
+    MUST set_singleshot_timer
+    call sleep
+    PRINT "woken\\n"
+    ret
+    .data
+    .balign 4
+last: .quad 0x7FFFFFFFFFFFFFFF
+    .long 0
+""")
+    assert outcome.ending is Ending.STALLED
+    assert outcome.console == "not asleep\n"
+
+
 def test_a_sleep_shows_in_the_run_states() -> None:
     """Three seconds asleep are blocked time, in the registered area and in the answer to the call."""
     console = lines("""

@@ -10,7 +10,7 @@ from hypervisor.abi.vcpu import VCPU_RUNSTATE_INFO, Runstate
 from hypervisor.cpu import PageFault, Ram
 from hypervisor.time.clock import VirtualClock
 from hypervisor.time.run_states import RunStates
-from hypervisor.time.timers import TimerQueue
+from hypervisor.time.timers import NEVER, TimerQueue, system_time
 from hypervisor.time.vcpu_time import VcpuTime
 
 MS = 1_000_000
@@ -145,6 +145,19 @@ def test_short_waits_are_exact_and_other_work_ends_the_hurry(host: Host) -> None
     for entry in range(5100, 7100, 2):
         host.time.read(entry)
     assert host.clock.now() - before < MS
+
+
+@pytest.mark.parametrize("deadline", [NEVER, NEVER + 1, 2**63 - 1, 2**64 - 1])
+def test_a_timer_at_the_end_of_time_never_fires(deadline: int) -> None:
+    queue, fired = TimerQueue(), list[int]()
+    timer = queue.timer(lambda: fired.append(1))
+    timer.arm(deadline)
+    assert queue.next_deadline() == NEVER
+    queue.expire(2**63)
+    assert fired == []
+    timer.arm(system_time(2**64 - 5))
+    queue.expire(0)
+    assert fired == [1]
 
 
 def test_a_timer_set_again_and_again_does_not_fill_the_queue() -> None:
