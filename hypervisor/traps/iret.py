@@ -6,6 +6,7 @@ ESP whatever SS is. IF in EFLAGS becomes the complement of the upcall mask.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from hypervisor.abi.x86 import Eflags, Vector
@@ -26,7 +27,7 @@ def iret(state: TrapState) -> None:
     0."""
     cpu = state.cpu
     esp = cpu.esp
-    eax, eip, cs, eflags = (_word(state, esp, index) for index in range(4))
+    eax, eip, cs, eflags = _words(state, esp, 0, 4)
     cs &= 0xFFFF
     if state.host.architectural_iopl:
         state.iopl = eflags >> 12 & 3
@@ -39,7 +40,8 @@ def iret(state: TrapState) -> None:
     if cs & 3 == 1:
         ss, new_esp = cpu.ss, esp + 16 & 0xFFFFFFFF
     else:
-        ss, new_esp = _word(state, esp, 5) & 0xFFFF, _word(state, esp, 4)
+        new_esp, ss = _words(state, esp, 4, 2)
+        ss &= 0xFFFF
     cpu.eax = eax
     state.upcall_mask = 0 if eflags & Eflags.IF else 1
     state.nmi_active = False
@@ -57,12 +59,13 @@ def go(state: TrapState, to: Registers) -> None:
         bounce_at(state, to, gate.cs, gate.eip, masks_events=gate.masks_events, error_code=fault.error_code)
 
 
-def _word(state: TrapState, esp: int, index: int) -> int:
-    address = esp + 4 * index
+def _words(state: TrapState, esp: int, first: int, count: int) -> tuple[int, ...]:
+    """`count` words of the frame from word `first` on. GuestCrash when they cannot be read."""
+    address = esp + 4 * first
     try:
-        if address + 4 > 1 << 32:
+        if address + 4 * count > 1 << 32:
             raise PageFault(address & 0xFFFFFFFF, 0)
-        return state.cpu.read_u32(address)
+        return struct.unpack(f"<{count}I", state.cpu.read(address, 4 * count))
     except PageFault as fault:
         raise GuestCrash(f"the frame of its iret hypercall at {esp:#010x} cannot be read: {fault}") from None
 
@@ -74,7 +77,7 @@ def _refuse_virtual_8086(state: TrapState, eax: int, esp: int, eflags: int) -> N
     it.
     """
     cpu = state.cpu
-    frame = [_word(state, esp, index) for index in range(1, VM86_WORDS + 1)]
+    frame = _words(state, esp, 1, VM86_WORDS)
     moved = state.kernel_sp - 4 * (VM86_WORDS + 1) & 0xFFFFFFFF
     state.host.guest_note(
         f"refused to return to virtual-8086 mode, frame at {esp:#010x} moved to {moved:#010x}"
