@@ -4,10 +4,12 @@ import ctypes
 import mmap
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
+from unicorn.unicorn_py3.unicorn import Uc, UcError, uclib
 
 from hypervisor.cpu import engine as api
 from hypervisor.cpu import layout as layout_module
@@ -43,6 +45,12 @@ class Bare:
     def close(self) -> None:
         self.engine.close()
         self.memory.close()
+
+
+def binding() -> Any:
+    """An engine through the Python binding, as most programs use it."""
+    make: Any = Uc
+    return make(uc_const.UC_ARCH_X86, uc_const.UC_MODE_32)
 
 
 @pytest.fixture
@@ -129,6 +137,110 @@ def test_late_hooks_do_not_reach_translated_blocks(bare: Bare) -> None:
     bare.engine.flush_code()
     bare.engine.start(AT)
     assert seen == [AT, AT + 1]
+
+
+def test_code_edits_through_the_engine_stay_unseen_too(bare: Bare) -> None:
+    bare.run(b"\xb8\x01\x00\x00\x00\xcd\x20")
+    code = b"\xb8\x02\x00\x00\x00"
+    api.check(uclib.uc_mem_write(bare.engine.handle, ctypes.c_uint64(AT), code, ctypes.c_size_t(5)), "write")
+    assert bare.memory[AT : AT + 5] == code
+    bare.engine.start(AT)
+    assert bare.engine.read_register(x86.UC_X86_REG_EAX) == 1
+
+
+def test_reaching_the_end_address_is_a_clean_stop() -> None:
+    """Without the exits that `Engine` switches on: nothing tells such a stop from one that was asked for."""
+    uc = binding()
+    uc.mem_map(0, 0x4000)
+    uc.mem_write(AT, b"\x40\x40\x40")
+    uc.emu_start(AT, AT + 2)
+    assert (uc.reg_read(x86.UC_X86_REG_EAX), uc.reg_read(x86.UC_X86_REG_EIP)) == (2, AT + 2)
+
+
+def test_a_nested_run_leaves_its_own_end_behind() -> None:
+    """The outer run goes on where the inner one ended, and not where it was interrupted."""
+    uc = binding()
+    uc.mem_map(0, 0x4000)
+    uc.mem_write(AT, b"\xcd\x20\x43\x43\xf4")
+    uc.mem_write(AT + 0x100, b"\x40\x40\x41\x41\xf4")
+    uc.hook_add(uc_const.UC_HOOK_INTR, lambda uc, vector, user: uc.emu_start(AT + 0x100, AT + 0x102))
+    uc.emu_start(AT, AT + 4)
+    registers = (x86.UC_X86_REG_EAX, x86.UC_X86_REG_EBX, x86.UC_X86_REG_ECX)
+    assert [uc.reg_read(number) for number in registers] == [2, 0, 2]
+
+
+def test_the_python_binding_refuses_a_hook_on_rdtsc() -> None:
+    uc = binding()
+    with pytest.raises(UcError):
+        uc.hook_add(uc_const.UC_HOOK_INSN, lambda uc, user: 1, None, 1, 0, x86.UC_X86_INS_RDTSC)
+
+
+def test_a_restored_state_does_not_flush_the_tlb(bench: Bench) -> None:
+    """Other page tables put in by state alone: the old translation is still used."""
+    load = b"\xa1" + struct.pack("<I", DATA)
+    bench.ram.write(DATA, b"old!")
+
+    def swap(trap: Trap) -> None:
+        if trap.vector == 0x82:
+            bench.cpu._words[bench.cpu._layout.cr3] = 0x3F000
+            bench.cpu._dirty = True
+        else:
+            bench.cpu.stop()
+
+    bench.handler.on_trap = swap
+    assert bench.run(load + b"\xcd\x82" + load + b"\xcd\x20")[-1].vector == 0x20
+    assert bench.cpu.eax == int.from_bytes(b"old!", "little")
+
+
+def test_arithmetic_flags_are_not_where_the_other_flags_are(bench: Bench) -> None:
+    """In a hook, EFLAGS of the saved state holds old arithmetic flags; the API computes them."""
+    words, layout = bench.cpu._words, bench.cpu._layout
+    bench.cpu.eflags = 0x200203
+    bench.run(b"\x40\xcd\x20")
+    where = [index for index, word in enumerate(words) if word & ~0x8D5 == 0x200202 and index != layout.flags]
+    seen: list[tuple[int, list[int]]] = []
+
+    def look(trap: Trap) -> None:
+        seen.append((bench.cpu.eflags & 0x8D5, [words[index] & 0x8D5 for index in where]))
+        bench.cpu.stop()
+
+    bench.handler.on_trap = look
+    bench.kernel(eflags=0x200202)
+    # mov $0xf0000000,%eax; add %eax,%eax; int $0x20: CF, PF and SF
+    bench.run(b"\xb8\x00\x00\x00\xf0\x01\xc0\xcd\x20")
+    ((flags, kept),) = seen
+    assert flags == 0x85
+    assert kept
+    assert 0x85 not in kept
+
+
+def test_a_fault_behind_a_code_hook_computes_other_flags(bare: Bare) -> None:
+    """`Hooks._restore_flags` exists for this."""
+    # mov $0xf0000000,%eax; add %eax,%eax; divl 0x3000 (a zero)
+    code = b"\xb8\x00\x00\x00\xf0\x01\xc0\xf7\x35\x00\x30\x00\x00"
+    bare.run(code)
+    assert bare.engine.read_register(x86.UC_X86_REG_EFLAGS) & 0x8D5 == 0x85
+    bare.engine.hook(uc_const.UC_HOOK_CODE, api.CODE_HOOK, lambda uc, address, size, user: None)
+    bare.engine.flush_code()
+    bare.engine.write_register(x86.UC_X86_REG_EFLAGS, 2)
+    bare.run(code)
+    assert bare.vectors[0] == 0
+    assert bare.engine.read_register(x86.UC_X86_REG_EFLAGS) & 0x8D5 != 0x85
+
+
+def test_cmpxchg8b_takes_the_other_flags_from_an_older_result(bare: Bare) -> None:
+    """Hardware changes ZF alone. Nothing here cures it: compilers and kernels look at ZF only."""
+    # mov $0xf0000000,%eax; add %eax,%eax; cmpxchg8b 0x3000; int $0x20
+    bare.run(b"\xb8\x00\x00\x00\xf0\x01\xc0\x0f\xc7\x0d\x00\x30\x00\x00\xcd\x20")
+    assert bare.engine.read_register(x86.UC_X86_REG_EFLAGS) & 0x8D5 != 0x85
+
+
+def test_a_block_that_runs_into_an_unmapped_page_faults_before_its_first_instruction(bench: Bench) -> None:
+    bench.map(DATA, 0, 0)
+    bench.cpu.flush_tlb()
+    bench.kernel(DATA - 2)
+    assert bench.run(b"\x40\x40", DATA - 2) == [Trap("exception", 14, 0x10, DATA - 2, 1)]
+    assert (bench.cpu.eax, bench.cpu.cr2) == (0, DATA)
 
 
 def test_reading_a_frame_outside_memory_is_an_error_of_the_run(bare: Bare) -> None:
