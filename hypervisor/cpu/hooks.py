@@ -131,11 +131,11 @@ class Hooks:
                 elif words[is_int]:
                     interrupt(vector)
                 else:
+                    code = words[error_code]
+                    self._restore_flags(vector, code)
                     # Left alone, the engine would take the next fault for a double fault.
                     words[in_flight] = _NONE_IN_FLIGHT
                     cpu._dirty = True
-                    code = words[error_code]
-                    self._restore_flags(vector, code)
                     if vector == _VECTOR_PF and words[cr2] == TASK_STATE and cpu.eflags & EFLAGS_NT:
                         # `iret` with NT set returns to another task; a 64-bit hypervisor has none: #GP(0).
                         vector, code = _VECTOR_GP, 0
@@ -277,6 +277,7 @@ class Hooks:
         if redirect is _BEHIND_ACCESS:
             return self._report_access(vector)
         self._engine.bytes[:] = redirect.state
+        self._engine.restore()
         self._words[self._layout.old_exception] = _NONE_IN_FLIGHT
         self._cpu.flush_tlb()
         if redirect.vector == _VECTOR_DB and redirect.fault:

@@ -4,8 +4,27 @@ from collections.abc import Iterator
 
 import pytest
 
-from hypervisor.cpu import PAE, TWO_LEVEL
+from hypervisor.cpu import PAE, TWO_LEVEL, live
+from hypervisor.cpu.layout import context_layout
 from tests.substrate.machine import Bench
+
+
+@pytest.fixture
+def copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Machines made now see their state through copies, as where it is not found in place."""
+    found = live.find
+    monkeypatch.setattr(live, "find", lambda: None)
+    context_layout.cache_clear()
+    yield
+    monkeypatch.setattr(live, "find", found)
+    context_layout.cache_clear()
+
+
+@pytest.fixture(params=["in place", "copies"])
+def either_state(request: pytest.FixtureRequest) -> None:
+    """Once each way of seeing the processor's state."""
+    if request.param == "copies":
+        request.getfixturevalue("copies")
 
 
 @pytest.fixture

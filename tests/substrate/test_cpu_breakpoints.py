@@ -4,6 +4,8 @@ import pytest
 
 from tests.substrate.machine import CODE, Bench, Trap
 
+pytestmark = pytest.mark.usefixtures("either_state")
+
 INCREMENTS = b"\x40\x40\x40\x40\xcd\x20"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,22 +11,8 @@ from hypervisor.cpu.engine import GPRS, Engine
 from hypervisor.cpu.layout import context_layout
 from tests.substrate.machine import CODE, Bench, Trap
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 # mov $5,%eax; int $0x82; cli; inc %eax; int $0x20
 CODE_BYTES = bytes.fromhex("b805000000 cd82 fa 40 cd20")
-
-
-@pytest.fixture
-def copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Machines made now see their state through copies."""
-    found = live.find
-    monkeypatch.setattr(live, "find", lambda: None)
-    context_layout.cache_clear()
-    yield
-    monkeypatch.setattr(live, "find", found)
-    context_layout.cache_clear()
 
 
 def _story(bench: Bench) -> tuple[list[Trap], int]:

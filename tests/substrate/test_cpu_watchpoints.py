@@ -7,6 +7,8 @@ import pytest
 from hypervisor.cpu import PAE, TWO_LEVEL, EngineError, RunEnd, SliceTimer, bounds
 from tests.substrate.machine import CODE, DATA, DATA_MFN, KERNEL_PAGE, NX, STACK, USER, Bench, Trap
 
+pytestmark = pytest.mark.usefixtures("either_state")
+
 WRITE, ACCESS = 1, 3
 LENGTHS = {1: 0, 2: 1, 4: 3, 8: 2}
 END = b"\xcd\x20"
