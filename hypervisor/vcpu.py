@@ -50,6 +50,8 @@ class Vcpu:
         self.platform = domain.platform
         self.vcpu_id = vcpu_id
         self.cpu = Cpu(domain.platform.ram, self, domain.memory.geometry)
+        # Before anything else can fail: a processor that stays open would keep the machine's memory.
+        domain.resources.callback(self.cpu.close)
         self.paging = domain.memory.attach(vcpu_id, self.cpu)
         self.info = _known(domain.events.vcpu_info(vcpu_id))
         self.traps = VcpuTraps(self)

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Annotated
 
 from hypervisor.abi.hypercall import Hypercall
-from hypervisor.hypercalls.table import Domid, Hex, Ptr, UInt, Word, domid_text, hypercall
+from hypervisor.abi.mmu import MMU_UPDATE, MMUEXT_OP
+from hypervisor.hypercalls.table import Domid, Hex, Items, Ptr, UInt, Word, domid_text, hypercall
 from hypervisor.memory.guest import Progress
 from hypervisor.memory.mmu_update import mmu_update as update_tables
 from hypervisor.memory.mmuext import mmuext_op as run_operations
@@ -26,16 +27,18 @@ def _owners_text(value: int) -> str:
 
 Owners = Annotated[int, Word(_owners_text)]
 Count = Annotated[int, Word(_count_text)]
+Requests = Annotated[int, Items(MMU_UPDATE)]
+Operations = Annotated[int, Items(MMUEXT_OP)]
 
 
 @hypercall(Hypercall.mmu_update)
-def mmu_update(vcpu: "Vcpu", ureqs: Ptr, count: Count, pdone: Ptr, foreigndom: Owners) -> int:
+def mmu_update(vcpu: "Vcpu", ureqs: Requests, count: Count, pdone: Ptr, foreigndom: Owners) -> int:
     """Change page-table entries or machine-to-phys entries, `count` of them in order."""
     return update_tables(vcpu, ureqs, count, pdone, foreigndom)
 
 
 @hypercall(Hypercall.mmuext_op)
-def mmuext_op(vcpu: "Vcpu", uops: Ptr, count: Count, pdone: Ptr, foreigndom: Domid) -> int:
+def mmuext_op(vcpu: "Vcpu", uops: Operations, count: Count, pdone: Ptr, foreigndom: Domid) -> int:
     """Pin tables, load base pointers, flush, set the LDT, clear and copy pages, `count` operations in
     order.
     """

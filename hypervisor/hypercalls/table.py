@@ -89,7 +89,19 @@ class InOut:
     layout: Layout[Any]
 
 
-Parameter = Word | In | InOut
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A pointer to an array of structs that the function reads itself; the next parameter counts them."""
+
+    layout: Layout[Any]
+
+
+Parameter = Word | In | InOut | Items
+SHOWN_ITEMS = 4
+"""Structs of an array that a trace line shows."""
+
+_COUNT = 0x7FFF_FFFF
+"""Bits of a count that count: the top one says that the call is the rest of an earlier one."""
 
 
 class Declaration:
@@ -103,7 +115,10 @@ class Declaration:
         self._end = skip + len(self.parameters)
         if self._end > 6:
             raise TypeError(f"{name}: a hypercall has six argument registers")
-        plain = all(isinstance(kind, Word) and not kind.signed for _, kind in self.parameters)
+        plain = all(
+            isinstance(kind, Items) or (isinstance(kind, Word) and not kind.signed)
+            for _, kind in self.parameters
+        )
         self.call: Run = self._plain(function, skip, self._end) if plain else self._decode
         """Decode and run. Raises Refusal, PageFault and whatever ends the domain."""
 
@@ -118,8 +133,8 @@ class Declaration:
         values: list[Any] = []
         back: tuple[Layout[Any], int] | None = None
         for (_, kind), word in zip(self.parameters, arguments[self._skip : self._end], strict=True):
-            if isinstance(kind, Word):
-                values.append(kind.value(word))
+            if isinstance(kind, Word | Items):
+                values.append(word if isinstance(kind, Items) else kind.value(word))
                 continue
             values.append(kind.layout.unpack(vcpu.copy_from_guest(word, kind.layout.size)))
             if isinstance(kind, InOut):
@@ -135,11 +150,14 @@ class Declaration:
     def text(self, vcpu: Vcpu, arguments: Arguments) -> str:
         """The call as a trace line shows it. Structs are read again; an unreadable one shows its pointer."""
         parts = []
-        for (name, kind), word in zip(self.parameters, arguments[self._skip : self._end], strict=True):
+        words = arguments[self._skip : self._end]
+        for at, ((name, kind), word) in enumerate(zip(self.parameters, words, strict=True)):
             if isinstance(kind, Word):
                 parts.append(f"{name}={kind.text(kind.value(word))}")
-                continue
-            parts.append(f"{name}={_struct_text(vcpu, kind.layout, word) or hex(word)}")
+            elif isinstance(kind, Items):
+                parts.append(f"{name}={_items_text(vcpu, kind.layout, word, words[at + 1] & _COUNT)}")
+            else:
+                parts.append(f"{name}={_struct_text(vcpu, kind.layout, word) or hex(word)}")
         return f"{self.name}({', '.join(parts)})"
 
     def answer(self, vcpu: Vcpu, arguments: Arguments, result: int | None) -> str:
@@ -250,6 +268,19 @@ def answer_text(vcpu: Vcpu, number: int, arguments: Arguments, result: int | Non
     """What came of a call, as a trace line shows it: after the call, for structs that were copied back."""
     entry = TABLE.get(number)
     return entry.answer(vcpu, arguments, result) if entry is not None else str(result)
+
+
+def _items_text(vcpu: Vcpu, layout: Layout[Any], pointer: int, count: int) -> str:
+    """An array as `0xc0001000[{...} {...} +9]`: the first structs it has, and how many more there are."""
+    shown = []
+    for index in range(min(count, SHOWN_ITEMS)):
+        text = _struct_text(vcpu, layout, pointer + index * layout.size)
+        if not text:
+            break
+        shown.append(text)
+    if len(shown) < count:
+        shown.append(f"+{count - len(shown)}")
+    return f"{pointer:#x}[{' '.join(shown)}]" if shown else hex(pointer)
 
 
 def _struct_text(vcpu: Vcpu, layout: Layout[Any], pointer: int) -> str:

@@ -27,10 +27,18 @@ main:
     xorl %edx, %edx
     movl $DOMID_IO, %esi
     HYPERCALL mmu_update
+    movl $requests, %ebx
+    movl $6, %ecx
+    movl $DOMID_SELF, %esi
+    HYPERCALL mmu_update                    # the first is refused
+    movl $0xFF000000, %ebx
+    HYPERCALL mmu_update                    # the requests cannot be read
     ret
     .data
     .balign 4
 bind: .long VIRQ_TIMER, 0, 0xDEAD
+requests: .long 0x1003, 0, 0x2000, 0
+    .skip 5 * MMU_UPDATE_sizeof
 """
 
 
@@ -50,6 +58,13 @@ def test_a_struct_that_comes_back_is_shown_as_it_came_back() -> None:
 
 
 def test_foreign_domains_are_shown_by_name() -> None:
-    other, own = calls("mmu_update")
+    other, own, *_ = calls("mmu_update")
     assert other == "mmu_update(ureqs=0x0, count=0, pdone=0x0, foreigndom=DOMID_SELF (tables of d7)) = -3"
     assert own == "mmu_update(ureqs=0x0, count=0, pdone=0x0, foreigndom=DOMID_IO) = 0"
+
+
+def test_the_first_requests_of_a_list_are_shown_and_how_many_more_there_are() -> None:
+    *_, readable, unreadable = calls("mmu_update")
+    shown = "{ptr=0x1003 val=0x2000} {ptr=0 val=0} {ptr=0 val=0} {ptr=0 val=0} +2"
+    assert f"[{shown}], count=6," in readable
+    assert unreadable == "mmu_update(ureqs=0xff000000[+6], count=6, pdone=0x0, foreigndom=DOMID_SELF) = -14"
