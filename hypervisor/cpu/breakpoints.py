@@ -27,11 +27,6 @@ class Breakpoints:
         self._hooked: set[int] = set()
         self._everywhere = False
 
-    @property
-    def any(self) -> bool:
-        """Some instruction has a hook."""
-        return bool(self._hooked)
-
     def hooked(self, address: int) -> bool:
         """The instruction at linear `address` was translated with a hook."""
         return self._everywhere or address in self._hooked

@@ -60,6 +60,8 @@ class Hooks:
         self._words = cpu._words
         self._breakpoints = Breakpoints(self._engine, self._layout)
         self._watchpoints = Watchpoints(self._engine, cpu.frame_at, self._on_access, self._on_gate)
+        self.code_hooked = False
+        """Instructions have, or had, hooks: a budget or a breakpoint was set at some time."""
         self._hits = 0
         self._hit_eip = 0
         self._redirect: Redirect | None = None
@@ -87,7 +89,9 @@ class Hooks:
         execution = self._breakpoints.arm(self._on_code)
         dr = self._layout.dr
         addresses = [self._words[dr + 2 * index] for index in range(4)]
-        return self._watchpoints.arm(armed(addresses, self._words[dr + 14])) or execution
+        new = self._watchpoints.arm(armed(addresses, self._words[dr + 14])) or execution
+        self.code_hooked |= new
+        return new
 
     def follow(self) -> None:
         """Data breakpoints are linear: look up where their bytes are now."""
@@ -132,7 +136,8 @@ class Hooks:
                     interrupt(vector)
                 else:
                     code = words[error_code]
-                    self._restore_flags(vector, code)
+                    if self.code_hooked:
+                        self._restore_flags(vector, code)
                     # Left alone, the engine would take the next fault for a double fault.
                     words[in_flight] = _NONE_IN_FLIGHT
                     cpu._dirty = True
@@ -312,8 +317,6 @@ class Hooks:
         would compute others from them.
         """
         cpu, words = self._cpu, self._words
-        if not (cpu._counted or self._watchpoints.instrumented or self._breakpoints.any):
-            return
         eip = words[self._layout.eip] + cpu.segment_base("cs") & 0xFFFFFFFF
         if vector == _VECTOR_DB or not self._is_hooked(eip):
             return

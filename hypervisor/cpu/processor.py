@@ -346,7 +346,7 @@ class Cpu(Registers, GuestMemory):
         # Blocks translated before the first budget do not count. And removing the counting hook
         # leaves a stray fault behind, so a processor that once ran on a budget keeps counting.
         if instructions and not self._counted:
-            self._counted = True
+            self._counted = self._hooks.code_hooked = True
             # A budget ends at any instruction, by a stop that comes before it: that one splits nothing.
             end_runs_between_blocks(self._engine, False)
             self._engine.flush_code()
