@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from hypervisor.platform import Platform
     from hypervisor.vcpu import Vcpu
 
+TRANSCRIPT = 16 << 20
+"""Bytes of console output that a domain keeps."""
+
 CONSOLE_LINE = 128
 """Longest line of the hypervisor's console; a longer one is broken, as in Xen."""
 
@@ -42,6 +45,11 @@ class HypervisorConsole:
                 self._line.append(byte)
             if byte == 0x0A or len(self._line) >= CONSOLE_LINE:
                 self.flush()
+
+    def close(self) -> None:
+        """The guest is gone: a line it did not end is put out as it is."""
+        if self._line:
+            self.flush()
 
     def flush(self) -> None:
         """Put out what there is of a line. Bytes that are not printable text are shown as escapes."""
@@ -75,7 +83,7 @@ class Domain:
         self.reason: ShutdownReason | None = None
         self.crash_report = ""
         self.resources = ExitStack()
-        self.transcript = bytearray()
+        self._transcript = bytearray()
         self.hypervisor_console = HypervisorConsole(domid, self.log.warning)
         self.watchdogs = Watchdogs(platform, self._watchdog_expired)
         self._shutdown_code: int | None = None
@@ -92,8 +100,14 @@ class Domain:
         return vcpu
 
     def console_output(self) -> bytes:
-        """What the guest has put on its console so far, when nobody else takes it."""
-        return bytes(self.transcript)
+        """The last `TRANSCRIPT` bytes the guest has put on its console, when nobody else takes them."""
+        return bytes(self._transcript)
+
+    def keep_output(self, data: bytes) -> None:
+        """Take output for `console_output`; of a guest that prints for ever, the end is kept."""
+        self._transcript += data
+        if len(self._transcript) > TRANSCRIPT:
+            del self._transcript[:-TRANSCRIPT]
 
     def close(self) -> None:
         """Free processors, backends, grants and event channels, not the memory. Harmless when repeated."""
@@ -134,6 +148,7 @@ class Domain:
 
     def _end(self, action: str) -> None:
         self.watchdogs.stop()
+        self.hypervisor_console.close()
         for vcpu in self.vcpus:
             vcpu.stop()
         self.log.info("%s", action)

@@ -115,7 +115,7 @@ class Toolstack:
         )
 
     def _connect(self, domain: Domain, config: DomainConfig, console_port: int, store_port: int) -> None:
-        sink = config.sink or domain.transcript.extend
+        sink = config.sink or domain.keep_output
         domain.console = self._backend(
             domain,
             console_port,

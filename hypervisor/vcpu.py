@@ -15,7 +15,7 @@ from hypervisor.abi.shared_info import SHARED_INFO
 from hypervisor.abi.vcpu import Runstate
 from hypervisor.abi.x86 import PageFaultCode, Vector
 from hypervisor.builder import hypercall_page
-from hypervisor.cpu import Cpu, PageFault
+from hypervisor.cpu import Cpu, EngineError, PageFault
 from hypervisor.hypercalls import answer_text, call, call_text
 from hypervisor.preemption import UNIT_TIME, WORK_BUDGET, Preempted, Work
 from hypervisor.time.clock import GATE_COST, TRAP_COST
@@ -98,7 +98,11 @@ class Vcpu:
         except GuestCrash as crash:
             self.domain.crash(self, crash.sentence)
             return
-        self.cpu.run(instructions=instructions)
+        try:
+            self.cpu.run(instructions=instructions)
+        except EngineError as error:
+            # Whatever the guest did to its processor must not end the other domains.
+            self.domain.crash(self, f"its processor cannot go on: {error}")
 
     def stop(self) -> None:
         """Leave the guest soon: after the trap being served, or at once from another thread."""

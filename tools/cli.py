@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from hypervisor.cpu import EngineError
 from tools import boot, build, kernels, report
 from tools.status import Status, UsageError
 
@@ -67,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough. Leave nothing for the interpreter to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Status.OK
+    except EngineError as error:
+        print(f"paravane: {error}", file=sys.stderr)
+        return Status.ERRORS
     except KeyboardInterrupt:
         return Status.INTERRUPTED
     except OSError as error:

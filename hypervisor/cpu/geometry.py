@@ -18,7 +18,6 @@ PF_PRESENT = 1 << 0
 PF_WRITE = 1 << 1
 PF_USER = 1 << 2
 PF_RESERVED = 1 << 3
-PF_FETCH = 1 << 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from hypervisor.cpu.live import open_engine
 
 EFLAGS_FIXED = 1 << 1
 EFLAGS_ARITHMETIC = 0x8D5
-EFLAGS_TF = 1 << 8
 EFLAGS_IF = 1 << 9
 EFLAGS_NT = 1 << 14
 EFLAGS_RF = 1 << 16
@@ -20,7 +19,6 @@ EFLAGS_VM = 1 << 17
 
 CR0_PE = 1 << 0
 CR0_MP = 1 << 1
-CR0_TS = 1 << 3
 CR0_ET = 1 << 4
 CR0_NE = 1 << 5
 CR0_WP = 1 << 16

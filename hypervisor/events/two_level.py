@@ -112,9 +112,6 @@ class TwoLevel:
     def is_pending(self, port: int) -> bool:
         return bool(self._words[self._pending + (port >> 5)] >> (port & 31) & 1)
 
-    def is_masked(self, port: int) -> bool:
-        return bool(self._words[self._mask + (port >> 5)] >> (port & 31) & 1)
-
     def start_poll(self, vcpu_id: int, port: int | None) -> None:
         """Wake the vcpu when `port` (None: any port) turns pending, masked or not."""
         self._pollers[vcpu_id] = port

@@ -20,6 +20,8 @@ from hypervisor import (
     VirtualClock,
     load_image,
 )
+from hypervisor import domain as domain_module
+from hypervisor.cpu import EngineError
 from hypervisor.trace import Kind, Record
 
 if TYPE_CHECKING:
@@ -168,3 +170,47 @@ def test_two_deterministic_runs_leave_the_same_trace() -> None:
         traces.append([record.line() for record in records])
     assert traces[0] == traces[1]
     assert len(traces[0]) > 20
+
+
+def test_a_line_the_guest_did_not_end_is_not_lost(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    source = """
+    .include "runtime.inc"
+    XEN_NOTES half
+    .text
+main:
+    movl $CONSOLEIO_write, %ebx
+    movl $4, %ecx
+    movl $text, %edx
+    HYPERCALL console_io
+    ret
+    .data
+text: .ascii "half"
+"""
+    machine.create(_image(source), DomainConfig(memory=MEMORY))
+    assert machine.run(timeout=30) is Ending.DONE
+    assert "(d1) half" in caplog.messages
+
+
+def test_a_domain_keeps_the_end_of_what_it_printed(
+    machine: Machine, hello: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(domain_module, "TRANSCRIPT", 16)
+    domain = machine.create(hello, DomainConfig(memory=MEMORY))
+    assert machine.run(timeout=30) is Ending.DONE
+    assert len(domain.console_output()) == 16
+    assert domain.console_output().endswith(b"\n")
+
+
+def test_a_processor_that_fails_ends_its_domain_and_no_other(
+    machine: Machine, hello: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, healthy = (machine.create(hello, DomainConfig(memory=MEMORY)) for _ in range(2))
+
+    def fail(*, instructions: int = 0) -> None:
+        raise EngineError("the engine refused to run")
+
+    monkeypatch.setattr(broken.vcpus[0].cpu, "run", fail)
+    assert machine.run(timeout=30) is Ending.DONE
+    assert broken.reason is ShutdownReason.crash
+    assert "its processor cannot go on: the engine refused to run" in broken.crash_report
+    assert healthy.reason is ShutdownReason.poweroff
