@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asm.diagnostics import AssemblyError, Diagnostic, LocatedError, TooManyErrors
-from asm.elf_writer import write_elf
-from asm.linker import DEFAULT_BASE, link
-from asm.listing import listing
-from asm.program import Program
-from asm.unit import Session, Unit
+from paravane.asm.diagnostics import AssemblyError, Diagnostic, LocatedError, TooManyErrors
+from paravane.asm.elf_writer import write_elf
+from paravane.asm.linker import DEFAULT_BASE, link
+from paravane.asm.listing import listing
+from paravane.asm.program import Program
+from paravane.asm.unit import Session, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

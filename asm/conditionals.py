@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asm.diagnostics import SourceError
+from paravane.asm.diagnostics import SourceError
 
 if TYPE_CHECKING:
-    from asm.diagnostics import Location
+    from paravane.asm.diagnostics import Location
 
 MAX_OPEN = 1000
 

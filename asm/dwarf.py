@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from asm.program import LineRow, Program
+    from paravane.asm.program import LineRow, Program
 
 PRODUCER = "paravane asm"
 VERSION = 4

@@ -10,8 +10,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from asm.dwarf import debug_sections
-from asm.program import (
+from paravane.asm.dwarf import debug_sections
+from paravane.asm.program import (
     SHF_ALLOC,
     SHF_EXECINSTR,
     SHF_WRITE,
@@ -25,7 +25,7 @@ from asm.program import (
 )
 
 if TYPE_CHECKING:
-    from asm.program import Program
+    from paravane.asm.program import Program
 
 PAGE_SIZE = 4096
 ADDRESS_LIMIT = 1 << 32

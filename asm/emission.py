@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from asm.expressions import Unresolved, evaluate
-from asm.program import SHT_NOBITS, LineRow
-from asm.sections import Align, Branch, Gap
+from paravane.asm.expressions import Unresolved, evaluate
+from paravane.asm.program import SHT_NOBITS, LineRow
+from paravane.asm.sections import Align, Branch, Gap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asm.diagnostics import Reporter
-    from asm.expressions import Node, Places
-    from asm.sections import Fixup, Region, UnitSection
-    from asm.source import Statement
+    from paravane.asm.diagnostics import Reporter
+    from paravane.asm.expressions import Node, Places
+    from paravane.asm.sections import Fixup, Region, UnitSection
+    from paravane.asm.source import Statement
 
 # The multi-byte NOPs of the Intel SDM (volume 2, NOP), by length.
 _NOPS = [

@@ -11,15 +11,15 @@ import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from asm import keystone_backend, modrm
-from asm.diagnostics import SourceError
-from asm.mnemonics import KNOWN, MNEMONICS, Mnemonic
-from asm.operands import DEBUG, REG8, REG16, REG32, SREG, Immediate, Memory, Operands, Register
+from paravane.asm import keystone_backend, modrm
+from paravane.asm.diagnostics import SourceError
+from paravane.asm.mnemonics import KNOWN, MNEMONICS, Mnemonic
+from paravane.asm.operands import DEBUG, REG8, REG16, REG32, SREG, Immediate, Memory, Operands, Register
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asm.expressions import Node
+    from paravane.asm.expressions import Node
 
 _PLACE = 0x6D5B4A39  # the displacement that stands for a memory operand
 _PLACE_BYTES = _PLACE.to_bytes(4, "little")

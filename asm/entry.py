@@ -6,13 +6,13 @@ import difflib
 import struct
 from typing import TYPE_CHECKING
 
-from asm.program import SHT_NOTE, STT_FILE
+from paravane.asm.program import SHT_NOTE, STT_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from asm.diagnostics import Reporter
-    from asm.program import Section, Symbol
+    from paravane.asm.diagnostics import Reporter
+    from paravane.asm.program import Section, Symbol
 
 _XEN_ELFNOTE_ENTRY = 1  # public/elfnote.h
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from asm.diagnostics import SourceError
+from paravane.asm.diagnostics import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asm.lexer import Scanner
-    from asm.symbols import Symbol
+    from paravane.asm.lexer import Scanner
+    from paravane.asm.symbols import Symbol
 
 MAX_DEPTH = 100  # nested parentheses, unary operators and definitions by definition
 _MASK = (1 << 64) - 1

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asm import prefixes
-from asm.diagnostics import SourceError
-from asm.encoder import Context, Encoded, Field, encode, unknown
-from asm.lexer import NAME
-from asm.mnemonics import BRANCHES, KNOWN, LOOPS, MNEMONICS, PREFIXES
-from asm.operands import Immediate, Memory, Operands, parse_operands
-from asm.sections import Branch, Fixup
-from asm.special_forms import special
-from asm.symbols import constant
+from paravane.asm import prefixes
+from paravane.asm.diagnostics import SourceError
+from paravane.asm.encoder import Context, Encoded, Field, encode, unknown
+from paravane.asm.lexer import NAME
+from paravane.asm.mnemonics import BRANCHES, KNOWN, LOOPS, MNEMONICS, PREFIXES
+from paravane.asm.operands import Immediate, Memory, Operands, parse_operands
+from paravane.asm.sections import Branch, Fixup
+from paravane.asm.special_forms import special
+from paravane.asm.symbols import constant
 
 if TYPE_CHECKING:
-    from asm.lexer import Scanner
-    from asm.source import Statement
-    from asm.unit import Unit
+    from paravane.asm.lexer import Scanner
+    from paravane.asm.source import Statement
+    from paravane.asm.unit import Unit
 
 _CALL = b"\xe8"
 _NEAR = frozenset(("jmp", "jmpl", "jmpw", "call", "calll", "callw"))

@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 import capstone
 import keystone
 
-from asm.mnemonics import is_same
+from paravane.asm.mnemonics import is_same
 
 _WAIT = 0x9B
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asm.diagnostics import SourceError
-from asm.expressions import Unresolved, Value, evaluate
-from asm.program import STB_WEAK
-from asm.sections import MAX_OUTPUT, Branch, Gap, UnitSection
+from paravane.asm.diagnostics import SourceError
+from paravane.asm.expressions import Unresolved, Value, evaluate
+from paravane.asm.program import STB_WEAK
+from paravane.asm.sections import MAX_OUTPUT, Branch, Gap, UnitSection
 
 if TYPE_CHECKING:
-    from asm.diagnostics import Reporter
-    from asm.sections import Region
-    from asm.symbols import Symbol
+    from paravane.asm.diagnostics import Reporter
+    from paravane.asm.sections import Region
+    from paravane.asm.symbols import Symbol
 
 _MAX_PASSES = 64
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from asm.diagnostics import SourceError
+from paravane.asm.diagnostics import SourceError
 
 NAME = re.compile(r"[A-Za-z_.$][A-Za-z0-9_.$]*")
 _SPACE = re.compile(r"[ \t\f\v\r]*")

@@ -6,11 +6,11 @@ import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from asm.emission import line_rows, section_bytes
-from asm.entry import find_entry
-from asm.expressions import Unresolved, Value, evaluate
-from asm.layout import lay_out, section_size
-from asm.program import (
+from paravane.asm.emission import line_rows, section_bytes
+from paravane.asm.entry import find_entry
+from paravane.asm.expressions import Unresolved, Value, evaluate
+from paravane.asm.layout import lay_out, section_size
+from paravane.asm.program import (
     SHF_ALLOC,
     SHF_EXECINSTR,
     SHF_WRITE,
@@ -22,15 +22,15 @@ from asm.program import (
     Program,
     Section,
 )
-from asm.program import Symbol as ProgramSymbol
-from asm.sections import UnitSection
+from paravane.asm.program import Symbol as ProgramSymbol
+from paravane.asm.sections import UnitSection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asm.diagnostics import Reporter
-    from asm.symbols import Symbol
-    from asm.unit import Unit
+    from paravane.asm.diagnostics import Reporter
+    from paravane.asm.symbols import Symbol
+    from paravane.asm.unit import Unit
 
 DEFAULT_BASE = 0xC0100000  # one MiB above the usual VIRT_BASE: pfn 0 stays unused
 PAGE_SIZE = 4096

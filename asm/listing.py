@@ -6,12 +6,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asm.program import SHF_ALLOC, STT_FILE
+from paravane.asm.program import SHF_ALLOC, STT_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from asm.program import LineRow, Program, Section
+    from paravane.asm.program import LineRow, Program, Section
 
 _INCLUDE_DIR = Path(__file__).parent / "include"
 _BYTES_PER_LINE = 8

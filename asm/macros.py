@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asm.diagnostics import SourceError
-from asm.lexer import NAME, Scanner
-from asm.scrubber import BLANKS, kept_blanks, scrubbed_rest
+from paravane.asm.diagnostics import SourceError
+from paravane.asm.lexer import NAME, Scanner
+from paravane.asm.scrubber import BLANKS, kept_blanks, scrubbed_rest
 
 if TYPE_CHECKING:
-    from asm.source import Statement
+    from paravane.asm.source import Statement
 
 MAX_ARGUMENT = 1 << 16  # characters one expanded statement may have
 _PARAMETER = re.compile(r"\\(?:(@)|(\(\))|([A-Za-z_.$][A-Za-z0-9_.$]*))")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from asm.diagnostics import SourceError
-from asm.operands import REG16
+from paravane.asm.diagnostics import SourceError
+from paravane.asm.operands import REG16
 
 if TYPE_CHECKING:
-    from asm.operands import Memory
+    from paravane.asm.operands import Memory
 
 _PAIRS16 = {
     ("bx", "si"): 0, ("bx", "di"): 1, ("bp", "si"): 2, ("bp", "di"): 3,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asm import modrm
-from asm.encoder import Encoded, Field, add_prefixes
-from asm.mnemonics import MNEMONICS, PREFIXES, SSE_NAMES, STRINGS
-from asm.operands import Memory
+from paravane.asm import modrm
+from paravane.asm.encoder import Encoded, Field, add_prefixes
+from paravane.asm.mnemonics import MNEMONICS, PREFIXES, SSE_NAMES, STRINGS
+from paravane.asm.operands import Memory
 
 if TYPE_CHECKING:
-    from asm.encoder import Context
-    from asm.operands import Operands
+    from paravane.asm.encoder import Context
+    from paravane.asm.operands import Operands
 
 SEGMENT, ADDRESS, OPERAND, REPEAT, LOCK = "segment", "address size", "operand size", "repeat", "lock"
 _KINDS = {0x67: ADDRESS, 0x66: OPERAND, 0xF2: REPEAT, 0xF3: REPEAT, 0xF0: LOCK}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asm.diagnostics import Expansion, LocatedError, SourceError
-from asm.lexer import NAME, Scanner
-from asm.macros import substitute
-from asm.source import Statement, statements
+from paravane.asm.diagnostics import Expansion, LocatedError, SourceError
+from paravane.asm.lexer import NAME, Scanner
+from paravane.asm.macros import substitute
+from paravane.asm.source import Statement, statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from asm.lexer import Scanner
-from asm.source import COMMENT_BLANK
+from paravane.asm.lexer import Scanner
+from paravane.asm.source import COMMENT_BLANK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

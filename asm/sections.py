@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from asm.diagnostics import SourceError
-from asm.program import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS, SHT_NOTE, SHT_PROGBITS
+from paravane.asm.diagnostics import SourceError
+from paravane.asm.program import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS, SHT_NOTE, SHT_PROGBITS
 
 if TYPE_CHECKING:
-    from asm.expressions import Node
-    from asm.source import Statement
+    from paravane.asm.expressions import Node
+    from paravane.asm.source import Statement
 
 MAX_OUTPUT = 64 << 20  # bytes of all sections of an assembly
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asm.diagnostics import Expansion, LocatedError, Location
+from paravane.asm.diagnostics import Expansion, LocatedError, Location
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asm.encoder import Context, Encoded, Field, encode, immediate, splice
-from asm.mnemonics import MNEMONICS, STRINGS
-from asm.modrm import segment_prefix
-from asm.operands import (
+from paravane.asm.encoder import Context, Encoded, Field, encode, immediate, splice
+from paravane.asm.mnemonics import MNEMONICS, STRINGS
+from paravane.asm.modrm import segment_prefix
+from paravane.asm.operands import (
     FPU,
     MMX,
     REG16,

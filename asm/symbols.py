@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from asm.diagnostics import SourceError
-from asm.expressions import Binary, Number, Reference, Unary, Unresolved, Value, evaluate
-from asm.program import STB_LOCAL, STT_NOTYPE
+from paravane.asm.diagnostics import SourceError
+from paravane.asm.expressions import Binary, Number, Reference, Unary, Unresolved, Value, evaluate
+from paravane.asm.program import STB_LOCAL, STT_NOTYPE
 
 if TYPE_CHECKING:
-    from asm.diagnostics import Location
-    from asm.expressions import Node
-    from asm.sections import Region
+    from paravane.asm.diagnostics import Location
+    from paravane.asm.expressions import Node
+    from paravane.asm.sections import Region
 
 
 class Symbol:

@@ -6,24 +6,24 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from asm import directives
-from asm.conditionals import Conditionals
-from asm.diagnostics import Expansion, LocatedError, Reporter, SourceError
-from asm.expressions import Number, Reference, parse
-from asm.instructions import assemble_instruction, fixups
-from asm.lexer import NAME, Scanner
-from asm.macros import Macro, bind
-from asm.reader import Count, Frame, Reader, TooManyStatements, directive_of, expand
-from asm.sections import Branch, Budget, Fixup, Instruction, UnitSection, default_attributes
-from asm.source import Statement, read_text, statements
-from asm.symbols import Symbol, SymbolTable, constant, rests_on_pending
+from paravane.asm import directives
+from paravane.asm.conditionals import Conditionals
+from paravane.asm.diagnostics import Expansion, LocatedError, Reporter, SourceError
+from paravane.asm.expressions import Number, Reference, parse
+from paravane.asm.instructions import assemble_instruction, fixups
+from paravane.asm.lexer import NAME, Scanner
+from paravane.asm.macros import Macro, bind
+from paravane.asm.reader import Count, Frame, Reader, TooManyStatements, directive_of, expand
+from paravane.asm.sections import Branch, Budget, Fixup, Instruction, UnitSection, default_attributes
+from paravane.asm.source import Statement, read_text, statements
+from paravane.asm.symbols import Symbol, SymbolTable, constant, rests_on_pending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from asm.encoder import Encoded
-    from asm.expressions import Node
+    from paravane.asm.encoder import Encoded
+    from paravane.asm.expressions import Node
 
 _LABEL = re.compile(r"[ \t\f\v\r]*(?:([A-Za-z_.$][A-Za-z0-9_.$]*)|([0-9]+))[ \t\f\v\r]*:")
 _ASSIGNMENT = re.compile(r"[ \t\f\v\r]*([A-Za-z_.$][A-Za-z0-9_.$]*)[ \t\f\v\r]*(==?)(?!=)")

@@ -22,7 +22,7 @@ class UnknownKernel(LookupError):
 class GuestKernel:
     """One guest kernel and what a right hypervisor makes of it.
 
-    `memory` is in bytes. `expected` is the console text as patterns for `guest_kernels.expected.differences`.
+    `memory` is in bytes. `expected` is the console text as patterns for `expected.differences`.
     `exit_status` is that of `paravane boot`: 0 after a power-off, 3 after a crash.
     """
 

@@ -1,19 +1,19 @@
 """Paravane: Xen's paravirtual machine in a process. `Machine` is the way in.
 
 The names below are loaded when they are first used: the assembler and the tools that only look at images read
-`hypervisor.abi` without starting an engine.
+`paravane.abi` without starting an engine.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hypervisor.abi.sched import ShutdownReason
-    from hypervisor.domain import Domain
-    from hypervisor.image import Image, ImageError, load_image
-    from hypervisor.machine import Ending, Machine
-    from hypervisor.time.clock import HostClock, VirtualClock
-    from hypervisor.toolstack import DomainConfig
+    from paravane.abi.sched import ShutdownReason
+    from paravane.domain import Domain
+    from paravane.image import Image, ImageError, load_image
+    from paravane.machine import Ending, Machine
+    from paravane.time.clock import HostClock, VirtualClock
+    from paravane.toolstack import DomainConfig
 
 __all__ = [
     "Domain",
@@ -29,16 +29,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Domain": "hypervisor.domain",
-    "DomainConfig": "hypervisor.toolstack",
-    "Ending": "hypervisor.machine",
-    "HostClock": "hypervisor.time.clock",
-    "Image": "hypervisor.image",
-    "ImageError": "hypervisor.image",
-    "Machine": "hypervisor.machine",
-    "ShutdownReason": "hypervisor.abi.sched",
-    "VirtualClock": "hypervisor.time.clock",
-    "load_image": "hypervisor.image",
+    "Domain": "paravane.domain",
+    "DomainConfig": "paravane.toolstack",
+    "Ending": "paravane.machine",
+    "HostClock": "paravane.time.clock",
+    "Image": "paravane.image",
+    "ImageError": "paravane.image",
+    "Machine": "paravane.machine",
+    "ShutdownReason": "paravane.abi.sched",
+    "VirtualClock": "paravane.time.clock",
+    "load_image": "paravane.image",
 }
 
 

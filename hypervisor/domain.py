@@ -7,22 +7,22 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from hypervisor.abi.sched import SHUTDOWN_MAX, ShutdownReason
-from hypervisor.dump import crash_dump
-from hypervisor.trace import DomainRecord, Kind
-from hypervisor.watchdog import Watchdogs
+from paravane.abi.sched import SHUTDOWN_MAX, ShutdownReason
+from paravane.dump import crash_dump
+from paravane.trace import DomainRecord, Kind
+from paravane.watchdog import Watchdogs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypervisor.devices.console import Console
-    from hypervisor.devices.xenstore import Connection
-    from hypervisor.events import EventChannels
-    from hypervisor.image import Image
-    from hypervisor.memory import DomainMemory
-    from hypervisor.memory.grants import GrantTable
-    from hypervisor.platform import Platform
-    from hypervisor.vcpu import Vcpu
+    from paravane.devices.console import Console
+    from paravane.devices.xenstore import Connection
+    from paravane.events import EventChannels
+    from paravane.image import Image
+    from paravane.memory import DomainMemory
+    from paravane.memory.grants import GrantTable
+    from paravane.platform import Platform
+    from paravane.vcpu import Vcpu
 
 TRANSCRIPT = 16 << 20
 """Bytes of console output that a domain keeps."""

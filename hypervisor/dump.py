@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from capstone import CS_ARCH_X86, CS_MODE_32, Cs
 from capstone import CS_OPT_SYNTAX_ATT as ATT
 
-from hypervisor.cpu import PageFault
+from paravane.cpu import PageFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hypervisor.cpu import Cpu
-    from hypervisor.image import Image
-    from hypervisor.vcpu import Vcpu
+    from paravane.cpu import Cpu
+    from paravane.image import Image
+    from paravane.vcpu import Vcpu
 
 STACK_WORDS = 32
 CODE_BEFORE, CODE_AFTER = 24, 48

@@ -13,25 +13,25 @@ import time
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from hypervisor.cpu import Ram, SliceTimer
-from hypervisor.memory import MachineMemory
-from hypervisor.platform import Platform
-from hypervisor.sched import RoundRobin
-from hypervisor.time.clock import VirtualClock
-from hypervisor.time.timers import NEVER
-from hypervisor.toolstack import DomainConfig, Toolstack
-from hypervisor.trace import Kind
+from paravane.cpu import Ram, SliceTimer
+from paravane.memory import MachineMemory
+from paravane.platform import Platform
+from paravane.sched import RoundRobin
+from paravane.time.clock import VirtualClock
+from paravane.time.timers import NEVER
+from paravane.toolstack import DomainConfig, Toolstack
+from paravane.trace import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from hypervisor.domain import Domain
-    from hypervisor.image import Image
-    from hypervisor.sched import Policy
-    from hypervisor.time.clock import Clock
-    from hypervisor.trace import Trace
-    from hypervisor.vcpu import Vcpu
+    from paravane.domain import Domain
+    from paravane.image import Image
+    from paravane.sched import Policy
+    from paravane.time.clock import Clock
+    from paravane.trace import Trace
+    from paravane.vcpu import Vcpu
 
 PAGE = 4096
 FIRST_GUEST_DOMID = 1

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hypervisor.events import Exchange
-from hypervisor.memory.grants import GrantTables
-from hypervisor.time.timers import TimerQueue
-from hypervisor.trace import Trace
+from paravane.events import Exchange
+from paravane.memory.grants import GrantTables
+from paravane.time.timers import TimerQueue
+from paravane.trace import Trace
 
 if TYPE_CHECKING:
-    from hypervisor.cpu import Ram
-    from hypervisor.memory import MachineMemory
-    from hypervisor.time.clock import Clock
+    from paravane.cpu import Ram
+    from paravane.memory import MachineMemory
+    from paravane.time.clock import Clock
 
 
 @dataclass(slots=True)

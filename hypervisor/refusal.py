@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hypervisor.abi.errno import Errno
+    from paravane.abi.errno import Errno
 
 
 class Refusal(Exception):

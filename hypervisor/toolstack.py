@@ -5,23 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
-from hypervisor.builder import build_domain
-from hypervisor.devices.console import Console
-from hypervisor.devices.xenstore import Connection, Store, forget_domain, populate_domain
-from hypervisor.domain import Domain
-from hypervisor.events import HOST_DOMID, EventChannels, HostEvents
-from hypervisor.memory.grants import GrantTable
-from hypervisor.time.records import write_wall_clock
-from hypervisor.vcpu import Vcpu
+from paravane.abi.domid import DomId
+from paravane.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
+from paravane.builder import build_domain
+from paravane.devices.console import Console
+from paravane.devices.xenstore import Connection, Store, forget_domain, populate_domain
+from paravane.domain import Domain
+from paravane.events import HOST_DOMID, EventChannels, HostEvents
+from paravane.memory.grants import GrantTable
+from paravane.time.records import write_wall_clock
+from paravane.vcpu import Vcpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypervisor.events import HostPort
-    from hypervisor.image import Image
-    from hypervisor.platform import Platform
+    from paravane.events import HostPort
+    from paravane.image import Image
+    from paravane.platform import Platform
 
 PAGE_SHIFT = 12
 

@@ -9,29 +9,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.arch import xen_cr3_to_pfn, xen_pfn_to_cr3
-from hypervisor.abi.hypercall import HYPERCALL_VECTOR
-from hypervisor.abi.shared_info import SHARED_INFO
-from hypervisor.abi.vcpu import Runstate
-from hypervisor.abi.x86 import PageFaultCode, Vector
-from hypervisor.builder import hypercall_page
-from hypervisor.cpu import Cpu, EngineError, PageFault
-from hypervisor.hypercalls import answer_text, call, call_text
-from hypervisor.preemption import UNIT_TIME, WORK_BUDGET, Preempted, Work
-from hypervisor.time.clock import GATE_COST, TRAP_COST
-from hypervisor.time.records import TSC_KHZ
-from hypervisor.time.vcpu_time import VcpuTime
-from hypervisor.trace import EventRecord, ExceptionRecord, HypercallRecord, Kind, RefusalRecord
-from hypervisor.traps import GuestCrash, VcpuTraps
+from paravane.abi.arch import xen_cr3_to_pfn, xen_pfn_to_cr3
+from paravane.abi.hypercall import HYPERCALL_VECTOR
+from paravane.abi.shared_info import SHARED_INFO
+from paravane.abi.vcpu import Runstate
+from paravane.abi.x86 import PageFaultCode, Vector
+from paravane.builder import hypercall_page
+from paravane.cpu import Cpu, EngineError, PageFault
+from paravane.hypercalls import answer_text, call, call_text
+from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, Work
+from paravane.time.clock import GATE_COST, TRAP_COST
+from paravane.time.records import TSC_KHZ
+from paravane.time.vcpu_time import VcpuTime
+from paravane.trace import EventRecord, ExceptionRecord, HypercallRecord, Kind, RefusalRecord
+from paravane.traps import GuestCrash, VcpuTraps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hypervisor.abi.event_channel import Virq
-    from hypervisor.builder import StartOfDay
-    from hypervisor.domain import Domain
-    from hypervisor.refusal import Refusal
-    from hypervisor.traps import TrapNote
+    from paravane.abi.event_channel import Virq
+    from paravane.builder import StartOfDay
+    from paravane.domain import Domain
+    from paravane.refusal import Refusal
+    from paravane.traps import TrapNote
 
 KERNEL_CPL = 1
 PAGE_SHIFT = 12
@@ -120,7 +120,7 @@ class Vcpu:
         self._poll_timer.disarm()
         self.cpu.close()
 
-    # Where the processor comes in (hypervisor.cpu.TrapHandler).
+    # Where the processor comes in (paravane.cpu.TrapHandler).
 
     def exception(self, vector: int, error_code: int) -> None:
         """A fault or trap of the guest. What the hypervisor can mend is mended, the rest is the guest's."""
@@ -269,7 +269,7 @@ class Vcpu:
         self.blocked = True
         self.stop()
 
-    # What traps ask of their vcpu (hypervisor.traps.TrapHost).
+    # What traps ask of their vcpu (paravane.traps.TrapHost).
 
     @property
     def architectural_iopl(self) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.errno import Errno
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypervisor.platform import Platform
-    from hypervisor.time.timers import Timer
+    from paravane.platform import Platform
+    from paravane.time.timers import Timer
 
 WATCHDOGS = 2
 SECOND = 1_000_000_000

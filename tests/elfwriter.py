@@ -12,8 +12,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-from hypervisor.abi.elfnote import ElfNote
-from hypervisor.image.elf import ElfHeader, ProgramHeader, SectionHeader
+from paravane.abi.elfnote import ElfNote
+from paravane.image.elf import ElfHeader, ProgramHeader, SectionHeader
 
 PAGE = 4096
 PF_X, PF_W, PF_R = 1, 2, 4

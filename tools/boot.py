@@ -11,20 +11,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-import guest_kernels
-from asm.elf_writer import write_elf
-from hypervisor import DomainConfig, Ending, HostClock, ImageError, Machine, VirtualClock, load_image
-from hypervisor.abi.sched import ShutdownReason
-from hypervisor.trace import Kind
-from tools.arguments import memory_size, positive_count, positive_seconds
-from tools.build import add_source_options, assemble
-from tools.files import read_file
-from tools.status import Status, UsageError
-from tools.terminal import Terminal
+from paravane import (
+    DomainConfig,
+    Ending,
+    HostClock,
+    ImageError,
+    Machine,
+    VirtualClock,
+    guest_kernels,
+    load_image,
+)
+from paravane.abi.sched import ShutdownReason
+from paravane.asm.elf_writer import write_elf
+from paravane.tools.arguments import memory_size, positive_count, positive_seconds
+from paravane.tools.build import add_source_options, assemble
+from paravane.tools.files import read_file
+from paravane.tools.status import Status, UsageError
+from paravane.tools.terminal import Terminal
+from paravane.trace import Kind
 
 if TYPE_CHECKING:
-    from hypervisor import Domain, Image
-    from tools.arguments import Commands
+    from paravane import Domain, Image
+    from paravane.tools.arguments import Commands
 
 DEFAULT_MEMORY = 32 << 20
 MACHINE_MEMORY = 4 << 30

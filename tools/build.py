@@ -6,17 +6,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import asm
-from asm.elf_writer import write_elf
-from tools.arguments import definition, number
-from tools.status import Status, UsageError
+from paravane import asm
+from paravane.asm.elf_writer import write_elf
+from paravane.tools.arguments import definition, number
+from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
-    from asm.program import Program
-    from tools.arguments import Commands
+    from paravane.asm.program import Program
+    from paravane.tools.arguments import Commands
 
 
 def add_command(commands: Commands) -> None:

@@ -12,14 +12,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from hypervisor.cpu import EngineError
-from tools import boot, build, kernels, report
-from tools.status import Status, UsageError
+from paravane.cpu import EngineError
+from paravane.tools import boot, build, kernels, report
+from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tools.arguments import Commands
+    from paravane.tools.arguments import Commands
 
 
 class _Parser(argparse.ArgumentParser):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import capstone
 
-from hypervisor.image.dwarf_lines import LineTableError, read_lines
-from hypervisor.image.elf import PF_X, SHF_EXECINSTR, Elf
-from hypervisor.image.errors import ImageError
+from paravane.image.dwarf_lines import LineTableError, read_lines
+from paravane.image.elf import PF_X, SHF_EXECINSTR, Elf
+from paravane.image.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

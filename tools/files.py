@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tools.status import Status, UsageError
+from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from capstone import CS_ARCH_X86, CS_GRP_CALL, CS_GRP_INT, CS_GRP_JUMP, CS_GRP_RET, CS_MODE_32, Cs
 from capstone.x86 import X86_REG_AH, X86_REG_AL, X86_REG_AX, X86_REG_EAX
 
-from hypervisor.abi.hypercall import (
+from paravane.abi.hypercall import (
     ENTRY_INT,
     HYPERCALL_PAGE_ENTRIES,
     HYPERCALL_PAGE_ENTRY_SIZE,
@@ -26,7 +26,7 @@ from hypervisor.abi.hypercall import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hypervisor.image import Image
+    from paravane.image import Image
 
 WINDOW: Final = 64
 """Bytes before a call in which its number must have been loaded."""

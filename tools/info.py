@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.elfnote import ElfNote
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.abi.version import XenFeature
-from hypervisor.abi.x86 import PAGE_SIZE
-from hypervisor.builder import MAX_PAGES, amount, smallest_memory
-from tools.hypercall_scan import scan_hypercalls
+from paravane.abi.elfnote import ElfNote
+from paravane.abi.hypercall import Hypercall
+from paravane.abi.version import XenFeature
+from paravane.abi.x86 import PAGE_SIZE
+from paravane.builder import MAX_PAGES, amount, smallest_memory
+from paravane.tools.hypercall_scan import scan_hypercalls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hypervisor.image import Image
+    from paravane.image import Image
 
 _WIDTH = 16
 

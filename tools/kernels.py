@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import guest_kernels
-from tools.status import Status
+from paravane import guest_kernels
+from paravane.tools.status import Status
 
 if TYPE_CHECKING:
     import argparse
 
-    from tools.arguments import Commands
+    from paravane.tools.arguments import Commands
 
 
 def add_command(commands: Commands) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypervisor.image import ImageError, load_image
-from tools.disasm import DisasmError, disassemble
-from tools.files import read_file
-from tools.info import describe
-from tools.status import Status, UsageError
+from paravane.image import ImageError, load_image
+from paravane.tools.disasm import DisasmError, disassemble
+from paravane.tools.files import read_file
+from paravane.tools.info import describe
+from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
     import argparse
 
-    from tools.arguments import Commands
+    from paravane.tools.arguments import Commands
 
 
 def add_info(commands: Commands) -> None:

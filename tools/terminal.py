@@ -36,7 +36,7 @@ class Machine(Protocol):
 
 
 class Console(Protocol):
-    """What the terminal needs of a console: see `hypervisor.devices.console.Console`."""
+    """What the terminal needs of a console: see `paravane.devices.console.Console`."""
 
     @property
     def room(self) -> int: ...

@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from asm.directives import control, data, sections, symbols
-from asm.directives.sections import origin
+from paravane.asm.directives import control, data, sections, symbols
+from paravane.asm.directives.sections import origin
 
 if TYPE_CHECKING:
-    from asm.directives.table import Handler
+    from paravane.asm.directives.table import Handler
 
 _TABLE: dict[str, Handler] = control.TABLE | data.TABLE | sections.TABLE | symbols.TABLE
 

@@ -6,21 +6,21 @@ from dataclasses import replace
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
-from asm.diagnostics import Expansion, LocatedError, SourceError
-from asm.directives.files import find_file
-from asm.directives.table import Handler, directive
-from asm.macros import Macro, characters, parse_parameters, read_argument
-from asm.reader import MAX_STATEMENTS, Frame, expand
-from asm.scrubber import kept_blanks, scrubbed_rest, settled
-from asm.source import read_text, statements
+from paravane.asm.diagnostics import Expansion, LocatedError, SourceError
+from paravane.asm.directives.files import find_file
+from paravane.asm.directives.table import Handler, directive
+from paravane.asm.macros import Macro, characters, parse_parameters, read_argument
+from paravane.asm.reader import MAX_STATEMENTS, Frame, expand
+from paravane.asm.scrubber import kept_blanks, scrubbed_rest, settled
+from paravane.asm.source import read_text, statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from asm.lexer import Scanner
-    from asm.source import Statement
-    from asm.unit import Unit
+    from paravane.asm.lexer import Scanner
+    from paravane.asm.source import Statement
+    from paravane.asm.unit import Unit
 
 TABLE: dict[str, Handler] = {}
 

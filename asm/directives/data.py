@@ -6,16 +6,16 @@ import math
 import struct
 from typing import TYPE_CHECKING
 
-from asm.diagnostics import LocatedError
-from asm.directives.files import find_file
-from asm.directives.table import Handler, directive
-from asm.expressions import parse
-from asm.sections import MAX_OUTPUT, Gap
-from asm.symbols import constant
+from paravane.asm.diagnostics import LocatedError
+from paravane.asm.directives.files import find_file
+from paravane.asm.directives.table import Handler, directive
+from paravane.asm.expressions import parse
+from paravane.asm.sections import MAX_OUTPUT, Gap
+from paravane.asm.symbols import constant
 
 if TYPE_CHECKING:
-    from asm.lexer import Scanner
-    from asm.unit import Unit
+    from paravane.asm.lexer import Scanner
+    from paravane.asm.unit import Unit
 
 TABLE: dict[str, Handler] = {}
 

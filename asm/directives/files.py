@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from asm.lexer import Scanner
-    from asm.unit import Unit
+    from paravane.asm.lexer import Scanner
+    from paravane.asm.unit import Unit
 
 
 def find_file(unit: Unit, scanner: Scanner) -> Path:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from asm.diagnostics import SourceError
-from asm.directives.table import Handler, directive
-from asm.expressions import parse
-from asm.program import (
+from paravane.asm.diagnostics import SourceError
+from paravane.asm.directives.table import Handler, directive
+from paravane.asm.expressions import parse
+from paravane.asm.program import (
     SHF_ALLOC,
     SHF_EXECINSTR,
     SHF_WRITE,
@@ -16,13 +16,13 @@ from asm.program import (
     SHT_NOTE,
     SHT_PROGBITS,
 )
-from asm.sections import Align, Gap
-from asm.symbols import constant
+from paravane.asm.sections import Align, Gap
+from paravane.asm.symbols import constant
 
 if TYPE_CHECKING:
-    from asm.expressions import Node
-    from asm.lexer import Scanner
-    from asm.unit import Unit
+    from paravane.asm.expressions import Node
+    from paravane.asm.lexer import Scanner
+    from paravane.asm.unit import Unit
 
 TABLE: dict[str, Handler] = {}
 _MAX_ALIGN = 22  # as a power of two: 4 MiB, the largest page

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asm.diagnostics import SourceError
-from asm.directives.table import Handler, directive
-from asm.expressions import Number, parse
-from asm.program import STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_FUNC, STT_NOTYPE, STT_OBJECT
-from asm.sections import MAX_OUTPUT, Align
+from paravane.asm.diagnostics import SourceError
+from paravane.asm.directives.table import Handler, directive
+from paravane.asm.expressions import Number, parse
+from paravane.asm.program import STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_FUNC, STT_NOTYPE, STT_OBJECT
+from paravane.asm.sections import MAX_OUTPUT, Align
 
 if TYPE_CHECKING:
-    from asm.lexer import Scanner
-    from asm.unit import Unit
+    from paravane.asm.lexer import Scanner
+    from paravane.asm.unit import Unit
 
 TABLE: dict[str, Handler] = {}
 _KINDS = {

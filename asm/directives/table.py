@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from asm.lexer import Scanner
+from paravane.asm.lexer import Scanner
 
 if TYPE_CHECKING:
-    from asm.unit import Unit
+    from paravane.asm.unit import Unit
 
 Handler = Callable[["Unit", Scanner], None]
 

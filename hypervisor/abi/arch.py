@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Final
 
-from hypervisor.abi.names import c_names
+from paravane.abi.names import c_names
 
 
 @c_names("FLAT_")

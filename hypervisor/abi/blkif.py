@@ -3,8 +3,8 @@
 from enum import IntEnum
 from typing import Annotated, Final, NamedTuple
 
-from hypervisor.abi.layout import S16, U8, U16, U32, U64, UINT8, Array, Layout
-from hypervisor.abi.names import c_names
+from paravane.abi.layout import S16, U8, U16, U32, U64, UINT8, Array, Layout
+from paravane.abi.names import c_names
 
 BLKIF_SECTOR_SIZE: Final = 512
 """Bytes per unit of `sector_number`, `first_sect` and `last_sect`, whatever the disk's own sector size."""

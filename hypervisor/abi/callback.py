@@ -3,9 +3,9 @@
 from enum import IntEnum
 from typing import Annotated, NamedTuple
 
-from hypervisor.abi.layout import U16, UINT16, Layout, Named
-from hypervisor.abi.names import c_names
-from hypervisor.abi.trap import XEN_CALLBACK, XenCallback
+from paravane.abi.layout import U16, UINT16, Layout, Named
+from paravane.abi.names import c_names
+from paravane.abi.trap import XEN_CALLBACK, XenCallback
 
 
 @c_names("CALLBACKOP_")

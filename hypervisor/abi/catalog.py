@@ -5,7 +5,7 @@ from enum import Enum, IntEnum
 from types import ModuleType
 from typing import Any
 
-from hypervisor.abi import (
+from paravane.abi import (
     arch,
     blkif,
     callback,
@@ -34,7 +34,7 @@ from hypervisor.abi import (
     xenbus,
     xs_wire,
 )
-from hypervisor.abi.layout import Layout
+from paravane.abi.layout import Layout
 
 MODULES: tuple[ModuleType, ...] = (
     hypercall,

@@ -3,8 +3,8 @@
 from enum import IntEnum
 from typing import Annotated
 
-from hypervisor.abi.layout import UINT16
-from hypervisor.abi.names import c_names
+from paravane.abi.layout import UINT16
+from paravane.abi.names import c_names
 
 
 @c_names("DOMID_")

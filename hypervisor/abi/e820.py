@@ -3,8 +3,8 @@
 from enum import IntEnum
 from typing import Annotated, NamedTuple
 
-from hypervisor.abi.layout import U64, UINT32, Layout
-from hypervisor.abi.names import c_names
+from paravane.abi.layout import U64, UINT32, Layout
+from paravane.abi.names import c_names
 
 
 @c_names("E820_")

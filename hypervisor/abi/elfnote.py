@@ -5,7 +5,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Final
 
-from hypervisor.abi.names import c_names
+from paravane.abi.names import c_names
 
 NOTE_NAME: Final = b"Xen\0"
 """The name field of every note."""

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from hypervisor.abi.names import c_names
+from paravane.abi.names import c_names
 
 
 @c_names("", header="XEN_")

@@ -7,8 +7,8 @@ survive. The guest calls entry `number` of its hypercall page, or executes the s
 from enum import IntEnum
 from typing import Annotated, Final, NamedTuple
 
-from hypervisor.abi.layout import U32, Array, Layout, Scalar
-from hypervisor.abi.names import c_names
+from paravane.abi.layout import U32, Array, Layout, Scalar
+from paravane.abi.names import c_names
 
 
 @c_names("__HYPERVISOR_")

@@ -3,9 +3,9 @@
 from enum import IntEnum
 from typing import Annotated, Final, NamedTuple
 
-from hypervisor.abi.domid import DOMID
-from hypervisor.abi.layout import PTR, U16, U32, U64, UINT16, UINT32, UINT64, ULONG, Layout, Union
-from hypervisor.abi.names import c_names
+from paravane.abi.domid import DOMID
+from paravane.abi.layout import PTR, U16, U32, U64, UINT16, UINT32, UINT64, ULONG, Layout, Union
+from paravane.abi.names import c_names
 
 
 @c_names("XENMEM_")

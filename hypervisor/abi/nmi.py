@@ -3,8 +3,8 @@
 from enum import IntEnum
 from typing import NamedTuple
 
-from hypervisor.abi.layout import PTR, ULONG, Layout
-from hypervisor.abi.names import c_names
+from paravane.abi.layout import PTR, ULONG, Layout
+from paravane.abi.names import c_names
 
 
 @c_names("XENNMI_")

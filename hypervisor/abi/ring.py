@@ -2,7 +2,7 @@
 
 from typing import Annotated, NamedTuple
 
-from hypervisor.abi.layout import U8, U32, Array, Chars, Layout, Named, Union
+from paravane.abi.layout import U8, U32, Array, Chars, Layout, Named, Union
 
 
 class RingPvtNetif(NamedTuple):

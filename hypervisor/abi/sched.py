@@ -7,9 +7,9 @@ itself, not a pointer to it.
 from enum import IntEnum
 from typing import Annotated, Final, NamedTuple
 
-from hypervisor.abi.domid import DOMID
-from hypervisor.abi.layout import PTR, S32, U32, U64, UINT32, Layout
-from hypervisor.abi.names import c_names
+from paravane.abi.domid import DOMID
+from paravane.abi.layout import PTR, S32, U32, U64, UINT32, Layout
+from paravane.abi.names import c_names
 
 
 @c_names("SCHEDOP_")

@@ -3,8 +3,8 @@
 from enum import IntEnum
 from typing import Annotated, Final, NamedTuple
 
-from hypervisor.abi.layout import S8, U8, U32, U64, ULONG, Array, Layout
-from hypervisor.abi.names import c_names
+from paravane.abi.layout import S8, U8, U32, U64, ULONG, Array, Layout
+from paravane.abi.names import c_names
 
 XEN_LEGACY_MAX_VCPUS: Final = 32
 """Vcpus whose vcpu_info is in shared_info; the others must register one."""

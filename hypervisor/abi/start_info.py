@@ -3,8 +3,8 @@
 from enum import IntEnum
 from typing import Annotated, Final, NamedTuple
 
-from hypervisor.abi.layout import PTR, U32, ULONG, Chars, Layout, Union
-from hypervisor.abi.names import c_names
+from paravane.abi.layout import PTR, U32, ULONG, Chars, Layout, Union
+from paravane.abi.names import c_names
 
 MAGIC_PAE: Final = "xen-3.0-x86_32p"
 """`start_info.magic` and the guest's word for its ABI: 3-level page tables."""

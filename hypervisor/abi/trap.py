@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, NamedTuple
 
-from hypervisor.abi.layout import U8, U16, U32, ULONG, Layout, Named
+from paravane.abi.layout import U8, U16, U32, ULONG, Layout, Named
 
 TI_DPL_MASK: Final = 3
 """`trap_info.flags`: least privileged ring that may raise the vector with `int n`."""

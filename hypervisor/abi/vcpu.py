@@ -3,9 +3,9 @@
 from enum import IntEnum
 from typing import Annotated, Final, NamedTuple
 
-from hypervisor.abi.layout import S32, U32, U64, UINT32, UINT64, ULONG, Array, Chars, Layout, Union
-from hypervisor.abi.names import c_names
-from hypervisor.abi.trap import CPU_USER_REGS, TRAP_INFO, CpuUserRegs, TrapInfo
+from paravane.abi.layout import S32, U32, U64, UINT32, UINT64, ULONG, Array, Chars, Layout, Union
+from paravane.abi.names import c_names
+from paravane.abi.trap import CPU_USER_REGS, TRAP_INFO, CpuUserRegs, TrapInfo
 
 
 @c_names("VCPUOP_")

@@ -3,8 +3,8 @@
 from enum import IntEnum
 from typing import Annotated, Final, NamedTuple
 
-from hypervisor.abi.layout import U32, ULONG, Chars, Layout
-from hypervisor.abi.names import c_names
+from paravane.abi.layout import U32, ULONG, Chars, Layout
+from paravane.abi.names import c_names
 
 
 @c_names("XENVER_")

@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Final
 
-from hypervisor.abi.names import c_names
+from paravane.abi.names import c_names
 
 PAGE_SHIFT: Final = 12
 PAGE_SIZE: Final = 1 << PAGE_SHIFT

@@ -3,9 +3,9 @@
 from enum import IntEnum
 from typing import Annotated, Final, NamedTuple
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.layout import U32, UINT32, Chars, Layout
-from hypervisor.abi.names import c_names
+from paravane.abi.errno import Errno
+from paravane.abi.layout import U32, UINT32, Chars, Layout
+from paravane.abi.names import c_names
 
 
 @c_names("XS_")

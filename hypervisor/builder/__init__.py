@@ -1,8 +1,8 @@
 """The domain builder: a kernel image becomes a domain's start-of-day memory and registers."""
 
-from hypervisor.builder.build import StartOfDay, build_domain
-from hypervisor.builder.hypercall_page import hypercall_page
-from hypervisor.builder.layout import MAX_PAGES, Region, StartLayout, amount, plan_layout, smallest_memory
+from paravane.builder.build import StartOfDay, build_domain
+from paravane.builder.hypercall_page import hypercall_page
+from paravane.builder.layout import MAX_PAGES, Region, StartLayout, amount, plan_layout, smallest_memory
 
 __all__ = [
     "MAX_PAGES",

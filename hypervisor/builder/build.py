@@ -6,29 +6,29 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.arch import FlatSelector
-from hypervisor.abi.hypercall import VmassistType
-from hypervisor.abi.shared_info import SHARED_INFO, VCPU_INFO, XEN_LEGACY_MAX_VCPUS
-from hypervisor.abi.start_info import (
+from paravane.abi.arch import FlatSelector
+from paravane.abi.hypercall import VmassistType
+from paravane.abi.shared_info import SHARED_INFO, VCPU_INFO, XEN_LEGACY_MAX_VCPUS
+from paravane.abi.start_info import (
     MAX_GUEST_CMDLINE,
     START_INFO,
     StartInfo,
     StartInfoConsoleDomU,
     StartInfoFlag,
 )
-from hypervisor.abi.x86 import PAGE_SHIFT, PAGE_SIZE, Eflags
-from hypervisor.builder.hypercall_page import hypercall_page
-from hypervisor.builder.layout import plan_layout
-from hypervisor.builder.module import module_contents, module_size
-from hypervisor.builder.page_tables import page_table_pages
-from hypervisor.image.notes import PaeMode
+from paravane.abi.x86 import PAGE_SHIFT, PAGE_SIZE, Eflags
+from paravane.builder.hypercall_page import hypercall_page
+from paravane.builder.layout import plan_layout
+from paravane.builder.module import module_contents, module_size
+from paravane.builder.page_tables import page_table_pages
+from paravane.image.notes import PaeMode
 
 if TYPE_CHECKING:
     from array import array
 
-    from hypervisor.builder.layout import StartLayout
-    from hypervisor.image.image import Image
-    from hypervisor.memory import DomainMemory
+    from paravane.builder.layout import StartLayout
+    from paravane.image.image import Image
+    from paravane.memory import DomainMemory
 
 _log = logging.getLogger("paravane.builder")
 

@@ -1,6 +1,6 @@
 """The page of entry points a kernel calls hypercalls through (public/arch-x86/xen-x86_32.h)."""
 
-from hypervisor.abi.hypercall import (
+from paravane.abi.hypercall import (
     ENTRY_INT,
     ENTRY_MOV_EAX,
     ENTRY_PUSH_EAX,

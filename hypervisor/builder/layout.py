@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.arch import HYPERVISOR_VIRT_START_NONPAE, HYPERVISOR_VIRT_START_PAE
-from hypervisor.abi.x86 import PAGE_SHIFT, PAGE_SIZE
-from hypervisor.image.errors import ImageError
+from paravane.abi.arch import HYPERVISOR_VIRT_START_NONPAE, HYPERVISOR_VIRT_START_PAE
+from paravane.abi.x86 import PAGE_SHIFT, PAGE_SIZE
+from paravane.image.errors import ImageError
 
 if TYPE_CHECKING:
-    from hypervisor.cpu.geometry import Geometry
-    from hypervisor.image.image import Image
+    from paravane.cpu.geometry import Geometry
+    from paravane.image.image import Image
 
 MAX_PAGES: Final = 1 << 20
 """Frames a 32-bit base pointer can tell apart: 4 GiB."""

@@ -10,10 +10,10 @@ import sys
 from array import array
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.x86 import PAGE_SHIFT, PAGE_SIZE, Pte
+from paravane.abi.x86 import PAGE_SHIFT, PAGE_SIZE, Pte
 
 if TYPE_CHECKING:
-    from hypervisor.builder.layout import StartLayout, TableRun
+    from paravane.builder.layout import StartLayout, TableRun
 
 LEAF_FLAGS: Final = Pte.PRESENT | Pte.RW | Pte.ACCESSED
 READ_ONLY_LEAF_FLAGS: Final = Pte.PRESENT | Pte.ACCESSED

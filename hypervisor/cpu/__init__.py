@@ -1,12 +1,12 @@
 """The processor: the only room that knows the engine, and nothing of Xen."""
 
-from hypervisor.cpu.code import CodeGroup
-from hypervisor.cpu.faults import EngineError, PageFault, SegmentFault
-from hypervisor.cpu.geometry import PAE, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, TWO_LEVEL, Geometry
-from hypervisor.cpu.paging import WalkStep
-from hypervisor.cpu.processor import Cpu, RunEnd, TrapHandler
-from hypervisor.cpu.ram import Ram
-from hypervisor.cpu.timer import SliceTimer
+from paravane.cpu.code import CodeGroup
+from paravane.cpu.faults import EngineError, PageFault, SegmentFault
+from paravane.cpu.geometry import PAE, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, TWO_LEVEL, Geometry
+from paravane.cpu.paging import WalkStep
+from paravane.cpu.processor import Cpu, RunEnd, TrapHandler
+from paravane.cpu.ram import Ram
+from paravane.cpu.timer import SliceTimer
 
 __all__ = [
     "PAE",

@@ -7,10 +7,10 @@ breakpoints are in `watchpoints.py`; port breakpoints never fire, since port ins
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 
-from hypervisor.cpu import engine as api
-from hypervisor.cpu.engine import Engine
-from hypervisor.cpu.layout import ContextLayout
-from hypervisor.cpu.registers import EFLAGS_RF
+from paravane.cpu import engine as api
+from paravane.cpu.engine import Engine
+from paravane.cpu.layout import ContextLayout
+from paravane.cpu.registers import EFLAGS_RF
 
 # A guest picks these addresses: beyond this many one hook on everything takes over (slow, but bounded).
 _MOST_HOOKS = 64

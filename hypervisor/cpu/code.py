@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from hypervisor.cpu.geometry import PAGE_SHIFT, PAGE_SIZE
-from hypervisor.cpu.ram import Ram
+from paravane.cpu.geometry import PAGE_SHIFT, PAGE_SIZE
+from paravane.cpu.ram import Ram
 
 
 class CodeGroup:

@@ -1,9 +1,9 @@
 """Ways into a ring that are worked out once and taken many times."""
 
-from hypervisor.cpu import segments
-from hypervisor.cpu.faults import PageFault, SegmentFault
-from hypervisor.cpu.processor import Cpu
-from hypervisor.cpu.segments import Descriptor
+from paravane.cpu import segments
+from paravane.cpu.faults import PageFault, SegmentFault
+from paravane.cpu.processor import Cpu
+from paravane.cpu.segments import Descriptor
 
 
 def raw_descriptor(cpu: Cpu, selector: int) -> int:

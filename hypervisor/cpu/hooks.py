@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 
-from hypervisor.cpu import engine as api
-from hypervisor.cpu.breakpoints import Breakpoints
-from hypervisor.cpu.geometry import PAGE_MASK
-from hypervisor.cpu.registers import EFLAGS_ARITHMETIC, EFLAGS_NT, EFLAGS_RF
-from hypervisor.cpu.watchpoints import Watchpoints, armed
+from paravane.cpu import engine as api
+from paravane.cpu.breakpoints import Breakpoints
+from paravane.cpu.geometry import PAGE_MASK
+from paravane.cpu.registers import EFLAGS_ARITHMETIC, EFLAGS_NT, EFLAGS_RF
+from paravane.cpu.watchpoints import Watchpoints, armed
 
 if TYPE_CHECKING:
-    from hypervisor.cpu.processor import Cpu, TrapHandler
+    from paravane.cpu.processor import Cpu, TrapHandler
 
 _NONE_IN_FLIGHT = 0xFFFFFFFF
 _VECTOR_DB = 1

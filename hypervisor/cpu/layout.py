@@ -16,9 +16,9 @@ from functools import cache
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 
-from hypervisor.cpu import engine
-from hypervisor.cpu.faults import EngineError
-from hypervisor.cpu.live import open_engine
+from paravane.cpu import engine
+from paravane.cpu.faults import EngineError
+from paravane.cpu.live import open_engine
 
 # Hardware order of the segment registers (SDM volume 2, table 2-1, sreg encoding).
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from hypervisor.cpu.faults import PageFault
-from hypervisor.cpu.geometry import (
+from paravane.cpu.faults import PageFault
+from paravane.cpu.geometry import (
     PAGE_MASK,
     PAGE_SHIFT,
     PAGE_SIZE,
@@ -20,7 +20,7 @@ from hypervisor.cpu.geometry import (
     PTE_USER,
     Geometry,
 )
-from hypervisor.cpu.ram import Ram
+from paravane.cpu.ram import Ram
 
 _LINEAR = 0xFFFFFFFF
 _ADDRESS = 0x000F_FFFF_FFFF_F000

@@ -9,20 +9,20 @@ from typing import Protocol
 
 from unicorn import x86_const as x86
 
-from hypervisor.cpu import fpu, segments
-from hypervisor.cpu import registers as bits
-from hypervisor.cpu.code import CodeCopies, CodeGroup
-from hypervisor.cpu.engine import Mmr, Msr
-from hypervisor.cpu.faults import EngineError, SegmentFault
-from hypervisor.cpu.geometry import PAE, PAGE_SHIFT, PAGE_SIZE, Geometry
-from hypervisor.cpu.hooks import TASK_STATE, Hooks
-from hypervisor.cpu.interrupts import DeferredSigint
-from hypervisor.cpu.layout import SEGMENTS
-from hypervisor.cpu.paging import GuestMemory
-from hypervisor.cpu.ram import Ram
-from hypervisor.cpu.registers import Registers
-from hypervisor.cpu.segments import Descriptor, Table
-from hypervisor.cpu.stops import end_runs_between_blocks
+from paravane.cpu import fpu, segments
+from paravane.cpu import registers as bits
+from paravane.cpu.code import CodeCopies, CodeGroup
+from paravane.cpu.engine import Mmr, Msr
+from paravane.cpu.faults import EngineError, SegmentFault
+from paravane.cpu.geometry import PAE, PAGE_SHIFT, PAGE_SIZE, Geometry
+from paravane.cpu.hooks import TASK_STATE, Hooks
+from paravane.cpu.interrupts import DeferredSigint
+from paravane.cpu.layout import SEGMENTS
+from paravane.cpu.paging import GuestMemory
+from paravane.cpu.ram import Ram
+from paravane.cpu.registers import Registers
+from paravane.cpu.segments import Descriptor, Table
+from paravane.cpu.stops import end_runs_between_blocks
 
 _MSR_EFER = 0xC0000080
 _EFER_NXE = 1 << 11

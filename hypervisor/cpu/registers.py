@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from unicorn import x86_const as x86
 
-from hypervisor.cpu.engine import Mmr, Msr
-from hypervisor.cpu.faults import EngineError
-from hypervisor.cpu.layout import ContextLayout, context_layout
-from hypervisor.cpu.live import open_engine
+from paravane.cpu.engine import Mmr, Msr
+from paravane.cpu.faults import EngineError
+from paravane.cpu.layout import ContextLayout, context_layout
+from paravane.cpu.live import open_engine
 
 EFLAGS_FIXED = 1 << 1
 EFLAGS_ARITHMETIC = 0x8D5

@@ -3,8 +3,8 @@
 from enum import IntEnum
 from typing import NamedTuple
 
-from hypervisor.cpu.faults import PageFault, SegmentFault
-from hypervisor.cpu.paging import GuestMemory
+from paravane.cpu.faults import PageFault, SegmentFault
+from paravane.cpu.paging import GuestMemory
 
 VECTOR_NP = 11
 VECTOR_SS = 12

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from unicorn import unicorn_const as uc_const
 
-from hypervisor.cpu import engine as api
-from hypervisor.cpu.bounds import MovableHook
-from hypervisor.cpu.geometry import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from paravane.cpu import engine as api
+from paravane.cpu.bounds import MovableHook
+from paravane.cpu.geometry import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from hypervisor.cpu.engine import Engine
+    from paravane.cpu.engine import Engine
 
 _BOTH = uc_const.UC_HOOK_MEM_READ | uc_const.UC_HOOK_MEM_WRITE
 # No hook reports more bytes than this at once.

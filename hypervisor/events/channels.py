@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.errno import Errno
-from hypervisor.events.ports import PortTable
-from hypervisor.events.two_level import TwoLevel
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.events.ports import PortTable
+from paravane.events.two_level import TwoLevel
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hypervisor.events.ports import Exchange
-    from hypervisor.events.two_level import Memory
+    from paravane.events.ports import Exchange
+    from paravane.events.two_level import Memory
 
 _CONTROL_BLOCK_SIZE = 72
 _PAGE_SIZE = 4096

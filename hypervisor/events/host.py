@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypervisor.events.ports import PortTable
+from paravane.events.ports import PortTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypervisor.events.ports import Exchange
+    from paravane.events.ports import Exchange
 
 HOST_DOMID = 0
 """Backends are in domain 0, as far as guests can tell."""

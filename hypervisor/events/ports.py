@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.event_channel import NR_VIRQS, EvtchnStat, Virq
-from hypervisor.refusal import Refusal
+from paravane.abi.domid import DomId
+from paravane.abi.errno import Errno
+from paravane.abi.event_channel import NR_VIRQS, EvtchnStat, Virq
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

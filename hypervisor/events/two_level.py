@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from hypervisor.abi.event_channel import EVTCHN_2L_NR_CHANNELS
-from hypervisor.abi.shared_info import SHARED_INFO, VCPU_INFO, XEN_LEGACY_MAX_VCPUS
+from paravane.abi.event_channel import EVTCHN_2L_NR_CHANNELS
+from paravane.abi.shared_info import SHARED_INFO, VCPU_INFO, XEN_LEGACY_MAX_VCPUS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

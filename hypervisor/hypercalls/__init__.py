@@ -3,7 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from hypervisor.hypercalls.table import answer_text, call, call_text
+from paravane.hypercalls.table import answer_text, call, call_text
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

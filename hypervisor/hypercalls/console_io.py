@@ -6,15 +6,15 @@ domain's number in front. We do as the debug build does: it is what early boot m
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.console import ConsoleIo
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.hypercalls.table import Int, Ptr, commands
-from hypervisor.preemption import Preempted
-from hypervisor.refusal import Refusal
+from paravane.abi.console import ConsoleIo
+from paravane.abi.errno import Errno
+from paravane.abi.hypercall import Hypercall
+from paravane.hypercalls.table import Int, Ptr, commands
+from paravane.preemption import Preempted
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from hypervisor.vcpu import Vcpu
+    from paravane.vcpu import Vcpu
 
 CHUNK = 127
 """Bytes copied at a time: what precedes a bad address is printed, as on Xen."""

@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.hypercalls.table import Hex, Ptr, UInt, hypercall
-from hypervisor.memory.descriptor_tables import read_gdt_frames
-from hypervisor.memory.descriptor_tables import update_descriptor as update
+from paravane.abi.hypercall import Hypercall
+from paravane.hypercalls.table import Hex, Ptr, UInt, hypercall
+from paravane.memory.descriptor_tables import read_gdt_frames
+from paravane.memory.descriptor_tables import update_descriptor as update
 
 if TYPE_CHECKING:
-    from hypervisor.vcpu import Vcpu
+    from paravane.vcpu import Vcpu
 
 
 @hypercall(Hypercall.set_gdt)

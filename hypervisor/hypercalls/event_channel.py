@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.event_channel import (
+from paravane.abi.errno import Errno
+from paravane.abi.event_channel import (
     EVTCHN_ALLOC_UNBOUND,
     EVTCHN_BIND_INTERDOMAIN,
     EVTCHN_BIND_IPI,
@@ -40,13 +40,13 @@ from hypervisor.abi.event_channel import (
     EvtchnStatusUnbound,
     EvtchnUnmask,
 )
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.events import Status
-from hypervisor.hypercalls.table import In, InOut, Ptr, commands, hypercall
-from hypervisor.refusal import Refusal
+from paravane.abi.hypercall import Hypercall
+from paravane.events import Status
+from paravane.hypercalls.table import In, InOut, Ptr, commands, hypercall
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from hypervisor.vcpu import Vcpu
+    from paravane.vcpu import Vcpu
 
 evtchn = commands(Hypercall.event_channel_op, EvtchnOp)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.grant_table import (
+from paravane.abi.errno import Errno
+from paravane.abi.grant_table import (
     GNTTAB_CACHE_FLUSH,
     GNTTAB_COPY,
     GNTTAB_GET_STATUS_FRAMES,
@@ -26,16 +26,16 @@ from hypervisor.abi.grant_table import (
     GrantMapFlag,
     GrantStatus,
 )
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.cpu import PageFault
-from hypervisor.hypercalls.table import TABLE, Arguments, Family, Ptr, UInt
-from hypervisor.memory.grants import GrantRefusal
-from hypervisor.preemption import Preempted
-from hypervisor.refusal import Refusal
+from paravane.abi.hypercall import Hypercall
+from paravane.cpu import PageFault
+from paravane.hypercalls.table import TABLE, Arguments, Family, Ptr, UInt
+from paravane.memory.grants import GrantRefusal
+from paravane.preemption import Preempted
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from hypervisor.abi.layout import Layout
-    from hypervisor.vcpu import Vcpu
+    from paravane.abi.layout import Layout
+    from paravane.vcpu import Vcpu
 
 _COMMAND_BITS = 12
 _PAGE_SIZE = 4096

@@ -2,16 +2,16 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.abi.layout import show_number
-from hypervisor.abi.memory import MemoryOp
-from hypervisor.abi.shared_info import SHARED_INFO
-from hypervisor.hypercalls.table import Ptr, Word, hypercall
-from hypervisor.memory.memory_op import memory_op as run_memory_op
-from hypervisor.memory.reservation import CONTINUATION_SHIFT
+from paravane.abi.hypercall import Hypercall
+from paravane.abi.layout import show_number
+from paravane.abi.memory import MemoryOp
+from paravane.abi.shared_info import SHARED_INFO
+from paravane.hypercalls.table import Ptr, Word, hypercall
+from paravane.memory.memory_op import memory_op as run_memory_op
+from paravane.memory.reservation import CONTINUATION_SHIFT
 
 if TYPE_CHECKING:
-    from hypervisor.vcpu import Vcpu
+    from paravane.vcpu import Vcpu
 
 _MAX_PFN = SHARED_INFO.offsets["arch.max_pfn"]
 

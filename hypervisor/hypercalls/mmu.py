@@ -2,16 +2,16 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.abi.mmu import MMU_UPDATE, MMUEXT_OP
-from hypervisor.hypercalls.table import Domid, Hex, Items, Ptr, UInt, Word, domid_text, hypercall
-from hypervisor.memory.guest import Progress
-from hypervisor.memory.mmu_update import mmu_update as update_tables
-from hypervisor.memory.mmuext import mmuext_op as run_operations
-from hypervisor.memory.va_mapping import update_va_mapping as update_mapping
+from paravane.abi.hypercall import Hypercall
+from paravane.abi.mmu import MMU_UPDATE, MMUEXT_OP
+from paravane.hypercalls.table import Domid, Hex, Items, Ptr, UInt, Word, domid_text, hypercall
+from paravane.memory.guest import Progress
+from paravane.memory.mmu_update import mmu_update as update_tables
+from paravane.memory.mmuext import mmuext_op as run_operations
+from paravane.memory.va_mapping import update_va_mapping as update_mapping
 
 if TYPE_CHECKING:
-    from hypervisor.vcpu import Vcpu
+    from paravane.vcpu import Vcpu
 
 
 def _count_text(count: int) -> str:

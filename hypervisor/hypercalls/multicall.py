@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.hypercall import MULTICALL_ENTRY, Hypercall, MulticallEntry
-from hypervisor.hypercalls.table import Ptr, UInt, hypercall
-from hypervisor.preemption import Preempted
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.abi.hypercall import MULTICALL_ENTRY, Hypercall, MulticallEntry
+from paravane.hypercalls.table import Ptr, UInt, hypercall
+from paravane.preemption import Preempted
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from hypervisor.vcpu import Vcpu
+    from paravane.vcpu import Vcpu
 
 _RESULT = MULTICALL_ENTRY.offsets["result"]
 _ENTRY_WORK = 4

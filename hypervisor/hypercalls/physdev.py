@@ -6,10 +6,10 @@ or -EPERM in the same cases.
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.abi.physdev import (
+from paravane.abi.domid import DomId
+from paravane.abi.errno import Errno
+from paravane.abi.hypercall import Hypercall
+from paravane.abi.physdev import (
     PHYSDEV_APIC,
     PHYSDEV_EOI,
     PHYSDEV_GET_FREE_PIRQ,
@@ -37,13 +37,13 @@ from hypervisor.abi.physdev import (
     PhysdevSetupGsi,
     PhysdevUnmapPirq,
 )
-from hypervisor.hypercalls.table import In, InOut, Ptr, commands, hypercall
-from hypervisor.memory.frames import FrameType
-from hypervisor.refusal import Refusal
-from hypervisor.traps.peripherals import NR_GSIS
+from paravane.hypercalls.table import In, InOut, Ptr, commands, hypercall
+from paravane.memory.frames import FrameType
+from paravane.refusal import Refusal
+from paravane.traps.peripherals import NR_GSIS
 
 if TYPE_CHECKING:
-    from hypervisor.vcpu import Vcpu
+    from paravane.vcpu import Vcpu
 
 IO_BITMAP_BYTES = 65536 // 8
 _COMPAT_ARGUMENT = 4

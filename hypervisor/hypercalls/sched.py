@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.abi.sched import (
+from paravane.abi.errno import Errno
+from paravane.abi.hypercall import Hypercall
+from paravane.abi.sched import (
     SCHED_POLL,
     SCHED_REMOTE_SHUTDOWN,
     SCHED_SHUTDOWN,
@@ -15,12 +15,12 @@ from hypervisor.abi.sched import (
     SchedShutdown,
     SchedWatchdog,
 )
-from hypervisor.hypercalls.table import In, Ptr, UInt, commands, hypercall
-from hypervisor.refusal import Refusal
-from hypervisor.time.timers import system_time
+from paravane.hypercalls.table import In, Ptr, UInt, commands, hypercall
+from paravane.refusal import Refusal
+from paravane.time.timers import system_time
 
 if TYPE_CHECKING:
-    from hypervisor.vcpu import Vcpu
+    from paravane.vcpu import Vcpu
 
 MAX_POLLED_PORTS = 128
 

@@ -15,7 +15,7 @@ and one that multiplexes commands on its first argument is a family of them:
 `In` structs are copied from the guest before the call, `InOut` structs are also copied back from the value
 that the function returns. A pointer the guest may not use is -EFAULT, a `Refusal` is its errno, and a
 function that replaced the guest's registers itself returns None so that EAX is left alone. One that leaves
-work for later raises `Preempted` (hypervisor.preemption), which is its caller's to act on.
+work for later raises `Preempted` (paravane.preemption), which is its caller's to act on.
 
 The calling convention is that of Xen's public/arch-x86/xen-x86_32.h: number in EAX, arguments in EBX, ECX,
 EDX, ESI, EDI, EBP, result in EAX, every other register preserved.
@@ -31,18 +31,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.x86 import PageFaultCode
-from hypervisor.cpu import PageFault
-from hypervisor.refusal import Refusal
+from paravane.abi.domid import DomId
+from paravane.abi.errno import Errno
+from paravane.abi.x86 import PageFaultCode
+from paravane.cpu import PageFault
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from enum import IntEnum
 
-    from hypervisor.abi.hypercall import Hypercall
-    from hypervisor.abi.layout import Layout
-    from hypervisor.vcpu import Vcpu
+    from paravane.abi.hypercall import Hypercall
+    from paravane.abi.layout import Layout
+    from paravane.vcpu import Vcpu
 
 Arguments = tuple[int, ...]
 """EBX, ECX, EDX, ESI, EDI, EBP: the six argument words as unsigned 32-bit numbers."""

@@ -3,7 +3,7 @@
 from itertools import count
 from typing import TYPE_CHECKING, Annotated
 
-from hypervisor.abi.callback import (
+from paravane.abi.callback import (
     CALLBACK_REGISTER,
     CALLBACK_UNREGISTER,
     CallbackOp,
@@ -11,15 +11,15 @@ from hypervisor.abi.callback import (
     CallbackType,
     CallbackUnregister,
 )
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.abi.nmi import XENNMI_CALLBACK, NmiOp, XennmiCallback
-from hypervisor.abi.trap import TRAP_INFO
-from hypervisor.hypercalls.table import Hex, In, Ptr, UInt, commands, hypercall
-from hypervisor.preemption import Preempted
+from paravane.abi.errno import Errno
+from paravane.abi.hypercall import Hypercall
+from paravane.abi.nmi import XENNMI_CALLBACK, NmiOp, XennmiCallback
+from paravane.abi.trap import TRAP_INFO
+from paravane.hypercalls.table import Hex, In, Ptr, UInt, commands, hypercall
+from paravane.preemption import Preempted
 
 if TYPE_CHECKING:
-    from hypervisor.vcpu import Vcpu
+    from paravane.vcpu import Vcpu
 
 _GATE_WORK = 4
 """Units of work to read one entry of a trap table and install its gate."""

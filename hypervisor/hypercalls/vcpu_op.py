@@ -7,11 +7,11 @@ what stands behind it may be in no page at all.
 
 from typing import TYPE_CHECKING, Annotated
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.abi.sched import ShutdownReason
-from hypervisor.abi.shared_info import VCPU_INFO, VCPU_TIME_INFO
-from hypervisor.abi.vcpu import (
+from paravane.abi.errno import Errno
+from paravane.abi.hypercall import Hypercall
+from paravane.abi.sched import ShutdownReason
+from paravane.abi.shared_info import VCPU_INFO, VCPU_TIME_INFO
+from paravane.abi.vcpu import (
     VCPU_GUEST_CONTEXT,
     VCPU_REGISTER_VCPU_INFO,
     VCPU_RUNSTATE_INFO,
@@ -23,12 +23,12 @@ from hypervisor.abi.vcpu import (
     VcpuSetPeriodicTimer,
     VcpuSetSingleshotTimer,
 )
-from hypervisor.hypercalls.table import TABLE, Arguments, Family, In, Ptr, UInt
-from hypervisor.refusal import Refusal
-from hypervisor.time.timers import system_time
+from paravane.hypercalls.table import TABLE, Arguments, Family, In, Ptr, UInt
+from paravane.refusal import Refusal
+from paravane.time.timers import system_time
 
 if TYPE_CHECKING:
-    from hypervisor.vcpu import Vcpu
+    from paravane.vcpu import Vcpu
 
 PAGE_SIZE = 4096
 SHORTEST_PERIOD = 1_000_000

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.abi.version import (
+from paravane.abi.errno import Errno
+from paravane.abi.hypercall import Hypercall
+from paravane.abi.version import (
     XEN_COMPILE_INFO,
     XEN_FEATURE_INFO,
     XEN_PLATFORM_PARAMETERS,
@@ -13,11 +13,11 @@ from hypervisor.abi.version import (
     XenPlatformParameters,
     XenVersion,
 )
-from hypervisor.hypercalls.table import Ptr, commands
-from hypervisor.refusal import Refusal
+from paravane.hypercalls.table import Ptr, commands
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from hypervisor.vcpu import Vcpu
+    from paravane.vcpu import Vcpu
 
 MAJOR, MINOR, EXTRA = 4, 17, ".7"
 CAPABILITIES = "xen-3.0-x86_32p xen-3.0-x86_32"

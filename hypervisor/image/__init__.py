@@ -1,8 +1,8 @@
 """Kernel images: ELF files with Xen's notes, read and checked. `load_image` is the way in."""
 
-from hypervisor.image.errors import ImageError
-from hypervisor.image.image import Image, Segment
-from hypervisor.image.loader import load_image
-from hypervisor.image.notes import PaeMode
+from paravane.image.errors import ImageError
+from paravane.image.image import Image, Segment
+from paravane.image.loader import load_image
+from paravane.image.notes import PaeMode
 
 __all__ = ["Image", "ImageError", "PaeMode", "Segment", "load_image"]

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.image.elf import HEADER_SIZE, SECTION_HEADER_SIZE, SectionHeader
+from paravane.image.elf import HEADER_SIZE, SECTION_HEADER_SIZE, SectionHeader
 
 if TYPE_CHECKING:
-    from hypervisor.image.elf import Elf
+    from paravane.image.elf import Elf
 
 SIZE_WORD: Final = 4
 SECTIONS_OFFSET: Final = 64

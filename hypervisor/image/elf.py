@@ -21,8 +21,8 @@ from elftools.construct.core import ConstructError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import StringTableSection, SymbolTableSection
 
-from hypervisor.image.errors import ImageError
-from hypervisor.image.text import printable
+from paravane.image.errors import ImageError
+from paravane.image.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

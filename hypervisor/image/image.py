@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.elfnote import ElfNote
-from hypervisor.abi.start_info import MAGIC_PAE, MAGIC_TWO_LEVEL
-from hypervisor.cpu.geometry import PAE, TWO_LEVEL
-from hypervisor.image.elf import PF_W, PF_X, SHF_EXECINSTR
-from hypervisor.image.lines import Lines, read_lines
-from hypervisor.image.notes import PaeMode
-from hypervisor.image.symbols import Symbols, read_symbols
+from paravane.abi.elfnote import ElfNote
+from paravane.abi.start_info import MAGIC_PAE, MAGIC_TWO_LEVEL
+from paravane.cpu.geometry import PAE, TWO_LEVEL
+from paravane.image.elf import PF_W, PF_X, SHF_EXECINSTR
+from paravane.image.lines import Lines, read_lines
+from paravane.image.notes import PaeMode
+from paravane.image.symbols import Symbols, read_symbols
 
 if TYPE_CHECKING:
-    from hypervisor.cpu.geometry import Geometry
-    from hypervisor.image.elf import Elf
-    from hypervisor.image.notes import Notes
+    from paravane.cpu.geometry import Geometry
+    from paravane.image.elf import Elf
+    from paravane.image.notes import Notes
 
 
 @dataclass(frozen=True, slots=True)

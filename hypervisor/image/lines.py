@@ -5,12 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.image.dwarf_lines import LineTableError
-from hypervisor.image.dwarf_lines import read_lines as read_table
-from hypervisor.image.errors import ImageError
+from paravane.image.dwarf_lines import LineTableError
+from paravane.image.dwarf_lines import read_lines as read_table
+from paravane.image.errors import ImageError
 
 if TYPE_CHECKING:
-    from hypervisor.image.elf import Elf
+    from paravane.image.elf import Elf
 
 MAX_TABLE: Final = 16 << 20
 """Bytes of line tables that are read. A larger one would take minutes."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from hypervisor.abi.arch import HYPERVISOR_VIRT_START_NONPAE, HYPERVISOR_VIRT_START_PAE
-from hypervisor.abi.elfnote import GUEST_SECTION, ElfNote
-from hypervisor.abi.version import XenFeature
-from hypervisor.abi.x86 import PAGE_SIZE
-from hypervisor.image.bsd_symtab import bsd_symtab
-from hypervisor.image.elf import PF_R, PF_W, PF_X, Elf, ProgramHeader
-from hypervisor.image.errors import ImageError
-from hypervisor.image.image import Image, Segment
-from hypervisor.image.notes import Notes, PaeMode, read_notes
-from hypervisor.image.unpack import unpack
+from paravane.abi.arch import HYPERVISOR_VIRT_START_NONPAE, HYPERVISOR_VIRT_START_PAE
+from paravane.abi.elfnote import GUEST_SECTION, ElfNote
+from paravane.abi.version import XenFeature
+from paravane.abi.x86 import PAGE_SIZE
+from paravane.image.bsd_symtab import bsd_symtab
+from paravane.image.elf import PF_R, PF_W, PF_X, Elf, ProgramHeader
+from paravane.image.errors import ImageError
+from paravane.image.image import Image, Segment
+from paravane.image.notes import Notes, PaeMode, read_notes
+from paravane.image.unpack import unpack
 
 
 def load_image(data: bytes) -> Image:

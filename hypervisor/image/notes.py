@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from hypervisor.abi.elfnote import GUEST_SECTION, LEGACY_KEYS, ElfNote
-from hypervisor.abi.layout import U32, Layout
-from hypervisor.abi.version import XenFeature
-from hypervisor.abi.x86 import PAGE_SHIFT
-from hypervisor.image.errors import ImageError
-from hypervisor.image.text import printable
+from paravane.abi.elfnote import GUEST_SECTION, LEGACY_KEYS, ElfNote
+from paravane.abi.layout import U32, Layout
+from paravane.abi.version import XenFeature
+from paravane.abi.x86 import PAGE_SHIFT
+from paravane.image.errors import ImageError
+from paravane.image.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hypervisor.image.elf import Elf
+    from paravane.image.elf import Elf
 
 MAX_NOTES: Final = 65536
 MAX_GUEST_TEXT: Final = 65536

@@ -6,10 +6,10 @@ from bisect import bisect_right
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from hypervisor.image.errors import ImageError
+from paravane.image.errors import ImageError
 
 if TYPE_CHECKING:
-    from hypervisor.image.elf import Elf, ElfSymbol
+    from paravane.image.elf import Elf, ElfSymbol
 
 
 class Symbols:

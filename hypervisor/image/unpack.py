@@ -11,8 +11,8 @@ import lzma
 import zlib
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, Protocol
 
-from hypervisor.abi.layout import U8, U16, U32, Chars, Layout
-from hypervisor.image.errors import ImageError
+from paravane.abi.layout import U8, U16, U32, Chars, Layout
+from paravane.image.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

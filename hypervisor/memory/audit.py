@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.domid import DomId
-from hypervisor.memory.frames import (
+from paravane.abi.domid import DomId
+from paravane.memory.frames import (
     ALLOCATED,
     FREE,
     L1,
@@ -26,8 +26,8 @@ from hypervisor.memory.frames import (
 )
 
 if TYPE_CHECKING:
-    from hypervisor.memory.domain_memory import DomainMemory
-    from hypervisor.memory.machine_memory import MachineMemory
+    from paravane.memory.domain_memory import DomainMemory
+    from paravane.memory.machine_memory import MachineMemory
 
 
 def audit(machine: MachineMemory) -> list[str]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.arch import FIRST_RESERVED_GDT_ENTRY
-from hypervisor.abi.errno import Errno
-from hypervisor.cpu.faults import PageFault
-from hypervisor.memory.descriptors import check_descriptor, explain, installed
-from hypervisor.memory.frames import SEG_DESC, WRITABLE
-from hypervisor.refusal import Refusal
+from paravane.abi.arch import FIRST_RESERVED_GDT_ENTRY
+from paravane.abi.errno import Errno
+from paravane.cpu.faults import PageFault
+from paravane.memory.descriptors import check_descriptor, explain, installed
+from paravane.memory.frames import SEG_DESC, WRITABLE
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from hypervisor.memory.domain_memory import DomainMemory
-    from hypervisor.memory.guest import Caller
+    from paravane.memory.domain_memory import DomainMemory
+    from paravane.memory.guest import Caller
 
 _PER_FRAME = 512
 

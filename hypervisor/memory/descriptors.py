@@ -18,14 +18,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.arch import FIRST_RESERVED_GDT_ENTRY, FlatSelector
-from hypervisor.abi.errno import Errno
-from hypervisor.refusal import Refusal
+from paravane.abi.arch import FIRST_RESERVED_GDT_ENTRY, FlatSelector
+from paravane.abi.errno import Errno
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypervisor.cpu.ram import Ram
+    from paravane.cpu.ram import Ram
 
 GUEST_KERNEL_RPL: Final = 1
 

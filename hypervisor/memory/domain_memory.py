@@ -7,13 +7,13 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, Literal
 
-from hypervisor.abi.e820 import E820Entry, E820Type
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.hypercall import VmassistCmd, VmassistType
-from hypervisor.abi.x86 import Pte
-from hypervisor.memory.frames import ALLOCATED, LEAVING, NONE, VALIDATED, WRITABLE, XEN_HEAP
-from hypervisor.memory.instruction import StoreDecoder
-from hypervisor.memory.layout import (
+from paravane.abi.e820 import E820Entry, E820Type
+from paravane.abi.errno import Errno
+from paravane.abi.hypercall import VmassistCmd, VmassistType
+from paravane.abi.x86 import Pte
+from paravane.memory.frames import ALLOCATED, LEAVING, NONE, VALIDATED, WRITABLE, XEN_HEAP
+from paravane.memory.instruction import StoreDecoder
+from paravane.memory.layout import (
     DESCRIPTOR_AREA,
     MAX_VCPUS,
     PAGE_SHIFT,
@@ -23,14 +23,14 @@ from hypervisor.memory.layout import (
     gdt_address,
     space_for,
 )
-from hypervisor.memory.pins import pin
-from hypervisor.memory.vcpu_paging import VcpuPaging
-from hypervisor.refusal import Refusal
+from paravane.memory.pins import pin
+from paravane.memory.vcpu_paging import VcpuPaging
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from hypervisor.cpu.geometry import Geometry
-    from hypervisor.memory.flush import Processor
-    from hypervisor.memory.machine_memory import MachineMemory
+    from paravane.cpu.geometry import Geometry
+    from paravane.memory.flush import Processor
+    from paravane.memory.machine_memory import MachineMemory
 
 
 class DomainMemory:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.x86 import Pte
-from hypervisor.memory.frames import L1, L2
-from hypervisor.memory.layout import ACCESSED_DIRTY
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.abi.x86 import Pte
+from paravane.memory.frames import L1, L2
+from paravane.memory.layout import ACCESSED_DIRTY
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from hypervisor.memory.domain_memory import DomainMemory
+    from paravane.memory.domain_memory import DomainMemory
 
 _L3_ADDED = int(Pte.USER | Pte.RW)
 

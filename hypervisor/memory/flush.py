@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from hypervisor.memory.domain_memory import DomainMemory
+    from paravane.memory.domain_memory import DomainMemory
 
 
 class Processor(Protocol):
-    """What this room asks of a vcpu's processor (`hypervisor.cpu.Cpu` has it all)."""
+    """What this room asks of a vcpu's processor (`paravane.cpu.Cpu` has it all)."""
 
     cr2: int
     cr3: int

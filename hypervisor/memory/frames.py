@@ -11,7 +11,7 @@ from array import array
 from enum import IntEnum, IntFlag
 from typing import Final
 
-from hypervisor.abi.domid import DomId
+from paravane.abi.domid import DomId
 
 FREE: Final = 0xFFFF
 """The owner of a frame that nobody has."""

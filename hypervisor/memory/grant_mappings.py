@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.grant_table import GrantMapFlag
-from hypervisor.abi.x86 import Pte
-from hypervisor.memory.entries import store
-from hypervisor.memory.frames import L1
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.abi.grant_table import GrantMapFlag
+from paravane.abi.x86 import Pte
+from paravane.memory.entries import store
+from paravane.memory.frames import L1
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from hypervisor.memory.vcpu_paging import VcpuPaging
+    from paravane.memory.vcpu_paging import VcpuPaging
 
 _AVAILABLE_SHIFT: Final = 16
 _COMPARED: Final = int(Pte.PRESENT | Pte.RW)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.grant_table import (
+from paravane.abi.domid import DomId
+from paravane.abi.errno import Errno
+from paravane.abi.grant_table import (
     GNTTAB_NR_RESERVED_ENTRIES,
     GRANT_ENTRY_V1,
     GrantCopyFlag,
@@ -20,13 +20,13 @@ from hypervisor.abi.grant_table import (
     GrantFlag,
     GrantStatus,
 )
-from hypervisor.refusal import Refusal
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from hypervisor.abi.grant_table import GnttabCopy, GnttabCopyPtr
-    from hypervisor.memory.domain_memory import DomainMemory
+    from paravane.abi.grant_table import GnttabCopy, GnttabCopyPtr
+    from paravane.memory.domain_memory import DomainMemory
 
 MAX_GRANT_FRAMES: Final = 64
 """Frames a table can have: the default of xl."""

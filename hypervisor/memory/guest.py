@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.errno import Errno
-from hypervisor.cpu.faults import PageFault
-from hypervisor.refusal import Refusal
+from paravane.abi.domid import DomId
+from paravane.abi.errno import Errno
+from paravane.cpu.faults import PageFault
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hypervisor.memory.domain_memory import DomainMemory
-    from hypervisor.memory.vcpu_paging import VcpuPaging
-    from hypervisor.preemption import Work
+    from paravane.memory.domain_memory import DomainMemory
+    from paravane.memory.vcpu_paging import VcpuPaging
+    from paravane.preemption import Work
 
 
 CONTROL_DOMID: Final = 0

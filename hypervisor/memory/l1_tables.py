@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.x86 import Pte
-from hypervisor.memory.frames import FREE, VALIDATED, WRITABLE
-from hypervisor.memory.layout import flag_names
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.abi.x86 import Pte
+from paravane.memory.frames import FREE, VALIDATED, WRITABLE
+from paravane.memory.layout import flag_names
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from hypervisor.memory.domain_memory import DomainMemory
-    from hypervisor.memory.page_types import PageTypes
+    from paravane.memory.domain_memory import DomainMemory
+    from paravane.memory.page_types import PageTypes
 
 
 class L1Tables:

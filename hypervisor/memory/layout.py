@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from hypervisor.abi.arch import (
+from paravane.abi.arch import (
     HYPERVISOR_VIRT_START_NONPAE,
     HYPERVISOR_VIRT_START_PAE,
     MACH2PHYS_VIRT_END_NONPAE,
 )
-from hypervisor.abi.x86 import Pte
-from hypervisor.cpu.geometry import PAE, TWO_LEVEL, Geometry
-from hypervisor.memory.frames import FrameType
+from paravane.abi.x86 import Pte
+from paravane.cpu.geometry import PAE, TWO_LEVEL, Geometry
+from paravane.memory.frames import FrameType
 
 PAGE_SHIFT: Final = 12
 PAGE_SIZE: Final = 1 << PAGE_SHIFT

@@ -6,24 +6,24 @@ from array import array
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.x86 import Pte
-from hypervisor.memory.audit import audit
-from hypervisor.memory.descriptors import reserved_gdt_page
-from hypervisor.memory.domain_memory import DomainMemory
-from hypervisor.memory.flush import OwedFlushes
-from hypervisor.memory.frames import ALLOCATED, LEAVING, PINNED, WRITABLE, XEN_HEAP, FrameTable
-from hypervisor.memory.layout import DESCRIPTOR_AREA, INVALID_M2P_ENTRY, MAX_FRAMES, AddressSpace
-from hypervisor.memory.page_types import PageTypes
-from hypervisor.memory.pool import FramePool
-from hypervisor.refusal import Refusal
+from paravane.abi.domid import DomId
+from paravane.abi.errno import Errno
+from paravane.abi.x86 import Pte
+from paravane.memory.audit import audit
+from paravane.memory.descriptors import reserved_gdt_page
+from paravane.memory.domain_memory import DomainMemory
+from paravane.memory.flush import OwedFlushes
+from paravane.memory.frames import ALLOCATED, LEAVING, PINNED, WRITABLE, XEN_HEAP, FrameTable
+from paravane.memory.layout import DESCRIPTOR_AREA, INVALID_M2P_ENTRY, MAX_FRAMES, AddressSpace
+from paravane.memory.page_types import PageTypes
+from paravane.memory.pool import FramePool
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from hypervisor.cpu.geometry import Geometry
-    from hypervisor.cpu.ram import Ram
+    from paravane.cpu.geometry import Geometry
+    from paravane.cpu.ram import Ram
 
 _M2P_PER_FRAME: Final = 1024
 MIN_FRAMES: Final = 16

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.e820 import E820ENTRY
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.memory import (
+from paravane.abi.domid import DomId
+from paravane.abi.e820 import E820ENTRY
+from paravane.abi.errno import Errno
+from paravane.abi.memory import (
     XEN_ADD_TO_PHYSMAP,
     XEN_ADD_TO_PHYSMAP_BATCH,
     XEN_FOREIGN_MEMORY_MAP,
@@ -23,18 +23,18 @@ from hypervisor.abi.memory import (
     MemoryOp,
     XenMachphysMapping,
 )
-from hypervisor.cpu.faults import PageFault
-from hypervisor.memory.guest import check_may_use, named_domain
-from hypervisor.memory.layout import M2P_END
-from hypervisor.memory.reservation import CONTINUATION_SHIFT, change_reservation, exchange
-from hypervisor.refusal import Refusal
+from paravane.cpu.faults import PageFault
+from paravane.memory.guest import check_may_use, named_domain
+from paravane.memory.layout import M2P_END
+from paravane.memory.reservation import CONTINUATION_SHIFT, change_reservation, exchange
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from hypervisor.abi.layout import Layout
-    from hypervisor.memory.guest import Caller
+    from paravane.abi.layout import Layout
+    from paravane.memory.guest import Caller
 
 E820_MAX: Final = 1024
 _M2P_EXTENT_FRAMES: Final = 512

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.mmu import MmuUpdateType
-from hypervisor.memory.entries import modify
-from hypervisor.memory.frames import L1, L3, WRITABLE, FrameType
-from hypervisor.memory.guest import Progress, check_may_use, existing_domain, page_owner, read_requests
-from hypervisor.preemption import Preempted
-from hypervisor.refusal import Refusal
+from paravane.abi.domid import DomId
+from paravane.abi.errno import Errno
+from paravane.abi.mmu import MmuUpdateType
+from paravane.memory.entries import modify
+from paravane.memory.frames import L1, L3, WRITABLE, FrameType
+from paravane.memory.guest import Progress, check_may_use, existing_domain, page_owner, read_requests
+from paravane.preemption import Preempted
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from hypervisor.memory.domain_memory import DomainMemory
-    from hypervisor.memory.guest import Caller
-    from hypervisor.preemption import Work
+    from paravane.memory.domain_memory import DomainMemory
+    from paravane.memory.guest import Caller
+    from paravane.preemption import Work
 
 _REQUEST: Final = 16
 

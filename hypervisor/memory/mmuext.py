@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
-from hypervisor.cpu.faults import PageFault
-from hypervisor.memory.frames import WRITABLE, FrameType
-from hypervisor.memory.guest import Progress, check_may_use, page_owner, read_requests, vcpus_in_mask
-from hypervisor.memory.pins import pin, unpin
-from hypervisor.preemption import Preempted
-from hypervisor.refusal import Refusal
+from paravane.abi.domid import DomId
+from paravane.abi.errno import Errno
+from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
+from paravane.cpu.faults import PageFault
+from paravane.memory.frames import WRITABLE, FrameType
+from paravane.memory.guest import Progress, check_may_use, page_owner, read_requests, vcpus_in_mask
+from paravane.memory.pins import pin, unpin
+from paravane.preemption import Preempted
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypervisor.memory.domain_memory import DomainMemory
-    from hypervisor.memory.guest import Caller
+    from paravane.memory.domain_memory import DomainMemory
+    from paravane.memory.guest import Caller
 
 _CHUNK: Final = 1024
 _OP_WORK: Final = 4

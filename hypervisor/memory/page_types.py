@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.errno import Errno
-from hypervisor.memory.descriptors import validate_descriptors
-from hypervisor.memory.frames import (
+from paravane.abi.errno import Errno
+from paravane.memory.descriptors import validate_descriptors
+from paravane.memory.frames import (
     L1,
     L2,
     L3,
@@ -25,16 +25,16 @@ from hypervisor.memory.frames import (
     FrameTable,
     FrameType,
 )
-from hypervisor.memory.l1_tables import L1Tables
-from hypervisor.memory.upper_tables import UpperTables
-from hypervisor.refusal import Refusal
+from paravane.memory.l1_tables import L1Tables
+from paravane.memory.upper_tables import UpperTables
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypervisor.cpu.ram import Ram
-    from hypervisor.memory.domain_memory import DomainMemory
-    from hypervisor.memory.flush import OwedFlushes
+    from paravane.cpu.ram import Ram
+    from paravane.memory.domain_memory import DomainMemory
+    from paravane.memory.flush import OwedFlushes
 
 _TABLES: Final = frozenset((L1, L2, L3))
 

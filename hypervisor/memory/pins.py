@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.errno import Errno
-from hypervisor.memory.frames import PINNED
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.memory.frames import PINNED
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from hypervisor.memory.domain_memory import DomainMemory
+    from paravane.memory.domain_memory import DomainMemory
 
 
 def pin(domain: DomainMemory, mfn: int, kind: int) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.memory import (
+from paravane.abi.errno import Errno
+from paravane.abi.memory import (
     XEN_MEMORY_EXCHANGE,
     XEN_MEMORY_RESERVATION,
     MemoryFlag,
@@ -17,18 +17,18 @@ from hypervisor.abi.memory import (
     XenMemoryExchange,
     XenMemoryReservation,
 )
-from hypervisor.cpu.faults import PageFault
-from hypervisor.memory.frames import ALLOCATED, XEN_HEAP
-from hypervisor.memory.guest import check_may_use, named_domain
-from hypervisor.memory.layout import PAGE_SHIFT
-from hypervisor.preemption import Preempted
-from hypervisor.refusal import Refusal
+from paravane.cpu.faults import PageFault
+from paravane.memory.frames import ALLOCATED, XEN_HEAP
+from paravane.memory.guest import check_may_use, named_domain
+from paravane.memory.layout import PAGE_SHIFT
+from paravane.preemption import Preempted
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hypervisor.memory.domain_memory import DomainMemory
-    from hypervisor.memory.guest import Caller
+    from paravane.memory.domain_memory import DomainMemory
+    from paravane.memory.guest import Caller
 
 MAX_ORDER: Final = 9
 CONTINUATION_SHIFT: Final = 6

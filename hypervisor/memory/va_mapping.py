@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.mmu import UvmFlag
-from hypervisor.cpu.faults import PageFault
-from hypervisor.memory.entries import modify_l1
-from hypervisor.memory.frames import L1
-from hypervisor.memory.guest import check_may_use, page_owner, vcpus_in_mask
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.abi.mmu import UvmFlag
+from paravane.cpu.faults import PageFault
+from paravane.memory.entries import modify_l1
+from paravane.memory.frames import L1
+from paravane.memory.guest import check_may_use, page_owner, vcpus_in_mask
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hypervisor.memory.guest import Caller
-    from hypervisor.memory.vcpu_paging import VcpuPaging
+    from paravane.memory.guest import Caller
+    from paravane.memory.vcpu_paging import VcpuPaging
 
 
 def update_va_mapping(caller: Caller, va: int, entry: int, flags: int, domid: int | None = None) -> None:

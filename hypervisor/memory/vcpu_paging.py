@@ -5,11 +5,11 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from hypervisor.abi.arch import FIRST_RESERVED_GDT_ENTRY
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.x86 import PageFaultCode, Vector
-from hypervisor.memory.frames import SEG_DESC
-from hypervisor.memory.layout import (
+from paravane.abi.arch import FIRST_RESERVED_GDT_ENTRY
+from paravane.abi.errno import Errno
+from paravane.abi.x86 import PageFaultCode, Vector
+from paravane.memory.frames import SEG_DESC
+from paravane.memory.layout import (
     DESCRIPTOR_AREA,
     GDT_LIMIT,
     GDT_PAGES,
@@ -19,14 +19,14 @@ from hypervisor.memory.layout import (
     gdt_address,
     ldt_address,
 )
-from hypervisor.memory.writable import store_to_page_table
-from hypervisor.refusal import Refusal
+from paravane.memory.writable import store_to_page_table
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hypervisor.memory.domain_memory import DomainMemory
-    from hypervisor.memory.flush import Processor
+    from paravane.memory.domain_memory import DomainMemory
+    from paravane.memory.flush import Processor
 
 DESCRIPTORS_PER_PAGE: Final = 512
 MAX_LDT_ENTRIES: Final = 8192

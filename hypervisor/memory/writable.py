@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
-from hypervisor.abi.x86 import Eflags, PageFaultCode
-from hypervisor.cpu.faults import PageFault
-from hypervisor.memory.entries import store
-from hypervisor.memory.frames import L1
-from hypervisor.memory.instruction import ARITHMETIC, BIT, MAX_INSTRUCTION, SINGLE, Store, compute
-from hypervisor.refusal import Refusal
+from paravane.abi.x86 import Eflags, PageFaultCode
+from paravane.cpu.faults import PageFault
+from paravane.memory.entries import store
+from paravane.memory.frames import L1
+from paravane.memory.instruction import ARITHMETIC, BIT, MAX_INSTRUCTION, SINGLE, Store, compute
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from hypervisor.cpu import Cpu
-    from hypervisor.memory.vcpu_paging import VcpuPaging
+    from paravane.cpu import Cpu
+    from paravane.memory.vcpu_paging import VcpuPaging
 
 KERNEL_CPL: Final = 1
 _NAMES: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")

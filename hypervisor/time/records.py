@@ -9,10 +9,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.shared_info import SHARED_INFO, VCPU_TIME_INFO, PvclockFlag
+from paravane.abi.shared_info import SHARED_INFO, VCPU_TIME_INFO, PvclockFlag
 
 if TYPE_CHECKING:
-    from hypervisor.cpu import Ram
+    from paravane.cpu import Ram
 
 TSC_TO_SYSTEM_MUL = 0x8000_0000
 TSC_SHIFT = 1

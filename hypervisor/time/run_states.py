@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypervisor.abi.vcpu import Runstate, VcpuRunstateInfo
+from paravane.abi.vcpu import Runstate, VcpuRunstateInfo
 
 
 class RunStates:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypervisor.time.clock import Clock
-    from hypervisor.time.timers import TimerQueue
+    from paravane.time.clock import Clock
+    from paravane.time.timers import TimerQueue
 
 DEFAULT_PERIOD: Final = 10_000_000
 """Nanoseconds. Every PV vcpu starts with a 100 Hz ticker and keeps it until it asks for another or none."""

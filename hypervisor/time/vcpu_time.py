@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from hypervisor.abi.event_channel import Virq
-from hypervisor.abi.shared_info import VCPU_INFO, VCPU_TIME_INFO
-from hypervisor.abi.vcpu import VCPU_RUNSTATE_INFO, Runstate
-from hypervisor.cpu import PageFault
-from hypervisor.time.records import write_vcpu_time
-from hypervisor.time.run_states import RunStates
-from hypervisor.time.ticker import Ticker
+from paravane.abi.event_channel import Virq
+from paravane.abi.shared_info import VCPU_INFO, VCPU_TIME_INFO
+from paravane.abi.vcpu import VCPU_RUNSTATE_INFO, Runstate
+from paravane.cpu import PageFault
+from paravane.time.records import write_vcpu_time
+from paravane.time.run_states import RunStates
+from paravane.time.ticker import Ticker
 
 if TYPE_CHECKING:
-    from hypervisor.abi.vcpu import VcpuRunstateInfo
-    from hypervisor.cpu import Ram
-    from hypervisor.time.clock import Clock
-    from hypervisor.time.timers import TimerQueue
+    from paravane.abi.vcpu import VcpuRunstateInfo
+    from paravane.cpu import Ram
+    from paravane.time.clock import Clock
+    from paravane.time.timers import TimerQueue
 
 _TIME = VCPU_INFO.offsets["time"]
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from hypervisor.abi.x86 import VECTORS_WITH_ERROR_CODE, Eflags, Vector
-from hypervisor.cpu import PageFault, SegmentFault
-from hypervisor.traps.crash import GuestCrash
-from hypervisor.traps.segments import frame_base, reach
-from hypervisor.traps.state import UPCALL_MASK
+from paravane.abi.x86 import VECTORS_WITH_ERROR_CODE, Eflags, Vector
+from paravane.cpu import PageFault, SegmentFault
+from paravane.traps.crash import GuestCrash
+from paravane.traps.segments import frame_base, reach
+from paravane.traps.state import UPCALL_MASK
 
 if TYPE_CHECKING:
-    from hypervisor.traps.state import TrapState
+    from paravane.traps.state import TrapState
 
 CLEARED_ON_ENTRY = int(Eflags.VM | Eflags.RF | Eflags.NT | Eflags.TF | Eflags.IOPL)
 IF, IOPL, RF = int(Eflags.IF), int(Eflags.IOPL), int(Eflags.RF)

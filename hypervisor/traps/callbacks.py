@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hypervisor.abi.arch import FlatSelector
-from hypervisor.abi.callback import CallbackFlag, CallbackType
-from hypervisor.abi.errno import Errno
-from hypervisor.refusal import Refusal
-from hypervisor.traps.table import Gate, fix_selector
+from paravane.abi.arch import FlatSelector
+from paravane.abi.callback import CallbackFlag, CallbackType
+from paravane.abi.errno import Errno
+from paravane.refusal import Refusal
+from paravane.traps.table import Gate, fix_selector
 
 
 @dataclass(slots=True)

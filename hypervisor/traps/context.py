@@ -5,23 +5,23 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.vcpu import VcpuContextFlag
-from hypervisor.abi.x86 import Cr0, Eflags
-from hypervisor.cpu import SegmentFault
-from hypervisor.refusal import Refusal
-from hypervisor.traps import failsafe
-from hypervisor.traps.bounce import Registers
-from hypervisor.traps.callbacks import Callback, Callbacks
-from hypervisor.traps.debug import DebugRegisters
-from hypervisor.traps.fpu import set_task_switched
-from hypervisor.traps.iret import go
-from hypervisor.traps.segments import reach
-from hypervisor.traps.table import fix_selector
+from paravane.abi.vcpu import VcpuContextFlag
+from paravane.abi.x86 import Cr0, Eflags
+from paravane.cpu import SegmentFault
+from paravane.refusal import Refusal
+from paravane.traps import failsafe
+from paravane.traps.bounce import Registers
+from paravane.traps.callbacks import Callback, Callbacks
+from paravane.traps.debug import DebugRegisters
+from paravane.traps.fpu import set_task_switched
+from paravane.traps.iret import go
+from paravane.traps.segments import reach
+from paravane.traps.table import fix_selector
 
 if TYPE_CHECKING:
-    from hypervisor.abi.trap import CpuUserRegs
-    from hypervisor.abi.vcpu import VcpuGuestContext
-    from hypervisor.traps.state import TrapState
+    from paravane.abi.trap import CpuUserRegs
+    from paravane.abi.vcpu import VcpuGuestContext
+    from paravane.traps.state import TrapState
 
 GENERAL_REGISTERS = ("eax", "ecx", "edx", "ebx", "ebp", "esi", "edi")
 DEBUG_REGISTERS = (0, 1, 2, 3, 6, 7)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.x86 import Cr4
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.abi.x86 import Cr4
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from hypervisor.cpu import Cpu
+    from paravane.cpu import Cpu
 
 DR6_DEFAULT = 0xFFFF0FF0
 DR7_DEFAULT = 0x00000400

@@ -15,13 +15,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.x86 import Eflags
-from hypervisor.cpu import PageFault
-from hypervisor.traps.state import UPCALL_MASK
+from paravane.abi.x86 import Eflags
+from paravane.cpu import PageFault
+from paravane.traps.state import UPCALL_MASK
 
 if TYPE_CHECKING:
-    from hypervisor.cpu.entry import PreparedEntry
-    from hypervisor.traps.state import TrapState
+    from paravane.cpu.entry import PreparedEntry
+    from paravane.traps.state import TrapState
 
 SYSCALL_VECTOR: Final = 0x80
 _FRAME = struct.Struct("<5I")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.cpu import SegmentFault
-from hypervisor.cpu.entry import PreparedEntry
+from paravane.cpu import SegmentFault
+from paravane.cpu.entry import PreparedEntry
 
 if TYPE_CHECKING:
-    from hypervisor.cpu import Cpu
+    from paravane.cpu import Cpu
 
 KERNEL_CPL: Final = 1
 MAX_ENTRIES: Final = 8

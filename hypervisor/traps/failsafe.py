@@ -13,14 +13,14 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.arch import FlatSelector
-from hypervisor.cpu import PageFault
-from hypervisor.traps.bounce import CLEARED_ON_ENTRY, IF, Registers, current, frame_eflags
-from hypervisor.traps.crash import GuestCrash
-from hypervisor.traps.iret import go
+from paravane.abi.arch import FlatSelector
+from paravane.cpu import PageFault
+from paravane.traps.bounce import CLEARED_ON_ENTRY, IF, Registers, current, frame_eflags
+from paravane.traps.crash import GuestCrash
+from paravane.traps.iret import go
 
 if TYPE_CHECKING:
-    from hypervisor.traps.state import TrapState
+    from paravane.traps.state import TrapState
 
 SEGMENTS = ("ds", "es", "fs", "gs")
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from capstone import CS_ARCH_X86, CS_MODE_16, CS_MODE_32, Cs
 from capstone.x86 import X86_OP_IMM, X86_OP_MEM
 
-from hypervisor.abi.x86 import Vector
-from hypervisor.cpu import PageFault
-from hypervisor.traps.emulate.fault import Fault, NotEmulated
-from hypervisor.traps.segments import Segment, read_segment
+from paravane.abi.x86 import Vector
+from paravane.cpu import PageFault
+from paravane.traps.emulate.fault import Fault, NotEmulated
+from paravane.traps.segments import Segment, read_segment
 
 if TYPE_CHECKING:
-    from hypervisor.traps.state import TrapState
+    from paravane.traps.state import TrapState
 
 _CALLS, _JUMPS = frozenset(("lcall", "call")), frozenset(("ljmp", "jmp"))
 _STACK_REGISTERS = frozenset(("esp", "ebp", "sp", "bp"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.x86 import Cr0
+from paravane.abi.x86 import Cr0
 
 if TYPE_CHECKING:
-    from hypervisor.traps.state import TrapState
+    from paravane.traps.state import TrapState
 
 
 def set_task_switched(state: TrapState, on: bool) -> None:

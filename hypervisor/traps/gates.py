@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from hypervisor.abi.arch import HYPERVISOR_VIRT_START_NONPAE, HYPERVISOR_VIRT_START_PAE
-from hypervisor.abi.x86 import PageFaultCode, Vector
-from hypervisor.cpu import PageFault, SegmentFault
-from hypervisor.cpu.entry import raw_descriptor
-from hypervisor.traps.bounce import Registers
-from hypervisor.traps.emulate.fault import Fault, NotEmulated
-from hypervisor.traps.far import decode_far
-from hypervisor.traps.segments import Segment, reach, read_segment
-from hypervisor.traps.table import KERNEL_RPL
+from paravane.abi.arch import HYPERVISOR_VIRT_START_NONPAE, HYPERVISOR_VIRT_START_PAE
+from paravane.abi.x86 import PageFaultCode, Vector
+from paravane.cpu import PageFault, SegmentFault
+from paravane.cpu.entry import raw_descriptor
+from paravane.traps.bounce import Registers
+from paravane.traps.emulate.fault import Fault, NotEmulated
+from paravane.traps.far import decode_far
+from paravane.traps.segments import Segment, reach, read_segment
+from paravane.traps.table import KERNEL_RPL
 
 if TYPE_CHECKING:
-    from hypervisor.traps.state import TrapState
+    from paravane.traps.state import TrapState
 
 _SYSTEM_TYPE: Final = 0x1F00
 _CALL_GATE_32, _CALL_GATE_16 = 0x0C00, 0x0400

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from hypervisor.cpu import Cpu
+    from paravane.cpu import Cpu
 
 
 class TrapHost(Protocol):

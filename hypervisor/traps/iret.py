@@ -9,14 +9,14 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.x86 import Eflags, Vector
-from hypervisor.cpu import PageFault, SegmentFault
-from hypervisor.traps.bounce import Registers, bounce_at
-from hypervisor.traps.crash import GuestCrash
-from hypervisor.traps.segments import reach
+from paravane.abi.x86 import Eflags, Vector
+from paravane.cpu import PageFault, SegmentFault
+from paravane.traps.bounce import Registers, bounce_at
+from paravane.traps.crash import GuestCrash
+from paravane.traps.segments import reach
 
 if TYPE_CHECKING:
-    from hypervisor.traps.state import TrapState
+    from paravane.traps.state import TrapState
 
 VM86_WORDS = 9
 """Words of a virtual-8086 frame: EIP, CS, EFLAGS, ESP, SS, ES, DS, FS, GS."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.physdev import MapPirqType
-from hypervisor.refusal import Refusal
-from hypervisor.traps.emulate.ports import PortSpace
+from paravane.abi.errno import Errno
+from paravane.abi.physdev import MapPirqType
+from paravane.refusal import Refusal
+from paravane.traps.emulate.ports import PortSpace
 
 NR_GSIS = 24
 NR_PIRQS = NR_GSIS + 256

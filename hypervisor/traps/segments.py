@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from hypervisor.abi.arch import FlatSelector
-from hypervisor.cpu import SegmentFault
-from hypervisor.cpu.entry import descriptor
-from hypervisor.cpu.segments import DescriptorFlags, check_data
+from paravane.abi.arch import FlatSelector
+from paravane.cpu import SegmentFault
+from paravane.cpu.entry import descriptor
+from paravane.cpu.segments import DescriptorFlags, check_data
 
 if TYPE_CHECKING:
-    from hypervisor.cpu.segments import Descriptor
-    from hypervisor.traps.state import TrapState
+    from paravane.cpu.segments import Descriptor
+    from paravane.traps.state import TrapState
 
 
 _CODE: Final = int(DescriptorFlags.NOT_SYSTEM | DescriptorFlags.CODE)

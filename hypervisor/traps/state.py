@@ -7,18 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from hypervisor.abi.arch import FlatSelector
-from hypervisor.abi.shared_info import VCPU_INFO
-from hypervisor.abi.x86 import Vector
-from hypervisor.traps.callbacks import Callbacks
-from hypervisor.traps.debug import DebugRegisters
-from hypervisor.traps.entries import Entries
-from hypervisor.traps.table import TrapTable
+from paravane.abi.arch import FlatSelector
+from paravane.abi.shared_info import VCPU_INFO
+from paravane.abi.x86 import Vector
+from paravane.traps.callbacks import Callbacks
+from paravane.traps.debug import DebugRegisters
+from paravane.traps.entries import Entries
+from paravane.traps.table import TrapTable
 
 if TYPE_CHECKING:
-    from hypervisor.traps.emulate.cpuid import CpuidPolicy
-    from hypervisor.traps.host import TrapHost
-    from hypervisor.traps.peripherals import Peripherals
+    from paravane.traps.emulate.cpuid import CpuidPolicy
+    from paravane.traps.host import TrapHost
+    from paravane.traps.peripherals import Peripherals
 
 UPCALL_PENDING = VCPU_INFO.offsets["evtchn_upcall_pending"]
 UPCALL_MASK = VCPU_INFO.offsets["evtchn_upcall_mask"]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.arch import FlatSelector
-from hypervisor.abi.x86 import Eflags, Vector
-from hypervisor.traps.bounce import Registers, bounce_at
+from paravane.abi.arch import FlatSelector
+from paravane.abi.x86 import Eflags, Vector
+from paravane.traps.bounce import Registers, bounce_at
 
 if TYPE_CHECKING:
-    from hypervisor.traps.state import TrapState
+    from paravane.traps.state import TrapState
 
 
 def enter(state: TrapState) -> None:

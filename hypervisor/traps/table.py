@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from hypervisor.abi.trap import TI_DPL_MASK, TI_IF
+from paravane.abi.trap import TI_DPL_MASK, TI_IF
 
 if TYPE_CHECKING:
-    from hypervisor.abi.trap import TrapInfo
+    from paravane.abi.trap import TrapInfo
 
 NR_VECTORS = 256
 KERNEL_RPL = 1

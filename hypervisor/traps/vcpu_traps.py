@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.x86 import VECTORS_WITH_ERROR_CODE, Vector
-from hypervisor.traps import bounce, context, gates, iret, sysenter
-from hypervisor.traps.callbacks import nmi_gate
-from hypervisor.traps.crash import GuestCrash
-from hypervisor.traps.direct import SYSCALL_VECTOR, DirectGate
-from hypervisor.traps.emulate import decode, dispatch
-from hypervisor.traps.emulate.cpuid import CpuidPolicy
-from hypervisor.traps.emulate.fault import Fault
-from hypervisor.traps.fpu import set_task_switched
-from hypervisor.traps.peripherals import Peripherals
-from hypervisor.traps.state import UPCALL_MASK, UPCALL_PENDING, TrapState
-from hypervisor.traps.table import fix_selector
+from paravane.abi.x86 import VECTORS_WITH_ERROR_CODE, Vector
+from paravane.traps import bounce, context, gates, iret, sysenter
+from paravane.traps.callbacks import nmi_gate
+from paravane.traps.crash import GuestCrash
+from paravane.traps.direct import SYSCALL_VECTOR, DirectGate
+from paravane.traps.emulate import decode, dispatch
+from paravane.traps.emulate.cpuid import CpuidPolicy
+from paravane.traps.emulate.fault import Fault
+from paravane.traps.fpu import set_task_switched
+from paravane.traps.peripherals import Peripherals
+from paravane.traps.state import UPCALL_MASK, UPCALL_PENDING, TrapState
+from paravane.traps.table import fix_selector
 
 if TYPE_CHECKING:
-    from hypervisor.abi.trap import TrapInfo
-    from hypervisor.abi.vcpu import VcpuGuestContext
-    from hypervisor.traps.host import TrapHost
-    from hypervisor.traps.state import Counters, Observer, TrapNote
+    from paravane.abi.trap import TrapInfo
+    from paravane.abi.vcpu import VcpuGuestContext
+    from paravane.traps.host import TrapHost
+    from paravane.traps.state import Counters, Observer, TrapNote
 
 IDT_ERROR: Final = 2
 """Error-code bit: the index is a vector."""

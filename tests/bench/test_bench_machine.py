@@ -7,9 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-import asm
-from asm.elf_writer import write_elf
-from hypervisor import DomainConfig, Ending, Machine, load_image
+from paravane import DomainConfig, Ending, Machine, asm, load_image
+from paravane.asm.elf_writer import write_elf
 from tests.bench.test_bench_cpu import CALLS as FLOOR_CALLS
 from tests.bench.test_bench_cpu import HYPERCALLS, BareLoop
 
@@ -71,7 +70,9 @@ def test_boot_hello_by_the_command(benchmark: Any) -> None:
     """From the shell to the guest's end and back; an interpreter that does nothing is the floor."""
 
     def boot() -> None:
-        subprocess.run([sys.executable, "-m", "tools.cli", "boot", "hello"], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "paravane.tools.cli", "boot", "hello"], check=True, capture_output=True
+        )
 
     def bare() -> float:
         start = time.perf_counter()

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hypervisor.abi.memory import XEN_MEMORY_RESERVATION, MemoryOp, XenMemoryReservation
-from hypervisor.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
-from hypervisor.cpu.geometry import PAE
-from hypervisor.cpu.ram import Ram
-from hypervisor.memory import MachineMemory
-from hypervisor.memory.frames import L1
-from hypervisor.memory.memory_op import memory_op
-from hypervisor.memory.mmu_update import mmu_update
-from hypervisor.memory.mmuext import mmuext_op
-from hypervisor.memory.va_mapping import update_va_mapping
+from paravane.abi.memory import XEN_MEMORY_RESERVATION, MemoryOp, XenMemoryReservation
+from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
+from paravane.cpu.geometry import PAE
+from paravane.cpu.ram import Ram
+from paravane.memory import MachineMemory
+from paravane.memory.frames import L1
+from paravane.memory.memory_op import memory_op
+from paravane.memory.mmu_update import mmu_update
+from paravane.memory.mmuext import mmuext_op
+from paravane.memory.va_mapping import update_va_mapping
 from tests.unit.memory_bench import DATA, READ_ONLY, Bench, Guest, make_bench
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from asm import assemble_text
-from asm.elf_writer import write_elf
-from hypervisor import DomainConfig, Ending, Machine, load_image
-from hypervisor.abi.sched import ShutdownReason
+from paravane import DomainConfig, Ending, Machine, load_image
+from paravane.abi.sched import ShutdownReason
+from paravane.asm import assemble_text
+from paravane.asm.elf_writer import write_elf
 
 MEMORY = 8 << 20
 REQUESTS = 1024

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import asm
-from asm.elf_writer import write_elf
-from hypervisor.image import load_image
+from paravane import asm
+from paravane.asm.elf_writer import write_elf
+from paravane.image import load_image
 
 GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")
 SOURCE = "_start:\n" + "\n".join(

@@ -6,7 +6,7 @@ from time import perf_counter
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from hypervisor.abi.trap import TI_IF
+from paravane.abi.trap import TI_IF
 from tests.unit.trap_machine import KERNEL, UNMAPPED, USER, TrapMachine, handler
 
 REPEATS = 500

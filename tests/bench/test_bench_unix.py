@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hypervisor import DomainConfig, Ending, Machine, load_image
+from paravane import DomainConfig, Ending, Machine, load_image
 from tests.bench.test_bench_cpu import CALLS as FLOOR_CALLS
 from tests.bench.test_bench_cpu import HYPERCALLS, BareLoop
 from tests.guests.unix_archive import archive, kernel, program

@@ -7,13 +7,13 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hypervisor import DomainConfig, Ending, Machine, load_image
+from paravane import DomainConfig, Ending, Machine, load_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hypervisor.abi.sched import ShutdownReason
-    from hypervisor.trace import Record
+    from paravane.abi.sched import ShutdownReason
+    from paravane.trace import Record
 
 HOST_TIMEOUT = 60.0
 """Seconds after which a guest under test counts as hung."""
@@ -63,7 +63,7 @@ def paravane(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run the command in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "tools.cli", *arguments],
+        [sys.executable, "-m", "paravane.tools.cli", *arguments],
         input=stdin,
         capture_output=True,
         timeout=timeout,

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from hypervisor.abi.elfnote import ElfNote
-from hypervisor.abi.hypercall import HYPERCALL_VECTOR, Hypercall
-from hypervisor.builder import StartOfDay, build_domain
-from hypervisor.cpu import Cpu, Ram
-from hypervisor.image import Image, load_image
-from hypervisor.memory import MachineMemory
+from paravane.abi.elfnote import ElfNote
+from paravane.abi.hypercall import HYPERCALL_VECTOR, Hypercall
+from paravane.builder import StartOfDay, build_domain
+from paravane.cpu import Cpu, Ram
+from paravane.image import Image, load_image
+from paravane.memory import MachineMemory
 from tests.elfwriter import PAGE, ElfImage, ElfSegment, xen_notes
 
 GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")

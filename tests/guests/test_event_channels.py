@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from asm import assemble_text
-from asm.elf_writer import write_elf
-from hypervisor import Ending
-from hypervisor.abi.sched import ShutdownReason
+from paravane import Ending
+from paravane.abi.sched import ShutdownReason
+from paravane.asm import assemble_text
+from paravane.asm.elf_writer import write_elf
 from tests.guests.harness import boot
 
 MEMORY = 4 << 20

@@ -2,10 +2,9 @@
 
 import pytest
 
-import guest_kernels
-from asm import build
-from guest_kernels.expected import differences
-from hypervisor import Ending
+from paravane import Ending, guest_kernels
+from paravane.asm import build
+from paravane.guest_kernels.expected import differences
 from tests.guests.harness import boot, paravane
 
 

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import guest_kernels
-from asm import build
-from guest_kernels.expected import differences
-from hypervisor import DomainConfig, Ending, Machine, load_image
-from hypervisor.abi.sched import ShutdownReason
-from hypervisor.trace import RefusalRecord
+from paravane import DomainConfig, Ending, Machine, guest_kernels, load_image
+from paravane.abi.sched import ShutdownReason
+from paravane.asm import build
+from paravane.guest_kernels.expected import differences
+from paravane.trace import RefusalRecord
 from tests.guests.harness import HOST_TIMEOUT, Outcome, boot
 
 if TYPE_CHECKING:
-    from hypervisor.memory.flush import OwedFlushes
-    from hypervisor.memory.l1_tables import L1Tables
+    from paravane.memory.flush import OwedFlushes
+    from paravane.memory.l1_tables import L1Tables
 
 TWO_LEVEL = {"TWO_LEVEL": 1}
 BOTH_FORMS = ("attack", "batch", "paging", "segments", "writable")
@@ -84,17 +83,17 @@ def _no_flush(flushes: OwedFlushes, domain: object) -> None:
     ("target", "broken", "attack"),
     [
         (
-            "hypervisor.memory.l1_tables.L1Tables._check_owner",
+            "paravane.memory.l1_tables.L1Tables._check_owner",
             _anybodys_frame,
             "map a frame of the machine-to-phys table",
         ),
         (
-            "hypervisor.memory.descriptor_tables.check_descriptor",
+            "paravane.memory.descriptor_tables.check_descriptor",
             _any_descriptor,
             "a task gate, by update_descriptor",
         ),
         (
-            "hypervisor.memory.flush.OwedFlushes.owe",
+            "paravane.memory.flush.OwedFlushes.owe",
             _no_flush,
             "store to a new table through a stale translation",
         ),

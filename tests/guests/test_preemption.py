@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-import guest_kernels
-from asm import assemble_text, build
-from asm.elf_writer import write_elf
-from guest_kernels.expected import differences
-from hypervisor import DomainConfig, Ending, Machine, load_image, preemption
-from hypervisor.abi.sched import ShutdownReason
-from hypervisor.trace import DomainRecord, HypercallRecord, Kind, Record
+from paravane import DomainConfig, Ending, Machine, guest_kernels, load_image, preemption
+from paravane.abi.sched import ShutdownReason
+from paravane.asm import assemble_text, build
+from paravane.asm.elf_writer import write_elf
+from paravane.guest_kernels.expected import differences
+from paravane.trace import DomainRecord, HypercallRecord, Kind, Record
 from tests.guests.harness import HOST_TIMEOUT, Outcome, boot, paravane
 
 FOLDER = Path(__file__).parent

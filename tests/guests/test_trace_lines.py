@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from asm import assemble_text
-from asm.elf_writer import write_elf
-from hypervisor.trace import HypercallRecord
+from paravane.asm import assemble_text
+from paravane.asm.elf_writer import write_elf
+from paravane.trace import HypercallRecord
 from tests.guests.harness import boot
 
 KERNEL = """

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import guest_kernels
-from asm import assemble_text, build
-from asm.elf_writer import write_elf
-from guest_kernels.expected import differences
-from hypervisor import DomainConfig, Ending, Machine, load_image
-from hypervisor.abi.arch import FlatSelector
-from hypervisor.abi.sched import ShutdownReason
-from hypervisor.abi.vcpu import VCPU_GUEST_CONTEXT, VcpuContextFlag
+from paravane import DomainConfig, Ending, Machine, guest_kernels, load_image
+from paravane.abi.arch import FlatSelector
+from paravane.abi.sched import ShutdownReason
+from paravane.abi.vcpu import VCPU_GUEST_CONTEXT, VcpuContextFlag
+from paravane.asm import assemble_text, build
+from paravane.asm.elf_writer import write_elf
+from paravane.guest_kernels.expected import differences
 from tests.guests.harness import HOST_TIMEOUT, Outcome, boot, paravane
 
 if TYPE_CHECKING:

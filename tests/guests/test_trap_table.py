@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from asm import assemble
-from asm.elf_writer import write_elf
-from hypervisor import DomainConfig, Ending, Machine, load_image
-from hypervisor.abi.sched import ShutdownReason
+from paravane import DomainConfig, Ending, Machine, load_image
+from paravane.abi.sched import ShutdownReason
+from paravane.asm import assemble
+from paravane.asm.elf_writer import write_elf
 from tests.guests.harness import HOST_TIMEOUT
 
 if TYPE_CHECKING:

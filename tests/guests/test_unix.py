@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hypervisor import DomainConfig, Ending, Machine, load_image
-from hypervisor.abi.sched import ShutdownReason
+from paravane import DomainConfig, Ending, Machine, load_image
+from paravane.abi.sched import ShutdownReason
 from tests.guests.harness import boot, paravane
 from tests.guests.unix_archive import BUSYBOX, SMALL, archive, assert_clean, kernel, program, run
 

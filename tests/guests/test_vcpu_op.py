@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from asm import assemble_text
-from asm.elf_writer import write_elf
-from hypervisor import DomainConfig, Ending, Machine, load_image
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.sched import ShutdownReason
+from paravane import DomainConfig, Ending, Machine, load_image
+from paravane.abi.errno import Errno
+from paravane.abi.sched import ShutdownReason
+from paravane.asm import assemble_text
+from paravane.asm.elf_writer import write_elf
 from tests.guests.harness import Outcome, boot
 
 PRELUDE = """

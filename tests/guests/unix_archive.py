@@ -9,11 +9,10 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import guest_kernels
-from asm import assemble_text, build
-from asm.elf_writer import write_elf
-from hypervisor import Ending
-from hypervisor.abi.sched import ShutdownReason
+from paravane import Ending, guest_kernels
+from paravane.abi.sched import ShutdownReason
+from paravane.asm import assemble_text, build
+from paravane.asm.elf_writer import write_elf
 from tests.guests.harness import boot
 
 if TYPE_CHECKING:

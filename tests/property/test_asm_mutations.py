@@ -6,9 +6,8 @@ import random
 import re
 from pathlib import Path
 
-import asm
-import guest_kernels
-from asm.program import SHT_NOBITS
+from paravane import asm, guest_kernels
+from paravane.asm.program import SHT_NOBITS
 
 CASES = 10_000
 _INCLUDES = sorted(asm.INCLUDE_DIR.glob("*.inc"))

@@ -7,11 +7,20 @@ import struct
 from collections import Counter
 from pathlib import Path
 
-from asm.elf_writer import write_elf
-from asm.program import SHF_ALLOC, SHF_EXECINSTR, SHT_NOTE, SHT_PROGBITS, LineRow, Program, Section, Symbol
-from hypervisor.abi.elfnote import ElfNote
-from hypervisor.builder import plan_layout
-from hypervisor.image import Image, ImageError, load_image
+from paravane.abi.elfnote import ElfNote
+from paravane.asm.elf_writer import write_elf
+from paravane.asm.program import (
+    SHF_ALLOC,
+    SHF_EXECINSTR,
+    SHT_NOTE,
+    SHT_PROGBITS,
+    LineRow,
+    Program,
+    Section,
+    Symbol,
+)
+from paravane.builder import plan_layout
+from paravane.image import Image, ImageError, load_image
 from tests.elfwriter import PAGE, ElfSymbol, kernel, legacy_kernel, xen_notes
 from tests.unit.test_image_elf import bzimage
 

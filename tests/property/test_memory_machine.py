@@ -15,16 +15,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from hypervisor.abi.memory import XEN_MEMORY_EXCHANGE, XEN_MEMORY_RESERVATION, MemoryOp
-from hypervisor.abi.mmu import MMU_UPDATE, MMUEXT_OP, MmuextCmd, MmuextOp, MmuUpdate
-from hypervisor.cpu.geometry import PAE, TWO_LEVEL, Geometry
-from hypervisor.memory.descriptor_tables import update_descriptor
-from hypervisor.memory.frames import L1, L2, L3, SEG_DESC
-from hypervisor.memory.memory_op import memory_op
-from hypervisor.memory.mmu_update import mmu_update
-from hypervisor.memory.mmuext import mmuext_op
-from hypervisor.memory.va_mapping import update_va_mapping
-from hypervisor.refusal import Refusal
+from paravane.abi.memory import XEN_MEMORY_EXCHANGE, XEN_MEMORY_RESERVATION, MemoryOp
+from paravane.abi.mmu import MMU_UPDATE, MMUEXT_OP, MmuextCmd, MmuextOp, MmuUpdate
+from paravane.cpu.geometry import PAE, TWO_LEVEL, Geometry
+from paravane.memory.descriptor_tables import update_descriptor
+from paravane.memory.frames import L1, L2, L3, SEG_DESC
+from paravane.memory.memory_op import memory_op
+from paravane.memory.mmu_update import mmu_update
+from paravane.memory.mmuext import mmuext_op
+from paravane.memory.va_mapping import update_va_mapping
+from paravane.refusal import Refusal
 from tests.unit.memory_bench import DATA, READ_ONLY, TABLE, Bench, Guest, make_bench
 
 if TYPE_CHECKING:

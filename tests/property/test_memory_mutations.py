@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypervisor.cpu.geometry import PAE, TWO_LEVEL
-from hypervisor.memory.frames import L1, L2, L3
-from hypervisor.memory.pins import pin, unpin
-from hypervisor.refusal import Refusal
+from paravane.cpu.geometry import PAE, TWO_LEVEL
+from paravane.memory.frames import L1, L2, L3
+from paravane.memory.pins import pin, unpin
+from paravane.refusal import Refusal
 from tests.unit.memory_bench import DATA, READ_ONLY, Bench, make_bench
 
 ROOT = 20

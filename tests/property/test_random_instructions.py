@@ -12,19 +12,19 @@ import random
 import zlib
 from typing import TYPE_CHECKING
 
-from asm import assemble_text
-from asm.elf_writer import write_elf
-from hypervisor import DomainConfig, Machine, load_image
-from hypervisor.abi.arch import FlatSelector
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.abi.trap import TI_IF, TrapInfo
-from hypervisor.abi.x86 import VECTORS_WITH_ERROR_CODE
-from hypervisor.cpu import PageFault
+from paravane import DomainConfig, Machine, load_image
+from paravane.abi.arch import FlatSelector
+from paravane.abi.hypercall import Hypercall
+from paravane.abi.trap import TI_IF, TrapInfo
+from paravane.abi.x86 import VECTORS_WITH_ERROR_CODE
+from paravane.asm import assemble_text
+from paravane.asm.elf_writer import write_elf
+from paravane.cpu import PageFault
 from tests.property.test_traps_fuzz import noise
 
 if TYPE_CHECKING:
-    from hypervisor import Domain
-    from hypervisor.traps import TrapNote
+    from paravane import Domain
+    from paravane.traps import TrapNote
 
 FAULTS_WANTED = 100_000
 INSTRUCTIONS_PER_RUN = 300

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asm import assemble_text
-from asm.elf_writer import write_elf
-from hypervisor import DomainConfig, Ending, Machine, load_image
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.abi.vcpu import VcpuOp
-from hypervisor.cpu import PageFault
+from paravane import DomainConfig, Ending, Machine, load_image
+from paravane.abi.errno import Errno
+from paravane.abi.hypercall import Hypercall
+from paravane.abi.vcpu import VcpuOp
+from paravane.asm import assemble_text
+from paravane.asm.elf_writer import write_elf
+from paravane.cpu import PageFault
 
 if TYPE_CHECKING:
-    from hypervisor.vcpu import Vcpu
+    from paravane.vcpu import Vcpu
 
 MEMORY = 4 << 20
 CALLS = 1500

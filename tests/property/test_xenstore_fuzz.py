@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from hypervisor.abi.xs_wire import XENSTORE_DOMAIN_INTERFACE, XSD_SOCKMSG, XsdSockmsg, XsMessage
-from hypervisor.devices.xenstore import Connection, Quota, Store, forget_domain, populate_domain
-from hypervisor.devices.xenstore.tree import join, parent_of
+from paravane.abi.xs_wire import XENSTORE_DOMAIN_INTERFACE, XSD_SOCKMSG, XsdSockmsg, XsMessage
+from paravane.devices.xenstore import Connection, Quota, Store, forget_domain, populate_domain
+from paravane.devices.xenstore.tree import join, parent_of
 
 _OFFSETS = XENSTORE_DOMAIN_INTERFACE.offsets
 _INDICES = ("req_cons", "req_prod", "rsp_cons", "rsp_prod")

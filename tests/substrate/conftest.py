@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from hypervisor.cpu import PAE, TWO_LEVEL, live
-from hypervisor.cpu.layout import context_layout
+from paravane.cpu import PAE, TWO_LEVEL, live
+from paravane.cpu.layout import context_layout
 from tests.substrate.machine import Bench
 
 

@@ -3,7 +3,7 @@
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from hypervisor.cpu import PAE, PAGE_SHIFT, PAGE_SIZE, Cpu, Geometry, Ram
+from paravane.cpu import PAE, PAGE_SHIFT, PAGE_SIZE, Cpu, Geometry, Ram
 
 if TYPE_CHECKING:
     from collections.abc import Callable

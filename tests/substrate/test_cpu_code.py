@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from hypervisor.cpu import CodeGroup, Cpu, Ram
+from paravane.cpu import CodeGroup, Cpu, Ram
 from tests.substrate.machine import (
     CODE,
     CODE_MFN,

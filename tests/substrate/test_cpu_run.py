@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from hypervisor.cpu import PAE, Cpu, EngineError, Ram, RunEnd, SliceTimer
+from paravane.cpu import PAE, Cpu, EngineError, Ram, RunEnd, SliceTimer
 from tests.substrate.machine import CODE, DATA, Bench, Recorder, Trap
 
 SPIN = b"\xeb\xfe"

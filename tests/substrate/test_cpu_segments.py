@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from hypervisor.cpu import PAE, Cpu, EngineError, Ram, SegmentFault
+from paravane.cpu import PAE, Cpu, EngineError, Ram, SegmentFault
 from tests.substrate.machine import (
     CODE,
     DATA,

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from hypervisor.cpu import EngineError, SliceTimer, stops
+from paravane.cpu import EngineError, SliceTimer, stops
 from tests.substrate.machine import DATA, DATA_MFN, Bench
 
 ROUNDS = 3_000_000

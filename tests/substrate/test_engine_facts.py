@@ -11,11 +11,11 @@ from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import Uc, UcError, uclib
 
-from hypervisor.cpu import engine as api
-from hypervisor.cpu import layout as layout_module
-from hypervisor.cpu.engine import Engine, Mmr
-from hypervisor.cpu.faults import EngineError
-from hypervisor.cpu.layout import SEGMENTS, context_layout
+from paravane.cpu import engine as api
+from paravane.cpu import layout as layout_module
+from paravane.cpu.engine import Engine, Mmr
+from paravane.cpu.faults import EngineError
+from paravane.cpu.layout import SEGMENTS, context_layout
 from tests.substrate.machine import CODE, CODE_MFN, DATA, DATA_MFN, GDT_VA, KERNEL_DS, USER, Bench, Trap
 
 SIZE, AT = 0x4000, 0x1000

@@ -11,9 +11,9 @@ from typing import Any
 import keystone
 import pytest
 
-from asm import AssemblyError, assemble_text
-from asm.keystone_backend import encode
-from asm.program import Program
+from paravane.asm import AssemblyError, assemble_text
+from paravane.asm.keystone_backend import encode
+from paravane.asm.program import Program
 
 CRASH = """
 import sys, keystone

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from asm.program import Program
+    from paravane.asm.program import Program
 
 
 def tool(name: str) -> str:

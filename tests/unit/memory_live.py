@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.arch import FlatSelector
-from hypervisor.cpu import PAE, Cpu, Geometry, Ram
-from hypervisor.memory import DomainMemory, MachineMemory, VcpuPaging
+from paravane.abi.arch import FlatSelector
+from paravane.cpu import PAE, Cpu, Geometry, Ram
+from paravane.memory import DomainMemory, MachineMemory, VcpuPaging
 from tests.unit.memory_bench import Bench, FakeCpu, Guest
 
 if TYPE_CHECKING:

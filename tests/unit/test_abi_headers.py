@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import hypervisor.abi
-from hypervisor.abi import arch, catalog, elfnote, event_channel, x86, xs_wire
-from hypervisor.abi.blkif import BLKIF_FEATURES
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.layout import Array, Layout, Scalar, Union
-from hypervisor.abi.names import C_NAMES
+import paravane.abi
+from paravane.abi import arch, catalog, elfnote, event_channel, x86, xs_wire
+from paravane.abi.blkif import BLKIF_FEATURES
+from paravane.abi.errno import Errno
+from paravane.abi.layout import Array, Layout, Scalar, Union
+from paravane.abi.names import C_NAMES
 from tests.unit.abi_headers import HEADERS, CHeaders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-    from hypervisor.abi.layout import Kind
+    from paravane.abi.layout import Kind
     from tests.unit.abi_headers import CType
 
 # C type (and size expression, where it is not the type's) of layouts that are no plain `struct NAME`.
@@ -191,7 +191,7 @@ def differences(headers: CHeaders, expected: dict[str, int]) -> list[str]:
 
 def test_every_module_of_the_abi_is_in_the_catalog() -> None:
     tools = {"catalog", "layout", "names"}
-    modules = {module.name for module in pkgutil.iter_modules(hypervisor.abi.__path__)} - tools
+    modules = {module.name for module in pkgutil.iter_modules(paravane.abi.__path__)} - tools
     assert modules == {module.__name__.rpartition(".")[2] for module in catalog.MODULES}
 
 
@@ -208,7 +208,7 @@ def test_every_public_name_is_of_a_kind_that_is_checked(module: ModuleType) -> N
         and name not in declared | imported
         and not (isinstance(value, type) and issubclass(value, (tuple, Enum)))  # checked through its Layout
         and not hasattr(value, "__metadata__")  # a field type
-        and getattr(value, "__module__", "") != "hypervisor.abi.layout"
+        and getattr(value, "__module__", "") != "paravane.abi.layout"
     ]
     assert unchecked == []
 

@@ -10,16 +10,17 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from asm import include_gen
-from hypervisor.abi import catalog
+from paravane import asm
+from paravane.abi import catalog
+from paravane.asm import include_gen
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_committed_files_equal_the_rendering() -> None:
-    committed = {path.name: path.read_text() for path in include_gen.DIRECTORY.glob("xen*.inc")}
-    assert committed == include_gen.render_includes(), "run `python -m asm.include_gen`"
+    committed = {path.name: path.read_text() for path in asm.INCLUDE_DIR.glob("xen*.inc")}
+    assert committed == include_gen.render_includes(), "run `python -m paravane.asm.include_gen asm/include`"
 
 
 def test_every_module_is_in_exactly_one_file() -> None:
@@ -67,7 +68,7 @@ def test_symbols_have_xens_names(name: str, value: int) -> None:
 def test_gnu_as_reads_the_same_values_even_when_included_twice(tmp_path: Path) -> None:
     source, target = tmp_path / "all.S", tmp_path / "all.o"
     source.write_text('.include "xen.inc"\n.include "xen.inc"\n.include "xen_memory.inc"\n')
-    command = ["as", "--32", f"-I{include_gen.DIRECTORY}", str(source), "-o", str(target)]
+    command = ["as", "--32", f"-I{asm.INCLUDE_DIR}", str(source), "-o", str(target)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     with target.open("rb") as stream:
@@ -78,8 +79,7 @@ def test_gnu_as_reads_the_same_values_even_when_included_twice(tmp_path: Path) -
     assert {name: found.get(name) for name in expected} == expected
 
 
-def test_writing_produces_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(include_gen, "DIRECTORY", tmp_path / "include")
-    include_gen.main()
+def test_writing_produces_the_files(tmp_path: Path) -> None:
+    include_gen.main(tmp_path / "include")
     written = {path.name: path.read_text() for path in (tmp_path / "include").iterdir()}
     assert written == include_gen.render_includes()

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypervisor.abi import catalog
-from hypervisor.abi.blkif import BLKIF_REQUEST, BlkifRequest, BlkifRequestSegment
-from hypervisor.abi.event_channel import EVTCHN_ALLOC_UNBOUND, EVTCHN_OP, EvtchnOp
-from hypervisor.abi.hypercall import MULTICALL_ENTRY, Hypercall, MulticallEntry
-from hypervisor.abi.layout import (
+from paravane.abi import catalog
+from paravane.abi.blkif import BLKIF_REQUEST, BlkifRequest, BlkifRequestSegment
+from paravane.abi.event_channel import EVTCHN_ALLOC_UNBOUND, EVTCHN_OP, EvtchnOp
+from paravane.abi.hypercall import MULTICALL_ENTRY, Hypercall, MulticallEntry
+from paravane.abi.layout import (
     S16,
     U8,
     U64,
@@ -27,11 +27,11 @@ from hypervisor.abi.layout import (
     Union,
     show_number,
 )
-from hypervisor.abi.mmu import MMU_UPDATE, MMUEXT_OP, MmuextCmd, MmuextOp, MmuUpdate
-from hypervisor.abi.names import C_NAMES
-from hypervisor.abi.start_info import START_INFO, StartInfo, StartInfoConsoleDomU
-from hypervisor.abi.vcpu import VCPU_GUEST_CONTEXT
-from hypervisor.abi.xs_wire import XSD_SOCKMSG, XsdSockmsg
+from paravane.abi.mmu import MMU_UPDATE, MMUEXT_OP, MmuextCmd, MmuextOp, MmuUpdate
+from paravane.abi.names import C_NAMES
+from paravane.abi.start_info import START_INFO, StartInfo, StartInfoConsoleDomU
+from paravane.abi.vcpu import VCPU_GUEST_CONTEXT
+from paravane.abi.xs_wire import XSD_SOCKMSG, XsdSockmsg
 
 ALL = [layout for module in catalog.MODULES for layout in catalog.layouts(module).values()]
 

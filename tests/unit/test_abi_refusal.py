@@ -6,8 +6,8 @@ import pickle
 
 import pytest
 
-from hypervisor.abi.errno import Errno
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.refusal import Refusal
 
 
 def refuse() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import asm
+from paravane import asm
 
 if TYPE_CHECKING:
     from pathlib import Path

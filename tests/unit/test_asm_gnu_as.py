@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import asm
-import guest_kernels
-from asm.program import SHF_EXECINSTR, SHT_NOBITS
+from paravane import asm, guest_kernels
+from paravane.asm.program import SHF_EXECINSTR, SHT_NOBITS
 from tests.unit import asm_gnu
 
 CORPUS = Path(__file__).with_name("asm_corpus.txt")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import asm
-from asm.program import (
+from paravane import asm
+from paravane.asm.program import (
     SHF_ALLOC,
     SHF_EXECINSTR,
     SHF_WRITE,
@@ -23,7 +23,7 @@ from asm.program import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from asm.program import Program, Section, Symbol
+    from paravane.asm.program import Program, Section, Symbol
 
 
 def _program(text: str, base: int = asm.DEFAULT_BASE) -> Program:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import asm
+from paravane import asm
 from tests.unit import asm_gnu
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 import struct
 
-from asm import assemble_text
+from paravane.asm import assemble_text
 
 TABLE = """
     .globl _start

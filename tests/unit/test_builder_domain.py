@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from hypervisor.abi.elfnote import ElfNote
-from hypervisor.abi.hypercall import VmassistType
-from hypervisor.abi.shared_info import SHARED_INFO
-from hypervisor.abi.start_info import START_INFO, StartInfo
-from hypervisor.builder import StartOfDay, build_domain, hypercall_page
-from hypervisor.cpu.ram import Ram
-from hypervisor.image import Image, ImageError, load_image
-from hypervisor.memory import DomainMemory, FrameFlag, FrameType, MachineMemory
+from paravane.abi.elfnote import ElfNote
+from paravane.abi.hypercall import VmassistType
+from paravane.abi.shared_info import SHARED_INFO
+from paravane.abi.start_info import START_INFO, StartInfo
+from paravane.builder import StartOfDay, build_domain, hypercall_page
+from paravane.cpu.ram import Ram
+from paravane.image import Image, ImageError, load_image
+from paravane.memory import DomainMemory, FrameFlag, FrameType, MachineMemory
 from tests.elfwriter import PAGE, PF_R, ElfImage, ElfSegment, ElfSymbol, legacy_kernel, xen_notes
 
 GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from hypervisor.abi.elfnote import ElfNote
-from hypervisor.builder import Region, StartLayout, plan_layout
-from hypervisor.image import Image, ImageError, load_image
+from paravane.abi.elfnote import ElfNote
+from paravane.builder import Region, StartLayout, plan_layout
+from paravane.image import Image, ImageError, load_image
 from tests.elfwriter import PAGE, ElfImage, ElfSegment, xen_notes
 
 GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")

@@ -6,11 +6,11 @@ from array import array
 
 import pytest
 
-from hypervisor.abi.elfnote import ElfNote
-from hypervisor.builder import StartLayout, hypercall_page, plan_layout
-from hypervisor.builder.module import module_contents, module_size
-from hypervisor.builder.page_tables import page_table_pages
-from hypervisor.image import load_image
+from paravane.abi.elfnote import ElfNote
+from paravane.builder import StartLayout, hypercall_page, plan_layout
+from paravane.builder.module import module_contents, module_size
+from paravane.builder.page_tables import page_table_pages
+from paravane.image import load_image
 from tests.elfwriter import PAGE, ElfImage, ElfSegment, xen_notes
 
 LEAF, READ_ONLY_LEAF, UPPER = 0x23, 0x21, 0x67

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tools import files
-from tools.arguments import definition, memory_size, number
-from tools.cli import main
+from paravane.tools import files
+from paravane.tools.arguments import definition, memory_size, number
+from paravane.tools.cli import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,7 +91,7 @@ def test_what_follows_the_dashes_is_the_kernels_command_line(capfd: pytest.Captu
 
 
 def test_lost_console_output_is_told() -> None:
-    command = [sys.executable, "-m", "tools.cli", "boot", "hello"]
+    command = [sys.executable, "-m", "paravane.tools.cli", "boot", "hello"]
     with Path("/dev/full").open("wb") as full:
         result = subprocess.run(
             command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT

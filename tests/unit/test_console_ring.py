@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypervisor.abi.console import XENCONS_IN_SIZE, XENCONS_INTERFACE, XENCONS_OUT_SIZE
-from hypervisor.devices.console import BACKLOG, Console
+from paravane.abi.console import XENCONS_IN_SIZE, XENCONS_INTERFACE, XENCONS_OUT_SIZE
+from paravane.devices.console import BACKLOG, Console
 
 _OFFSETS = XENCONS_INTERFACE.offsets
 

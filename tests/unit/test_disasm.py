@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asm.elf_writer import write_elf
-from asm.program import (
+from paravane.asm.elf_writer import write_elf
+from paravane.asm.program import (
     SHF_ALLOC,
     SHF_EXECINSTR,
     SHT_PROGBITS,
@@ -23,7 +23,7 @@ from asm.program import (
     Section,
     Symbol,
 )
-from tools.disasm import DisasmError, disassemble
+from paravane.tools.disasm import DisasmError, disassemble
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 from elftools.elf.segments import NoteSegment
 
-from asm.elf_writer import ElfWriterError, write_elf
-from asm.program import (
+from paravane.asm.elf_writer import ElfWriterError, write_elf
+from paravane.asm.program import (
     SHF_ALLOC,
     SHF_EXECINSTR,
     SHF_WRITE,

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.event_channel import EvtchnStat, Virq
-from hypervisor.abi.shared_info import SHARED_INFO, VCPU_INFO
-from hypervisor.events import EventChannels, Exchange, HostEvents, HostPort, Status
-from hypervisor.refusal import Refusal
+from paravane.abi.domid import DomId
+from paravane.abi.errno import Errno
+from paravane.abi.event_channel import EvtchnStat, Virq
+from paravane.abi.shared_info import SHARED_INFO, VCPU_INFO
+from paravane.events import EventChannels, Exchange, HostEvents, HostPort, Status
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.event_channel import (
+from paravane.abi.domid import DomId
+from paravane.abi.errno import Errno
+from paravane.abi.event_channel import (
     EVTCHN_ALLOC_UNBOUND,
     EVTCHN_BIND_INTERDOMAIN,
     EVTCHN_BIND_VIRQ,
@@ -24,14 +24,14 @@ from hypervisor.abi.event_channel import (
     EvtchnStatus,
     Virq,
 )
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.cpu import PageFault
-from hypervisor.events import EventChannels, Exchange
-from hypervisor.hypercalls import call
+from paravane.abi.hypercall import Hypercall
+from paravane.cpu import PageFault
+from paravane.events import EventChannels, Exchange
+from paravane.hypercalls import call
 
 if TYPE_CHECKING:
-    from hypervisor.refusal import Refusal
-    from hypervisor.vcpu import Vcpu
+    from paravane.refusal import Refusal
+    from paravane.vcpu import Vcpu
 
 SIZE = 4096
 UNMAPPED = 0x10_0000

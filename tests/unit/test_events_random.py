@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.event_channel import EvtchnStat
-from hypervisor.events import EventChannels, Exchange, HostEvents, HostPort
-from hypervisor.refusal import Refusal
+from paravane.abi.domid import DomId
+from paravane.abi.event_channel import EvtchnStat
+from paravane.events import EventChannels, Exchange, HostEvents, HostPort
+from paravane.refusal import Refusal
 
 PAGE = 4096
 SOME_PORTS = (*range(12), 63, 64, 1023, 1024, 0xFFFF_FFFF)

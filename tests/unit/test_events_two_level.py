@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hypervisor.abi.shared_info import SHARED_INFO, VCPU_INFO
-from hypervisor.events import TwoLevel
+from paravane.abi.shared_info import SHARED_INFO, VCPU_INFO
+from paravane.events import TwoLevel
 
 PAGE = 4096
 BASE = 3 * PAGE

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from hypervisor import preemption
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.grant_table import (
+from paravane import preemption
+from paravane.abi.domid import DomId
+from paravane.abi.errno import Errno
+from paravane.abi.grant_table import (
     GNTTAB_CACHE_FLUSH,
     GNTTAB_COPY,
     GNTTAB_GET_STATUS_FRAMES,
@@ -35,16 +35,16 @@ from hypervisor.abi.grant_table import (
     GrantMapFlag,
     GrantStatus,
 )
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.cpu import PAE, PageFault, Ram
-from hypervisor.hypercalls import call
-from hypervisor.memory import MachineMemory
-from hypervisor.memory.grants import GrantTable, GrantTables
-from hypervisor.preemption import Work
+from paravane.abi.hypercall import Hypercall
+from paravane.cpu import PAE, PageFault, Ram
+from paravane.hypercalls import call
+from paravane.memory import MachineMemory
+from paravane.memory.grants import GrantTable, GrantTables
+from paravane.preemption import Work
 
 if TYPE_CHECKING:
-    from hypervisor.refusal import Refusal
-    from hypervisor.vcpu import Vcpu
+    from paravane.refusal import Refusal
+    from paravane.vcpu import Vcpu
 
 SIZE = 4096
 UNMAPPED = 0x10_0000

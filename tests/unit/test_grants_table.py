@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.grant_table import GnttabCopy, GnttabCopyPtr, GrantCopyFlag, GrantFlag, GrantStatus
-from hypervisor.cpu import PAE, Ram
-from hypervisor.memory import DomainMemory, FrameType, MachineMemory
-from hypervisor.memory.grants import ENTRIES_PER_FRAME, GrantRefusal, GrantTable, GrantTables
-from hypervisor.refusal import Refusal
+from paravane.abi.domid import DomId
+from paravane.abi.errno import Errno
+from paravane.abi.grant_table import GnttabCopy, GnttabCopyPtr, GrantCopyFlag, GrantFlag, GrantStatus
+from paravane.cpu import PAE, Ram
+from paravane.memory import DomainMemory, FrameType, MachineMemory
+from paravane.memory.grants import ENTRIES_PER_FRAME, GrantRefusal, GrantTable, GrantTables
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from array import array

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-import guest_kernels
-from guest_kernels.expected import differences
+from paravane import guest_kernels
+from paravane.guest_kernels.expected import differences
 
 NAMES = guest_kernels.names()
 INCLUDE = Path(guest_kernels.__file__).parent.parent / "asm" / "include"

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from hypervisor.image.dwarf_lines import MAX_NAME, Line, LineTableError, read_lines
+from paravane.image.dwarf_lines import MAX_NAME, Line, LineTableError, read_lines
 
 
 def line_unit(body: bytes, version: int = 4) -> bytes:

@@ -11,9 +11,9 @@ import pytest
 from elftools.common.exceptions import ELFParseError
 from elftools.construct.core import FieldError
 
-from hypervisor.abi.elfnote import ElfNote
-from hypervisor.image import ImageError, load_image
-from hypervisor.image.unpack import unpack
+from paravane.abi.elfnote import ElfNote
+from paravane.image import ImageError, load_image
+from paravane.image.unpack import unpack
 from tests.elfwriter import (
     PAGE,
     PF_R,
@@ -120,9 +120,9 @@ def test_whatever_the_elf_library_raises_is_one_sentence(
     def fail(*_: object) -> NoReturn:
         raise error
 
-    monkeypatch.setattr("hypervisor.image.elf.struct_parse", fail)
+    monkeypatch.setattr("paravane.image.elf.struct_parse", fail)
     assert "damaged: its program headers cannot be read" in refusal(data)
-    monkeypatch.setattr("hypervisor.image.elf.ELFFile", fail)
+    monkeypatch.setattr("paravane.image.elf.ELFFile", fail)
     assert "damaged: its header cannot be read" in refusal(data)
 
 
@@ -238,7 +238,7 @@ def test_a_broken_wrapping_is_refused(data: bytes, part: str) -> None:
 
 
 def test_a_bomb_stops_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hypervisor.image.unpack.MAX_UNPACKED", 1 << 20)
+    monkeypatch.setattr("paravane.image.unpack.MAX_UNPACKED", 1 << 20)
     with pytest.raises(ImageError, match="unpacks to more than 1 MiB"):
         unpack(gzip.compress(bytes(8 << 20)))
 

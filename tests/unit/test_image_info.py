@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from hypervisor.abi.elfnote import ElfNote
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.image import load_image
+from paravane.abi.elfnote import ElfNote
+from paravane.abi.hypercall import Hypercall
+from paravane.image import load_image
+from paravane.tools.hypercall_scan import scan_hypercalls
+from paravane.tools.info import describe
 from tests.elfwriter import PAGE, ElfImage, ElfSymbol, kernel, legacy_kernel
-from tools.hypercall_scan import scan_hypercalls
-from tools.info import describe
 
 GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")
 TRAP = b"\xcd\x82"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from hypervisor.abi.elfnote import ElfNote
-from hypervisor.abi.version import XenFeature
-from hypervisor.image import ImageError, PaeMode, load_image
+from paravane.abi.elfnote import ElfNote
+from paravane.abi.version import XenFeature
+from paravane.image import ImageError, PaeMode, load_image
 from tests.elfwriter import PAGE, ElfImage, ElfSegment, kernel, legacy_kernel, note, xen_notes
 
 GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")

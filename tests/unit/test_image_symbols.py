@@ -2,8 +2,9 @@
 
 import struct
 
-from asm.elf_writer import write_elf
-from asm.program import (
+from paravane.abi.elfnote import ElfNote
+from paravane.asm.elf_writer import write_elf
+from paravane.asm.program import (
     SHF_ALLOC,
     SHF_EXECINSTR,
     SHT_NOTE,
@@ -12,10 +13,11 @@ from asm.program import (
     Program,
     Section,
 )
-from hypervisor.abi.elfnote import ElfNote
-from hypervisor.image import Image, load_image
-from hypervisor.image.elf import MAX_SYMBOL_NAME, MAX_SYMBOLS, SYMBOL_SIZE
-from hypervisor.image.text import printable
+from paravane.image import Image, load_image
+from paravane.image.elf import MAX_SYMBOL_NAME, MAX_SYMBOLS, SYMBOL_SIZE
+from paravane.image.text import printable
+from paravane.tools.disasm import disassemble
+from paravane.tools.info import describe
 from tests.elfwriter import (
     SHN_ABS,
     SHT_STRTAB,
@@ -28,8 +30,6 @@ from tests.elfwriter import (
     kernel,
     xen_notes,
 )
-from tools.disasm import disassemble
-from tools.info import describe
 
 BASE = 0x1000
 

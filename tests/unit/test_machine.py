@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import asm
-import guest_kernels
-from asm.elf_writer import write_elf
-from hypervisor import (
+from paravane import (
     DomainConfig,
     Ending,
     Image,
@@ -18,11 +15,14 @@ from hypervisor import (
     Machine,
     ShutdownReason,
     VirtualClock,
+    asm,
+    guest_kernels,
     load_image,
 )
-from hypervisor import domain as domain_module
-from hypervisor.cpu import EngineError
-from hypervisor.trace import Kind, Record
+from paravane import domain as domain_module
+from paravane.asm.elf_writer import write_elf
+from paravane.cpu import EngineError
+from paravane.trace import Kind, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,13 +6,13 @@ import struct
 
 import pytest
 
-from hypervisor.abi.errno import Errno
-from hypervisor.memory.descriptor_tables import read_gdt_frames, update_descriptor
-from hypervisor.memory.descriptors import FLAT_DESCRIPTORS, check_descriptor, installed
-from hypervisor.memory.frames import SEG_DESC
-from hypervisor.memory.layout import GDT_LIMIT, gdt_address, ldt_address
-from hypervisor.memory.vcpu_paging import Fix
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.memory.descriptor_tables import read_gdt_frames, update_descriptor
+from paravane.memory.descriptors import FLAT_DESCRIPTORS, check_descriptor, installed
+from paravane.memory.frames import SEG_DESC
+from paravane.memory.layout import GDT_LIMIT, gdt_address, ldt_address
+from paravane.memory.vcpu_paging import Fix
+from paravane.refusal import Refusal
 from tests.unit.memory_bench import READ_ONLY, Bench, Guest, make_bench
 
 HOLE = 0xF580_0000

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.errno import Errno
-from hypervisor.cpu.geometry import PAE
-from hypervisor.cpu.ram import Ram
-from hypervisor.memory import MachineMemory
-from hypervisor.memory.frames import ALLOCATED, FREE, FrameType
-from hypervisor.memory.layout import INVALID_M2P_ENTRY
-from hypervisor.refusal import Refusal
+from paravane.abi.domid import DomId
+from paravane.abi.errno import Errno
+from paravane.cpu.geometry import PAE
+from paravane.cpu.ram import Ram
+from paravane.memory import MachineMemory
+from paravane.memory.frames import ALLOCATED, FREE, FrameType
+from paravane.memory.layout import INVALID_M2P_ENTRY
+from paravane.refusal import Refusal
 from tests.unit.memory_bench import make_bench
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.grant_table import GrantMapFlag
-from hypervisor.cpu.geometry import PAE
-from hypervisor.memory.frames import L1, WRITABLE
-from hypervisor.memory.grant_mappings import create_grant_mapping, destroy_grant_mapping
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.abi.grant_table import GrantMapFlag
+from paravane.cpu.geometry import PAE
+from paravane.memory.frames import L1, WRITABLE
+from paravane.memory.grant_mappings import create_grant_mapping, destroy_grant_mapping
+from paravane.refusal import Refusal
 from tests.unit.memory_bench import Bench, make_bench
 
 VA = 20 << 12

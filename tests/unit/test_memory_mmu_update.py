@@ -6,13 +6,13 @@ import struct
 
 import pytest
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.errno import Errno
-from hypervisor.cpu.geometry import PAE
-from hypervisor.memory.frames import L1, WRITABLE
-from hypervisor.memory.mmu_update import mmu_update
-from hypervisor.memory.va_mapping import update_va_mapping
-from hypervisor.refusal import Refusal
+from paravane.abi.domid import DomId
+from paravane.abi.errno import Errno
+from paravane.cpu.geometry import PAE
+from paravane.memory.frames import L1, WRITABLE
+from paravane.memory.mmu_update import mmu_update
+from paravane.memory.va_mapping import update_va_mapping
+from paravane.refusal import Refusal
 from tests.unit.memory_bench import DATA, READ_ONLY, TABLE, Bench, FakeCpu, Guest, make_bench
 
 DONE = 0x8000

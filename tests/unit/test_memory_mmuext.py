@@ -6,12 +6,12 @@ import struct
 
 import pytest
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
-from hypervisor.cpu.geometry import PAE
-from hypervisor.memory.frames import PINNED
-from hypervisor.memory.mmuext import mmuext_op
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
+from paravane.cpu.geometry import PAE
+from paravane.memory.frames import PINNED
+from paravane.memory.mmuext import mmuext_op
+from paravane.refusal import Refusal
 from tests.unit.memory_bench import DATA, TABLE, Bench, FakeCpu, Guest, make_bench
 
 DONE, SELF = 0x8000, 0x7FF0

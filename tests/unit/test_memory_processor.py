@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.memory import XEN_MEMORY_EXCHANGE, MemoryOp, XenMemoryExchange, XenMemoryReservation
-from hypervisor.abi.mmu import MMU_UPDATE, MMUEXT_OP, MmuextCmd, MmuextOp, MmuUpdate
-from hypervisor.cpu import PAE, TWO_LEVEL
-from hypervisor.memory.descriptors import check_descriptor
-from hypervisor.memory.layout import ldt_address
-from hypervisor.memory.memory_op import memory_op
-from hypervisor.memory.mmu_update import mmu_update
-from hypervisor.memory.mmuext import mmuext_op
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.abi.memory import XEN_MEMORY_EXCHANGE, MemoryOp, XenMemoryExchange, XenMemoryReservation
+from paravane.abi.mmu import MMU_UPDATE, MMUEXT_OP, MmuextCmd, MmuextOp, MmuUpdate
+from paravane.cpu import PAE, TWO_LEVEL
+from paravane.memory.descriptors import check_descriptor
+from paravane.memory.layout import ldt_address
+from paravane.memory.memory_op import memory_op
+from paravane.memory.mmu_update import mmu_update
+from paravane.memory.mmuext import mmuext_op
+from paravane.refusal import Refusal
 from tests.unit.memory_bench import DATA, READ_ONLY, FakeCpu, Guest, make_bench
 from tests.unit.memory_live import CODE, DONE, Live
 

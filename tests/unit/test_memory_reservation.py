@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
-from hypervisor.abi.e820 import E820ENTRY, E820Entry
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.memory import (
+from paravane.abi.e820 import E820ENTRY, E820Entry
+from paravane.abi.errno import Errno
+from paravane.abi.memory import (
     XEN_FOREIGN_MEMORY_MAP,
     XEN_MACHPHYS_MAPPING,
     XEN_MACHPHYS_MFN_LIST,
@@ -19,10 +19,10 @@ from hypervisor.abi.memory import (
     XenMachphysMfnList,
     XenMemoryMap,
 )
-from hypervisor.cpu.geometry import PAE
-from hypervisor.memory.frames import FREE
-from hypervisor.memory.memory_op import memory_op
-from hypervisor.refusal import Refusal
+from paravane.cpu.geometry import PAE
+from paravane.memory.frames import FREE
+from paravane.memory.memory_op import memory_op
+from paravane.refusal import Refusal
 from tests.unit.memory_bench import Bench, Guest, make_bench
 
 SELF, LISTS = 0x7FF0, 0x4000

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from hypervisor.abi.errno import Errno
-from hypervisor.cpu.geometry import PAE
-from hypervisor.memory.entries import modify_l2
-from hypervisor.memory.frames import L1, L2, L3, NONE, PAE_XEN_L2, WRITABLE
-from hypervisor.memory.pins import unpin
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.cpu.geometry import PAE
+from paravane.memory.entries import modify_l2
+from paravane.memory.frames import L1, L2, L3, NONE, PAE_XEN_L2, WRITABLE
+from paravane.memory.pins import unpin
+from paravane.refusal import Refusal
 from tests.unit.memory_bench import DATA, READ_ONLY, TABLE, Bench, make_bench
 
 NX = 1 << 63

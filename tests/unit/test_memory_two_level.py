@@ -8,14 +8,14 @@ import struct
 
 import pytest
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
-from hypervisor.cpu.geometry import TWO_LEVEL
-from hypervisor.memory.frames import L1, L2, L3, PINNED
-from hypervisor.memory.memory_op import memory_op
-from hypervisor.memory.mmu_update import mmu_update
-from hypervisor.memory.mmuext import mmuext_op
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
+from paravane.cpu.geometry import TWO_LEVEL
+from paravane.memory.frames import L1, L2, L3, PINNED
+from paravane.memory.memory_op import memory_op
+from paravane.memory.mmu_update import mmu_update
+from paravane.memory.mmuext import mmuext_op
+from paravane.refusal import Refusal
 from tests.unit.memory_bench import DATA, READ_ONLY, TABLE, Bench, Guest, make_bench
 
 SELF = 0x7FF0

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hypervisor.abi.hypercall import VmassistCmd, VmassistType
-from hypervisor.cpu import PAE, TWO_LEVEL, Geometry
-from hypervisor.memory.instruction import StoreDecoder
+from paravane.abi.hypercall import VmassistCmd, VmassistType
+from paravane.cpu import PAE, TWO_LEVEL, Geometry
+from paravane.memory.instruction import StoreDecoder
 from tests.unit.memory_bench import DATA, READ_ONLY
 from tests.unit.memory_live import CODE, DONE, PLAIN, TABLE, Live
 

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from hypervisor.abi.domid import DomId
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.hypercall import MULTICALL_ENTRY, Hypercall, MulticallEntry
-from hypervisor.abi.memory import XEN_MEMORY_RESERVATION, MemoryOp, XenMemoryReservation
-from hypervisor.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
-from hypervisor.cpu import PageFault
-from hypervisor.hypercalls import call
-from hypervisor.memory.mmu_update import mmu_update
-from hypervisor.memory.mmuext import mmuext_op
-from hypervisor.memory.reservation import change_reservation
-from hypervisor.preemption import TABLE_WORK, WORK_BUDGET, Preempted, Work
-from hypervisor.refusal import Refusal
+from paravane.abi.domid import DomId
+from paravane.abi.errno import Errno
+from paravane.abi.hypercall import MULTICALL_ENTRY, Hypercall, MulticallEntry
+from paravane.abi.memory import XEN_MEMORY_RESERVATION, MemoryOp, XenMemoryReservation
+from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
+from paravane.cpu import PageFault
+from paravane.hypercalls import call
+from paravane.memory.mmu_update import mmu_update
+from paravane.memory.mmuext import mmuext_op
+from paravane.memory.reservation import change_reservation
+from paravane.preemption import TABLE_WORK, WORK_BUDGET, Preempted, Work
+from paravane.refusal import Refusal
 from tests.unit.memory_bench import TABLE, Bench, Guest, make_bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypervisor.vcpu import Vcpu
+    from paravane.vcpu import Vcpu
 
 SELF = int(DomId.SELF)
 DONE = 0x1000

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tools.terminal import RawMode, Terminal
+from paravane.tools.terminal import RawMode, Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -255,7 +255,7 @@ def test_raw_mode_works_outside_the_main_thread(tty_pair: tuple[int, int]) -> No
 
 CHILD = """
 import sys, time
-from tools.terminal import RawMode
+from paravane.tools.terminal import RawMode
 with RawMode(0):
     {body}
 """

@@ -2,11 +2,11 @@
 
 import pytest
 
-from hypervisor.abi.shared_info import SHARED_INFO, VCPU_TIME_INFO
-from hypervisor.cpu import Ram
-from hypervisor.time.clock import TRAP_COST, HostClock, VirtualClock
-from hypervisor.time.records import write_vcpu_time, write_wall_clock
-from hypervisor.time.timers import NEVER, TimerQueue
+from paravane.abi.shared_info import SHARED_INFO, VCPU_TIME_INFO
+from paravane.cpu import Ram
+from paravane.time.clock import TRAP_COST, HostClock, VirtualClock
+from paravane.time.records import write_vcpu_time, write_wall_clock
+from paravane.time.timers import NEVER, TimerQueue
 
 
 def test_virtual_time_passes_with_work_and_jumps_over_idleness() -> None:

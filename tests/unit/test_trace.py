@@ -1,6 +1,6 @@
 """The trace stream and the text of its records."""
 
-from hypervisor.trace import EventRecord, ExceptionRecord, HypercallRecord, Kind, Record, RefusalRecord, Trace
+from paravane.trace import EventRecord, ExceptionRecord, HypercallRecord, Kind, Record, RefusalRecord, Trace
 
 
 def test_writers_get_the_kinds_they_asked_for() -> None:

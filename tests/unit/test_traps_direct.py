@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from hypervisor.abi.trap import TI_IF, TrapInfo
-from hypervisor.traps import TrapNote
+from paravane.abi.trap import TI_IF, TrapInfo
+from paravane.traps import TrapNote
 from tests.unit.trap_machine import (
     CURRENT_STACK_TOP,
     DATA,

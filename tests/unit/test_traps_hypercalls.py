@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.hypercall import Hypercall
-from hypervisor.cpu import PageFault
-from hypervisor.hypercalls import call
-from hypervisor.memory.frames import FREE, FrameTable, FrameType
-from hypervisor.preemption import Preempted, Work
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.abi.hypercall import Hypercall
+from paravane.cpu import PageFault
+from paravane.hypercalls import call
+from paravane.memory.frames import FREE, FrameTable, FrameType
+from paravane.preemption import Preempted, Work
+from paravane.refusal import Refusal
 from tests.unit.trap_machine import (
     CURRENT_STACK_TOP,
     DATA,

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from hypervisor.abi.trap import CPU_USER_REGS, TI_IF, TrapInfo
-from hypervisor.abi.vcpu import VCPU_GUEST_CONTEXT, VcpuGuestContext
-from hypervisor.traps import GuestCrash
+from paravane.abi.trap import CPU_USER_REGS, TI_IF, TrapInfo
+from paravane.abi.vcpu import VCPU_GUEST_CONTEXT, VcpuGuestContext
+from paravane.traps import GuestCrash
 from tests.unit.trap_machine import (
     CURRENT_STACK_TOP,
     KERNEL,

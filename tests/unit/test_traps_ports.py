@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hypervisor.traps.emulate import decode
+from paravane.traps.emulate import decode
 from tests.unit.trap_emulation import STOP, carried_out, emulating_machine, faults, mov_imm
 from tests.unit.trap_machine import (
     DATA,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from hypervisor.abi.event_channel import Virq
-from hypervisor.abi.shared_info import VCPU_INFO, VCPU_TIME_INFO
-from hypervisor.abi.vcpu import VCPU_RUNSTATE_INFO, Runstate
-from hypervisor.cpu import PageFault, Ram
-from hypervisor.time.clock import VirtualClock
-from hypervisor.time.run_states import RunStates
-from hypervisor.time.timers import NEVER, TimerQueue, system_time
-from hypervisor.time.vcpu_time import VcpuTime
+from paravane.abi.event_channel import Virq
+from paravane.abi.shared_info import VCPU_INFO, VCPU_TIME_INFO
+from paravane.abi.vcpu import VCPU_RUNSTATE_INFO, Runstate
+from paravane.cpu import PageFault, Ram
+from paravane.time.clock import VirtualClock
+from paravane.time.run_states import RunStates
+from paravane.time.timers import NEVER, TimerQueue, system_time
+from paravane.time.vcpu_time import VcpuTime
 
 MS = 1_000_000
 INFO = 64

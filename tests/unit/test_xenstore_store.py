@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hypervisor.abi.errno import Errno
-from hypervisor.devices.xenstore import Permission, Quota, Right, Store, forget_domain, populate_domain
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.devices.xenstore import Permission, Quota, Right, Store, forget_domain, populate_domain
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

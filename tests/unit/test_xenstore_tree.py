@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hypervisor.abi.errno import Errno
-from hypervisor.devices.xenstore.tree import (
+from paravane.abi.errno import Errno
+from paravane.devices.xenstore.tree import (
     Node,
     Permission,
     Right,
@@ -15,7 +15,7 @@ from hypervisor.devices.xenstore.tree import (
     parent_of,
     valid_path,
 )
-from hypervisor.refusal import Refusal
+from paravane.refusal import Refusal
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from hypervisor.abi.xs_wire import (
+from paravane.abi.xs_wire import (
     XENSTORE_DOMAIN_INTERFACE,
     XENSTORE_RING_SIZE,
     XSD_SOCKMSG,
@@ -14,7 +14,7 @@ from hypervisor.abi.xs_wire import (
     XsdSockmsg,
     XsMessage,
 )
-from hypervisor.devices.xenstore import Connection, Quota, Store, populate_domain
+from paravane.devices.xenstore import Connection, Quota, Store, populate_domain
 
 _OFFSETS = XENSTORE_DOMAIN_INTERFACE.offsets
 Message = tuple[int, int, int, bytes]

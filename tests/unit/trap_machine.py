@@ -3,11 +3,11 @@
 import struct
 from collections.abc import Callable
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.trap import TI_IF, TrapInfo
-from hypervisor.cpu import PAE, Cpu, Ram
-from hypervisor.refusal import Refusal
-from hypervisor.traps import GuestCrash, TrapNote, VcpuTraps
+from paravane.abi.errno import Errno
+from paravane.abi.trap import TI_IF, TrapInfo
+from paravane.cpu import PAE, Cpu, Ram
+from paravane.refusal import Refusal
+from paravane.traps import GuestCrash, TrapNote, VcpuTraps
 
 ROOT, DIRECTORY, TABLE = 1, 2, 3
 INFO = 0x5000

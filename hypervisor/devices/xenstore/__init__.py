@@ -1,11 +1,11 @@
 """Xenstore: the tree in which domains and their backends find each other."""
 
-from hypervisor.devices.xenstore.connection import Connection
-from hypervisor.devices.xenstore.session import Session
-from hypervisor.devices.xenstore.store import HostWatch, Quota, Store
-from hypervisor.devices.xenstore.toolstack import forget_domain, populate_domain
-from hypervisor.devices.xenstore.transaction import Transaction
-from hypervisor.devices.xenstore.tree import Node, Permission, Right, domain_path
+from paravane.devices.xenstore.connection import Connection
+from paravane.devices.xenstore.session import Session
+from paravane.devices.xenstore.store import HostWatch, Quota, Store
+from paravane.devices.xenstore.toolstack import forget_domain, populate_domain
+from paravane.devices.xenstore.transaction import Transaction
+from paravane.devices.xenstore.tree import Node, Permission, Right, domain_path
 
 __all__ = [
     "Connection",

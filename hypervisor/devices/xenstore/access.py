@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from hypervisor.abi.errno import Errno
-from hypervisor.devices.xenstore.tree import (
+from paravane.abi.errno import Errno
+from paravane.devices.xenstore.tree import (
     ROOT,
     Node,
     Permission,
@@ -15,12 +15,12 @@ from hypervisor.devices.xenstore.tree import (
     parent_of,
     valid_path,
 )
-from hypervisor.refusal import Refusal
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hypervisor.devices.xenstore.store import Rights
+    from paravane.devices.xenstore.store import Rights
 
 
 class View(Protocol):

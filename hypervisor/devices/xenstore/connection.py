@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
-from hypervisor.abi.xs_wire import XENSTORE_DOMAIN_INTERFACE, XENSTORE_RING_SIZE, XenstoreError
-from hypervisor.devices.xenstore.messages import Assembler, Garbled
-from hypervisor.devices.xenstore.session import Session
+from paravane.abi.xs_wire import XENSTORE_DOMAIN_INTERFACE, XENSTORE_RING_SIZE, XenstoreError
+from paravane.devices.xenstore.messages import Assembler, Garbled
+from paravane.devices.xenstore.session import Session
 
 if TYPE_CHECKING:
-    from hypervisor.devices.xenstore.store import Store
+    from paravane.devices.xenstore.store import Store
 
 _OFFSETS = XENSTORE_DOMAIN_INTERFACE.offsets
 _REQ: Final = _OFFSETS["req"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.xs_wire import XENSTORE_PAYLOAD_MAX, XSD_ERRORS, XSD_SOCKMSG, XsdSockmsg, XsMessage
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.abi.xs_wire import XENSTORE_PAYLOAD_MAX, XSD_ERRORS, XSD_SOCKMSG, XsdSockmsg, XsMessage
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from hypervisor.devices.xenstore.tree import Node
+    from paravane.devices.xenstore.tree import Node
 
 HEADER_SIZE: Final = XSD_SOCKMSG.size
 

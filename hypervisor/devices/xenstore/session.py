@@ -6,9 +6,9 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.xs_wire import XENSTORE_PAYLOAD_MAX, XENSTORE_REL_PATH_MAX, XsMessage
-from hypervisor.devices.xenstore.messages import (
+from paravane.abi.errno import Errno
+from paravane.abi.xs_wire import XENSTORE_PAYLOAD_MAX, XENSTORE_REL_PATH_MAX, XsMessage
+from paravane.devices.xenstore.messages import (
     directory,
     directory_part,
     error,
@@ -18,17 +18,17 @@ from hypervisor.devices.xenstore.messages import (
     reply,
     two_strings,
 )
-from hypervisor.devices.xenstore.store import Watch
-from hypervisor.devices.xenstore.tree import Permission, domain_path, valid_path
-from hypervisor.refusal import Refusal
+from paravane.devices.xenstore.store import Watch
+from paravane.devices.xenstore.tree import Permission, domain_path, valid_path
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypervisor.abi.xs_wire import XsdSockmsg
-    from hypervisor.devices.xenstore.access import Access
-    from hypervisor.devices.xenstore.store import Store
-    from hypervisor.devices.xenstore.transaction import Transaction
+    from paravane.abi.xs_wire import XsdSockmsg
+    from paravane.devices.xenstore.access import Access
+    from paravane.devices.xenstore.store import Store
+    from paravane.devices.xenstore.transaction import Transaction
 
 _OK: Final = b"OK\0"
 _PRIVILEGED: Final = frozenset(

@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from hypervisor.abi.errno import Errno
-from hypervisor.devices.xenstore.access import Access
-from hypervisor.devices.xenstore.transaction import Transaction
-from hypervisor.devices.xenstore.tree import (
+from paravane.abi.errno import Errno
+from paravane.devices.xenstore.access import Access
+from paravane.devices.xenstore.transaction import Transaction
+from paravane.devices.xenstore.tree import (
     FULL,
     ROOT,
     Node,
@@ -20,7 +20,7 @@ from hypervisor.devices.xenstore.tree import (
     parent_of,
     valid_path,
 )
-from hypervisor.refusal import Refusal
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from hypervisor.devices.xenstore.tree import domain_path
+from paravane.devices.xenstore.tree import domain_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hypervisor.devices.xenstore.store import Store
+    from paravane.devices.xenstore.store import Store
 
 _READ_ONLY = ("cpu", "memory", "device", "control")
 _OWNED = (

@@ -6,14 +6,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.errno import Errno
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hypervisor.devices.xenstore.store import Store
-    from hypervisor.devices.xenstore.tree import Node, Permission
+    from paravane.devices.xenstore.store import Store
+    from paravane.devices.xenstore.tree import Node, Permission
 
 
 @dataclass(slots=True)

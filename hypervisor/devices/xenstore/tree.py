@@ -6,9 +6,9 @@ import re
 from enum import IntFlag
 from typing import Final, NamedTuple
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.xs_wire import XENSTORE_REL_PATH_MAX
-from hypervisor.refusal import Refusal
+from paravane.abi.errno import Errno
+from paravane.abi.xs_wire import XENSTORE_REL_PATH_MAX
+from paravane.refusal import Refusal
 
 ROOT: Final = "/"
 _PATH = re.compile(r"/|(?:/[A-Za-z0-9_@-]+)+")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypervisor.abi.errno import Errno
-from hypervisor.abi.x86 import Cr0, Cr4, Vector
-from hypervisor.refusal import Refusal
-from hypervisor.traps.emulate import decode, msr
-from hypervisor.traps.emulate.cpuid import CR0_FIXED
-from hypervisor.traps.emulate.fault import Fault, NotEmulated
-from hypervisor.traps.fpu import set_task_switched
+from paravane.abi.errno import Errno
+from paravane.abi.x86 import Cr0, Cr4, Vector
+from paravane.refusal import Refusal
+from paravane.traps.emulate import decode, msr
+from paravane.traps.emulate.cpuid import CR0_FIXED
+from paravane.traps.emulate.fault import Fault, NotEmulated
+from paravane.traps.fpu import set_task_switched
 
 if TYPE_CHECKING:
-    from hypervisor.cpu import Cpu
-    from hypervisor.traps.emulate.decode import Instruction
-    from hypervisor.traps.state import TrapState
+    from paravane.cpu import Cpu
+    from paravane.traps.emulate.decode import Instruction
+    from paravane.traps.state import TrapState
 
 GENERAL_REGISTERS = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 """In the order of their numbers in ModRM."""

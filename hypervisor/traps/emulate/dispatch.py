@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.arch import XEN_EMULATE_PREFIX
-from hypervisor.abi.x86 import Eflags, Vector
-from hypervisor.cpu import PageFault
-from hypervisor.traps.emulate import control, decode, io
-from hypervisor.traps.emulate.fault import Fault, NotEmulated
-from hypervisor.traps.segments import read_segment
+from paravane.abi.arch import XEN_EMULATE_PREFIX
+from paravane.abi.x86 import Eflags, Vector
+from paravane.cpu import PageFault
+from paravane.traps.emulate import control, decode, io
+from paravane.traps.emulate.fault import Fault, NotEmulated
+from paravane.traps.segments import read_segment
 
 if TYPE_CHECKING:
-    from hypervisor.traps.emulate.decode import Instruction
-    from hypervisor.traps.state import TrapState
+    from paravane.traps.emulate.decode import Instruction
+    from paravane.traps.state import TrapState
 
 Operation = Callable[["TrapState", "Instruction"], bool | None]
 """Carries an instruction out; False when it has to run again before it is complete."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from hypervisor.abi.x86 import Eflags, PageFaultCode, Vector
-from hypervisor.cpu import PageFault
-from hypervisor.traps.emulate.control import io_privilege
-from hypervisor.traps.emulate.fault import Fault, NotEmulated
-from hypervisor.traps.segments import Segment, read_segment
+from paravane.abi.x86 import Eflags, PageFaultCode, Vector
+from paravane.cpu import PageFault
+from paravane.traps.emulate.control import io_privilege
+from paravane.traps.emulate.fault import Fault, NotEmulated
+from paravane.traps.segments import Segment, read_segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypervisor.traps.emulate.decode import Instruction
-    from hypervisor.traps.state import TrapState
+    from paravane.traps.emulate.decode import Instruction
+    from paravane.traps.state import TrapState
 
 MAX_REPEATS = 1024
 """Repetitions per trap: a longer REP INS or OUTS traps again, so that one instruction cannot hold the

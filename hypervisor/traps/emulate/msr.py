@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.abi.x86 import Vector
-from hypervisor.refusal import Refusal
-from hypervisor.traps.emulate.fault import Fault, NotEmulated
+from paravane.abi.x86 import Vector
+from paravane.refusal import Refusal
+from paravane.traps.emulate.fault import Fault, NotEmulated
 
 if TYPE_CHECKING:
-    from hypervisor.traps.state import TrapState
+    from paravane.traps.state import TrapState
 
 TSC, APIC_BASE, MICROCODE = 0x10, 0x1B, 0x8B
 EFER, TSC_AUX = 0xC0000080, 0xC0000103
