@@ -203,11 +203,11 @@ def test_segments_go_where_the_physical_address_says() -> None:
     "wrap",
     [
         gzip.compress,
-        lambda data: bzimage(gzip.compress(data)),
+        lambda data: bzimage(gzip.compress(data, mtime=0)),
         lambda data: bzimage(bz2.compress(data) + b"size"),
         lambda data: bzimage(lzma.compress(data, check=lzma.CHECK_CRC32) + b"size"),
         lambda data: bzimage(lzma.compress(data, format=lzma.FORMAT_ALONE) + b"size"),
-        lambda data: gzip.compress(bzimage(gzip.compress(data))),
+        lambda data: gzip.compress(bzimage(gzip.compress(data, mtime=0))),
     ],
     ids=["gzip", "bzimage-gzip", "bzimage-bzip2", "bzimage-xz", "bzimage-lzma", "gzip-bzimage"],
 )
@@ -220,7 +220,7 @@ def test_a_wrapped_kernel_is_found(wrap: "object") -> None:
 @pytest.mark.parametrize(
     ("data", "part"),
     [
-        (gzip.compress(bytes(100))[:-9], "gzip file is truncated"),
+        (gzip.compress(bytes(100), mtime=0)[:-9], "gzip file is truncated"),
         (b"\x1f\x8b" + bytes(64), "gzip file is damaged"),
         (bzimage(b"\x28\xb5\x2f\xfd" + bytes(64)), "compressed with zstd"),
         (bzimage(b"\x89LZO" + bytes(64)), "compressed with lzo"),
@@ -228,9 +228,9 @@ def test_a_wrapped_kernel_is_found(wrap: "object") -> None:
         (bzimage(b"plain"), "unknown way"),
         (bzimage(b"BZh9" + bytes(64)), "bzip2 payload of the bzImage is damaged"),
         (bzimage(b"\xfd7zXZ\0" + bytes(64)), "xz payload of the bzImage is damaged"),
-        (bzimage(gzip.compress(b"x"), length=0x10000), "bzImage is truncated"),
-        (bzimage(gzip.compress(b"x"), version=0x207), "protocol 2.07"),
-        (gzip.compress(b"no kernel"), "not an ELF"),
+        (bzimage(gzip.compress(b"x", mtime=0), length=0x10000), "bzImage is truncated"),
+        (bzimage(gzip.compress(b"x", mtime=0), version=0x207), "protocol 2.07"),
+        (gzip.compress(b"no kernel", mtime=0), "not an ELF"),
     ],
 )
 def test_a_broken_wrapping_is_refused(data: bytes, part: str) -> None:
@@ -240,7 +240,7 @@ def test_a_broken_wrapping_is_refused(data: bytes, part: str) -> None:
 def test_a_bomb_stops_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paravane.image.unpack.MAX_UNPACKED", 1 << 20)
     with pytest.raises(ImageError, match="unpacks to more than 1 MiB"):
-        unpack(gzip.compress(bytes(8 << 20)))
+        unpack(gzip.compress(bytes(8 << 20), mtime=0))
 
 
 def test_bsd_symbols_lie_behind_the_kernel_as_a_small_elf_file() -> None:
