@@ -13,7 +13,6 @@ from paravane.abi.arch import xen_cr3_to_pfn, xen_pfn_to_cr3
 from paravane.abi.hypercall import HYPERCALL_VECTOR
 from paravane.abi.shared_info import SHARED_INFO
 from paravane.abi.vcpu import Runstate
-from paravane.abi.x86 import PageFaultCode, Vector
 from paravane.builder import hypercall_page
 from paravane.cpu import Cpu, EngineError, PageFault
 from paravane.hypercalls import answer_text, call, call_text
@@ -23,6 +22,7 @@ from paravane.time.records import TSC_KHZ
 from paravane.time.vcpu_time import VcpuTime
 from paravane.trace import EventRecord, ExceptionRecord, HypercallRecord, Kind, RefusalRecord
 from paravane.traps import GuestCrash, VcpuTraps
+from paravane.x86 import PageFaultCode, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

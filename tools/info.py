@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from paravane.abi.elfnote import ElfNote
 from paravane.abi.hypercall import Hypercall
 from paravane.abi.version import XenFeature
-from paravane.abi.x86 import PAGE_SIZE
 from paravane.builder import MAX_PAGES, amount, smallest_memory
 from paravane.tools.hypercall_scan import scan_hypercalls
+from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

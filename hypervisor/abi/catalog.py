@@ -5,6 +5,7 @@ from enum import Enum, IntEnum
 from types import ModuleType
 from typing import Any
 
+from paravane import x86
 from paravane.abi import (
     arch,
     blkif,
@@ -30,11 +31,21 @@ from paravane.abi import (
     trap,
     vcpu,
     version,
-    x86,
     xenbus,
     xs_wire,
 )
 from paravane.abi.layout import Layout
+from paravane.abi.names import C_NAMES, c_names
+
+for _numbers, _prefix in (
+    (x86.Vector, "X86_EXC_"),
+    (x86.PageFaultCode, "PFEC_"),
+    (x86.Eflags, "X86_EFLAGS_"),
+    (x86.Cr0, "X86_CR0_"),
+    (x86.Cr4, "X86_CR4_"),
+    (x86.Pte, "_PAGE_"),
+):
+    c_names(_prefix)(_numbers)
 
 MODULES: tuple[ModuleType, ...] = (
     hypercall,
@@ -65,16 +76,21 @@ MODULES: tuple[ModuleType, ...] = (
     physdev,
     pmu,
 )
-"""Every module that declares something, in reading order."""
+"""Every module that declares something, in reading order; Intel's numbers are below the ABI, but guests'
+include files hold them too."""
 
 
 def declarations(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """Public upper-case names of a module: layouts, constants and number sets, imported ones left out."""
+    """Public upper-case names of a module: layouts, constants and number sets, imported ones left out.
+
+    Of Intel's number sets only those that guests' sources spell too.
+    """
     for name, value in vars(module).items():
         if name[0] == "_" or not name[0].isupper():
             continue
         if isinstance(value, type):
-            if issubclass(value, Enum) and value.__module__ == module.__name__:
+            spelt = module is not x86 or value in C_NAMES
+            if spelt and issubclass(value, Enum) and value.__module__ == module.__name__:
                 yield name, value
         elif isinstance(value, (Layout, int, str, bytes)):
             yield name, value

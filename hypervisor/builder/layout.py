@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.arch import HYPERVISOR_VIRT_START_NONPAE, HYPERVISOR_VIRT_START_PAE
-from paravane.abi.x86 import PAGE_SHIFT, PAGE_SIZE
 from paravane.image.errors import ImageError
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from paravane.cpu.geometry import Geometry

@@ -10,7 +10,7 @@ import sys
 from array import array
 from typing import TYPE_CHECKING, Final
 
-from paravane.abi.x86 import PAGE_SHIFT, PAGE_SIZE, Pte
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Pte
 
 if TYPE_CHECKING:
     from paravane.builder.layout import StartLayout, TableRun

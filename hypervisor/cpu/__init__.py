@@ -2,11 +2,12 @@
 
 from paravane.cpu.code import CodeGroup
 from paravane.cpu.faults import EngineError, PageFault, SegmentFault
-from paravane.cpu.geometry import PAE, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, TWO_LEVEL, Geometry
+from paravane.cpu.geometry import PAE, PAGE_MASK, TWO_LEVEL, Geometry
 from paravane.cpu.paging import WalkStep
 from paravane.cpu.processor import Cpu, RunEnd, TrapHandler
 from paravane.cpu.ram import Ram
 from paravane.cpu.timer import SliceTimer
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
 __all__ = [
     "PAE",

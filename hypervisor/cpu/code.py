@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from paravane.cpu.geometry import PAGE_SHIFT, PAGE_SIZE
 from paravane.cpu.ram import Ram
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
 
 class CodeGroup:

@@ -4,6 +4,7 @@ from paravane.cpu import segments
 from paravane.cpu.faults import PageFault, SegmentFault
 from paravane.cpu.processor import Cpu
 from paravane.cpu.segments import Descriptor
+from paravane.x86 import DescriptorFlags
 
 
 def raw_descriptor(cpu: Cpu, selector: int) -> int:
@@ -77,11 +78,11 @@ class PreparedEntry:
         self._addseg = layout.addseg
         self._keep = ~(layout.cpl_mask | layout.cs32 | layout.ss32 | layout.addseg) & 0xFFFFFFFF
         self._set = cpl
-        if code.has(segments.DescriptorFlags.BIG):
+        if code.has(DescriptorFlags.BIG):
             self._set |= layout.cs32
-        if stack.has(segments.DescriptorFlags.BIG):
+        if stack.has(DescriptorFlags.BIG):
             self._set |= layout.ss32
-        if stack.base or not code.has(segments.DescriptorFlags.BIG):
+        if stack.base or not code.has(DescriptorFlags.BIG):
             self._set |= layout.addseg
 
     def valid(self) -> bool:

@@ -1,23 +1,24 @@
 """Page-table shapes of the 32-bit processor (Intel SDM volume 3, chapter 4)."""
 
 from dataclasses import dataclass
+from typing import Final
 
-PAGE_SHIFT = 12
-PAGE_SIZE = 1 << PAGE_SHIFT
-PAGE_MASK = PAGE_SIZE - 1
+from paravane.x86 import PAGE_SIZE, PageFaultCode, Pte
 
-PTE_PRESENT = 1 << 0
-PTE_RW = 1 << 1
-PTE_USER = 1 << 2
-PTE_ACCESSED = 1 << 5
-PTE_DIRTY = 1 << 6
-PTE_LARGE = 1 << 7
-PTE_NX = 1 << 63
+PAGE_MASK: Final = PAGE_SIZE - 1
 
-PF_PRESENT = 1 << 0
-PF_WRITE = 1 << 1
-PF_USER = 1 << 2
-PF_RESERVED = 1 << 3
+PTE_PRESENT: Final = int(Pte.PRESENT)
+PTE_RW: Final = int(Pte.RW)
+PTE_USER: Final = int(Pte.USER)
+PTE_ACCESSED: Final = int(Pte.ACCESSED)
+PTE_DIRTY: Final = int(Pte.DIRTY)
+PTE_LARGE: Final = int(Pte.PSE)
+PTE_NX: Final = int(Pte.NX_BIT)
+
+PF_PRESENT: Final = int(PageFaultCode.page_present)
+PF_WRITE: Final = int(PageFaultCode.write_access)
+PF_USER: Final = int(PageFaultCode.user_mode)
+PF_RESERVED: Final = int(PageFaultCode.reserved_bit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,31 +1,40 @@
 """The engine's hooks of one processor: every trap of the guest becomes one call of its handler."""
 
 import ctypes
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from unicorn import unicorn_const as uc_const
-from unicorn import x86_const as x86
+from unicorn import x86_const
 
 from paravane.cpu import engine as api
 from paravane.cpu.breakpoints import Breakpoints
 from paravane.cpu.geometry import PAGE_MASK
-from paravane.cpu.registers import EFLAGS_ARITHMETIC, EFLAGS_NT, EFLAGS_RF
+from paravane.cpu.registers import EFLAGS_ARITHMETIC, EFLAGS_RF
 from paravane.cpu.watchpoints import Watchpoints, armed
+from paravane.x86 import Eflags, PageFaultCode, Vector
 
 if TYPE_CHECKING:
     from paravane.cpu.processor import Cpu, TrapHandler
 
 _NONE_IN_FLIGHT = 0xFFFFFFFF
-_VECTOR_DB = 1
-_VECTOR_UD = 6
-_VECTOR_GP = 13
-_VECTOR_PF = 14
+_VECTOR_DB: Final = int(Vector.DB)
+_VECTOR_UD: Final = int(Vector.UD)
+_VECTOR_GP: Final = int(Vector.GP)
+_VECTOR_PF: Final = int(Vector.PF)
+_NESTED_TASK: Final = int(Eflags.NT)
 TASK_STATE = 0xFFFFFF00
 """Linear address of a task-state segment that is not there, where no guest has a page."""
 # DR7: breakpoint 0 enabled, on port access, one byte.
 _BREAK_ON_PORT = 0x20402
-# Error code of a page fault: the access was an instruction fetch, or a write (SDM volume 3A, 4.7).
-_FETCH, _WRITE = 1 << 4, 1 << 1
+_FETCH: Final = int(PageFaultCode.insn_fetch)
+_WRITE: Final = int(PageFaultCode.write_access)
+
+_CPUID_REGISTERS: Final = (
+    x86_const.UC_X86_REG_EAX,
+    x86_const.UC_X86_REG_EBX,
+    x86_const.UC_X86_REG_ECX,
+    x86_const.UC_X86_REG_EDX,
+)
 
 
 class Redirect(NamedTuple):
@@ -141,7 +150,7 @@ class Hooks:
                     # Left alone, the engine would take the next fault for a double fault.
                     words[in_flight] = _NONE_IN_FLIGHT
                     cpu._dirty = True
-                    if vector == _VECTOR_PF and words[cr2] == TASK_STATE and cpu.eflags & EFLAGS_NT:
+                    if vector == _VECTOR_PF and words[cr2] == TASK_STATE and cpu.eflags & _NESTED_TASK:
                         # `iret` with NT set returns to another task; a 64-bit hypervisor has none: #GP(0).
                         vector, code = _VECTOR_GP, 0
                     exception(vector, code)
@@ -337,9 +346,9 @@ class Hooks:
         return not error_code & _WRITE and cr2 in {eip, next_page}
 
     def _write_computed_flags(self) -> None:
-        flags = self._engine.read_register(x86.UC_X86_REG_EFLAGS) & ~EFLAGS_ARITHMETIC
+        flags = self._engine.read_register(x86_const.UC_X86_REG_EFLAGS) & ~EFLAGS_ARITHMETIC
         computed = self._words[self._layout.flags] & EFLAGS_ARITHMETIC
-        self._engine.write_register(x86.UC_X86_REG_EFLAGS, flags | computed)
+        self._engine.write_register(x86_const.UC_X86_REG_EFLAGS, flags | computed)
         self._engine.save()
 
     def _on_cpuid(self, _uc: int, _user: int) -> int:
@@ -355,7 +364,12 @@ class Hooks:
         except BaseException as failure:
             self._fail(failure)
             return 1
-        numbers = (x86.UC_X86_REG_EAX, x86.UC_X86_REG_EBX, x86.UC_X86_REG_ECX, x86.UC_X86_REG_EDX)
+        numbers = (
+            x86_const.UC_X86_REG_EAX,
+            x86_const.UC_X86_REG_EBX,
+            x86_const.UC_X86_REG_ECX,
+            x86_const.UC_X86_REG_EDX,
+        )
         for number, value in zip(numbers, answer, strict=True):
             engine.write_register(number, value & 0xFFFFFFFF)
         return 1

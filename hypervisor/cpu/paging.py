@@ -5,8 +5,6 @@ from typing import NamedTuple
 from paravane.cpu.faults import PageFault
 from paravane.cpu.geometry import (
     PAGE_MASK,
-    PAGE_SHIFT,
-    PAGE_SIZE,
     PF_PRESENT,
     PF_RESERVED,
     PF_USER,
@@ -21,6 +19,7 @@ from paravane.cpu.geometry import (
     Geometry,
 )
 from paravane.cpu.ram import Ram
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
 _LINEAR = 0xFFFFFFFF
 _ADDRESS = 0x000F_FFFF_FFFF_F000

@@ -5,16 +5,15 @@ import threading
 from collections.abc import Sequence
 from ctypes import addressof, c_char
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
-from unicorn import x86_const as x86
+from unicorn import x86_const
 
 from paravane.cpu import fpu, segments
-from paravane.cpu import registers as bits
 from paravane.cpu.code import CodeCopies, CodeGroup
 from paravane.cpu.engine import Mmr, Msr
 from paravane.cpu.faults import EngineError, SegmentFault
-from paravane.cpu.geometry import PAE, PAGE_SHIFT, PAGE_SIZE, Geometry
+from paravane.cpu.geometry import PAE, Geometry
 from paravane.cpu.hooks import TASK_STATE, Hooks
 from paravane.cpu.interrupts import DeferredSigint
 from paravane.cpu.layout import SEGMENTS
@@ -23,6 +22,7 @@ from paravane.cpu.ram import Ram
 from paravane.cpu.registers import Registers
 from paravane.cpu.segments import Descriptor, Table
 from paravane.cpu.stops import end_runs_between_blocks
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Cr0, Cr4, Dr6, Dr7, Eflags
 
 _MSR_EFER = 0xC0000080
 _EFER_NXE = 1 << 11
@@ -30,10 +30,10 @@ _LDT_FLAGS = 0x8200
 _TSS_FLAGS = 0x8900
 # A page of zeroes above all machine memory: as a page-table root it maps nothing.
 VOID_ROOT = 0xFFFFF000
-_CR0 = bits.CR0_PE | bits.CR0_MP | bits.CR0_ET | bits.CR0_NE | bits.CR0_WP | bits.CR0_PG
+_CR0: Final = int(Cr0.PE | Cr0.MP | Cr0.ET | Cr0.NE | Cr0.WP | Cr0.PG)
 # The engine reads CR4.PCE the wrong way round: set, RDPMC outside ring 0 is #GP.
-_ENGINE_CR4 = 1 << 8
-_CR4 = bits.CR4_TSD | bits.CR4_OSFXSR | bits.CR4_OSXMMEXCPT
+_ENGINE_CR4: Final = int(Cr4.PCE)
+_CR4: Final = int(Cr4.TSD | Cr4.OSFXSR | Cr4.OSXMMEXCPT)
 # How often and how long stop() repeats itself while a run is just being entered.
 _STOP_TRIES, _STOP_PAUSE = 20, 0.0005
 _NO_BUDGET = 1 << 62
@@ -103,22 +103,22 @@ class Cpu(Registers, GuestMemory):
         self._prime()
         self._hooks = Hooks(self, self._handler, VOID_ROOT)
         self._hooks.install()
-        paging = bits.CR4_PAE if self.geometry.pae else 0
-        engine.write_register(x86.UC_X86_REG_CR4, _CR4 | paging | _ENGINE_CR4)
-        engine.write_register(x86.UC_X86_REG_CR0, _CR0)
+        paging = Cr4.PAE if self.geometry.pae else 0
+        engine.write_register(x86_const.UC_X86_REG_CR4, _CR4 | paging | _ENGINE_CR4)
+        engine.write_register(x86_const.UC_X86_REG_CR0, _CR0)
         if self.geometry.pae:
-            engine.write_structure(x86.UC_X86_REG_MSR, Msr(rid=_MSR_EFER, value=_EFER_NXE))
+            engine.write_structure(x86_const.UC_X86_REG_MSR, Msr(rid=_MSR_EFER, value=_EFER_NXE))
         # Without a task register a call gate in a guest's table would make the engine abort the process; with
         # an empty task-state segment the stack it looks for is beyond the limit: #TS. An `iret` with NT set
         # does look into it, for the task to return to, and must not find a word that a guest wrote.
-        engine.write_structure(x86.UC_X86_REG_TR, Mmr(base=TASK_STATE, flags=_TSS_FLAGS))
+        engine.write_structure(x86_const.UC_X86_REG_TR, Mmr(base=TASK_STATE, flags=_TSS_FLAGS))
         self._cr0, self._cr4 = _CR0, _CR4 | paging
-        engine.write_register(x86.UC_X86_REG_EFLAGS, bits.EFLAGS_FIXED | bits.EFLAGS_IF)
+        engine.write_register(x86_const.UC_X86_REG_EFLAGS, Eflags.FIXED | Eflags.IF)
         self._take()
         self._words[self._layout.old_exception] = 0xFFFFFFFF
         self._words[self._hflags_at] |= self._layout.io_break
-        self._words[self._debug_slot(6)] = bits.DR6_FIXED
-        self._words[self._debug_slot(7)] = bits.DR7_FIXED
+        self._words[self._debug_slot(6)] = Dr6.FIXED
+        self._words[self._debug_slot(7)] = Dr7.FIXED
         # The engine starts in ring 0; ring 1 with null segments can do nothing until `enter`.
         self._set_cpl(1)
 
@@ -140,9 +140,9 @@ class Cpu(Registers, GuestMemory):
 
     @cr0.setter
     def cr0(self, value: int) -> None:
-        self._cr0 = value & 0xFFFFFFFF | bits.CR0_PE | bits.CR0_PG | bits.CR0_ET
-        self._write_protect = self._cr0 & bits.CR0_WP != 0
-        self._through_api(x86.UC_X86_REG_CR0, self._cr0)
+        self._cr0 = value & 0xFFFFFFFF | Cr0.PE | Cr0.PG | Cr0.ET
+        self._write_protect = self._cr0 & Cr0.WP != 0
+        self._through_api(x86_const.UC_X86_REG_CR0, self._cr0)
         self._want_flush()
 
     @property
@@ -163,15 +163,15 @@ class Cpu(Registers, GuestMemory):
 
     @cr4.setter
     def cr4(self, value: int) -> None:
-        paging = bits.CR4_PAE if self.geometry.pae else 0
-        self._cr4 = value & 0xFFFFFFFF & ~bits.CR4_PAE | paging
-        self._large_pages = self.geometry.pae or self._cr4 & bits.CR4_PSE != 0
-        self._through_api(x86.UC_X86_REG_CR4, self._cr4 | _ENGINE_CR4)
+        paging = Cr4.PAE if self.geometry.pae else 0
+        self._cr4 = value & 0xFFFFFFFF & ~Cr4.PAE | paging
+        self._large_pages = self.geometry.pae or self._cr4 & Cr4.PSE != 0
+        self._through_api(x86_const.UC_X86_REG_CR4, self._cr4 | _ENGINE_CR4)
         self._want_flush()
 
     def set_dr(self, index: int, value: int) -> None:
         """Write debug register `index` (0-3, 6, 7). Execution and data breakpoints fire as #DB."""
-        fixed = {6: bits.DR6_FIXED, 7: bits.DR7_FIXED}.get(index, 0)
+        fixed = {6: Dr6.FIXED, 7: Dr7.FIXED}.get(index, 0)
         self._words[self._debug_slot(index)] = value & 0xFFFFFFFF | fixed
         self._dirty = True
         if index != 6:
@@ -206,7 +206,7 @@ class Cpu(Registers, GuestMemory):
     def set_gdt(self, base: int, limit: int) -> None:
         """Load GDTR: linear `base`, `limit` in bytes minus one."""
         self._gdt = Table(base & 0xFFFFFFFF, limit & 0xFFFF)
-        self._through_api(x86.UC_X86_REG_GDTR, Mmr(base=self._gdt.base, limit=limit & 0xFFFF))
+        self._through_api(x86_const.UC_X86_REG_GDTR, Mmr(base=self._gdt.base, limit=limit & 0xFFFF))
 
     def set_ldt(self, base: int, limit: int) -> None:
         """Load LDTR: linear `base`, `limit` in bytes minus one; (0, 0) is the empty LDT."""
@@ -214,7 +214,7 @@ class Cpu(Registers, GuestMemory):
         self._ldt = Table(base & 0xFFFFFFFF, None if empty else limit)
         flags = 0 if empty else _LDT_FLAGS
         self._through_api(
-            x86.UC_X86_REG_LDTR,
+            x86_const.UC_X86_REG_LDTR,
             Mmr(selector=0 if empty else 8, base=self._ldt.base, limit=limit, flags=flags),
         )
 
@@ -304,11 +304,11 @@ class Cpu(Registers, GuestMemory):
         if len(stale) > _DROP_ALL:
             engine.flush_code()
             return
-        engine.write_register(x86.UC_X86_REG_CR0, self._cr0 & ~bits.CR0_PG)
+        engine.write_register(x86_const.UC_X86_REG_CR0, self._cr0 & ~Cr0.PG)
         engine.flush_tlb()
         for mfn in stale:
             engine.remove_code(mfn << PAGE_SHIFT, PAGE_SIZE)
-        engine.write_register(x86.UC_X86_REG_CR0, self._cr0)
+        engine.write_register(x86_const.UC_X86_REG_CR0, self._cr0)
         engine.flush_tlb()
 
     def note_code(self, va: int) -> None:

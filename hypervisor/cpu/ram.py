@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from paravane.cpu.geometry import PAGE_SHIFT, PAGE_SIZE
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
 _ZERO_PAGE = bytes(PAGE_SIZE)
 

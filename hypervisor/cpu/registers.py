@@ -1,7 +1,7 @@
 """The registers of a stopped processor: views of the engine's saved context."""
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from unicorn import x86_const as x86
 
@@ -9,28 +9,12 @@ from paravane.cpu.engine import Mmr, Msr
 from paravane.cpu.faults import EngineError
 from paravane.cpu.layout import ContextLayout, context_layout
 from paravane.cpu.live import open_engine
+from paravane.x86 import DescriptorFlags, Eflags
 
-EFLAGS_FIXED = 1 << 1
-EFLAGS_ARITHMETIC = 0x8D5
-EFLAGS_IF = 1 << 9
-EFLAGS_NT = 1 << 14
-EFLAGS_RF = 1 << 16
-EFLAGS_VM = 1 << 17
-
-CR0_PE = 1 << 0
-CR0_MP = 1 << 1
-CR0_ET = 1 << 4
-CR0_NE = 1 << 5
-CR0_WP = 1 << 16
-CR0_PG = 1 << 31
-CR4_TSD = 1 << 2
-CR4_PSE = 1 << 4
-CR4_PAE = 1 << 5
-CR4_OSFXSR = 1 << 9
-CR4_OSXMMEXCPT = 1 << 10
-
-DR6_FIXED = 0xFFFF0FF0
-DR7_FIXED = 0x400
+EFLAGS_FIXED: Final = int(Eflags.FIXED)
+EFLAGS_ARITHMETIC: Final = int(Eflags.CF | Eflags.PF | Eflags.AF | Eflags.ZF | Eflags.SF | Eflags.OF)
+EFLAGS_RF: Final = int(Eflags.RF)
+EFLAGS_VM: Final = int(Eflags.VM)
 
 _MASK = 0xFFFFFFFF
 # The engine is a 64-bit processor: each general register takes two words.
@@ -177,7 +161,7 @@ class Registers:
         slot = slots[name]
         words[slot.selector], words[slot.base] = selector, base
         words[slot.limit], words[slot.flags] = limit, flags
-        big = 1 << 22
+        big = int(DescriptorFlags.BIG)
         hflags = words[self._hflags_at] & ~(self._layout.cs32 | self._layout.ss32 | self._layout.addseg)
         if words[slots["cs"].flags] & big:
             hflags |= self._layout.cs32

@@ -1,30 +1,17 @@
 """Descriptor tables and the checks a segment load makes (SDM volume 3, chapters 3 and 5)."""
 
-from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from paravane.cpu.faults import PageFault, SegmentFault
 from paravane.cpu.paging import GuestMemory
+from paravane.x86 import DescriptorFlags, Selector, Vector
 
-VECTOR_NP = 11
-VECTOR_SS = 12
-VECTOR_GP = 13
+VECTOR_NP: Final = int(Vector.NP)
+VECTOR_SS: Final = int(Vector.SS)
+VECTOR_GP: Final = int(Vector.GP)
 
-_TABLE_LDT = 4
-_RPL = 3
-
-
-class DescriptorFlags(IntEnum):
-    """Bits of a descriptor's high word. An IntEnum because arithmetic of flags is ten times as slow."""
-
-    ACCESSED = 1 << 8
-    WRITABLE_OR_READABLE = 1 << 9
-    CONFORMING_OR_DOWN = 1 << 10
-    CODE = 1 << 11
-    NOT_SYSTEM = 1 << 12
-    PRESENT = 1 << 15
-    BIG = 1 << 22
-    GRANULARITY = 1 << 23
+_TABLE_LDT: Final = int(Selector.LDT)
+_RPL: Final = int(Selector.RPL)
 
 
 class Descriptor(NamedTuple):

@@ -13,7 +13,8 @@ from unicorn import unicorn_const as uc_const
 
 from paravane.cpu import engine as api
 from paravane.cpu.bounds import MovableHook
-from paravane.cpu.geometry import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from paravane.cpu.geometry import PAGE_MASK
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from paravane.cpu.engine import Engine

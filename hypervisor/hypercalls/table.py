@@ -33,9 +33,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
-from paravane.abi.x86 import PageFaultCode
 from paravane.cpu import PageFault
 from paravane.refusal import Refusal
+from paravane.x86 import PageFaultCode
 
 if TYPE_CHECKING:
     from enum import IntEnum

@@ -5,13 +5,13 @@ from __future__ import annotations
 from paravane.abi.arch import HYPERVISOR_VIRT_START_NONPAE, HYPERVISOR_VIRT_START_PAE
 from paravane.abi.elfnote import GUEST_SECTION, ElfNote
 from paravane.abi.version import XenFeature
-from paravane.abi.x86 import PAGE_SIZE
 from paravane.image.bsd_symtab import bsd_symtab
 from paravane.image.elf import PF_R, PF_W, PF_X, Elf, ProgramHeader
 from paravane.image.errors import ImageError
 from paravane.image.image import Image, Segment
 from paravane.image.notes import Notes, PaeMode, read_notes
 from paravane.image.unpack import unpack
+from paravane.x86 import PAGE_SIZE
 
 
 def load_image(data: bytes) -> Image:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from paravane.abi.elfnote import GUEST_SECTION, LEGACY_KEYS, ElfNote
 from paravane.abi.layout import U32, Layout
 from paravane.abi.version import XenFeature
-from paravane.abi.x86 import PAGE_SHIFT
 from paravane.image.errors import ImageError
 from paravane.image.text import printable
+from paravane.x86 import PAGE_SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 from paravane.abi.e820 import E820Entry, E820Type
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import VmassistCmd, VmassistType
-from paravane.abi.x86 import Pte
 from paravane.memory.frames import ALLOCATED, LEAVING, NONE, VALIDATED, WRITABLE, XEN_HEAP
 from paravane.memory.instruction import StoreDecoder
 from paravane.memory.layout import (
@@ -26,6 +25,7 @@ from paravane.memory.layout import (
 from paravane.memory.pins import pin
 from paravane.memory.vcpu_paging import VcpuPaging
 from paravane.refusal import Refusal
+from paravane.x86 import Pte
 
 if TYPE_CHECKING:
     from paravane.cpu.geometry import Geometry

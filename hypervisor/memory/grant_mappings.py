@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.abi.errno import Errno
 from paravane.abi.grant_table import GrantMapFlag
-from paravane.abi.x86 import Pte
 from paravane.memory.entries import store
 from paravane.memory.frames import L1
 from paravane.refusal import Refusal
+from paravane.x86 import Pte
 
 if TYPE_CHECKING:
     from paravane.memory.vcpu_paging import VcpuPaging

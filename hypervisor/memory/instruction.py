@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from capstone import CS_ARCH_X86, CS_MODE_32, Cs, x86_const
 
-from paravane.abi.x86 import Eflags
+from paravane.x86 import Eflags
 
 if TYPE_CHECKING:
     from collections.abc import Callable

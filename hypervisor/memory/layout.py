@@ -15,9 +15,9 @@ from paravane.abi.arch import (
     HYPERVISOR_VIRT_START_PAE,
     MACH2PHYS_VIRT_END_NONPAE,
 )
-from paravane.abi.x86 import Pte
 from paravane.cpu.geometry import PAE, TWO_LEVEL, Geometry
 from paravane.memory.frames import FrameType
+from paravane.x86 import Pte
 
 PAGE_SHIFT: Final = 12
 PAGE_SIZE: Final = 1 << PAGE_SHIFT

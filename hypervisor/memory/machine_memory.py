@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
-from paravane.abi.x86 import Pte
 from paravane.memory.audit import audit
 from paravane.memory.descriptors import reserved_gdt_page
 from paravane.memory.domain_memory import DomainMemory
@@ -18,6 +17,7 @@ from paravane.memory.layout import DESCRIPTOR_AREA, INVALID_M2P_ENTRY, MAX_FRAME
 from paravane.memory.page_types import PageTypes
 from paravane.memory.pool import FramePool
 from paravane.refusal import Refusal
+from paravane.x86 import Pte
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

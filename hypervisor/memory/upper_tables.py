@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paravane.abi.errno import Errno
-from paravane.abi.x86 import Pte
 from paravane.memory.frames import L1, L2, PAE_XEN_L2, VALIDATED
 from paravane.memory.layout import flag_names
 from paravane.refusal import Refusal
+from paravane.x86 import Pte
 
 if TYPE_CHECKING:
     from paravane.memory.domain_memory import DomainMemory

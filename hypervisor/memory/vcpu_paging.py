@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from paravane.abi.arch import FIRST_RESERVED_GDT_ENTRY
 from paravane.abi.errno import Errno
-from paravane.abi.x86 import PageFaultCode, Vector
 from paravane.memory.frames import SEG_DESC
 from paravane.memory.layout import (
     DESCRIPTOR_AREA,
@@ -21,6 +20,7 @@ from paravane.memory.layout import (
 )
 from paravane.memory.writable import store_to_page_table
 from paravane.refusal import Refusal
+from paravane.x86 import PageFaultCode, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

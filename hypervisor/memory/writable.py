@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
-from paravane.abi.x86 import Eflags, PageFaultCode
 from paravane.cpu.faults import PageFault
 from paravane.memory.entries import store
 from paravane.memory.frames import L1
 from paravane.memory.instruction import ARITHMETIC, BIT, MAX_INSTRUCTION, SINGLE, Store, compute
 from paravane.refusal import Refusal
+from paravane.x86 import Eflags, PageFaultCode
 
 if TYPE_CHECKING:
     from paravane.cpu import Cpu

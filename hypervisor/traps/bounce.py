@@ -14,11 +14,11 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from paravane.abi.x86 import VECTORS_WITH_ERROR_CODE, Eflags, Vector
 from paravane.cpu import PageFault, SegmentFault
 from paravane.traps.crash import GuestCrash
 from paravane.traps.segments import frame_base, reach
 from paravane.traps.state import UPCALL_MASK
+from paravane.x86 import VECTORS_WITH_ERROR_CODE, Eflags, Vector
 
 if TYPE_CHECKING:
     from paravane.traps.state import TrapState

@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from paravane.abi.vcpu import VcpuContextFlag
-from paravane.abi.x86 import Cr0, Eflags
 from paravane.cpu import SegmentFault
 from paravane.refusal import Refusal
 from paravane.traps import failsafe
@@ -17,6 +16,7 @@ from paravane.traps.fpu import set_task_switched
 from paravane.traps.iret import go
 from paravane.traps.segments import reach
 from paravane.traps.table import fix_selector
+from paravane.x86 import Cr0, Eflags
 
 if TYPE_CHECKING:
     from paravane.abi.trap import CpuUserRegs

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from paravane.abi.errno import Errno
-from paravane.abi.x86 import Cr4
 from paravane.refusal import Refusal
+from paravane.x86 import Cr4
 
 if TYPE_CHECKING:
     from paravane.cpu import Cpu

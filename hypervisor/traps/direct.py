@@ -15,9 +15,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from paravane.abi.x86 import Eflags
 from paravane.cpu import PageFault
 from paravane.traps.state import UPCALL_MASK
+from paravane.x86 import Eflags
 
 if TYPE_CHECKING:
     from paravane.cpu.entry import PreparedEntry

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from capstone import CS_ARCH_X86, CS_MODE_16, CS_MODE_32, Cs
 from capstone.x86 import X86_OP_IMM, X86_OP_MEM
 
-from paravane.abi.x86 import Vector
 from paravane.cpu import PageFault
 from paravane.traps.emulate.fault import Fault, NotEmulated
 from paravane.traps.segments import Segment, read_segment
+from paravane.x86 import Vector
 
 if TYPE_CHECKING:
     from paravane.traps.state import TrapState

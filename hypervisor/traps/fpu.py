@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paravane.abi.x86 import Cr0
+from paravane.x86 import Cr0
 
 if TYPE_CHECKING:
     from paravane.traps.state import TrapState

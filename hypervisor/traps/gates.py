@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from paravane.abi.arch import HYPERVISOR_VIRT_START_NONPAE, HYPERVISOR_VIRT_START_PAE
-from paravane.abi.x86 import PageFaultCode, Vector
 from paravane.cpu import PageFault, SegmentFault
 from paravane.cpu.entry import raw_descriptor
 from paravane.traps.bounce import Registers
@@ -18,6 +17,7 @@ from paravane.traps.emulate.fault import Fault, NotEmulated
 from paravane.traps.far import decode_far
 from paravane.traps.segments import Segment, reach, read_segment
 from paravane.traps.table import KERNEL_RPL
+from paravane.x86 import PageFaultCode, Vector
 
 if TYPE_CHECKING:
     from paravane.traps.state import TrapState

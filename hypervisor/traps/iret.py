@@ -9,11 +9,11 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from paravane.abi.x86 import Eflags, Vector
 from paravane.cpu import PageFault, SegmentFault
 from paravane.traps.bounce import Registers, bounce_at
 from paravane.traps.crash import GuestCrash
 from paravane.traps.segments import reach
+from paravane.x86 import Eflags, Vector
 
 if TYPE_CHECKING:
     from paravane.traps.state import TrapState

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from paravane.abi.arch import FlatSelector
 from paravane.cpu import SegmentFault
 from paravane.cpu.entry import descriptor
-from paravane.cpu.segments import DescriptorFlags, check_data
+from paravane.cpu.segments import check_data
+from paravane.x86 import DescriptorFlags
 
 if TYPE_CHECKING:
     from paravane.cpu.segments import Descriptor

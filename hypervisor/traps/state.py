@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from paravane.abi.arch import FlatSelector
 from paravane.abi.shared_info import VCPU_INFO
-from paravane.abi.x86 import Vector
 from paravane.traps.callbacks import Callbacks
 from paravane.traps.debug import DebugRegisters
 from paravane.traps.entries import Entries
 from paravane.traps.table import TrapTable
+from paravane.x86 import Vector
 
 if TYPE_CHECKING:
     from paravane.traps.emulate.cpuid import CpuidPolicy

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paravane.abi.arch import FlatSelector
-from paravane.abi.x86 import Eflags, Vector
 from paravane.traps.bounce import Registers, bounce_at
+from paravane.x86 import Eflags, Vector
 
 if TYPE_CHECKING:
     from paravane.traps.state import TrapState

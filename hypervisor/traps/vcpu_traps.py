@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from paravane.abi.x86 import VECTORS_WITH_ERROR_CODE, Vector
 from paravane.traps import bounce, context, gates, iret, sysenter
 from paravane.traps.callbacks import nmi_gate
 from paravane.traps.crash import GuestCrash
@@ -16,6 +15,7 @@ from paravane.traps.fpu import set_task_switched
 from paravane.traps.peripherals import Peripherals
 from paravane.traps.state import UPCALL_MASK, UPCALL_PENDING, TrapState
 from paravane.traps.table import fix_selector
+from paravane.x86 import VECTORS_WITH_ERROR_CODE, Vector
 
 if TYPE_CHECKING:
     from paravane.abi.trap import TrapInfo

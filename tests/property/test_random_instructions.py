@@ -16,10 +16,10 @@ from paravane import DomainConfig, Machine, load_image
 from paravane.abi.arch import FlatSelector
 from paravane.abi.hypercall import Hypercall
 from paravane.abi.trap import TI_IF, TrapInfo
-from paravane.abi.x86 import VECTORS_WITH_ERROR_CODE
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
 from paravane.cpu import PageFault
+from paravane.x86 import VECTORS_WITH_ERROR_CODE
 from tests.property.test_traps_fuzz import noise
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
-from paravane.abi.x86 import Pte
 from paravane.cpu.faults import PageFault
 from paravane.cpu.geometry import PAE, Geometry
 from paravane.cpu.ram import Ram
 from paravane.memory import DomainMemory, MachineMemory, VcpuPaging
 from paravane.preemption import Work
+from paravane.x86 import Pte
 
 if TYPE_CHECKING:
     from array import array

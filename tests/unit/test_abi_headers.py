@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import paravane.abi
-from paravane.abi import arch, catalog, elfnote, event_channel, x86, xs_wire
+from paravane import x86
+from paravane.abi import arch, catalog, elfnote, event_channel, xs_wire
 from paravane.abi.blkif import BLKIF_FEATURES
 from paravane.abi.errno import Errno
 from paravane.abi.layout import Array, Layout, Scalar, Union
@@ -192,7 +193,7 @@ def differences(headers: CHeaders, expected: dict[str, int]) -> list[str]:
 def test_every_module_of_the_abi_is_in_the_catalog() -> None:
     tools = {"catalog", "layout", "names"}
     modules = {module.name for module in pkgutil.iter_modules(paravane.abi.__path__)} - tools
-    assert modules == {module.__name__.rpartition(".")[2] for module in catalog.MODULES}
+    assert modules | {"x86"} == {module.__name__.rpartition(".")[2] for module in catalog.MODULES}
 
 
 @pytest.mark.parametrize("module", catalog.MODULES, ids=lambda module: module.__name__.rpartition(".")[2])

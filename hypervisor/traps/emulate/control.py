@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paravane.abi.errno import Errno
-from paravane.abi.x86 import Cr0, Cr4, Vector
 from paravane.refusal import Refusal
 from paravane.traps.emulate import decode, msr
 from paravane.traps.emulate.cpuid import CR0_FIXED
 from paravane.traps.emulate.fault import Fault, NotEmulated
 from paravane.traps.fpu import set_task_switched
+from paravane.x86 import Cr0, Cr4, Vector
 
 if TYPE_CHECKING:
     from paravane.cpu import Cpu

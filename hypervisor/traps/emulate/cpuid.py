@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from paravane.abi.x86 import Cr0, Cr4
+from paravane.x86 import Cr0, Cr4
 
 HYPERVISOR_BASE: Final = 0x40000000
 HYPERVISOR_LEAVES: Final = 5

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.arch import XEN_EMULATE_PREFIX
-from paravane.abi.x86 import Eflags, Vector
 from paravane.cpu import PageFault
 from paravane.traps.emulate import control, decode, io
 from paravane.traps.emulate.fault import Fault, NotEmulated
 from paravane.traps.segments import read_segment
+from paravane.x86 import Eflags, Vector
 
 if TYPE_CHECKING:
     from paravane.traps.emulate.decode import Instruction

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from paravane.abi.x86 import Eflags, PageFaultCode, Vector
 from paravane.cpu import PageFault
 from paravane.traps.emulate.control import io_privilege
 from paravane.traps.emulate.fault import Fault, NotEmulated
 from paravane.traps.segments import Segment, read_segment
+from paravane.x86 import Eflags, PageFaultCode, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from paravane.abi.x86 import Vector
 from paravane.refusal import Refusal
 from paravane.traps.emulate.fault import Fault, NotEmulated
+from paravane.x86 import Vector
 
 if TYPE_CHECKING:
     from paravane.traps.state import TrapState
