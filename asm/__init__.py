@@ -9,6 +9,7 @@ from paravane.asm.diagnostics import AssemblyError, Diagnostic, LocatedError, To
 from paravane.asm.elf_writer import write_elf
 from paravane.asm.linker import DEFAULT_BASE, link
 from paravane.asm.listing import listing
+from paravane.asm.parser import read_file, read_string
 from paravane.asm.program import Program
 from paravane.asm.unit import Session, Unit
 
@@ -31,7 +32,7 @@ def assemble(
     `include` is searched by `.include` and `.incbin` after the folder of the file that asks, and before
     `INCLUDE_DIR`; `defines` are symbols set in every unit. Raises AssemblyError.
     """
-    readers = [(str(source), lambda unit, path=source: unit.read_file(path, str(path))) for source in sources]
+    readers = [(str(path), lambda unit, path=path: read_file(unit, path, str(path))) for path in sources]
     return _assemble(readers, include, defines, base)
 
 
@@ -44,7 +45,7 @@ def assemble_text(
     base: int = DEFAULT_BASE,
 ) -> Program:
     """Assembles one text; `name` is the file name in messages and in the line table. Raises AssemblyError."""
-    return _assemble([(name, lambda unit: unit.read_string(text))], include, defines, base)
+    return _assemble([(name, lambda unit: read_string(unit, text))], include, defines, base)
 
 
 def build(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from paravane.asm.expressions import Unresolved, evaluate
+from paravane.asm.evaluation import Unresolved, evaluate
+from paravane.asm.model import Align, Branch, Gap
 from paravane.asm.program import SHT_NOBITS, LineRow
-from paravane.asm.sections import Align, Branch, Gap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paravane.asm.diagnostics import Reporter
-    from paravane.asm.expressions import Node, Places
-    from paravane.asm.sections import Fixup, Region, UnitSection
+    from paravane.asm.evaluation import Places
+    from paravane.asm.model import Fixup, Node, Region, UnitSection
     from paravane.asm.source import Statement
 
 # The multi-byte NOPs of the Intel SDM (volume 2, NOP), by length.

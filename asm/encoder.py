@@ -19,7 +19,7 @@ from paravane.asm.operands import DEBUG, REG8, REG16, REG32, SREG, Immediate, Me
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paravane.asm.expressions import Node
+    from paravane.asm.model import Node
 
 _PLACE = 0x6D5B4A39  # the displacement that stands for a memory operand
 _PLACE_BYTES = _PLACE.to_bytes(4, "little")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from paravane.asm import prefixes
 from paravane.asm.diagnostics import SourceError
 from paravane.asm.encoder import Context, Encoded, Field, encode, unknown
+from paravane.asm.evaluation import constant
 from paravane.asm.lexer import NAME
 from paravane.asm.mnemonics import BRANCHES, KNOWN, LOOPS, MNEMONICS, PREFIXES
+from paravane.asm.model import Branch
 from paravane.asm.operands import Immediate, Memory, Operands, parse_operands
-from paravane.asm.sections import Branch, Fixup
 from paravane.asm.special_forms import special
-from paravane.asm.symbols import constant
 
 if TYPE_CHECKING:
     from paravane.asm.lexer import Scanner
@@ -113,11 +113,3 @@ def _loop(context: Context, target: Memory) -> Encoded:
     head = (b"\x67" if context.name == "jcxz" else b"") + bytes([LOOPS[context.name]])
     field = Field(len(head), 1, target.displacement, target.start, target.end, relative=True)
     return Encoded(head + b"\0", [field])
-
-
-def fixups(encoded: Encoded, base: int, statement: Statement) -> list[Fixup]:
-    """The fields of an instruction that starts at `base` of its region."""
-    return [
-        Fixup(base + f.offset, f.width, f.value, statement, f.start, f.end, f.relative)
-        for f in encoded.fields
-    ]

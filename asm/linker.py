@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from paravane.asm.emission import line_rows, section_bytes
 from paravane.asm.entry import find_entry
-from paravane.asm.expressions import Unresolved, Value, evaluate
-from paravane.asm.layout import lay_out, section_size
+from paravane.asm.evaluation import Unresolved, evaluate
+from paravane.asm.model import UnitSection, Value
 from paravane.asm.program import (
     SHF_ALLOC,
     SHF_EXECINSTR,
@@ -23,13 +23,13 @@ from paravane.asm.program import (
     Section,
 )
 from paravane.asm.program import Symbol as ProgramSymbol
-from paravane.asm.sections import UnitSection
+from paravane.asm.relaxation import lay_out, section_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paravane.asm.diagnostics import Reporter
-    from paravane.asm.symbols import Symbol
+    from paravane.asm.model import Symbol
     from paravane.asm.unit import Unit
 
 DEFAULT_BASE = 0xC0100000  # one MiB above the usual VIRT_BASE: pfn 0 stays unused
@@ -38,7 +38,7 @@ PAGE_SIZE = 4096
 
 @dataclass(slots=True)
 class Output:
-    """One output section: the same-named sections of all units, one behind the other."""
+    """One output section: the same-named sections of all units, one after the other."""
 
     name: str
     flags: int
@@ -210,7 +210,7 @@ def _place_common(units: Sequence[Unit], places: LinkedPlaces, outputs: list[Out
 
 
 def _assign_addresses(outputs: list[Output], base: int, reporter: Reporter) -> None:
-    """Puts sections one behind the other, each group of permissions on a fresh page."""
+    """Puts sections one after the other, each group of permissions on a fresh page."""
     address, group = base, None
     for output in outputs:
         if not output.flags & SHF_ALLOC:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paravane.asm.expressions import Number, parse
-from paravane.asm.symbols import constant
+from paravane.asm.evaluation import constant
+from paravane.asm.expressions import parse
+from paravane.asm.model import Number
 
 if TYPE_CHECKING:
-    from paravane.asm.expressions import Names, Node
+    from paravane.asm.expressions import Names
     from paravane.asm.lexer import Scanner
+    from paravane.asm.model import Node
 
 REG8, REG16, REG32 = "r8", "r16", "r32"
 SREG, CONTROL, DEBUG, FPU, MMX, SSE = "sreg", "cr", "dr", "st", "mm", "xmm"

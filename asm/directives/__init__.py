@@ -5,13 +5,12 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from paravane.asm.directives import control, data, sections, symbols
-from paravane.asm.directives.sections import origin
+from paravane.asm.directives import control, data, linkage, placement
 
 if TYPE_CHECKING:
-    from paravane.asm.directives.table import Handler
+    from paravane.asm.directives.declaration import Handler
 
-_TABLE: dict[str, Handler] = control.TABLE | data.TABLE | sections.TABLE | symbols.TABLE
+_TABLE: dict[str, Handler] = control.TABLE | data.TABLE | linkage.TABLE | placement.TABLE
 
 
 def find(name: str) -> Handler | None:
@@ -20,9 +19,9 @@ def find(name: str) -> Handler | None:
 
 
 def unknown(name: str) -> str:
-    """The message for a directive that is none."""
+    """The message for an unknown directive."""
     close = difflib.get_close_matches(name, _TABLE, 1)
     return f"unknown directive `{name}`" + (f"; did you mean `{close[0]}`?" if close else "")
 
 
-__all__ = ["find", "origin", "unknown"]
+__all__ = ["find", "unknown"]

@@ -7,8 +7,8 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from paravane.asm.diagnostics import Expansion, LocatedError, SourceError
+from paravane.asm.directives.declaration import Handler, directive
 from paravane.asm.directives.files import find_file
-from paravane.asm.directives.table import Handler, directive
 from paravane.asm.macros import Macro, characters, parse_parameters, read_argument
 from paravane.asm.reader import MAX_STATEMENTS, Frame, expand
 from paravane.asm.scrubber import kept_blanks, scrubbed_rest, settled

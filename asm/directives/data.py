@@ -7,11 +7,11 @@ import struct
 from typing import TYPE_CHECKING
 
 from paravane.asm.diagnostics import LocatedError
+from paravane.asm.directives.declaration import Handler, directive
 from paravane.asm.directives.files import find_file
-from paravane.asm.directives.table import Handler, directive
+from paravane.asm.evaluation import constant
 from paravane.asm.expressions import parse
-from paravane.asm.sections import MAX_OUTPUT, Gap
-from paravane.asm.symbols import constant
+from paravane.asm.model import MAX_OUTPUT, Gap
 
 if TYPE_CHECKING:
     from paravane.asm.lexer import Scanner

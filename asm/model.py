@@ -1,4 +1,8 @@
-"""What a unit puts into a section: regions of fixed bytes, each closed by something of unknown size.
+"""What a unit holds while it is read and laid out, as data: expressions, symbols, sections made of regions.
+
+A symbol is a place in a region or an expression of other symbols, and a region may end in a gap whose size is
+an expression: the three know each other, and are therefore declared together. What is done with them is in
+`expressions`, `evaluation`, `symbol_table`, `relaxation` and `emission`.
 
 Two labels of the same region have a distance that nothing can change any more; that is what makes an
 expression a constant while reading. A region ends at a branch that may grow, an alignment, or a gap of
@@ -8,16 +12,93 @@ unknown size.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from paravane.asm.diagnostics import SourceError
-from paravane.asm.program import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS, SHT_NOTE, SHT_PROGBITS
+from paravane.asm.program import SHF_EXECINSTR, SHT_NOBITS, STB_LOCAL, STT_NOTYPE
 
 if TYPE_CHECKING:
-    from paravane.asm.expressions import Node
+    from paravane.asm.diagnostics import Location
     from paravane.asm.source import Statement
 
 MAX_OUTPUT = 64 << 20  # bytes of all sections of an assembly
+
+
+# Expressions
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    symbol: Symbol
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    operator: str
+    operand: Node
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    operator: str
+    left: Node
+    right: Node
+    depth: int
+
+
+Node = Number | Reference | Unary | Binary
+
+
+class Value(NamedTuple):
+    """`offset` bytes after `base`: a region while reading, a section after layout, or an undefined symbol.
+
+    An absolute number when `base` is None.
+    """
+
+    base: object | None
+    offset: int
+
+
+class Symbol:
+    """One symbol: a label (`region`, `offset`), an assignment (`expression`), common, or undefined."""
+
+    __slots__ = (
+        "binding", "common", "declared_local", "defined_at", "expression", "kind", "name", "offset",
+        "redefinable", "referenced_at", "region", "resolving", "size",
+    )  # fmt: skip
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.binding = STB_LOCAL
+        self.kind = STT_NOTYPE
+        self.size: Node | None = None
+        self.region: Region | None = None
+        self.offset = 0
+        self.expression: Node | None = None
+        self.common: tuple[int, int] | None = None  # size and alignment, bytes
+        self.declared_local = False
+        self.redefinable = False
+        self.resolving = False
+        self.referenced_at: Location | None = None
+        self.defined_at: Location | None = None
+
+    @property
+    def defined(self) -> bool:
+        return self.region is not None or self.expression is not None or self.common is not None
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the name stays out of the symbol table: .L labels and numeric labels."""
+        return self.name.startswith(".L") or not self.name or self.name[0].isdigit()
+
+
+# Sections
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +172,7 @@ Tail = Branch | Align | Gap
 
 
 class Region:
-    """Bytes whose distances are final, and the tail behind them. `offset` is set by the layout."""
+    """Bytes whose distances are final, and the tail after them. `offset` is set by the layout."""
 
     __slots__ = ("data", "fixups", "instructions", "nobits_size", "offset", "section", "tail", "tail_size")
 
@@ -165,7 +246,7 @@ class UnitSection:
             self.region.nobits_size += size
 
     def add_fixup(self, fixup: Fixup) -> None:
-        """Room for a value that is computed at the end."""
+        """Space for a value that is computed at the end."""
         if self.kind == SHT_NOBITS:
             raise SourceError(f"section `{self.name}` takes no bytes but zeros", fixup.start, fixup.end)
         self.region.fixups.append(fixup)
@@ -174,23 +255,3 @@ class UnitSection:
         """Ends the current region with something of unknown size."""
         self.region.tail = tail
         self.regions.append(Region(self))
-
-
-_RW = SHF_ALLOC | SHF_WRITE
-_DEFAULTS: tuple[tuple[str, int, int], ...] = (
-    (".text", SHF_ALLOC | SHF_EXECINSTR, SHT_PROGBITS),
-    (".init", SHF_ALLOC | SHF_EXECINSTR, SHT_PROGBITS),
-    (".fini", SHF_ALLOC | SHF_EXECINSTR, SHT_PROGBITS),
-    (".rodata", SHF_ALLOC, SHT_PROGBITS),
-    (".data", _RW, SHT_PROGBITS),
-    (".bss", _RW, SHT_NOBITS),
-    (".note", 0, SHT_NOTE),
-)
-
-
-def default_attributes(name: str) -> tuple[int, int]:
-    """Flags and kind of a section named without any, by GNU as's naming rules."""
-    for prefix, flags, kind in _DEFAULTS:
-        if name == prefix or name.startswith(prefix + "."):
-            return flags, kind
-    return 0, SHT_PROGBITS

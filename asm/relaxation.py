@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paravane.asm.diagnostics import SourceError
-from paravane.asm.expressions import Unresolved, Value, evaluate
+from paravane.asm.evaluation import Unresolved, evaluate
+from paravane.asm.model import MAX_OUTPUT, Branch, Gap, UnitSection, Value
 from paravane.asm.program import STB_WEAK
-from paravane.asm.sections import MAX_OUTPUT, Branch, Gap, UnitSection
 
 if TYPE_CHECKING:
     from paravane.asm.diagnostics import Reporter
-    from paravane.asm.sections import Region
-    from paravane.asm.symbols import Symbol
+    from paravane.asm.model import Region, Symbol
 
 _MAX_PASSES = 64
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paravane.asm.diagnostics import SourceError
-from paravane.asm.directives.table import Handler, directive
-from paravane.asm.expressions import Number, parse
+from paravane.asm.directives.declaration import Handler, directive
+from paravane.asm.expressions import parse
+from paravane.asm.model import MAX_OUTPUT, Align, Number
 from paravane.asm.program import STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_FUNC, STT_NOTYPE, STT_OBJECT
-from paravane.asm.sections import MAX_OUTPUT, Align
 
 if TYPE_CHECKING:
     from paravane.asm.lexer import Scanner

@@ -5,76 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from paravane.asm.diagnostics import SourceError
-from paravane.asm.expressions import Binary, Number, Reference, Unary, Unresolved, Value, evaluate
-from paravane.asm.program import STB_LOCAL, STT_NOTYPE
+from paravane.asm.evaluation import READING, Unresolved, evaluate
+from paravane.asm.model import Binary, Number, Reference, Symbol
 
 if TYPE_CHECKING:
     from paravane.asm.diagnostics import Location
-    from paravane.asm.expressions import Node
-    from paravane.asm.sections import Region
-
-
-class Symbol:
-    """One symbol: a label (`region`, `offset`), an assignment (`expression`), common, or undefined."""
-
-    __slots__ = (
-        "binding", "common", "declared_local", "defined_at", "expression", "kind", "name", "offset",
-        "redefinable", "referenced_at", "region", "resolving", "size",
-    )  # fmt: skip
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.binding = STB_LOCAL
-        self.kind = STT_NOTYPE
-        self.size: Node | None = None
-        self.region: Region | None = None
-        self.offset = 0
-        self.expression: Node | None = None
-        self.common: tuple[int, int] | None = None  # size and alignment, bytes
-        self.declared_local = False
-        self.redefinable = False
-        self.resolving = False
-        self.referenced_at: Location | None = None
-        self.defined_at: Location | None = None
-
-    @property
-    def defined(self) -> bool:
-        return self.region is not None or self.expression is not None or self.common is not None
-
-    @property
-    def is_temporary(self) -> bool:
-        """Whether the name stays out of the symbol table: .L labels and numeric labels."""
-        return self.name.startswith(".L") or not self.name or self.name[0].isdigit()
-
-
-class ReadingPlaces:
-    """Places while reading: a label is known relative to its region, whose size cannot change any more."""
-
-    def place(self, symbol: Symbol) -> Value | None:
-        return None if symbol.region is None else Value(symbol.region, symbol.offset)
-
-
-READING = ReadingPlaces()
-
-
-def constant(node: Node) -> int | None:
-    """The absolute value of an expression, as far as it is known while reading."""
-    if isinstance(node, Number):
-        return node.value
-    try:
-        value = evaluate(node, READING)
-    except Unresolved:
-        return None
-    return value.offset if value.base is None else None
-
-
-def rests_on_pending(node: Node) -> bool:
-    """Whether an expression uses an assignment whose own value still waits for a symbol."""
-    if isinstance(node, Reference):
-        return node.symbol.expression is not None and constant(node) is None
-    if isinstance(node, Unary):
-        return rests_on_pending(node.operand)
-    return isinstance(node, Binary) and (rests_on_pending(node.left) or rests_on_pending(node.right))
+    from paravane.asm.model import Node, Region
 
 
 class SymbolTable:

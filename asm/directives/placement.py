@@ -6,8 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from paravane.asm.diagnostics import SourceError
-from paravane.asm.directives.table import Handler, directive
+from paravane.asm.directives.declaration import Handler, directive
 from paravane.asm.expressions import parse
+from paravane.asm.model import Align
 from paravane.asm.program import (
     SHF_ALLOC,
     SHF_EXECINSTR,
@@ -16,11 +17,9 @@ from paravane.asm.program import (
     SHT_NOTE,
     SHT_PROGBITS,
 )
-from paravane.asm.sections import Align, Gap
-from paravane.asm.symbols import constant
+from paravane.asm.section_attributes import implied_attributes
 
 if TYPE_CHECKING:
-    from paravane.asm.expressions import Node
     from paravane.asm.lexer import Scanner
     from paravane.asm.unit import Unit
 
@@ -99,15 +98,11 @@ def _named_section(unit: Unit, scanner: Scanner) -> tuple[str, int | None, int |
         if scanner.accept(","):
             kind = _kind(scanner)
     is_new = name not in unit.sections
-    if is_new and flags is None and kind is None and not _has_default(name):
+    if is_new and flags is None and kind is None and implied_attributes(name) is None:
         unit.warn(f'section `{name}` has no flags: it will not be in memory; write `, "a"` or more')
     if flags is not None and kind is None and is_new:
         kind = SHT_NOTE if name.startswith(".note") else None
     return name, flags, kind
-
-
-def _has_default(name: str) -> bool:
-    return re.match(r"\.(text|init|fini|rodata|data|bss|note)(\.|$)", name) is not None
 
 
 def _section_name(scanner: Scanner) -> str:
@@ -195,15 +190,7 @@ def _org(unit: Unit, scanner: Scanner) -> None:
     """`.org place[, fill]`: a number counts from the start of the section in this unit."""
     node = parse(scanner, unit)
     fill = unit.constant(scanner, "the fill") & 0xFF if scanner.accept(",") else 0
-    origin(unit, node, bytes([fill]))
-
-
-def origin(unit: Unit, node: Node, fill: bytes) -> None:
-    """Moves the current address of the section forward."""
-    size = constant(node)
-    if size is not None and size < 0:
-        raise SourceError("cannot move backwards")
-    unit.section.close_region(Gap(node, fill, True, unit.statement))
+    unit.move_to(node, bytes([fill]))
 
 
 @directive(TABLE, "code32")
