@@ -19,6 +19,7 @@ from paravane.vcpu import Vcpu
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from paravane.devices.console import Sink
     from paravane.events import HostPort
     from paravane.image import Image
     from paravane.platform import Platform
@@ -31,13 +32,13 @@ Backend = TypeVar("Backend", Console, Connection)
 @dataclass(frozen=True, slots=True)
 class DomainConfig:
     """What a guest is to be: `memory` in bytes; `sink` takes the bytes its console puts out (None: the domain
-    keeps them)."""
+    keeps them); it may take less than all, see `paravane.devices.console.Sink`."""
 
     name: str = "guest"
     memory: int = 32 << 20
     cmdline: str = ""
     ramdisk: bytes | None = None
-    sink: Callable[[bytes], None] | None = None
+    sink: Sink | None = None
 
 
 class Toolstack:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from paravane.abi.console import XENCONS_IN_SIZE, XENCONS_INTERFACE, XENCONS_OUT_SIZE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from paravane.devices.ring import ByteRing, RingFault
 
 _OFFSETS = XENCONS_INTERFACE.offsets
-_IN: Final = _OFFSETS["in_"]
-_OUT: Final = _OFFSETS["out"]
-_IN_CONS: Final = _OFFSETS["in_cons"] >> 2
-_IN_PROD: Final = _OFFSETS["in_prod"] >> 2
-_OUT_CONS: Final = _OFFSETS["out_cons"] >> 2
-_OUT_PROD: Final = _OFFSETS["out_prod"] >> 2
 
 BACKLOG: Final = 1 << 16
-"""Bytes of input that wait for room in the ring; `feed` accepts no more."""
+"""Bytes of input that wait for the ring to have space; `feed` accepts no more."""
+
+Sink = Callable[[bytes], int | None]
+"""Takes what a guest writes, unaltered, and says how many bytes of its front it took; None: all of it.
+
+A sink that is full takes less, down to nothing, and never blocks. What it leaves stays in the guest's ring,
+so that the guest waits as it would for a slow terminal. Whoever owns the sink calls `Console.resume` when it
+can take more."""
 
 log = logging.getLogger(__name__)
 
@@ -35,37 +35,63 @@ class Console:
     """Moves bytes between a guest's console page and the host.
 
     `page` is the console page (4096 bytes, 'B'), `port` the host's end of its event channel, whose callback
-    is `on_event`; `sink` gets what the guest writes, unaltered. Indices run freely and are the guest's to
-    write: they are read anew, checked and masked every time. A ring whose indices are further apart than it
-    is long is left alone until they are sane again; that is said once in the log.
+    is `on_event`. A ring whose indices are further apart than it is long is left alone until they are sane
+    again; that is said once in the log.
     """
 
-    def __init__(
-        self, page: memoryview, port: Port, sink: Callable[[bytes], None], *, domid: int = 0
-    ) -> None:
-        self._page = page
-        self._words = page.cast("I")
+    def __init__(self, page: memoryview, port: Port, sink: Sink, *, domid: int = 0) -> None:
+        self._out = ByteRing(
+            page,
+            data=_OFFSETS["out"],
+            size=XENCONS_OUT_SIZE,
+            consumer=_OFFSETS["out_cons"],
+            producer=_OFFSETS["out_prod"],
+        )
+        self._in = ByteRing(
+            page,
+            data=_OFFSETS["in_"],
+            size=XENCONS_IN_SIZE,
+            consumer=_OFFSETS["in_cons"],
+            producer=_OFFSETS["in_prod"],
+        )
         self._port = port
         self._sink = sink
         self._domid = domid
         self._backlog = bytearray()
+        self._last_words = b""
         self._room_made: Callable[[], None] | None = None
+        self._busy = False
         self._warned = False
         self._closed = False
 
     def on_event(self) -> None:
         """The guest wrote something, or took some input. One event moves at most what the rings hold."""
-        if self._closed:
+        if self._closed or self._busy:
             return
-        output = self._take_output()
-        taken = self._put_input()
-        if taken or output:
+        # A sink that feeds, or asks for more, must not come back in here with the ring half moved.
+        self._busy = True
+        try:
+            output = self._put_out()
+        finally:
+            self._busy = False
+        taken = 0 if self._closed else self._put_input()
+        if (taken or output) and not self._closed:
             self._port.notify()
-        if output:
-            self._sink(output)
         if taken and self._room_made is not None:
             room_made, self._room_made = self._room_made, None
             room_made()
+
+    def resume(self) -> None:
+        """The sink can take more: offer it what waits, also after `close`."""
+        if self._closed:
+            self._say_last_words()
+        else:
+            self.on_event()
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of output that the sink has not taken."""
+        return len(self._last_words) if self._closed else len(self._peek_output())
 
     def feed(self, data: bytes) -> int:
         """Input for the guest. Returns how many bytes were accepted; feed the others when there is `room`."""
@@ -91,52 +117,64 @@ class Console:
         """Bytes of input the guest has not taken yet, in the ring and waiting for it."""
         if self._closed:
             return 0
-        return len(self._backlog) + (self._used(_IN_CONS, _IN_PROD, XENCONS_IN_SIZE) or 0)
+        try:
+            return len(self._backlog) + self._in.used
+        except RingFault:
+            return len(self._backlog)
 
     def close(self) -> None:
-        """Put out what the guest wrote last, let go of its page and port. Closing twice is allowed."""
+        """Let go of the guest's page and port, and put out what the guest wrote last; what the sink does not
+        take then waits for `resume`. Idempotent."""
         if self._closed:
             return
-        output = self._take_output()
+        self._last_words = self._peek_output()
         self._closed = True
-        self._words.release()
+        self._out.release()
+        self._in.release()
         self._port.close()
-        if output:
-            self._sink(output)
+        self._say_last_words()
 
-    def _take_output(self) -> bytes:
-        used = self._used(_OUT_CONS, _OUT_PROD, XENCONS_OUT_SIZE)
-        if not used:
+    def _say_last_words(self) -> None:
+        if self._last_words and not self._busy:
+            self._last_words = self._last_words[self._offer(self._last_words) :]
+
+    def _put_out(self) -> int:
+        """Offer the sink what the guest has written. Returns how much it took."""
+        output = self._peek_output()
+        if not output:
+            return 0
+        taken = self._offer(output)
+        if self._closed:
+            # The sink closed us: `close` saw all of it still in the ring.
+            self._last_words = self._last_words[taken:]
+        else:
+            self._out.consume(taken)
+        return taken
+
+    def _offer(self, output: bytes) -> int:
+        taken = self._sink(output)
+        return len(output) if taken is None else max(0, min(taken, len(output)))
+
+    def _peek_output(self) -> bytes:
+        try:
+            return self._out.peek()
+        except RingFault as fault:
+            self._warn(fault)
             return b""
-        consumer = self._words[_OUT_CONS]
-        start = consumer & (XENCONS_OUT_SIZE - 1)
-        first = min(used, XENCONS_OUT_SIZE - start)
-        output = bytes(self._page[_OUT + start : _OUT + start + first])
-        output += bytes(self._page[_OUT : _OUT + used - first])
-        self._words[_OUT_CONS] = (consumer + used) & 0xFFFF_FFFF
-        return output
 
     def _put_input(self) -> int:
         """Move waiting input into the ring, as much as fits. Returns how much that was."""
-        used = self._used(_IN_CONS, _IN_PROD, XENCONS_IN_SIZE) if self._backlog else None
-        if used is None:
+        if not self._backlog:
             return 0
-        size = min(len(self._backlog), XENCONS_IN_SIZE - used)
-        producer = self._words[_IN_PROD]
-        start = producer & (XENCONS_IN_SIZE - 1)
-        first = min(size, XENCONS_IN_SIZE - start)
-        self._page[_IN + start : _IN + start + first] = self._backlog[:first]
-        self._page[_IN : _IN + size - first] = self._backlog[first:size]
-        del self._backlog[:size]
-        self._words[_IN_PROD] = (producer + size) & 0xFFFF_FFFF
-        return size
+        try:
+            count = self._in.put(self._backlog)
+        except RingFault as fault:
+            self._warn(fault)
+            return 0
+        del self._backlog[:count]
+        return count
 
-    def _used(self, consumer_at: int, producer_at: int, size: int) -> int | None:
-        """How many bytes a ring holds; None when its indices are nonsense."""
-        used = (self._words[producer_at] - self._words[consumer_at]) & 0xFFFF_FFFF
-        if used <= size:
-            return used
+    def _warn(self, fault: RingFault) -> None:
         if not self._warned:
             self._warned = True
-            log.warning("domain %d: its console ring claims to hold %d of %d bytes", self._domid, used, size)
-        return None
+            log.warning("domain %d: its console ring is left alone: %s", self._domid, fault)

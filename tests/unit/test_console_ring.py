@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paravane.abi.console import XENCONS_IN_SIZE, XENCONS_INTERFACE, XENCONS_OUT_SIZE
-from paravane.devices.console import BACKLOG, Console
+from paravane.devices.console import BACKLOG, Console, Sink
 
 _OFFSETS = XENCONS_INTERFACE.offsets
 
@@ -30,14 +30,14 @@ class FakePort:
 class Guest:
     """A frontend that does it right, for as long as the test lets it."""
 
-    def __init__(self, start: int = 0) -> None:
+    def __init__(self, start: int = 0, sink: Sink | None = None) -> None:
         self.page = memoryview(bytearray(4096))
         self.words = self.page.cast("I")
         self.port = FakePort()
         self.output = bytearray()
         for name in ("in_cons", "in_prod", "out_cons", "out_prod"):
             self.set(name, start)
-        self.console = Console(self.page, self.port, self.output.extend)
+        self.console = Console(self.page, self.port, sink or self.output.extend)
 
     def get(self, name: str) -> int:
         return int(self.words[_OFFSETS[name] >> 2])
@@ -152,6 +152,106 @@ def test_close_puts_out_the_last_words() -> None:
     assert guest.port.closed
     assert guest.console.feed(b"x") == 0
     guest.console.on_event()
+
+
+class Slow:
+    """A sink that takes so many bytes and no more, until it is given more."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.taken = b""
+
+    def __call__(self, data: bytes) -> int:
+        count = min(self.budget, len(data))
+        self.budget -= count
+        self.taken += data[:count]
+        return count
+
+
+def test_what_a_full_sink_leaves_waits_in_the_ring() -> None:
+    sink = Slow(10)
+    guest = Guest(sink=sink)
+    guest.write(b"0123456789abcdef")
+    guest.console.on_event()
+    assert (sink.taken, guest.console.waiting) == (b"0123456789", 6)
+    assert guest.get("out_prod") - guest.get("out_cons") == 6
+    assert guest.port.notified == 1
+    guest.console.on_event()
+    guest.console.resume()
+    assert guest.port.notified == 1, "nothing moved, so there is nothing to tell the guest"
+    guest.write(b"x" * (XENCONS_OUT_SIZE - 6))
+    guest.console.on_event()
+    assert guest.console.waiting == XENCONS_OUT_SIZE
+    sink.budget = 1 << 20
+    guest.console.resume()
+    assert sink.taken == b"0123456789abcdef" + b"x" * (XENCONS_OUT_SIZE - 6)
+    assert (guest.console.waiting, guest.port.notified) == (0, 2)
+
+
+def test_input_goes_on_while_the_sink_is_full() -> None:
+    guest = Guest(sink=Slow(0))
+    guest.write(b"prompt")
+    guest.console.feed(b"k" * (XENCONS_IN_SIZE + 5))
+    guest.read(100)
+    guest.console.on_event()
+    assert guest.read() == b"k" * (XENCONS_IN_SIZE - 100 + 5)
+
+
+def test_last_words_wait_for_a_full_sink_too() -> None:
+    sink = Slow(2)
+    guest = Guest(sink=sink)
+    guest.write(b"goodbye")
+    guest.console.close()
+    assert (sink.taken, guest.console.waiting) == (b"go", 5)
+    sink.budget = 4
+    guest.console.resume()
+    sink.budget = 4
+    guest.console.resume()
+    guest.console.resume()
+    assert (sink.taken, guest.console.waiting) == (b"goodbye", 0)
+
+
+@pytest.mark.parametrize(("taken", "then"), [(None, b"ab"), (1, b"abb")])
+def test_a_sink_may_close_its_console_and_hears_nothing_twice(taken: int | None, then: bytes) -> None:
+    heard = bytearray()
+
+    def sink(data: bytes) -> int | None:
+        heard.extend(data)
+        guest.console.close()
+        guest.console.on_event()
+        return taken
+
+    guest = Guest(sink=sink)
+    guest.write(b"ab")
+    guest.console.feed(b"key")
+    guest.console.on_event()
+    guest.console.resume()
+    assert heard == then
+    assert guest.port.closed
+
+
+def test_a_sink_may_feed_and_resume() -> None:
+    def echo(data: bytes) -> None:
+        guest.console.feed(data)
+        guest.console.resume()
+
+    guest = Guest(sink=echo)
+    guest.write(b"echo")
+    guest.console.on_event()
+    assert guest.read() == b"echo"
+    assert guest.console.waiting == 0
+
+
+def test_a_sink_that_miscounts_moves_what_there_is() -> None:
+    for answer, left in ((-5, 3), (99, 0)):
+
+        def sink(data: bytes, answer: int = answer) -> int:
+            return answer
+
+        guest = Guest(sink=sink)
+        guest.write(b"abc")
+        guest.console.on_event()
+        assert guest.console.waiting == left
 
 
 @given(
