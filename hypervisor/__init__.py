@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from paravane.abi.sched import ShutdownReason
     from paravane.domain import Domain
+    from paravane.ending import Ending, StopReason
     from paravane.image import Image, ImageError, load_image
-    from paravane.machine import Ending, Machine
+    from paravane.machine import Machine, MachineBusyError
     from paravane.time.clock import HostClock, VirtualClock
     from paravane.toolstack import DomainConfig
 
@@ -23,7 +24,9 @@ __all__ = [
     "Image",
     "ImageError",
     "Machine",
+    "MachineBusyError",
     "ShutdownReason",
+    "StopReason",
     "VirtualClock",
     "load_image",
 ]
@@ -31,12 +34,14 @@ __all__ = [
 _HOMES = {
     "Domain": "paravane.domain",
     "DomainConfig": "paravane.toolstack",
-    "Ending": "paravane.machine",
+    "Ending": "paravane.ending",
     "HostClock": "paravane.time.clock",
     "Image": "paravane.image",
     "ImageError": "paravane.image",
     "Machine": "paravane.machine",
+    "MachineBusyError": "paravane.machine",
     "ShutdownReason": "paravane.abi.sched",
+    "StopReason": "paravane.ending",
     "VirtualClock": "paravane.time.clock",
     "load_image": "paravane.image",
 }

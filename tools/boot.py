@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, TextIO
 
 from paravane import (
     DomainConfig,
-    Ending,
     HostClock,
     ImageError,
     Machine,
+    StopReason,
     VirtualClock,
     guest_kernels,
     load_image,
@@ -31,7 +31,7 @@ from paravane.tools.terminal import Terminal
 from paravane.trace import Kind
 
 if TYPE_CHECKING:
-    from paravane import Domain, Image
+    from paravane import Domain, Ending, Image
     from paravane.tools.arguments import Commands
 
 DEFAULT_MEMORY = 32 << 20
@@ -50,10 +50,10 @@ _ENDED = {
     ShutdownReason.watchdog: Status.CRASHED,
 }
 _CUT_SHORT = {
-    Ending.TIMEOUT: Status.TIMEOUT,
-    Ending.TRAPS: Status.TIMEOUT,
-    Ending.STALLED: Status.CRASHED,
-    Ending.INTERRUPTED: Status.INTERRUPTED,
+    StopReason.TIMEOUT: Status.TIMEOUT,
+    StopReason.TRAPS: Status.TIMEOUT,
+    StopReason.STALLED: Status.CRASHED,
+    StopReason.INTERRUPTED: Status.INTERRUPTED,
 }
 
 
@@ -198,7 +198,7 @@ def _report(options: argparse.Namespace, domain: Domain, ending: Ending) -> Stat
         print(domain.crash_report, end="", file=sys.stderr)
         if options.dump_on_crash is not None:
             _write_dump(options.dump_on_crash, domain.crash_report)
-    if ending is not Ending.DONE or domain.reason is None:
-        print(f"paravane: {domain.name} did not end: {ending.value}", file=sys.stderr)
-        return _CUT_SHORT[ending]
+    if ending.reason is not StopReason.DONE or domain.reason is None:
+        print(f"paravane: {domain.name} did not end: {ending}", file=sys.stderr)
+        return _CUT_SHORT[ending.reason]
     return _ENDED[domain.reason]

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from paravane import DomainConfig, Ending, Machine, asm, load_image
+from paravane import DomainConfig, Machine, StopReason, asm, load_image
 from paravane.asm.elf_writer import write_elf
 from tests.bench.test_bench_cpu import CALLS as FLOOR_CALLS
 from tests.bench.test_bench_cpu import HYPERCALLS, BareLoop
@@ -59,7 +59,7 @@ def test_null_hypercall(benchmark: Any) -> None:
         return (_machine(NULL_HYPERCALLS),), {}
 
     def run(machine: Machine) -> None:
-        assert machine.run() is Ending.DONE
+        assert machine.run().reason is StopReason.DONE
         machine.close()
 
     benchmark.pedantic(run, setup=setup, rounds=10)

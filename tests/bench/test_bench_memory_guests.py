@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from paravane import DomainConfig, Ending, Machine, load_image
+from paravane import DomainConfig, Machine, StopReason, load_image
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
@@ -164,9 +164,9 @@ def run(kernel: bytes) -> float:
     with Machine(Machine.size_for(MEMORY)) as machine:
         domain = machine.create(load_image(kernel), DomainConfig(memory=MEMORY))
         start = time.perf_counter()
-        ending = machine.run(timeout=60)
+        ending = machine.run(timeout=60).reason
         seconds = time.perf_counter() - start
-        assert ending is Ending.DONE
+        assert ending is StopReason.DONE
         assert domain.reason is ShutdownReason.poweroff, domain.console_output()
         assert machine.audit() == []
     return seconds

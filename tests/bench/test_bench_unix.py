@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from paravane import DomainConfig, Ending, Machine, load_image
+from paravane import DomainConfig, Machine, StopReason, load_image
 from tests.bench.test_bench_cpu import CALLS as FLOOR_CALLS
 from tests.bench.test_bench_cpu import HYPERCALLS, BareLoop
 from tests.guests.unix_archive import archive, kernel, program
@@ -111,7 +111,7 @@ def _boot(source: str, count: int) -> Run:
     with Machine(Machine.size_for(MEMORY)) as machine:
         machine.create(load_image(kernel()), DomainConfig(memory=MEMORY, cmdline="bench", ramdisk=ramdisk))
         start = time.perf_counter()
-        assert machine.run(timeout=60) is Ending.DONE
+        assert machine.run(timeout=60).reason is StopReason.DONE
         return Run(time.perf_counter() - start, machine.platform.traps)
 
 

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paravane import DomainConfig, Ending, Machine, load_image
+from paravane import DomainConfig, Machine, StopReason, load_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ HOST_TIMEOUT = 60.0
 class Outcome:
     """How a guest ended: why the run came back, the shutdown reason, its console and what the trace saw."""
 
-    ending: Ending
+    ending: StopReason
     reason: ShutdownReason | None
     console: str
     crash_report: str
@@ -47,7 +47,7 @@ def boot(
         config = DomainConfig(memory=memory, cmdline=cmdline, ramdisk=ramdisk)
         domain = machine.create(load_image(image), config)
         domain.console.feed(stdin)
-        ending = machine.run(timeout=HOST_TIMEOUT)
+        ending = machine.run(timeout=HOST_TIMEOUT).reason
         return Outcome(
             ending,
             domain.reason,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from paravane import Ending, guest_kernels
+from paravane import StopReason, guest_kernels
 from paravane.asm import build
 from paravane.guest_kernels.expected import differences
 from tests.guests.harness import boot, paravane
@@ -12,7 +12,7 @@ from tests.guests.harness import boot, paravane
 def test_guest_kernel_prints_its_console_and_leaves_the_books_right(name: str) -> None:
     kernel = guest_kernels.load(name)
     outcome = boot(build(kernel.sources), memory=kernel.memory, cmdline=kernel.cmdline)
-    assert outcome.ending is Ending.DONE, outcome.console
+    assert outcome.ending is StopReason.DONE, outcome.console
     assert differences(kernel.expected, outcome.console) == []
     assert outcome.audit == []
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import DomainConfig, Ending, Machine, guest_kernels, load_image
+from paravane import DomainConfig, Machine, StopReason, guest_kernels, load_image
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import build
 from paravane.guest_kernels.expected import differences
@@ -32,7 +32,7 @@ def run(name: str, *, two_level: bool = False, seed: int = 0) -> Outcome:
 
 
 def check(outcome: Outcome, expected: str) -> None:
-    assert outcome.ending is Ending.DONE, outcome.console
+    assert outcome.ending is StopReason.DONE, outcome.console
     assert outcome.reason is ShutdownReason.poweroff, outcome.crash_report
     assert differences(expected, outcome.console) == []
     assert outcome.audit == []
@@ -114,12 +114,12 @@ def test_nothing_can_be_done_with_a_neighbours_frame(two_level: bool) -> None:
     image = load_image(build(attack.sources, defines=TWO_LEVEL if two_level else {}))
     with Machine(Machine.size_for(hello.memory, attack.memory)) as machine:
         victim = machine.create(load_image(build(hello.sources)), DomainConfig(memory=hello.memory))
-        assert machine.run(timeout=HOST_TIMEOUT) is Ending.DONE
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
         root = victim.vcpus[0].paging.base_mfn
         ram = machine.platform.ram
         before = ram.read(root << 12, 4096)
         attacker = machine.create(image, DomainConfig(memory=attack.memory, cmdline=f"neighbour={root:#x}"))
-        assert machine.run(timeout=HOST_TIMEOUT) is Ending.DONE
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
         console = attacker.console_output().decode()
         assert ram.read(root << 12, 4096) == before
         assert machine.audit() == []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from paravane import DomainConfig, Ending, Machine, guest_kernels, load_image, preemption
+from paravane import DomainConfig, Machine, StopReason, guest_kernels, load_image, preemption
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble_text, build
 from paravane.asm.elf_writer import write_elf
@@ -106,7 +106,7 @@ def test_a_guest_that_asks_without_end_does_not_hold_the_machine(
         machine.trace.subscribe(records.append, (Kind.HYPERCALL,))
         domain = machine.create(load_image(endless(call)), DomainConfig(memory=MEMORY))
         start = time.monotonic()
-        assert machine.run(timeout=0.25) is Ending.TIMEOUT
+        assert machine.run(timeout=0.25).reason is StopReason.TIMEOUT
         assert time.monotonic() - start < PROMPT
         assert domain.console_output() == b"asking\n"
         lines = [record.body() for record in records if "preempted" in record.body()]
@@ -140,7 +140,7 @@ def test_a_neighbour_runs_and_its_timer_goes_off_meanwhile(call: str, slice_inst
                 machine.interrupt()
 
         machine.trace.subscribe(ended, (Kind.DOMAIN,))
-        assert machine.run(timeout=HOST_TIMEOUT) is Ending.INTERRUPTED
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.INTERRUPTED
         assert neighbour.reason is ShutdownReason.poweroff
         assert neighbour.console_output() == b"awake\n"
         assert hostile.console_output() == b"asking\n"
@@ -154,7 +154,7 @@ def test_where_a_list_is_split_is_the_same_in_every_run() -> None:
             machine.trace.subscribe(lambda record: found.append(record.line()), (Kind.HYPERCALL,))
             for call in ("MMUEXT_OP", "SWAP_GRANT_REF"):
                 machine.create(load_image(endless(call)), DomainConfig(memory=MEMORY))
-            assert machine.run(max_traps=700) is Ending.TRAPS
+            assert machine.run(max_traps=700).reason is StopReason.TRAPS
         return found
 
     first = lines()
@@ -168,7 +168,7 @@ def test_answers_do_not_tell_how_many_portions_there_were(
 ) -> None:
     monkeypatch.setattr(preemption, "WORK_BUDGET", budget)
     outcome = boot(portions())
-    assert outcome.ending is Ending.DONE, outcome.console
+    assert outcome.ending is StopReason.DONE, outcome.console
     assert outcome.reason is ShutdownReason.poweroff, outcome.crash_report
     assert outcome.console == PORTIONS
     assert outcome.audit == []
@@ -197,7 +197,7 @@ def test_kernels_print_the_same_when_every_item_is_a_portion_of_its_own(
     monkeypatch.setattr(preemption, "WORK_BUDGET", 1)
     kernel = guest_kernels.load(name)
     outcome = boot(build(kernel.sources), memory=kernel.memory, cmdline=kernel.cmdline)
-    assert outcome.ending is Ending.DONE, outcome.console
+    assert outcome.ending is StopReason.DONE, outcome.console
     assert differences(kernel.expected, outcome.console) == []
     assert outcome.audit == []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paravane import Ending
+from paravane import StopReason
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
@@ -15,7 +15,7 @@ def run(body: str) -> Outcome:
     """Boot a kernel whose `main` is `body`; what follows a `ret` in it may be data."""
     source = f'.include "runtime.inc"\nXEN_NOTES\n.text\nmain:\n{body}\n'
     outcome = boot(write_elf(assemble_text(source, name="body.S")), memory=MEMORY)
-    assert outcome.ending is Ending.DONE, outcome.console
+    assert outcome.ending is StopReason.DONE, outcome.console
     assert outcome.audit == []
     return outcome
 

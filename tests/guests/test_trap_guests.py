@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import DomainConfig, Ending, Machine, guest_kernels, load_image
+from paravane import DomainConfig, Machine, StopReason, guest_kernels, load_image
 from paravane.abi.arch import FlatSelector
 from paravane.abi.sched import ShutdownReason
 from paravane.abi.vcpu import VCPU_GUEST_CONTEXT, VcpuContextFlag
@@ -39,7 +39,7 @@ def image(body: str) -> bytes:
 
 def crash(body: str) -> Outcome:
     outcome = boot(image(body), memory=MEMORY)
-    assert outcome.ending is Ending.DONE
+    assert outcome.ending is StopReason.DONE
     assert outcome.reason is ShutdownReason.crash, outcome.console
     assert outcome.audit == []
     return outcome
@@ -55,7 +55,7 @@ def test_kernel_prints_the_same_in_slices_of_a_few_hundred_instructions(name: st
     config = DomainConfig(memory=kernel.memory)
     with Machine(Machine.size_for(kernel.memory), seed=5, slice_instructions=307) as machine:
         domain = machine.create(load_image(build(kernel.sources)), config)
-        assert machine.run(timeout=HOST_TIMEOUT) is Ending.DONE
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
         assert domain.reason is ShutdownReason.poweroff, domain.crash_report
         assert differences(kernel.expected, domain.console_output().decode()) == []
 
@@ -64,7 +64,7 @@ def test_fastcall_counts_what_the_hypervisor_counts() -> None:
     kernel = guest_kernels.load("fastcall")
     with Machine(Machine.size_for(MEMORY)) as machine:
         domain = machine.create(load_image(build(kernel.sources)), DomainConfig(memory=MEMORY))
-        assert machine.run(timeout=HOST_TIMEOUT) is Ending.DONE
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
         counters = domain.vcpus[0].traps.counters
         rows = re.findall(r" (\d+) +(\d+) +\d+$", domain.console_output().decode(), re.MULTILINE)
         direct, bounced = (sum(int(row[column]) for row in rows) for column in (0, 1))

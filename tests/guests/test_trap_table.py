@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from paravane import DomainConfig, Ending, Machine, load_image
+from paravane import DomainConfig, Machine, StopReason, load_image
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble
 from paravane.asm.elf_writer import write_elf
@@ -154,8 +154,8 @@ def run(cases: Iterable[Case]) -> tuple[Machine, bytes, Mapping[str, int]]:
     at = {symbol.name: symbol.value for symbol in program.symbols}
     machine = Machine(Machine.size_for(MEMORY))
     domain = machine.create(load_image(write_elf(program)), DomainConfig(memory=MEMORY, ramdisk=table))
-    ending = machine.run(timeout=HOST_TIMEOUT)
-    assert ending is Ending.DONE
+    ending = machine.run(timeout=HOST_TIMEOUT).reason
+    assert ending is StopReason.DONE
     cpu = domain.vcpus[0].cpu
     at["esp"] = cpu.read_u32(at["stack_of_kernel"])
     return machine, cpu.read(at["results"], len(table) // 20 * FOUND.size), at

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paravane import Ending
+from paravane import StopReason
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
@@ -34,7 +34,7 @@ PRELUDE = """
 def run(body: str) -> list[str]:
     """Boot a kernel and give the lines it printed."""
     outcome = boot(write_elf(assemble_text(PRELUDE + body, name="body.S")), memory=MEMORY)
-    assert outcome.ending is Ending.DONE, outcome.console
+    assert outcome.ending is StopReason.DONE, outcome.console
     assert outcome.reason is ShutdownReason.poweroff, outcome.console + outcome.crash_report
     return outcome.console.splitlines()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import DomainConfig, Ending, Machine, load_image
+from paravane import DomainConfig, Machine, StopReason, load_image
 from paravane.abi.sched import ShutdownReason
 from tests.guests.harness import boot, paravane
 from tests.guests.unix_archive import BUSYBOX, SMALL, archive, assert_clean, kernel, program, run
@@ -202,7 +202,7 @@ def test_control_c_reaches_what_runs_in_the_foreground(work: str) -> None:
             if b"ready" in domain.console_output():
                 break
         domain.console.feed(b"\x03")
-        assert machine.run(timeout=60) is Ending.DONE
+        assert machine.run(timeout=60).reason is StopReason.DONE
         assert domain.reason is ShutdownReason.poweroff
         assert domain.console_output().decode().splitlines() == ["ready", "^C", "caught"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from paravane import DomainConfig, Ending, Machine, load_image
+from paravane import DomainConfig, Machine, StopReason, load_image
 from paravane.abi.errno import Errno
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble_text
@@ -98,7 +98,7 @@ def run(body: str) -> Outcome:
 def lines(body: str) -> list[str]:
     """Boot a kernel that powers off, and give what it printed."""
     outcome = run(body)
-    assert outcome.ending is Ending.DONE, outcome.console
+    assert outcome.ending is StopReason.DONE, outcome.console
     assert outcome.reason is ShutdownReason.poweroff, outcome.console + outcome.crash_report
     assert outcome.audit == []
     return outcome.console.splitlines()
@@ -201,7 +201,7 @@ main:
     PRINT "woken\\n"
     ret
 """)
-    assert outcome.ending is Ending.STALLED
+    assert outcome.ending is StopReason.STALLED
     assert outcome.console == ""
 
 
@@ -224,7 +224,7 @@ main:
 last: .quad 0x7FFFFFFFFFFFFFFF
     .long 0
 """)
-    assert outcome.ending is Ending.STALLED
+    assert outcome.ending is StopReason.STALLED
     assert outcome.console == "not asleep\n"
 
 
@@ -354,7 +354,7 @@ def test_a_vcpu_info_outlives_the_page_that_the_guest_gives_back() -> None:
         free = set[int]()
         for _ in range(3):
             domain = machine.create(image, DomainConfig(memory=memory))
-            assert machine.run(timeout=30) is Ending.DONE
+            assert machine.run(timeout=30).reason is StopReason.DONE
             assert domain.console_output() == b"register_vcpu_info 0\nunmapped 0\ngiven back 1\nis_up 1\n"
             assert machine.audit() == []
             machine.destroy(domain)

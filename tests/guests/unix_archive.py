@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paravane import Ending, guest_kernels
+from paravane import StopReason, guest_kernels
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble_text, build
 from paravane.asm.elf_writer import write_elf
@@ -109,6 +109,6 @@ def run(
 
 def assert_clean(outcome: Outcome) -> None:
     """The domain powered off itself, and the hypervisor's books agree with the page tables."""
-    assert outcome.ending is Ending.DONE, outcome.console
+    assert outcome.ending is StopReason.DONE, outcome.console
     assert outcome.reason is ShutdownReason.poweroff, outcome.crash_report
     assert outcome.audit == []

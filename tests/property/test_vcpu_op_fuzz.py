@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import DomainConfig, Ending, Machine, load_image
+from paravane import DomainConfig, Machine, StopReason, load_image
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
 from paravane.abi.vcpu import VcpuOp
@@ -37,7 +37,7 @@ def test_random_vcpu_operations_end_in_errnos(seed: int) -> None:
     image = load_image(write_elf(assemble_text(KERNEL, name="kernel.S")))
     with Machine(Machine.size_for(MEMORY)) as machine:
         domain = machine.create(image, DomainConfig(memory=MEMORY))
-        assert machine.run(max_traps=20) is Ending.TRAPS
+        assert machine.run(max_traps=20).reason is StopReason.TRAPS
         (vcpu,) = domain.vcpus
         for call in range(CALLS):
             pointer = _pointer(chance, image.virt_base)
@@ -48,7 +48,7 @@ def test_random_vcpu_operations_end_in_errnos(seed: int) -> None:
             assert result is not None
             assert result in (0, 1) or Errno(-result)
             if call % 100 == 0:
-                assert machine.run(max_traps=50, timeout=10) is Ending.TRAPS
+                assert machine.run(max_traps=50, timeout=10).reason is StopReason.TRAPS
         assert machine.audit() == []
         assert machine.platform.timers.size < CALLS
         free_of_guests = machine.platform.memory.nr_free

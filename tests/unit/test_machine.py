@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +12,12 @@ import pytest
 
 from paravane import (
     DomainConfig,
-    Ending,
     Image,
     ImageError,
     Machine,
+    MachineBusyError,
     ShutdownReason,
+    StopReason,
     VirtualClock,
     asm,
     guest_kernels,
@@ -85,14 +89,14 @@ def machine() -> Iterator[Machine]:
 def test_a_domain_runs_to_its_end(machine: Machine, hello: Image) -> None:
     domain = machine.create(hello, DomainConfig(memory=MEMORY))
     assert domain.alive
-    assert machine.run(timeout=30) is Ending.DONE
+    assert machine.run(timeout=30).reason is StopReason.DONE
     assert domain.reason is ShutdownReason.poweroff
     assert domain.console_output().startswith(b"hello from ring 1\n")
 
 
 def test_domains_run_side_by_side(machine: Machine, hello: Image) -> None:
     domains = [machine.create(hello, DomainConfig(name=name, memory=MEMORY)) for name in ("one", "two")]
-    assert machine.run(timeout=30) is Ending.DONE
+    assert machine.run(timeout=30).reason is StopReason.DONE
     assert [domain.domid for domain in domains] == [1, 2]
     assert domains[0].console_output() == domains[1].console_output()
     assert machine.audit() == []
@@ -122,18 +126,18 @@ def test_a_domain_that_does_not_fit_leaves_nothing_behind(machine: Machine, hell
 
 def test_a_timeout_ends_a_guest_that_only_computes(machine: Machine) -> None:
     domain = machine.create(_image(SPIN), DomainConfig(memory=MEMORY))
-    assert machine.run(timeout=0.1) is Ending.TIMEOUT
+    assert machine.run(timeout=0.1).reason is StopReason.TIMEOUT
     assert domain.alive
 
 
 def test_blocked_with_nothing_to_wait_for_is_told(machine: Machine) -> None:
     machine.create(_image(BLOCK), DomainConfig(memory=MEMORY))
-    assert machine.run(timeout=30) is Ending.STALLED
+    assert machine.run(timeout=30).reason is StopReason.STALLED
 
 
 def test_virtual_time_jumps_over_an_hour_of_sleep(machine: Machine) -> None:
     domain = machine.create(_image(SLEEP), DomainConfig(memory=MEMORY))
-    assert machine.run(timeout=30) is Ending.DONE
+    assert machine.run(timeout=30).reason is StopReason.DONE
     assert domain.console_output() == b"an hour later\n"
     assert isinstance(machine.platform.clock, VirtualClock)
     assert machine.platform.clock.now() > 3600 * 10**9
@@ -143,9 +147,9 @@ def test_a_number_of_traps_can_be_the_limit(machine: Machine, hello: Image) -> N
     records: list[Record] = []
     machine.trace.subscribe(records.append, (Kind.HYPERCALL,))
     machine.create(hello, DomainConfig(memory=MEMORY))
-    assert machine.run(max_traps=3) is Ending.TRAPS
+    assert machine.run(max_traps=3).reason is StopReason.TRAPS
     assert len(records) == 3
-    assert machine.run(timeout=30) is Ending.DONE
+    assert machine.run(timeout=30).reason is StopReason.DONE
 
 
 def test_the_same_seed_gives_the_same_frames_and_another_seed_others(hello: Image) -> None:
@@ -166,7 +170,7 @@ def test_two_deterministic_runs_leave_the_same_trace() -> None:
         with Machine(Machine.size_for(MEMORY), slice_instructions=10_000) as machine:
             machine.trace.subscribe(records.append)
             machine.create(kernel, DomainConfig(memory=MEMORY))
-            assert machine.run(timeout=60) is Ending.DONE
+            assert machine.run(timeout=60).reason is StopReason.DONE
         traces.append([record.line() for record in records])
     assert traces[0] == traces[1]
     assert len(traces[0]) > 20
@@ -187,7 +191,7 @@ main:
 text: .ascii "half"
 """
     machine.create(_image(source), DomainConfig(memory=MEMORY))
-    assert machine.run(timeout=30) is Ending.DONE
+    assert machine.run(timeout=30).reason is StopReason.DONE
     assert "(d1) half" in caplog.messages
 
 
@@ -196,7 +200,7 @@ def test_a_domain_keeps_the_end_of_what_it_printed(
 ) -> None:
     monkeypatch.setattr(domain_module, "TRANSCRIPT", 16)
     domain = machine.create(hello, DomainConfig(memory=MEMORY))
-    assert machine.run(timeout=30) is Ending.DONE
+    assert machine.run(timeout=30).reason is StopReason.DONE
     assert len(domain.console_output()) == 16
     assert domain.console_output().endswith(b"\n")
 
@@ -210,7 +214,155 @@ def test_a_processor_that_fails_ends_its_domain_and_no_other(
         raise EngineError("the engine refused to run")
 
     monkeypatch.setattr(broken.vcpus[0].cpu, "run", fail)
-    assert machine.run(timeout=30) is Ending.DONE
+    assert machine.run(timeout=30).reason is StopReason.DONE
     assert broken.reason is ShutdownReason.crash
     assert "its processor cannot go on: the engine refused to run" in broken.crash_report
     assert healthy.reason is ShutdownReason.poweroff
+
+
+PRINTER = """
+    .include "runtime.inc"
+    XEN_NOTES printer
+    .text
+main:
+    PRINT "again\\n"
+    jmp main
+"""
+
+
+def test_an_ending_names_the_vcpu_that_was_running(machine: Machine) -> None:
+    domain = machine.create(_image(SPIN), DomainConfig(memory=MEMORY))
+    ending = machine.run(timeout=0.1)
+    assert ending.vcpu is domain.vcpus[0]
+    assert ending.domain is domain
+    assert str(ending) == "the time given was used up"
+
+
+def test_one_deadline_can_hold_for_several_runs(machine: Machine) -> None:
+    machine.create(_image(SPIN), DomainConfig(memory=MEMORY))
+    past = time.monotonic() - 1
+    assert machine.run(deadline=past).reason is StopReason.TIMEOUT
+    assert machine.run(timeout=3600, deadline=past).reason is StopReason.TIMEOUT
+    assert machine.platform.traps == 0, "no guest ran"
+
+
+@pytest.mark.parametrize("where", ["sink", "trace", "post"])
+def test_a_domain_can_be_destroyed_from_inside_a_run(hello: Image, where: str) -> None:
+    with Machine(Machine.size_for(MEMORY, MEMORY)) as machine:
+        outputs: list[bytes] = []
+
+        def destroy(_: object = None) -> None:
+            machine.destroy(domain)
+            machine.destroy(domain)
+
+        def sink(data: bytes) -> None:
+            outputs.append(data)
+            if where == "sink":
+                destroy()
+
+        if where == "trace":
+            machine.trace.subscribe(destroy, (Kind.HYPERCALL,))
+        free = machine.platform.memory.nr_free
+        domain = machine.create(_image(PRINTER), DomainConfig(memory=MEMORY, sink=sink))
+        if where == "post":
+            machine.post(destroy)
+        other = machine.create(hello, DomainConfig(memory=MEMORY))
+        assert machine.run(timeout=60).reason is StopReason.DONE
+        assert other.reason is ShutdownReason.poweroff
+        assert list(machine.domains.values()) == [other]
+        assert len(outputs) <= 2, "it printed once, and what was left in its ring"
+        machine.destroy(other)
+        shared = len(machine.platform.memory.m2p_tables(other.memory.space))
+        assert machine.platform.memory.nr_free == free - shared
+        assert machine.audit() == []
+
+
+@pytest.mark.parametrize("where", ["sink", "trace", "post"])
+def test_a_machine_can_be_closed_from_inside_a_run(where: str) -> None:
+    machine = Machine(Machine.size_for(MEMORY))
+
+    def close(_: object = None) -> None:
+        machine.close()
+        machine.close()
+
+    if where == "trace":
+        machine.trace.subscribe(close, (Kind.HYPERCALL,))
+    sink = close if where == "sink" else None
+    machine.create(_image(PRINTER), DomainConfig(memory=MEMORY, sink=sink))
+    if where == "post":
+        machine.post(close)
+    assert machine.run(timeout=60).reason is StopReason.INTERRUPTED
+    assert machine.domains == {}
+    with pytest.raises(ValueError, match="closed"):
+        machine.run()
+
+
+def test_a_sink_that_destroys_its_domain_while_that_is_closed_changes_nothing(hello: Image) -> None:
+    machine = Machine(Machine.size_for(MEMORY))
+    domain = machine.create(hello, DomainConfig(memory=MEMORY, sink=lambda _: machine.destroy(domain)))
+    machine.run(timeout=60)
+    machine.close()
+    assert machine.domains == {}
+
+
+def test_a_machine_that_runs_is_refused_to_other_threads(machine: Machine, hello: Image) -> None:
+    domain = machine.create(_image(SPIN), DomainConfig(memory=MEMORY))
+    refused: list[str] = []
+
+    def meddle() -> None:
+        for act in (
+            machine.run,
+            machine.close,
+            machine.audit,
+            lambda: machine.destroy(domain),
+            lambda: machine.create(hello, DomainConfig(memory=MEMORY)),
+            lambda: machine.add_input(0, meddle),
+            lambda: machine.remove_input(0),
+        ):
+            with pytest.raises(MachineBusyError) as error:
+                act()
+            refused.append(str(error.value))
+        machine.interrupt()
+
+    thread = threading.Thread(target=meddle)
+    machine.post(thread.start)
+    assert machine.run(timeout=60).reason is StopReason.INTERRUPTED
+    thread.join()
+    assert len(refused) == 7
+    assert all("thread" in sentence for sentence in refused)
+    assert machine.domains == {1: domain}
+
+
+def test_a_run_inside_a_run_is_refused(machine: Machine) -> None:
+    machine.create(_image(SPIN), DomainConfig(memory=MEMORY))
+    machine.post(machine.run)
+    with pytest.raises(MachineBusyError, match="by this thread"):
+        machine.run(timeout=60)
+    assert machine.run(timeout=0.05).reason is StopReason.TIMEOUT, "it can be run again"
+
+
+def test_posts_are_delivered_in_order_in_the_running_thread(machine: Machine) -> None:
+    seen: list[tuple[int, int]] = []
+    machine.create(_image(SPIN), DomainConfig(memory=MEMORY))
+
+    def note(number: int) -> None:
+        seen.append((number, threading.get_ident()))
+
+    def post() -> None:
+        for number in range(100):
+            machine.post(partial(note, number))
+        machine.post(machine.interrupt)
+
+    thread = threading.Thread(target=post)
+    thread.start()
+    assert machine.run(timeout=60).reason is StopReason.INTERRUPTED
+    thread.join()
+    assert seen == [(number, threading.get_ident()) for number in range(100)]
+
+
+def test_a_blocked_machine_waits_for_what_was_promised(machine: Machine) -> None:
+    machine.create(_image(BLOCK), DomainConfig(memory=MEMORY))
+    keep = machine.promise()
+    threading.Timer(0.05, keep, (machine.interrupt,)).start()
+    assert machine.run(timeout=60).reason is StopReason.INTERRUPTED
+    assert machine.run(timeout=60).reason is StopReason.STALLED

@@ -1,0 +1,101 @@
+"""What reaches a machine from outside its domains: input, other threads, signals.
+
+It all enters here, and is delivered in the machine's own thread between two time slices. So no callback ever
+meets a guest in the middle of an instruction or a hypercall in the middle of its work.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_DRAIN = 4096
+
+
+class Inbox:
+    """File descriptors that are watched, and calls that others have posted. Close it."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.PollSelector()  # epoll refuses regular files
+        self._posted: deque[Callable[[], object]] = deque()
+        self._promised = 0
+        # Whoever waits in `deliver` is woken by a byte; a full pipe has bytes enough.
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
+        self._open = True
+
+    @property
+    def watching(self) -> bool:
+        """Whether any file descriptor is watched."""
+        return len(self._selector.get_map()) > 1
+
+    @property
+    def expecting(self) -> bool:
+        """Whether something can still come: a machine with nothing else to do waits for it."""
+        return self.watching or self._promised > 0 or bool(self._posted)
+
+    def watch(self, fileno: int, ready: Callable[[], object]) -> None:
+        """Call `ready` whenever `fileno` is readable or at its end."""
+        self._selector.register(fileno, selectors.EVENT_READ, ready)
+
+    def unwatch(self, fileno: int) -> None:
+        """Call nobody for `fileno` any more."""
+        self._selector.unregister(fileno)
+
+    def post(self, call: Callable[[], object]) -> None:
+        """Have `call` made at the next delivery. Any thread and any signal handler may post."""
+        self._posted.append(call)
+        self.wake()
+
+    def promise(self) -> Callable[[Callable[[], object]], None]:
+        """As `post`, to be used once, by a thread that works for the machine and will tell it the outcome."""
+        self._promised += 1
+        return self._keep_promise
+
+    def wake(self) -> None:
+        """End a wait of `deliver`, now or the next one. Any thread and any signal handler may do so."""
+        if self._open:
+            with suppress(BlockingIOError):
+                os.write(self._wake_write, b"\0")
+
+    def deliver(self, wait: float) -> None:
+        """Make all calls that are due; while there are none, wait up to `wait` seconds for one."""
+        if self._posted:
+            wait = 0.0
+        if wait > 0 or self.watching:
+            for key, _ in self._selector.select(wait):
+                # An earlier callback of this round may have stopped watching this one.
+                if self._selector.get_map().get(key.fd) is key:
+                    key.data()
+        # What a call posts is for the next round: none of them can keep the guests waiting.
+        for _ in range(len(self._posted)):
+            self._posted.popleft()()
+
+    def close(self) -> None:
+        """Watch nothing any more and drop what was posted. Idempotent."""
+        if not self._open:
+            return
+        self._open = False
+        self._posted.clear()
+        self._selector.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _keep_promise(self, call: Callable[[], object]) -> None:
+        def kept() -> None:
+            self._promised -= 1
+            call()
+
+        self.post(kept)
+
+    def _woken(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._wake_read, _DRAIN)

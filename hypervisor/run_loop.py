@@ -1,0 +1,139 @@
+"""The loop that runs domains: who is next, for how long, and what happens in between."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from paravane.cpu import SliceTimer
+from paravane.ending import Ending, StopReason
+from paravane.time.timers import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from paravane.domain import Domain
+    from paravane.inbox import Inbox
+    from paravane.platform import Platform
+    from paravane.sched import Policy
+    from paravane.vcpu import Vcpu
+
+MAX_WAIT = 0.05
+"""Seconds after which a waiting machine looks again whether something changed."""
+
+YIELD_WAIT = 1_000_000
+"""Nanoseconds that pass when the only runnable vcpu yields."""
+
+
+class RunLoop:
+    """Gives the processor to one vcpu after the other. One thread at a time."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        domains: Mapping[int, Domain],
+        policy: Policy,
+        inbox: Inbox,
+        slice_instructions: int,
+        between_slices: Callable[[], None],
+    ) -> None:
+        """`between_slices` is called when no guest executes, before anybody is chosen to."""
+        self.interrupted = False
+        self._platform = platform
+        self._domains = domains
+        self._policy = policy
+        self._inbox = inbox
+        self._slice_instructions = slice_instructions
+        self._between_slices = between_slices
+        self._running: Vcpu | None = None
+
+    def run(self, deadline: float | None) -> Ending:
+        """Run until something ends it; `deadline` is on `time.monotonic`."""
+        with SliceTimer(self._policy.slice_length / 1e9) as slices:
+            while True:
+                self._between_slices()
+                if (reason := self._stop_reason(deadline)) is not None:
+                    return Ending(reason, self._running)
+                self._inbox.deliver(0)
+                self._expire_timers()
+                vcpu = self._policy.next()
+                if vcpu is not None:
+                    self._run_slice(vcpu, slices)
+                elif not self._idle(deadline):
+                    return Ending(StopReason.STALLED)
+
+    def forget(self, vcpu: Vcpu) -> None:
+        """A vcpu is gone."""
+        if vcpu is self._running:
+            self._running = None
+
+    def _stop_reason(self, deadline: float | None) -> StopReason | None:
+        if not any(domain.alive for domain in self._domains.values()):
+            return StopReason.DONE
+        if self.interrupted:
+            return StopReason.INTERRUPTED
+        if deadline is not None and time.monotonic() >= deadline:
+            return StopReason.TIMEOUT
+        if self._platform.trap_limit and self._platform.traps >= self._platform.trap_limit:
+            return StopReason.TRAPS
+        return None
+
+    def _run_slice(self, vcpu: Vcpu, slices: SliceTimer) -> None:
+        """Run one vcpu until its slice is over or it gives the processor up."""
+        clock, platform = self._platform.clock, self._platform
+        self._switch_to(vcpu)
+        traps = platform.traps
+        if self._slice_instructions:
+            vcpu.run(self._slice_instructions)
+        else:
+            slices.arm(vcpu.cpu)
+            try:
+                vcpu.run()
+            finally:
+                slices.disarm()
+        if vcpu.yielded:
+            self._after_yield(vcpu)
+        elif platform.traps == traps:
+            # It computed all the time, so only the slice tells how long.
+            clock.ran(self._policy.slice_length)
+
+    def _switch_to(self, vcpu: Vcpu | None) -> None:
+        """Give the processor to another vcpu, or to nobody."""
+        if vcpu is self._running:
+            return
+        if self._running is not None:
+            self._running.time.switch_out(self._running.resting)
+        self._running = vcpu
+        if vcpu is not None:
+            vcpu.time.switch_in()
+
+    def _after_yield(self, vcpu: Vcpu) -> None:
+        """A vcpu with nothing to do polls by yielding. When nobody else can run, neither spin the host nor
+        stand still in time: wait a little for input, and let that time pass in the guest as well."""
+        others = any(other.runnable for other in self._vcpus() if other is not vcpu)
+        if not others:
+            self._inbox.deliver(YIELD_WAIT / 1e9)
+            self._platform.clock.ran(YIELD_WAIT)
+
+    def _idle(self, deadline: float | None) -> bool:
+        """Nobody is runnable: wait for the next timer or for input. False when neither can ever come."""
+        self._switch_to(None)
+        next_timer = self._platform.timers.next_deadline()
+        if next_timer != NEVER:
+            wait = self._platform.clock.idle_until(next_timer) / 1e9
+        elif self._inbox.expecting:
+            wait = MAX_WAIT
+        else:
+            return False
+        if deadline is not None:
+            wait = min(wait, max(0.0, deadline - time.monotonic()))
+        self._inbox.deliver(min(wait, MAX_WAIT))
+        return True
+
+    def _expire_timers(self) -> None:
+        now = self._platform.clock.now()
+        if self._platform.timers.deadline <= now:
+            self._platform.timers.expire(now)
+
+    def _vcpus(self) -> list[Vcpu]:
+        return [vcpu for domain in self._domains.values() for vcpu in domain.vcpus]
