@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from paravane.cpu import PageFault, SegmentFault
 from paravane.traps.crash import GuestCrash
+from paravane.traps.rings import KERNEL_RING
 from paravane.traps.segments import frame_base, reach
 from paravane.traps.state import UPCALL_MASK
 from paravane.x86 import VECTORS_WITH_ERROR_CODE, Eflags, Vector
@@ -39,19 +40,34 @@ _FRAMES = {words: struct.Struct(f"<{words}I") for words in (3, 4, 5, 6)}
 
 
 class Registers(NamedTuple):
-    """The registers that an exception frame holds."""
+    """The registers that an exception frame holds, and the ring they are of.
+
+    The ring is told apart from the low bits of CS: every decision about a stack goes by `cpl`, which no guest
+    can choose, and CS is only what the frame shows.
+    """
 
     cs: int
     eip: int
     eflags: int
     ss: int
     esp: int
+    cpl: int
+
+    @property
+    def enters_on_kernel_stack(self) -> bool:
+        """A trap from here is a change of stack: to the one that stack_switch registered."""
+        return self.cpl > KERNEL_RING
+
+    @classmethod
+    def target(cls, cs: int, eip: int, eflags: int, ss: int, esp: int) -> Registers:
+        """Where an IRET is to lead. The RPL of CS is the ring it asks for; both segments have to agree."""
+        return cls(cs, eip, eflags, ss, esp, cs & 3)
 
 
 def current(state: TrapState) -> Registers:
     """What the processor would save now."""
     cpu = state.cpu
-    return Registers(cpu.cs, cpu.eip, cpu.eflags, cpu.ss, cpu.esp)
+    return Registers(cpu.cs, cpu.eip, cpu.eflags, cpu.ss, cpu.esp, cpu.cpl)
 
 
 def frame_eflags(state: TrapState, eflags: int, mask: int) -> int:
@@ -62,14 +78,14 @@ def frame_eflags(state: TrapState, eflags: int, mask: int) -> int:
 
 def stack_for(state: TrapState, at: Registers) -> tuple[int, int]:
     """SS and ESP below which the frame goes."""
-    return (state.kernel_ss, state.kernel_sp) if at.cs & 2 else (at.ss, at.esp)
+    return (state.kernel_ss, state.kernel_sp) if at.enters_on_kernel_stack else (at.ss, at.esp)
 
 
 def _checked_base(state: TrapState, at: Registers, ss: int) -> int:
     try:
         return frame_base(state, ss)
     except SegmentFault as fault:
-        whose = "registered with stack_switch" if at.cs & 2 else "in use"
+        whose = "registered with stack_switch" if at.enters_on_kernel_stack else "in use"
         raise GuestCrash(
             f"no exception frame can be built: the stack segment {ss:#06x} {whose} is unusable ({fault})"
         ) from None
@@ -87,7 +103,7 @@ def push_frame(
     words = [at.eip, at.cs | mask << 16 | padding << 24, frame_eflags(state, at.eflags, mask)]
     if error_code is not None:
         words.insert(0, error_code)
-    if at.cs & 2:
+    if at.enters_on_kernel_stack:
         words += (at.esp, at.ss)
     size = 4 * len(words)
     esp = esp - size & 0xFFFFFFFF
@@ -148,7 +164,7 @@ def bounce_at(
         try:
             state.cpu.enter(cs=cs, eip=eip, eflags=eflags, cpl=cs & 3, ss=ss, esp=esp)
         except SegmentFault as fault:
-            at = Registers(cs, eip, eflags, ss, esp)
+            at = Registers.target(cs, eip, eflags, ss, esp)
             gate = state.table[fault.vector]
             cs, eip, masks_events, error_code = gate.cs, gate.eip, gate.masks_events, fault.error_code
         else:

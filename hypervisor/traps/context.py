@@ -66,7 +66,7 @@ def load_registers(state: TrapState, registers: CpuUserRegs) -> None:
     loaded = [_load_segment(state, name, value) for name, value in pairs]
     eflags = registers.eflags & ~(Eflags.IOPL | Eflags.VM) | Eflags.IF
     cs, ss = fix_selector(registers.cs), fix_selector(registers.ss)
-    go(state, Registers(cs, registers.eip, eflags, ss, registers.esp))
+    go(state, Registers.target(cs, registers.eip, eflags, ss, registers.esp))
     if not all(loaded):
         failsafe.deliver(state, wanted)
 

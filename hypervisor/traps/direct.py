@@ -16,6 +16,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import PageFault
+from paravane.traps.rings import APPLICATION_RING
 from paravane.traps.state import UPCALL_MASK
 from paravane.x86 import Eflags
 
@@ -65,7 +66,7 @@ class DirectGate:
         state = self._state
         cpu = state.cpu
         cs, eip, ss, esp = entry.interrupted()
-        if cs & 3 != 3:
+        if cpu.cpl != APPLICATION_RING:
             return False
         try:
             maddr = cpu.translate(self._frame, write=True)

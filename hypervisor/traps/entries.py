@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import SegmentFault
 from paravane.cpu.entry import PreparedEntry
+from paravane.traps.rings import KERNEL_RING
 
 if TYPE_CHECKING:
     from paravane.cpu import Cpu
 
-KERNEL_CPL: Final = 1
 MAX_ENTRIES: Final = 8
 """More pairs of selectors than a kernel has; one that keeps changing them gains nothing."""
 
@@ -29,10 +29,10 @@ class Entries:
             if entry.valid():
                 return entry
             del self._prepared[cs, ss]
-        if cs & 3 != KERNEL_CPL or ss & 3 != KERNEL_CPL:
+        if cs & 3 != KERNEL_RING or ss & 3 != KERNEL_RING:
             return None
         try:
-            entry = PreparedEntry(self._cpu, cs, ss, KERNEL_CPL)
+            entry = PreparedEntry(self._cpu, cs, ss, KERNEL_RING)
         except SegmentFault:
             return None
         if len(self._prepared) == MAX_ENTRIES:

@@ -36,7 +36,7 @@ def deliver(state: TrapState, selectors: tuple[int, int, int, int]) -> None:
     words = [*selectors]
     words += (at.eip, at.cs | mask << 16, frame_eflags(state, at.eflags, mask))
     esp = at.esp
-    if at.cs & 3 != 1:
+    if at.enters_on_kernel_stack:
         words += (at.esp, at.ss)
         esp = state.kernel_sp
     esp = esp - 4 * len(words) & 0xFFFFFFFF
@@ -52,4 +52,4 @@ def deliver(state: TrapState, selectors: tuple[int, int, int, int]) -> None:
     state.counters.failsafe += 1
     eflags = at.eflags & ~CLEARED_ON_ENTRY | IF
     kernel_cs, kernel_ss = int(FlatSelector.KERNEL_CS), int(FlatSelector.KERNEL_SS)
-    go(state, Registers(kernel_cs, callback.eip, eflags, kernel_ss, esp))
+    go(state, Registers.target(kernel_cs, callback.eip, eflags, kernel_ss, esp))

@@ -15,8 +15,8 @@ from paravane.cpu.entry import raw_descriptor
 from paravane.traps.bounce import Registers
 from paravane.traps.emulate.fault import Fault, NotEmulated
 from paravane.traps.far import decode_far
+from paravane.traps.rings import KERNEL_RING
 from paravane.traps.segments import Segment, reach, read_segment
-from paravane.traps.table import KERNEL_RPL
 from paravane.x86 import PageFaultCode, Vector
 
 if TYPE_CHECKING:
@@ -69,15 +69,15 @@ def emulate_gate(state: TrapState, error_code: int) -> Registers:
     if transfer.selector & ~3 != error_code or gate.dpl < transfer.selector & 3:
         raise refused
     target = _target(state, gate, jump=transfer.is_jump)
-    inner = target.dpl < cpu.cs & 3
+    inner = target.dpl < cpu.cpl
     if transfer.is_jump or not inner:
-        selector = gate.selector | cpu.cs & 3
+        selector = gate.selector | cpu.cpl
     else:
         selector = gate.selector | target.dpl
         # The hypervisor knows one inner stack only, the kernel's.
-        if selector & 3 != KERNEL_RPL:
+        if selector & 3 != KERNEL_RING:
             raise refused
-    to = Registers(selector, gate.offset, cpu.eflags, cpu.ss, cpu.esp)
+    to = Registers.target(selector, gate.offset, cpu.eflags, cpu.ss, cpu.esp)
     if transfer.is_jump:
         return to
     back = cpu.eip + transfer.length & _MASK
@@ -92,7 +92,7 @@ def _gate(state: TrapState, selector: int, refused: Fault) -> CallGate:
         gate = unpack_gate(raw_descriptor(state.cpu, selector)) if selector >= 4 else None
     except SegmentFault:
         gate = None
-    if gate is None or gate.dpl < state.cpu.cs & 3 or not gate.is_32bit:
+    if gate is None or gate.dpl < state.cpu.cpl or not gate.is_32bit:
         raise refused
     if not gate.present:
         raise Fault(Vector.NP, selector)
@@ -114,7 +114,7 @@ def _fetch(state: TrapState, code: Segment) -> bytes:
 def _target(state: TrapState, gate: CallGate, *, jump: bool) -> Segment:
     """The code segment behind the gate, with the checks of the processor (SDM 5.8.4)."""
     segment = read_segment(state, gate.selector)
-    cpl = state.cpu.cs & 3
+    cpl = state.cpu.cpl
     if segment is None or not segment.is_code:
         raise Fault(Vector.GP, gate.selector)
     allowed = segment.dpl == cpl if jump and not segment.is_conforming else segment.dpl <= cpl
@@ -131,7 +131,7 @@ def _call_inner(state: TrapState, to: Registers, gate: CallGate, back: int, refu
     """A call into the kernel: its stack, the caller's SS and ESP, the parameters, the way back."""
     ss, esp = state.kernel_ss, state.kernel_sp
     stack = read_segment(state, ss)
-    if ss & 3 != to.cs & 3 or stack is None or stack.dpl != to.cs & 3 or not stack.is_writable:
+    if ss & 3 != to.cpl or stack is None or stack.dpl != to.cpl or not stack.is_writable:
         raise Fault(Vector.TS, ss & ~3)
     size = (4 + gate.parameters) * 4
     if not stack.is_present or not _within_stack(stack, esp, size):
@@ -144,7 +144,7 @@ def _call_inner(state: TrapState, to: Registers, gate: CallGate, back: int, refu
 
 def _call_same_ring(state: TrapState, to: Registers, back: int, refused: Fault) -> Registers:
     stack = read_segment(state, to.ss)
-    if stack is None or stack.dpl != to.cs & 3:
+    if stack is None or stack.dpl != to.cpl:
         raise refused
     if not _within_stack(stack, to.esp, 8):
         raise Fault(Vector.SS, 0)
@@ -158,7 +158,7 @@ def _parameters(state: TrapState, count: int, refused: Fault) -> list[int]:
     if not count:
         return []
     stack = read_segment(state, cpu.ss)
-    if stack is None or stack.dpl != cpu.cs & 3 or not stack.is_writable:
+    if stack is None or stack.dpl != cpu.cpl or not stack.is_writable:
         raise refused
     if not _within_stack(stack, cpu.esp + 4 * count & _MASK, 4 * count):
         raise refused

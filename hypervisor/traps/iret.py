@@ -45,7 +45,7 @@ def iret(state: TrapState) -> None:
     cpu.eax = eax
     state.upcall_mask = 0 if eflags & Eflags.IF else 1
     state.nmi_active = False
-    go(state, Registers(cs, eip, target, ss, new_esp))
+    go(state, Registers.target(cs, eip, target, ss, new_esp))
 
 
 def go(state: TrapState, to: Registers) -> None:
@@ -53,7 +53,7 @@ def go(state: TrapState, to: Registers) -> None:
     reach(state, to.cs)
     reach(state, to.ss)
     try:
-        state.cpu.enter(cs=to.cs, eip=to.eip, eflags=to.eflags, cpl=to.cs & 3, ss=to.ss, esp=to.esp)
+        state.cpu.enter(cs=to.cs, eip=to.eip, eflags=to.eflags, cpl=to.cpl, ss=to.ss, esp=to.esp)
     except SegmentFault as fault:
         gate = state.table[fault.vector]
         bounce_at(state, to, gate.cs, gate.eip, masks_events=gate.masks_events, error_code=fault.error_code)
@@ -98,5 +98,7 @@ def _refuse_virtual_8086(state: TrapState, eax: int, esp: int, eflags: int) -> N
     state.nmi_active = False
     go(
         state,
-        Registers(gate.cs, gate.eip, eflags & ~cleared & 0xFFFFFFFF | Eflags.IF, state.kernel_ss, moved),
+        Registers.target(
+            gate.cs, gate.eip, eflags & ~cleared & 0xFFFFFFFF | Eflags.IF, state.kernel_ss, moved
+        ),
     )

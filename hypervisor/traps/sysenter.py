@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from paravane.abi.arch import FlatSelector
 from paravane.traps.bounce import Registers, bounce_at
+from paravane.traps.rings import APPLICATION_RING
 from paravane.x86 import Eflags, Vector
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def enter(state: TrapState) -> None:
     """Enter the sysenter callback, or the guest's #GP handler if there is none."""
     cpu = state.cpu
-    at = Registers(3, 0, cpu.eflags | Eflags.IF, int(FlatSelector.USER_SS), 0)
+    at = Registers(3, 0, cpu.eflags | Eflags.IF, int(FlatSelector.USER_SS), 0, APPLICATION_RING)
     callback = state.callbacks.sysenter
     if callback.eip and callback.usable:
         state.note(Vector.GP, None, "sysenter callback")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from paravane.abi.trap import TI_DPL_MASK, TI_IF
+from paravane.traps.rings import KERNEL_RING
 
 if TYPE_CHECKING:
     from paravane.abi.trap import TrapInfo
 
 NR_VECTORS = 256
-KERNEL_RPL = 1
-"""Ring of a 32-bit guest's kernel."""
 
 
 class Gate(NamedTuple):
@@ -39,7 +38,7 @@ def fix_selector(selector: int) -> int:
     Rings 1 to 3 stay as they are.
     """
     selector &= 0xFFFF
-    return selector if selector & 3 else selector | KERNEL_RPL
+    return selector if selector & 3 else selector | KERNEL_RING
 
 
 class TrapTable:

@@ -41,6 +41,35 @@ def test_shell_goes_on_after_a_crash_of_its_child() -> None:
     assert outcome.console.splitlines()[1:] == ["Segmentation fault", "139"]
 
 
+# EFLAGS.VM is for ring 0 only. With CS, SS and ESP of one's choice it would choose where the next frame goes.
+_VIRTUAL_8086 = """
+    .rept 4
+    pushl $0                        # GS, FS, DS, ES
+    .endr
+    pushl $0xE033                   # SS
+    pushl $0xC0102000               # ESP, in the kernel's memory
+    pushl $0x20202                  # EFLAGS with VM
+    pushl ${cs}
+    pushl $0
+    iret
+"""
+
+
+@pytest.mark.parametrize("cs", ["0", "1", "0x1000", "0xE008", "0xE019", "0xFFFF"])
+def test_an_iret_to_virtual_8086_mode_ends_the_process_and_writes_nothing(cs: str) -> None:
+    bad = program(_VIRTUAL_8086.format(cs=cs))
+    outcome = run("sh", "-c", "/bin/bad; echo $?; /bin/bad; echo $?", files={"bin/bad": bad})
+    assert_clean(outcome)
+    lines = outcome.console.splitlines()
+    assert lines[1:] == [
+        "Segmentation fault",
+        "139",
+        lines[0].replace("[2]", "[3]"),
+        "Segmentation fault",
+        "139",
+    ]
+
+
 # Every system call that does not end, stop or endlessly fork the caller, with one value in all arguments.
 _ALL_CALLS = """
     .equ ARGUMENT, {argument}

@@ -50,6 +50,16 @@ def test_a_call_gate_into_the_kernel(machine: TrapMachine) -> None:
     assert machine.frame(6) == [USER + 7, 0xE02B, 1, 2, esp, ss]
 
 
+def test_a_gate_of_ring_1_is_closed_to_ring_3_whatever_cs_holds(machine: TrapMachine) -> None:
+    machine.set_descriptor(CALL_GATE_INDEX, gate(RING1_CS, 0x4A000, 1))
+    machine.user()
+    machine.ram.write(USER, far(0x9A, GATE | 1))
+    machine.cpu._words[machine.cpu._layout.segments["cs"].selector] = 8 * 3 + 1
+    machine.traps.exception(13, GATE)
+    assert machine.frame(3) == [GATE, USER, 8 * 3 + 1]
+    assert machine.cpu.esp == KERNEL_STACK_TOP - 24
+
+
 def test_a_call_gate_within_a_ring_and_a_jump(machine: TrapMachine) -> None:
     machine.set_descriptor(CALL_GATE_INDEX, gate(RING1_CS, 0x4A000, 1))
     machine.resume = lambda: False
