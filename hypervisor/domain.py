@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from paravane.abi.sched import SHUTDOWN_MAX, ShutdownReason
-from paravane.dump import crash_dump
+from paravane.abi.shared_info import SHARED_INFO
+from paravane.memory.guest import CONTROL_DOMID
 from paravane.trace import DomainRecord, Kind
 from paravane.watchdog import Watchdogs
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from paravane.memory.grants import GrantTable
     from paravane.platform import Platform
     from paravane.vcpu import Vcpu
+
+_MAX_PFN = SHARED_INFO.offsets["arch.max_pfn"]
 
 TRANSCRIPT = 16 << 20
 """Bytes of console output that a domain keeps."""
@@ -87,7 +90,6 @@ class Domain:
         self.hypervisor_console = HypervisorConsole(domid, self.log.warning)
         self.watchdogs = Watchdogs(platform, self._watchdog_expired)
         self._shutdown_code: int | None = None
-        self._domain_ids: Callable[[], frozenset[int]] = lambda: frozenset((domid,))
 
     @property
     def alive(self) -> bool:
@@ -110,47 +112,56 @@ class Domain:
             del self._transcript[:-TRANSCRIPT]
 
     def close(self) -> None:
-        """Free processors, backends, grants and event channels, not the memory. Harmless when repeated."""
+        """Free processors, backends, grants and event channels, not the memory. Idempotent."""
         self.watchdogs.stop()
         self.resources.close()
         self.vcpus.clear()
 
-    def know_peers(self, domain_ids: Callable[[], frozenset[int]]) -> None:
-        """Tell the domain how to find out which domains the machine has."""
-        self._domain_ids = domain_ids
+    @property
+    def max_pfn(self) -> int:
+        """What the guest says its highest pfn is: the word `arch.max_pfn` of shared_info."""
+        at = self.shared_info + _MAX_PFN
+        return int.from_bytes(self.platform.ram.bytes[at : at + 4], "little")
 
     def peer_exists(self, domid: int) -> bool:
-        return domid in self._domain_ids()
+        """Whether the machine has a domain with that number; there is always the control domain."""
+        return domid == CONTROL_DOMID or domid in self.memory.machine.domains
 
     def set_shutdown_code(self, code: int) -> None:
         """Fix the reason that a later shutdown reports; the first one stays."""
         if self._shutdown_code is None:
             self._shutdown_code = code
 
-    def shutdown(self, code: int, vcpu: Vcpu | None = None) -> None:
-        """Stop every vcpu for good. `code` is a SHUTDOWN_* reason; one Xen does not know is a crash."""
+    def shutdown(self, code: int, dump: Callable[[], str] | None = None) -> None:
+        """Stop every vcpu for good. `code` is a SHUTDOWN_* reason; one Xen does not know is a crash.
+
+        `dump` gives the text of a crash report: for a kernel that reports its own crash by this call.
+        """
         if not self.alive:
             return
         self.set_shutdown_code(code)
         reached = self._shutdown_code if self._shutdown_code is not None else code
-        self.reason = ShutdownReason(reached) if reached <= SHUTDOWN_MAX else ShutdownReason.crash
-        if self.reason is ShutdownReason.crash and vcpu is not None and not self.crash_report:
-            self.crash_report = crash_dump(vcpu, f"its kernel asked for shutdown with reason {reached}")
-        self._end(f"shut down: {self.reason.name}")
+        reason = ShutdownReason(reached) if reached <= SHUTDOWN_MAX else ShutdownReason.crash
+        if reason is ShutdownReason.crash and dump is not None:
+            self._report(f"its kernel asked for shutdown with reason {reached}", dump())
+        self._end(reason, f"shut down: {reason.name}")
 
-    def crash(self, vcpu: Vcpu, sentence: str) -> None:
-        """End the domain for something it did that has no other answer; the dump says what and where."""
+    def crash(self, sentence: str, dump: str) -> None:
+        """End the domain for something that has no other answer: `sentence` says what, `dump` where."""
         if not self.alive:
             return
-        self.crash_report = crash_dump(vcpu, sentence)
-        self.reason = ShutdownReason.crash
-        self._end(f"crashed: {sentence}")
+        self._report(sentence, dump)
+        self._end(ShutdownReason.crash, f"crashed: {sentence}")
 
-    def _end(self, action: str) -> None:
+    def _report(self, sentence: str, dump: str) -> None:
+        self.crash_report = f"domain {self.domid} ({self.name}) crashed: {sentence}\n{dump}"
+
+    def _end(self, reason: ShutdownReason, action: str) -> None:
+        self.reason = reason
         self.watchdogs.stop()
         self.hypervisor_console.close()
         for vcpu in self.vcpus:
-            vcpu.stop()
+            vcpu.run_state.end()
         self.log.info("%s", action)
         if self.platform.trace.wants(Kind.DOMAIN):
             self.platform.trace.write(DomainRecord(self.platform.clock.now(), self.domid, None, action))

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from paravane.cpu import Cpu
     from paravane.image import Image
-    from paravane.vcpu import Vcpu
 
 STACK_WORDS = 32
 CODE_BEFORE, CODE_AFTER = 24, 48
@@ -26,14 +25,12 @@ INSTRUCTIONS_BEFORE, INSTRUCTIONS_AFTER = 6, 8
 _FLAGS = ((0, "CF"), (2, "PF"), (4, "AF"), (6, "ZF"), (7, "SF"), (8, "TF"), (9, "IF"), (10, "DF"), (11, "OF"))
 
 
-def crash_dump(vcpu: Vcpu, reason: str) -> str:
-    """Registers, ring, code around EIP, stack and the page walk of CR2, as lines of text."""
-    cpu, image = vcpu.cpu, vcpu.domain.image
-    lines = [f"domain {vcpu.domain.domid} ({vcpu.domain.name}) crashed on vcpu {vcpu.vcpu_id}: {reason}"]
-    lines += _registers(cpu)
+def processor_dump(cpu: Cpu, image: Image, fault: int | None = None) -> str:
+    """Registers, ring, code around EIP and stack as lines of text, and the page walk of the linear address
+    `fault`, when one could not be used."""
+    lines = [*_registers(cpu)]
     lines += ["code:", *_code(cpu, image)]
     lines += ["stack:", *_stack(cpu, image)]
-    fault = vcpu.traps.last_page_fault
     if fault is not None:
         lines += [f"page walk of {fault:#010x}:", *_walk(cpu, fault)]
     return "\n".join(lines) + "\n"

@@ -23,15 +23,12 @@ class StopReason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """One return of `Machine.run`: why, and the vcpu that had the processor then (None: nobody had it)."""
+    """One return of `Machine.run`: why, and the vcpu that had the processor then, with its domain (None:
+    nobody had it)."""
 
     reason: StopReason
     vcpu: Vcpu | None = None
-
-    @property
-    def domain(self) -> Domain | None:
-        """The domain of `vcpu`."""
-        return None if self.vcpu is None else self.vcpu.domain
+    domain: Domain | None = None
 
     def __str__(self) -> str:
         return self.reason.value

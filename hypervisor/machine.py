@@ -104,7 +104,6 @@ class Machine:
         self._check_thread("create a domain")
         domid, self._next_domid = self._next_domid, self._next_domid + 1
         domain = self._toolstack.create(domid, image, config)
-        domain.know_peers(lambda: frozenset(self.domains))
         self.domains[domid] = domain
         for vcpu in domain.vcpus:
             self._policy.add(vcpu)

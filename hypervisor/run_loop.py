@@ -53,7 +53,8 @@ class RunLoop:
             while True:
                 self._between_slices()
                 if (reason := self._stop_reason(deadline)) is not None:
-                    return Ending(reason, self._running)
+                    vcpu = self._running
+                    return Ending(reason, vcpu, self._domains.get(vcpu.domid) if vcpu else None)
                 self._inbox.deliver(0)
                 self._expire_timers()
                 vcpu = self._policy.next()
@@ -91,7 +92,7 @@ class RunLoop:
                 vcpu.run()
             finally:
                 slices.disarm()
-        if vcpu.yielded:
+        if vcpu.run_state.yielded:
             self._after_yield(vcpu)
         elif platform.traps == traps:
             # It computed all the time, so only the slice tells how long.
@@ -102,15 +103,15 @@ class RunLoop:
         if vcpu is self._running:
             return
         if self._running is not None:
-            self._running.time.switch_out(self._running.resting)
+            self._running.run_state.switch_out()
         self._running = vcpu
         if vcpu is not None:
-            vcpu.time.switch_in()
+            vcpu.run_state.switch_in()
 
     def _after_yield(self, vcpu: Vcpu) -> None:
         """A vcpu with nothing to do polls by yielding. When nobody else can run, neither spin the host nor
         stand still in time: wait a little for input, and let that time pass in the guest as well."""
-        others = any(other.runnable for other in self._vcpus() if other is not vcpu)
+        others = any(other.run_state.runnable for other in self._vcpus() if other is not vcpu)
         if not others:
             self._inbox.deliver(YIELD_WAIT / 1e9)
             self._platform.clock.ran(YIELD_WAIT)

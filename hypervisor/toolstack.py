@@ -12,6 +12,7 @@ from paravane.devices.console import Console
 from paravane.devices.xenstore import Connection, Store, forget_domain, populate_domain
 from paravane.domain import Domain
 from paravane.events import HOST_DOMID, EventChannels, HostEvents
+from paravane.hypercalls import Caller, Dispatcher
 from paravane.memory.grants import GrantTable
 from paravane.time.records import write_wall_clock
 from paravane.vcpu import Vcpu
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from paravane.events import HostPort
     from paravane.image import Image
     from paravane.platform import Platform
+    from paravane.vcpu import Hypercalls
 
 PAGE_SHIFT = 12
 
@@ -91,7 +93,7 @@ class Toolstack:
         write_wall_clock(self._platform.ram, domain.shared_info, self._platform.clock.wall_base())
         domain.grants.reserve(GNTTAB_RESERVED_CONSOLE, start.console_mfn)
         domain.grants.reserve(GNTTAB_RESERVED_XENSTORE, start.store_mfn)
-        domain.add_vcpu(Vcpu(domain, 0)).start(start)
+        domain.add_vcpu(self._vcpu(domain, 0)).start(start)
         populate_domain(
             self.store,
             domain.domid,
@@ -105,6 +107,12 @@ class Toolstack:
         )
         self._connect(domain, config, console_port, store_port)
 
+    def _vcpu(self, domain: Domain, vcpu_id: int) -> Vcpu:
+        def hypercalls(vcpu: Vcpu) -> Hypercalls:
+            return Dispatcher(Caller(self._platform, domain, vcpu)).call
+
+        return Vcpu(self._platform, domain, vcpu_id, hypercalls)
+
     def _event_channels(self, domain: Domain) -> EventChannels:
         return EventChannels(
             domain.domid,
@@ -112,7 +120,7 @@ class Toolstack:
             self._platform.ram,
             domain.shared_info,
             nr_vcpus=1,
-            wake=lambda vcpu_id: domain.vcpus[vcpu_id].wake(),
+            wake=lambda vcpu_id: domain.vcpus[vcpu_id].run_state.wake(),
         )
 
     def _connect(self, domain: Domain, config: DomainConfig, console_port: int, store_port: int) -> None:

@@ -3,9 +3,11 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from paravane.hypercalls.table import answer_text, call, call_text
+from paravane.hypercalls.caller import Caller
+from paravane.hypercalls.dispatch import Dispatcher
+from paravane.hypercalls.table import call
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["answer_text", "call", "call_text"]
+__all__ = ["Caller", "Dispatcher", "call"]

@@ -14,7 +14,7 @@ from paravane.preemption import Preempted
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from paravane.vcpu import Vcpu
+    from paravane.hypercalls.caller import Caller
 
 CHUNK = 127
 """Bytes copied at a time: what precedes a bad address is printed, as on Xen."""
@@ -26,20 +26,20 @@ console_io = commands(Hypercall.console_io, ConsoleIo)
 
 
 @console_io(ConsoleIo.write)
-def write(vcpu: "Vcpu", count: Int, buffer: Ptr) -> int:
+def write(caller: "Caller", count: Int, buffer: Ptr) -> int:
     if count < 0:
         raise Refusal(Errno.EINVAL, f"a count of {count & 0xFFFFFFFF} bytes is over INT_MAX")
     done = 0
     while done < count:
-        if done and not vcpu.work.left():
+        if done and not caller.work.left():
             raise Preempted(done, ConsoleIo.write, count - done, buffer + done)
-        chunk = vcpu.copy_from_guest(buffer + done, min(CHUNK, count - done))
-        vcpu.domain.hypervisor_console.write(chunk)
+        chunk = caller.copy_from_guest(buffer + done, min(CHUNK, count - done))
+        caller.domain.hypervisor_console.write(chunk)
         done += len(chunk)
-        vcpu.work.spend(_CHUNK_WORK)
+        caller.work.spend(_CHUNK_WORK)
     return 0
 
 
 @console_io(ConsoleIo.read)
-def read(vcpu: "Vcpu", count: Int, buffer: Ptr) -> int:
+def read(caller: "Caller", count: Int, buffer: Ptr) -> int:
     raise Refusal(Errno.EPERM, "only a privileged domain reads the hypervisor's console")

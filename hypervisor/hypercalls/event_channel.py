@@ -46,102 +46,102 @@ from paravane.hypercalls.table import In, InOut, Ptr, commands, hypercall
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from paravane.vcpu import Vcpu
+    from paravane.hypercalls.caller import Caller
 
 evtchn = commands(Hypercall.event_channel_op, EvtchnOp)
 
 
 @evtchn(EvtchnOp.alloc_unbound)
 def alloc_unbound(
-    vcpu: "Vcpu", arg: Annotated[EvtchnAllocUnbound, InOut(EVTCHN_ALLOC_UNBOUND)]
+    caller: "Caller", arg: Annotated[EvtchnAllocUnbound, InOut(EVTCHN_ALLOC_UNBOUND)]
 ) -> EvtchnAllocUnbound:
-    return arg._replace(port=vcpu.domain.events.alloc_unbound(arg.dom, arg.remote_dom))
+    return arg._replace(port=caller.domain.events.alloc_unbound(arg.dom, arg.remote_dom))
 
 
 @evtchn(EvtchnOp.bind_interdomain)
 def bind_interdomain(
-    vcpu: "Vcpu", arg: Annotated[EvtchnBindInterdomain, InOut(EVTCHN_BIND_INTERDOMAIN)]
+    caller: "Caller", arg: Annotated[EvtchnBindInterdomain, InOut(EVTCHN_BIND_INTERDOMAIN)]
 ) -> EvtchnBindInterdomain:
-    return arg._replace(local_port=vcpu.domain.events.bind_interdomain(arg.remote_dom, arg.remote_port))
+    return arg._replace(local_port=caller.domain.events.bind_interdomain(arg.remote_dom, arg.remote_port))
 
 
 @evtchn(EvtchnOp.bind_virq)
-def bind_virq(vcpu: "Vcpu", arg: Annotated[EvtchnBindVirq, InOut(EVTCHN_BIND_VIRQ)]) -> EvtchnBindVirq:
-    return arg._replace(port=vcpu.domain.events.bind_virq(arg.virq, arg.vcpu))
+def bind_virq(caller: "Caller", arg: Annotated[EvtchnBindVirq, InOut(EVTCHN_BIND_VIRQ)]) -> EvtchnBindVirq:
+    return arg._replace(port=caller.domain.events.bind_virq(arg.virq, arg.vcpu))
 
 
 @evtchn(EvtchnOp.bind_ipi)
-def bind_ipi(vcpu: "Vcpu", arg: Annotated[EvtchnBindIpi, InOut(EVTCHN_BIND_IPI)]) -> EvtchnBindIpi:
-    return arg._replace(port=vcpu.domain.events.bind_ipi(arg.vcpu))
+def bind_ipi(caller: "Caller", arg: Annotated[EvtchnBindIpi, InOut(EVTCHN_BIND_IPI)]) -> EvtchnBindIpi:
+    return arg._replace(port=caller.domain.events.bind_ipi(arg.vcpu))
 
 
 @evtchn(EvtchnOp.bind_pirq)
-def bind_pirq(vcpu: "Vcpu", arg: Annotated[EvtchnBindPirq, InOut(EVTCHN_BIND_PIRQ)]) -> EvtchnBindPirq:
-    return arg._replace(port=vcpu.domain.events.bind_pirq(arg.pirq))
+def bind_pirq(caller: "Caller", arg: Annotated[EvtchnBindPirq, InOut(EVTCHN_BIND_PIRQ)]) -> EvtchnBindPirq:
+    return arg._replace(port=caller.domain.events.bind_pirq(arg.pirq))
 
 
 @evtchn(EvtchnOp.bind_vcpu)
-def bind_vcpu(vcpu: "Vcpu", arg: Annotated[EvtchnBindVcpu, In(EVTCHN_BIND_VCPU)]) -> int:
-    vcpu.domain.events.bind_vcpu(arg.port, arg.vcpu)
+def bind_vcpu(caller: "Caller", arg: Annotated[EvtchnBindVcpu, In(EVTCHN_BIND_VCPU)]) -> int:
+    caller.domain.events.bind_vcpu(arg.port, arg.vcpu)
     return 0
 
 
 @evtchn(EvtchnOp.close)
-def close(vcpu: "Vcpu", arg: Annotated[EvtchnClose, In(EVTCHN_CLOSE)]) -> int:
-    vcpu.domain.events.close(arg.port)
+def close(caller: "Caller", arg: Annotated[EvtchnClose, In(EVTCHN_CLOSE)]) -> int:
+    caller.domain.events.close(arg.port)
     return 0
 
 
 @evtchn(EvtchnOp.send)
-def send(vcpu: "Vcpu", arg: Annotated[EvtchnSend, In(EVTCHN_SEND)]) -> int:
-    vcpu.domain.events.send(arg.port)
+def send(caller: "Caller", arg: Annotated[EvtchnSend, In(EVTCHN_SEND)]) -> int:
+    caller.domain.events.send(arg.port)
     return 0
 
 
 @evtchn(EvtchnOp.unmask)
-def unmask(vcpu: "Vcpu", arg: Annotated[EvtchnUnmask, In(EVTCHN_UNMASK)]) -> int:
-    vcpu.domain.events.unmask(arg.port)
+def unmask(caller: "Caller", arg: Annotated[EvtchnUnmask, In(EVTCHN_UNMASK)]) -> int:
+    caller.domain.events.unmask(arg.port)
     return 0
 
 
 @evtchn(EvtchnOp.status)
-def status(vcpu: "Vcpu", arg: Annotated[EvtchnStatus, InOut(EVTCHN_STATUS)]) -> EvtchnStatus:
-    answer = vcpu.domain.events.status(arg.dom, arg.port)
+def status(caller: "Caller", arg: Annotated[EvtchnStatus, InOut(EVTCHN_STATUS)]) -> EvtchnStatus:
+    answer = caller.domain.events.status(arg.dom, arg.port)
     union = _status_union(answer)
     return arg._replace(status=answer.status, vcpu=answer.vcpu_id, u=union + arg.u[len(union) :])
 
 
 @evtchn(EvtchnOp.reset)
-def reset(vcpu: "Vcpu", arg: Annotated[EvtchnReset, In(EVTCHN_RESET)]) -> int:
-    vcpu.domain.events.reset(arg.dom)
+def reset(caller: "Caller", arg: Annotated[EvtchnReset, In(EVTCHN_RESET)]) -> int:
+    caller.domain.events.reset(arg.dom)
     return 0
 
 
 @evtchn(EvtchnOp.init_control)
-def init_control(vcpu: "Vcpu", arg: Annotated[EvtchnInitControl, In(EVTCHN_INIT_CONTROL)]) -> int:
-    vcpu.domain.events.init_control(arg.vcpu, arg.offset)
+def init_control(caller: "Caller", arg: Annotated[EvtchnInitControl, In(EVTCHN_INIT_CONTROL)]) -> int:
+    caller.domain.events.init_control(arg.vcpu, arg.offset)
     return 0
 
 
 @evtchn(EvtchnOp.expand_array)
-def expand_array(vcpu: "Vcpu", arg: Annotated[EvtchnExpandArray, In(EVTCHN_EXPAND_ARRAY)]) -> int:
-    vcpu.domain.events.expand_array()
+def expand_array(caller: "Caller", arg: Annotated[EvtchnExpandArray, In(EVTCHN_EXPAND_ARRAY)]) -> int:
+    caller.domain.events.expand_array()
     return 0
 
 
 @evtchn(EvtchnOp.set_priority)
-def set_priority(vcpu: "Vcpu", arg: Annotated[EvtchnSetPriority, In(EVTCHN_SET_PRIORITY)]) -> int:
-    vcpu.domain.events.set_priority(arg.port)
+def set_priority(caller: "Caller", arg: Annotated[EvtchnSetPriority, In(EVTCHN_SET_PRIORITY)]) -> int:
+    caller.domain.events.set_priority(arg.port)
     return 0
 
 
 @hypercall(Hypercall.event_channel_op_compat)
-def event_channel_op_compat(vcpu: "Vcpu", uop: Ptr) -> int | None:
+def event_channel_op_compat(caller: "Caller", uop: Ptr) -> int | None:
     """The commands of the days when the struct carried the command; each finds its struct in the union."""
-    cmd = EVTCHN_OP.unpack(vcpu.copy_from_guest(uop, EVTCHN_OP.size)).cmd
+    cmd = EVTCHN_OP.unpack(caller.copy_from_guest(uop, EVTCHN_OP.size)).cmd
     if cmd > EvtchnOp.unmask:
         raise Refusal(Errno.ENOSYS, f"event_channel_op_compat has no command {cmd}")
-    return evtchn.call(vcpu, (cmd, uop + EVTCHN_OP.offsets["u"], 0, 0, 0, 0))
+    return evtchn.call(caller, (cmd, uop + EVTCHN_OP.offsets["u"], 0, 0, 0, 0))
 
 
 def _status_union(answer: Status) -> bytes:

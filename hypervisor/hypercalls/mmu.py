@@ -11,7 +11,7 @@ from paravane.memory.mmuext import mmuext_op as run_operations
 from paravane.memory.va_mapping import update_va_mapping as update_mapping
 
 if TYPE_CHECKING:
-    from paravane.vcpu import Vcpu
+    from paravane.hypercalls.caller import Caller
 
 
 def _count_text(count: int) -> str:
@@ -32,42 +32,42 @@ Operations = Annotated[int, Items(MMUEXT_OP)]
 
 
 @hypercall(Hypercall.mmu_update)
-def mmu_update(vcpu: "Vcpu", ureqs: Requests, count: Count, pdone: Ptr, foreigndom: Owners) -> int:
+def mmu_update(caller: "Caller", ureqs: Requests, count: Count, pdone: Ptr, foreigndom: Owners) -> int:
     """Change page-table entries or machine-to-phys entries, `count` of them in order."""
-    return update_tables(vcpu, ureqs, count, pdone, foreigndom)
+    return update_tables(caller, ureqs, count, pdone, foreigndom)
 
 
 @hypercall(Hypercall.mmuext_op)
-def mmuext_op(vcpu: "Vcpu", uops: Operations, count: Count, pdone: Ptr, foreigndom: Domid) -> int:
+def mmuext_op(caller: "Caller", uops: Operations, count: Count, pdone: Ptr, foreigndom: Domid) -> int:
     """Pin tables, load base pointers, flush, set the LDT, clear and copy pages, `count` operations in
     order.
     """
-    return run_operations(vcpu, uops, count, pdone, foreigndom)
+    return run_operations(caller, uops, count, pdone, foreigndom)
 
 
 @hypercall(Hypercall.update_va_mapping)
-def update_va_mapping(vcpu: "Vcpu", va: Ptr, low: Hex, high: Hex, flags: Hex) -> int:
+def update_va_mapping(caller: "Caller", va: Ptr, low: Hex, high: Hex, flags: Hex) -> int:
     """Set the L1 entry that maps a linear address, and flush it."""
-    update_mapping(vcpu, va, *_entry_and_flags(vcpu, low, high, flags))
+    update_mapping(caller, va, *_entry_and_flags(caller, low, high, flags))
     return 0
 
 
 @hypercall(Hypercall.update_va_mapping_otherdomain)
 def update_va_mapping_otherdomain(  # noqa: PLR0917 - the arguments are those of the hypercall
-    vcpu: "Vcpu", va: Ptr, low: Hex, high: Hex, flags: Hex, domid: Domid
+    caller: "Caller", va: Ptr, low: Hex, high: Hex, flags: Hex, domid: Domid
 ) -> int:
     """As update_va_mapping, for a frame of another domain."""
-    update_mapping(vcpu, va, *_entry_and_flags(vcpu, low, high, flags), domid & 0xFFFF)
+    update_mapping(caller, va, *_entry_and_flags(caller, low, high, flags), domid & 0xFFFF)
     return 0
 
 
 @hypercall(Hypercall.vm_assist)
-def vm_assist(vcpu: "Vcpu", cmd: UInt, type_: UInt) -> int:
+def vm_assist(caller: "Caller", cmd: UInt, type_: UInt) -> int:
     """Turn one of the aids for 32-bit guests on or off."""
-    vcpu.domain.memory.set_assist(cmd, type_)
+    caller.domain.memory.set_assist(cmd, type_)
     return 0
 
 
-def _entry_and_flags(vcpu: "Vcpu", low: int, high: int, flags: int) -> tuple[int, int]:
+def _entry_and_flags(caller: "Caller", low: int, high: int, flags: int) -> tuple[int, int]:
     """A 64-bit entry takes two argument registers, whatever the shape of the guest's tables."""
     return high << 32 | low, flags

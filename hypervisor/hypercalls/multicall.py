@@ -9,7 +9,7 @@ from paravane.preemption import Preempted
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from paravane.vcpu import Vcpu
+    from paravane.hypercalls.caller import Caller
 
 _RESULT = MULTICALL_ENTRY.offsets["result"]
 _ENTRY_WORK = 4
@@ -17,37 +17,37 @@ _ENTRY_WORK = 4
 
 
 @hypercall(Hypercall.multicall)
-def multicall(vcpu: "Vcpu", call_list: Ptr, nr_calls: UInt) -> int | None:
+def multicall(caller: "Caller", call_list: Ptr, nr_calls: UInt) -> int | None:
     """Run the entries in order. Each gets its own result; only an unusable list stops the batch.
 
     An iret entry leaves for where it says at once. What makes the vcpu wait, or makes an upcall due, takes
     effect before the next entry; that one then is the first when the guest goes on.
     """
-    if vcpu.in_multicall:
+    if caller.in_multicall:
         raise Refusal(Errno.EINVAL, "a multicall within a multicall is not allowed")
-    vcpu.in_multicall = True
+    caller.in_multicall = True
     try:
         for done in range(nr_calls):
             address = call_list + done * MULTICALL_ENTRY.size
-            if done and not vcpu.work.left():
+            if done and not caller.work.left():
                 raise Preempted(done, address, nr_calls - done)
-            entry = MULTICALL_ENTRY.unpack(vcpu.copy_from_guest(address, MULTICALL_ENTRY.size))
+            entry = MULTICALL_ENTRY.unpack(caller.copy_from_guest(address, MULTICALL_ENTRY.size))
             try:
-                result = vcpu.hypercall(entry.op, entry.args)
+                result = caller.hypercall(entry.op, entry.args)
             except Preempted as rest:
-                _keep(vcpu, address, entry, rest)
+                _keep(caller, address, entry, rest)
                 raise Preempted(done, address, nr_calls - done) from None
             if result is None:
                 return None
-            vcpu.copy_to_guest(address + _RESULT, (result & 0xFFFF_FFFF).to_bytes(4, "little"))
-            vcpu.work.spend(_ENTRY_WORK)
+            caller.copy_to_guest(address + _RESULT, (result & 0xFFFF_FFFF).to_bytes(4, "little"))
+            caller.work.spend(_ENTRY_WORK)
     finally:
-        vcpu.in_multicall = False
+        caller.in_multicall = False
     return 0
 
 
-def _keep(vcpu: "Vcpu", address: int, entry: MulticallEntry, rest: Preempted) -> None:
+def _keep(caller: "Caller", address: int, entry: MulticallEntry, rest: Preempted) -> None:
     """Replace an entry by what is left of it; until that is done its result is its number, as in Xen."""
     arguments = (*rest.arguments, *entry.args[len(rest.arguments) :])
     left = entry._replace(result=entry.op, args=arguments)
-    vcpu.copy_to_guest(address, MULTICALL_ENTRY.pack(left))
+    caller.copy_to_guest(address, MULTICALL_ENTRY.pack(left))

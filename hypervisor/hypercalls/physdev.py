@@ -43,7 +43,7 @@ from paravane.refusal import Refusal
 from paravane.traps.peripherals import NR_GSIS
 
 if TYPE_CHECKING:
-    from paravane.vcpu import Vcpu
+    from paravane.hypercalls.caller import Caller
 
 IO_BITMAP_BYTES = 65536 // 8
 _COMPAT_ARGUMENT = 4
@@ -52,132 +52,132 @@ physdev = commands(Hypercall.physdev_op, PhysdevOp)
 
 
 @hypercall(Hypercall.physdev_op_compat)
-def physdev_op_compat(vcpu: "Vcpu", op: Ptr) -> int | None:
+def physdev_op_compat(caller: "Caller", op: Ptr) -> int | None:
     """Command and argument in one struct; the same commands otherwise."""
-    command = int.from_bytes(vcpu.copy_from_guest(op, _COMPAT_ARGUMENT), "little")
-    return physdev.call(vcpu, (command, op + _COMPAT_ARGUMENT, 0, 0, 0, 0))
+    command = int.from_bytes(caller.copy_from_guest(op, _COMPAT_ARGUMENT), "little")
+    return physdev.call(caller, (command, op + _COMPAT_ARGUMENT, 0, 0, 0, 0))
 
 
 @physdev(PhysdevOp.set_iopl)
-def set_iopl(vcpu: "Vcpu", arg: Annotated[PhysdevSetIopl, In(PHYSDEV_SET_IOPL)]) -> int:
+def set_iopl(caller: "Caller", arg: Annotated[PhysdevSetIopl, In(PHYSDEV_SET_IOPL)]) -> int:
     """The virtual I/O privilege level; the processor itself stays at 0."""
     if arg.iopl > 3:
         raise Refusal(Errno.EINVAL, f"I/O privilege level {arg.iopl} is not 0 to 3")
-    vcpu.traps.state.iopl = arg.iopl
+    caller.traps.state.iopl = arg.iopl
     return 0
 
 
 @physdev(PhysdevOp.set_iobitmap)
-def set_iobitmap(vcpu: "Vcpu", arg: Annotated[PhysdevSetIobitmap, In(PHYSDEV_SET_IOBITMAP)]) -> int:
+def set_iobitmap(caller: "Caller", arg: Annotated[PhysdevSetIobitmap, In(PHYSDEV_SET_IOBITMAP)]) -> int:
     """Where the guest keeps one bit per port that its applications may not use."""
     if arg.nr_ports > 65536:
         raise Refusal(Errno.EINVAL, f"an I/O bitmap for {arg.nr_ports} ports, there are 65536")
-    if arg.bitmap + IO_BITMAP_BYTES > vcpu.domain.memory.space.hole:
+    if arg.bitmap + IO_BITMAP_BYTES > caller.domain.memory.space.hole:
         raise Refusal(Errno.EINVAL, f"an I/O bitmap at {arg.bitmap:#010x} reaches into the hypervisor's hole")
-    state = vcpu.traps.state
+    state = caller.traps.state
     state.io_bitmap, state.io_bitmap_ports = arg.bitmap, arg.nr_ports
     return 0
 
 
 @physdev(PhysdevOp.IRQ_UNMASK_NOTIFY)
-def irq_unmask_notify(vcpu: "Vcpu") -> int:
+def irq_unmask_notify(caller: "Caller") -> int:
     """All physical interrupts bound to the domain are looked at again: there are none."""
     return 0
 
 
 @physdev(PhysdevOp.eoi)
-def eoi(vcpu: "Vcpu", arg: Annotated[PhysdevEoi, In(PHYSDEV_EOI)]) -> int:
-    vcpu.traps.state.peripherals.irqs.check(arg.irq)
+def eoi(caller: "Caller", arg: Annotated[PhysdevEoi, In(PHYSDEV_EOI)]) -> int:
+    caller.traps.state.peripherals.irqs.check(arg.irq)
     raise Refusal(Errno.EINVAL, f"physical interrupt {arg.irq} is not bound to the domain")
 
 
 @physdev(PhysdevOp.irq_status_query)
 def irq_status_query(
-    vcpu: "Vcpu", arg: Annotated[PhysdevIrqStatusQuery, InOut(PHYSDEV_IRQ_STATUS_QUERY)]
+    caller: "Caller", arg: Annotated[PhysdevIrqStatusQuery, InOut(PHYSDEV_IRQ_STATUS_QUERY)]
 ) -> PhysdevIrqStatusQuery:
     """Every interrupt would need an EOI; none is shared."""
-    vcpu.traps.state.peripherals.irqs.check(arg.irq)
+    caller.traps.state.peripherals.irqs.check(arg.irq)
     return arg._replace(flags=int(IrqStatus.needs_eoi))
 
 
 @physdev(PhysdevOp.get_free_pirq)
 def get_free_pirq(
-    vcpu: "Vcpu", arg: Annotated[PhysdevGetFreePirq, InOut(PHYSDEV_GET_FREE_PIRQ)]
+    caller: "Caller", arg: Annotated[PhysdevGetFreePirq, InOut(PHYSDEV_GET_FREE_PIRQ)]
 ) -> PhysdevGetFreePirq:
-    return arg._replace(pirq=vcpu.traps.state.peripherals.irqs.reserve(arg.type))
+    return arg._replace(pirq=caller.traps.state.peripherals.irqs.reserve(arg.type))
 
 
 @physdev(PhysdevOp.pirq_eoi_gmfn_v1, PhysdevOp.pirq_eoi_gmfn_v2)
-def pirq_eoi_gmfn(vcpu: "Vcpu", arg: Annotated[PhysdevPirqEoiGmfn, In(PHYSDEV_PIRQ_EOI_GMFN)]) -> int:
+def pirq_eoi_gmfn(caller: "Caller", arg: Annotated[PhysdevPirqEoiGmfn, In(PHYSDEV_PIRQ_EOI_GMFN)]) -> int:
     """Checked as Xen checks it and then never written: no interrupt will need its bit."""
-    memory = vcpu.domain.memory
+    memory = caller.domain.memory
     frames = memory.machine.frames
     if not frames.owned_by(arg.gmfn, memory.domid):
         raise Refusal(Errno.EINVAL, f"frame {arg.gmfn:#x} for the EOI bitmap is not the domain's")
     if frames.type_count[arg.gmfn] and frames.type[arg.gmfn] != FrameType.WRITABLE_PAGE:
         raise Refusal(Errno.EINVAL, f"the EOI bitmap cannot be {frames.describe(arg.gmfn)}")
-    vcpu.traps.state.peripherals.irqs.set_eoi_map(arg.gmfn)
+    caller.traps.state.peripherals.irqs.set_eoi_map(arg.gmfn)
     return 0
 
 
-def _require_domain(vcpu: "Vcpu", domid: int) -> None:
+def _require_domain(caller: "Caller", domid: int) -> None:
     """Refusal(ESRCH) for a domain that is not there; nobody here may map interrupts even for itself."""
-    if domid not in (DomId.SELF, vcpu.domain.domid) and not vcpu.domain.peer_exists(domid):
+    if domid not in (DomId.SELF, caller.domain.domid) and not caller.domain.peer_exists(domid):
         raise Refusal(Errno.ESRCH, f"there is no domain {domid}")
     raise Refusal(Errno.EPERM, "only a device model or the control domain maps physical interrupts")
 
 
 @physdev(PhysdevOp.map_pirq)
-def map_pirq(vcpu: "Vcpu", arg: Annotated[PhysdevMapPirq, In(PHYSDEV_MAP_PIRQ)]) -> None:
-    _require_domain(vcpu, arg.domid)
+def map_pirq(caller: "Caller", arg: Annotated[PhysdevMapPirq, In(PHYSDEV_MAP_PIRQ)]) -> None:
+    _require_domain(caller, arg.domid)
 
 
 @physdev(PhysdevOp.unmap_pirq)
-def unmap_pirq(vcpu: "Vcpu", arg: Annotated[PhysdevUnmapPirq, In(PHYSDEV_UNMAP_PIRQ)]) -> None:
-    _require_domain(vcpu, arg.domid)
+def unmap_pirq(caller: "Caller", arg: Annotated[PhysdevUnmapPirq, In(PHYSDEV_UNMAP_PIRQ)]) -> None:
+    _require_domain(caller, arg.domid)
 
 
 @physdev(PhysdevOp.setup_gsi)
-def setup_gsi(vcpu: "Vcpu", arg: Annotated[PhysdevSetupGsi, In(PHYSDEV_SETUP_GSI)]) -> None:
+def setup_gsi(caller: "Caller", arg: Annotated[PhysdevSetupGsi, In(PHYSDEV_SETUP_GSI)]) -> None:
     if not 0 <= arg.gsi < NR_GSIS:
         raise Refusal(Errno.EINVAL, f"interrupt pin {arg.gsi} does not exist, there are {NR_GSIS}")
     _privileged()
 
 
 @physdev(PhysdevOp.restore_msi)
-def restore_msi(vcpu: "Vcpu", arg: Annotated[PhysdevRestoreMsi, In(PHYSDEV_RESTORE_MSI)]) -> None:
+def restore_msi(caller: "Caller", arg: Annotated[PhysdevRestoreMsi, In(PHYSDEV_RESTORE_MSI)]) -> None:
     raise Refusal(Errno.ENODEV, f"there is no PCI device {arg.bus:02x}:{arg.devfn >> 3:02x}.{arg.devfn & 7}")
 
 
 @physdev(PhysdevOp.restore_msi_ext)
-def restore_msi_ext(vcpu: "Vcpu", arg: Annotated[Any, In(PHYSDEV_PCI_DEVICE)]) -> None:
+def restore_msi_ext(caller: "Caller", arg: Annotated[Any, In(PHYSDEV_PCI_DEVICE)]) -> None:
     raise Refusal(Errno.ENODEV, f"there is no PCI device {arg.bus:02x}:{arg.devfn >> 3:02x}.{arg.devfn & 7}")
 
 
 @physdev(PhysdevOp.apic_read, PhysdevOp.apic_write)
-def apic(vcpu: "Vcpu", arg: Annotated[Any, In(PHYSDEV_APIC)]) -> None:
+def apic(caller: "Caller", arg: Annotated[Any, In(PHYSDEV_APIC)]) -> None:
     _privileged()
 
 
 @physdev(PhysdevOp.alloc_irq_vector)
-def alloc_irq_vector(vcpu: "Vcpu", arg: Annotated[Any, In(PHYSDEV_IRQ)]) -> None:
+def alloc_irq_vector(caller: "Caller", arg: Annotated[Any, In(PHYSDEV_IRQ)]) -> None:
     _privileged()
 
 
 @physdev(PhysdevOp.manage_pci_add, PhysdevOp.manage_pci_remove)
-def manage_pci(vcpu: "Vcpu", arg: Annotated[Any, In(PHYSDEV_MANAGE_PCI)]) -> None:
+def manage_pci(caller: "Caller", arg: Annotated[Any, In(PHYSDEV_MANAGE_PCI)]) -> None:
     _privileged()
 
 
 @physdev(PhysdevOp.prepare_msix, PhysdevOp.release_msix, PhysdevOp.pci_device_remove)
-def pci_device(vcpu: "Vcpu", arg: Annotated[Any, In(PHYSDEV_PCI_DEVICE)]) -> None:
+def pci_device(caller: "Caller", arg: Annotated[Any, In(PHYSDEV_PCI_DEVICE)]) -> None:
     _privileged()
 
 
 @physdev(
     PhysdevOp.manage_pci_add_ext, PhysdevOp.pci_device_add, PhysdevOp.pci_mmcfg_reserved, PhysdevOp.dbgp_op
 )
-def pci_setup(vcpu: "Vcpu", arg: Ptr) -> None:
+def pci_setup(caller: "Caller", arg: Ptr) -> None:
     _privileged()
 
 

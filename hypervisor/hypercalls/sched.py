@@ -20,7 +20,7 @@ from paravane.refusal import Refusal
 from paravane.time.timers import system_time
 
 if TYPE_CHECKING:
-    from paravane.vcpu import Vcpu
+    from paravane.hypercalls.caller import Caller
 
 MAX_POLLED_PORTS = 128
 
@@ -30,66 +30,66 @@ sched_compat = commands(Hypercall.sched_op_compat, SchedOp)
 
 @sched_compat(SchedOp.yield_)
 @sched(SchedOp.yield_)
-def yield_(vcpu: "Vcpu") -> int:
-    vcpu.yield_processor()
+def yield_(caller: "Caller") -> int:
+    caller.run_state.yield_()
     return 0
 
 
 @sched_compat(SchedOp.block)
 @sched(SchedOp.block)
-def block(vcpu: "Vcpu") -> int:
+def block(caller: "Caller") -> int:
     """Unmask upcalls and sleep until one is due, atomically: an event that is pending already wins."""
-    vcpu.unmask_upcalls()
-    vcpu.block()
+    caller.traps.state.upcall_mask = 0
+    caller.run_state.block()
     return 0
 
 
 @sched(SchedOp.shutdown)
-def shutdown(vcpu: "Vcpu", arg: Annotated[SchedShutdown, In(SCHED_SHUTDOWN)]) -> int:
-    vcpu.domain.shutdown(arg.reason & 0xFF, vcpu)
+def shutdown(caller: "Caller", arg: Annotated[SchedShutdown, In(SCHED_SHUTDOWN)]) -> int:
+    caller.domain.shutdown(arg.reason & 0xFF, caller.vcpu.dump)
     return 0
 
 
 @sched_compat(SchedOp.shutdown)
-def shutdown_compat(vcpu: "Vcpu", reason: UInt) -> int:
+def shutdown_compat(caller: "Caller", reason: UInt) -> int:
     """The old form takes the reason itself instead of a pointer to it."""
-    vcpu.domain.shutdown(reason & 0xFF, vcpu)
+    caller.domain.shutdown(reason & 0xFF, caller.vcpu.dump)
     return 0
 
 
 @sched(SchedOp.shutdown_code)
-def shutdown_code(vcpu: "Vcpu", arg: Annotated[SchedShutdown, In(SCHED_SHUTDOWN)]) -> int:
+def shutdown_code(caller: "Caller", arg: Annotated[SchedShutdown, In(SCHED_SHUTDOWN)]) -> int:
     """Say beforehand which reason a later shutdown is to report; the first one said stays."""
-    vcpu.domain.set_shutdown_code(arg.reason & 0xFF)
+    caller.domain.set_shutdown_code(arg.reason & 0xFF)
     return 0
 
 
 @sched(SchedOp.poll)
-def poll(vcpu: "Vcpu", arg: Annotated[SchedPoll, In(SCHED_POLL)]) -> int:
+def poll(caller: "Caller", arg: Annotated[SchedPoll, In(SCHED_POLL)]) -> int:
     """Sleep until one of the ports is pending (masked or not), an upcall is due, or `timeout` has passed."""
     if arg.nr_ports > MAX_POLLED_PORTS:
         raise Refusal(Errno.EINVAL, f"{arg.nr_ports} ports to poll, at most {MAX_POLLED_PORTS} are allowed")
-    words = vcpu.copy_from_guest(arg.ports, 4 * arg.nr_ports)
+    words = caller.copy_from_guest(arg.ports, 4 * arg.nr_ports)
     ports = [int.from_bytes(words[at : at + 4], "little") for at in range(0, len(words), 4)]
-    vcpu.poll(ports, system_time(arg.timeout))
+    caller.run_state.poll(ports, system_time(arg.timeout))
     return 0
 
 
 @sched(SchedOp.remote_shutdown)
-def remote_shutdown(vcpu: "Vcpu", arg: Annotated[SchedRemoteShutdown, In(SCHED_REMOTE_SHUTDOWN)]) -> int:
+def remote_shutdown(caller: "Caller", arg: Annotated[SchedRemoteShutdown, In(SCHED_REMOTE_SHUTDOWN)]) -> int:
     """Shutting another domain down is for device models and the control domain, which guests are not."""
-    errno = Errno.EPERM if vcpu.domain.peer_exists(arg.domain_id) else Errno.ESRCH
+    errno = Errno.EPERM if caller.domain.peer_exists(arg.domain_id) else Errno.ESRCH
     raise Refusal(errno, f"domain {arg.domain_id} is not this domain's to shut down")
 
 
 @sched(SchedOp.watchdog)
-def watchdog(vcpu: "Vcpu", arg: Annotated[SchedWatchdog, In(SCHED_WATCHDOG)]) -> int:
+def watchdog(caller: "Caller", arg: Annotated[SchedWatchdog, In(SCHED_WATCHDOG)]) -> int:
     """Arm (id 0: a free one, whose id is the result), push back or disarm (0 seconds) a watchdog."""
-    return vcpu.domain.watchdogs.set(arg.id, arg.timeout)
+    return caller.domain.watchdogs.set(arg.id, arg.timeout)
 
 
 @sched(SchedOp.pin_override)
-def pin_override(vcpu: "Vcpu", arg: Ptr) -> int:
+def pin_override(caller: "Caller", arg: Ptr) -> int:
     raise Refusal(Errno.EPERM, "only the hardware domain pins vcpus to processors")
 
 
@@ -98,14 +98,14 @@ _HUGE_TIMEOUT_DELAY = 100_000_000
 
 
 @hypercall(Hypercall.set_timer_op)
-def set_timer_op(vcpu: "Vcpu", low: UInt, high: UInt) -> int:
+def set_timer_op(caller: "Caller", low: UInt, high: UInt) -> int:
     """Raise VIRQ_TIMER once at an absolute system time; 0 stops the timer.
 
     A deadline in the past by sign or over 13 days away is a guest whose arithmetic wrapped: Xen fires after
     100 ms instead, early enough for a guest with work to do and late enough for one that meant "never".
     """
     deadline = high << 32 | low
-    now, timer = vcpu.platform.clock.now(), vcpu.time.single_shot
+    now, timer = caller.clock.now(), caller.time.single_shot
     if deadline == 0:
         timer.disarm()
     elif deadline >> 63 or deadline - now >= _HUGE_TIMEOUT:

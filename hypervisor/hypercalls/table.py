@@ -3,14 +3,14 @@
 A hypercall is a function whose signature says what its arguments are:
 
     @hypercall(Hypercall.vm_assist)
-    def vm_assist(vcpu: "Vcpu", cmd: UInt, assist: UInt) -> int: ...
+    def vm_assist(caller: "Caller", cmd: UInt, assist: UInt) -> int: ...
 
 and one that multiplexes commands on its first argument is a family of them:
 
     sched = commands(Hypercall.sched_op, SchedOp)
 
     @sched(SchedOp.shutdown)
-    def shutdown(vcpu: "Vcpu", arg: Annotated[SchedShutdown, In(SCHED_SHUTDOWN)]) -> int: ...
+    def shutdown(caller: "Caller", arg: Annotated[SchedShutdown, In(SCHED_SHUTDOWN)]) -> int: ...
 
 `In` structs are copied from the guest before the call, `InOut` structs are also copied back from the value
 that the function returns. A pointer the guest may not use is -EFAULT, a `Refusal` is its errno, and a
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
 
     from paravane.abi.hypercall import Hypercall
     from paravane.abi.layout import Layout
-    from paravane.vcpu import Vcpu
+    from paravane.hypercalls.caller import Caller
 
 Arguments = tuple[int, ...]
 """EBX, ECX, EDX, ESI, EDI, EBP: the six argument words as unsigned 32-bit numbers."""
 
 Handler = Callable[..., Any]
-Run = Callable[["Vcpu", Arguments], "int | None"]
+Run = Callable[["Caller", Arguments], "int | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,28 +126,28 @@ class Declaration:
     def _plain(function: Handler, first: int, end: int) -> Run:
         """Nothing to decode: the argument words go to the function as they are."""
         if end - first == 1:
-            return lambda vcpu, arguments: function(vcpu, arguments[first])
-        return lambda vcpu, arguments: function(vcpu, *arguments[first:end])
+            return lambda caller, arguments: function(caller, arguments[first])
+        return lambda caller, arguments: function(caller, *arguments[first:end])
 
-    def _decode(self, vcpu: Vcpu, arguments: Arguments) -> int | None:
+    def _decode(self, caller: Caller, arguments: Arguments) -> int | None:
         values: list[Any] = []
         back: tuple[Layout[Any], int] | None = None
         for (_, kind), word in zip(self.parameters, arguments[self._skip : self._end], strict=True):
             if isinstance(kind, Word | Items):
                 values.append(word if isinstance(kind, Items) else kind.value(word))
                 continue
-            values.append(kind.layout.unpack(vcpu.copy_from_guest(word, kind.layout.size)))
+            values.append(kind.layout.unpack(caller.copy_from_guest(word, kind.layout.size)))
             if isinstance(kind, InOut):
                 back = (kind.layout, word)
-        result = self.function(vcpu, *values)
+        result = self.function(caller, *values)
         if back is None or result is None or isinstance(result, int):
             number: int | None = result
             return number
         layout, pointer = back
-        vcpu.copy_to_guest(pointer, layout.pack(result))
+        caller.copy_to_guest(pointer, layout.pack(result))
         return 0
 
-    def text(self, vcpu: Vcpu, arguments: Arguments) -> str:
+    def text(self, caller: Caller, arguments: Arguments) -> str:
         """The call as a trace line shows it. Structs are read again; an unreadable one shows its pointer."""
         parts = []
         words = arguments[self._skip : self._end]
@@ -155,18 +155,18 @@ class Declaration:
             if isinstance(kind, Word):
                 parts.append(f"{name}={kind.text(kind.value(word))}")
             elif isinstance(kind, Items):
-                parts.append(f"{name}={_items_text(vcpu, kind.layout, word, words[at + 1] & _COUNT)}")
+                parts.append(f"{name}={_items_text(caller, kind.layout, word, words[at + 1] & _COUNT)}")
             else:
-                parts.append(f"{name}={_struct_text(vcpu, kind.layout, word) or hex(word)}")
+                parts.append(f"{name}={_struct_text(caller, kind.layout, word) or hex(word)}")
         return f"{self.name}({', '.join(parts)})"
 
-    def answer(self, vcpu: Vcpu, arguments: Arguments, result: int | None) -> str:
+    def answer(self, caller: Caller, arguments: Arguments, result: int | None) -> str:
         """The result as a trace line shows it, with the struct that a success has put into guest memory."""
         if result is None:
             return "no result"
         for (_, kind), word in zip(self.parameters, arguments[self._skip : self._end], strict=True):
             if result == 0 and isinstance(kind, InOut):
-                return f"0 {_struct_text(vcpu, kind.layout, word)}".rstrip()
+                return f"0 {_struct_text(caller, kind.layout, word)}".rstrip()
         return str(result)
 
 
@@ -188,19 +188,19 @@ class Family:
 
         return declare
 
-    def call(self, vcpu: Vcpu, arguments: Arguments) -> int | None:
+    def call(self, caller: Caller, arguments: Arguments) -> int | None:
         command = self.commands.get(arguments[0])
         if command is None:
             raise Refusal(self._unknown, f"{self.name} has no command {self._title(arguments[0])} here")
-        return command.call(vcpu, arguments)
+        return command.call(caller, arguments)
 
-    def text(self, vcpu: Vcpu, arguments: Arguments) -> str:
+    def text(self, caller: Caller, arguments: Arguments) -> str:
         command = self.commands.get(arguments[0])
-        return command.text(vcpu, arguments) if command else f"{self.name}.{self._title(arguments[0])}"
+        return command.text(caller, arguments) if command else f"{self.name}.{self._title(arguments[0])}"
 
-    def answer(self, vcpu: Vcpu, arguments: Arguments, result: int | None) -> str:
+    def answer(self, caller: Caller, arguments: Arguments, result: int | None) -> str:
         command = self.commands.get(arguments[0])
-        return command.answer(vcpu, arguments, result) if command else str(result)
+        return command.answer(caller, arguments, result) if command else str(result)
 
     def _title(self, number: int) -> str:
         try:
@@ -231,7 +231,7 @@ def commands(number: Hypercall, numbers: type[IntEnum], *, unknown: Errno = Errn
     return family
 
 
-def call(vcpu: Vcpu, number: int, arguments: Arguments) -> int | None:
+def call(caller: Caller, number: int, arguments: Arguments) -> int | None:
     """Run one hypercall and give what goes into EAX (negative errnos included), or None to leave EAX alone.
 
     Every refusal is reported to the vcpu's log and trace with its sentence. Raises Preempted.
@@ -240,13 +240,13 @@ def call(vcpu: Vcpu, number: int, arguments: Arguments) -> int | None:
     try:
         if entry is None:
             raise Refusal(Errno.ENOSYS, f"hypercall {number} is not implemented")
-        result = entry.call(vcpu, arguments)
+        result = entry.call(caller, arguments)
     except Refusal as refusal:
-        vcpu.refused(entry.name if entry else f"hypercall {number}", refusal)
+        caller.refused(entry.name if entry else f"hypercall {number}", refusal)
         result = -int(refusal.errno)
     except PageFault as fault:
         name = entry.name if entry else f"hypercall {number}"
-        vcpu.refused(name, Refusal(Errno.EFAULT, _no_access(fault)))
+        caller.refused(name, Refusal(Errno.EFAULT, _no_access(fault)))
         result = -int(Errno.EFAULT)
     return result
 
@@ -256,25 +256,25 @@ def _no_access(fault: PageFault) -> str:
     return f"an argument points to {fault.va:#010x}, which the guest's own kernel could not {verb}"
 
 
-def call_text(vcpu: Vcpu, number: int, arguments: Arguments) -> str:
+def call_text(caller: Caller, number: int, arguments: Arguments) -> str:
     """The call with its arguments decoded, as a trace line shows it."""
     entry = TABLE.get(number)
     if entry is None:
         return f"hypercall_{number}({', '.join(map(hex, arguments))})"
-    return entry.text(vcpu, arguments)
+    return entry.text(caller, arguments)
 
 
-def answer_text(vcpu: Vcpu, number: int, arguments: Arguments, result: int | None) -> str:
+def answer_text(caller: Caller, number: int, arguments: Arguments, result: int | None) -> str:
     """What came of a call, as a trace line shows it: after the call, for structs that were copied back."""
     entry = TABLE.get(number)
-    return entry.answer(vcpu, arguments, result) if entry is not None else str(result)
+    return entry.answer(caller, arguments, result) if entry is not None else str(result)
 
 
-def _items_text(vcpu: Vcpu, layout: Layout[Any], pointer: int, count: int) -> str:
+def _items_text(caller: Caller, layout: Layout[Any], pointer: int, count: int) -> str:
     """An array as `0xc0001000[{...} {...} +9]`: the first structs it has, and how many more there are."""
     shown = []
     for index in range(min(count, SHOWN_ITEMS)):
-        text = _struct_text(vcpu, layout, pointer + index * layout.size)
+        text = _struct_text(caller, layout, pointer + index * layout.size)
         if not text:
             break
         shown.append(text)
@@ -283,10 +283,10 @@ def _items_text(vcpu: Vcpu, layout: Layout[Any], pointer: int, count: int) -> st
     return f"{pointer:#x}[{' '.join(shown)}]" if shown else hex(pointer)
 
 
-def _struct_text(vcpu: Vcpu, layout: Layout[Any], pointer: int) -> str:
+def _struct_text(caller: Caller, layout: Layout[Any], pointer: int) -> str:
     """A struct in guest memory, empty when it cannot be read."""
     try:
-        value = layout.unpack(vcpu.copy_from_guest(pointer, layout.size))
+        value = layout.unpack(caller.copy_from_guest(pointer, layout.size))
     except PageFault:
         return ""
     return f"{{{layout.format(value)}}}"

@@ -19,7 +19,7 @@ from paravane.hypercalls.table import Hex, In, Ptr, UInt, commands, hypercall
 from paravane.preemption import Preempted
 
 if TYPE_CHECKING:
-    from paravane.vcpu import Vcpu
+    from paravane.hypercalls.caller import Caller
 
 _GATE_WORK = 4
 """Units of work to read one entry of a trap table and install its gate."""
@@ -29,90 +29,92 @@ nmi = commands(Hypercall.nmi_op, NmiOp)
 
 
 @hypercall(Hypercall.set_trap_table)
-def set_trap_table(vcpu: "Vcpu", table: Ptr) -> int:
+def set_trap_table(caller: "Caller", table: Ptr) -> int:
     """Register gates up to the entry whose address is 0; those before a bad pointer stay registered."""
     if table == 0:
-        vcpu.traps.clear_traps()
+        caller.traps.clear_traps()
         return 0
     for done in count():
         at = table + done * TRAP_INFO.size
-        if done and not vcpu.work.left():
+        if done and not caller.work.left():
             raise Preempted(done, at)
-        info = TRAP_INFO.unpack(vcpu.copy_from_guest(at, TRAP_INFO.size))
+        info = TRAP_INFO.unpack(caller.copy_from_guest(at, TRAP_INFO.size))
         if info.address == 0:
             break
-        vcpu.traps.install_trap(info)
-        vcpu.work.spend(_GATE_WORK)
+        caller.traps.install_trap(info)
+        caller.work.spend(_GATE_WORK)
     return 0
 
 
 @hypercall(Hypercall.set_callbacks)
-def set_callbacks(vcpu: "Vcpu", event_cs: Hex, event_eip: Hex, failsafe_cs: Hex, failsafe_eip: Hex) -> int:
+def set_callbacks(
+    caller: "Caller", event_cs: Hex, event_eip: Hex, failsafe_cs: Hex, failsafe_eip: Hex
+) -> int:
     """The old way to register the event and the failsafe callback, neither with flags."""
-    callbacks = vcpu.traps.state.callbacks
+    callbacks = caller.traps.state.callbacks
     callbacks.register(CallbackType.event, event_cs, event_eip, 0)
     callbacks.register(CallbackType.failsafe, failsafe_cs, failsafe_eip, 0)
     return 0
 
 
 @callback(CallbackOp.register)
-def register_callback(vcpu: "Vcpu", arg: Annotated[CallbackRegister, In(CALLBACK_REGISTER)]) -> int:
+def register_callback(caller: "Caller", arg: Annotated[CallbackRegister, In(CALLBACK_REGISTER)]) -> int:
     if arg.type == CallbackType.nmi:
-        vcpu.traps.register_nmi(arg.address.eip)
+        caller.traps.register_nmi(arg.address.eip)
     else:
-        vcpu.traps.state.callbacks.register(arg.type, arg.address.cs, arg.address.eip, arg.flags)
+        caller.traps.state.callbacks.register(arg.type, arg.address.cs, arg.address.eip, arg.flags)
     return 0
 
 
 @callback(CallbackOp.unregister)
-def unregister_callback(vcpu: "Vcpu", arg: Annotated[CallbackUnregister, In(CALLBACK_UNREGISTER)]) -> int:
+def unregister_callback(caller: "Caller", arg: Annotated[CallbackUnregister, In(CALLBACK_UNREGISTER)]) -> int:
     if arg.type != CallbackType.nmi:
-        vcpu.traps.state.callbacks.refuse_unregister(arg.type)
-    vcpu.traps.unregister_nmi()
+        caller.traps.state.callbacks.refuse_unregister(arg.type)
+    caller.traps.unregister_nmi()
     return 0
 
 
 @nmi(NmiOp.register_callback)
-def register_nmi(vcpu: "Vcpu", arg: Annotated[XennmiCallback, In(XENNMI_CALLBACK)]) -> int:
-    vcpu.traps.register_nmi(arg.handler_address)
+def register_nmi(caller: "Caller", arg: Annotated[XennmiCallback, In(XENNMI_CALLBACK)]) -> int:
+    caller.traps.register_nmi(arg.handler_address)
     return 0
 
 
 @nmi(NmiOp.unregister_callback)
-def unregister_nmi(vcpu: "Vcpu") -> int:
-    vcpu.traps.unregister_nmi()
+def unregister_nmi(caller: "Caller") -> int:
+    caller.traps.unregister_nmi()
     return 0
 
 
 @hypercall(Hypercall.stack_switch)
-def stack_switch(vcpu: "Vcpu", ss: Hex, esp: Hex) -> int:
+def stack_switch(caller: "Caller", ss: Hex, esp: Hex) -> int:
     """The stack on which the kernel is entered from ring 2 and 3; checked when it is used."""
-    vcpu.traps.switch_stack(ss, esp)
+    caller.traps.switch_stack(ss, esp)
     return 0
 
 
 @hypercall(Hypercall.fpu_taskswitch)
-def fpu_taskswitch(vcpu: "Vcpu", on: UInt) -> int:
+def fpu_taskswitch(caller: "Caller", on: UInt) -> int:
     """Set or clear CR0.TS, so that the next FPU instruction raises #NM or does not."""
-    vcpu.traps.set_task_switched(on != 0)
+    caller.traps.set_task_switched(on != 0)
     return 0
 
 
 @hypercall(Hypercall.set_debugreg)
-def set_debugreg(vcpu: "Vcpu", register: UInt, value: Hex) -> int:
-    state = vcpu.traps.state
-    state.debug.write(register, value, state.cr4, vcpu.cpu)
+def set_debugreg(caller: "Caller", register: UInt, value: Hex) -> int:
+    state = caller.traps.state
+    state.debug.write(register, value, state.cr4, caller.cpu)
     return 0
 
 
 @hypercall(Hypercall.get_debugreg)
-def get_debugreg(vcpu: "Vcpu", register: UInt) -> int:
+def get_debugreg(caller: "Caller", register: UInt) -> int:
     """The value itself, or -ENODEV, which a guest cannot tell from a register that holds it."""
-    state = vcpu.traps.state
+    state = caller.traps.state
     return state.debug.read(register, state.cr4)
 
 
 @hypercall(Hypercall.iret)
-def iret(vcpu: "Vcpu") -> None:
+def iret(caller: "Caller") -> None:
     """Return through the frame at ESP; every register, EAX too, is what the frame says."""
-    vcpu.traps.iret()
+    caller.traps.iret()

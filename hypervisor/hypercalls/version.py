@@ -17,7 +17,7 @@ from paravane.hypercalls.table import Ptr, commands
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from paravane.vcpu import Vcpu
+    from paravane.hypercalls.caller import Caller
 
 MAJOR, MINOR, EXTRA = 4, 17, ".7"
 CAPABILITIES = "xen-3.0-x86_32p xen-3.0-x86_32"
@@ -27,49 +27,49 @@ _DENIED = b"<denied>\0"
 version = commands(Hypercall.xen_version, XenVersion)
 
 
-def _copy_text(vcpu: "Vcpu", pointer: int, text: str, size: int) -> int:
-    vcpu.copy_to_guest(pointer, text.encode("ascii").ljust(size, b"\0"))
+def _copy_text(caller: "Caller", pointer: int, text: str, size: int) -> int:
+    caller.copy_to_guest(pointer, text.encode("ascii").ljust(size, b"\0"))
     return 0
 
 
 @version(XenVersion.version)
-def number(vcpu: "Vcpu", arg: Ptr) -> int:
+def number(caller: "Caller", arg: Ptr) -> int:
     return MAJOR << 16 | MINOR
 
 
 @version(XenVersion.extraversion)
-def extraversion(vcpu: "Vcpu", arg: Ptr) -> int:
-    return _copy_text(vcpu, arg, EXTRA, 16)
+def extraversion(caller: "Caller", arg: Ptr) -> int:
+    return _copy_text(caller, arg, EXTRA, 16)
 
 
 @version(XenVersion.compile_info)
-def compile_info(vcpu: "Vcpu", arg: Ptr) -> int:
+def compile_info(caller: "Caller", arg: Ptr) -> int:
     info = XenCompileInfo(compiler=b"Python", compile_by=b"paravane", compile_domain=b"", compile_date=b"")
-    vcpu.copy_to_guest(arg, XEN_COMPILE_INFO.pack(info))
+    caller.copy_to_guest(arg, XEN_COMPILE_INFO.pack(info))
     return 0
 
 
 @version(XenVersion.capabilities)
-def capabilities(vcpu: "Vcpu", arg: Ptr) -> int:
-    return _copy_text(vcpu, arg, CAPABILITIES, 1024)
+def capabilities(caller: "Caller", arg: Ptr) -> int:
+    return _copy_text(caller, arg, CAPABILITIES, 1024)
 
 
 @version(XenVersion.changeset)
-def changeset(vcpu: "Vcpu", arg: Ptr) -> int:
-    return _copy_text(vcpu, arg, CHANGESET, 64)
+def changeset(caller: "Caller", arg: Ptr) -> int:
+    return _copy_text(caller, arg, CHANGESET, 64)
 
 
 @version(XenVersion.platform_parameters)
-def platform_parameters(vcpu: "Vcpu", arg: Ptr) -> int:
-    parameters = XenPlatformParameters(virt_start=vcpu.domain.memory.space.hole)
-    vcpu.copy_to_guest(arg, XEN_PLATFORM_PARAMETERS.pack(parameters))
+def platform_parameters(caller: "Caller", arg: Ptr) -> int:
+    parameters = XenPlatformParameters(virt_start=caller.domain.memory.space.hole)
+    caller.copy_to_guest(arg, XEN_PLATFORM_PARAMETERS.pack(parameters))
     return 0
 
 
 @version(XenVersion.get_features)
-def get_features(vcpu: "Vcpu", arg: Ptr) -> int:
+def get_features(caller: "Caller", arg: Ptr) -> int:
     """The first submap is that of an ordinary PV domain; there is no second one."""
-    info = XEN_FEATURE_INFO.unpack(vcpu.copy_from_guest(arg, XEN_FEATURE_INFO.size))
+    info = XEN_FEATURE_INFO.unpack(caller.copy_from_guest(arg, XEN_FEATURE_INFO.size))
     if info.submap_idx != 0:
         raise Refusal(Errno.EINVAL, f"feature submap {info.submap_idx} does not exist, only 0 does")
     features = (
@@ -79,32 +79,32 @@ def get_features(vcpu: "Vcpu", arg: Ptr) -> int:
         | 1 << XenFeature.gnttab_map_avail_bits
         | 1 << XenFeature.direct_mapped
     )
-    if vcpu.domain.memory.pae_extended_cr3:
+    if caller.domain.memory.pae_extended_cr3:
         features |= 1 << XenFeature.pae_pgdir_above_4gb
-    vcpu.copy_to_guest(arg, XEN_FEATURE_INFO.pack(info._replace(submap=features)))
+    caller.copy_to_guest(arg, XEN_FEATURE_INFO.pack(info._replace(submap=features)))
     return 0
 
 
 @version(XenVersion.pagesize)
-def pagesize(vcpu: "Vcpu", arg: Ptr) -> int:
+def pagesize(caller: "Caller", arg: Ptr) -> int:
     if arg:
         raise Refusal(Errno.EINVAL, "the page size is a result, it takes no buffer")
     return 4096
 
 
 @version(XenVersion.guest_handle)
-def guest_handle(vcpu: "Vcpu", arg: Ptr) -> int:
-    vcpu.copy_to_guest(arg, vcpu.domain.handle.bytes)
+def guest_handle(caller: "Caller", arg: Ptr) -> int:
+    caller.copy_to_guest(arg, caller.domain.handle.bytes)
     return 0
 
 
 @version(XenVersion.commandline)
-def commandline(vcpu: "Vcpu", arg: Ptr) -> int:
+def commandline(caller: "Caller", arg: Ptr) -> int:
     """The hypervisor's own command line is not for guests; Xen answers with a fixed text and success."""
-    vcpu.copy_to_guest(arg, _DENIED)
+    caller.copy_to_guest(arg, _DENIED)
     return 0
 
 
 @version(XenVersion.build_id)
-def build_id(vcpu: "Vcpu", arg: Ptr) -> int:
+def build_id(caller: "Caller", arg: Ptr) -> int:
     raise Refusal(Errno.EPERM, "the build id is for privileged domains")

@@ -26,6 +26,6 @@ class RoundRobin:
         for _ in range(len(self._queue)):
             vcpu = self._queue[0]
             self._queue.rotate(-1)
-            if vcpu.runnable:
+            if vcpu.run_state.runnable:
                 return vcpu
         return None

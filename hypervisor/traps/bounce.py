@@ -121,7 +121,7 @@ def _store(state: TrapState, linear: int, data: bytes) -> None:
     except PageFault as fault:
         raise GuestCrash(
             f"an exception frame of {len(data)} bytes at {linear:#010x} cannot be written: {fault}"
-        ) from None
+        ) from fault
 
 
 def bounce(

@@ -77,6 +77,6 @@ def _struct(chance: random.Random, machine: Machine) -> bytes:
 
 def _store(vcpu: Vcpu, pointer: int, data: bytes) -> None:
     try:
-        vcpu.copy_to_guest(pointer, data)
+        vcpu.host.copy_to_guest(pointer, data)
     except PageFault:
         return

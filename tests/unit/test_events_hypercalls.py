@@ -30,8 +30,8 @@ from paravane.events import EventChannels, Exchange
 from paravane.hypercalls import call
 
 if TYPE_CHECKING:
+    from paravane.hypercalls.caller import Caller
     from paravane.refusal import Refusal
-    from paravane.vcpu import Vcpu
 
 SIZE = 4096
 UNMAPPED = 0x10_0000
@@ -67,7 +67,7 @@ class FakeVcpu:
 
     def call(self, number: Hypercall, *arguments: int) -> int:
         words = (*arguments, *[0] * (6 - len(arguments)))
-        result = call(cast("Vcpu", self), number, words)
+        result = call(cast("Caller", self), number, words)
         assert result is not None
         return result
 

@@ -43,8 +43,8 @@ from paravane.memory.grants import GrantTable, GrantTables
 from paravane.preemption import Work
 
 if TYPE_CHECKING:
+    from paravane.hypercalls.caller import Caller
     from paravane.refusal import Refusal
-    from paravane.vcpu import Vcpu
 
 SIZE = 4096
 UNMAPPED = 0x10_0000
@@ -87,7 +87,7 @@ class FakeVcpu:
         self.memory[at : at + len(data)] = data
         arguments = (command, at, len(structs) if count is None else count, 0, 0, 0)
         self.entry += 1
-        result = call(cast("Vcpu", self), Hypercall.grant_table_op, arguments)
+        result = call(cast("Caller", self), Hypercall.grant_table_op, arguments)
         assert result is not None
         return result
 

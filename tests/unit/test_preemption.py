@@ -25,7 +25,7 @@ from tests.unit.memory_bench import TABLE, Bench, Guest, make_bench
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paravane.vcpu import Vcpu
+    from paravane.hypercalls.caller import Caller
 
 SELF = int(DomId.SELF)
 DONE = 0x1000
@@ -218,7 +218,7 @@ class FakeVcpu:
         self.sentences.append(f"{request}: {refusal.sentence}")
 
     def hypercall(self, number: int, arguments: tuple[int, ...]) -> int | None:
-        return call(cast("Vcpu", self), number, arguments)
+        return call(cast("Caller", self), number, arguments)
 
     def call(self, number: Hypercall, *arguments: int) -> int | None:
         """One entry. Raises Preempted."""

@@ -79,7 +79,7 @@ class Vcpu:
     def __call__(self, number: Hypercall, *arguments: int) -> int | None:
         padded = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
         self.entry += 1
-        return call(self, int(number), padded)  # type: ignore[arg-type]  # stands in for a Vcpu
+        return call(self, int(number), padded)  # type: ignore[arg-type]  # stands in for a Caller
 
     def put(self, layout: str, *values: int, at: int = DATA) -> int:
         """Store values where the guest would; their address."""

@@ -1,0 +1,48 @@
+"""The vcpu that asks, as the hypercalls see it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paravane.guest_copy import GuestCopy
+from paravane.trace import Kind, RefusalRecord
+
+if TYPE_CHECKING:
+    from paravane.domain import Domain
+    from paravane.platform import Platform
+    from paravane.refusal import Refusal
+    from paravane.vcpu import Vcpu
+
+
+class Caller(GuestCopy):
+    """The owners of what a hypercall may change, and copies from and to the memory of who asks.
+
+    `in_multicall` says that the hypercall is an entry of a list.
+    """
+
+    def __init__(self, platform: Platform, domain: Domain, vcpu: Vcpu) -> None:
+        super().__init__(vcpu.cpu, domain.memory.space.hole)
+        self.platform = platform
+        self.domain = domain
+        self.vcpu = vcpu
+        self.vcpu_id = vcpu.vcpu_id
+        self.paging = vcpu.paging
+        self.traps = vcpu.traps
+        self.time = vcpu.time
+        self.run_state = vcpu.run_state
+        self.work = vcpu.work
+        self.clock = platform.clock
+        self.in_multicall = False
+
+    def hypercall(self, number: int, arguments: tuple[int, ...]) -> int | None:
+        """Another hypercall in the name of the same vcpu: the result for EAX, None to leave EAX alone.
+        Raises Preempted and GuestCrash."""
+        return self.vcpu.hypercall(number, arguments)
+
+    def refused(self, request: str, refusal: Refusal) -> None:
+        """Put a refusal where people look for it: the log and the trace."""
+        self.domain.log.debug("%s refused: %s", request, refusal)
+        trace = self.platform.trace
+        if trace.wants(Kind.REFUSAL):
+            now, errno = self.clock.now(), refusal.errno.name
+            trace.write(RefusalRecord(now, self.domain.domid, self.vcpu_id, request, errno, refusal.sentence))

@@ -1,0 +1,161 @@
+"""Whether a vcpu may run, and what it waits for: one object, with a verb for every change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from paravane.abi.vcpu import Runstate
+from paravane.time.timers import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from paravane.time.timers import TimerQueue
+    from paravane.time.vcpu_time import VcpuTime
+
+
+class Wakers(Protocol):
+    """What may end a vcpu's sleep: the event channels of its domain."""
+
+    def upcall_due(self, vcpu_id: int, /) -> bool:
+        """Whether an upcall is pending that the vcpu has not masked."""
+        ...
+
+    def poll(self, vcpu_id: int, ports: Sequence[int]) -> bool:
+        """Whether the vcpu is to sleep until one of `ports` fires. Raises Refusal for a bad port."""
+        ...
+
+    def stop_poll(self, vcpu_id: int) -> None:
+        """The vcpu polls no more."""
+        ...
+
+
+@dataclass(slots=True)
+class Waiting:
+    """All that has to be kept of a run state: a vcpu restored with it waits for what it waited for.
+
+    `blocked`: until an event, or until `poll_deadline` (system time; NEVER: for ever). `down`: until
+    VCPUOP_up. `ended`: its domain is gone.
+    """
+
+    blocked: bool = False
+    down: bool = False
+    ended: bool = False
+    poll_deadline: int = NEVER
+
+
+class RunState:
+    """The run state of one vcpu, told to its time records as it changes.
+
+    `yielded` says that the vcpu gave up the rest of its present slice; `begin_slice` forgets it.
+    """
+
+    def __init__(
+        self,
+        vcpu_id: int,
+        wakers: Wakers,
+        time: VcpuTime,
+        timers: TimerQueue,
+        stop: Callable[[], None],
+        waiting: Waiting | None = None,
+    ) -> None:
+        """`stop` makes the processor leave the guest after the trap it serves."""
+        self.waiting = Waiting() if waiting is None else waiting
+        self.yielded = False
+        self._vcpu_id = vcpu_id
+        self._wakers = wakers
+        self._time = time
+        self._stop = stop
+        self._poll_timer = timers.timer(self._poll_expired)
+        self._poll_timer.arm(self.waiting.poll_deadline)
+
+    @property
+    def runnable(self) -> bool:
+        waiting = self.waiting
+        return not (waiting.blocked or waiting.down or waiting.ended)
+
+    @property
+    def down(self) -> bool:
+        """Whether the vcpu is not to run before VCPUOP_up."""
+        return self.waiting.down
+
+    @property
+    def resting(self) -> Runstate:
+        """The state a guest sees of its vcpu while that does not have the processor."""
+        if self.waiting.blocked:
+            return Runstate.blocked
+        return Runstate.runnable if self.runnable else Runstate.offline
+
+    # What the machine does with the vcpu.
+
+    def switch_in(self) -> None:
+        """The vcpu gets the processor."""
+        self._time.switch_in()
+
+    def switch_out(self) -> None:
+        """The vcpu loses the processor."""
+        self._time.switch_out(self.resting)
+
+    def begin_slice(self) -> None:
+        self.yielded = False
+
+    def end(self) -> None:
+        """The domain has ended: the vcpu never runs again."""
+        self.waiting.ended = True
+        self._stop()
+
+    def close(self) -> None:
+        """Nothing fires any more."""
+        self._time.stop()
+        self._poll_timer.disarm()
+
+    # What the guest asks for.
+
+    def yield_(self) -> None:
+        """Let others run first."""
+        self.yielded = True
+        self._stop()
+
+    def block(self) -> None:
+        """Sleep until an upcall is due; one that is due already wins."""
+        if not self._wakers.upcall_due(self._vcpu_id):
+            self._sleep()
+
+    def poll(self, ports: Sequence[int], deadline: int) -> None:
+        """Sleep until a port is pending, an upcall is due or `deadline` (system time; 0: never) has come.
+        Raises Refusal (-EINVAL) for a port the domain does not have."""
+        if not self._wakers.poll(self._vcpu_id, ports):
+            return
+        if deadline:
+            self.waiting.poll_deadline = deadline
+            self._poll_timer.arm(deadline)
+        self._sleep()
+
+    def bring_up(self) -> None:
+        """VCPUOP_up; a vcpu that is up stays as it is."""
+        if self.waiting.down:
+            self.waiting.down = False
+            self._time.woken(self.resting)
+
+    def take_down(self) -> None:
+        """VCPUOP_down: stop until VCPUOP_up."""
+        self.waiting.down = True
+        self._stop()
+
+    # What happens to it.
+
+    def wake(self) -> None:
+        """Something happened that the vcpu waits for."""
+        self.waiting.blocked = False
+        self.waiting.poll_deadline = NEVER
+        self._poll_timer.disarm()
+        self._time.woken(self.resting)
+
+    def _sleep(self) -> None:
+        self.waiting.blocked = True
+        self._stop()
+
+    def _poll_expired(self) -> None:
+        self._wakers.stop_poll(self._vcpu_id)
+        self.wake()

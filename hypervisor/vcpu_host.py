@@ -1,0 +1,121 @@
+"""What the parts of one vcpu, its traps and its time, ask of the domain and the machine around them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from paravane.abi.arch import xen_cr3_to_pfn, xen_pfn_to_cr3
+from paravane.abi.shared_info import SHARED_INFO
+from paravane.builder import hypercall_page
+from paravane.guest_copy import GuestCopy
+from paravane.time.records import TSC_KHZ
+from paravane.time.vcpu_time import VcpuTime
+
+if TYPE_CHECKING:
+    import logging
+    from contextlib import ExitStack
+
+    from paravane.abi.event_channel import Virq
+    from paravane.cpu import Cpu
+    from paravane.events import EventChannels
+    from paravane.image import Image
+    from paravane.memory import DomainMemory, VcpuPaging
+    from paravane.platform import Platform
+
+_NMI_REASON = SHARED_INFO.offsets["arch.nmi_reason"]
+
+
+class VcpuDomain(Protocol):
+    """The domain of a vcpu, as the vcpu and its parts see it."""
+
+    @property
+    def domid(self) -> int: ...
+    @property
+    def memory(self) -> DomainMemory: ...
+    @property
+    def events(self) -> EventChannels: ...
+    @property
+    def image(self) -> Image: ...
+    @property
+    def log(self) -> logging.Logger: ...
+    @property
+    def shared_info(self) -> int:
+        """Machine address of the shared_info page."""
+        ...
+
+    @property
+    def resources(self) -> ExitStack:
+        """Closed with the domain."""
+        ...
+
+    def crash(self, sentence: str, dump: str) -> None:
+        """End the domain for something it did that has no other answer."""
+        ...
+
+
+class VcpuHost(GuestCopy):
+    """One vcpu as its traps and its time see it (paravane.traps.TrapHost, paravane.time.vcpu_time.TimeHost).
+
+    `info` is the machine address of the vcpu_info in force.
+    """
+
+    tsc_khz = TSC_KHZ
+
+    def __init__(
+        self, platform: Platform, domain: VcpuDomain, vcpu_id: int, cpu: Cpu, paging: VcpuPaging
+    ) -> None:
+        super().__init__(cpu, domain.memory.space.hole)
+        self.vcpu_id = vcpu_id
+        self._platform = platform
+        self._domain = domain
+        self._paging = paging
+        self.info = self._info_address()
+        self.time = VcpuTime(self, platform.ram, platform.clock, platform.timers)
+
+    def info_moved(self) -> None:
+        """The event channels continue in another vcpu_info."""
+        self.info = self._info_address()
+
+    def _info_address(self) -> int:
+        address = self._domain.events.vcpu_info(self.vcpu_id)
+        if address is None:
+            raise ValueError("a vcpu runs only once it has a vcpu_info")
+        return address
+
+    # What time asks.
+
+    def raise_virq(self, virq: Virq) -> None:
+        """Fire a virtual interrupt of this vcpu, if the guest has bound it."""
+        self._domain.events.raise_virq(virq, self.vcpu_id)
+
+    # What traps ask.
+
+    @property
+    def architectural_iopl(self) -> bool:
+        return self._domain.memory.architectural_iopl
+
+    @property
+    def max_mfn(self) -> int:
+        return self._platform.ram.nr_frames - 1
+
+    def tsc(self) -> int:
+        return self.time.read(self._platform.traps)
+
+    def nmi_reason(self) -> int:
+        at = self._domain.shared_info + _NMI_REASON
+        return int.from_bytes(self._platform.ram.bytes[at : at + 4], "little")
+
+    def guest_cr3(self) -> int:
+        return xen_pfn_to_cr3(self._paging.base_mfn)
+
+    def load_guest_cr3(self, value: int) -> None:
+        self._paging.load_base(xen_cr3_to_pfn(value))
+
+    def map_ldt_page(self, offset: int) -> bool:
+        return self._paging.map_ldt_page(offset)
+
+    def fill_hypercall_page(self, mfn: int) -> None:
+        self._domain.memory.write_frame(mfn, hypercall_page())
+
+    def guest_note(self, sentence: str) -> None:
+        self._domain.log.info("vcpu %d: %s", self.vcpu_id, sentence)

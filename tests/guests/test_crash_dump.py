@@ -1,0 +1,74 @@
+"""The report of a crash: what ended the domain, where, and the walk of the address that was the reason."""
+
+from __future__ import annotations
+
+from paravane.abi.sched import ShutdownReason
+from paravane.asm import assemble_text
+from paravane.asm.elf_writer import write_elf
+from tests.guests.harness import boot
+
+HANDLED_FAULT = """
+    movl $traps, %ebx
+    HYPERCALL set_trap_table
+    movl 0xB0000000, %eax               # faults; the handler goes on after it
+"""
+
+
+def report(body: str) -> str:
+    kernel = f"""
+    .include "runtime.inc"
+    XEN_NOTES
+main:
+{body}
+page_fault:
+    addl $4, %esp                       # the error code
+    addl $5, (%esp)                     # `movl 0xB0000000, %eax` has five bytes
+    iret
+    .data
+    .balign 4
+traps:
+    .byte 14, 0
+    .short FLAT_KERNEL_CS
+    .long page_fault
+    .skip TRAP_INFO_sizeof
+reason: .long SHUTDOWN_crash
+"""
+    outcome = boot(write_elf(assemble_text(kernel, name="kernel.S")), memory=4 << 20)
+    assert outcome.reason is ShutdownReason.crash, outcome.console
+    assert outcome.audit == []
+    return outcome.crash_report
+
+
+def test_a_software_interrupt_without_a_gate_is_named() -> None:
+    first, where, *_ = report("    int $0x21").splitlines()
+    assert first.startswith("domain 1 (guest) crashed: int 0x21: ")
+    assert where == "vcpu 0:"
+
+
+def test_an_exception_without_a_handler_is_named() -> None:
+    assert report("    ud2").startswith("domain 1 (guest) crashed: #UD with error code 0x0: ")
+
+
+def test_a_page_fault_that_ends_the_domain_is_walked() -> None:
+    lines = report("    movl 0xB0000000, %eax").splitlines()
+    assert lines[0].startswith("domain 1 (guest) crashed: #PF with error code ")
+    assert "page walk of 0xb0000000:" in lines
+
+
+def test_the_walk_of_a_fault_that_was_served_is_not_shown() -> None:
+    text = report(HANDLED_FAULT + "    int $0x21")
+    assert "crashed: int 0x21: " in text
+    assert "page walk" not in text
+
+
+def test_a_kernel_that_reports_its_own_crash_gets_a_dump() -> None:
+    text = report(
+        f"{HANDLED_FAULT}\n    movl $SCHEDOP_shutdown, %ebx\n    movl $reason, %ecx\n    HYPERCALL sched_op"
+    )
+    assert text.startswith("domain 1 (guest) crashed: its kernel asked for shutdown with reason 3\nvcpu 0:\n")
+    assert "page walk" not in text
+
+
+def test_a_frame_that_cannot_be_written_is_walked_where_it_was_to_be() -> None:
+    text = report(HANDLED_FAULT + "    movl $0xB0001000, %esp\n    movl 0xB0000000, %eax")
+    assert "page walk of 0xb0000ff" in text
