@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from paravane.cpu import Ram
 from paravane.inbox import Inbox
-from paravane.memory import MachineMemory
+from paravane.memory import MachineMemory, audit
 from paravane.platform import Platform
 from paravane.run_loop import RunLoop
 from paravane.sched import RoundRobin
@@ -180,7 +180,7 @@ class Machine:
     def audit(self) -> list[str]:
         """Every difference between the frame table and what the page tables say; empty when all is right."""
         self._check_thread("audit the machine")
-        return self.platform.memory.audit()
+        return audit(self.platform.memory)
 
     def close(self) -> None:
         """Free every processor and the machine's memory. Idempotent. Called from inside `run`, it makes that

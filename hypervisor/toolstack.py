@@ -13,6 +13,7 @@ from paravane.devices.xenstore import Connection, Store, forget_domain, populate
 from paravane.domain import Domain
 from paravane.events import HOST_DOMID, EventChannels, HostEvents
 from paravane.hypercalls import Caller, Dispatcher
+from paravane.memory import DomainMemory
 from paravane.memory.grants import GrantTable
 from paravane.time.records import write_wall_clock
 from paravane.vcpu import Vcpu
@@ -54,8 +55,8 @@ class Toolstack:
     def create(self, domid: int, image: Image, config: DomainConfig) -> Domain:
         """A domain at its start of day, with one vcpu. Raises ImageError when the image does not fit, and
         leaves nothing behind then."""
-        memory = self._platform.memory.new_domain(
-            domid, image.geometry, max_pages=config.memory >> PAGE_SHIFT
+        memory = DomainMemory(
+            self._platform.memory, domid, image.geometry, max_pages=config.memory >> PAGE_SHIFT
         )
         domain = Domain(self._platform, domid, config.name, image, memory)
         try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from paravane.abi.hypercall import HYPERCALL_VECTOR
 from paravane.cpu import Cpu, EngineError, PageFault
 from paravane.dump import processor_dump
+from paravane.memory import VcpuPaging, fix_page_fault
 from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, Work
 from paravane.run_state import RunState
 from paravane.time.clock import GATE_COST, TRAP_COST
@@ -63,7 +64,7 @@ class Vcpu:
         self.cpu = Cpu(platform.ram, self, domain.memory.geometry)
         # Before anything else can fail: a processor that stays open would keep the machine's memory.
         domain.resources.callback(self.cpu.close)
-        self.paging = domain.memory.attach(vcpu_id, self.cpu)
+        self.paging = VcpuPaging(domain.memory, vcpu_id, self.cpu)
         self.host = VcpuHost(platform, domain, vcpu_id, self.cpu, self.paging)
         self.time = self.host.time
         self.traps = VcpuTraps(self.host)
@@ -118,7 +119,7 @@ class Vcpu:
     def exception(self, vector: int, error_code: int) -> None:
         """A fault or trap of the guest. What the hypervisor can mend is mended, the rest is the guest's."""
         try:
-            if not (vector == Vector.PF and self.paging.fix_page_fault(self.cpu.cr2, error_code)):
+            if not (vector == Vector.PF and fix_page_fault(self.paging, self.cpu.cr2, error_code)):
                 self.traps.exception(vector, error_code)
         except GuestCrash as crash:
             address = _address(crash)

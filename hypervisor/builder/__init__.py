@@ -2,7 +2,7 @@
 
 from paravane.builder.build import StartOfDay, build_domain
 from paravane.builder.hypercall_page import hypercall_page
-from paravane.builder.layout import MAX_PAGES, Region, StartLayout, amount, plan_layout, smallest_memory
+from paravane.builder.start_layout import MAX_PAGES, Region, StartLayout, amount, plan_layout, smallest_memory
 
 __all__ = [
     "MAX_PAGES",

@@ -17,16 +17,16 @@ from paravane.abi.start_info import (
     StartInfoFlag,
 )
 from paravane.builder.hypercall_page import hypercall_page
-from paravane.builder.layout import plan_layout
 from paravane.builder.module import module_contents, module_size
 from paravane.builder.page_tables import page_table_pages
+from paravane.builder.start_layout import plan_layout
 from paravane.image.notes import PaeMode
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Eflags
 
 if TYPE_CHECKING:
     from array import array
 
-    from paravane.builder.layout import StartLayout
+    from paravane.builder.start_layout import StartLayout
     from paravane.image.image import Image
     from paravane.memory import DomainMemory
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Pte
 
 if TYPE_CHECKING:
-    from paravane.builder.layout import StartLayout, TableRun
+    from paravane.builder.start_layout import StartLayout, TableRun
 
 LEAF_FLAGS: Final = Pte.PRESENT | Pte.RW | Pte.ACCESSED
 READ_ONLY_LEAF_FLAGS: Final = Pte.PRESENT | Pte.ACCESSED

@@ -6,7 +6,7 @@ from paravane.abi.hypercall import Hypercall
 from paravane.abi.layout import show_number
 from paravane.abi.memory import MemoryOp
 from paravane.hypercalls.table import Ptr, Word, hypercall
-from paravane.memory.memory_op import memory_op as run_memory_op
+from paravane.memory.memory_queries import memory_op as run_memory_op
 from paravane.memory.reservation import CONTINUATION_SHIFT
 
 if TYPE_CHECKING:

@@ -1,8 +1,10 @@
 """Machine frames, validated direct paging, descriptor tables and reservations."""
 
+from paravane.memory.audit import audit
 from paravane.memory.domain_memory import DomainMemory
 from paravane.memory.frames import FrameFlag, FrameTable, FrameType
 from paravane.memory.machine_memory import MachineMemory
+from paravane.memory.page_faults import fix_page_fault
 from paravane.memory.vcpu_paging import DescriptorFault, Fix, VcpuPaging
 
 __all__ = [
@@ -14,4 +16,6 @@ __all__ = [
     "FrameType",
     "MachineMemory",
     "VcpuPaging",
+    "audit",
+    "fix_page_fault",
 ]

@@ -26,8 +26,8 @@ from paravane.memory.frames import (
 )
 
 if TYPE_CHECKING:
-    from paravane.memory.domain_memory import DomainMemory
     from paravane.memory.machine_memory import MachineMemory
+    from paravane.memory.owner import Owner
 
 
 def audit(machine: MachineMemory) -> list[str]:
@@ -93,7 +93,7 @@ class Audit:
                 self.found.append(f"d{domid} has {domain.tot_pages} pages, more than its {domain.max_pages}")
         self.found += [f"frames belong to d{domid}, which does not exist" for domid in totals]
 
-    def _installed(self, domain: DomainMemory) -> None:
+    def _installed(self, domain: Owner) -> None:
         for vcpu in domain.vcpus:
             if vcpu.base_mfn:
                 self._use(vcpu.base_mfn, domain.space.root)
@@ -115,7 +115,7 @@ class Audit:
         else:
             self._root(table, entries, domain)
 
-    def _leaves(self, table: int, entries: list[int], domain: DomainMemory) -> None:
+    def _leaves(self, table: int, entries: list[int], domain: Owner) -> None:
         mask, odd = domain.space.geometry.address_mask, domain.space.refused[1] | domain.space.dropped
         for slot, entry in enumerate(entries):
             if entry & 1:
@@ -125,7 +125,7 @@ class Audit:
                 if entry & odd:
                     self.found.append(f"entry {slot} of L1 {table:#x} is {entry:#x}")
 
-    def _check_owner(self, table: int, slot: int, mfn: int, domain: DomainMemory) -> None:
+    def _check_owner(self, table: int, slot: int, mfn: int, domain: Owner) -> None:
         """A frame of another domain may be mapped by grant or by privilege; the hypervisor's own and free
         ones not.
         """
@@ -134,7 +134,7 @@ class Audit:
                 f"entry {slot} of L1 {table:#x} of d{domain.domid} maps {self._frames.describe(mfn)}"
             )
 
-    def _directory(self, table: int, entries: list[int], domain: DomainMemory) -> None:
+    def _directory(self, table: int, entries: list[int], domain: Owner) -> None:
         space = domain.space
         carries_xen = space.root == L2 or bool(self._frames.flags[table] & PAE_XEN_L2)
         own = space.first_xen_slot if carries_xen else space.entries
@@ -149,10 +149,10 @@ class Audit:
                 self._linear[mfn] -= 1
                 if entry & 2:
                     self.found.append(f"entry {slot} of L2 {table:#x} maps a table writably")
-        if carries_xen and entries[own:] != domain.xen_entries():
+        if carries_xen and entries[own:] != _xen_entries(domain):
             self.found.append(f"the hypervisor's entries of L2 {table:#x} were changed")
 
-    def _root(self, table: int, entries: list[int], domain: DomainMemory) -> None:
+    def _root(self, table: int, entries: list[int], domain: Owner) -> None:
         for slot, entry in enumerate(entries[:4]):
             mfn = (entry & domain.space.geometry.address_mask) >> 12
             if entry & 1:
@@ -201,6 +201,11 @@ class Audit:
             for slot, raw in enumerate(table):
                 if raw >> 47 & 1 and not _is_harmless(raw):
                     self.found.append(f"descriptor {slot} of mfn {mfn:#x} is {raw:#018x}")
+
+
+def _xen_entries(domain: Owner) -> list[int]:
+    """What the hypervisor's slots of an L2 hold."""
+    return memoryview(domain.xen_slots).cast(domain.space.code).tolist()
 
 
 def _is_harmless(raw: int) -> bool:

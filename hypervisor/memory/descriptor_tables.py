@@ -51,4 +51,3 @@ def update_descriptor(domain: DomainMemory, maddr: int, raw: int) -> None:
     machine.ram.quads[maddr >> 3] = installed(stored) if kind == SEG_DESC else stored
     machine.ram.code_changed(mfn)
     machine.types.put_page_and_type(mfn)
-    machine.flushes.settle()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paravane.cpu.ram import Ram
+    from paravane.memory.frames import FrameTable
+    from paravane.memory.owner import Owner
 
 GUEST_KERNEL_RPL: Final = 1
 
@@ -124,6 +126,23 @@ def validate_descriptors(ram: Ram, mfn: int, hole: int, describe: Callable[[int]
         table[slot] = stored
     if changed:
         ram.code_changed(mfn)
+
+
+class DescriptorPages:
+    """The contents of frames that are descriptor tables. They refer to nothing, so there is nothing to let
+    go of.
+    """
+
+    def __init__(self, ram: Ram, frames: FrameTable) -> None:
+        self._ram = ram
+        self._frames = frames
+
+    def promote(self, mfn: int, domain: Owner, *, xen_l2: bool = False) -> None:
+        """Check and correct every descriptor. Raises Refusal."""
+        validate_descriptors(self._ram, mfn, domain.space.hole, self._frames.describe)
+
+    def demote(self, mfn: int, domain: Owner) -> None:
+        """Nothing to do: the contents stay good, as nobody can write them before the type changes."""
 
 
 def explain(raw: int) -> str:

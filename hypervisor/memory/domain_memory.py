@@ -1,45 +1,37 @@
-"""One domain's memory: its page-table shape, its reservation, the processors that may remember its
-mappings.
-"""
+"""One domain's memory: its page-table shape, its reservation, the hypervisor's part of its address space."""
 
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from paravane.abi.domid import DomId
 from paravane.abi.e820 import E820Entry, E820Type
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import VmassistCmd, VmassistType
-from paravane.memory.frames import ALLOCATED, LEAVING, NONE, VALIDATED, WRITABLE, XEN_HEAP
-from paravane.memory.instruction import StoreDecoder
-from paravane.memory.layout import (
+from paravane.memory.address_space import (
     DESCRIPTOR_AREA,
     MAX_VCPUS,
-    PAGE_SHIFT,
-    PAGE_SIZE,
     RESERVED_GDT_PAGE,
     VCPU_STRIDE,
     gdt_address,
     space_for,
 )
+from paravane.memory.frames import ALLOCATED, LEAVING, NONE, VALIDATED, WRITABLE, XEN_HEAP
+from paravane.memory.instruction import StoreDecoder
+from paravane.memory.owner import Owner
 from paravane.memory.pins import pin
-from paravane.memory.vcpu_paging import VcpuPaging
 from paravane.refusal import Refusal
-from paravane.x86 import Pte
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Pte
 
 if TYPE_CHECKING:
     from paravane.cpu.geometry import Geometry
-    from paravane.memory.flush import Processor
     from paravane.memory.machine_memory import MachineMemory
+    from paravane.memory.owner import Installed
 
 
-class DomainMemory:
-    """The memory of one domain. Made by `MachineMemory.new_domain`.
-
-    `tot_pages` counts the frames of its reservation, `max_pages` bounds them (both in frames), `target` is
-    what its administrator asks of its balloon. `entries` is all machine memory as page-table entries of its
-    shape. `privileged` lets it name the frames and tables of other domains.
-    """
+class DomainMemory(Owner):
+    """The memory of one domain of `machine`, without any frames of its own yet."""
 
     def __init__(
         self,
@@ -51,53 +43,37 @@ class DomainMemory:
         max_vcpus: int = 1,
         privileged: bool = False,
     ) -> None:
+        """Register domain `domid`. Raises ValueError for a number that is taken or reserved, MemoryError when
+        the hypervisor has no frames for its own tables.
+        """
+        if domid in machine.domains or not 0 <= domid < DomId.FIRST_RESERVED:
+            raise ValueError(f"domain number {domid} is not free")
         if not 1 <= max_vcpus <= MAX_VCPUS:
             raise ValueError(f"a domain has 1 to {MAX_VCPUS} vcpus, not {max_vcpus}")
+        space = space_for(geometry)
+        super().__init__(
+            domid=domid,
+            space=space,
+            entries=getattr(machine.ram, space.view),
+            max_pages=max_pages,
+            max_vcpus=max_vcpus,
+            privileged=privileged,
+            target=max_pages,
+            e820=[E820Entry(0, max_pages << PAGE_SHIFT, E820Type.RAM)],
+        )
         self.machine = machine
-        self.domid = domid
         self.geometry = geometry
-        self.space = space_for(geometry)
-        self.privileged = privileged
-        self.entries: memoryview = getattr(machine.ram, self.space.view)
-        self.max_vcpus = max_vcpus
-        self.tot_pages = 0
-        self.max_pages = max_pages
-        self.target = max_pages
-        self.e820 = [E820Entry(0, max_pages << PAGE_SHIFT, E820Type.RAM)]
-        self.vm_assist = 0
-        self.flush_owed = False
-        self.vcpus: list[VcpuPaging] = []
-        self.dying = False
         self.store_decoder = StoreDecoder()
-        self.xen_frames = 0
-        machine.m2p_tables(self.space)  # shared by all domains; made first so that a failure leaks nothing
-        self._area_tables = machine.allocate_own(self._area_table_count())
-        self._xen_slots = self._template()
+        machine.m2p_tables(space)  # shared by all domains; made first so that a failure leaks nothing
+        self._area_tables = machine.allocate_own(-(-max_vcpus * VCPU_STRIDE // (1 << space.l2_shift)))
+        self.xen_slots = self._template()
         for vcpu_id in range(max_vcpus):
             self._prepare_gdt(vcpu_id)
-
-    @property
-    def _code(self) -> Literal["Q", "I"]:
-        return "Q" if self.space.entry_shift == 3 else "I"
-
-    @property
-    def processors(self) -> list[Processor]:
-        """The processors that run this domain."""
-        return [vcpu.cpu for vcpu in self.vcpus]
-
-    def table(self, mfn: int) -> list[int]:
-        """All entries of a page table."""
-        first = mfn << self.space.table_shift
-        entries: list[int] = self.entries[first : first + self.space.entries].tolist()
-        return entries
-
-    def attach(self, vcpu_id: int, cpu: Processor) -> VcpuPaging:
-        """The paging of a new vcpu, run by `cpu`."""
-        return VcpuPaging(self, vcpu_id, cpu)
+        machine.domains[domid] = self
 
     def pin(self, mfn: int) -> None:
         """Validate the root table a domain was built with and keep it validated. Raises Refusal."""
-        pin(self, mfn, self.space.root)
+        pin(self.machine.types, self, mfn, self.space.root)
 
     def set_assist(self, command: int, kind: int) -> None:
         """vm_assist: turn one of the aids Xen offers a 32-bit guest on or off. Raises Refusal."""
@@ -127,39 +103,30 @@ class DomainMemory:
 
     # The hypervisor's slots
 
-    def _area_table_count(self) -> int:
-        return -(-self.max_vcpus * VCPU_STRIDE // (1 << self.space.l2_shift))
-
     def _template(self) -> bytes:
-        """The hypervisor's entries of an L2: the m2p table, then the descriptor area."""
+        """The hypervisor's entries of an L2: the m2p table, then the descriptor area.
+
+        Nothing a guest asks for ever changes them.
+        """
         space = self.space
         table = Pte.PRESENT | Pte.ACCESSED | Pte.DIRTY
         slots = [0] * space.xen_slots
         for at, mfn in enumerate(self.machine.m2p_tables(space)):
-            slots[at] = mfn << 12 | table
+            slots[at] = mfn << PAGE_SHIFT | table
         area = (DESCRIPTOR_AREA - space.hole) >> space.l2_shift
         for at, mfn in enumerate(self._area_tables):
-            slots[area + at] = mfn << 12 | table
-        return array(self._code, slots).tobytes()
+            slots[area + at] = mfn << PAGE_SHIFT | table
+        return array(space.code, slots).tobytes()
 
-    def write_xen_slots(self, table: int) -> None:
-        """Put the hypervisor's entries into an L2. Nothing a guest asks for ever changes them."""
-        size = 1 << self.space.entry_shift
-        self.machine.ram.write((table << 12) + self.space.first_xen_slot * size, self._xen_slots)
-
-    def xen_entries(self) -> list[int]:
-        """What the hypervisor's slots of an L2 hold, for audits."""
-        return memoryview(self._xen_slots).cast(self._code).tolist()
-
-    def area_entry(self, address: int) -> int:
+    def _area_entry(self, address: int) -> int:
         """Index, in `entries`, of the L1 entry for a page of the descriptor area."""
         page = (address - DESCRIPTOR_AREA) // PAGE_SIZE
         table, slot = divmod(page, self.space.entries)
         return (self._area_tables[table] << self.space.table_shift) + slot
 
-    def read_only_entry(self, mfn: int) -> int:
+    def _read_only_entry(self, mfn: int) -> int:
         """An entry by which the processor reads a descriptor table and nobody writes it."""
-        return mfn << 12 | Pte.PRESENT | Pte.ACCESSED | Pte.DIRTY | self.space.nx
+        return mfn << PAGE_SHIFT | Pte.PRESENT | Pte.ACCESSED | Pte.DIRTY | self.space.nx
 
     def _prepare_gdt(self, vcpu_id: int) -> None:
         for page in range(RESERVED_GDT_PAGE):
@@ -168,14 +135,14 @@ class DomainMemory:
 
     def set_area_page(self, address: int, mfn: int | None) -> None:
         """Map a frame at a page of the descriptor area, or nothing."""
-        self.entries[self.area_entry(address)] = 0 if mfn is None else self.read_only_entry(mfn)
+        self.entries[self._area_entry(address)] = 0 if mfn is None else self._read_only_entry(mfn)
 
     # The reservation
 
     def populate(self, nr_frames: int, first_pfn: int = 0) -> array[int]:
         """Give the domain frames for pfns from `first_pfn` on, set the m2p, and return its p2m list.
 
-        Raises MemoryError when the machine, ValueError when the domain's limit has no room.
+        Raises MemoryError when the machine has too few, ValueError when that is beyond the domain's limit.
         """
         if nr_frames > self.max_pages - self.tot_pages:
             raise ValueError(
@@ -210,7 +177,7 @@ class DomainMemory:
         """Fill a frame of the domain's for it. Raises Refusal for one that is not its own or not writable."""
         types = self.machine.types
         types.get_page_and_type(mfn, self.domid, WRITABLE)
-        self.machine.ram.write(mfn << 12, data)
+        self.machine.ram.write(mfn << PAGE_SHIFT, data)
         types.put_page_and_type(mfn)
 
     def release_xen_frame(self, mfn: int) -> None:
@@ -224,10 +191,23 @@ class DomainMemory:
         types.put_page(mfn)
 
     def destroy(self) -> None:
-        """Give everything back. Frames that others still have mapped stay until they let go of them."""
+        """Give everything back. Frames that others still have mapped stay until they let go of them.
+
+        The processors must not run any more.
+        """
         self.dying = True
-        for vcpu in list(self.vcpus):
-            vcpu.destroy()
+        for vcpu in self.vcpus:
+            self._uninstall(vcpu)
+        self.vcpus.clear()
         self.machine.release_domain(self)
         self.machine.free_own(self._area_tables)
-        self.machine.flushes.settle()
+
+    def _uninstall(self, vcpu: Installed) -> None:
+        """Let go of everything a vcpu has installed. What maps it goes with the descriptor area."""
+        types = self.machine.types
+        for mfn in (*vcpu.ldt_frames.values(), *vcpu.gdt_frames):
+            types.put_page_and_type(mfn)
+        vcpu.ldt_frames, vcpu.gdt_frames = {}, []
+        base, vcpu.base_mfn = vcpu.base_mfn, 0
+        if base:
+            types.put_page_and_type(base)

@@ -5,89 +5,106 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paravane.abi.errno import Errno
-from paravane.memory.frames import L1, L2
-from paravane.memory.layout import ACCESSED_DIRTY
+from paravane.memory.address_space import ACCESSED_DIRTY
+from paravane.memory.frames import L1, L2, L3
+from paravane.memory.l1_tables import L1Tables
+from paravane.memory.upper_tables import L2Tables, L3Tables, put_upper_entry
 from paravane.refusal import Refusal
 from paravane.x86 import Pte
 
 if TYPE_CHECKING:
-    from paravane.memory.domain_memory import DomainMemory
+    from paravane.cpu.ram import Ram
+    from paravane.memory.owner import Owner
+    from paravane.memory.page_types import PageTypes
 
 _L3_ADDED = int(Pte.USER | Pte.RW)
 
 
-def store(domain: DomainMemory, index: int, entry: int, *, preserve_ad: bool) -> None:
-    """Write an entry that was checked. With `preserve_ad`, bits the processor set in the old one stay."""
-    if preserve_ad:
-        entry |= domain.entries[index] & ACCESSED_DIRTY
-    domain.entries[index] = entry
-    domain.machine.ram.code_changed(index >> domain.space.table_shift)
-
-
-def similar(domain: DomainMemory, old: int, new: int) -> bool:
+def _similar(domain: Owner, old: int, new: int) -> bool:
     """Whether two present entries differ in nothing that was checked."""
     return not (old ^ new) & ~domain.space.unchecked
 
 
-def modify_l1(
-    domain: DomainMemory, index: int, entry: int, pg_owner: int, *, preserve_ad: bool = False
-) -> None:
-    """Set an entry of a validated L1 table of `domain` to map a frame of `pg_owner`. Raises Refusal."""
-    l1 = domain.machine.types.l1
-    old = domain.entries[index]
-    if entry & 1:
-        if not entry & domain.space.refused[1] and similar(domain, old, entry):
-            store(domain, index, entry & ~domain.space.dropped, preserve_ad=preserve_ad)
+class PageTables:
+    """The page tables in use: the rules of each level, and how one entry changes under them.
+
+    An `index` counts entries from machine address 0, as in `Owner.entries`. Everything that changes an entry
+    raises Refusal and has changed nothing then.
+    """
+
+    def __init__(self, types: PageTypes, ram: Ram) -> None:
+        self._types = types
+        self._ram = ram
+        self.l1 = L1Tables(types)
+        self.l2 = L2Tables(types, ram)
+        self.l3 = L3Tables(types, ram)
+        types.contents |= {L1: self.l1, L2: self.l2, L3: self.l3}
+
+    def store(self, domain: Owner, index: int, entry: int, *, preserve_ad: bool = False) -> None:
+        """Write an entry that was checked. With `preserve_ad`, bits the processor set in the old one stay."""
+        if preserve_ad:
+            entry |= domain.entries[index] & ACCESSED_DIRTY
+        domain.entries[index] = entry
+        self._ram.code_changed(index >> domain.space.table_shift)
+
+    def modify_l1(
+        self, domain: Owner, index: int, entry: int, pg_owner: int, *, preserve_ad: bool = False
+    ) -> None:
+        """Set an entry of a validated L1 table of `domain` to map a frame of `pg_owner`."""
+        old = domain.entries[index]
+        if entry & 1:
+            if not entry & domain.space.refused[1] and _similar(domain, old, entry):
+                self.store(domain, index, entry & ~domain.space.dropped, preserve_ad=preserve_ad)
+                return
+            entry = self.l1.get_entry(entry, domain, pg_owner)
+        self.store(domain, index, entry, preserve_ad=preserve_ad)
+        self.l1.put_entry(old, domain)
+
+    def modify_l2(self, domain: Owner, index: int, entry: int, *, preserve_ad: bool = False) -> None:
+        """Set an entry of a validated L2 table of `domain`."""
+        table, slot = divmod(index, domain.space.entries)
+        if not self.l2.is_guest_slot(table, slot, domain):
+            raise Refusal(Errno.EPERM, f"slot {slot} of L2 table {table:#x} is the hypervisor's")
+        old = domain.entries[index]
+        if entry & 1:
+            if not entry & domain.space.refused[2] and _similar(domain, old, entry):
+                self.store(domain, index, entry & ~domain.space.dropped, preserve_ad=preserve_ad)
+                return
+            entry = self.l2.get_entry(entry, table, domain)
+        self.store(domain, index, entry, preserve_ad=preserve_ad)
+        put_upper_entry(self._types, old, table, domain)
+
+    def modify_l3(self, domain: Owner, index: int, entry: int, *, preserve_ad: bool = False) -> None:
+        """Set an entry of a validated L3 table of `domain`; its fourth one never changes."""
+        table, slot = divmod(index, domain.space.entries)
+        if slot >= 3:
+            raise Refusal(
+                Errno.EINVAL, f"slot {slot} of L3 table {table:#x} cannot change while it is in use"
+            )
+        old = domain.entries[index]
+        if entry & 1:
+            refused = entry & domain.space.refused[3]
+            if not refused and _similar(domain, old, entry | _L3_ADDED):
+                self.store(domain, index, entry | _L3_ADDED, preserve_ad=preserve_ad)
+                return
+            entry = self.l3.get_entry(entry, slot, domain)
+        self.store(domain, index, entry, preserve_ad=preserve_ad)
+        put_upper_entry(self._types, old, table, domain)
+
+    def modify(
+        self, domain: Owner, kind: int, index: int, entry: int, pg_owner: int, *, preserve_ad: bool = False
+    ) -> None:
+        """Set an entry of a validated page table of type `kind`.
+
+        Upper levels are remembered by every processor that runs these tables: they all forget.
+        """
+        if kind == L1:
+            self.modify_l1(domain, index, entry, pg_owner, preserve_ad=preserve_ad)
             return
-        entry = l1.get_entry(entry, domain, pg_owner)
-    store(domain, index, entry, preserve_ad=preserve_ad)
-    l1.put_entry(old, domain)
-
-
-def modify_l2(domain: DomainMemory, index: int, entry: int, *, preserve_ad: bool = False) -> None:
-    """Set an entry of a validated L2 table of `domain`. Raises Refusal."""
-    upper = domain.machine.types.upper
-    table, slot = divmod(index, domain.space.entries)
-    if not upper.is_guest_slot(table, slot, domain):
-        raise Refusal(Errno.EPERM, f"slot {slot} of L2 table {table:#x} is the hypervisor's")
-    old = domain.entries[index]
-    if entry & 1:
-        if not entry & domain.space.refused[2] and similar(domain, old, entry):
-            store(domain, index, entry & ~domain.space.dropped, preserve_ad=preserve_ad)
-            return
-        entry = upper.get_l2_entry(entry, table, domain)
-    store(domain, index, entry, preserve_ad=preserve_ad)
-    upper.put_entry(old, table, domain)
-
-
-def modify_l3(domain: DomainMemory, index: int, entry: int, *, preserve_ad: bool = False) -> None:
-    """Set an entry of a validated L3 table of `domain`; its fourth one never changes. Raises Refusal."""
-    upper = domain.machine.types.upper
-    table, slot = divmod(index, domain.space.entries)
-    if slot >= 3:
-        raise Refusal(Errno.EINVAL, f"slot {slot} of L3 table {table:#x} cannot change while it is in use")
-    old = domain.entries[index]
-    if entry & 1:
-        refused = entry & domain.space.refused[3]
-        if not refused and similar(domain, old, entry | _L3_ADDED):
-            store(domain, index, entry | _L3_ADDED, preserve_ad=preserve_ad)
-            return
-        entry = upper.get_l3_entry(entry, slot, domain)
-    store(domain, index, entry, preserve_ad=preserve_ad)
-    upper.put_entry(old, table, domain)
-
-
-def modify(
-    domain: DomainMemory, kind: int, index: int, entry: int, pg_owner: int, *, preserve_ad: bool = False
-) -> None:
-    """Set an entry of a validated page table of type `kind`. Raises Refusal."""
-    if kind == L1:
-        modify_l1(domain, index, entry, pg_owner, preserve_ad=preserve_ad)
-    elif pg_owner != domain.domid:
-        raise Refusal(
-            Errno.EINVAL, f"an L{kind} table of d{domain.domid} cannot refer to frames of d{pg_owner}"
-        )
-    elif kind == L2:
-        modify_l2(domain, index, entry, preserve_ad=preserve_ad)
-    else:
-        modify_l3(domain, index, entry, preserve_ad=preserve_ad)
+        if pg_owner != domain.domid:
+            raise Refusal(
+                Errno.EINVAL, f"an L{kind} table of d{domain.domid} cannot refer to frames of d{pg_owner}"
+            )
+        change = self.modify_l2 if kind == L2 else self.modify_l3
+        change(domain, index, entry, preserve_ad=preserve_ad)
+        domain.flush_tlb()

@@ -66,7 +66,7 @@ LEAVING: Final = 32
 
 
 class FrameTable:
-    """Parallel arrays indexed by mfn: read freely, written by this room alone.
+    """Parallel arrays indexed by mfn: read freely, written by this folder alone.
 
     `linear` counts entries that map page tables of their own level: positive in a table that has such
     entries, negative in a table that such entries of others point to.
@@ -85,6 +85,10 @@ class FrameTable:
     def owned_by(self, mfn: int, domid: int) -> bool:
         """Whether `mfn` is a frame of the machine that `domid` owns and may take another reference to."""
         return 0 <= mfn < self.nr_frames and self.owner[mfn] == domid and self.count[mfn] < self.count_limit
+
+    def in_use_as(self, mfn: int, domid: int, kind: int) -> bool:
+        """Whether `mfn` is a frame of `domid` that is in use as `kind`, and so has contents of that kind."""
+        return self.owned_by(mfn, domid) and self.type[mfn] == kind and self.type_count[mfn] > 0
 
     def give(self, frames: range, domid: int, flags: int) -> None:
         """Make `domid` the owner of a run of free frames, with one reference each. Works on whole slices."""

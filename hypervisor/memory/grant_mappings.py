@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.abi.errno import Errno
 from paravane.abi.grant_table import GrantMapFlag
-from paravane.memory.entries import store
-from paravane.memory.frames import L1
 from paravane.refusal import Refusal
-from paravane.x86 import Pte
+from paravane.x86 import PAGE_SHIFT, Pte
 
 if TYPE_CHECKING:
     from paravane.memory.vcpu_paging import VcpuPaging
@@ -32,9 +30,9 @@ def create_grant_mapping(paging: VcpuPaging, address: int, mfn: int, flags: int)
     index = _entry_index(paging, address, flags)
     domain = paging.domain
     old = domain.entries[index]
-    store(domain, index, mfn << 12 | _entry_flags(paging, flags), preserve_ad=False)
-    domain.machine.types.l1.put_entry(old, domain)
-    domain.machine.flushes.settle()
+    tables = domain.machine.tables
+    tables.store(domain, index, mfn << 12 | _entry_flags(paging, flags))
+    tables.l1.put_entry(old, domain)
 
 
 def destroy_grant_mapping(
@@ -52,16 +50,11 @@ def destroy_grant_mapping(
     old = domain.entries[index]
     wanted = mfn << 12 | _entry_flags(paging, flags)
     same_frame = (old & domain.space.geometry.address_mask) >> 12 == mfn
-    domain.machine.flushes.owe(domain)
-    try:
-        if not same_frame or (old ^ wanted) & _COMPARED:
-            domain.machine.types.l1.put_entry(new, domain)
-            raise Refusal(
-                Errno.EINVAL, f"entry {old:#x} at {address:#x} is not the grant's {wanted:#x} any more"
-            )
-        store(domain, index, new, preserve_ad=False)
-    finally:
-        domain.machine.flushes.settle()
+    domain.flush_tlb()
+    if not same_frame or (old ^ wanted) & _COMPARED:
+        domain.machine.tables.l1.put_entry(new, domain)
+        raise Refusal(Errno.EINVAL, f"entry {old:#x} at {address:#x} is not the grant's {wanted:#x} any more")
+    domain.machine.tables.store(domain, index, new)
 
 
 def _take_out(paging: VcpuPaging, va: int, flags: int) -> int:
@@ -70,7 +63,7 @@ def _take_out(paging: VcpuPaging, va: int, flags: int) -> int:
         raise Refusal(Errno.EINVAL, "an entry named by machine address cannot be replaced")
     source = _entry_index(paging, va, flags)
     entry: int = paging.domain.entries[source]
-    store(paging.domain, source, 0, preserve_ad=False)
+    paging.domain.machine.tables.store(paging.domain, source, 0)
     return entry
 
 
@@ -83,16 +76,12 @@ def _entry_flags(paging: VcpuPaging, flags: int) -> int:
 
 def _entry_index(paging: VcpuPaging, address: int, flags: int) -> int:
     """Index of the entry that `address` names, which lies in an own L1 table in use. Raises Refusal."""
-    domain, frames = paging.domain, paging.domain.machine.frames
-    if flags & GrantMapFlag.contains_pte:
-        if address & (1 << domain.space.entry_shift) - 1:
-            raise Refusal(Errno.EINVAL, f"an entry at {address:#x} would lie across two")
-        table, index = address >> 12, address >> domain.space.entry_shift
-    else:
-        found = paging.l1_entry(address) if address < 1 << 32 else None
-        if found is None:
-            raise Refusal(Errno.EINVAL, f"{address:#x} has no L1 table to hold an entry")
-        table, index = found
-    if not frames.owned_by(table, domain.domid) or frames.type[table] != L1 or not frames.type_count[table]:
-        raise Refusal(Errno.EINVAL, f"{frames.describe(table)} is not an L1 table of d{domain.domid}")
-    return index
+    if not flags & GrantMapFlag.contains_pte:
+        if address >= 1 << 32:
+            raise Refusal(Errno.EINVAL, f"{address:#x} is no linear address")
+        return paging.own_l1_entry(address)
+    space = paging.domain.space
+    if address & (1 << space.entry_shift) - 1:
+        raise Refusal(Errno.EINVAL, f"an entry at {address:#x} would lie across two")
+    paging.check_own_l1(address >> PAGE_SHIFT)
+    return address >> space.entry_shift

@@ -1,4 +1,4 @@
-"""What the operations of this room need from the vcpu that asks."""
+"""What the operations of this folder need from the vcpu that asks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from paravane.memory.domain_memory import DomainMemory
+    from paravane.memory.owner import Installed, Owner
     from paravane.memory.vcpu_paging import VcpuPaging
     from paravane.preemption import Work
 
@@ -22,7 +23,7 @@ CONTROL_DOMID: Final = 0
 
 
 class Caller(Protocol):
-    """A vcpu as this room sees it: its paging, the work its present entry may do, and its memory by linear
+    """A vcpu as this folder sees it: its paging, the work its present entry may do, and its memory by linear
     address (both copies raise PageFault).
     """
 
@@ -51,14 +52,14 @@ def check_may_use(domain: DomainMemory, other: int) -> None:
         raise Refusal(Errno.EPERM, f"d{domain.domid} may not touch memory of domain {other:#x}")
 
 
-def named_domain(domain: DomainMemory, domid: int) -> DomainMemory:
+def named_domain(domain: DomainMemory, domid: int) -> Owner:
     """The domain a `domid` field means, DOMID_SELF or the caller's own number included. Raises Refusal
     (-ESRCH, or -EPERM for the control domain).
     """
     return domain if domid == DomId.SELF else existing_domain(domain, domid)
 
 
-def existing_domain(domain: DomainMemory, domid: int) -> DomainMemory:
+def existing_domain(domain: DomainMemory, domid: int) -> Owner:
     """The domain with that number. Raises Refusal: -ESRCH, or -EPERM for the control domain."""
     found = domain.machine.domains.get(domid)
     if found is not None:
@@ -68,10 +69,10 @@ def existing_domain(domain: DomainMemory, domid: int) -> DomainMemory:
     raise Refusal(Errno.ESRCH, f"there is no domain {domid}")
 
 
-def vcpus_in_mask(caller: Caller, pointer: int) -> Iterable[VcpuPaging]:
+def vcpus_in_mask(caller: Caller, pointer: int) -> Iterable[Installed]:
     """The vcpus whose bits are set in a bitmap in guest memory. Raises PageFault."""
     domain = caller.paging.domain
-    chosen: list[VcpuPaging] = []
+    chosen: list[Installed] = []
     for first in range(0, domain.max_vcpus, 32):
         word = int.from_bytes(caller.copy_from_guest(pointer + first // 8, 4), "little")
         chosen += [

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paravane.abi.errno import Errno
+from paravane.memory.address_space import flag_names
 from paravane.memory.frames import FREE, VALIDATED, WRITABLE
-from paravane.memory.layout import flag_names
 from paravane.refusal import Refusal
 from paravane.x86 import Pte
 
 if TYPE_CHECKING:
-    from paravane.memory.domain_memory import DomainMemory
+    from paravane.memory.owner import Owner
     from paravane.memory.page_types import PageTypes
 
 
@@ -22,7 +22,7 @@ class L1Tables:
         self._types = types
         self._frames = types.frames
 
-    def get_entry(self, entry: int, domain: DomainMemory, pg_owner: int) -> int:
+    def get_entry(self, entry: int, domain: Owner, pg_owner: int) -> int:
         """Take what a present entry of a table of `domain` maps, and give the entry to be stored.
 
         `pg_owner` is the domain whose frame it is meant to be. Raises Refusal: -EINVAL for bits no guest may
@@ -52,7 +52,7 @@ class L1Tables:
         frames.count[mfn] += 1
         return entry & ~space.dropped
 
-    def _check_owner(self, entry: int, mfn: int, domain: DomainMemory, pg_owner: int) -> None:
+    def _check_owner(self, entry: int, mfn: int, domain: Owner, pg_owner: int) -> None:
         owner = self._frames.owner[mfn]
         if owner == pg_owner and owner != FREE:
             return
@@ -67,7 +67,7 @@ class L1Tables:
         where, what = f"L1 entry {entry:#x} of d{domain.domid}", self._frames.describe(mfn)
         raise Refusal(Errno.EBUSY, f"{where} maps {what}, expected a frame of d{pg_owner}")
 
-    def put_entry(self, entry: int, domain: DomainMemory) -> None:
+    def put_entry(self, entry: int, domain: Owner) -> None:
         """Drop what an entry of a validated table of `domain` refers to; entries that are not present,
         nothing.
         """
@@ -78,12 +78,12 @@ class L1Tables:
             return
         if self._frames.owner[mfn] != domain.domid:
             # The owner's flushes do not reach the processors of the domain that had it mapped.
-            self._types.flushes.owe(domain)
+            domain.flush_tlb()
         if entry & Pte.RW:
             self._frames.type_count[mfn] -= 1
         self._types.put_page(mfn)
 
-    def promote(self, table: int, domain: DomainMemory) -> None:
+    def promote(self, table: int, domain: Owner, *, xen_l2: bool = False) -> None:
         """Take everything a table maps. Raises Refusal after giving back exactly what it had taken."""
         entries = domain.table(table)
         if not any(entries):
@@ -122,7 +122,7 @@ class L1Tables:
             if stored != entry:
                 domain.entries[(table << space.table_shift) + slot] = stored
 
-    def demote(self, table: int, domain: DomainMemory) -> None:
+    def demote(self, table: int, domain: Owner) -> None:
         """Drop everything a validated table maps."""
         entries = domain.table(table)
         if not any(entries):

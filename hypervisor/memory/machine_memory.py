@@ -8,24 +8,22 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
-from paravane.memory.audit import audit
-from paravane.memory.descriptors import reserved_gdt_page
-from paravane.memory.domain_memory import DomainMemory
-from paravane.memory.flush import OwedFlushes
-from paravane.memory.frames import ALLOCATED, LEAVING, PINNED, WRITABLE, XEN_HEAP, FrameTable
-from paravane.memory.layout import DESCRIPTOR_AREA, INVALID_M2P_ENTRY, MAX_FRAMES, AddressSpace
+from paravane.memory.address_space import DESCRIPTOR_AREA, INVALID_M2P_ENTRY, MAX_FRAMES, AddressSpace
+from paravane.memory.descriptors import DescriptorPages, reserved_gdt_page
+from paravane.memory.entries import PageTables
+from paravane.memory.frames import ALLOCATED, LEAVING, PINNED, SEG_DESC, WRITABLE, XEN_HEAP, FrameTable
 from paravane.memory.page_types import PageTypes
 from paravane.memory.pool import FramePool
 from paravane.refusal import Refusal
-from paravane.x86 import Pte
+from paravane.x86 import PAGE_SIZE, Pte
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from paravane.cpu.geometry import Geometry
     from paravane.cpu.ram import Ram
+    from paravane.memory.owner import Owner
 
-_M2P_PER_FRAME: Final = 1024
+_M2P_PER_FRAME: Final = PAGE_SIZE // 4
 MIN_FRAMES: Final = 16
 
 
@@ -40,9 +38,10 @@ class MachineMemory:
             raise ValueError(f"a machine has {MIN_FRAMES} to {MAX_FRAMES} frames, not {ram.nr_frames}")
         self.ram = ram
         self.frames = FrameTable(ram.nr_frames)
-        self.domains: dict[int, DomainMemory] = {}
-        self.flushes = OwedFlushes()
-        self.types = PageTypes(ram, self.frames, self.domains, self.flushes, self._released)
+        self.domains: dict[int, Owner] = {}
+        self.types = PageTypes(self.frames, self.domains, self._released)
+        self.types.contents[SEG_DESC] = DescriptorPages(ram, self.frames)
+        self.tables = PageTables(self.types, ram)
         self.held: Counter[int] = Counter()
         self.held_writable: Counter[int] = Counter()
         self.zero_frame = 0
@@ -61,10 +60,6 @@ class MachineMemory:
         first = self.m2p_frames.start * _M2P_PER_FRAME
         return self.ram.words[first : first + self.ram.nr_frames]
 
-    def audit(self) -> list[str]:
-        """Every difference between the frame table and what page tables, pins and descriptor tables say."""
-        return audit(self)
-
     @property
     def nr_free(self) -> int:
         """Frames nobody has."""
@@ -73,26 +68,6 @@ class MachineMemory:
     def free_frames(self) -> set[int]:
         """The frames nobody has, for audits."""
         return self._pool.frames()
-
-    def new_domain(
-        self,
-        domid: int,
-        geometry: Geometry,
-        *,
-        max_pages: int,
-        max_vcpus: int = 1,
-        privileged: bool = False,
-    ) -> DomainMemory:
-        """A domain without memory yet. Raises ValueError for a number that is taken or reserved,
-        MemoryError.
-        """
-        if domid in self.domains or not 0 <= domid < DomId.FIRST_RESERVED:
-            raise ValueError(f"domain number {domid} is not free")
-        domain = DomainMemory(
-            self, domid, geometry, max_pages=max_pages, max_vcpus=max_vcpus, privileged=privileged
-        )
-        self.domains[domid] = domain
-        return domain
 
     def take(self, domid: int, nr_frames: int, flags: int) -> list[range]:
         """Make free frames `domid`'s, in strided runs, one reference each. MemoryError takes none."""
@@ -133,7 +108,6 @@ class MachineMemory:
         for mfn in mfns:
             self.frames.flags[mfn] &= ~ALLOCATED
             self.types.put_page(mfn)
-        self.flushes.settle()
 
     def hold(self, mfn: int, domid: int, *, writable: bool) -> None:
         """Keep a domain's frame for a device backend, so that it stays what it is. Raises Refusal
@@ -154,7 +128,6 @@ class MachineMemory:
             self.types.put_page_and_type(mfn)
         else:
             self.types.put_page(mfn)
-        self.flushes.settle()
 
     def allocate_own(self, nr_frames: int) -> array[int]:
         """Zeroed frames for the hypervisor itself."""
@@ -195,7 +168,7 @@ class MachineMemory:
                 domain.xen_frames -= 1
             else:
                 domain.tot_pages -= 1
-            self.flushes.owe(domain)
+            domain.flush_tlb()
             if domain.dying and not domain.tot_pages and not domain.xen_frames:
                 del self.domains[owner]
         self.scrub(mfn)
@@ -207,7 +180,7 @@ class MachineMemory:
         self.ram.clear_frame(mfn)
         self.m2p[mfn] = INVALID_M2P_ENTRY
 
-    def release_domain(self, domain: DomainMemory) -> None:
+    def release_domain(self, domain: Owner) -> None:
         """Unpin and free everything a domain owns, once no vcpu of it uses anything any more."""
         frames, domid = self.frames, domain.domid
         owned = [mfn for mfn, owner in enumerate(frames.owner) if owner == domid]

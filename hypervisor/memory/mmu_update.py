@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.mmu import MmuUpdateType
-from paravane.memory.entries import modify
 from paravane.memory.frames import L1, L3, WRITABLE, FrameType
 from paravane.memory.guest import Progress, check_may_use, existing_domain, page_owner, read_requests
 from paravane.preemption import Preempted
@@ -16,6 +15,7 @@ from paravane.refusal import Refusal
 if TYPE_CHECKING:
     from paravane.memory.domain_memory import DomainMemory
     from paravane.memory.guest import Caller
+    from paravane.memory.owner import Owner
     from paravane.preemption import Work
 
 _REQUEST: Final = 16
@@ -56,13 +56,11 @@ def mmu_update(caller: Caller, ureqs: int, count: int, pdone: int, foreigndom: i
             if fault is not None and batch.done * _REQUEST == len(data):
                 raise Refusal(Errno.EFAULT, f"request {done} of {count} cannot be read at {fault.va:#010x}")
     finally:
-        # Upper levels are cached by every processor that runs these tables: one flush for the whole batch.
-        domain.machine.flushes.settle()
         progress.report(done)
     return 0
 
 
-def _table_owner(domain: DomainMemory, number: int) -> DomainMemory:
+def _table_owner(domain: DomainMemory, number: int) -> Owner:
     if not number:
         return domain
     return existing_domain(domain, number - 1)
@@ -71,8 +69,9 @@ def _table_owner(domain: DomainMemory, number: int) -> DomainMemory:
 class Batch:
     """Requests of one call. `done` counts those of the last `run` that were carried out."""
 
-    def __init__(self, domain: DomainMemory, tables: DomainMemory, pg_owner: int, work: Work) -> None:
+    def __init__(self, domain: DomainMemory, tables: Owner, pg_owner: int, work: Work) -> None:
         self._domain = domain
+        self._machine = domain.machine
         self._tables = tables
         self._pg_owner = pg_owner
         self._own = tables is domain and pg_owner == domain.domid
@@ -89,11 +88,11 @@ class Batch:
         self.done = 0
         tables = self._tables
         space, entries, domid = tables.space, tables.entries, tables.domid
-        frames, code = tables.machine.frames, tables.machine.ram.code_frames
+        frames, code = self._machine.frames, self._machine.ram.code_frames
         owner, kind, uses, nr_frames = frames.owner, frames.type, frames.type_count, frames.nr_frames
         low, shift = (1 << space.entry_shift) - 1, space.entry_shift
         checked, unusual = ~space.unchecked, space.refused[1] | space.dropped
-        width = (1 << (8 << shift)) - 1
+        width = space.entry_mask
         plain = self._own
         requests = iter(memoryview(data).cast("Q").tolist())
         for done, (ptr, val) in enumerate(zip(requests, requests, strict=True)):
@@ -125,7 +124,7 @@ class Batch:
     def _any(self, ptr: int, val: int) -> bool:
         """Carry out a request of any kind; False when that used up the budget. An upper entry may take or
         drop tables below tables."""
-        types = self._tables.machine.types
+        types = self._machine.types
         before = types.tables_walked()
         self._one(ptr, val)
         return types.tables_walked() == before or self._work.left() > 0
@@ -146,18 +145,16 @@ class Batch:
             raise Refusal(Errno.ENOSYS, f"there is no update of type {command}")
 
     def _entry(self, maddr: int, val: int, *, preserve_ad: bool) -> None:
-        tables, machine = self._tables, self._tables.machine
+        tables, machine = self._tables, self._machine
         self._check_permission()
         mfn, frames = maddr >> 12, machine.frames
         if not frames.owned_by(mfn, tables.domid):
             raise Refusal(Errno.EINVAL, f"{frames.describe(mfn)} is not a table of d{tables.domid}")
-        val &= (1 << (8 << tables.space.entry_shift)) - 1
+        val &= tables.space.entry_mask
         index = maddr >> tables.space.entry_shift
         kind = frames.type[mfn]
         if frames.type_count[mfn] and kind in (L1, L1 + 1, L3):
-            modify(tables, kind, index, val, self._pg_owner, preserve_ad=preserve_ad)
-            if kind != L1:
-                machine.flushes.owe(tables)
+            machine.tables.modify(tables, kind, index, val, self._pg_owner, preserve_ad=preserve_ad)
             return
         if frames.type_count[mfn] and kind != WRITABLE:
             name = FrameType(kind).name.lower()
@@ -175,7 +172,7 @@ class Batch:
         check_may_use(self._domain, self._tables.domid)
 
     def _machphys(self, mfn: int, pfn: int) -> None:
-        machine = self._domain.machine
+        machine = self._machine
         if self._tables is not self._domain:
             raise Refusal(Errno.EPERM, "a machine-to-phys update goes with the caller's own tables only")
         if self._pg_owner != DomId.IO:

@@ -13,12 +13,13 @@ from paravane.memory.guest import Progress, check_may_use, page_owner, read_requ
 from paravane.memory.pins import pin, unpin
 from paravane.preemption import Preempted
 from paravane.refusal import Refusal
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paravane.memory.domain_memory import DomainMemory
     from paravane.memory.guest import Caller
+    from paravane.memory.owner import Owner
 
 _CHUNK: Final = 1024
 _OP_WORK: Final = 4
@@ -60,7 +61,6 @@ def mmuext_op(caller: Caller, uops: int, count: int, pdone: int, foreigndom: int
                     Errno.EFAULT, f"operation {done} of {wanted} cannot be read at {fault.va:#010x}"
                 )
     finally:
-        domain.machine.flushes.settle()
         progress.report(done)
     return 0
 
@@ -68,7 +68,7 @@ def mmuext_op(caller: Caller, uops: int, count: int, pdone: int, foreigndom: int
 class Operations:
     """What a vcpu asks for, on tables of `owner` (which is another domain only for a privileged one)."""
 
-    def __init__(self, caller: Caller, owner: DomainMemory) -> None:
+    def __init__(self, caller: Caller, owner: Owner) -> None:
         self._caller = caller
         self._paging = caller.paging
         self._domain = caller.paging.domain
@@ -89,10 +89,10 @@ class Operations:
         """Levels that the guest's shape of table does not have are ignored, as Xen ignores them."""
         kind = FrameType(op.cmd - MmuextCmd.PIN_L1_TABLE + 1)
         if kind <= self._owner.space.root:
-            pin(self._owner, op.arg1, kind)
+            pin(self._domain.machine.types, self._owner, op.arg1, kind)
 
     def unpin(self, op: MmuextOp) -> None:
-        unpin(self._owner, op.arg1)
+        unpin(self._domain.machine.types, self._owner, op.arg1)
 
     def new_base(self, op: MmuextOp) -> None:
         self._paging.load_base(op.arg1)
@@ -118,12 +118,11 @@ class Operations:
                 vcpu.cpu.flush_page(op.arg1)
 
     def flush_all(self, op: MmuextOp) -> None:
-        for cpu in self._domain.processors:
-            cpu.flush_tlb()
+        self._domain.flush_tlb()
 
     def flush_page_all(self, op: MmuextOp) -> None:
-        for cpu in self._domain.processors:
-            cpu.flush_page(op.arg1)
+        for vcpu in self._domain.vcpus:
+            vcpu.cpu.flush_page(op.arg1)
 
     def flush_cache(self, op: MmuextOp) -> None:
         errno = Errno.EACCES if op.cmd == MmuextCmd.FLUSH_CACHE else Errno.EINVAL
@@ -143,7 +142,7 @@ class Operations:
         if not machine.frames.owned_by(op.arg2, domid):
             raise Refusal(Errno.EINVAL, f"{machine.frames.describe(op.arg2)} is not d{domid}'s to copy from")
         machine.types.get_page_and_type(op.arg1, domid, WRITABLE)
-        machine.ram.write(op.arg1 << 12, machine.ram.read(op.arg2 << 12, 4096))
+        machine.ram.write(op.arg1 << PAGE_SHIFT, machine.ram.read(op.arg2 << PAGE_SHIFT, PAGE_SIZE))
         machine.types.put_page_and_type(op.arg1)
 
     def super_page(self, op: MmuextOp) -> None:

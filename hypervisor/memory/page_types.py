@@ -3,15 +3,14 @@
 Every reference is taken through this class, and every type. A type is taken by whoever uses a frame as
 something: a present L1 entry with R/W set takes `writable`, an L2 entry takes `l1_page_table`, an installed
 GDT frame takes `seg_desc_page`. The first taker of a page-table or descriptor type has the whole contents
-checked.
+checked, by the rules registered for that type in `contents`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.abi.errno import Errno
-from paravane.memory.descriptors import validate_descriptors
 from paravane.memory.frames import (
     L1,
     L2,
@@ -19,45 +18,46 @@ from paravane.memory.frames import (
     NONE,
     PAE_XEN_L2,
     PINNED,
-    SEG_DESC,
     VALIDATED,
     WRITABLE,
     FrameTable,
     FrameType,
 )
-from paravane.memory.l1_tables import L1Tables
-from paravane.memory.upper_tables import UpperTables
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from paravane.cpu.ram import Ram
-    from paravane.memory.domain_memory import DomainMemory
-    from paravane.memory.flush import OwedFlushes
+    from paravane.memory.owner import Owner
 
 _TABLES: Final = frozenset((L1, L2, L3))
 
 
+class Contents(Protocol):
+    """The rules for what a frame of one type holds."""
+
+    def promote(self, mfn: int, domain: Owner, *, xen_l2: bool) -> None:
+        """Check and take all it refers to. Raises Refusal, having taken nothing."""
+
+    def demote(self, mfn: int, domain: Owner) -> None:
+        """Let go of all it refers to."""
+
+
 class PageTypes:
-    """Reference counts, type counts and validation of all machine frames."""
+    """Reference counts, type counts and validation of all machine frames.
+
+    `domains` are the owners whose rules their frames are checked by; `released` is told of each frame whose
+    last reference went. `contents` has the rules of each type whose contents matter.
+    """
 
     def __init__(
-        self,
-        ram: Ram,
-        frames: FrameTable,
-        domains: dict[int, DomainMemory],
-        flushes: OwedFlushes,
-        released: Callable[[int], None],
+        self, frames: FrameTable, domains: Mapping[int, Owner], released: Callable[[int], None]
     ) -> None:
-        self.ram = ram
         self.frames = frames
         self.domains = domains
-        self.flushes = flushes
+        self.contents: dict[int, Contents] = {}
         self._released = released
         self._tables_walked = 0
-        self.l1 = L1Tables(self)
-        self.upper = UpperTables(self)
 
     def tables_walked(self) -> int:
         """Tables so far whose entries were all taken or dropped: what one small request can cost."""
@@ -140,7 +140,7 @@ class PageTypes:
         self.put_type(mfn, parent)
         self.put_page(mfn)
 
-    def owner_of(self, mfn: int) -> DomainMemory:
+    def owner_of(self, mfn: int) -> Owner:
         """The domain whose rules a page table is checked by."""
         return self.domains[self.frames.owner[mfn]]
 
@@ -148,7 +148,7 @@ class PageTypes:
         frames = self.frames
         if frames.type[mfn] == WRITABLE and wanted != WRITABLE:
             # A processor may remember that the guest could write here; the contents are about to be trusted.
-            self.flushes.owe(self.owner_of(mfn))
+            self.owner_of(mfn).flush_tlb()
         frames.type[mfn] = wanted
         frames.flags[mfn] = frames.flags[mfn] & ~VALIDATED | (PAE_XEN_L2 if xen_l2 else 0)
 
@@ -157,28 +157,15 @@ class PageTypes:
             return
         self.frames.linear[mfn] = 0
         self._tables_walked += 1
-        domain = self.owner_of(mfn)
-        if wanted == L1:
-            self.l1.promote(mfn, domain)
-        elif wanted == L2:
-            self.upper.promote_l2(mfn, domain, xen_l2=xen_l2)
-        elif wanted == L3 and domain.space.root == L3:
-            self.upper.promote_l3(mfn, domain)
-        elif wanted == SEG_DESC:
-            validate_descriptors(self.ram, mfn, domain.space.hole, self.frames.describe)
-        else:
+        domain, contents = self.owner_of(mfn), self.contents.get(wanted)
+        if contents is None or (wanted in _TABLES and wanted > domain.space.root):
             name = FrameType(wanted).name.lower()
             raise Refusal(Errno.EINVAL, f"a {domain.space.geometry.name} guest has no {name}")
+        contents.promote(mfn, domain, xen_l2=xen_l2)
 
     def _demote(self, mfn: int, kind: int) -> None:
         self._tables_walked += 1
-        domain = self.owner_of(mfn)
-        if kind == L1:
-            self.l1.demote(mfn, domain)
-        elif kind == L2:
-            self.upper.demote_l2(mfn, domain)
-        else:
-            self.upper.demote_l3(mfn, domain)
+        self.contents[kind].demote(mfn, self.owner_of(mfn))
 
     def _wrong_type(self, mfn: int, wanted: int, xen_l2: bool) -> Refusal:
         name = FrameType(wanted).name.lower() + (" with the hypervisor's entries" if xen_l2 else "")

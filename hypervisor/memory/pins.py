@@ -9,25 +9,26 @@ from paravane.memory.frames import PINNED
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from paravane.memory.domain_memory import DomainMemory
+    from paravane.memory.owner import Owner
+    from paravane.memory.page_types import PageTypes
 
 
-def pin(domain: DomainMemory, mfn: int, kind: int) -> None:
+def pin(types: PageTypes, domain: Owner, mfn: int, kind: int) -> None:
     """Validate `mfn` as a page table of type `kind` and keep it so until it is unpinned. Raises Refusal."""
-    machine = domain.machine
-    machine.types.get_page_and_type(mfn, domain.domid, kind)
-    if machine.frames.flags[mfn] & PINNED:
-        machine.types.put_page_and_type(mfn)
-        raise Refusal(Errno.EINVAL, f"{machine.frames.describe(mfn)} is pinned already")
-    machine.frames.flags[mfn] |= PINNED
+    frames = types.frames
+    types.get_page_and_type(mfn, domain.domid, kind)
+    if frames.flags[mfn] & PINNED:
+        types.put_page_and_type(mfn)
+        raise Refusal(Errno.EINVAL, f"{frames.describe(mfn)} is pinned already")
+    frames.flags[mfn] |= PINNED
 
 
-def unpin(domain: DomainMemory, mfn: int) -> None:
+def unpin(types: PageTypes, domain: Owner, mfn: int) -> None:
     """Undo `pin`. Raises Refusal (-EINVAL) for a frame that is not the domain's or not pinned."""
-    machine = domain.machine
-    if not machine.frames.owned_by(mfn, domain.domid):
-        raise Refusal(Errno.EINVAL, f"{machine.frames.describe(mfn)} is not d{domain.domid}'s to unpin")
-    if not machine.frames.flags[mfn] & PINNED:
-        raise Refusal(Errno.EINVAL, f"{machine.frames.describe(mfn)} is not pinned")
-    machine.frames.flags[mfn] &= ~PINNED
-    machine.types.put_page_and_type(mfn)
+    frames = types.frames
+    if not frames.owned_by(mfn, domain.domid):
+        raise Refusal(Errno.EINVAL, f"{frames.describe(mfn)} is not d{domain.domid}'s to unpin")
+    if not frames.flags[mfn] & PINNED:
+        raise Refusal(Errno.EINVAL, f"{frames.describe(mfn)} is not pinned")
+    frames.flags[mfn] &= ~PINNED
+    types.put_page_and_type(mfn)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from paravane.abi.errno import Errno
 from paravane.abi.mmu import UvmFlag
 from paravane.cpu.faults import PageFault
-from paravane.memory.entries import modify_l1
-from paravane.memory.frames import L1
 from paravane.memory.guest import check_may_use, page_owner, vcpus_in_mask
 from paravane.refusal import Refusal
 
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from paravane.memory.guest import Caller
-    from paravane.memory.vcpu_paging import VcpuPaging
+    from paravane.memory.owner import Installed
 
 
 def update_va_mapping(caller: Caller, va: int, entry: int, flags: int, domid: int | None = None) -> None:
@@ -26,24 +24,15 @@ def update_va_mapping(caller: Caller, va: int, entry: int, flags: int, domid: in
     entry is changed by then, as in Xen.
     """
     paging = caller.paging
-    domain, frames = paging.domain, paging.domain.machine.frames
+    domain = paging.domain
     pg_owner = domain.domid if domid is None else page_owner(domain, domid)
     check_may_use(domain, pg_owner)
-    found = paging.l1_entry(va)
-    if found is None:
-        raise Refusal(Errno.EINVAL, f"{va:#010x} has no L1 table to hold an entry")
-    table, index = found
-    if not frames.owned_by(table, domain.domid) or frames.type[table] != L1 or not frames.type_count[table]:
-        raise Refusal(
-            Errno.EINVAL, f"{va:#010x} is mapped through {frames.describe(table)}, not an own L1 table"
-        )
+    index = paging.own_l1_entry(va)
     try:
-        modify_l1(domain, index, entry & (1 << (8 << domain.space.entry_shift)) - 1, pg_owner)
+        domain.machine.tables.modify_l1(domain, index, entry & domain.space.entry_mask, pg_owner)
         _flush(caller, va, flags)
     except Refusal as refusal:
         raise Refusal(refusal.errno, f"{va:#010x}: {refusal.sentence}") from None
-    finally:
-        domain.machine.flushes.settle()
 
 
 def _flush(caller: Caller, va: int, flags: int) -> None:
@@ -56,7 +45,7 @@ def _flush(caller: Caller, va: int, flags: int) -> None:
             vcpu.cpu.flush_page(va)
 
 
-def _targets(caller: Caller, scope: int) -> Iterable[VcpuPaging]:
+def _targets(caller: Caller, scope: int) -> Iterable[Installed]:
     if scope == UvmFlag.LOCAL:
         return (caller.paging,)
     if scope == UvmFlag.ALL:

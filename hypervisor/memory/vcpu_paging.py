@@ -7,26 +7,25 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from paravane.abi.arch import FIRST_RESERVED_GDT_ENTRY
 from paravane.abi.errno import Errno
-from paravane.memory.frames import SEG_DESC
-from paravane.memory.layout import (
+from paravane.memory.address_space import (
     DESCRIPTOR_AREA,
     GDT_LIMIT,
     GDT_PAGES,
     LDT_PAGES,
-    PAGE_SIZE,
     VCPU_STRIDE,
     gdt_address,
     ldt_address,
 )
-from paravane.memory.writable import store_to_page_table
+from paravane.memory.frames import L1, SEG_DESC
+from paravane.memory.owner import Installed
 from paravane.refusal import Refusal
-from paravane.x86 import PageFaultCode, Vector
+from paravane.x86 import PAGE_SIZE, PageFaultCode, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paravane.memory.domain_memory import DomainMemory
-    from paravane.memory.flush import Processor
+    from paravane.memory.owner import Processor
 
 DESCRIPTORS_PER_PAGE: Final = 512
 MAX_LDT_ENTRIES: Final = 8192
@@ -49,9 +48,8 @@ class DescriptorFault(NamedTuple):
     cr2: int | None = None
 
 
-class VcpuPaging:
-    """The address space and descriptor tables of one vcpu. `base_mfn` is the mfn of its root table, 0
-    before it has one.
+class VcpuPaging(Installed):
+    """The address space and descriptor tables of one vcpu.
 
     Making one claims the vcpu's place in its domain, points the processor at its GDT and gives it an empty
     LDT.
@@ -59,33 +57,12 @@ class VcpuPaging:
 
     def __init__(self, domain: DomainMemory, vcpu_id: int, cpu: Processor) -> None:
         if not 0 <= vcpu_id < domain.max_vcpus or any(vcpu.vcpu_id == vcpu_id for vcpu in domain.vcpus):
-            raise ValueError(f"d{domain.domid} has no room for a vcpu {vcpu_id}")
+            raise ValueError(f"d{domain.domid} cannot have a vcpu {vcpu_id}")
+        super().__init__(vcpu_id, cpu)
         self.domain: DomainMemory = domain
-        self.cpu: Processor = cpu
-        self.vcpu_id: int = vcpu_id
-        self.base_mfn = 0
-        self.gdt_frames: list[int] = []
-        self.gdt_entries = 0
-        self.ldt_base = 0
-        self.ldt_entries = 0
-        self.ldt_frames: dict[int, int] = {}
         domain.vcpus.append(self)
         cpu.set_gdt(gdt_address(self.vcpu_id), GDT_LIMIT)
         cpu.set_ldt(0, 0)
-
-    def fix_page_fault(self, va: int, error_code: int) -> bool:
-        """Mend a #PF of the guest at `va`; False means it is the guest's, with CR2 as the guest may know it.
-
-        Mended are stores to page tables that the guest keeps mapped read-only (when it asked for that with
-        vm_assist) and LDT pages that are used for the first time.
-        """
-        found = self.descriptor_fault(va, error_code)
-        if found.fix is Fix.RETRY:
-            return True
-        if found.cr2 is not None:
-            self.cpu.cr2 = found.cr2
-            return False
-        return found.fix is Fix.NOT_OURS and store_to_page_table(self, va, error_code)
 
     # Address space
 
@@ -95,16 +72,13 @@ class VcpuPaging:
         The LDT's pages are looked up again by their linear address when next used, as in Xen.
         """
         types = self.domain.machine.types
-        try:
-            if mfn != self.base_mfn:
-                types.get_page_and_type(mfn, self.domain.domid, self.domain.space.root)
-            old, self.base_mfn = self.base_mfn, mfn
-            self.drop_ldt_pages()
-            self.cpu.cr3 = mfn << 12
-            if old and old != mfn:
-                types.put_page_and_type(old)
-        finally:
-            self.domain.machine.flushes.settle()
+        if mfn != self.base_mfn:
+            types.get_page_and_type(mfn, self.domain.domid, self.domain.space.root)
+        old, self.base_mfn = self.base_mfn, mfn
+        self.drop_ldt_pages()
+        self.cpu.cr3 = mfn << 12
+        if old and old != mfn:
+            types.put_page_and_type(old)
 
     def l1_entry(self, va: int) -> tuple[int, int] | None:
         """The mfn of the L1 table that maps `va` and the index of its entry, or None where there is no
@@ -120,6 +94,23 @@ class VcpuPaging:
                 return None
             table = (entry & geometry.address_mask) >> 12
         return table, (table << space.table_shift) + geometry.index(va, 1)
+
+    def own_l1_entry(self, va: int) -> int:
+        """The index of the L1 entry that maps `va`, in a table of the domain's own that is in use. Raises
+        Refusal (-EINVAL).
+        """
+        found = self.l1_entry(va)
+        if found is None:
+            raise Refusal(Errno.EINVAL, f"{va:#010x} has no L1 table to hold an entry")
+        table, index = found
+        self.check_own_l1(table)
+        return index
+
+    def check_own_l1(self, table: int) -> None:
+        """Raises Refusal (-EINVAL) unless frame `table` is an L1 table of the domain's own that is in use."""
+        frames, domid = self.domain.machine.frames, self.domain.domid
+        if not frames.in_use_as(table, domid, L1):
+            raise Refusal(Errno.EINVAL, f"{frames.describe(table)} is not an L1 table of d{domid} in use")
 
     def read_l1_entry(self, va: int) -> int:
         """The L1 entry that maps `va`, 0 where there is none."""
@@ -138,15 +129,12 @@ class VcpuPaging:
                 Errno.EINVAL, f"a GDT of {entries} entries; from entry {limit} on it is the hypervisor's"
             )
         types, old = self.domain.machine.types, self.gdt_frames
-        try:
-            taken = self._take_gdt(frames[: -(-entries // DESCRIPTORS_PER_PAGE)])
-            self._map_gdt(taken)
-            self.gdt_entries = entries
-            for mfn in old:
-                types.put_page_and_type(mfn)
-            self.cpu.flush_tlb()
-        finally:
-            self.domain.machine.flushes.settle()
+        taken = self._take_gdt(frames[: -(-entries // DESCRIPTORS_PER_PAGE)])
+        self._map_gdt(taken)
+        self.gdt_entries = entries
+        for mfn in old:
+            types.put_page_and_type(mfn)
+        self.cpu.flush_tlb()
 
     def _take_gdt(self, frames: Sequence[int]) -> list[int]:
         """Use all of `frames` as descriptor tables, or none and raise Refusal (-EINVAL)."""
@@ -211,8 +199,6 @@ class VcpuPaging:
             self.domain.machine.types.get_page_and_type(mfn, self.domain.domid, SEG_DESC)
         except Refusal:
             return False
-        finally:
-            self.domain.machine.flushes.settle()
         self.ldt_frames[page] = mfn
         self.domain.set_area_page(ldt_address(self.vcpu_id) + page * PAGE_SIZE, mfn)
         return True
@@ -235,16 +221,3 @@ class VcpuPaging:
         if self.map_ldt_page(offset):
             return DescriptorFault(Fix.RETRY)
         return DescriptorFault(Fix.DELIVER, Vector.PF, error_code, self.ldt_base + offset & 0xFFFF_FFFF)
-
-    def destroy(self) -> None:
-        """Let go of everything installed. The processor must not run any more."""
-        types = self.domain.machine.types
-        self.drop_ldt_pages()
-        frames = self.gdt_frames
-        self._map_gdt([])
-        for mfn in frames:
-            types.put_page_and_type(mfn)
-        base, self.base_mfn = self.base_mfn, 0
-        if base:
-            types.put_page_and_type(base)
-        self.domain.vcpus.remove(self)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 from paravane.cpu.faults import PageFault
-from paravane.memory.entries import store
 from paravane.memory.frames import L1
 from paravane.memory.instruction import ARITHMETIC, BIT, MAX_INSTRUCTION, SINGLE, Store, compute
 from paravane.refusal import Refusal
@@ -42,15 +41,13 @@ def store_to_page_table(paging: VcpuPaging, va: int, error_code: int) -> bool:
     entry = paging.read_l1_entry(va)
     if entry & 3 != 1:
         return False
-    mfn, frames = (entry & domain.space.geometry.address_mask) >> 12, domain.machine.frames
-    if not frames.owned_by(mfn, domain.domid) or frames.type[mfn] != L1 or not frames.type_count[mfn]:
+    mfn = (entry & domain.space.geometry.address_mask) >> 12
+    if not domain.machine.frames.in_use_as(mfn, domain.domid, L1):
         return False
     try:
         return _Emulation(paging, va, mfn).run()
     except _NotEmulated:
         return False
-    finally:
-        domain.machine.flushes.settle()
 
 
 class _Emulation:
@@ -214,7 +211,7 @@ class _Emulation:
         A store to the upper half of a PAE entry that makes it wrong is taken for the first of two in the
         wrong order: the entry stays not present until its lower half is written.
         """
-        domain = self._domain
+        domain, tables = self._domain, self._domain.machine.tables
         space, entry_size = domain.space, 1 << domain.space.entry_shift
         if (address ^ self._va) & _PAGE or address & size - 1 or size > entry_size:
             raise _NotEmulated
@@ -224,10 +221,10 @@ class _Emulation:
         new = old & ~((1 << 8 * size) - 1 << shift) | value << shift
         if new & 1:
             try:
-                new = domain.machine.types.l1.get_entry(new, domain, domain.domid)
+                new = tables.l1.get_entry(new, domain, domain.domid)
             except Refusal:
                 if not plain or not (size == 4 and entry_size == 8 and address & 4):
                     raise _NotEmulated from None
                 new &= ~1
-        store(domain, index, new, preserve_ad=False)
-        domain.machine.types.l1.put_entry(old, domain)
+        tables.store(domain, index, new)
+        tables.l1.put_entry(old, domain)

@@ -12,9 +12,9 @@ from paravane.abi.memory import XEN_MEMORY_RESERVATION, MemoryOp, XenMemoryReser
 from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
 from paravane.cpu.geometry import PAE
 from paravane.cpu.ram import Ram
-from paravane.memory import MachineMemory
+from paravane.memory import DomainMemory, MachineMemory, audit
 from paravane.memory.frames import L1
-from paravane.memory.memory_op import memory_op
+from paravane.memory.memory_queries import memory_op
 from paravane.memory.mmu_update import mmu_update
 from paravane.memory.mmuext import mmuext_op
 from paravane.memory.va_mapping import update_va_mapping
@@ -112,7 +112,7 @@ def test_pin_and_unpin_of_a_full_tree(benchmark: BenchmarkFixture) -> None:
         assert mmuext_op(bench.guest, Guest.BASE + MMUEXT_OP.size, 2, 0, SELF) == 0
 
     benchmark(pin_and_unpin)
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def test_balloon_of_16_mib(benchmark: Any) -> None:
@@ -167,7 +167,7 @@ def test_validate_and_release_a_full_l1_table(benchmark: BenchmarkFixture, bench
         types.put_page_and_type(mfn)
 
     benchmark(once)
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def test_new_base_pointer(benchmark: BenchmarkFixture, bench: Bench) -> None:
@@ -189,7 +189,7 @@ def test_populate_a_64_mib_domain(benchmark: BenchmarkFixture) -> None:
 
     def build() -> int:
         machine = MachineMemory(ram, seed=1)
-        return len(machine.new_domain(1, PAE, max_pages=16_384).populate(16_384))
+        return len(DomainMemory(machine, 1, PAE, max_pages=16_384).populate(16_384))
 
     assert benchmark(build) == 16_384
 
@@ -197,4 +197,4 @@ def test_populate_a_64_mib_domain(benchmark: BenchmarkFixture) -> None:
 def test_audit_of_a_small_machine(benchmark: BenchmarkFixture) -> None:
     bench = make_bench(256, 80)
     bench.boot(mapped=40)
-    assert benchmark(bench.machine.audit) == []
+    assert benchmark(audit, bench.machine) == []

@@ -9,7 +9,7 @@ from paravane.abi.hypercall import HYPERCALL_VECTOR, Hypercall
 from paravane.builder import StartOfDay, build_domain
 from paravane.cpu import Cpu, Ram
 from paravane.image import Image, load_image
-from paravane.memory import MachineMemory
+from paravane.memory import DomainMemory, MachineMemory, VcpuPaging, audit
 from tests.elfwriter import PAGE, ElfImage, ElfSegment, xen_notes
 
 GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")
@@ -42,20 +42,20 @@ class FirstTrap:
 def run_to_first_trap(image: Image, mib: int) -> tuple[FirstTrap, StartOfDay]:
     ram = Ram((mib + 8) * MIB)
     machine = MachineMemory(ram, seed=7)
-    memory = machine.new_domain(1, image.geometry, max_pages=mib * MIB)
+    memory = DomainMemory(machine, 1, image.geometry, max_pages=mib * MIB)
     shared_info = memory.share_xen_frame()
     start = build_domain(
         memory, image, mib * MIB, shared_info_mfn=shared_info, console_evtchn=1, store_evtchn=2
     )
     trap = FirstTrap()
     cpu = trap.cpu = Cpu(ram, trap, image.geometry)
-    memory.attach(0, cpu).load_base(start.base_mfn)
+    VcpuPaging(memory, 0, cpu).load_base(start.base_mfn)
     cpu.enter(cs=start.cs, eip=start.eip, eflags=start.eflags, cpl=1, ss=start.ss, esp=start.esp)
     for name in ("ds", "es", "fs", "gs"):
         cpu.load_segment(name, start.ss)
     cpu.esi = start.esi
     cpu.run()
-    assert machine.audit() == []
+    assert audit(machine) == []
     return trap, start
 
 

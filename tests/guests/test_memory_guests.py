@@ -16,7 +16,6 @@ from paravane.trace import RefusalRecord
 from tests.guests.harness import HOST_TIMEOUT, Outcome, boot
 
 if TYPE_CHECKING:
-    from paravane.memory.flush import OwedFlushes
     from paravane.memory.l1_tables import L1Tables
 
 TWO_LEVEL = {"TWO_LEVEL": 1}
@@ -75,7 +74,7 @@ def _any_descriptor(raw: int, hole: int) -> int:
     return raw
 
 
-def _no_flush(flushes: OwedFlushes, domain: object) -> None:
+def _no_flush(domain: object) -> None:
     """A hypervisor that forgets what processors remember."""
 
 
@@ -93,7 +92,7 @@ def _no_flush(flushes: OwedFlushes, domain: object) -> None:
             "a task gate, by update_descriptor",
         ),
         (
-            "paravane.memory.flush.OwedFlushes.owe",
+            "paravane.memory.owner.Owner.flush_tlb",
             _no_flush,
             "store to a new table through a stale translation",
         ),

@@ -18,9 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from paravane.abi.memory import XEN_MEMORY_EXCHANGE, XEN_MEMORY_RESERVATION, MemoryOp
 from paravane.abi.mmu import MMU_UPDATE, MMUEXT_OP, MmuextCmd, MmuextOp, MmuUpdate
 from paravane.cpu.geometry import PAE, TWO_LEVEL, Geometry
+from paravane.memory import DomainMemory, audit
 from paravane.memory.descriptor_tables import update_descriptor
 from paravane.memory.frames import L1, L2, L3, SEG_DESC
-from paravane.memory.memory_op import memory_op
+from paravane.memory.memory_queries import memory_op
 from paravane.memory.mmu_update import mmu_update
 from paravane.memory.mmuext import mmuext_op
 from paravane.memory.va_mapping import update_va_mapping
@@ -68,7 +69,7 @@ class Pages(RuleBasedStateMachine):
     def start(self) -> None:
         self.bench: Bench = make_bench(FRAMES, PAGES, geometry=self.geometry)
         machine = self.bench.machine
-        self.other = machine.new_domain(2, self.geometry, max_pages=20)
+        self.other = DomainMemory(machine, 2, self.geometry, max_pages=20)
         self.other_p2m = self.other.populate(12)
         self.shared = self.bench.domain.share_xen_frame()
         machine.frames.count_limit = 40
@@ -80,7 +81,7 @@ class Pages(RuleBasedStateMachine):
         if hasattr(self, "bench"):
             self.bench.domain.destroy()
             self.other.destroy()
-            assert self.bench.machine.audit() == []
+            assert audit(self.bench.machine) == []
             own = len(self.bench.machine.m2p_frames) + 2
             assert self.bench.machine.nr_free >= FRAMES - own - 2
 
@@ -127,7 +128,6 @@ class Pages(RuleBasedStateMachine):
         space = self.bench.domain.space
         self.bench.domain.entries[(mfn << space.table_shift) + slot % space.entries] = entry
         types.put_page_and_type(mfn)
-        self.bench.machine.flushes.settle()
         self.remembered.add(mfn)
 
     @rule(table=picks, slot=slots, pick=picks, bits=flags, high=high_bits)
@@ -371,7 +371,7 @@ class Pages(RuleBasedStateMachine):
     @invariant()
     def everything_adds_up(self) -> None:
         if hasattr(self, "bench"):
-            assert self.bench.machine.audit() == []
+            assert audit(self.bench.machine) == []
 
     @invariant()
     def no_forbidden_mapping(self) -> None:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paravane.cpu.geometry import PAE, TWO_LEVEL
+from paravane.memory import audit
 from paravane.memory.frames import L1, L2, L3
 from paravane.memory.pins import pin, unpin
 from paravane.refusal import Refusal
@@ -57,15 +58,14 @@ def test_damaged_tables_are_refused_without_a_trace_or_are_fine(
     before = (frames.count.tolist(), frames.type_count.tolist(), frames.linear.tolist())
     mfn = bench.frame(ROOT + (0 if kind >= bench.domain.space.root else 4 - kind))
     try:
-        pin(bench.domain, mfn, min(kind, bench.domain.space.root))
+        pin(bench.machine.types, bench.domain, mfn, min(kind, bench.domain.space.root))
         pinned = True
     except Refusal:
         pinned = False
     assert pinned or wounds
-    bench.machine.flushes.settle()
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
     if pinned:
-        unpin(bench.domain, mfn)
-        assert bench.machine.audit() == []
+        unpin(bench.machine.types, bench.domain, mfn)
+        assert audit(bench.machine) == []
     after = (frames.count.tolist(), frames.type_count.tolist(), frames.linear.tolist())
     assert after == before

@@ -114,6 +114,10 @@ class Bench:
         value: int = self.domain.entries[(self.p2m[pfn] << self.domain.space.table_shift) + slot]
         return value
 
+    def xen_entries(self) -> list[int]:
+        """What the hypervisor's slots of the domain's L2 tables hold."""
+        return memoryview(self.domain.xen_slots).cast(self.domain.space.code).tolist()
+
     def entry(self, pfn: int, flags: int = DATA) -> int:
         return self.p2m[pfn] << 12 | flags
 
@@ -155,8 +159,8 @@ def make_bench(frames: int = 256, pages: int = 64, *, geometry: Geometry = PAE, 
     """A machine of `frames` frames with one domain of `pages` pages and one vcpu."""
     ram = Ram(frames)
     machine = MachineMemory(ram, seed=1)
-    domain = machine.new_domain(1, geometry, max_pages=pages + 32, max_vcpus=max_vcpus)
+    domain = DomainMemory(machine, 1, geometry, max_pages=pages + 32, max_vcpus=max_vcpus)
     cpu = FakeCpu()
-    paging = domain.attach(0, cpu)
+    paging = VcpuPaging(domain, 0, cpu)
     p2m = domain.populate(pages)
     return Bench(ram, machine, domain, paging, cpu, Guest(paging), p2m)

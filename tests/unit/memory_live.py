@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from paravane.abi.arch import FlatSelector
 from paravane.cpu import PAE, Cpu, Geometry, Ram
-from paravane.memory import DomainMemory, MachineMemory, VcpuPaging
+from paravane.memory import DomainMemory, MachineMemory, VcpuPaging, fix_page_fault
 from tests.unit.memory_bench import Bench, FakeCpu, Guest
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Faults:
     def exception(self, vector: int, error_code: int) -> None:
         assert self.cpu is not None
         assert self.paging is not None
-        if vector == 14 and self.paging.fix_page_fault(self.cpu.cr2, error_code):
+        if vector == 14 and fix_page_fault(self.paging, self.cpu.cr2, error_code):
             self.mended += 1
             return
         self.seen.append(("exception", vector, error_code))
@@ -50,10 +50,10 @@ class Live:
     def __init__(self, geometry: Geometry = PAE) -> None:
         self.ram = Ram(256)
         self.machine = MachineMemory(self.ram, seed=3)
-        self.domain: DomainMemory = self.machine.new_domain(1, geometry, max_pages=100)
+        self.domain: DomainMemory = DomainMemory(self.machine, 1, geometry, max_pages=100)
         self.faults = Faults()
         self.cpu = Cpu(self.ram, self.faults, geometry)
-        self.paging = self.domain.attach(0, self.cpu)
+        self.paging = VcpuPaging(self.domain, 0, self.cpu)
         self.faults.cpu, self.faults.paging = self.cpu, self.paging
         p2m: array[int] = self.domain.populate(80)
         self.bench = Bench(

@@ -14,7 +14,7 @@ from paravane.abi.start_info import START_INFO, StartInfo
 from paravane.builder import StartOfDay, build_domain, hypercall_page
 from paravane.cpu.ram import Ram
 from paravane.image import Image, ImageError, load_image
-from paravane.memory import DomainMemory, FrameFlag, FrameType, MachineMemory
+from paravane.memory import DomainMemory, FrameFlag, FrameType, MachineMemory, audit
 from tests.elfwriter import PAGE, PF_R, ElfImage, ElfSegment, ElfSymbol, legacy_kernel, xen_notes
 
 GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")
@@ -30,7 +30,7 @@ class Built:
         self, image: Image, mib: int, *, command_line: str = "", ramdisk: bytes | None = None, seed: int = 1
     ) -> None:
         self.machine = MachineMemory(Ram((mib + 4) * MIB), seed=seed)
-        self.memory = self.machine.new_domain(DOMID, image.geometry, max_pages=mib * MIB)
+        self.memory = DomainMemory(self.machine, DOMID, image.geometry, max_pages=mib * MIB)
         self.shared_info = self.memory.share_xen_frame()
         self.start: StartOfDay = build_domain(
             self.memory,
@@ -86,7 +86,7 @@ def small_kernel(extra: dict[int, int | str | bytes] | None = None) -> Image:
 @pytest.mark.parametrize("pae", ["yes", "no"])
 def test_the_frames_of_a_new_domain_pass_the_audit(pae: str) -> None:
     built = Built(small_kernel({ElfNote.PAE_MODE: pae}), 8)
-    assert built.machine.audit() == []
+    assert audit(built.machine) == []
     assert built.memory.tot_pages == 8 * MIB
     frames, layout = built.machine.frames, built.start.layout
     for run in layout.tables:
@@ -186,7 +186,7 @@ def test_a_ramdisk_may_be_handed_over_by_pfn() -> None:
     assert (info.mod_start, info.mod_len) == (layout.mapped_pages, 6 * PAGE)
     mfns = built.start.p2m[info.mod_start : info.mod_start + 6]
     assert b"".join(built.machine.ram.read(mfn << 12, PAGE) for mfn in mfns) == ramdisk.ljust(6 * PAGE, b"\0")
-    assert built.machine.audit() == []
+    assert audit(built.machine) == []
 
 
 def test_a_bsd_kernel_finds_its_symbols_behind_it() -> None:
@@ -206,7 +206,7 @@ def test_grub_is_where_its_image_says() -> None:
     data = GRUB.read_bytes()
     image = load_image(data)
     built = Built(image, 32)
-    assert built.machine.audit() == []
+    assert audit(built.machine) == []
     assert built.read(0, 0xBE33) == data[0x1000 : 0x1000 + 0xBE33]
     assert built.read(0x416858, 0x16A86C) == data[0xCE33 : 0xCE33 + 0x16A86C]
     assert built.read(0xBE33, 0x416858 - 0xBE33) == bytes(0x416858 - 0xBE33)
@@ -232,7 +232,7 @@ def test_a_long_command_line_is_cut_as_xen_cuts_it(caplog: pytest.LogCaptureFixt
 def test_a_domain_that_is_too_small_is_refused_before_it_gets_a_frame() -> None:
     image = load_image(GRUB.read_bytes())
     machine = MachineMemory(Ram(16 * MIB))
-    memory: DomainMemory = machine.new_domain(DOMID, image.geometry, max_pages=4 * MIB)
+    memory: DomainMemory = DomainMemory(machine, DOMID, image.geometry, max_pages=4 * MIB)
     shared, free = memory.share_xen_frame(), machine.nr_free
     with pytest.raises(ImageError, match="needs at least 8 MiB"):
         build_domain(memory, image, 4 * MIB, shared_info_mfn=shared, console_evtchn=1, store_evtchn=2)
@@ -241,7 +241,7 @@ def test_a_domain_that_is_too_small_is_refused_before_it_gets_a_frame() -> None:
 
 def test_the_wrong_page_table_shape_is_an_error_of_the_caller() -> None:
     machine = MachineMemory(Ram(16 * MIB))
-    memory = machine.new_domain(DOMID, small_kernel().geometry, max_pages=8 * MIB)
+    memory = DomainMemory(machine, DOMID, small_kernel().geometry, max_pages=8 * MIB)
     image = small_kernel({ElfNote.PAE_MODE: "no"})
     with pytest.raises(ValueError, match="pae domain cannot run a kernel for two-level"):
         build_domain(memory, image, 8 * MIB, shared_info_mfn=1, console_evtchn=1, store_evtchn=2)

@@ -38,7 +38,7 @@ from paravane.abi.grant_table import (
 from paravane.abi.hypercall import Hypercall
 from paravane.cpu import PAE, PageFault, Ram
 from paravane.hypercalls import call
-from paravane.memory import MachineMemory
+from paravane.memory import DomainMemory, MachineMemory
 from paravane.memory.grants import GrantTable, GrantTables
 from paravane.preemption import Work
 
@@ -58,7 +58,7 @@ class FakeVcpu:
         machine, tables = MachineMemory(Ram(64), seed=1), GrantTables()
         self.memory = bytearray(SIZE)
         self.refusals: list[str] = []
-        memories = [machine.new_domain(domid, PAE, max_pages=16) for domid in (1, 2)]
+        memories = [DomainMemory(machine, domid, PAE, max_pages=16) for domid in (1, 2)]
         self.p2m = memories[0].populate(4)
         self.peers_p2m = memories[1].populate(4)
         self.table, _ = (GrantTable(memory, tables) for memory in memories)

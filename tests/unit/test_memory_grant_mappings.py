@@ -7,6 +7,7 @@ import pytest
 from paravane.abi.errno import Errno
 from paravane.abi.grant_table import GrantMapFlag
 from paravane.cpu.geometry import PAE
+from paravane.memory import DomainMemory, audit
 from paravane.memory.frames import L1, WRITABLE
 from paravane.memory.grant_mappings import create_grant_mapping, destroy_grant_mapping
 from paravane.refusal import Refusal
@@ -25,7 +26,7 @@ def bench() -> Bench:
 
 def granted(bench: Bench) -> int:
     """A frame of another domain, taken for writing as a grant does."""
-    mfn = bench.machine.new_domain(2, PAE, max_pages=4).populate(1)[0]
+    mfn = DomainMemory(bench.machine, 2, PAE, max_pages=4).populate(1)[0]
     bench.machine.types.get_page_and_type(mfn, 2, WRITABLE)
     return mfn
 
@@ -35,11 +36,11 @@ def test_a_mapping_and_its_end(bench: Bench) -> None:
     create_grant_mapping(bench.paging, VA, mfn, HOST | GrantMapFlag.application_map | 5 << 16)
     assert bench.paging.read_l1_entry(VA) == mfn << 12 | 0x67 | 5 << 9 | 1 << 63
     assert bench.machine.frames.type_count[bench.frame(20)] == 0
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
     destroy_grant_mapping(bench.paging, VA, mfn, HOST)
     bench.machine.types.put_page_and_type(mfn)
     assert bench.paging.read_l1_entry(VA) == 0
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def test_a_mapping_by_entry_address(bench: Bench) -> None:
@@ -49,7 +50,7 @@ def test_a_mapping_by_entry_address(bench: Bench) -> None:
     assert bench.paging.read_l1_entry(VA) >> 12 & 0xFFFFF == mfn
     destroy_grant_mapping(bench.paging, bench.maddr(5, 20), mfn, flags)
     bench.machine.types.put_page_and_type(mfn)
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 @pytest.mark.parametrize("address", [1 << 21, 0xF5800000, 0xFFC00000, VA + (1 << 32)])
@@ -73,10 +74,10 @@ def test_an_entry_the_guest_replaced_is_not_the_grants_any_more(bench: Bench) ->
     create_grant_mapping(bench.paging, VA, mfn, HOST)
     old = bench.read_entry(5, 20)
     bench.write_entry(5, 20, 0)
-    bench.machine.types.l1.put_entry(old, bench.domain)
+    bench.machine.tables.l1.put_entry(old, bench.domain)
     with pytest.raises(Refusal):
         destroy_grant_mapping(bench.paging, VA, mfn, HOST)
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def test_a_mapping_replaced_by_another_one_of_the_guest(bench: Bench) -> None:
@@ -86,7 +87,7 @@ def test_a_mapping_replaced_by_another_one_of_the_guest(bench: Bench) -> None:
     bench.machine.types.put_page_and_type(mfn)
     assert bench.paging.read_l1_entry(VA) >> 12 & 0xFFFFF == bench.frame(30)
     assert bench.paging.read_l1_entry(30 << 12) == 0
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def test_a_mapping_cannot_be_replaced_by_itself(bench: Bench) -> None:
@@ -95,7 +96,7 @@ def test_a_mapping_cannot_be_replaced_by_itself(bench: Bench) -> None:
     with pytest.raises(Refusal):
         destroy_grant_mapping(bench.paging, VA, mfn, HOST, replace_by=VA)
     assert bench.machine.frames.count[mfn] == 1
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def test_a_frame_mapped_by_grant_cannot_become_its_owners_page_table(bench: Bench) -> None:

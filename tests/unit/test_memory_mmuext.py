@@ -9,6 +9,7 @@ import pytest
 from paravane.abi.errno import Errno
 from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
 from paravane.cpu.geometry import PAE
+from paravane.memory import DomainMemory, VcpuPaging, audit
 from paravane.memory.frames import PINNED
 from paravane.memory.mmuext import mmuext_op
 from paravane.refusal import Refusal
@@ -32,7 +33,7 @@ def ext(bench: Bench, *ops: tuple[int, int, int], foreign: int = SELF) -> int:
 def errno_of(bench: Bench, *ops: tuple[int, int, int], foreign: int = SELF) -> Errno:
     with pytest.raises(Refusal) as refused:
         ext(bench, *ops, foreign=foreign)
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
     return refused.value.errno
 
 
@@ -59,7 +60,7 @@ def test_a_pinned_table_survives_the_loss_of_its_last_use(bench: Bench) -> None:
     assert bench.machine.frames.type_count[bench.frame(0)] == 0
     assert bench.cpu.cr3 == l3 << 12
     assert bench.guest.word(DONE) == 1
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def test_pinning_the_level_a_pae_guest_does_not_have_is_ignored(bench: Bench) -> None:
@@ -111,7 +112,7 @@ def test_operations_a_32_bit_guest_does_not_get(bench: Bench, cmd: int, errno: E
 
 def test_flushes_reach_the_processors_they_name(bench: Bench) -> None:
     second = FakeCpu()
-    bench.domain.attach(1, second)
+    VcpuPaging(bench.domain, 1, second)
     bench.guest.put(struct.pack("<I", 2), 0x9000)
     before = bench.cpu.flushes
     ext(bench, (MmuextCmd.TLB_FLUSH_LOCAL, 0, 0), (MmuextCmd.INVLPG_LOCAL, 0x5000, 0))
@@ -146,12 +147,12 @@ def test_clear_and_copy_page(bench: Bench) -> None:
     ("foreign", "errno"), [(1, Errno.ESRCH), (9, Errno.ESRCH), (2, Errno.EPERM), (0x7FF1, Errno.EPERM)]
 )
 def test_foreign_domains(bench: Bench, foreign: int, errno: Errno) -> None:
-    bench.machine.new_domain(2, PAE, max_pages=5)
+    DomainMemory(bench.machine, 2, PAE, max_pages=5)
     assert errno_of(bench, (MmuextCmd.TLB_FLUSH_LOCAL, 0, 0), foreign=foreign) == errno
 
 
 def test_a_privileged_domain_pins_for_others_but_flushes_only_itself(bench: Bench) -> None:
-    other = bench.machine.new_domain(2, PAE, max_pages=5)
+    other = DomainMemory(bench.machine, 2, PAE, max_pages=5)
     mfn = other.populate(1)[0]
     bench.domain.privileged = True
     assert ext(bench, (MmuextCmd.PIN_L1_TABLE, mfn, 0), foreign=2) == 0
@@ -182,4 +183,4 @@ def test_linking_a_table_of_a_live_address_space_elsewhere_keeps_both_counted(be
     bench.write_entry(60, 0, bench.entry(5, TABLE))
     ext(bench, (MmuextCmd.PIN_L2_TABLE, bench.frame(60), 0))
     assert bench.machine.frames.type_count[bench.frame(5)] == 2
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []

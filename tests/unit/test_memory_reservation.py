@@ -20,8 +20,9 @@ from paravane.abi.memory import (
     XenMemoryMap,
 )
 from paravane.cpu.geometry import PAE
+from paravane.memory import DomainMemory, audit
 from paravane.memory.frames import FREE
-from paravane.memory.memory_op import memory_op
+from paravane.memory.memory_queries import memory_op
 from paravane.refusal import Refusal
 from tests.unit.memory_bench import Bench, Guest, make_bench
 
@@ -67,7 +68,7 @@ def test_ballooning_down_and_up_again(bench: Bench) -> None:
     new = words(bench, 10)
     assert [bench.machine.m2p[mfn] for mfn in new] == list(range(50, 60))
     assert bench.domain.tot_pages == 80
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def test_increase_gives_frames_without_a_place(bench: Bench) -> None:
@@ -87,11 +88,11 @@ def test_the_machine_running_out_ends_a_request(bench: Bench) -> None:
     bench.domain.max_pages = 10_000
     left = bench.machine.nr_free
     assert change(bench, MemoryOp.increase_reservation, [0] * (left + 5)) == left
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def test_giving_back_what_is_not_ours_ends_a_request(bench: Bench) -> None:
-    other = bench.machine.new_domain(2, PAE, max_pages=3).populate(1)[0]
+    other = DomainMemory(bench.machine, 2, PAE, max_pages=3).populate(1)[0]
     for bad in (other, 0, 256, 0xFFFFFFFF):
         frames = [bench.frame(70), bad, bench.frame(71)]
         assert change(bench, MemoryOp.decrease_reservation, frames) == 1
@@ -103,7 +104,7 @@ def test_a_frame_given_back_twice_is_dropped_once(bench: Bench) -> None:
     mapped = bench.frame(20)
     assert change(bench, MemoryOp.decrease_reservation, [mapped, mapped]) == 2
     assert bench.machine.frames.count[mapped] == 1
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def test_extents_of_an_order_are_neighbours_and_aligned(bench: Bench) -> None:
@@ -134,7 +135,7 @@ def test_orders_a_guest_may_not_ask_for_do_nothing(bench: Bench, order: int) -> 
     ],
 )
 def test_requests_xen_does_not_look_at_answer_the_start(bench: Bench, kind: dict[str, int]) -> None:
-    bench.machine.new_domain(2, PAE, max_pages=3)
+    DomainMemory(bench.machine, 2, PAE, max_pages=3)
     assert change(bench, MemoryOp.populate_physmap, [50], **kind) == 0
     assert change(bench, MemoryOp.populate_physmap, [50], start=3, **kind) == 3
     assert bench.domain.tot_pages == 80
@@ -152,7 +153,7 @@ def test_a_bad_list_ends_the_request(bench: Bench) -> None:
     bench.guest.put(XEN_MEMORY_RESERVATION.pack(RESERVATION(0xF57FFFFC, 3, 0, 0, SELF)))
     assert memory_op(bench.guest, MemoryOp.populate_physmap, Guest.BASE, 0) == 0
     assert memory_op(bench.guest, MemoryOp.populate_physmap, 0xF0000000, 0) == 0
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def exchange(bench: Bench, give: list[int], get: list[int], orders: tuple[int, int] = (0, 0)) -> int:
@@ -180,7 +181,7 @@ def test_exchange_of_pages_for_an_extent(bench: Bench) -> None:
     assert [bench.machine.m2p[second + at] for at in range(4)] == [200, 201, 202, 203]
     assert first % 4 == 0
     assert bench.domain.tot_pages == 80
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def test_exchange_of_a_mapped_page_fails_and_leaves_the_chunk_as_it_was(bench: Bench) -> None:
@@ -191,7 +192,7 @@ def test_exchange_of_a_mapped_page_fails_and_leaves_the_chunk_as_it_was(bench: B
     assert exchanged(bench) == 2
     assert bench.machine.frames.owner[bench.frame(52)] == 1
     assert bench.domain.tot_pages == 80
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def test_exchange_without_memory_for_it_is_enomem(bench: Bench) -> None:
@@ -200,7 +201,7 @@ def test_exchange_without_memory_for_it_is_enomem(bench: Bench) -> None:
     with pytest.raises(Refusal) as refused:
         exchange(bench, [bench.frame(50)], [100])
     assert refused.value.errno == Errno.ENOMEM
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_questions_about_size(bench: Bench) -> None:
     assert ask(bench, MemoryOp.maximum_gpfn, own) == 0
     assert errno_of(bench, MemoryOp.maximum_ram_page | 1 << 6) == Errno.EINVAL
     assert errno_of(bench, MemoryOp.current_reservation, struct.pack("<H", 9)) == Errno.ESRCH
-    bench.machine.new_domain(2, PAE, max_pages=3)
+    DomainMemory(bench.machine, 2, PAE, max_pages=3)
     assert errno_of(bench, MemoryOp.current_reservation, struct.pack("<H", 2)) == Errno.EPERM
     with pytest.raises(Refusal) as refused:
         memory_op(bench.guest, MemoryOp.current_reservation, 0xF0000000, 0)

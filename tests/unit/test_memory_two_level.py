@@ -11,8 +11,9 @@ import pytest
 from paravane.abi.errno import Errno
 from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
 from paravane.cpu.geometry import TWO_LEVEL
+from paravane.memory import DomainMemory, audit
 from paravane.memory.frames import L1, L2, L3, PINNED
-from paravane.memory.memory_op import memory_op
+from paravane.memory.memory_queries import memory_op
 from paravane.memory.mmu_update import mmu_update
 from paravane.memory.mmuext import mmuext_op
 from paravane.refusal import Refusal
@@ -36,7 +37,7 @@ def update(bench: Bench, ptr: int, val: int) -> None:
 def errno_of(bench: Bench, ptr: int, val: int) -> Errno:
     with pytest.raises(Refusal) as refused:
         update(bench, ptr, val)
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
     return refused.value.errno
 
 
@@ -44,11 +45,11 @@ def test_an_address_space_has_an_l2_and_l1s(bench: Bench) -> None:
     frames = bench.machine.frames
     assert (frames.type[bench.frame(0)], frames.type[bench.frame(5)]) == (L2, L1)
     assert bench.cpu.cr3 == bench.frame(0) << 12
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def test_the_hypervisors_area_starts_at_fc000000(bench: Bench) -> None:
-    assert [bench.read_entry(0, slot) for slot in range(1008, 1024)] == bench.domain.xen_entries()
+    assert [bench.read_entry(0, slot) for slot in range(1008, 1024)] == bench.xen_entries()
     entry = bench.paging.read_l1_entry(0xFC000000)
     assert (entry & 7, entry >> 12) == (1, bench.machine.m2p_frames.start)
     assert bench.paging.read_l1_entry(0xFFC0E000) >> 12 == bench.machine.flat_gdt_frame
@@ -75,7 +76,7 @@ def test_refusals_are_those_of_three_levels(bench: Bench) -> None:
 def test_a_root_may_map_itself_read_only(bench: Bench) -> None:
     assert errno_of(bench, bench.maddr(0, 9), bench.entry(0, TABLE)) == Errno.EINVAL
     update(bench, bench.maddr(0, 9), bench.entry(0, READ_ONLY))
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def test_levels_that_do_not_exist_are_ignored_by_pins_and_are_no_base(bench: Bench) -> None:
@@ -101,9 +102,9 @@ def test_the_machine_to_phys_mapping_is_reported_where_it_is(bench: Bench) -> No
 def test_both_shapes_share_a_machine() -> None:
     bench = make_bench(256, 80)
     bench.boot(mapped=40)
-    other = bench.machine.new_domain(2, TWO_LEVEL, max_pages=20)
+    other = DomainMemory(bench.machine, 2, TWO_LEVEL, max_pages=20)
     root = other.populate(5)[0]
     other.pin(root)
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
     other.destroy()
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []

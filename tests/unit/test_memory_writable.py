@@ -10,6 +10,7 @@ import pytest
 
 from paravane.abi.hypercall import VmassistCmd, VmassistType
 from paravane.cpu import PAE, TWO_LEVEL, Geometry
+from paravane.memory import audit, fix_page_fault
 from paravane.memory.instruction import StoreDecoder
 from tests.unit.memory_bench import DATA, READ_ONLY
 from tests.unit.memory_live import CODE, DONE, PLAIN, TABLE, Live
@@ -123,7 +124,7 @@ def test_an_emulated_store_does_what_the_processor_does(live: Live, name: str) -
         native = execute(live, INSTRUCTIONS[name], PLAIN, name, seed)
         emulated = execute(live, INSTRUCTIONS[name], TABLE, name, seed)
         assert emulated == native, seed
-    assert live.machine.audit() == []
+    assert audit(live.machine) == []
 
 
 @pytest.mark.parametrize("equal", [True, False])
@@ -137,7 +138,7 @@ def test_cmpxchg8b_changes_a_whole_entry(live: Live, prefix: bytes, equal: bool)
     assert live.bench.read_entry(5, SLOT) == (new if equal else 0)
     assert bool(cpu.eflags & 0x40) == equal
     assert (cpu.eax, cpu.edx) == (0, 0)
-    assert live.machine.audit() == []
+    assert audit(live.machine) == []
 
 
 def store(live: Live, address: int, value: int) -> tuple[str, int, int]:
@@ -151,16 +152,16 @@ def test_an_entry_written_in_two_halves_is_checked_when_it_is_present(live: Live
     assert store(live, TABLE + SLOT * 8, entry & 0xFFFFFFFF) == DONE
     assert live.bench.read_entry(5, SLOT) == entry
     assert live.machine.frames.type_count[live.bench.frame(60)] == 1
-    assert live.machine.audit() == []
+    assert audit(live.machine) == []
 
 
 def test_halves_in_the_wrong_order_leave_the_entry_not_present_in_between(live: Live) -> None:
-    live.bench.domain.machine.types.l1.put_entry(0, live.domain)
+    live.bench.domain.machine.tables.l1.put_entry(0, live.domain)
     assert store(live, TABLE + SLOT * 8, live.bench.entry(60, DATA)) == DONE
     assert store(live, TABLE + SLOT * 8 + 4, 0x000F_0000) == DONE
     assert live.bench.read_entry(5, SLOT) == 0x000F_0000 << 32 | live.bench.entry(60, DATA) & ~1
     assert live.machine.frames.count[live.bench.frame(60)] == 1
-    assert live.machine.audit() == []
+    assert audit(live.machine) == []
 
 
 def test_a_store_that_would_be_refused_is_the_guests_fault(live: Live) -> None:
@@ -168,7 +169,7 @@ def test_a_store_that_would_be_refused_is_the_guests_fault(live: Live) -> None:
     assert store(live, TABLE + SLOT * 8, live.bench.entry(5, DATA)) == ("exception", 14, 3)
     assert (live.cpu.eip, live.cpu.cr2) == (CODE, TABLE + SLOT * 8)
     assert live.bench.read_entry(5, SLOT) == before
-    assert live.machine.audit() == []
+    assert audit(live.machine) == []
 
 
 @pytest.mark.parametrize("offset", [1, 2, 3])
@@ -183,8 +184,8 @@ def test_stores_to_upper_tables_are_the_guests_fault(live: Live, pfn: int) -> No
 
 def test_stores_to_a_descriptor_table_are_the_guests_fault(live: Live) -> None:
     index = (live.bench.frame(5) << 9) + 20
-    live.machine.types.l1.put_entry(live.domain.entries[index], live.domain)
-    live.domain.entries[index] = live.machine.types.l1.get_entry(
+    live.machine.tables.l1.put_entry(live.domain.entries[index], live.domain)
+    live.domain.entries[index] = live.machine.tables.l1.get_entry(
         live.bench.entry(20, READ_ONLY), live.domain, 1
     )
     live.paging.set_gdt([live.bench.frame(20)], 512)
@@ -197,7 +198,7 @@ def test_without_the_assist_every_store_is_the_guests_fault(live: Live) -> None:
 
 
 def test_applications_never_get_their_stores_emulated(live: Live) -> None:
-    assert not live.paging.fix_page_fault(TABLE, 7 | 8)
+    assert not fix_page_fault(live.paging, TABLE, 7 | 8)
     live.cpu.enter(cs=0xE02B, eip=CODE, eflags=0x202, cpl=3, ss=0xE033, esp=0xA000)
     live.cpu.load_segment("ds", 0xE033)
     assert store(live, TABLE + SLOT * 8, 0) == ("exception", 14, 7)
@@ -224,7 +225,7 @@ def test_a_store_through_a_segment_goes_to_its_linear_address(live: Live, segmen
     assert live.run(code.replace(b"AAAA", struct.pack("<I", address))) == DONE
     assert live.faults.mended == 1
     assert live.bench.read_entry(5, SLOT) == live.bench.entry(61, READ_ONLY)
-    assert live.machine.audit() == []
+    assert audit(live.machine) == []
 
 
 def test_code_that_does_not_start_at_zero_is_found(live: Live) -> None:
@@ -251,12 +252,12 @@ def test_an_unmapping_through_the_table_takes_effect_after_a_flush(live: Live) -
     live.cpu.flush_tlb()
     assert live.run(b"\xa1\x00\xe0\x01\x00") == ("exception", 14, 0)
     assert live.cpu.cr2 == 30 * 4096
-    assert live.machine.audit() == []
+    assert audit(live.machine) == []
 
 
 def test_a_table_can_take_away_its_own_mapping(live: Live) -> None:
     assert store(live, TABLE + 5 * 8, 0) == DONE
-    assert live.machine.audit() == []
+    assert audit(live.machine) == []
 
 
 def test_string_stores_stop_at_an_entry_that_is_refused(live: Live) -> None:
@@ -267,7 +268,7 @@ def test_string_stores_stop_at_an_entry_that_is_refused(live: Live) -> None:
     assert live.run(b"\xf3\xa5") == ("exception", 14, 3)
     assert (cpu.ecx, cpu.edi, cpu.esi) == (2, TABLE + SLOT * 8 + 16, PLAIN + 16)
     assert live.bench.read_entry(5, SLOT + 1) == good
-    assert live.machine.audit() == []
+    assert audit(live.machine) == []
 
 
 @pytest.mark.parametrize(
@@ -307,6 +308,6 @@ def test_random_stores_to_a_table_never_break_the_counts(geometry: Geometry) -> 
         cpu.ebx, cpu.edi, cpu.esi = at, at, 0
         cpu.write(PLAIN, values.randbytes(64))
         live.run(code.replace(b"AAAA", struct.pack("<I", at)))
-        assert live.machine.audit() == []
+        assert audit(live.machine) == []
     assert live.faults.mended > 30
     live.close()

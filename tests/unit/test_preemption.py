@@ -15,6 +15,7 @@ from paravane.abi.memory import XEN_MEMORY_RESERVATION, MemoryOp, XenMemoryReser
 from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
 from paravane.cpu import PageFault
 from paravane.hypercalls import call
+from paravane.memory import audit
 from paravane.memory.mmu_update import mmu_update
 from paravane.memory.mmuext import mmuext_op
 from paravane.memory.reservation import change_reservation
@@ -111,7 +112,7 @@ def test_page_table_requests_go_on_behind_the_last_one_done(bench: Bench) -> Non
     bench.guest.entry = 1
     assert mmu_update(bench.guest, *rest.arguments) == 0
     assert bench.guest.word(DONE) == count
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def test_a_list_that_ends_in_the_second_portion_is_efault_with_all_before_it_done(bench: Bench) -> None:
@@ -151,7 +152,7 @@ def test_requests_that_walk_whole_tables_are_charged_for_them(bench: Bench) -> N
         rest, portions = go_on(bench, rest), portions + 1
     assert portions == pytest.approx(400 * TABLE_WORK / WORK_BUDGET, abs=2)
     assert bench.guest.word(DONE) == 400
-    assert bench.machine.audit() == []
+    assert audit(bench.machine) == []
 
 
 def test_pins_are_charged_for_the_tables_they_walk(bench: Bench) -> None:

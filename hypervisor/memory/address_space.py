@@ -8,7 +8,7 @@ linear addresses, sizes are bytes unless a name says otherwise.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from paravane.abi.arch import (
     HYPERVISOR_VIRT_START_NONPAE,
@@ -17,10 +17,7 @@ from paravane.abi.arch import (
 )
 from paravane.cpu.geometry import PAE, TWO_LEVEL, Geometry
 from paravane.memory.frames import FrameType
-from paravane.x86 import Pte
-
-PAGE_SHIFT: Final = 12
-PAGE_SIZE: Final = 1 << PAGE_SHIFT
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Pte
 
 MAX_VCPUS: Final = 32
 """Virtual processors a domain can have (XEN_LEGACY_MAX_VCPUS)."""
@@ -86,6 +83,16 @@ class AddressSpace:
     def table_shift(self) -> int:
         """Shift from a frame number to the index of its first entry in the view of all machine memory."""
         return PAGE_SHIFT - self.entry_shift
+
+    @property
+    def entry_mask(self) -> int:
+        """The bits of an entry."""
+        return (1 << (8 << self.entry_shift)) - 1
+
+    @property
+    def code(self) -> Literal["Q", "I"]:
+        """The struct code of an entry."""
+        return "Q" if self.entry_shift == 3 else "I"
 
     @property
     def l2_shift(self) -> int:

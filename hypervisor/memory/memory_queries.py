@@ -24,9 +24,10 @@ from paravane.abi.memory import (
     XenMachphysMapping,
 )
 from paravane.cpu.faults import PageFault
+from paravane.memory.address_space import M2P_END
+from paravane.memory.exchange import exchange
 from paravane.memory.guest import check_may_use, named_domain
-from paravane.memory.layout import M2P_END
-from paravane.memory.reservation import CONTINUATION_SHIFT, change_reservation, exchange
+from paravane.memory.reservation import CONTINUATION_SHIFT, change_reservation
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:

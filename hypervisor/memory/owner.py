@@ -1,0 +1,95 @@
+"""Who owns frames and who uses them: the state that the rules about page tables look at.
+
+An `Owner` is one domain's side of the frame table, an `Installed` what one of its vcpus has its processor
+use. Both are plain state (numbers, lists, dicts) but for the processors and the view of machine memory, so
+that a domain's memory can be saved and made again. What may be done with them stands above: `DomainMemory` is
+an owner, `VcpuPaging` an `Installed`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from paravane.abi.e820 import E820Entry
+    from paravane.memory.address_space import AddressSpace
+
+
+class Processor(Protocol):
+    """What this folder asks of a vcpu's processor (`paravane.cpu.Cpu` has it all).
+
+    The flushes hold from the guest's next instruction on, so they may be asked for at any time before it.
+    """
+
+    cr2: int
+    cr3: int
+    eip: int
+    eflags: int
+
+    @property
+    def cpl(self) -> int: ...
+
+    def flush_tlb(self) -> None: ...
+    def flush_page(self, va: int) -> None: ...
+    def set_gdt(self, base: int, limit: int) -> None: ...
+    def set_ldt(self, base: int, limit: int) -> None: ...
+
+
+@dataclass(eq=False)
+class Installed:
+    """What one vcpu has installed: frames (by mfn) that its processor uses as root table, GDT and LDT.
+
+    `base_mfn` is 0 before there is a root table. `ldt_frames` are the LDT's pages used so far, by number.
+    """
+
+    vcpu_id: int
+    cpu: Processor
+    base_mfn: int = 0
+    gdt_frames: list[int] = field(default_factory=list)
+    gdt_entries: int = 0
+    ldt_base: int = 0
+    ldt_entries: int = 0
+    ldt_frames: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Owner:
+    """One domain as the owner of frames.
+
+    `tot_pages` counts the frames of its reservation, `max_pages` bounds them, `target` is what its
+    administrator asks of its balloon (all in frames); `xen_frames` are the hypervisor's that it shares.
+    `privileged` lets it name the frames and tables of other domains. `vm_assist` has a bit for each aid the
+    guest asked for. `entries` is all machine memory as page-table entries of the domain's shape, `xen_slots`
+    the hypervisor's entries of its L2 tables.
+    """
+
+    domid: int
+    space: AddressSpace
+    entries: memoryview
+    max_pages: int
+    max_vcpus: int
+    privileged: bool
+    target: int
+    e820: list[E820Entry]
+    tot_pages: int = 0
+    xen_frames: int = 0
+    vm_assist: int = 0
+    dying: bool = False
+    xen_slots: bytes = b""
+    vcpus: list[Installed] = field(default_factory=list)
+
+    def table(self, mfn: int) -> list[int]:
+        """All entries of a page table."""
+        first = mfn << self.space.table_shift
+        entries: list[int] = self.entries[first : first + self.space.entries].tolist()
+        return entries
+
+    def flush_tlb(self) -> None:
+        """Have every processor of the domain forget its translations before it executes anything more.
+
+        Whoever takes a mapping away, or makes a frame the guest could write into a table, asks for it at
+        once: it costs a flag, and a translation that outlives its mapping would be a hole.
+        """
+        for vcpu in self.vcpus:
+            vcpu.cpu.flush_tlb()
