@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import threading
 import time
+import weakref
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -366,3 +369,36 @@ def test_a_blocked_machine_waits_for_what_was_promised(machine: Machine) -> None
     threading.Timer(0.05, keep, (machine.interrupt,)).start()
     assert machine.run(timeout=60).reason is StopReason.INTERRUPTED
     assert machine.run(timeout=60).reason is StopReason.STALLED
+
+
+def test_a_machine_dropped_without_close_is_freed_with_a_warning(hello: Image) -> None:
+    machine = Machine(Machine.size_for(MEMORY))
+    machine.create(hello, DomainConfig(memory=MEMORY))
+    machine.run(timeout=60)
+    gone = weakref.ref(machine)
+    del machine
+    with pytest.warns(ResourceWarning, match="without being closed"):
+        gc.collect()
+    assert gone() is None
+
+
+def _address_space() -> int:
+    """Bytes of this process's address space (proc(5), statm)."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
+
+
+def test_a_closed_machine_gives_its_memory_back_without_the_collector(hello: Image) -> None:
+    lives, memory = 8, 64 << 20
+    gc.collect()
+    gc.disable()
+    try:
+        for life in range(lives):
+            with Machine(Machine.size_for(memory)) as machine:
+                domain = machine.create(hello, DomainConfig(memory=memory))
+                machine.run(timeout=60)
+            if life == 0:
+                before = _address_space()
+        assert _address_space() - before < memory
+        assert domain.reason is ShutdownReason.poweroff, "what came of it can still be asked"
+    finally:
+        gc.enable()
