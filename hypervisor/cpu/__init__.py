@@ -1,7 +1,8 @@
 """The processor: the only room that knows the engine, and nothing of Xen."""
 
 from paravane.cpu.code import CodeGroup
-from paravane.cpu.faults import EngineError, PageFault, SegmentFault
+from paravane.cpu.engine.errors import EngineError
+from paravane.cpu.faults import PageFault, SegmentFault
 from paravane.cpu.geometry import PAE, PAGE_MASK, TWO_LEVEL, Geometry
 from paravane.cpu.paging import WalkStep
 from paravane.cpu.processor import Cpu, RunEnd, TrapHandler

@@ -7,9 +7,9 @@ breakpoints are in `watchpoints.py`; port breakpoints never fire, since port ins
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 
-from paravane.cpu import engine as api
-from paravane.cpu.engine import Engine
-from paravane.cpu.layout import ContextLayout
+from paravane.cpu.engine import library as api
+from paravane.cpu.engine.context_offsets import ContextLayout
+from paravane.cpu.engine.library import Engine
 from paravane.cpu.registers import EFLAGS_RF
 
 # A guest picks these addresses: beyond this many one hook on everything takes over (slow, but bounded).

@@ -1,4 +1,4 @@
-"""What the processor room raises."""
+"""What the guest did: accesses and selectors that the processor refuses."""
 
 
 class PageFault(Exception):
@@ -23,7 +23,3 @@ class SegmentFault(Exception):
 
     def __str__(self) -> str:
         return f"segment fault: vector {self.vector}, error code {self.error_code:#x}"
-
-
-class EngineError(Exception):
-    """The engine did something nobody asked for, or is not an engine this code knows. One sentence."""

@@ -4,7 +4,7 @@ import struct
 
 from unicorn import x86_const as x86
 
-from paravane.cpu.engine import Engine
+from paravane.cpu.engine.library import Engine
 
 FXSAVE_SIZE = 512
 # FCW FSW FTW(abridged) FOP FIP FCS FDP FDS MXCSR MXCSR_MASK

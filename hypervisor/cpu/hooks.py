@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const
 
-from paravane.cpu import engine as api
 from paravane.cpu.breakpoints import Breakpoints
+from paravane.cpu.engine import library as api
 from paravane.cpu.geometry import PAGE_MASK
 from paravane.cpu.registers import EFLAGS_ARITHMETIC, EFLAGS_RF
 from paravane.cpu.watchpoints import Watchpoints, armed

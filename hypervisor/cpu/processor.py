@@ -11,17 +11,18 @@ from unicorn import x86_const
 
 from paravane.cpu import fpu, segments
 from paravane.cpu.code import CodeCopies, CodeGroup
-from paravane.cpu.engine import Mmr, Msr
-from paravane.cpu.faults import EngineError, SegmentFault
+from paravane.cpu.engine.context_offsets import SEGMENTS
+from paravane.cpu.engine.errors import EngineError
+from paravane.cpu.engine.library import Mmr, Msr
+from paravane.cpu.engine.stops import end_runs_between_blocks
+from paravane.cpu.faults import SegmentFault
 from paravane.cpu.geometry import PAE, Geometry
 from paravane.cpu.hooks import TASK_STATE, Hooks
 from paravane.cpu.interrupts import DeferredSigint
-from paravane.cpu.layout import SEGMENTS
 from paravane.cpu.paging import GuestMemory
 from paravane.cpu.ram import Ram
 from paravane.cpu.registers import Registers
 from paravane.cpu.segments import Descriptor, Table
-from paravane.cpu.stops import end_runs_between_blocks
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Cr0, Cr4, Dr6, Dr7, Eflags
 
 _MSR_EFER = 0xC0000080

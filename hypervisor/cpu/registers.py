@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from unicorn import x86_const as x86
 
-from paravane.cpu.engine import Mmr, Msr
-from paravane.cpu.faults import EngineError
-from paravane.cpu.layout import ContextLayout, context_layout
-from paravane.cpu.live import open_engine
+from paravane.cpu.engine.context_offsets import ContextLayout, context_layout
+from paravane.cpu.engine.errors import EngineError
+from paravane.cpu.engine.library import Mmr, Msr
+from paravane.cpu.engine.live import open_engine
 from paravane.x86 import DescriptorFlags, Eflags
 
 EFLAGS_FIXED: Final = int(Eflags.FIXED)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from unicorn import unicorn_const as uc_const
 
-from paravane.cpu import engine as api
-from paravane.cpu.bounds import MovableHook
+from paravane.cpu.engine import library as api
+from paravane.cpu.engine.bounds import MovableHook
 from paravane.cpu.geometry import PAGE_MASK
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from paravane.cpu.engine import Engine
+    from paravane.cpu.engine.library import Engine
 
 _BOTH = uc_const.UC_HOOK_MEM_READ | uc_const.UC_HOOK_MEM_WRITE
 # No hook reports more bytes than this at once.

@@ -12,8 +12,8 @@ from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 
 from paravane.cpu import Cpu, Ram
-from paravane.cpu import engine as api
-from paravane.cpu.engine import Engine
+from paravane.cpu.engine import library as api
+from paravane.cpu.engine.library import Engine
 from tests.substrate.machine import CODE, DATA, GDT_VA, KERNEL_CS, KERNEL_DS, ROOT, STACK, Bench
 
 CALLS = 2000

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from paravane.cpu import PAE, TWO_LEVEL, live
-from paravane.cpu.layout import context_layout
+from paravane.cpu import PAE, TWO_LEVEL
+from paravane.cpu.engine import live
+from paravane.cpu.engine.context_offsets import context_layout
 from tests.substrate.machine import Bench
 
 

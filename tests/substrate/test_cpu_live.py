@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from paravane.cpu import live
-from paravane.cpu.engine import GPRS, Engine
-from paravane.cpu.layout import context_layout
+from paravane.cpu.engine import live
+from paravane.cpu.engine.context_offsets import context_layout
+from paravane.cpu.engine.library import GPRS, Engine
 from tests.substrate.machine import CODE, Bench, Trap
 
 # mov $5,%eax; int $0x82; cli; inc %eax; int $0x20

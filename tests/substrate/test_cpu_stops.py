@@ -4,7 +4,8 @@ import struct
 
 import pytest
 
-from paravane.cpu import EngineError, SliceTimer, stops
+from paravane.cpu import EngineError, SliceTimer
+from paravane.cpu.engine import stops
 from tests.substrate.machine import DATA, DATA_MFN, Bench
 
 ROUNDS = 3_000_000

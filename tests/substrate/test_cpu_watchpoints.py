@@ -4,7 +4,8 @@ import struct
 
 import pytest
 
-from paravane.cpu import PAE, TWO_LEVEL, EngineError, RunEnd, SliceTimer, bounds
+from paravane.cpu import PAE, TWO_LEVEL, EngineError, RunEnd, SliceTimer
+from paravane.cpu.engine import bounds
 from tests.substrate.machine import CODE, DATA, DATA_MFN, KERNEL_PAGE, NX, STACK, USER, Bench, Trap
 
 pytestmark = pytest.mark.usefixtures("either_state")

@@ -11,11 +11,11 @@ from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import Uc, UcError, uclib
 
-from paravane.cpu import engine as api
-from paravane.cpu import layout as layout_module
-from paravane.cpu.engine import Engine, Mmr
-from paravane.cpu.faults import EngineError
-from paravane.cpu.layout import SEGMENTS, context_layout
+from paravane.cpu.engine import context_offsets
+from paravane.cpu.engine import library as api
+from paravane.cpu.engine.context_offsets import SEGMENTS, context_layout
+from paravane.cpu.engine.errors import EngineError
+from paravane.cpu.engine.library import Engine, Mmr
 from tests.substrate.machine import CODE, CODE_MFN, DATA, DATA_MFN, GDT_VA, KERNEL_DS, USER, Bench, Trap
 
 SIZE, AT = 0x4000, 0x1000
@@ -75,7 +75,7 @@ def test_the_layout_is_found_and_names_every_part() -> None:
 def test_an_unknown_engine_is_refused_in_one_sentence() -> None:
     for places in ([], [1, 2]):
         with pytest.raises(EngineError, match="cannot find CR2 .* unknown engine"):
-            layout_module._single("CR2", places)
+            context_offsets._single("CR2", places)
 
 
 def test_an_uncured_second_fault_arrives_as_a_double_fault(bare: Bare) -> None:

@@ -18,8 +18,8 @@ from functools import cache
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 
-from paravane.cpu import engine as api
-from paravane.cpu.faults import EngineError
+from paravane.cpu.engine import library as api
+from paravane.cpu.engine.errors import EngineError
 
 # Before the switch: the size of the context's payload, padding, an 8-byte program counter, two flags. Behind
 # it the flag that says the engine is initialised.

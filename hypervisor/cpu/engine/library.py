@@ -9,7 +9,7 @@ from unicorn import unicorn_const as uc_const
 from unicorn import x86_const
 from unicorn.unicorn_py3.unicorn import uclib
 
-from paravane.cpu.faults import EngineError
+from paravane.cpu.engine.errors import EngineError
 
 TRANSLATION_BUFFER = 16 << 20
 
@@ -172,7 +172,7 @@ class Engine:
         return ctypes.string_at(self.handle.value, int(measure(self.handle)))
 
     def poke(self, offset: int, value: int) -> None:
-        """Store a byte in the engine's own structure (see `paravane.cpu.stops`)."""
+        """Store a byte in the engine's own structure (see `paravane.cpu.engine.stops`)."""
         assert self.handle.value is not None
         ctypes.c_uint8.from_address(self.handle.value + offset).value = value
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from functools import cache
 
-from paravane.cpu import engine as api
-from paravane.cpu.engine import Engine, LiveState
+from paravane.cpu.engine import library as api
+from paravane.cpu.engine.library import Engine, LiveState
 
 _MARKS = tuple(0x51A7_E000 + 0x111 * index for index in range(1, 9))
 _BLOCK = b"".join(mark.to_bytes(8, "little") for mark in _MARKS)

@@ -16,9 +16,9 @@ from functools import cache
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 
-from paravane.cpu import engine
-from paravane.cpu.faults import EngineError
-from paravane.cpu.live import open_engine
+from paravane.cpu.engine import library
+from paravane.cpu.engine.errors import EngineError
+from paravane.cpu.engine.live import open_engine
 
 # Hardware order of the segment registers (SDM volume 2, table 2-1, sreg encoding).
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
@@ -102,9 +102,9 @@ class _Probe:
         self._memory[_GDT : _GDT + 8 * len(_DESCRIPTORS)] = struct.pack("<8Q", *_DESCRIPTORS)
         self._on_trap: Callable[[int], None] = lambda vector: None
         self.engine.hook(
-            uc_const.UC_HOOK_INTR, engine.INTERRUPT_HOOK, lambda uc, vector, user: self._on_trap(vector)
+            uc_const.UC_HOOK_INTR, library.INTERRUPT_HOOK, lambda uc, vector, user: self._on_trap(vector)
         )
-        table = engine.Mmr(base=_GDT, limit=8 * len(_DESCRIPTORS) - 1)
+        table = library.Mmr(base=_GDT, limit=8 * len(_DESCRIPTORS) - 1)
         self.engine.write_structure(x86.UC_X86_REG_GDTR, table)
         self._load(x86.UC_X86_REG_CS, _CODE32)
         for number in (
@@ -164,7 +164,7 @@ class _Probe:
 
     def _find_registers(self) -> tuple[int, int]:
         values = [0x5A100000 + 0x1357 * (index + 1) for index in range(8)]
-        for number, value in zip(engine.GPRS, values, strict=True):
+        for number, value in zip(library.GPRS, values, strict=True):
             self._load(number, value)
         words = self._snapshot()
         places = [_single(f"register {index}", _indices(words, value)) for index, value in enumerate(values)]

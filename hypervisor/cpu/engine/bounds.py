@@ -12,8 +12,8 @@ from typing import Any
 
 from unicorn import unicorn_const as uc_const
 
-from paravane.cpu import engine as api
-from paravane.cpu.faults import EngineError
+from paravane.cpu.engine import library as api
+from paravane.cpu.engine.errors import EngineError
 
 # Bounds that no 32-bit address lies in.
 _NOWHERE = 0x5AFE_0000_0000
