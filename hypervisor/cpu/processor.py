@@ -11,13 +11,15 @@ from unicorn import x86_const
 
 from paravane.cpu import fpu, segments
 from paravane.cpu.code import CodeCopies, CodeGroup
+from paravane.cpu.engine import guard
 from paravane.cpu.engine.context_offsets import SEGMENTS
 from paravane.cpu.engine.errors import EngineError
 from paravane.cpu.engine.library import Mmr, Msr
 from paravane.cpu.engine.stops import end_runs_between_blocks
 from paravane.cpu.faults import SegmentFault
-from paravane.cpu.geometry import PAE, Geometry
+from paravane.cpu.geometry import PAE, PAGE_MASK, Geometry
 from paravane.cpu.hooks import TASK_STATE, Hooks
+from paravane.cpu.instructions import MAX_LENGTH, decode, is_undefined
 from paravane.cpu.interrupts import DeferredSigint
 from paravane.cpu.paging import GuestMemory
 from paravane.cpu.ram import Ram
@@ -102,6 +104,10 @@ class Cpu(Registers, GuestMemory):
         engine.map(VOID_ROOT, PAGE_SIZE, addressof(c_char.from_buffer(self._void)), writable=False)
         end_runs_between_blocks(engine, True)
         self._prime()
+        self._guard = guard.find()
+        if self._guard is None or not self._guard.protect(engine, self._layout, self._at_undefined):
+            self._guard = None
+            guard.warn_once()
         self._hooks = Hooks(self, self._handler, VOID_ROOT)
         self._hooks.install()
         paging = Cr4.PAE if self.geometry.pae else 0
@@ -320,6 +326,29 @@ class Cpu(Registers, GuestMemory):
             if self._copies is not None:
                 self._copies.note(mfn)
 
+    def fetch(self, va: int) -> bytes:
+        """The bytes of the longest instruction there may be at linear `va`, fewer where a page is missing."""
+        code = b""
+        for at in (va, (va | PAGE_MASK) + 1 & 0xFFFFFFFF):
+            mfn = self.frame_at(at)
+            if mfn is None or len(code) >= MAX_LENGTH:
+                break
+            start = at & PAGE_MASK
+            page = self.ram.bytes[mfn << PAGE_SHIFT : (mfn + 1) << PAGE_SHIFT]
+            code += page[start : start + MAX_LENGTH - len(code)].tobytes()
+        return code
+
+    def at_undefined(self, va: int) -> bool:
+        """The instruction at linear `va` is one that a processor refuses although the engine might run it."""
+        try:
+            instruction = decode(self.fetch(va), big=self._words[self._hflags_at] & self._layout.cs32 != 0)
+        except IndexError:
+            return False
+        return is_undefined(instruction)
+
+    def _at_undefined(self) -> bool:
+        return self.at_undefined(self.eip + self.segment_base("cs") & 0xFFFFFFFF)
+
     # Running
 
     def run(self, *, instructions: int = 0) -> RunEnd:
@@ -352,6 +381,8 @@ class Cpu(Registers, GuestMemory):
             end_runs_between_blocks(self._engine, False)
             self._engine.flush_code()
         self._running = True
+        if self._guard is not None:
+            self._guard.ensure()
         try:
             if not self._stop_wanted:
                 self._engine.start(self.eip, instructions or (_NO_BUDGET if self._counted else 0))

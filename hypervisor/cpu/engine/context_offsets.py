@@ -77,6 +77,7 @@ class ContextLayout:
     cpl_mask: int
     dr: int
     io_break: int
+    inhibit: int
     flags: int
 
 
@@ -152,6 +153,7 @@ class _Probe:
             cpl_mask=cpl_mask,
             dr=self._find_debug_registers(),
             io_break=self._find_io_break(hflags),
+            inhibit=self._find_inhibit(hflags),
             flags=self._find_flags(),
         )
 
@@ -319,6 +321,16 @@ class _Probe:
         mask = before ^ armed[hflags]
         if mask.bit_count() != 1:
             raise EngineError("the engine's cached flags do not show an I/O breakpoint as one bit")
+        return mask
+
+    def _find_inhibit(self, hflags: int) -> int:
+        """The cached flag that keeps interrupts away for one more instruction."""
+        _, usual = self._trap(b"\xcd\x20")
+        # sti; int $0x20
+        _, after_sti = self._trap(b"\xfb\xcd\x20")
+        mask = usual[hflags] ^ after_sti[hflags]
+        if mask.bit_count() != 1:
+            raise EngineError("the engine's cached flags do not show the shadow of STI as one bit")
         return mask
 
     def _find_flags(self) -> int:

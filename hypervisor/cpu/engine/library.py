@@ -3,6 +3,7 @@
 import ctypes
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from unicorn import unicorn_const as uc_const
@@ -38,8 +39,11 @@ CODE_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctyp
 
 # Short calls keep the interpreter lock (PyDLL): dropping and taking it again would cost more than they do.
 # Only the run itself releases it, so that other threads can stop a spinning guest.
-_quick = ctypes.PyDLL(uclib._name)
-_slow = ctypes.CDLL(uclib._name)
+PATH: Final[str] = uclib._name
+"""The library's file."""
+
+_quick = ctypes.PyDLL(PATH)
+_slow = ctypes.CDLL(PATH)
 
 context_save = _quick.uc_context_save
 context_restore = _quick.uc_context_restore
@@ -120,6 +124,23 @@ class LiveState(NamedTuple):
     header: int
 
 
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """What survives an engine's death needs to know of it (`paravane.cpu.engine.guard`). Addresses are this
+    process's."""
+
+    cpu: int
+    """The engine's processor object."""
+    env: int
+    """The processor's state in it, of which the general registers are the first part."""
+    hflags: int
+    """The word of cached flags in that state."""
+    one_by_one: int
+    """The bit in it with which the engine translates a single instruction."""
+    is_undefined: Callable[[], bool]
+    """Asked with EIP at an instruction that cannot be translated: is it one that raises #UD?"""
+
+
 class Engine:
     """One engine instance in 32-bit mode, and its processor's state seen as words.
 
@@ -133,6 +154,9 @@ class Engine:
         check(_quick.uc_open(uc_const.UC_ARCH_X86, uc_const.UC_MODE_32, ctypes.byref(handle)), "start")
         self.handle = handle
         self._hooks: dict[int, object] = {}
+        self.patient: Patient | None = None
+        self.death = ""
+        """How the engine died in this run, when somebody survived it."""
         self._open = True
         # The default buffer is 1 GiB of address space and costs 15 ms an engine.
         check(_ctl(handle, _BUFFER_SIZE, ctypes.c_uint32(TRANSLATION_BUFFER)), "size its buffer")
@@ -147,6 +171,7 @@ class Engine:
         assert self.context.value is not None
         raw = (ctypes.c_char * self.context_size).from_address(self.context.value)
         self.copy = memoryview(raw).cast("B")
+        self.place = place
         self.in_place = place is not None
         if place is None:
             self.bytes = self.copy[: self.context_size & ~7]
@@ -293,6 +318,7 @@ class Engine:
 
     def start(self, eip: int, count: int = 0) -> None:
         """Run from `eip` until something stops it, or for `count` instructions. EngineError if it fails."""
+        self.death = ""
         status = _emu_start(
             self.handle,
             ctypes.c_uint64(eip),
@@ -300,6 +326,8 @@ class Engine:
             ctypes.c_uint64(0),
             ctypes.c_size_t(count),
         )
+        if self.death:
+            raise EngineError(self.death)
         check(status, "run")
 
     def stop(self) -> None:

@@ -1,0 +1,127 @@
+"""A guest that kills the engine ends by itself: with a dump, status 3 and everybody else alive."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import termios
+from typing import TYPE_CHECKING
+
+import pytest
+
+from paravane import DomainConfig, Machine, StopReason, load_image
+from paravane.abi.sched import ShutdownReason
+from paravane.asm import assemble_text
+from paravane.asm.elf_writer import write_elf
+from paravane.cpu.engine import guard
+from tests.guests.harness import HOST_TIMEOUT, boot, paravane
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(bool(guard.why_not()), reason=f"needs {guard.why_not()}")
+
+DEADLY = """
+    .include "runtime.inc"
+    XEN_NOTES deadly
+
+    .text
+    .type main, @function
+main:
+    PRINT "before\\n"
+    xorl %eax, %eax
+    movl $0x80000000, %edx
+culprit:
+    .byte 0x66, 0x0f, 0x3a, 0x61, 0xc1, 0x00    # pcmpestri $0, %xmm1, %xmm0
+    PRINT "after\\n"
+    ret
+"""
+UNDEFINED = """
+    .include "runtime.inc"
+    XEN_NOTES undefined
+
+    .text
+    .type main, @function
+main:
+    movl $trap_table, %eax
+    call set_trap_table
+    movl $10000, %esi
+again:
+    .byte 0xf0, 0x0f, 0xa3, 0xc0                # lock btl %eax, %eax
+    decl %esi
+    jnz again
+    movl count, %eax
+    call print_hex32
+    ret
+
+invalid_opcode:
+    addl $4, (%esp)
+    incl count
+    iret
+
+    .data
+    .align 4
+count:
+    .long 0
+trap_table:
+    TRAP_GATE 6, 0, invalid_opcode
+    TRAP_TABLE_END
+"""
+MEMORY = 4 << 20
+
+
+def image(source: str) -> bytes:
+    return write_elf(assemble_text(source, name="guest.S"))
+
+
+def test_the_domain_ends_with_a_dump() -> None:
+    outcome = boot(image(DEADLY), memory=MEMORY)
+    assert (outcome.ending, outcome.reason) == (StopReason.DONE, ShutdownReason.crash)
+    assert outcome.console == "before\n"
+    report = outcome.crash_report
+    assert "its processor cannot go on: the engine died of SIGSEGV in helper_pcmpestri_xmm" in report
+    assert "ring 1" in report
+    assert "<culprit+0x0>" in report
+    assert "66 0f 3a 61 c1 00" in report
+
+
+def test_the_other_domains_of_the_machine_go_on() -> None:
+    hello = UNDEFINED.replace("$10000", "$3")
+    with Machine(Machine.size_for(*[MEMORY] * 4)) as machine:
+        sources = (DEADLY, hello, DEADLY, hello)
+        domains = [machine.create(load_image(image(s)), DomainConfig(memory=MEMORY)) for s in sources]
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
+        consoles = [domain.console_output() for domain in domains]
+        assert consoles == [b"before\n", b"0x00000003", b"before\n", b"0x00000003"]
+        assert [domain.reason for domain in domains] == [ShutdownReason.crash, ShutdownReason.poweroff] * 2
+        assert machine.audit() == []
+
+
+def test_ten_thousand_undefined_instructions_are_ten_thousand_traps() -> None:
+    outcome = boot(image(UNDEFINED), memory=MEMORY)
+    assert (outcome.reason, outcome.console) == (ShutdownReason.poweroff, f"{10000:#010x}")
+
+
+def test_the_command_ends_with_status_3_and_a_dump(tmp_path: Path) -> None:
+    source = tmp_path / "deadly.S"
+    source.write_text(DEADLY)
+    ended = paravane("boot", str(source), "--memory", "4M")
+    assert (ended.returncode, ended.stdout) == (3, b"before\n")
+    assert b"the engine died of SIGSEGV in helper_pcmpestri_xmm" in ended.stderr
+    assert b"<culprit+0x0>" in ended.stderr
+    assert b"Traceback" not in ended.stderr
+
+
+def test_the_terminal_is_left_as_it_was(tmp_path: Path) -> None:
+    source = tmp_path / "deadly.S"
+    source.write_text(DEADLY)
+    terminal, side = pty.openpty()
+    before = termios.tcgetattr(side)
+    command = [sys.executable, "-m", "paravane.tools.cli", "boot", str(source), "--memory", "4M"]
+    ended = subprocess.run(command, stdin=side, capture_output=True, timeout=HOST_TIMEOUT, check=False)
+    assert ended.returncode == 3
+    assert termios.tcgetattr(side) == before
+    os.close(side)
+    os.close(terminal)
