@@ -18,7 +18,7 @@ from paravane.cpu import PageFault, SegmentFault
 from paravane.traps.crash import GuestCrash
 from paravane.traps.rings import KERNEL_RING
 from paravane.traps.segments import frame_base, reach
-from paravane.traps.state import UPCALL_MASK
+from paravane.traps.state import UPCALL_MASK, trap_name
 from paravane.x86 import VECTORS_WITH_ERROR_CODE, Eflags, Vector
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ FAULTS = frozenset(
     + (Vector.MF, Vector.AC, Vector.XM)
 )
 """Exceptions that report the instruction they stopped: the processor sets RF in the EFLAGS it saves."""
+
+_NO_HANDLER = "the guest registered none, or one with a null selector"
 
 MAX_NESTING = 16
 """Deliveries that may fail in a row. Each one pushes a frame, so Xen runs out of guest stack instead."""
@@ -146,12 +148,22 @@ def bounce(
 
 
 def bounce_at(
-    state: TrapState, at: Registers, cs: int, eip: int, *, masks_events: bool, error_code: int | None
+    state: TrapState,
+    at: Registers,
+    cs: int,
+    eip: int,
+    *,
+    masks_events: bool,
+    error_code: int | None,
+    name: str = "a trap",
 ) -> None:
-    """As `bounce`, with registers that the processor does not hold, or not yet, as the interrupted ones."""
+    """As `bounce`, with registers that the processor does not hold, or not yet, as the interrupted ones.
+
+    `name` is what is said to have no handler if `cs` is a null selector.
+    """
     for _ in range(MAX_NESTING):
         if not cs & ~3:
-            raise GuestCrash("a trap has no handler: the guest registered none, or one with a null selector")
+            raise GuestCrash(f"{name} has no handler: {_NO_HANDLER}")
         ss, esp = stack_for(state, at)
         eflags = at.eflags & ~CLEARED_ON_ENTRY | IF
         entry = state.entries.find(cs, ss)
@@ -167,25 +179,43 @@ def bounce_at(
             at = Registers.target(cs, eip, eflags, ss, esp)
             gate = state.table[fault.vector]
             cs, eip, masks_events, error_code = gate.cs, gate.eip, gate.masks_events, fault.error_code
+            name = trap_name(fault.vector)
         else:
             return
     raise GuestCrash("entering its exception handlers raises exceptions without end")
 
 
-def deliver(state: TrapState, vector: int, error_code: int | None = None, *, software: bool = False) -> None:
-    """Give the guest exception `vector`, or with `software` the `int n` it executed, through its trap
-    table."""
+def bounce_refusal(state: TrapState, to: Registers, fault: SegmentFault) -> None:
+    """The processor refused to go to `to`: an exception of the guest at the place it never reached."""
+    gate = state.table[fault.vector]
+    bounce_at(
+        state,
+        to,
+        gate.cs,
+        gate.eip,
+        masks_events=gate.masks_events,
+        error_code=fault.error_code,
+        name=trap_name(fault.vector),
+    )
+
+
+def deliver(
+    state: TrapState, vector: int, error_code: int | None = None, *, software: bool = False, why: str = ""
+) -> None:
+    """Give the guest exception `vector`, or with `software` the `int n` it executed, through its trap table.
+
+    `why` says what led to it, for a domain that ends because it has no handler. Raises GuestCrash.
+    """
     gate = state.table[vector]
     state.counters.bounced += 1
     if state.observer is not None:
         state.note(vector, error_code, f"bounced to {gate.cs:#06x}:{gate.eip:#010x}")
     if not gate.usable:
         state.host.guest_note(f"unhandled trap {vector} with error code {error_code or 0:#06x}")
+        name = f"int {vector:#04x}" if software else trap_name(vector)
+        raise GuestCrash(f"{why}{name} has no handler: {_NO_HANDLER}")
     # A refused `int n` is a #GP that Xen turns into the interrupt, so RF is saved as for a fault.
     rf = software or vector in FAULTS
-    if vector == Vector.DB:
-        # A handler that resumes at an execution breakpoint has to set RF itself (SDM 17.3.1.1).
-        state.cpu.eflags &= ~RF
     bounce(state, gate.cs, gate.eip, masks_events=gate.masks_events, error_code=error_code, rf=rf)
 
 
@@ -201,6 +231,5 @@ def raise_exception(state: TrapState, vector: int, error_code: int | None, cr2: 
 def deliver_page_fault(state: TrapState, error_code: int, address: int) -> None:
     """#PF at linear `address`. The user bit says whether the guest's kernel ran, not which ring paging
     saw."""
-    state.last_page_fault = address
     state.show_cr2(address)
     deliver(state, Vector.PF, error_code & ~4 | (0 if state.in_kernel() else 4))

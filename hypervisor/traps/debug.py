@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from paravane.abi.errno import Errno
 from paravane.refusal import Refusal
-from paravane.x86 import Cr4
+from paravane.x86 import Cr4, Dr6
 
 if TYPE_CHECKING:
     from paravane.cpu import Cpu
@@ -36,6 +36,8 @@ class DebugRegisters:
     dr6: int = DR6_DEFAULT
     dr7: int = DR7_DEFAULT
     emulated: int = 0
+    reported_at: int | None = None
+    """EIP of the last #DB that the processor raised."""
 
     def read(self, register: int, cr4: int) -> int:
         """DR0 to DR7 as the guest reads them. Refusal(ENODEV) for one that does not exist."""
@@ -62,10 +64,20 @@ class DebugRegisters:
         self.dr6 |= dr6 & ~DR6_DEFAULT
         self.dr6 &= (dr6 | ~DR6_DEFAULT) & 0xFFFFFFFF
 
-    def report(self, cpu: Cpu) -> None:
-        """A #DB of the guest: take over what the processor says about it, and reset its DR6 as Xen does."""
-        self.triggered(cpu.get_dr(6))
+    def report(self, cpu: Cpu) -> int:
+        """A #DB of the guest: take over what the processor says about it, and reset its DR6 as Xen does.
+
+        Gives the processor's DR6.
+        """
+        cause = cpu.get_dr(6)
+        self.triggered(cause)
         cpu.set_dr(6, DR6_DEFAULT)
+        return cause
+
+    def is_instruction_breakpoint(self, cause: int) -> bool:
+        """Whether a #DB with `cause` in DR6 came before its instruction: a fault, unlike all others."""
+        hit = [index for index in range(4) if cause >> index & 1]
+        return bool(hit) and not cause & Dr6.BS and not any(self.dr7 >> 16 + 4 * index & 3 for index in hit)
 
     def stepped(self, bits: int = DR6_STEP) -> None:
         """An emulated instruction ended in a single step or touched a port with a breakpoint on it."""

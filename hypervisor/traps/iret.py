@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from paravane.cpu import PageFault, SegmentFault
-from paravane.traps.bounce import Registers, bounce_at
+from paravane.traps.bounce import Registers, bounce_refusal
 from paravane.traps.crash import GuestCrash
 from paravane.traps.segments import reach
 from paravane.x86 import Eflags, Vector
@@ -55,8 +55,7 @@ def go(state: TrapState, to: Registers) -> None:
     try:
         state.cpu.enter(cs=to.cs, eip=to.eip, eflags=to.eflags, cpl=to.cpl, ss=to.ss, esp=to.esp)
     except SegmentFault as fault:
-        gate = state.table[fault.vector]
-        bounce_at(state, to, gate.cs, gate.eip, masks_events=gate.masks_events, error_code=fault.error_code)
+        bounce_refusal(state, to, fault)
 
 
 def _words(state: TrapState, esp: int, first: int, count: int) -> tuple[int, ...]:

@@ -24,6 +24,12 @@ UPCALL_PENDING = VCPU_INFO.offsets["evtchn_upcall_pending"]
 UPCALL_MASK = VCPU_INFO.offsets["evtchn_upcall_mask"]
 CR2 = VCPU_INFO.offsets["arch.cr2"]
 _WORD = struct.Struct("<I")
+_EXCEPTIONS = frozenset(Vector)
+
+
+def trap_name(vector: int) -> str:
+    """`#PF` for exceptions, `int 0x80` for vectors without a name of their own."""
+    return f"#{Vector(vector).name}" if vector in _EXCEPTIONS else f"int {vector:#04x}"
 
 
 class TrapNote(NamedTuple):
@@ -39,9 +45,7 @@ class TrapNote(NamedTuple):
     @property
     def name(self) -> str:
         """`#PF` for exceptions, `int 0x80` for software interrupts and vectors without a name."""
-        if self.vector in Vector._value2member_map_:
-            return f"#{Vector(self.vector).name}"
-        return f"int {self.vector:#04x}"
+        return trap_name(self.vector)
 
 
 Observer = Callable[[TrapNote], None]
@@ -91,7 +95,6 @@ class TrapState:
         self.msrs: dict[int, int] = {}
         self.nmi_pending = False
         self.nmi_active = False
-        self.last_page_fault: int | None = None
 
     @property
     def upcall_mask(self) -> int:

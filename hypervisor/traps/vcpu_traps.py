@@ -15,7 +15,7 @@ from paravane.traps.fpu import set_task_switched
 from paravane.traps.peripherals import Peripherals
 from paravane.traps.state import UPCALL_MASK, UPCALL_PENDING, TrapState
 from paravane.traps.table import fix_selector
-from paravane.x86 import VECTORS_WITH_ERROR_CODE, Vector
+from paravane.x86 import VECTORS_WITH_ERROR_CODE, Dr6, Eflags, Vector
 
 if TYPE_CHECKING:
     from paravane.abi.trap import TrapInfo
@@ -47,7 +47,12 @@ class VcpuTraps:
         """A fault or trap that nobody mended: emulate the instruction, or give the guest its exception."""
         state = self.state
         if vector == Vector.PF:
-            bounce.deliver_page_fault(state, error_code, state.cpu.cr2)
+            if dispatch.is_port_string(state):
+                # The engine touches the memory first. On hardware the privilege is looked at before, and Xen
+                # does the transfer.
+                self._general_protection(0)
+            else:
+                bounce.deliver_page_fault(state, error_code, state.cpu.cr2)
         elif vector == Vector.GP:
             self._general_protection(error_code)
         elif vector == Vector.UD:
@@ -55,8 +60,7 @@ class VcpuTraps:
         elif vector == Vector.NM:
             self._device_not_available()
         elif vector == Vector.DB:
-            state.debug.report(state.cpu)
-            bounce.deliver(state, Vector.DB)
+            self._debug_exception()
         elif vector == Vector.NP and dispatch.returns_to_absent_stack(state, error_code):
             bounce.deliver(state, Vector.SS, error_code)
         else:
@@ -173,11 +177,6 @@ class VcpuTraps:
     def counters(self) -> Counters:
         return self.state.counters
 
-    @property
-    def last_page_fault(self) -> int | None:
-        """Linear address of the last page fault the guest got."""
-        return self.state.last_page_fault
-
     def observe(self, observer: Observer | None) -> None:
         """Have every trap reported to `observer` (None: to nobody)."""
         self.state.observer = observer
@@ -217,8 +216,8 @@ class VcpuTraps:
 
     def _invalid_opcode(self) -> None:
         state = self.state
-        if dispatch.is_icebp(state):
-            state.cpu.eip += 1
+        if length := dispatch.icebp_length(state):
+            state.cpu.eip += length
             bounce.deliver(state, Vector.DB)
             return
         note = state.noted(Vector.UD, None, "emulated cpuid")
@@ -231,6 +230,23 @@ class VcpuTraps:
             self._retired(note)
         else:
             bounce.deliver(state, Vector.UD)
+
+    def _debug_exception(self) -> None:
+        """#DB. RF in its frame says that a repeated instruction is half done (SDM volume 3B, 17.3.1.1).
+
+        At an instruction breakpoint it is clear: a handler that resumes there has to set it. After a single
+        step it is set if the last #DB was reported at the same repeated instruction, so not after the first
+        of its steps when nothing was reported before it.
+        """
+        state = self.state
+        debug, cpu = state.debug, state.cpu
+        cause = debug.report(cpu)
+        if debug.is_instruction_breakpoint(cause):
+            cpu.eflags &= ~Eflags.RF
+        elif cause & Dr6.BS and cpu.eip == debug.reported_at and dispatch.is_repeating(state):
+            cpu.eflags |= Eflags.RF
+        debug.reported_at = cpu.eip
+        bounce.deliver(state, Vector.DB)
 
     def _device_not_available(self) -> None:
         """#NM is the guest's only if it set TS itself; Xen clears TS as it delivers it."""
@@ -250,7 +266,8 @@ class VcpuTraps:
             bounce.deliver(state, vector, software=True)
             return
         state.cpu.eip = state.cpu.eip - 2 & 0xFFFFFFFF
-        bounce.deliver(state, Vector.GP, vector << 3 | IDT_ERROR)
+        why = f"refused in ring {state.cpu.cpl}, and "
+        bounce.deliver(state, Vector.GP, vector << 3 | IDT_ERROR, why=why)
 
     def _raise(self, fault: Fault) -> None:
         bounce.raise_exception(self.state, fault.vector, fault.error_code, fault.cr2)

@@ -159,6 +159,73 @@ handler:
     assert sentence in first_line(outcome)
 
 
+@pytest.mark.parametrize(
+    ("instruction", "name"),
+    [
+        ("int $0x21", "int 0x21"),
+        ("int $0x22", "int 0x22: refused in ring 1, and #GP"),
+        ("int $6", "int 0x06"),
+        ("ud2", "#UD"),
+        ("int3", "#BP"),
+        ("int $0x80", "int 0x80: refused in ring 1, and #GP"),
+    ],
+)
+def test_a_trap_without_a_handler_is_named(instruction: str, name: str) -> None:
+    """The kernel may raise int 0x21 and 6, by their DPL, but their handlers have null selectors."""
+    outcome = crash(f"""
+    .data
+    .balign 4
+table:
+    .byte 0x21, 3
+    .word 0
+    .long main
+    .byte 6, 3
+    .word 3
+    .long main
+    TRAP_TABLE_END
+    .text
+main:
+    movl $table, %eax
+    call set_trap_table
+    {instruction}
+    """)
+    assert f"{name} has no handler" in first_line(outcome)
+    assert "page walk" not in outcome.crash_report
+
+
+PAGE_FAULT_LONG_AGO = """
+    .data
+    .balign 4
+table:
+    TRAP_GATE 14, 0, on_page_fault
+    TRAP_TABLE_END
+    .text
+main:
+    movl $table, %eax
+    call set_trap_table
+    movl 0xD0000000, %eax
+resume:
+    {crash}
+on_page_fault:
+    addl $4, %esp
+    movl $resume, (%esp)
+    iret
+"""
+
+
+@pytest.mark.parametrize("instruction", ["ud2", "movl $0xDFFF0000, %esp\npushl %eax"])
+def test_the_page_walk_of_a_dump_is_not_an_old_faults(instruction: str) -> None:
+    outcome = crash(PAGE_FAULT_LONG_AGO.format(crash=instruction))
+    assert "page walk of 0xd0000000" not in outcome.crash_report
+    assert ("page walk" in outcome.crash_report) == (instruction != "ud2")
+
+
+def test_the_dump_of_a_fault_without_a_handler_walks_to_its_address() -> None:
+    outcome = crash("    .text\nmain:\n    movl 0xD0000123, %eax\n")
+    assert "#PF has no handler" in first_line(outcome)
+    assert "page walk of 0xd0000123:" in outcome.crash_report
+
+
 @pytest.mark.parametrize("frame", ["$0xD0000000", "$0xFFFFFFF8", "$0xF57FFFFC"])
 def test_an_iret_hypercall_without_a_frame_ends_the_domain(frame: str) -> None:
     outcome = crash(f"""

@@ -75,7 +75,6 @@ def test_exception_frame(machine: TrapMachine, vector: int, ring: int, masking: 
             assert machine.mask == (mask | 1 if masking else mask)
             if vector == 14:
                 assert machine.words(INFO + 8, 1) == [0xDEAD0000]
-                assert machine.traps.last_page_fault == 0xDEAD0000
 
 
 def test_virtual_iopl_shows_in_frames_of_guests_that_ask_for_it(machine: TrapMachine) -> None:

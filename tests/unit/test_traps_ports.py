@@ -8,9 +8,12 @@ from paravane.traps.emulate import decode
 from tests.unit.trap_emulation import STOP, carried_out, emulating_machine, faults, mov_imm
 from tests.unit.trap_machine import (
     DATA,
+    EVERYTHING,
     INFO,
     KERNEL,
+    READ_ONLY_USER,
     RING1_CS,
+    RING3_DS,
     UNMAPPED,
     USER,
     TrapMachine,
@@ -48,6 +51,45 @@ def test_ports(machine: TrapMachine) -> None:
 )
 def test_ports_need_privilege(machine: TrapMachine, code: bytes) -> None:
     machine.cpu.esi = machine.cpu.edi = DATA
+    machine.cpu.ecx = 1
+    faults(machine, code)
+
+
+STRING_FAULTS = [
+    pytest.param(b"\x6c", 0, 2, UNMAPPED, id="insb"),
+    pytest.param(b"\xf3\x6d", 0, 2, UNMAPPED, id="rep-insl"),
+    pytest.param(b"\x6d", 2, 2, UNMAPPED, id="insl-across-pages"),
+    pytest.param(b"\x6c", 0x1000, 2, UNMAPPED - 0x1000, id="insb-read-only"),
+    pytest.param(b"\x66\x6d", 0, 2, UNMAPPED, id="insw"),
+    pytest.param(b"\x6e", 0, 0, UNMAPPED, id="outsb"),
+    pytest.param(b"\x64\xf3\x6f", 0, 0, UNMAPPED, id="rep-outsl-fs"),
+]
+
+
+@pytest.mark.parametrize(("code", "below", "error_code", "address"), STRING_FAULTS)
+@pytest.mark.parametrize("ring", [1, 3])
+def test_a_string_transfer_that_faults_reports_as_xen_does(
+    machine: TrapMachine, ring: int, code: bytes, below: int, error_code: int, address: int
+) -> None:
+    """Xen does not look why its store failed: W for INS, nothing for OUTS, whether a page is there or not."""
+    machine.map(UNMAPPED - 0x1000, UNMAPPED - 0x1000 >> 12, READ_ONLY_USER if below == 0x1000 else EVERYTHING)
+    machine.traps.state.iopl = 3
+    machine.enter_ring(ring)
+    machine.cpu.load_segment("fs", RING3_DS)
+    cpu = machine.cpu
+    cpu.esi = cpu.edi = UNMAPPED - below
+    cpu.ecx = 4
+    start = cpu.eip
+    machine.run(code + STOP)
+    assert cpu.eip == handler(14)
+    assert machine.frame(2) == [error_code | (4 if ring == 3 else 0), start]
+    assert machine.words(INFO + 8, 1) == [address]
+
+
+@pytest.mark.parametrize("code", [b"\x6c", b"\xf3\x6d", b"\x6e", b"\xf3\x6f"], ids=bytes.hex)
+def test_privilege_comes_before_the_memory_of_a_string_transfer(machine: TrapMachine, code: bytes) -> None:
+    machine.user()
+    machine.cpu.esi = machine.cpu.edi = UNMAPPED
     machine.cpu.ecx = 1
     faults(machine, code)
 

@@ -8,7 +8,7 @@ from paravane.abi.errno import Errno
 from paravane.refusal import Refusal
 from paravane.traps.emulate import decode, msr
 from paravane.traps.emulate.cpuid import CR0_FIXED
-from paravane.traps.emulate.fault import Fault, NotEmulated
+from paravane.traps.emulate.fault import Completion, Fault, NotEmulated
 from paravane.traps.fpu import set_task_switched
 from paravane.x86 import Cr0, Cr4, Vector
 
@@ -31,7 +31,7 @@ def read_cr0(state: TrapState) -> int:
     return CR0_FIXED | (Cr0.TS if state.cr0_ts else 0)
 
 
-def control_register(state: TrapState, instruction: Instruction) -> None:
+def control_register(state: TrapState, instruction: Instruction) -> Completion:
     """`mov` from or to CR0, CR2, CR3 and CR4."""
     require_kernel(state)
     register = GENERAL_REGISTERS[instruction.rm]
@@ -40,6 +40,7 @@ def control_register(state: TrapState, instruction: Instruction) -> None:
     else:
         value: int = getattr(state.cpu, register)
         _write(state, instruction.reg, value)
+    return Completion.COMPLETE
 
 
 def _read(state: TrapState, number: int) -> int:
@@ -74,7 +75,7 @@ def _write(state: TrapState, number: int, value: int) -> None:
         raise NotEmulated
 
 
-def debug_register(state: TrapState, instruction: Instruction) -> None:
+def debug_register(state: TrapState, instruction: Instruction) -> Completion:
     """`mov` from or to DR0-DR7: #UD for one that does not exist, #GP for a value a guest may not load."""
     require_kernel(state)
     register = GENERAL_REGISTERS[instruction.rm]
@@ -87,16 +88,19 @@ def debug_register(state: TrapState, instruction: Instruction) -> None:
         if refusal.errno == Errno.ENODEV:
             raise Fault(Vector.UD) from None
         raise Fault(Vector.GP, 0) from None
+    return Completion.COMPLETE
 
 
-def clts(state: TrapState, instruction: Instruction) -> None:
+def clts(state: TrapState, instruction: Instruction) -> Completion:
     require_kernel(state)
     set_task_switched(state, False)
+    return Completion.COMPLETE
 
 
-def wbinvd(state: TrapState, instruction: Instruction) -> None:
+def wbinvd(state: TrapState, instruction: Instruction) -> Completion:
     """Nothing to write back: a domain without devices has no cache to care for."""
     require_kernel(state)
+    return Completion.COMPLETE
 
 
 def io_privilege(state: TrapState) -> bool:
@@ -110,37 +114,42 @@ def io_privilege(state: TrapState) -> bool:
     return state.iopl >= (0 if state.host.architectural_iopl else 1)
 
 
-def interrupt_flag(state: TrapState, instruction: Instruction) -> None:
+def interrupt_flag(state: TrapState, instruction: Instruction) -> Completion:
     """CLI and STI do nothing where IOPL allows them: a guest masks upcalls in vcpu_info, POPF could not
-    follow."""
+    follow. Xen answers them before it has decoded them, so that no single step is reported after them."""
     if not io_privilege(state):
         raise NotEmulated
+    return Completion.UNSTEPPED
 
 
-def read_tsc(state: TrapState, instruction: Instruction) -> None:
+def read_tsc(state: TrapState, instruction: Instruction) -> Completion:
     """RDTSC and RDTSCP: the processor always traps them, the guest's CR4.TSD decides about ring 3."""
     if instruction.opcode == decode.RDTSCP:
         state.cpu.ecx = msr.read(state, msr.TSC_AUX) & 0xFFFFFFFF
     if not state.in_kernel() and state.cr4 & Cr4.TSD:
         raise Fault(Vector.GP, 0)
     _split(state.cpu, state.host.tsc())
+    return Completion.COMPLETE
 
 
-def read_msr(state: TrapState, instruction: Instruction) -> None:
+def read_msr(state: TrapState, instruction: Instruction) -> Completion:
     require_kernel(state)
     _split(state.cpu, msr.read_or_fake(state, state.cpu.ecx))
+    return Completion.COMPLETE
 
 
-def write_msr(state: TrapState, instruction: Instruction) -> None:
+def write_msr(state: TrapState, instruction: Instruction) -> Completion:
     require_kernel(state)
     cpu = state.cpu
     msr.write(state, cpu.ecx, cpu.edx << 32 | cpu.eax)
+    return Completion.COMPLETE
 
 
-def cpuid(state: TrapState, instruction: Instruction) -> None:
+def cpuid(state: TrapState, instruction: Instruction) -> Completion:
     """CPUID under a forced-emulation prefix, or faulted."""
     cpu = state.cpu
     cpu.eax, cpu.ebx, cpu.ecx, cpu.edx = state.policy.leaf(cpu.eax, cpu.ecx)
+    return Completion.COMPLETE
 
 
 def _split(cpu: Cpu, value: int) -> None:

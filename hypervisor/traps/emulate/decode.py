@@ -14,6 +14,7 @@ SEGMENTS: Final = {0x26: "es", 0x2E: "cs", 0x36: "ss", 0x3E: "ds", 0x64: "fs", 0
 PREFIXES: Final = frozenset((OPERAND_SIZE, ADDRESS_SIZE, REPEAT_NOT_ZERO, REPEAT, LOCK, *SEGMENTS))
 
 STRING_IO: Final = frozenset(range(0x6C, 0x70))
+STRINGS: Final = STRING_IO | set(range(0xA4, 0xA8)) | set(range(0xAA, 0xB0))
 IMMEDIATE_IO: Final = frozenset(range(0xE4, 0xE8))
 REGISTER_IO: Final = frozenset(range(0xEC, 0xF0))
 CLI, STI = 0xFA, 0xFB
@@ -26,6 +27,11 @@ RDTSCP = 0x0F01F9
 _PLAIN: Final = STRING_IO | REGISTER_IO | {CLI, STI}
 _PLAIN_TWO_BYTE: Final = frozenset((CLTS, WBINVD, WRMSR, RDTSC, RDMSR, SYSENTER, CPUID))
 _CONTROL: Final = frozenset((READ_CR, READ_DR, WRITE_CR, WRITE_DR))
+
+
+def prefix_length(code: bytes) -> int:
+    """How many prefixes `code` starts with."""
+    return next((at for at, byte in enumerate(code) if byte not in PREFIXES), len(code))
 
 
 class Truncated(Exception):

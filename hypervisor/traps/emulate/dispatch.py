@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from paravane.abi.arch import XEN_EMULATE_PREFIX
 from paravane.cpu import PageFault
 from paravane.traps.emulate import control, decode, io
-from paravane.traps.emulate.fault import Fault, NotEmulated
+from paravane.traps.emulate.fault import Completion, Fault, NotEmulated
 from paravane.traps.segments import read_segment
 from paravane.x86 import Eflags, Vector
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from paravane.traps.emulate.decode import Instruction
     from paravane.traps.state import TrapState
 
-Operation = Callable[["TrapState", "Instruction"], bool | None]
-"""Carries an instruction out; False when it has to run again before it is complete."""
+Operation = Callable[["TrapState", "Instruction"], Completion]
+"""Carries an instruction out. Raises Fault or NotEmulated."""
 
 _OPERATIONS: Final[dict[int, Operation]] = {
     decode.CLI: control.interrupt_flag,
@@ -37,6 +37,10 @@ _OPERATIONS: Final[dict[int, Operation]] = {
     **dict.fromkeys(decode.IMMEDIATE_IO | decode.REGISTER_IO, io.in_out),
 }
 ICEBP: Final = b"\xf1"
+_ICEBP_OR_PREFIX: Final = frozenset((ICEBP, *(bytes((prefix,)) for prefix in decode.PREFIXES)))
+_PORT_ITEM: Final = 4
+"""Bytes of the largest item that INS and OUTS move."""
+
 _FAR_RETURNS: Final = (b"\xcf", b"\xcb", b"\xca")
 _FORCED_CPUID: Final = XEN_EMULATE_PREFIX + b"\x0f\xa2"
 
@@ -77,30 +81,61 @@ def emulate(state: TrapState, instruction: Instruction | None) -> bool:
     if instruction.locked:
         raise Fault(Vector.UD)
     try:
-        complete = operation(state, instruction)
+        completion = operation(state, instruction)
     except NotEmulated:
         return False
     state.counters.emulated += 1
-    if complete is not False:
-        retire(state, instruction.length)
+    if completion is not Completion.REPEATS:
+        retire(state, instruction.length, stepped=completion is Completion.COMPLETE)
     return True
 
 
-def retire(state: TrapState, length: int) -> None:
+def retire(state: TrapState, length: int, *, stepped: bool = True) -> None:
     """Step over an instruction that was carried out. A single step then raises #DB in the guest."""
     cpu = state.cpu
     cpu.eip = cpu.eip + length & 0xFFFFFFFF
     eflags = cpu.eflags
     if eflags & Eflags.RF:
         cpu.eflags = eflags & ~Eflags.RF
-    if eflags & Eflags.TF:
+    if eflags & Eflags.TF and stepped:
         state.debug.stepped()
         state.breakpoint_hit = True
 
 
-def is_icebp(state: TrapState) -> bool:
-    """Whether the opcode at EIP is 0xF1, a #DB trap that the processor reports as invalid."""
-    return _opcode(state) == ICEBP
+def icebp_length(state: TrapState) -> int:
+    """Bytes of the ICEBP at EIP (0xF1, a #DB trap that the engine calls invalid); 0: something else."""
+    if _opcode(state) not in _ICEBP_OR_PREFIX:
+        return 0
+    cpu = state.cpu
+    code = _readable(state, cpu.segment_base("cs") + cpu.eip & 0xFFFFFFFF, decode.MAX_LENGTH)
+    prefixes = decode.prefix_length(code)
+    return (
+        prefixes + 1 if code[prefixes : prefixes + 1] == ICEBP and decode.LOCK not in code[:prefixes] else 0
+    )
+
+
+def is_repeating(state: TrapState) -> bool:
+    """Whether the instruction at EIP is a string instruction with repetitions left."""
+    cpu = state.cpu
+    code = _readable(state, cpu.segment_base("cs") + cpu.eip & 0xFFFFFFFF, decode.MAX_LENGTH)
+    at = decode.prefix_length(code)
+    repeated = decode.REPEAT in code[:at] or decode.REPEAT_NOT_ZERO in code[:at]
+    return repeated and cpu.ecx != 0 and any(byte in decode.STRINGS for byte in code[at : at + 1])
+
+
+def is_port_string(state: TrapState) -> bool:
+    """Whether the page fault in CR2 is one of INS or OUTS at EIP.
+
+    Only then is CR2 where EDI or ESI points, which costs less to look at than the code. (With segments that
+    are not flat it may not be: the fault is then the guest's as the engine raised it.)
+    """
+    cpu = state.cpu
+    *_, esi, edi = cpu.gprs()
+    address = cpu.cr2
+    if not (address - edi & 0xFFFFFFFF < _PORT_ITEM or address - esi & 0xFFFFFFFF < _PORT_ITEM):
+        return False
+    code = _readable(state, cpu.segment_base("cs") + cpu.eip & 0xFFFFFFFF, decode.MAX_LENGTH)
+    return any(byte in decode.STRING_IO for byte in code[decode.prefix_length(code) :][:1])
 
 
 def returns_to_absent_stack(state: TrapState, selector: int) -> bool:
@@ -114,10 +149,16 @@ def returns_to_absent_stack(state: TrapState, selector: int) -> bool:
 def _opcode(state: TrapState) -> bytes:
     """The byte at EIP, none where it cannot be read."""
     cpu = state.cpu
+    return _readable(state, cpu.segment_base("cs") + cpu.eip & 0xFFFFFFFF, 1)
+
+
+def _readable(state: TrapState, linear: int, size: int) -> bytes:
+    """`size` bytes at `linear`, or as many as come before a page that cannot be read."""
     try:
-        return cpu.read(cpu.segment_base("cs") + cpu.eip & 0xFFFFFFFF, 1)
-    except PageFault:
-        return b""
+        return state.cpu.read(linear, size)
+    except PageFault as fault:
+        before = fault.va - linear & 0xFFFFFFFF
+        return state.cpu.read(linear, before) if before else b""
 
 
 def emulate_forced_cpuid(state: TrapState) -> bool:

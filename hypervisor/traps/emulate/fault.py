@@ -1,4 +1,19 @@
-"""How the emulation of an instruction says that the instruction faults."""
+"""What became of an instruction that was to be emulated."""
+
+from enum import Enum
+
+
+class Completion(Enum):
+    """How far an instruction got that raised nothing."""
+
+    COMPLETE = "complete"
+    """It is over; a single step reports after it."""
+
+    UNSTEPPED = "unstepped"
+    """It is over, and Xen forgets that it was stepped: the next instruction's #DB comes first."""
+
+    REPEATS = "repeats"
+    """Repetitions are left: it runs again."""
 
 
 class Fault(Exception):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from paravane.cpu import PageFault
 from paravane.traps.emulate.control import io_privilege
-from paravane.traps.emulate.fault import Fault, NotEmulated
+from paravane.traps.emulate.fault import Completion, Fault, NotEmulated
 from paravane.traps.segments import Segment, read_segment
 from paravane.x86 import Eflags, PageFaultCode, Vector
 
@@ -39,7 +39,7 @@ def port_allowed(state: TrapState, port: int, size: int) -> bool:
     return not bits & ((1 << size) - 1) << (port & 7)
 
 
-def in_out(state: TrapState, instruction: Instruction) -> None:
+def in_out(state: TrapState, instruction: Instruction) -> Completion:
     """IN and OUT, all forms."""
     cpu = state.cpu
     port = instruction.immediate if instruction.opcode < 0xE8 else cpu.edx & 0xFFFF
@@ -52,11 +52,11 @@ def in_out(state: TrapState, instruction: Instruction) -> None:
     else:
         cpu.eax = cpu.eax & ~mask | state.ports.read(port, size) & mask
     _breakpoints(state, port, size)
+    return Completion.COMPLETE
 
 
-def string_in_out(state: TrapState, instruction: Instruction) -> bool:
-    """INS and OUTS with or without REP. False when repetitions are left: the instruction is to be run
-    again."""
+def string_in_out(state: TrapState, instruction: Instruction) -> Completion:
+    """INS and OUTS with or without REP."""
     cpu = state.cpu
     port = cpu.edx & 0xFFFF
     size = instruction.operand_size // 8 if instruction.opcode & 1 else 1
@@ -70,7 +70,7 @@ def string_in_out(state: TrapState, instruction: Instruction) -> bool:
         cpu.ecx = cpu.ecx & ~mask | count - done
     if done:
         _breakpoints(state, port, size)
-    return done == count
+    return Completion.COMPLETE if done == count else Completion.REPEATS
 
 
 class _Items(NamedTuple):
