@@ -33,7 +33,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One message; `severity` is "error" or "warning", `location` is None when no line is to blame."""
+    """An "error", a "warning" or a "note"; `location` is None when no line is to blame."""
 
     severity: str
     message: str
@@ -118,6 +118,12 @@ class Reporter:
         self.warnings += 1
         if self.warnings <= MAX_WARNINGS:
             self.diagnostics.append(Diagnostic("warning", message, location))
+
+    def note(self, message: str, location: Location | None) -> None:
+        """What the source itself wants to be said. Counted with the warnings."""
+        self.warnings += 1
+        if self.warnings <= MAX_WARNINGS:
+            self.diagnostics.append(Diagnostic("note", message, location))
 
     def raise_errors(self) -> None:
         """Raises AssemblyError when any error was reported."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from paravane.asm.leb128 import sleb128, uleb128
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -59,26 +61,6 @@ def _text(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape") + b"\0"
 
 
-def _uleb(value: int) -> bytes:
-    """7.6: unsigned, seven bits a byte, the lowest first."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _sleb(value: int) -> bytes:
-    """7.6: signed; the last byte's bit 6 is the sign."""
-    out = bytearray()
-    while not -0x40 <= value < 0x40:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value & 0x7F)
-    return bytes(out)
-
-
 def _sequences(rows: Iterable[LineRow]) -> list[list[LineRow]]:
     """Rows in address order, cut at every gap: padding and data between code belong to no line."""
     sequences: list[list[LineRow]] = []
@@ -115,10 +97,10 @@ def _sequence_program(sequence: list[LineRow]) -> bytes:
         if not first and (row.file, row.line) == (file, line):
             continue
         if row.file != file:
-            out += bytes((DW_LNS_set_file,)) + _uleb(row.file + 1)
+            out += bytes((DW_LNS_set_file,)) + uleb128(row.file + 1)
         out += _advance(row.address - address, row.line - line)
         address, file, line, first = row.address, row.file, row.line, False
-    out += bytes((DW_LNS_advance_pc,)) + _uleb(_sequence_end(sequence) - address)
+    out += bytes((DW_LNS_advance_pc,)) + uleb128(_sequence_end(sequence) - address)
     return bytes(out) + bytes((0, 1, DW_LNE_end_sequence))
 
 
@@ -130,22 +112,22 @@ def _advance(address: int, line: int) -> bytes:
             return bytes((special,))
     out = b""
     if line:
-        out += bytes((DW_LNS_advance_line,)) + _sleb(line)
+        out += bytes((DW_LNS_advance_line,)) + sleb128(line)
     if address:
-        out += bytes((DW_LNS_advance_pc,)) + _uleb(address)
+        out += bytes((DW_LNS_advance_pc,)) + uleb128(address)
     return out + bytes((DW_LNS_copy,))
 
 
 def _unit(name_offset: int) -> bytes:
     """.debug_info (7.5.1.1): the attributes in UNIT_ATTRIBUTES order; low_pc 0 is the base of the ranges."""
-    entry = _uleb(1) + struct.pack("<IHIIII", 0, DW_LANG_Mips_Assembler, name_offset, 0, 0, 0)
+    entry = uleb128(1) + struct.pack("<IHIIII", 0, DW_LANG_Mips_Assembler, name_offset, 0, 0, 0)
     unit = struct.pack("<HIB", VERSION, 0, ADDRESS_SIZE) + entry
     return struct.pack("<I", len(unit)) + unit
 
 
 def _abbreviations() -> bytes:
-    pairs = b"".join(_uleb(name) + _uleb(form) for name, form in UNIT_ATTRIBUTES)
-    return _uleb(1) + _uleb(DW_TAG_compile_unit) + bytes((DW_CHILDREN_no,)) + pairs + bytes(3)
+    pairs = b"".join(uleb128(name) + uleb128(form) for name, form in UNIT_ATTRIBUTES)
+    return uleb128(1) + uleb128(DW_TAG_compile_unit) + bytes((DW_CHILDREN_no,)) + pairs + bytes(3)
 
 
 def _ranges(sequences: list[list[LineRow]]) -> bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from paravane.asm.evaluation import Unresolved, evaluate
-from paravane.asm.model import Align, Branch, Gap
+from paravane.asm.leb128 import leb128
+from paravane.asm.model import Align, Branch, Gap, Leb, Number
+from paravane.asm.padding import code_padding, nops
 from paravane.asm.program import SHT_NOBITS, LineRow
 
 if TYPE_CHECKING:
@@ -13,15 +15,8 @@ if TYPE_CHECKING:
 
     from paravane.asm.diagnostics import Reporter
     from paravane.asm.evaluation import Places
-    from paravane.asm.model import Fixup, Node, Region, UnitSection
+    from paravane.asm.model import Fixup, Node, Region, Relocation, UnitSection
     from paravane.asm.source import Statement
-
-# The multi-byte NOPs of the Intel SDM (volume 2, NOP), by length.
-_NOPS = [
-    b"", b"\x90", b"\x66\x90", b"\x0f\x1f\x00", b"\x0f\x1f\x40\0", b"\x0f\x1f\x44\0\0",
-    b"\x66\x0f\x1f\x44\0\0", b"\x0f\x1f\x80\0\0\0\0", b"\x0f\x1f\x84\0\0\0\0\0",
-    b"\x66\x0f\x1f\x84\0\0\0\0\0",
-]  # fmt: skip
 
 
 class Placed(Protocol):
@@ -37,27 +32,47 @@ class Placed(Protocol):
     def pieces(self) -> list[tuple[UnitSection, int]]: ...
 
 
-def nops(size: int) -> bytes:
-    """`size` bytes of code that does nothing, in as few instructions as possible."""
-    longest = len(_NOPS) - 1
-    return _NOPS[longest] * (size // longest) + _NOPS[size % longest]
-
-
-def section_bytes(output: Placed, places: Places, reporter: Reporter) -> bytes:
+def section_bytes(
+    output: Placed, relocations: Sequence[Relocation], places: Places, reporter: Reporter
+) -> bytes:
     """The contents of an output section; values that do not fit are reported."""
     if output.kind == SHT_NOBITS:
         return b""
     data = bytearray()
     for section, offset in output.pieces:
         gap = offset - len(data)
-        data += nops(gap) if section.is_code else bytes(gap)
+        data += nops(gap, 2) if section.is_code else bytes(gap)  # as GNU ld fills between inputs
         for region in section.regions:
             address = output.address + offset + region.offset
             for fixup in region.fixups:
                 _apply(fixup, region, address, places, reporter)
             data += region.data
             data += _tail(region, address + region.size, section, places, reporter)
+    starts = {id(section): offset for section, offset in output.pieces}
+    for relocation in relocations:
+        if id(relocation.section) in starts:
+            _relocate(relocation, data, output.address, starts[id(relocation.section)], places, reporter)
     return bytes(data)
+
+
+def _relocate(
+    relocation: Relocation, data: bytearray, base: int, start: int, places: Places, reporter: Reporter
+) -> None:
+    """Adds the value of a `.reloc` to what is there; its place is an address, or counted from the section."""
+    where = relocation.statement.locate()
+    try:
+        place, value = evaluate(relocation.place, places).offset, evaluate(relocation.value, places).offset
+    except Unresolved as reason:
+        reporter.error(f"cannot compute this value: {reason}", where)
+        return
+    offset = start + place if isinstance(relocation.place, Number) else place - base
+    end = offset + relocation.width
+    if not start <= offset <= end <= len(data):
+        reporter.error("this place is not in the section", where)
+        return
+    value += int.from_bytes(data[offset:end], "little")
+    value -= base + offset if relocation.relative else 0
+    data[offset:end] = (value & (1 << 8 * relocation.width) - 1).to_bytes(relocation.width, "little")
 
 
 def _apply(fixup: Fixup, region: Region, address: int, places: Places, reporter: Reporter) -> None:
@@ -84,7 +99,7 @@ def _fits(value: int, bits: int) -> bool:
     return bits > 32 or -(1 << bits - 1) <= value < 1 << bits
 
 
-def _value(node: Node, source: Fixup | Branch, places: Places, reporter: Reporter) -> int:
+def _value(node: Node, source: Fixup | Branch | Leb, places: Places, reporter: Reporter) -> int:
     try:
         value = evaluate(node, places)
         if value.base is None:
@@ -98,12 +113,14 @@ def _value(node: Node, source: Fixup | Branch, places: Places, reporter: Reporte
 
 
 def _tail(region: Region, address: int, section: UnitSection, places: Places, reporter: Reporter) -> bytes:
-    """The bytes behind a region, at `address`."""
+    """The bytes after a region, at `address`."""
     tail, size = region.tail, region.tail_size
     if isinstance(tail, Branch):
         return _branch(tail, address + size, places, reporter)
     if isinstance(tail, Align):
-        return _padding(tail, size, section)
+        return _padding(tail, size, section, reporter)
+    if isinstance(tail, Leb):
+        return leb128(_value(tail.value, tail, places, reporter), is_signed=tail.is_signed)
     return (tail.fill * size)[:size] if isinstance(tail, Gap) else b""
 
 
@@ -115,11 +132,14 @@ def _branch(branch: Branch, next_address: int, places: Places, reporter: Reporte
     return branch.prefix + bytes([branch.short_opcode, distance & 0xFF])
 
 
-def _padding(align: Align, size: int, section: UnitSection) -> bytes:
+def _padding(align: Align, size: int, section: UnitSection, reporter: Reporter) -> bytes:
     if align.fill is None:
-        return nops(size) if section.is_code else bytes(size)
+        return code_padding(size) if section.is_code else bytes(size)
     whole, rest = divmod(size, len(align.fill))
-    return bytes(rest) + align.fill * whole
+    if rest:
+        message = f"padding of {size} bytes is no multiple of the {len(align.fill)} bytes that fill it"
+        reporter.error(message, align.statement.locate())
+    return align.fill * whole + bytes(rest)
 
 
 def line_rows(outputs: Sequence[Placed]) -> tuple[tuple[str, ...], tuple[LineRow, ...]]:

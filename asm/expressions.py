@@ -9,6 +9,8 @@ from paravane.asm.evaluation import MAX_DEPTH, Unresolved, compute, unary_value
 from paravane.asm.model import Binary, Number, Reference, Unary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from paravane.asm.lexer import Scanner
     from paravane.asm.model import Node, Symbol
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 class Names(Protocol):
     """What the parser asks of the unit being read."""
 
-    def reference(self, name: str, start: int, end: int) -> Symbol: ...
+    def reference(self, name: str, start: int, end: int) -> Node: ...
 
     def numeric_reference(self, number: int, direction: str, start: int, end: int) -> Symbol: ...
 
@@ -119,6 +121,41 @@ def _named(scanner: Scanner, names: Names, start: int) -> Node:
         raise scanner.error("expected an expression")
     if name == ".":
         return Reference(names.here())
-    if scanner.text.startswith("@", scanner.pos):
-        raise scanner.error("relocation operators such as `@GOT` have no use in a linked kernel", start)
-    return Reference(names.reference(name, start, scanner.pos))
+    end = scanner.pos
+    if scanner.text.startswith("@", end):
+        scanner.pos += 1
+        operator = (scanner.name() or "").lower()
+        if operator != "plt":
+            raise scanner.error(f"`@{operator}` is not supported: a linked kernel has no such table", start)
+        # A linked program calls a function that it has itself directly, as GNU ld makes it.
+    return names.reference(name, start, end)
+
+
+def rebuild(node: Node, replace: Callable[[Symbol], Node], depth: int = 0) -> Node:
+    """The expression with every symbol replaced, computed as far as it can be. Raises SourceError."""
+    if depth > MAX_DEPTH:
+        raise SourceError("expression is too deep")
+    if isinstance(node, Reference):
+        return replace(node.symbol)
+    if isinstance(node, Unary):
+        operand = rebuild(node.operand, replace, depth + 1)
+        if isinstance(operand, Number):
+            return Number(unary_value(node.operator, operand.value))
+        return Unary(node.operator, operand, _deeper(operand))
+    if isinstance(node, Binary):
+        left = rebuild(node.left, replace, depth + 1)
+        right = rebuild(node.right, replace, depth + 1)
+        if isinstance(left, Number) and isinstance(right, Number):
+            try:
+                return Number(compute(node.operator, left.value, right.value))
+            except Unresolved as reason:
+                raise SourceError(str(reason)) from None
+        return Binary(node.operator, left, right, max(_deeper(left), _deeper(right)))
+    return node
+
+
+def _deeper(node: Node) -> int:
+    depth = depth_of(node) + 1
+    if depth > MAX_DEPTH:
+        raise SourceError("expression is too deep")
+    return depth

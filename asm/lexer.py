@@ -6,14 +6,19 @@ import re
 
 from paravane.asm.diagnostics import SourceError
 
-NAME = re.compile(r"[A-Za-z_.$][A-Za-z0-9_.$]*")
+# What a name is made of; GNU as takes every byte above 0x7F as a letter. `QUOTED` ones hold anything.
+NAME_PATTERN = r"[A-Za-z_.$\x80-\U0010ffff][A-Za-z0-9_.$\x80-\U0010ffff]*"
+QUOTED_PATTERN = r'"(?:[^"\\]|\\.)*"'
+NAME = re.compile(NAME_PATTERN)
+_QUOTED = re.compile(QUOTED_PATTERN)
 _SPACE = re.compile(r"[ \t\f\v\r]*")
 _DIGITS = re.compile(r"[0-9][A-Za-z0-9_.$]*")
 _NUMBER = re.compile(r"(0[xX][0-9a-fA-F]+|0[bB][01]+|0[0-7]*|[1-9][0-9]*)\Z")
 _LOCAL_LABEL = re.compile(r"([0-9]+)([bfBF])\Z")
-_ESCAPE = re.compile(r"\\(?:[xX]([0-9a-fA-F]+)|([0-7]{1,3})|(.))", re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:[xX]([0-9a-fA-F]*)|([0-9]{1,3})|(.))", re.DOTALL)
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPES = {"b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92, '"': 34}
+_CHARACTER_ESCAPES = {"b": 8, "f": 12, "n": 10, "r": 13, "t": 9}
 _MAX_NUMBER_LENGTH = 150  # characters: more than any 128-bit number needs, in base two too
 
 
@@ -70,13 +75,13 @@ class Scanner:
         return text
 
     def name(self) -> str | None:
-        """Consumes a symbol name, or returns None."""
+        """Consumes a symbol name, plain or in quotes, or returns None."""
         self.skip_space()
-        found = NAME.match(self.text, self.pos)
+        found = NAME.match(self.text, self.pos) or _QUOTED.match(self.text, self.pos)
         if found is None:
             return None
         self.pos = found.end()
-        return found[0]
+        return unquote(found[0])
 
     def expect_name(self, what: str = "a symbol name") -> str:
         name = self.name()
@@ -102,13 +107,20 @@ class Scanner:
         raise self.error(f"bad number `{found[0]}`", start)
 
     def character(self) -> int:
-        """Consumes a character constant: 'a, 'a' or '\\n'. Its value is the character's code."""
+        """Consumes a character constant: 'a, 'a' or '\\n'. Its value is the character's code.
+
+        There are no numeric escapes here: GNU as takes '\\0 as the digit.
+        """
         start = self.pos
         self.pos += 1
         if self.pos >= len(self.text):
             raise self.error("character constant without a character", start)
         if self.text[self.pos] == "\\" and self.pos + 1 < len(self.text):
-            value, self.pos = _escape_at(self.text, self.pos)
+            escaped = self.text[self.pos + 1]
+            value = _CHARACTER_ESCAPES.get(escaped, ord(escaped))
+            self.pos += 2
+            if escaped.isdigit() and self.pos < len(self.text) and self.text[self.pos].isdigit():
+                raise self.error("a character constant has no numeric escape: write the number", start)
         else:
             value = ord(self.text[self.pos])
             self.pos += 1
@@ -152,7 +164,7 @@ def unescape(text: str) -> bytes:
     while (slash := text.find("\\", pos)) >= 0:
         out += text[pos:slash].encode()
         value, end = _escape_at(text, slash)
-        out += bytes([value]) if value < 0x80 or text[slash + 1] in "x01234567" else chr(value).encode()
+        out += bytes([value]) if value < 0x80 or text[slash + 1] in "xX0123456789" else chr(value).encode()
         pos = end
     return bytes(out + text[pos:].encode())
 
@@ -165,5 +177,18 @@ def _escape_at(text: str, slash: int) -> tuple[int, int]:
     if found[1]:
         return int(found[1][-2:], 16), found.end()
     if found[2]:
-        return int(found[2], 8) & 0xFF, found.end()
-    return _ESCAPES.get(found[3], ord(found[3])), found.end()
+        return _octal(found[2]) & 0xFF, found.end()
+    return (_ESCAPES.get(found[3], ord(found[3])) if found[3] else 0), found.end()
+
+
+def _octal(digits: str) -> int:
+    """Digits to base eight, in which GNU as lets 8 and 9 stand for what they are."""
+    value = 0
+    for digit in digits:
+        value = value * 8 + int(digit)
+    return value
+
+
+def unquote(name: str) -> str:
+    """A symbol name as it is written, without the quotes it may have."""
+    return re.sub(r'\\(["\\])', r"\1", name[1:-1]) if name.startswith('"') else name

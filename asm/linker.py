@@ -12,6 +12,7 @@ from paravane.asm.evaluation import Unresolved, evaluate
 from paravane.asm.model import UnitSection, Value
 from paravane.asm.program import (
     SHF_ALLOC,
+    SHF_EXCLUDE,
     SHF_EXECINSTR,
     SHF_WRITE,
     SHT_NOBITS,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BASE = 0xC0100000  # one MiB above the usual VIRT_BASE: pfn 0 stays unused
 PAGE_SIZE = 4096
+_LINKED_FLAGS = SHF_ALLOC | SHF_EXECINSTR | SHF_WRITE  # the others are for the linker
 
 
 @dataclass(slots=True)
@@ -67,6 +69,7 @@ class LinkedPlaces:
 
     def __init__(self) -> None:
         self.globals: dict[str, Symbol] = {}
+        self.discarded: set[int] = set()  # ids of sections that another unit's group has in their place
         self.section_addresses: dict[int, int] = {}  # by id of UnitSection: all live as long as the link
 
     def place(self, symbol: Symbol) -> Value | None:
@@ -79,8 +82,13 @@ class LinkedPlaces:
             symbol = winner
         if symbol.region is None:
             return None
-        base = self.section_addresses[id(symbol.region.section)]
+        base = self.section_addresses.get(id(symbol.region.section))
+        if base is None:
+            raise Unresolved(f"`{symbol.name}` is in a section that is not linked")
         return Value(None, base + symbol.region.offset + symbol.offset)
+
+    def is_discarded(self, symbol: Symbol) -> bool:
+        return symbol.region is not None and id(symbol.region.section) in self.discarded
 
 
 def evaluate_symbol(symbol: Symbol, places: LinkedPlaces) -> Value:
@@ -97,13 +105,13 @@ def evaluate_symbol(symbol: Symbol, places: LinkedPlaces) -> Value:
 def link(units: Sequence[Unit], base: int, reporter: Reporter) -> Program:
     """Places, resolves and fills in. Raises AssemblyError through the reporter."""
     for unit in units:
-        for section in unit.sections.values():
-            lay_out(section, reporter)
+        lay_out(list(unit.sections.values()), reporter)
     places = LinkedPlaces()
+    _choose_groups(units, places)
     _collect_globals(units, places, reporter)
     _check_undefined(units, places, reporter)
     reporter.raise_errors()
-    outputs = _gather(units)
+    outputs = _gather(units, places)
     _place_common(units, places, outputs)
     _assign_addresses(outputs, base, reporter)
     reporter.raise_errors()
@@ -113,11 +121,22 @@ def link(units: Sequence[Unit], base: int, reporter: Reporter) -> Program:
     return _program(units, outputs, places, reporter)
 
 
+def _choose_groups(units: Sequence[Unit], places: LinkedPlaces) -> None:
+    """Of all COMDAT groups of a name the first unit's is linked."""
+    owners: dict[str, Unit] = {}
+    for unit in units:
+        for section in unit.sections.values():
+            group = section.group
+            is_first = group is None or not group.is_comdat or owners.setdefault(group.name, unit) is unit
+            if section.flags & SHF_EXCLUDE or not is_first:
+                places.discarded.add(id(section))
+
+
 def _collect_globals(units: Sequence[Unit], places: LinkedPlaces, reporter: Reporter) -> None:
     """One winner per global name: a definition beats common storage, which beats a weak definition."""
     for unit in units:
         for symbol in unit.symbols.by_name.values():
-            if symbol.binding == STB_LOCAL or not symbol.defined:
+            if symbol.binding == STB_LOCAL or not symbol.defined or places.is_discarded(symbol):
                 continue
             other = places.globals.get(symbol.name)
             if other is None or _strength(symbol) > _strength(other):
@@ -159,14 +178,16 @@ def _undefined(name: str, unit: Unit, units: Sequence[Unit], names: set[str]) ->
     return message + (f"; did you mean `{close[0]}`?" if close else "")
 
 
-def _gather(units: Sequence[Unit]) -> list[Output]:
+def _gather(units: Sequence[Unit], places: LinkedPlaces) -> list[Output]:
     """The output sections in placement order; empty ones only where a symbol needs them."""
     outputs: dict[tuple[str, int, int], Output] = {}
     for unit in units:
         for section in unit.sections.values():
-            if section_size(section) == 0 and not _has_symbols(section, unit):
+            if id(section) in places.discarded or (
+                section_size(section) == 0 and not _has_symbols(section, unit)
+            ):
                 continue
-            flags = section.flags | (SHF_ALLOC if section.kind == SHT_NOTE else 0)
+            flags = section.flags & _LINKED_FLAGS | (SHF_ALLOC if section.kind == SHT_NOTE else 0)
             key = (section.name, flags, section.kind)
             output = outputs.setdefault(key, Output(section.name, flags, section.kind))
             output.add(section, section_size(section), section.align)
@@ -229,8 +250,9 @@ def _program(
     units: Sequence[Unit], outputs: list[Output], places: LinkedPlaces, reporter: Reporter
 ) -> Program:
     sections = []
+    relocations = [relocation for unit in units for relocation in unit.relocations]
     for output in outputs:
-        data = section_bytes(output, places, reporter)
+        data = section_bytes(output, relocations, places, reporter)
         size = output.size
         sections.append(
             Section(output.name, output.kind, output.flags, output.align, output.address, data, size)
@@ -253,7 +275,7 @@ def _symbols(
     for unit in units:
         local.append(ProgramSymbol(unit.name, 0, 0, None, STB_LOCAL, STT_FILE))
         for symbol in unit.symbols.by_name.values():
-            if symbol.binding == STB_LOCAL and _is_listed(symbol):
+            if symbol.binding == STB_LOCAL and _is_listed(symbol) and not places.is_discarded(symbol):
                 local.append(_symbol(symbol, index, places, reporter))
     shared = [_symbol(symbol, index, places, reporter) for symbol in places.globals.values()]
     return local + shared

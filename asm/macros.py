@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import ChainMap
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from paravane.asm.diagnostics import SourceError
-from paravane.asm.lexer import NAME, Scanner
+from paravane.asm.lexer import NAME, NAME_PATTERN, Scanner
 from paravane.asm.scrubber import BLANKS, kept_blanks, scrubbed_rest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from paravane.asm.source import Statement
 
 MAX_ARGUMENT = 1 << 16  # characters one expanded statement may have
-_PARAMETER = re.compile(r"\\(?:(@)|(\(\))|([A-Za-z_.$][A-Za-z0-9_.$]*))")
+_PARAMETER = re.compile(rf"\\(?:(@)|(\(\))|({NAME_PATTERN}))")
 _EQUALS = re.compile(r"[ \t\f\v\r]*=(?!=)")
+_PLAIN = re.compile(r"""[^ \t\f\v\r"',()\[\]]+""")  # what `read_argument` has no decision to make about
 _CLOSED_BY = {"(": ")", "[": "]"}
 
 
@@ -34,23 +38,33 @@ class Macro:
     name: str
     parameters: tuple[Parameter, ...]
     body: tuple[Statement, ...]
+    by_name: dict[str, Parameter] = field(init=False)
+    defaults: dict[str, str] = field(init=False)
+    required: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # A use costs what its arguments cost, however many parameters there are.
+        object.__setattr__(self, "by_name", {parameter.name: parameter for parameter in self.parameters})
+        object.__setattr__(self, "defaults", {p.name: p.default for p in self.parameters})
+        object.__setattr__(self, "required", tuple(p.name for p in self.parameters if p.required))
 
 
 def parse_parameters(scanner: Scanner) -> tuple[Parameter, ...]:
     """Reads `a, b=1, c:req, d:vararg` to the end of the statement. Raises SourceError."""
     kept = kept_blanks(scanner.text)
-    parameters: list[Parameter] = []
+    parameters: dict[str, Parameter] = {}
+    last: Parameter | None = None
     in_parentheses = scanner.accept("(")
     while not scanner.at_end() and not (in_parentheses and scanner.accept(")")):
         start = scanner.pos
-        if parameters and parameters[-1].rest:
+        if last is not None and last.rest:
             raise scanner.error("nothing may follow a `:vararg` parameter")
-        parameter = _parameter(scanner, kept)
-        if any(parameter.name == other.name for other in parameters):
-            raise scanner.error(f"two parameters are named `{parameter.name}`", start)
-        parameters.append(parameter)
+        last = _parameter(scanner, kept)
+        if last.name in parameters:
+            raise scanner.error(f"two parameters are named `{last.name}`", start)
+        parameters[last.name] = last
         scanner.accept(",")
-    return tuple(parameters)
+    return tuple(parameters.values())
 
 
 def _parameter(scanner: Scanner, kept: frozenset[int]) -> Parameter:
@@ -67,17 +81,16 @@ def _parameter(scanner: Scanner, kept: frozenset[int]) -> Parameter:
     return Parameter(name, default, required, rest)
 
 
-def bind(macro: Macro, scanner: Scanner) -> dict[str, str]:
+def bind(macro: Macro, scanner: Scanner) -> Mapping[str, str]:
     """Reads the arguments of a use. Raises SourceError at what fits no parameter."""
     values: dict[str, str] = {}
     kept = kept_blanks(scanner.text)
-    by_name = {parameter.name: parameter for parameter in macro.parameters}
     position = 0
     while not scanner.at_end():
         start = scanner.pos
-        keyword = _keyword(scanner, by_name)
+        keyword = _keyword(scanner, macro.by_name)
         if keyword is not None:
-            parameter = by_name[keyword]
+            parameter = macro.by_name[keyword]
         elif position < len(macro.parameters):
             parameter = macro.parameters[position]
             position += 1
@@ -90,14 +103,10 @@ def bind(macro: Macro, scanner: Scanner) -> dict[str, str]:
             raise scanner.error(f"two values for `{keyword}`", start)
         values[parameter.name] = value
         scanner.accept(",")
-    return {parameter.name: _value(macro, parameter, values) for parameter in macro.parameters}
-
-
-def _value(macro: Macro, parameter: Parameter, values: dict[str, str]) -> str:
-    value = values.get(parameter.name, "")
-    if value == "" and parameter.required:
-        raise SourceError(f"macro `{macro.name}` needs a value for `{parameter.name}`")
-    return value or parameter.default
+    for name in macro.required:
+        if not values.get(name):
+            raise SourceError(f"macro `{macro.name}` needs a value for `{name}`")
+    return ChainMap({name: value for name, value in values.items() if value}, macro.defaults)
 
 
 def _keyword(scanner: Scanner, parameters: dict[str, Parameter]) -> str | None:
@@ -123,6 +132,11 @@ def read_argument(scanner: Scanner, kept: frozenset[int]) -> str:
     if text.startswith('"', scanner.pos):
         return _quoted(scanner, keep=False)
     while scanner.pos < len(text):
+        plain = _PLAIN.match(text, scanner.pos)
+        if plain is not None:
+            out.append(plain[0])
+            scanner.pos = plain.end()
+            continue
         character = text[scanner.pos]
         if character == '"':
             out.append(_quoted(scanner, keep=True))
@@ -186,7 +200,7 @@ def _quoted(scanner: Scanner, keep: bool) -> str:
     raise SourceError("string is never closed", start, len(text.rstrip()))
 
 
-def substitute(text: str, values: dict[str, str], counter: int) -> str:
+def substitute(text: str, values: Mapping[str, str], counter: int) -> str:
     """The text with `\\name`, `\\@` and `\\()` replaced. Raises SourceError when it grows too long."""
     if "\\" not in text:
         return text

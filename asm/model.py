@@ -69,8 +69,8 @@ class Symbol:
     """One symbol: a label (`region`, `offset`), an assignment (`expression`), common, or undefined."""
 
     __slots__ = (
-        "binding", "common", "declared_local", "defined_at", "expression", "kind", "name", "offset",
-        "redefinable", "referenced_at", "region", "resolving", "size",
+        "binding", "common", "declared_local", "deferred", "defined_at", "expression", "kind", "name",
+        "offset", "redefinable", "referenced_at", "region", "resolving", "size",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -83,6 +83,7 @@ class Symbol:
         self.expression: Node | None = None
         self.common: tuple[int, int] | None = None  # size and alignment, bytes
         self.declared_local = False
+        self.deferred = False  # `==`: the expression is computed anew at each use
         self.redefinable = False
         self.resolving = False
         self.referenced_at: Location | None = None
@@ -94,8 +95,8 @@ class Symbol:
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the name stays out of the symbol table: .L labels and numeric labels."""
-        return self.name.startswith(".L") or not self.name or self.name[0].isdigit()
+        """Whether the name stays out of the symbol table."""
+        return self.name.startswith(".L")
 
 
 # Sections
@@ -112,6 +113,18 @@ class Fixup:
     start: int
     end: int
     relative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Relocation:
+    """`.reloc`: what is at `place` of a section grows by `value`, minus its address when `relative`."""
+
+    section: UnitSection
+    place: Node
+    width: int  # bytes; 0 changes nothing
+    relative: bool
+    value: Node
+    statement: Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +181,36 @@ class Gap:
         return self.size
 
 
-Tail = Branch | Align | Gap
+@dataclass(slots=True)
+class Leb:
+    """A LEB128 number of unknown value; `size` is set by the layout."""
+
+    value: Node
+    is_signed: bool
+    statement: Statement
+    start: int
+    end: int
+    size: int = 1
+
+    def measure(self, _offset: int) -> int:
+        return self.size
+
+
+Tail = Branch | Align | Gap | Leb
 
 
 class Region:
     """Bytes whose distances are final, and the tail after them. `offset` is set by the layout."""
 
-    __slots__ = ("data", "fixups", "instructions", "nobits_size", "offset", "section", "tail", "tail_size")
+    __slots__ = (
+        "data", "fixups", "instructions", "nobits_size", "offset", "place", "section", "span", "tail",
+        "tail_size",
+    )  # fmt: skip
 
     def __init__(self, section: UnitSection) -> None:
         self.section = section
+        self.place = 0  # its number in the section
+        self.span = 0  # regions with nothing but branches between them share a number
         self.data = bytearray()
         self.nobits_size = 0
         self.fixups: list[Fixup] = []
@@ -203,24 +236,44 @@ class Budget:
         self.left -= size
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The section group of a section: of all `comdat` groups of one name, the first one is linked."""
+
+    name: str
+    is_comdat: bool
+
+
 @dataclass(slots=True)
 class UnitSection:
-    """One section of one unit, with ELF's numbers for `flags` (SHF_*) and `kind` (SHT_*)."""
+    """One section of one unit, with ELF's numbers for `flags` (SHF_*) and `kind` (SHT_*).
+
+    It is made of numbered subsections, in the order of their numbers. `is_absolute` is the section of
+    `.struct`: no bytes, and labels that are plain numbers.
+    """
 
     name: str
     flags: int
     kind: int
     budget: Budget
     align: int = 1
-    regions: list[Region] = field(default_factory=list)
+    group: Group | None = None
+    is_absolute: bool = False
+    subsection: int = 0  # the one that grows
+    subsections: dict[int, list[Region]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.regions.append(Region(self))
+        self.subsections[0] = [Region(self)]
 
     @property
     def region(self) -> Region:
         """The region that grows."""
-        return self.regions[-1]
+        return self.subsections[self.subsection][-1]
+
+    @property
+    def regions(self) -> list[Region]:
+        """All regions in the order of their addresses."""
+        return [region for number in sorted(self.subsections) for region in self.subsections[number]]
 
     @property
     def is_code(self) -> bool:
@@ -254,4 +307,9 @@ class UnitSection:
     def close_region(self, tail: Tail) -> None:
         """Ends the current region with something of unknown size."""
         self.region.tail = tail
-        self.regions.append(Region(self))
+        self.subsections[self.subsection].append(Region(self))
+
+    def select(self, subsection: int) -> None:
+        """What follows goes into this subsection."""
+        self.subsections.setdefault(subsection, [Region(self)])
+        self.subsection = subsection

@@ -9,7 +9,7 @@ from paravane.asm import directives
 from paravane.asm.diagnostics import Expansion, LocatedError, SourceError
 from paravane.asm.expressions import parse
 from paravane.asm.instructions import assemble_instruction
-from paravane.asm.lexer import NAME, Scanner
+from paravane.asm.lexer import NAME, NAME_PATTERN, QUOTED_PATTERN, Scanner, unquote
 from paravane.asm.macros import bind
 from paravane.asm.reader import Frame, TooManyStatements, directive_of, expand
 from paravane.asm.source import read_text, statements
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from paravane.asm.source import Statement
     from paravane.asm.unit import Unit
 
-_LABEL = re.compile(r"[ \t\f\v\r]*(?:([A-Za-z_.$][A-Za-z0-9_.$]*)|([0-9]+))[ \t\f\v\r]*:")
-_ASSIGNMENT = re.compile(r"[ \t\f\v\r]*([A-Za-z_.$][A-Za-z0-9_.$]*)[ \t\f\v\r]*(==?)(?!=)")
+_BLANK = r"[ \t\f\v\r]*"
+_ANY_NAME = f"({NAME_PATTERN}|{QUOTED_PATTERN})"
+_LABEL = re.compile(f"{_BLANK}(?:{_ANY_NAME}|([0-9]+)){_BLANK}:")
+_ASSIGNMENT = re.compile(f"{_BLANK}{_ANY_NAME}{_BLANK}(==?)(?!=)")
 _MAX_NUMERIC_LABEL = 10  # digits
 
 
@@ -49,7 +51,7 @@ def _read(unit: Unit, source: Iterator[Statement], folder: Path | None) -> None:
         except TooManyStatements as error:
             unit.reporter.error(str(error), unit.statement.locate())
             unit.reader.frames.clear()
-    _check_ends(unit)
+    _finish(unit)
 
 
 def _step(unit: Unit) -> None:
@@ -70,11 +72,18 @@ def _step(unit: Unit) -> None:
     _statement(unit, statement)
 
 
-def _check_ends(unit: Unit) -> None:
-    """What must not be left open at the end of a unit."""
+def _finish(unit: Unit) -> None:
+    """What can only be said at the end of a unit."""
     for symbol in unit.symbols.numeric:
         if not symbol.defined:
             unit.reporter.error(f"there is no label `{symbol.name}:` after this", symbol.referenced_at)
+    unit.symbols.weaken()
+    for symbol in list(unit.symbols.by_name.values()):
+        if symbol.deferred:
+            try:
+                symbol.expression, symbol.deferred = unit.current(symbol), False
+            except SourceError as error:
+                unit.reporter.error(error.message, symbol.defined_at)
 
 
 def _statement(unit: Unit, statement: Statement) -> None:
@@ -112,7 +121,7 @@ def _label(unit: Unit, found: re.Match[str]) -> None:
         raise SourceError("`.` is the current address: no label", found.start(1), found.end(1))
     try:
         if found[1]:
-            unit.symbols.define_label(found[1], unit.section.region, location)
+            unit.define_label(unquote(found[1]), location)
         elif len(found[2]) > _MAX_NUMERIC_LABEL:
             raise SourceError("label number is too large")
         else:
@@ -126,7 +135,7 @@ def _assignment(unit: Unit, scanner: Scanner, found: re.Match[str]) -> None:
     scanner.pos = found.end()
     node = parse(scanner, unit)
     scanner.expect_end()
-    unit.assign(found[1], node, start, end, once=found[2] == "==")
+    unit.assign(unquote(found[1]), node, start, end, deferred=found[2] == "==")
 
 
 def _directive(unit: Unit, scanner: Scanner, word: str) -> None:
@@ -141,7 +150,8 @@ def _directive(unit: Unit, scanner: Scanner, word: str) -> None:
 def _use_macro(unit: Unit, statement: Statement, scanner: Scanner, macro: Macro) -> None:
     values = bind(macro, scanner)
     expansion = Expansion(f"macro `{macro.name}`", statement.line.file, statement.line.number)
-    body = expand(macro.body, values, unit.macro_count, expansion, statement.line.expansions)
+    trace = (*statement.line.expansions, expansion)
+    body = expand(unit.reader, macro.body, values, unit.macro_count, trace)
     unit.macro_count += 1
     unit.reader.push(Frame("macro", body, len(unit.conditionals)))
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paravane.asm.diagnostics import Expansion, LocatedError, SourceError
+from paravane.asm.diagnostics import LocatedError, SourceError
 from paravane.asm.lexer import NAME, Scanner
 from paravane.asm.macros import substitute
 from paravane.asm.source import Statement, statements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from paravane.asm.diagnostics import Expansion
+
 MAX_STATEMENTS = 200_000  # statements an assembly may read, expansions included
+MAX_EXPANSION = 8 << 20  # characters that macros and repeats may write
 MAX_DEPTH = 100  # macros, repeats and includes inside each other
 
-_OPENERS = {".macro": ".endm", ".rept": ".endr", ".irp": ".endr", ".irpc": ".endr"}
+_REPEATS = (".rept", ".rep", ".irp", ".irep", ".irpc", ".irepc")
+_OPENERS = {".macro": ".endm"} | dict.fromkeys(_REPEATS, ".endr")
 _CLOSERS = {".endm": ".endm", ".endmacro": ".endm", ".endr": ".endr"}
 
 
@@ -33,9 +37,10 @@ class Frame:
 
 @dataclass(slots=True)
 class Count:
-    """How many statements have been read; shared by the units of an assembly."""
+    """How many statements have been read and characters written; shared by the units of an assembly."""
 
     statements: int = 0
+    characters: int = 0
 
 
 class TooManyStatements(Exception):
@@ -71,6 +76,13 @@ class Reader:
             raise TooManyStatements(f"more than {MAX_STATEMENTS} statements after expansion")
         return next(self.frames[-1].statements, None)
 
+    def written(self, text: str) -> str:
+        """Counts the text of an expansion."""
+        self._count.characters += len(text)
+        if self._count.characters > MAX_EXPANSION:
+            raise TooManyStatements(f"macros and repeats write more than {MAX_EXPANSION >> 20} MiB of text")
+        return text
+
     def body(self, opening: Statement, word: str) -> list[Statement]:
         """Collects the statements up to the directive that closes `word`, nested bodies included."""
         stack = [_OPENERS[word]]
@@ -90,7 +102,7 @@ class Reader:
 
 
 def directive_of(text: str) -> str:
-    """The directive of a statement in lower case, behind any labels; empty when it is none."""
+    """The directive of a statement in lower case, after any labels; empty when it is none."""
     pos = 0
     while True:
         scanner = Scanner(text, pos)
@@ -112,15 +124,14 @@ def directive_of(text: str) -> str:
 
 
 def expand(
+    reader: Reader,
     body: Iterable[Statement],
-    values: dict[str, str],
+    values: Mapping[str, str],
     counter: int,
-    expansion: Expansion,
-    caller: tuple[Expansion, ...],
+    trace: tuple[Expansion, ...],
 ) -> Iterator[Statement]:
     """The statements of a body with its parameters replaced; lazily, so nothing is built that is not read."""
-    trace = (*caller, expansion)
     for statement in body:
         line = statement.line
-        text = substitute(statement.text, values, counter)
+        text = reader.written(substitute(statement.text, values, counter))
         yield from statements(text, line.file, trace, line.number)

@@ -21,13 +21,13 @@ BLANKS = " \t\f\v\r"
 _PART = re.compile(
     r"""(?P<blank>[ \t\f\v\r]+)
     |(?P<string>"(?:[^"\\]|\\.)*(?:"|\\?\Z))
-    |(?P<character>'(?:\\(?:[xX][0-9a-fA-F]+|[0-7]{1,3}|.)|[^\\])'?)
+    |(?P<character>'(?:\\.|[^\\])'?)
     |(?P<word>[A-Za-z0-9_.$*%({\[}\u0080-\U0010ffff-]+)
     |(?P<colon>:)
     |(?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
-# In the body of a macro: a blank behind what has no value yet, or an escape that looks like a parameter.
+# In the body of a macro: a blank after what has no value yet, or an escape that looks like a parameter.
 _SETTLED_EARLY = re.compile(r"\\(?:@|\(\))[ \t\f\v\r]|'\\")
 _BEGINS_OPERAND = frozenset(("word", "string", "character"))
 
@@ -35,7 +35,7 @@ _BEGINS_OPERAND = frozenset(("word", "string", "character"))
 def kept_blanks(text: str) -> frozenset[int]:
     """Where the blanks start that count, each as one space, whatever their length.
 
-    These are the one behind the mnemonic and, in the operands, those between two words or strings.
+    These are the one after the mnemonic and, in the operands, those between two words or strings.
     """
     kept: set[int] = set()
     in_operands = False
@@ -84,7 +84,7 @@ def scrubbed_rest(scanner: Scanner, kept: frozenset[int]) -> str:
 def settled(text: str) -> str:
     """A statement of a macro's body with what GNU as decides before parameters have values.
 
-    `'\\n` is a number, not a parameter `n`. A blank behind such a number, `\\()` or `\\@` is no blank between
+    `'\\n` is a number, not a parameter `n`. A blank after such a number, `\\()` or `\\@` is no blank between
     words, whatever they become.
     """
     if _SETTLED_EARLY.search(text) is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from paravane.asm.diagnostics import SourceError
 from paravane.asm.evaluation import READING, Unresolved, evaluate
 from paravane.asm.model import Binary, Number, Reference, Symbol
+from paravane.asm.program import STB_LOCAL, STB_WEAK
 
 if TYPE_CHECKING:
     from paravane.asm.diagnostics import Location
@@ -19,6 +20,8 @@ class SymbolTable:
     def __init__(self) -> None:
         self.by_name: dict[str, Symbol] = {}
         self.numeric: list[Symbol] = []  # every numeric label, defined or awaited
+        self.aliases: dict[str, str] = {}  # `.weakref`: the names that stand for others
+        self._weakly: set[str] = set()  # names referred to by an alias
         self._last: dict[int, Symbol] = {}
         self._next: dict[int, Symbol] = {}
 
@@ -34,10 +37,34 @@ class SymbolTable:
         return symbol
 
     def reference(self, name: str, location: Location) -> Symbol:
-        symbol = self.get(name)
+        target = name
+        while target in self.aliases:
+            target = self.aliases[target]
+        symbol = self.get(target)
+        if target != name:
+            self._weakly.add(target)
+            if symbol.referenced_at is None:
+                return symbol
         if symbol.referenced_at is None:
             symbol.referenced_at = location
         return symbol
+
+    def alias(self, alias: str, target: str) -> None:
+        """Makes a name stand for another one, which need not exist unless it is referred to itself."""
+        seen = target
+        while seen in self.aliases:
+            seen = self.aliases[seen]
+        if seen == alias:
+            raise SourceError(f"`{alias}` would stand for itself")
+        _refuse_redefinition(self.get(alias))
+        self.aliases[alias] = target
+
+    def weaken(self) -> None:
+        """At the end of the unit: what only aliases refer to may be missing."""
+        for name in self._weakly:
+            symbol = self.by_name[name]
+            if not symbol.defined and symbol.referenced_at is None and symbol.binding == STB_LOCAL:
+                symbol.binding = STB_WEAK
 
     def define_label(self, name: str, region: Region, location: Location) -> Symbol:
         """Puts a label at the end of `region`. Raises SourceError when the name is taken."""
@@ -68,6 +95,12 @@ class SymbolTable:
             symbol.region, symbol.offset = cast("Region", known.base), known.offset
         return symbol
 
+    def defer(self, name: str, value: Node, location: Location) -> None:
+        """Makes a symbol stand for an expression, which each use computes anew."""
+        symbol = self.get(name)
+        _refuse_redefinition(symbol)
+        symbol.expression, symbol.deferred, symbol.defined_at = value, True, location
+
     def _renew(self, old: Symbol) -> Symbol:
         """A fresh symbol under the old name: what referred to the old value keeps it."""
         new = Symbol(old.name)
@@ -85,7 +118,11 @@ class SymbolTable:
         if symbol is None:
             symbol = Symbol(str(number))
             self.numeric.append(symbol)
-        symbol.region, symbol.offset, symbol.defined_at = region, region.size, location
+        symbol.defined_at = location
+        if region.section.is_absolute:
+            symbol.expression = Number(region.size)
+        else:
+            symbol.region, symbol.offset = region, region.size
         self._last[number] = symbol
 
     def numeric_reference(self, number: int, direction: str, location: Location) -> Symbol | None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from paravane.asm.conditionals import Conditionals
 from paravane.asm.diagnostics import Reporter, SourceError
 from paravane.asm.evaluation import constant, rests_on_pending
-from paravane.asm.expressions import parse
-from paravane.asm.model import Budget, Fixup, Gap, Instruction, Number, Reference, Symbol, UnitSection
-from paravane.asm.program import SHT_PROGBITS
+from paravane.asm.expressions import parse, rebuild
+from paravane.asm.model import Align, Budget, Fixup, Gap, Instruction, Number, Reference, Symbol, UnitSection
+from paravane.asm.program import SHT_NOBITS, SHT_PROGBITS
 from paravane.asm.reader import Count, Reader
 from paravane.asm.section_attributes import implied_attributes
 from paravane.asm.source import statements
@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from paravane.asm.diagnostics import Location
     from paravane.asm.encoder import Encoded
     from paravane.asm.lexer import Scanner
     from paravane.asm.macros import Macro
-    from paravane.asm.model import Branch, Node
+    from paravane.asm.model import Branch, Group, Node, Relocation
     from paravane.asm.source import Statement
+
+_MAX_COPIED = 10_000  # parts of expressions that the uses of one `==` symbol may copy
+_ABSOLUTE_SIZE = 1 << 32
 
 
 @dataclass(slots=True)
@@ -39,6 +43,14 @@ class Session:
     count: Count = field(default_factory=Count)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A section and the subsection of it that is written to."""
+
+    section: UnitSection
+    subsection: int
+
+
 class Unit:
     """The state of one unit: its symbols, sections, macros, and the place it is read at."""
 
@@ -47,23 +59,48 @@ class Unit:
         self.session = session
         self.reporter = session.reporter
         self.symbols = SymbolTable()
-        self.sections: dict[str, UnitSection] = {}
+        self.sections: dict[tuple[str, str, int], UnitSection] = {}
+        self.relocations: list[Relocation] = []
+        self.file_numbers: set[int] = set()  # that `.loc` may name
         self.macros: dict[str, Macro] = {}
         self.conditionals = Conditionals()
         self.reader = Reader(session.count)
         self.macro_count = 0
         self.section = self.open_section(".text")
-        self.previous: UnitSection | None = None
-        self.section_stack: list[tuple[UnitSection, UnitSection | None]] = []
+        self.previous: Place | None = None
+        self.section_stack: list[tuple[Place, Place | None]] = []
         self.statement = next(iter(statements("<start>", name)))
         self._last_here: Symbol | None = None
+        self._copied = 0
         for define, value in session.defines.items():
             self.symbols.assign(define, Number(value), self.statement.locate())
 
     # What expressions ask for
 
-    def reference(self, name: str, start: int, end: int) -> Symbol:
-        return self.symbols.reference(name, self.statement.locate(start, end))
+    def reference(self, name: str, start: int, end: int) -> Node:
+        symbol = self.symbols.reference(name, self.statement.locate(start, end))
+        return self.current(symbol) if symbol.deferred else Reference(symbol)
+
+    def current(self, symbol: Symbol) -> Node:
+        """What a `==` symbol stands for at this place. Raises SourceError when it is defined by itself."""
+        assert symbol.expression is not None
+        if symbol.resolving:
+            raise SourceError(f"`{symbol.name}` is defined in terms of itself")
+        symbol.resolving = True
+        try:
+            return rebuild(symbol.expression, self._anew)
+        finally:
+            symbol.resolving = False
+
+    def _anew(self, symbol: Symbol) -> Node:
+        """The symbol that now has this name; `.` is here."""
+        self._copied += 1
+        if self._copied > _MAX_COPIED:
+            raise SourceError("this symbol stands for too large an expression")
+        if symbol.name == ".":
+            return Reference(self.here())
+        symbol = self.symbols.by_name.get(symbol.name, symbol)
+        return self.current(symbol) if symbol.deferred else Reference(symbol)
 
     def numeric_reference(self, number: int, direction: str, start: int, end: int) -> Symbol:
         symbol = self.symbols.numeric_reference(number, direction, self.statement.locate(start, end))
@@ -77,6 +114,9 @@ class Unit:
         if last is not None and last.region is region and last.offset == region.size:
             return last
         symbol = Symbol(".")
+        if self.section.is_absolute:
+            symbol.expression = Number(region.size)
+            return symbol
         symbol.region, symbol.offset = region, region.size
         self._last_here = symbol
         return symbol
@@ -95,23 +135,47 @@ class Unit:
 
     # Symbols
 
-    def assign(self, name: str, node: Node, start: int, end: int, *, once: bool = False) -> None:
+    def define_label(self, name: str, location: Location) -> None:
+        if self.section.is_absolute:
+            self.symbols.assign(name, Number(self.section.region.size), location, once=True)
+        else:
+            self.symbols.define_label(name, self.section.region, location)
+
+    def assign(
+        self, name: str, node: Node, start: int, end: int, *, once: bool = False, deferred: bool = False
+    ) -> None:
         """Gives a symbol a value; `. = value` moves the current address as `.org` does."""
         if name == ".":
             self.move_to(node, b"\0")
             return
+        location = self.statement.locate(start, end)
         try:
-            self.symbols.assign(name, node, self.statement.locate(start, end), once=once)
+            if deferred:
+                self.symbols.defer(name, node, location)
+            else:
+                self.symbols.assign(name, node, location, once=once)
         except SourceError as error:
             raise SourceError(error.message, start, end) from None
-        if not isinstance(node, Number | Reference) and rests_on_pending(node):
+        if not deferred and not isinstance(node, Number | Reference) and rests_on_pending(node):
             self.warn(f"`{name}` rests on a symbol defined later, which GNU as takes as 0", start, end)
 
     # Sections
 
-    def open_section(self, name: str, flags: int | None = None, kind: int | None = None) -> UnitSection:
-        """The section of that name, created with these ELF flags and kind, or those its name implies."""
-        section = self.sections.get(name)
+    def open_section(
+        self,
+        name: str,
+        flags: int | None = None,
+        kind: int | None = None,
+        group: Group | None = None,
+        unique: int = -1,
+    ) -> UnitSection:
+        """The section of that name, group and `unique` number.
+
+        A new one gets these ELF flags and kind, or those its name implies. Raises SourceError when it is
+        open already with others.
+        """
+        key = (name, "" if group is None else group.name, unique)
+        section = self.sections.get(key)
         if section is None:
             implied_flags, implied_kind = implied_attributes(name) or (0, SHT_PROGBITS)
             section = UnitSection(
@@ -119,21 +183,51 @@ class Unit:
                 implied_flags if flags is None else flags,
                 implied_kind if kind is None else kind,
                 self.session.budget,
+                group=group,
             )
-            self.sections[name] = section
+            self.sections[key] = section
         elif (flags is not None and flags != section.flags) or (kind is not None and kind != section.kind):
             raise SourceError(f"section `{name}` was opened before with other flags or another type")
         return section
 
-    def switch(self, section: UnitSection) -> None:
-        self.previous, self.section = self.section, section
+    @property
+    def place(self) -> Place:
+        return Place(self.section, self.section.subsection)
+
+    def switch(self, section: UnitSection, subsection: int = 0) -> None:
+        self.previous = self.place
+        self.section = section
+        section.select(subsection)
+
+    def open_absolute(self, offset: int) -> None:
+        """What follows is the layout of a structure: labels are numbers, counted from `offset`."""
+        budget = Budget(_ABSOLUTE_SIZE)
+        section = UnitSection("*ABS*", 0, SHT_NOBITS, budget, is_absolute=True)
+        section.region.nobits_size = offset
+        self.switch(section)
 
     def move_to(self, place: Node, fill: bytes) -> None:
         """Moves the current address of the section forward to a place that may still be unknown."""
         offset = constant(place)
         if offset is not None and offset < 0:
             raise SourceError("cannot move backwards")
-        self.section.close_region(Gap(place, fill, True, self.statement))
+        if not self.section.is_absolute:
+            self.section.close_region(Gap(place, fill, True, self.statement))
+        elif offset is None:
+            raise SourceError("the place must be a known number here")
+        else:
+            self.section.region.nobits_size = offset
+
+    def align(self, boundary: int, fill: bytes | None, limit: int) -> None:
+        """Pads to a multiple of `boundary` bytes, unless that takes more than `limit` (0: however many)."""
+        align = Align(boundary, fill, limit, self.statement)
+        if self.section.is_absolute:
+            self.section.reserve(align.measure(self.section.region.size))
+            return
+        self.section.align = max(self.section.align, boundary)
+        if boundary > 1:
+            self.section.budget.take(boundary - 1)
+            self.section.close_region(align)
 
     def emit_instruction(self, encoded: Encoded, statement: Statement) -> None:
         region = self.section.region

@@ -5,12 +5,29 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from paravane.asm.directives import control, data, linkage, placement
+from paravane.asm.directives import (
+    conditions,
+    debugging,
+    filling,
+    floating,
+    inputs,
+    integers,
+    linkage,
+    placement,
+    repeats,
+    storage,
+    strings,
+    syntax,
+)
 
 if TYPE_CHECKING:
     from paravane.asm.directives.declaration import Handler
 
-_TABLE: dict[str, Handler] = control.TABLE | data.TABLE | linkage.TABLE | placement.TABLE
+_MODULES = (
+    conditions, debugging, filling, floating, inputs, integers, linkage, placement, repeats, storage, strings,
+    syntax,
+)  # fmt: skip
+_TABLE: dict[str, Handler] = {name: handler for module in _MODULES for name, handler in module.TABLE.items()}
 
 
 def find(name: str) -> Handler | None:

@@ -1,13 +1,14 @@
-"""Directives about symbols: values, binding, type, size, common storage."""
+"""Directives about symbols: values, binding, type, size, and relocations by hand."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from paravane.asm.diagnostics import SourceError
 from paravane.asm.directives.declaration import Handler, directive
 from paravane.asm.expressions import parse
-from paravane.asm.model import MAX_OUTPUT, Align, Number
+from paravane.asm.model import Number, Relocation
 from paravane.asm.program import STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_FUNC, STT_NOTYPE, STT_OBJECT
 
 if TYPE_CHECKING:
@@ -16,28 +17,35 @@ if TYPE_CHECKING:
 
 TABLE: dict[str, Handler] = {}
 _KINDS = {
-    "function": STT_FUNC, "STT_FUNC": STT_FUNC, "object": STT_OBJECT, "STT_OBJECT": STT_OBJECT,
-    "notype": STT_NOTYPE, "STT_NOTYPE": STT_NOTYPE, "gnu_unique_object": STT_OBJECT,
+    "function": STT_FUNC, "object": STT_OBJECT, "tls_object": STT_OBJECT, "notype": STT_NOTYPE,
+    "common": STT_OBJECT, "gnu_unique_object": STT_OBJECT,
+    "STT_FUNC": STT_FUNC, "STT_OBJECT": STT_OBJECT, "STT_TLS": STT_OBJECT, "STT_NOTYPE": STT_NOTYPE,
+    "STT_COMMON": STT_OBJECT,
+}  # fmt: skip
+# Bytes that a relocation changes, and whether it is relative to its place, by the names of the i386 ABI and
+# by those that GNU as has for all processors.
+_RELOCATIONS = {
+    "R_386_NONE": (0, False), "R_386_32": (4, False), "R_386_PC32": (4, True), "R_386_PLT32": (4, True),
+    "R_386_16": (2, False), "R_386_PC16": (2, True), "R_386_8": (1, False), "R_386_PC8": (1, True),
+    "BFD_RELOC_NONE": (0, False), "BFD_RELOC_32": (4, False), "BFD_RELOC_32_PCREL": (4, True),
+    "BFD_RELOC_16": (2, False), "BFD_RELOC_16_PCREL": (2, True), "BFD_RELOC_8": (1, False),
+    "BFD_RELOC_8_PCREL": (1, True),
 }  # fmt: skip
 
 
-def _named_value(unit: Unit, scanner: Scanner, *, once: bool) -> None:
+def _named_value(unit: Unit, scanner: Scanner, *, once: bool = False, deferred: bool = False) -> None:
+    """`.set name, expression`."""
     scanner.skip_space()
     start = scanner.pos
     name = scanner.expect_name()
     end = scanner.pos
     scanner.expect(",")
-    unit.assign(name, parse(scanner, unit), start, end, once=once)
+    unit.assign(name, parse(scanner, unit), start, end, once=once, deferred=deferred)
 
 
-@directive(TABLE, "set", "equ")
-def _set(unit: Unit, scanner: Scanner) -> None:
-    _named_value(unit, scanner, once=False)
-
-
-@directive(TABLE, "equiv", "eqv")
-def _equiv(unit: Unit, scanner: Scanner) -> None:
-    _named_value(unit, scanner, once=True)
+TABLE |= dict.fromkeys((".set", ".equ"), _named_value)
+TABLE |= dict.fromkeys((".equiv", ".lsym"), partial(_named_value, once=True))
+TABLE[".eqv"] = partial(_named_value, deferred=True)
 
 
 def _bind(unit: Unit, scanner: Scanner, binding: int) -> None:
@@ -55,42 +63,49 @@ def _bind(unit: Unit, scanner: Scanner, binding: int) -> None:
             return
 
 
-@directive(TABLE, "globl", "global")
-def _globl(unit: Unit, scanner: Scanner) -> None:
-    _bind(unit, scanner, STB_GLOBAL)
+TABLE |= dict.fromkeys((".globl", ".global", ".xdef"), partial(_bind, binding=STB_GLOBAL))
+TABLE[".weak"] = partial(_bind, binding=STB_WEAK)
+TABLE[".local"] = partial(_bind, binding=STB_LOCAL)
 
 
-@directive(TABLE, "weak")
-def _weak(unit: Unit, scanner: Scanner) -> None:
-    _bind(unit, scanner, STB_WEAK)
+@directive(TABLE, "weakref")
+def _weakref(unit: Unit, scanner: Scanner) -> None:
+    """`.weakref alias, target`: what refers to the alias refers to the target, which may be missing."""
+    scanner.skip_space()
+    start = scanner.pos
+    alias = scanner.expect_name()
+    scanner.expect(",")
+    target = scanner.expect_name()
+    try:
+        unit.symbols.alias(alias, target)
+    except SourceError as error:
+        raise scanner.error(error.message, start) from None
 
 
-@directive(TABLE, "local")
-def _local(unit: Unit, scanner: Scanner) -> None:
-    _bind(unit, scanner, STB_LOCAL)
-
-
-@directive(TABLE, "extern", "hidden", "protected", "internal")
+@directive(TABLE, "hidden", "protected", "internal")
 def _visibility(_unit: Unit, scanner: Scanner) -> None:
-    """Undefined symbols are external anyway, and an executable exports nothing."""
+    """An executable exports nothing: visibility has no effect."""
     scanner.expect_name()
     while scanner.accept(","):
         scanner.expect_name()
 
 
+@directive(TABLE, "extern", "xref", "symver", "vtable_inherit", "vtable_entry")
+def _accepted(_unit: Unit, scanner: Scanner) -> None:
+    """Undefined symbols are external anyway, and versions belong to shared objects."""
+    scanner.rest()
+
+
 @directive(TABLE, "type")
 def _type(unit: Unit, scanner: Scanner) -> None:
-    """`.type name, @function`, also with `%`, quotes or an ELF name."""
+    """`.type name, @function`, also with `%`, `#`, quotes, or an ELF name."""
     name = scanner.expect_name()
     scanner.accept(",")
     scanner.skip_space()
     start = scanner.pos
-    if scanner.peek() == '"':
-        kind = scanner.string().decode("utf-8", "replace")
-    else:
-        if not scanner.accept("@"):
-            scanner.accept("%")
-        kind = scanner.expect_name("a symbol type")
+    if scanner.peek() in ("@", "%", "#"):
+        scanner.pos += 1
+    kind = scanner.expect_name("a symbol type")
     if kind not in _KINDS:
         raise scanner.error(f"symbol type `{kind}` is not supported: write @function or @object", start)
     unit.symbols.get(name).kind = _KINDS[kind]
@@ -103,54 +118,17 @@ def _size(unit: Unit, scanner: Scanner) -> None:
     unit.symbols.get(name).size = parse(scanner, unit)
 
 
-def _storage(unit: Unit, scanner: Scanner) -> tuple[str, int, int]:
-    """Reads `name, size[, alignment]`."""
-    name = scanner.expect_name()
+@directive(TABLE, "reloc")
+def _reloc(unit: Unit, scanner: Scanner) -> None:
+    """`.reloc place, R_386_32[, value]`: adds a value to what is at a place of this section."""
+    place = parse(scanner, unit)
     scanner.expect(",")
     scanner.skip_space()
     start = scanner.pos
-    size = unit.constant(scanner, "the size")
-    align = unit.constant(scanner, "the alignment") if scanner.accept(",") else 0
-    if not 0 <= size <= MAX_OUTPUT:
-        raise scanner.error(f"size must be from 0 to {MAX_OUTPUT >> 20} MiB", start)
-    if align < 0 or align & (align - 1) or align > 1 << 22:
-        raise scanner.error("alignment must be a power of two up to 2^22", start)
-    return name, size, align
-
-
-@directive(TABLE, "comm", "common")
-def _comm(unit: Unit, scanner: Scanner) -> None:
-    name, size, align = _storage(unit, scanner)
-    if align == 0:
-        align = min(16, 1 << max(size - 1, 0).bit_length())
-    symbol = unit.symbols.get(name)
-    if symbol.defined and symbol.common is None:
-        raise SourceError(f"symbol `{name}` is already defined")
-    unit.section.budget.take(size + align)
-    previous = symbol.common or (0, 1)
-    symbol.common = (max(size, previous[0]), max(align, previous[1]))
-    symbol.defined_at = unit.statement.locate()
-    symbol.kind, symbol.size = STT_OBJECT, Number(symbol.common[0])
-    if symbol.binding == STB_LOCAL and not symbol.declared_local:
-        symbol.binding = STB_GLOBAL
-
-
-@directive(TABLE, "lcomm")
-def _lcomm(unit: Unit, scanner: Scanner) -> None:
-    """Storage in .bss that only this unit sees."""
-    name, size, align = _storage(unit, scanner)
-    align = align or min(8, 1 << max(size.bit_length() - 1, 0))
-    section = unit.open_section(".bss")
-    section.align = max(section.align, align)
-    if align > 1:
-        section.budget.take(align - 1)
-        section.close_region(Align(align, None, 0, unit.statement))
-    symbol = unit.symbols.define_label(name, section.region, unit.statement.locate())
-    symbol.kind, symbol.size = STT_OBJECT, Number(size)
-    section.reserve(size)
-
-
-@directive(TABLE, "file", "ident", "loc", "cfi_startproc", "cfi_endproc", "version", "arch")
-def _accepted(_unit: Unit, scanner: Scanner) -> None:
-    """What compilers write and this assembler has no use for."""
-    scanner.rest()
+    name = scanner.expect_name("a relocation")
+    if name not in _RELOCATIONS:
+        known = ", ".join(n for n in _RELOCATIONS if n.startswith("R_"))
+        raise scanner.error(f"relocation `{name}` is not supported: {known} are", start)
+    width, relative = _RELOCATIONS[name]
+    value = parse(scanner, unit) if scanner.accept(",") else Number(0)
+    unit.relocations.append(Relocation(unit.section, place, width, relative, value, unit.statement))

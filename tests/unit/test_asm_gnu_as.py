@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from paravane import asm, guest_kernels
-from paravane.asm.program import SHF_EXECINSTR, SHT_NOBITS
+from paravane.asm.program import SHT_NOBITS
 from tests.unit import asm_gnu
 
 CORPUS = Path(__file__).with_name("asm_corpus.txt")
@@ -37,8 +37,8 @@ def test_every_form_of_the_corpus_has_the_bytes_of_gnu_as(tmp_path: Path) -> Non
     assert not differences, "\n".join(differences[:20])
 
 
-def _compare(sources: list[Path], tmp_path: Path, *options: str, padding: bool = False) -> None:
-    """All sections byte by byte; with `padding`, code bytes outside instructions may be other NOPs."""
+def _compare(sources: list[Path], tmp_path: Path, *options: str) -> None:
+    """All sections byte by byte."""
     include = [Path(option[2:]) for option in options]
     program = asm.assemble(sources, include=include)
     reference = asm_gnu.link(sources, program, tmp_path, *options)
@@ -46,14 +46,6 @@ def _compare(sources: list[Path], tmp_path: Path, *options: str, padding: bool =
         expected = reference[section.name]
         actual = bytes(section.size) if section.kind == SHT_NOBITS else section.data
         assert len(actual) == len(expected), section.name
-        if padding and section.flags & SHF_EXECINSTR:
-            covered = bytearray(len(actual))
-            for row in program.lines:
-                start = row.address - section.address
-                if 0 <= start < len(actual):
-                    covered[start : start + row.size] = b"\1" * row.size
-            actual = bytes(byte & -flag & 0xFF for byte, flag in zip(actual, covered, strict=True))
-            expected = bytes(byte & -flag & 0xFF for byte, flag in zip(expected, covered, strict=True))
         for offset, (a, b) in enumerate(zip(actual, expected, strict=True)):
             assert a == b, f"{section.name}+0x{offset:x}: ours 0x{a:02x}, GNU 0x{b:02x}"
 
@@ -310,10 +302,10 @@ def test_several_units_link_as_with_ld(tmp_path: Path) -> None:
     for n, text in enumerate(texts):
         sources.append(tmp_path / f"unit{n}.S")
         sources[-1].write_text(text)
-    _compare(sources, tmp_path, padding=True)
+    _compare(sources, tmp_path)
 
 
 @pytest.mark.parametrize("kernel", guest_kernels.names())
 def test_a_guest_kernel_has_the_bytes_of_gnu_as_and_ld(kernel: str, tmp_path: Path) -> None:
     sources = list(guest_kernels.load(kernel).sources)
-    _compare(sources, tmp_path, f"-I{asm.INCLUDE_DIR}", f"-I{sources[0].parent}", padding=True)
+    _compare(sources, tmp_path, f"-I{asm.INCLUDE_DIR}", f"-I{sources[0].parent}")

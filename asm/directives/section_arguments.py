@@ -1,0 +1,171 @@
+"""The arguments of `.section`: name, flags, type, entry size, group and number."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from paravane.asm.lexer import QUOTED_PATTERN, unquote
+from paravane.asm.model import Group
+from paravane.asm.program import (
+    SHF_ALLOC,
+    SHF_EXCLUDE,
+    SHF_EXECINSTR,
+    SHF_GNU_RETAIN,
+    SHF_GROUP,
+    SHF_LINK_ORDER,
+    SHF_MERGE,
+    SHF_STRINGS,
+    SHF_TLS,
+    SHF_WRITE,
+    SHT_FINI_ARRAY,
+    SHT_INIT_ARRAY,
+    SHT_NOBITS,
+    SHT_NOTE,
+    SHT_PREINIT_ARRAY,
+    SHT_PROGBITS,
+)
+
+if TYPE_CHECKING:
+    from paravane.asm.lexer import Scanner
+    from paravane.asm.unit import Unit
+
+_FLAGS = {
+    "a": SHF_ALLOC, "w": SHF_WRITE, "x": SHF_EXECINSTR, "M": SHF_MERGE, "S": SHF_STRINGS, "G": SHF_GROUP,
+    "T": SHF_TLS, "o": SHF_LINK_ORDER, "e": SHF_EXCLUDE, "R": SHF_GNU_RETAIN, "d": 0,
+}  # fmt: skip
+_SUN_FLAGS = {
+    "alloc": SHF_ALLOC, "write": SHF_WRITE, "execinstr": SHF_EXECINSTR, "exclude": SHF_EXCLUDE,
+    "tls": SHF_TLS,
+}  # fmt: skip
+_KINDS = {
+    "progbits": SHT_PROGBITS, "nobits": SHT_NOBITS, "note": SHT_NOTE, "init_array": SHT_INIT_ARRAY,
+    "fini_array": SHT_FINI_ARRAY, "preinit_array": SHT_PREINIT_ARRAY,
+}  # fmt: skip
+_NAME = re.compile(rf'{QUOTED_PATTERN}|[^ \t\f\v\r,;"]+')
+
+
+@dataclass(slots=True)
+class SectionArguments:
+    """`flags` and `kind` are ELF's; None where the source leaves them to the name."""
+
+    name: str
+    flags: int | None = None
+    kind: int | None = None
+    group: Group | None = None
+    unique: int = -1
+
+
+def section_name(scanner: Scanner) -> str:
+    scanner.skip_space()
+    found = _NAME.match(scanner.text, scanner.pos)
+    if found is None:
+        raise scanner.error("expected a section name")
+    scanner.pos = found.end()
+    name = unquote(found[0])
+    if not name or not name.isprintable():
+        raise scanner.error("a section name is made of printable characters", found.start())
+    return name
+
+
+def read_arguments(unit: Unit, scanner: Scanner, name: str) -> SectionArguments:
+    """Reads what may come after the comma that follows a section's name. Raises SourceError."""
+    arguments = SectionArguments(name)
+    if scanner.peek() == "#":
+        arguments.flags = _sun_flags(scanner)
+        return arguments
+    letters = _flags(unit, scanner, arguments)
+    if not scanner.accept(","):
+        _require(scanner, letters, "MGo")
+        return arguments
+    if scanner.peek() in ("@", "%", '"'):
+        arguments.kind = _kind(scanner)
+        if not scanner.accept(","):
+            _require(scanner, letters, "MGo")
+            return arguments
+    _details(unit, scanner, arguments, letters)
+    return arguments
+
+
+def _require(scanner: Scanner, letters: str, wanted: str) -> None:
+    """Refuses flags whose own argument is missing."""
+    what = {"M": "an entry size", "G": "a group name", "o": "the section it belongs to"}
+    for letter in wanted:
+        if letter in letters:
+            raise scanner.error(f"section flag `{letter}` needs {what[letter]}")
+
+
+def _details(unit: Unit, scanner: Scanner, arguments: SectionArguments, letters: str) -> None:
+    """Entry size, linked section, group and number, in that order, as far as the flags ask for them."""
+    more = True
+    if "M" in letters:
+        unit.constant(scanner, "the entry size")  # equal entries are not merged, so it changes nothing
+        more = scanner.accept(",")
+    if "o" in letters and more:
+        section_name(scanner)
+        more = scanner.accept(",")
+    if "G" in letters:
+        if not more:
+            _require(scanner, letters, "G")
+        name = scanner.name() or section_name(scanner)
+        more = scanner.accept(",")
+        is_comdat = more and scanner.peek() == "c" and scanner.name() == "comdat"
+        more = scanner.accept(",") if is_comdat else more
+        arguments.group = Group(name, is_comdat)
+    if more:
+        if scanner.name() != "unique":
+            raise scanner.error("expected `unique`")
+        scanner.expect(",")
+        arguments.unique = unit.constant(scanner, "the number")
+
+
+def _flags(unit: Unit, scanner: Scanner, arguments: SectionArguments) -> str:
+    """Reads the letters of the flags, or a number in their place, into the arguments."""
+    scanner.skip_space()
+    start = scanner.pos
+    letters = scanner.string().decode("utf-8", "replace")
+    flags = 0
+    number = re.search(r"(0[xX][0-9a-fA-F]+|[0-9]+)$", letters)
+    if number is not None:
+        flags, letters = int(number[0], 0 if number[0] != "0" else 10), letters[: number.start()]
+    for letter in letters:
+        if letter == "?":
+            arguments.group = unit.section.group
+        elif letter in _FLAGS:
+            flags |= _FLAGS[letter]
+        else:
+            raise scanner.error(f"unknown section flag `{letter}`", start)
+    arguments.flags = flags
+    return letters
+
+
+def _sun_flags(scanner: Scanner) -> int:
+    """`#alloc, #write`, as other assemblers write the flags."""
+    flags = 0
+    while scanner.accept("#"):
+        start = scanner.pos
+        name = scanner.expect_name("a section flag")
+        if name not in _SUN_FLAGS:
+            raise scanner.error(f"unknown section flag `{name}`", start)
+        flags |= _SUN_FLAGS[name]
+        if not scanner.accept(","):
+            break
+    return flags
+
+
+def _kind(scanner: Scanner) -> int:
+    """`@progbits`, `%progbits`, `"progbits"` or `@1`."""
+    if scanner.peek() != '"':
+        scanner.pos += 1
+    start = scanner.pos
+    if scanner.peek().isdigit():
+        number = scanner.number()
+        if isinstance(number, int) and number < 1 << 32:
+            return number
+        raise scanner.error("expected a section type", start)
+    name = scanner.expect_name("a section type")
+    if name not in _KINDS:
+        known = ", ".join(_KINDS)
+        raise scanner.error(f"unknown section type `{name}`: GNU as knows {known}", start)
+    return _KINDS[name]
