@@ -1,0 +1,1 @@
+"""What tests share: builders, boots, the programs and packages they need."""

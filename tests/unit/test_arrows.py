@@ -1,0 +1,99 @@
+"""Arrows point one way: tools -> machine -> hypercalls -> subsystems -> memory -> cpu -> abi."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from tests.support import imports
+
+LAYERS: tuple[frozenset[str], ...] = tuple(
+    frozenset(row.split())
+    for row in (
+        "tools",
+        "asm guest_kernels",
+        "asm/directives",
+        "paravane",
+        "machine",
+        "toolstack",
+        "hypercalls",
+        "domain",
+        "vcpu",
+        "dump watchdog",
+        "platform",
+        "builder devices events sched time traps",
+        "devices/xenstore traps/emulate",
+        "trace",
+        "memory",
+        "image",
+        "cpu",
+        "preemption refusal",
+        "abi",
+    )
+)
+"""Folders, and the files that lie right in hypervisor/. Each may import from the rows below its own."""
+
+APART = {"asm": {"asm/directives", "abi"}, "asm/directives": {"abi"}, "guest_kernels": set[str]()}
+"""These stand beside the hypervisor and import no more than this of what is below them."""
+
+STILL_UPWARD = {
+    ("asm/directives", "asm"),
+    ("dump", "vcpu"),
+    ("sched", "vcpu"),
+    ("traps/emulate", "traps"),
+    ("vcpu", "domain"),
+    ("vcpu", "hypercalls"),
+}
+"""Imports that point the wrong way today. This list only ever gets shorter."""
+
+STILL_ROUND = (
+    "paravane.memory.audit paravane.memory.domain_memory paravane.memory.entries paravane.memory.flush "
+    "paravane.memory.l1_tables paravane.memory.machine_memory paravane.memory.page_types "
+    "paravane.memory.pins paravane.memory.upper_tables paravane.memory.vcpu_paging paravane.memory.writable",
+    "paravane.devices.xenstore.access paravane.devices.xenstore.store paravane.devices.xenstore.transaction",
+    "paravane.domain paravane.dump paravane.hypercalls paravane.hypercalls.table paravane.vcpu",
+    "paravane.asm.expressions paravane.asm.sections paravane.asm.symbols",
+    "paravane.asm.directives paravane.asm.directives.control paravane.asm.directives.data "
+    "paravane.asm.directives.files paravane.asm.directives.sections paravane.asm.directives.symbols "
+    "paravane.asm.directives.table paravane.asm.instructions paravane.asm.unit",
+)
+"""Circles of more than two files that are there today. A circle may lose members, none may gain one."""
+
+ROW = {name: at for at, row in enumerate(LAYERS) for name in row}
+
+
+def _allowed(source: str, target: str) -> bool:
+    return ROW[source] < ROW[target] and target in APART.get(source, {target})
+
+
+@pytest.fixture(scope="module")
+def units() -> imports.Graph:
+    return imports.unit_graph()
+
+
+def test_every_folder_has_its_place(units: imports.Graph) -> None:
+    """A new folder, or a new file right in hypervisor/, belongs in LAYERS; one that is gone leaves it."""
+    assert units.keys() == ROW.keys()
+
+
+def test_imports_point_downward(units: imports.Graph) -> None:
+    upward = {
+        (source, target)
+        for source, targets in units.items()
+        for target in targets
+        if not _allowed(source, target)
+    }
+    assert upward == STILL_UPWARD
+
+
+def test_files_import_each_other_in_no_circle_of_more_than_two() -> None:
+    known = [set(row.split()) for row in STILL_ROUND]
+    found = [circle for circle in imports.circles(imports.module_graph()) if len(circle) > 2]
+    assert [sorted(circle) for circle in found if not any(circle <= row for row in known)] == []
+
+
+def test_a_circle_is_found_whichever_way_it_is_entered() -> None:
+    names = ["a", "b", "c", "d"]
+    graph = {one: {other} for one, other in pairwise([*names, "b"])}
+    assert imports.circles(graph) == [frozenset("bcd")]
