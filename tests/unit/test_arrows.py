@@ -29,6 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "image",
         "cpu",
         "preemption refusal",
+        "x86",
         "abi",
     )
 )
