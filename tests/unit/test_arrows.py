@@ -29,8 +29,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "image",
         "cpu",
         "preemption refusal",
-        "x86",
         "abi",
+        "x86",
     )
 )
 """Folders, and the files that lie right in hypervisor/. Each may import from the rows below its own."""
