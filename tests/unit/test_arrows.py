@@ -16,6 +16,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "asm/directives",
         "paravane",
         "machine",
+        "run_loop",
+        "ending inbox",
         "toolstack",
         "hypercalls",
         "domain",
