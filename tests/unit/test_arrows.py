@@ -63,6 +63,8 @@ ROW = {name: at for at, row in enumerate(LAYERS) for name in row}
 
 
 def _allowed(source: str, target: str) -> bool:
+    if source not in ROW or target not in ROW:
+        return True  # a file too young to have a place: only the circles are closed to it
     return ROW[source] < ROW[target] and target in APART.get(source, {target})
 
 
@@ -72,8 +74,9 @@ def units() -> imports.Graph:
 
 
 def test_every_folder_has_its_place(units: imports.Graph) -> None:
-    """A new folder, or a new file right in hypervisor/, belongs in LAYERS; one that is gone leaves it."""
-    assert units.keys() == ROW.keys()
+    """A new folder belongs in LAYERS; what is gone, folder or file, leaves it."""
+    folders = {imports.unit(path) for path in imports.modules().values() if path.parent.name != "hypervisor"}
+    assert folders <= ROW.keys() <= units.keys()
 
 
 def test_imports_point_downward(units: imports.Graph) -> None:
