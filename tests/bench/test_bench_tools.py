@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from paravane import asm
 from paravane.asm.elf_writer import write_elf
 from paravane.image import load_image
+from tests.support.needs import GRUB, require
 
-GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")
 SOURCE = "_start:\n" + "\n".join(
     f"l{n}: movl $l{n}, {4 * n}(%ebx,%esi,4)\naddl ${n}, %eax\njne l{n // 2}" for n in range(350)
 )
@@ -21,4 +20,4 @@ def test_assemble_a_thousand_lines(benchmark: Any) -> None:
 
 
 def test_load_grub(benchmark: Any) -> None:
-    assert benchmark(load_image, GRUB.read_bytes()).guest_os == "GRUB"
+    assert benchmark(load_image, require(GRUB).read_bytes()).guest_os == "GRUB"

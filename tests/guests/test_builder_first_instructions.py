@@ -1,7 +1,5 @@
 """The first instructions of a kernel run on what the builder made: mapping, stack, segments, page tables."""
 
-from pathlib import Path
-
 import pytest
 
 from paravane.abi.elfnote import ElfNote
@@ -11,8 +9,8 @@ from paravane.cpu import Cpu, Ram
 from paravane.image import Image, load_image
 from paravane.memory import DomainMemory, MachineMemory, VcpuPaging, audit
 from tests.elfwriter import PAGE, ElfImage, ElfSegment, xen_notes
+from tests.support.needs import GRUB, require
 
-GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")
 MIB = 256
 BASE = 0xC0000000
 SHUTDOWN = BASE + PAGE + 32 * Hypercall.sched_op
@@ -90,6 +88,6 @@ def test_a_store_to_the_initial_page_tables_faults(pae: str) -> None:
 
 
 def test_grub_comes_to_its_first_hypercall() -> None:
-    trap, _ = run_to_first_trap(load_image(GRUB.read_bytes()), 32)
+    trap, _ = run_to_first_trap(load_image(require(GRUB).read_bytes()), 32)
     assert (trap.vector, trap.cpu.cpl, trap.cpu.eax) == (HYPERCALL_VECTOR, 1, Hypercall.vm_assist)
     trap.cpu.close()

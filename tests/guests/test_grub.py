@@ -1,11 +1,10 @@
 """Debian's GRUB for 32-bit PV, unmodified: a kernel nobody here wrote."""
 
 import re
-from pathlib import Path
 
 from tests.guests.harness import paravane
+from tests.support.needs import GRUB, require
 
-GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")
 SCRIPT = b"echo hi\nxen_cat domid\nhalt\n"
 
 
@@ -16,7 +15,7 @@ def _plain(console: bytes) -> list[str]:
 
 
 def test_grub_shows_its_prompt_and_obeys_typed_commands() -> None:
-    result = paravane("boot", str(GRUB), "--memory", "64M", stdin=SCRIPT)
+    result = paravane("boot", str(require(GRUB)), "--memory", "64M", stdin=SCRIPT)
     lines = _plain(result.stdout)
     assert result.returncode == 0, result.stderr.decode()
     assert any(line.startswith("grub>") for line in lines), lines
@@ -26,11 +25,11 @@ def test_grub_shows_its_prompt_and_obeys_typed_commands() -> None:
 
 
 def test_grub_boots_without_a_broken_rule_in_the_frame_table() -> None:
-    result = paravane("boot", str(GRUB), "--memory", "64M", "--audit", stdin=SCRIPT)
+    result = paravane("boot", str(require(GRUB)), "--memory", "64M", "--audit", stdin=SCRIPT)
     assert result.returncode == 0, result.stderr.decode()
     assert b"audit: no difference" in result.stderr
 
 
 def test_grub_asks_for_a_reboot_and_the_command_says_so() -> None:
-    result = paravane("boot", str(GRUB), "--memory", "64M", "--on-reboot", "stop", stdin=b"reboot\n")
+    result = paravane("boot", str(require(GRUB)), "--memory", "64M", "--on-reboot", "stop", stdin=b"reboot\n")
     assert result.returncode == 4, result.stderr.decode()

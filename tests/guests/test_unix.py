@@ -12,7 +12,8 @@ import pytest
 from paravane import DomainConfig, Machine, StopReason, load_image
 from paravane.abi.sched import ShutdownReason
 from tests.guests.harness import boot, paravane
-from tests.guests.unix_archive import BUSYBOX, SMALL, archive, assert_clean, kernel, program, run
+from tests.guests.unix_archive import SMALL, archive, assert_clean, kernel, program, run
+from tests.support.needs import BUSYBOX, require
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +61,7 @@ def host_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_busybox_prints_what_it_prints_on_linux(name: str, host_root: Path) -> None:
     outcome = run("sh", "-c", SCRIPTS[name], files=FILES)
     host = subprocess.run(
-        [BUSYBOX, "sh", "-c", SCRIPTS[name]],
+        [require(BUSYBOX), "sh", "-c", SCRIPTS[name]],
         cwd=host_root,
         env={"PATH": "/bin", "HOME": "/"},
         stdin=subprocess.DEVNULL,

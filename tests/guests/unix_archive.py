@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
 import shlex
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paravane import StopReason, guest_kernels
@@ -14,14 +12,12 @@ from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble_text, build
 from paravane.asm.elf_writer import write_elf
 from tests.guests.harness import boot
+from tests.support.needs import BUSYBOX, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.guests.harness import Outcome
-
-BUSYBOX = Path(os.environ.get("PARAVANE_BUSYBOX", "/usr/lib/paravane-test/busybox"))
-"""Debian's busybox-static for i386, as its package has it at /bin/busybox."""
 
 USER_BASE = 0x08048000
 SMALL = 8 << 20
@@ -61,8 +57,8 @@ def kernel() -> bytes:
 
 @functools.cache
 def busybox() -> bytes:
-    assert BUSYBOX.is_file(), f"{BUSYBOX}: put busybox there (busybox-static:i386), or set PARAVANE_BUSYBOX"
-    return BUSYBOX.read_bytes()
+    """Debian's busybox-static, its processor an i386."""
+    return require(BUSYBOX).read_bytes()
 
 
 @functools.cache

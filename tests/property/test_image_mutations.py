@@ -5,7 +5,6 @@ import lzma
 import random
 import struct
 from collections import Counter
-from pathlib import Path
 
 from paravane.abi.elfnote import ElfNote
 from paravane.asm.elf_writer import write_elf
@@ -22,12 +21,12 @@ from paravane.asm.program import (
 from paravane.builder import plan_layout
 from paravane.image import Image, ImageError, load_image
 from tests.elfwriter import PAGE, ElfSymbol, kernel, legacy_kernel, xen_notes
+from tests.support.needs import GRUB, require
 from tests.unit.test_image_elf import bzimage
 
 IMAGES = 10_000
 GRUB_IMAGES = 1_500
 
-GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")
 MIB_32 = 8192
 EHDR_SIZE, PHDR_SIZE = 52, 32
 NUMBERS = (
@@ -86,7 +85,7 @@ def corpus() -> list[bytes]:
     small = [plain.pack(), in_section.pack(), legacy.pack(), full_kernel()]
     packed = gzip.compress(small[0], mtime=0)
     wrapped = [packed, bzimage(packed), bzimage(lzma.compress(small[0]))]
-    return [*small, *wrapped, GRUB.read_bytes()]
+    return [*small, *wrapped, require(GRUB).read_bytes()]
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import struct
 import subprocess
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from tests.support.needs import LINUX_HEADERS, XEN_HEADERS, require, tool
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from elftools.dwarf.die import DIE
 
-HEADERS = Path("/usr/include/xen")
 
 STDINT = """
 #pragma once
@@ -98,6 +99,11 @@ SIGN = """
 """
 
 
+def header_folder() -> Path:
+    """The folder of the Xen public headers."""
+    return require(XEN_HEADERS).parent
+
+
 class CType:
     """A type in the debug information of an object: what a variable, a member or an array's element is."""
 
@@ -121,16 +127,12 @@ class CHeaders:
     """Compiles C against the headers, in a directory of its own, without any libc."""
 
     def __init__(self, directory: Path) -> None:
-        if not (HEADERS / "xen.h").is_file():
-            raise FileNotFoundError(f"{HEADERS}/xen.h: install the Xen public headers (libxen-dev)")
         self.directory = directory
         (directory / "stdint.h").write_text(STDINT)
         (directory / "stddef.h").write_text(STDDEF)
-        multiarch = subprocess.run(
-            ["gcc", "-print-multiarch"], check=True, capture_output=True, text=True
-        ).stdout.strip()
-        includes = [f"-I{directory}", "-I/usr/include", f"-I/usr/include/{multiarch}"]
-        self.command = ["gcc", "-m32", "-ffreestanding", "-nostdinc", "-fno-pie", "-w", *includes]
+        places = [directory, header_folder().parent, require(LINUX_HEADERS).parents[1]]
+        includes = [f"-I{place}" for place in places]
+        self.command = [tool("gcc"), "-m32", "-ffreestanding", "-nostdinc", "-fno-pie", "-w", *includes]
 
     def evaluate(self, expressions: Sequence[str]) -> list[int]:
         """Values of constant integer expressions, as 64-bit signed numbers."""

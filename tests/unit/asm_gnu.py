@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from tests.support.needs import tool
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from paravane.asm.program import Program
-
-
-def tool(name: str) -> str:
-    """The path of a binutils program; a machine without it cannot run these tests."""
-    found = shutil.which(name)
-    assert found, f"GNU binutils is needed for this test: `{name}` is not installed"
-    return found
 
 
 def _run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:

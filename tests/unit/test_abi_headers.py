@@ -16,7 +16,7 @@ from paravane.abi.blkif import BLKIF_FEATURES
 from paravane.abi.errno import Errno
 from paravane.abi.layout import Array, Layout, Scalar, Union
 from paravane.abi.names import C_NAMES
-from tests.unit.abi_headers import HEADERS, CHeaders
+from tests.unit.abi_headers import CHeaders, header_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -306,7 +306,7 @@ def test_no_number_of_a_family_is_missing(headers: CHeaders, pattern: str) -> No
 
 
 def test_no_errno_is_missing() -> None:
-    text = (HEADERS / "errno.h").read_text()
+    text = (header_folder() / "errno.h").read_text()
     listed = dict(re.findall(r"^XEN_ERRNO\((\w+),\s*(\d+)\)", text, re.M))
     assert {name: int(value) for name, value in listed.items()} == {
         name: int(value) for name, value in Errno.__members__.items()
@@ -314,7 +314,7 @@ def test_no_errno_is_missing() -> None:
 
 
 def test_no_xenstore_message_type_is_missing() -> None:
-    text = (HEADERS / "io/xs_wire.h").read_text()
+    text = (header_folder() / "io/xs_wire.h").read_text()
     body = re.search(r"enum xsd_sockmsg_type\s*{(.*?)}", text, re.S)
     assert body is not None
     names = set(re.findall(r"\bXS_(\w+)", re.sub(r"/\*.*?\*/", "", body[1], flags=re.S)))
@@ -322,7 +322,7 @@ def test_no_xenstore_message_type_is_missing() -> None:
 
 
 def test_xenstore_errors_are_those_of_the_wire_protocol() -> None:
-    text = (HEADERS / "io/xs_wire.h").read_text()
+    text = (header_folder() / "io/xs_wire.h").read_text()
     names = re.findall(r"XSD_ERROR\((E\w+)\)", text)
     assert names == [error.name for error in xs_wire.XSD_ERRORS]
 
@@ -339,7 +339,7 @@ def test_emulate_prefix_equals_the_header(headers: CHeaders) -> None:
 
 
 def test_legacy_keys_are_those_of_the_header() -> None:
-    text = (HEADERS / "elfnote.h").read_text()
+    text = (header_folder() / "elfnote.h").read_text()
     documented = re.findall(r"LEGACY: (\w+).*?#define XEN_ELFNOTE_(\w+)", text, re.S)
     expected = {key: note for key, note in documented if note != "SUPPORTED_FEATURES"}
     assert {key: note.name for key, note in elfnote.LEGACY_KEYS.items()} == expected
@@ -348,7 +348,7 @@ def test_legacy_keys_are_those_of_the_header() -> None:
 
 
 def test_block_feature_nodes_are_documented_in_the_header() -> None:
-    text = (HEADERS / "io/blkif.h").read_text()
+    text = (header_folder() / "io/blkif.h").read_text()
     assert [node for node in BLKIF_FEATURES if not re.search(rf'(^ \* |"){node}\b', text, re.M)] == []
 
 

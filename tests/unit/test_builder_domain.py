@@ -3,7 +3,6 @@
 import gzip
 import logging
 from array import array
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +15,8 @@ from paravane.cpu.ram import Ram
 from paravane.image import Image, ImageError, load_image
 from paravane.memory import DomainMemory, FrameFlag, FrameType, MachineMemory, audit
 from tests.elfwriter import PAGE, PF_R, ElfImage, ElfSegment, ElfSymbol, legacy_kernel, xen_notes
+from tests.support.needs import GRUB, require
 
-GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")
 DOMID = 5
 MIB = 256
 CONSOLE_PORT, STORE_PORT = 3, 4
@@ -203,7 +202,7 @@ def test_a_bsd_kernel_finds_its_symbols_behind_it() -> None:
 
 
 def test_grub_is_where_its_image_says() -> None:
-    data = GRUB.read_bytes()
+    data = require(GRUB).read_bytes()
     image = load_image(data)
     built = Built(image, 32)
     assert audit(built.machine) == []
@@ -230,7 +229,7 @@ def test_a_long_command_line_is_cut_as_xen_cuts_it(caplog: pytest.LogCaptureFixt
 
 
 def test_a_domain_that_is_too_small_is_refused_before_it_gets_a_frame() -> None:
-    image = load_image(GRUB.read_bytes())
+    image = load_image(require(GRUB).read_bytes())
     machine = MachineMemory(Ram(16 * MIB))
     memory: DomainMemory = DomainMemory(machine, DOMID, image.geometry, max_pages=4 * MIB)
     shared, free = memory.share_xen_frame(), machine.nr_free

@@ -1,15 +1,13 @@
 """Where things lie at the start of day, in both page-table shapes."""
 
-from pathlib import Path
-
 import pytest
 
 from paravane.abi.elfnote import ElfNote
 from paravane.builder import Region, StartLayout, plan_layout
 from paravane.image import Image, ImageError, load_image
 from tests.elfwriter import PAGE, ElfImage, ElfSegment, xen_notes
+from tests.support.needs import GRUB, require
 
-GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")
 MIB = 256
 """Pages per MiB."""
 
@@ -108,13 +106,13 @@ def test_init_p2m_moves_nothing_in_a_32_bit_domain() -> None:
 
 @pytest.mark.parametrize("mib", [8, 16, 32, 64, 256, 512, 1024])
 def test_grub_finds_twice_its_list_of_frames_mapped(mib: int) -> None:
-    layout = plan_layout(load_image(GRUB.read_bytes()), mib * MIB)
+    layout = plan_layout(load_image(require(GRUB).read_bytes()), mib * MIB)
     assert layout.p2m.pfn * PAGE + 8 * layout.nr_pages <= layout.mapped_pages * PAGE
     assert layout.page_tables.pages == 5 + layout.mapped_pages // 512
 
 
 def test_too_little_memory_is_refused_with_the_amount_that_does() -> None:
-    grub = load_image(GRUB.read_bytes())
+    grub = load_image(require(GRUB).read_bytes())
     with pytest.raises(ImageError, match="does not fit into 4 MiB of memory; it needs at least 8 MiB"):
         plan_layout(grub, 4 * MIB)
     assert plan_layout(grub, 8 * MIB).needed_pages == 8 * MIB

@@ -33,6 +33,7 @@ from paravane.asm.program import (
     Section,
     Symbol,
 )
+from tests.support.needs import tool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +89,8 @@ def parse(program: Program) -> ELFFile:
     return ELFFile(io.BytesIO(write_elf(program)))
 
 
-def run(*command: str) -> str:
+def run(name: str, *arguments: str) -> str:
+    command = [tool(name), *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
     assert "arning" not in result.stderr, result.stderr
     return result.stdout

@@ -4,7 +4,6 @@ import bz2
 import gzip
 import lzma
 import struct
-from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -25,11 +24,11 @@ from tests.elfwriter import (
     legacy_kernel,
     xen_notes,
 )
+from tests.support.needs import GRUB, require
 
 SHT_DYNAMIC = 6
 SHF_COMPRESSED = 0x800
 DYNAMIC = {"p_type": 2}
-GRUB_FOLDER = Path("/usr/lib/grub-xen")
 
 
 def refusal(data: bytes | ElfImage) -> str:
@@ -87,7 +86,7 @@ def test_short_files_are_refused(data: bytes, part: str) -> None:
     ("name", "part"), [("grub-x86_64-xen.bin", "64-bit image"), ("grub-i386-xen_pvh.bin", "PVH domain only")]
 )
 def test_grubs_other_images_are_refused_by_their_kind(name: str, part: str) -> None:
-    assert part in refusal((GRUB_FOLDER / name).read_bytes())
+    assert part in refusal(require(GRUB).with_name(name).read_bytes())
 
 
 def test_every_truncation_of_an_image_is_refused_or_still_whole() -> None:

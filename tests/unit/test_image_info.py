@@ -1,15 +1,13 @@
 """`paravane info`: what an image is and which hypercalls its code seems to use."""
 
-from pathlib import Path
-
 from paravane.abi.elfnote import ElfNote
 from paravane.abi.hypercall import Hypercall
 from paravane.image import load_image
 from paravane.tools.hypercall_scan import scan_hypercalls
 from paravane.tools.info import describe
 from tests.elfwriter import PAGE, ElfImage, ElfSymbol, kernel, legacy_kernel
+from tests.support.needs import GRUB, require
 
-GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")
 TRAP = b"\xcd\x82"
 HLT = b"\xf4"
 
@@ -60,7 +58,7 @@ def test_a_caller_whose_number_is_not_plain_is_unknown() -> None:
 
 
 def test_grub_uses_its_seven_hypercalls_and_carries_an_iret() -> None:
-    use = scan_hypercalls(load_image(GRUB.read_bytes()))
+    use = scan_hypercalls(load_image(require(GRUB).read_bytes()))
     assert set(use.places) == {
         Hypercall.mmu_update,
         Hypercall.update_va_mapping,
@@ -80,7 +78,7 @@ def test_a_file_full_of_traps_is_looked_at_for_a_moment_only() -> None:
 
 
 def test_the_description_of_grub() -> None:
-    text = describe(load_image(GRUB.read_bytes()))
+    text = describe(load_image(require(GRUB).read_bytes()))
     assert text.endswith("\n")
     for line in (
         "guest:           GRUB",

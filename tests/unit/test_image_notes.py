@@ -1,15 +1,13 @@
 """Notes of an image, in all the places and forms that Xen's loader knows."""
 
-from pathlib import Path
-
 import pytest
 
 from paravane.abi.elfnote import ElfNote
 from paravane.abi.version import XenFeature
 from paravane.image import ImageError, PaeMode, load_image
 from tests.elfwriter import PAGE, ElfImage, ElfSegment, kernel, legacy_kernel, note, xen_notes
+from tests.support.needs import GRUB, require
 
-GRUB = Path("/usr/lib/grub-xen/grub-i386-xen.bin")
 LEGACY = "GUEST_OS=NetBSD,XEN_VER=xen-3.0,LOADER=generic"
 NETBSD = (
     f"{LEGACY},GUEST_VER=4.99,VIRT_BASE=0xc0000000,ELF_PADDR_OFFSET=0xc0000000,VIRT_ENTRY=0xc0100000,"
@@ -24,7 +22,7 @@ def refusal(image: ElfImage) -> str:
 
 
 def test_grubs_truncated_last_note_is_read_as_xen_reads_it() -> None:
-    image = load_image(GRUB.read_bytes())
+    image = load_image(require(GRUB).read_bytes())
     assert (image.notes.source, image.guest_os, image.loader, image.xen_version) == (
         "PT_NOTE",
         "GRUB",

@@ -1,0 +1,59 @@
+"""Options of the test run, the quick subset, and one summary of what could not be had."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.needs import COMMAND, needs
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--strict-guests",
+        action="store_true",
+        help="end with status 1 if anything was skipped: for want of a guest, of a tool, or for any reason",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    capture = config.pluginmanager.getplugin("capturemanager")
+
+    def say(text: str) -> None:
+        """On the terminal at once: a download takes a while. A worker of xdist has its parent's stderr."""
+        with capture.global_and_fixture_disabled():
+            print(f"\n{text}", file=sys.stderr, flush=True)
+
+    needs().say = say
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    reasons = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", []))
+    if not reasons:
+        return
+    terminalreporter.section("skipped")
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"{count:4} {reason}")
+    if any(reason.startswith("needs ") for reason in reasons):
+        terminalreporter.write_line(
+            f"On Debian or Ubuntu with a network this brings what is missing: {COMMAND}"
+        )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In strict mode a run that left something out has not passed."""
+    reporter = session.config.pluginmanager.getplugin("terminalreporter")
+    strict = session.config.getoption("--strict-guests")
+    if strict and reporter and reporter.stats.get("skipped") and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _reason(report: pytest.TestReport) -> str:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return reason.removeprefix("Skipped: ")

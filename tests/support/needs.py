@@ -1,0 +1,174 @@
+"""What tests need besides Python: real guests, and GNU's tools to compare with.
+
+Each is looked for on the machine, then in the cache of unpacked packages. The first test that finds one in
+neither has all that is missing fetched. A test that cannot have its piece is skipped, and the summary at the
+end of the run says so once.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.debian import Cache, Unavailable, cache_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOT_AGAIN = 600.0
+"""Seconds before a fetch that failed is tried again: without a network each run would wait for it."""
+COMMAND = "python3 -m tests.support.needs"
+"""Fetches everything, and says where each piece is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One thing that tests need, the package that has it, and where it lies below / or the cache's root."""
+
+    what: str
+    package: str
+    paths: tuple[str, ...]
+    """Where the file may lie; the first that is there is taken."""
+    on_machine: bool = True
+    """Whether a file of this name on the machine is the right one."""
+    program: bool = False
+    """Whether it is run by name: the machine's is the one in PATH."""
+    variable: str = ""
+    """Environment variable in which a user may give the file."""
+
+    def __str__(self) -> str:
+        return f"{self.what} (Debian's {self.package})"
+
+
+def _programs(package: str, names: str) -> dict[str, Piece]:
+    return {name: Piece(name, package, (f"usr/bin/{name}",), program=True) for name in names.split()}
+
+
+GRUB = Piece("GRUB for 32-bit PV", "grub-xen-host", ("usr/lib/grub-xen/grub-i386-xen.bin",))
+GRUB_MODULES = Piece("GRUB's modules", "grub-xen-bin", ("usr/lib/grub/i386-xen/modinfo.sh",))
+BUSYBOX = Piece(
+    "busybox for i386",
+    "busybox-static:i386",
+    ("bin/busybox", "usr/bin/busybox"),
+    on_machine=False,  # The machine's own is built for its own processor.
+    variable="PARAVANE_BUSYBOX",
+)
+XEN_HEADERS = Piece("Xen's public headers", "libxen-dev", ("usr/include/xen/xen.h",))
+LINUX_HEADERS = Piece(
+    "Linux's headers",
+    "linux-libc-dev",
+    ("usr/include/x86_64-linux-gnu/asm/processor-flags.h", "usr/include/asm/processor-flags.h"),
+)
+PROGRAMS = {
+    **_programs("binutils", "as ld readelf objdump"),
+    **_programs("gcc", "gcc"),
+    **_programs("gdb", "gdb"),
+    **_programs("grub-common", "grub-mkstandalone"),
+}
+PIECES = (GRUB, GRUB_MODULES, BUSYBOX, XEN_HEADERS, LINUX_HEADERS, *PROGRAMS.values())
+
+
+class Needs:
+    """Finds pieces, and fetches what is missing at most once."""
+
+    def __init__(self, cache: Cache, *, machine: Path = Path("/"), path: str | None = None) -> None:
+        self.say: Callable[[str], None] = print
+        """Where a line about what is being fetched goes."""
+        self._cache = cache
+        self._machine = machine
+        self._path = path
+        self._failure = ""
+
+    def find(self, piece: Piece) -> Path | None:
+        """Its file, if it is here."""
+        if told := os.environ.get(piece.variable):
+            return Path(told) if Path(told).is_file() else None
+        if piece.program and (found := shutil.which(piece.what, path=self._path)):
+            return Path(found)
+        if piece.on_machine and not piece.program and (place := _below(self._machine, piece)):
+            return place
+        if piece.package not in self._cache.packages:
+            return None
+        return self._cache.program(piece.what) if piece.program else _below(self._cache.root, piece)
+
+    def have(self, piece: Piece) -> Path:
+        """Its file, fetched if need be. Raises Unavailable with the reason when there is no way."""
+        if told := os.environ.get(piece.variable):
+            if not Path(told).is_file():
+                raise Unavailable(f"{piece.variable} says {told}, which is no file")
+        elif not self.find(piece) and not self._failure:
+            self._failure = self._fetch()
+        found = self.find(piece)
+        if not found:
+            raise Unavailable(self._failure or f"{piece.package} has no {piece.paths[0]}")
+        return found
+
+    def retry(self) -> None:
+        """Do not wait before trying again what failed a short while ago."""
+        self._stamp.unlink(missing_ok=True)
+
+    @property
+    def _stamp(self) -> Path:
+        return self._cache.folder / "failure"
+
+    def _fetch(self) -> str:
+        """Bring everything that is missing; the reason if that failed."""
+        if self._stamp.is_file() and time.time() - self._stamp.stat().st_mtime < NOT_AGAIN:
+            return self._stamp.read_text()
+        self.retry()
+        try:
+            missing = dict.fromkeys(piece.package for piece in PIECES if not self.find(piece))
+            self._cache.fetch(missing, self.say)
+        except Unavailable as error:
+            if self._cache.folder.is_dir():
+                self._stamp.write_text(str(error))
+            return str(error)
+        return ""
+
+
+def _below(root: Path, piece: Piece) -> Path | None:
+    return next((root / path for path in piece.paths if (root / path).is_file()), None)
+
+
+@functools.cache
+def needs() -> Needs:
+    """This machine's."""
+    return Needs(Cache(cache_folder()))
+
+
+def require(piece: Piece) -> Path:
+    """The file of a piece; the test that asks is skipped when it cannot be had."""
+    try:
+        return needs().have(piece)
+    except Unavailable as error:
+        pytest.skip(f"needs {piece}: {error}")
+
+
+def tool(name: str) -> str:
+    """The path of one of PROGRAMS, to run it; the test that asks is skipped when it cannot be had."""
+    return str(require(PROGRAMS[name]))
+
+
+def main() -> int:
+    """Fetch everything, and print where each piece is. Status 1 if some cannot be had."""
+    needs().retry()
+    status = 0
+    for piece in PIECES:
+        try:
+            print(f"{piece}: {needs().have(piece)}")
+        except Unavailable as error:
+            print(f"{piece}: {error}")
+            status = 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
