@@ -36,8 +36,15 @@ if TYPE_CHECKING:
 
 PAGE = 4096
 FIRST_GUEST_DOMID = 1
-OWN_MEMORY, OWN_PER_DOMAIN = 1 << 20, 1 << 17
-"""Bytes of machine memory the hypervisor keeps for itself, besides 1/64 of the guests'."""
+OWN_MEMORY, OWN_PER_DOMAIN = 1 << 20, (1 << 17) + (1 << 20)
+"""Bytes of machine memory for the hypervisor, besides 1/64 of the guests'; and for each domain, with the
+slack that it may have beyond its `memory=`."""
+
+LOW_MEMORY = 1 << 20
+"""Bytes at the bottom of a machine that are nobody's, as on a PC."""
+
+SPARE = 4 << 20
+"""Bytes that stay free, so that extents of neighbouring frames can be had."""
 
 
 class MachineBusyError(RuntimeError):
@@ -93,7 +100,7 @@ class Machine:
     def size_for(*domains: int) -> int:
         """Machine memory, in bytes, with room for domains of these sizes and what the hypervisor needs."""
         guests = sum(domains)
-        return guests + guests // 64 + (OWN_MEMORY + len(domains) * OWN_PER_DOMAIN)
+        return guests + guests // 64 + LOW_MEMORY + SPARE + OWN_MEMORY + len(domains) * OWN_PER_DOMAIN
 
     def create(self, image: Image, config: DomainConfig) -> Domain:
         """A domain as `config` says, ready to run.

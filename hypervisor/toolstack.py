@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from paravane.vcpu import Hypercalls
 
 PAGE_SHIFT = 12
+SLACK_PAGES = 256
+"""Pages a domain may have beyond its `memory=`: xl allows 1 MiB more (LIBXL_MAXMEM_CONSTANT)."""
 
 Backend = TypeVar("Backend", Console, Connection)
 
@@ -55,8 +57,13 @@ class Toolstack:
     def create(self, domid: int, image: Image, config: DomainConfig) -> Domain:
         """A domain at its start of day, with one vcpu. Raises ImageError when the image does not fit, and
         leaves nothing behind then."""
+        nr_pages = config.memory >> PAGE_SHIFT
         memory = DomainMemory(
-            self._platform.memory, domid, image.geometry, max_pages=config.memory >> PAGE_SHIFT
+            self._platform.memory,
+            domid,
+            image.geometry,
+            max_pages=nr_pages + SLACK_PAGES,
+            memory_map_pages=nr_pages,
         )
         domain = Domain(self._platform, domid, config.name, image, memory)
         try:

@@ -120,7 +120,7 @@ m2p_mfn:                            # a frame of the machine-to-phys table
     .skip 4
 free_mfn:                           # a frame that nobody has
     .skip 4
-end_mfn:                            # the first one behind the machine's memory
+end_mfn:                            # the first one past the machine's memory
     .skip 4
 breaches:                           # attacks that were not refused
     .skip 4
@@ -184,9 +184,18 @@ find_targets:
     xorl %ecx, %ecx
     HYPERCALL memory_op
     movl %eax, end_mfn
+    call find_grant_frame
+    movl end_mfn, %eax
+    movl start_info, %edx
+    movl START_INFO_shared_info(%edx), %edx
+    shrl $12, %edx
 1:  decl %eax                       # from the end of memory down to a frame without a page
     cmpl $-1, M2P_START(,%eax,4)
     jne 1b
+    cmpl %edx, %eax                 # those that the hypervisor shares with us have none either
+    je 1b
+    cmpl grant_frame, %eax
+    je 1b
     movl %eax, free_mfn
     ret
 

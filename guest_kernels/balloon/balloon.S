@@ -2,7 +2,8 @@
 #
 # Observe: frames that were given back leave the reservation and the machine-to-phys table and cannot be mapped
 # any more, but one that is still mapped stays until it is not; new frames arrive empty, at the pseudo-physical
-# address that was asked for; and nobody gets more than the domain's limit: the answer is how many there were.
+# address that was asked for; an extent is a run of neighbouring frames; and nobody gets more than the domain's
+# limit, which is a little above the memory it started with: the answer is how many extents there were.
 
     .include "runtime.inc"
     .include "paging.inc"
@@ -11,6 +12,7 @@
 
 .equ BALLOON_PAGES, 512             # 2 MiB
 .equ MORE, 8                        # asked for beyond the limit
+.equ EXTENT_ORDER, 4                # 16 frames in a row
 
     .bss
     .balign PAGE_SIZE
@@ -47,7 +49,9 @@ main:
     call show_decrease
     call show_gone
     call show_populate
+    call show_slack
     call show_limit
+    call show_extent
     jmp show_increase
 
 # EAX = a command about a domain's memory; gives its answer.
@@ -71,15 +75,20 @@ show_pages:
     PRINT "\n"
     ret
 
-# EAX = command, EDX = extents in `frames`; gives how many were dealt with.
+# EAX = command, EDX = extents in `frames`, of one frame each; gives how many were dealt with.
     .type change_reservation, @function
 change_reservation:
+    xorl %ecx, %ecx
+# The same with extents of 2^ECX frames.
+    .type change_extents, @function
+change_extents:
     pushl %ebx
+    pushl %ecx
     movl %eax, %ebx
     movl $reservation, %ecx
     movl $frames, XEN_MEMORY_RESERVATION_extent_start(%ecx)
     movl %edx, XEN_MEMORY_RESERVATION_nr_extents(%ecx)
-    movl $0, XEN_MEMORY_RESERVATION_extent_order(%ecx)
+    popl XEN_MEMORY_RESERVATION_extent_order(%ecx)
     movl $0, XEN_MEMORY_RESERVATION_mem_flags(%ecx)
     movw $DOMID_SELF, XEN_MEMORY_RESERVATION_domid(%ecx)
     HYPERCALL memory_op
@@ -237,6 +246,21 @@ list_pfns:
     jb 1b
     ret
 
+# What the domain may have beyond its first memory; nobody needs to map it.
+    .type show_slack, @function
+show_slack:
+    PRINT "up to the limit: "
+    movl $XENMEM_current_reservation, %eax
+    call ask_pages
+    movl %eax, %ebx
+    movl $XENMEM_maximum_reservation, %eax
+    call ask_pages
+    subl %ebx, %eax
+    movl %eax, %edx
+    movl $XENMEM_increase_reservation, %eax
+    call change_reservation
+    jmp show_pages
+
 # Three pages go; eight are wanted; three come.
     .type show_limit, @function
 show_limit:
@@ -265,6 +289,52 @@ show_limit:
     movl $MORE, %edx
     call change_reservation
     jmp show_pages
+
+# Sixteen pages go, and an extent of sixteen frames comes: neighbours, the first a multiple of sixteen.
+    .type show_extent, @function
+show_extent:
+    movl $1 << EXTENT_ORDER, %edx
+    call drop_pages
+    PRINT "give back 16, ask for 16 in a row: "
+    call list_pfns
+    movl $XENMEM_populate_physmap, %eax
+    movl $1, %edx
+    movl $EXTENT_ORDER, %ecx
+    call change_extents
+    call print_dec
+    PRINT " extent, now: "
+    movl $XENMEM_current_reservation, %eax
+    call ask_pages
+    call print_dec
+    xorl %ebx, %ebx
+    xorl %esi, %esi                 # frames that are known by the pfn of their page
+1:  movl frames, %eax
+    addl %ebx, %eax
+    call mfn_to_pfn
+    movl balloon_pfn, %ecx
+    addl %ebx, %ecx
+    cmpl %ecx, %eax
+    jne 2f
+    incl %esi
+2:  movl frames, %edx
+    addl %ebx, %edx
+    movl %ebx, %eax
+    shll $12, %eax
+    addl $balloon, %eax
+    movl $PTE_DATA, %ecx
+    call map_frame
+    MUST update_va_mapping
+    incl %ebx
+    cmpl $1 << EXTENT_ORDER, %ebx
+    jb 1b
+    PRINT "\n  known to the machine-to-phys table: "
+    PRINT_DEC %esi
+    PRINT "\n  the first frame, modulo 16: "
+    movl frames, %eax
+    andl $(1 << EXTENT_ORDER) - 1, %eax
+    call print_dec
+    PRINT "\n"
+    ret
 
 # EDX = how many of the balloon's pages, from its start, to unmap and give back.
     .type drop_pages, @function

@@ -82,7 +82,7 @@ class Audit:
             if flags & XEN_HEAP:
                 self._count[mfn] += not flags & LEAVING
                 self._types[mfn] += not flags & LEAVING
-            elif owner != DomId.XEN:
+            elif owner not in (DomId.XEN, DomId.IO):
                 totals[owner] = totals.get(owner, 0) + 1
             if flags & PINNED:
                 self._use(mfn, frames.type[mfn])

@@ -40,17 +40,20 @@ class DomainMemory(Owner):
         geometry: Geometry,
         *,
         max_pages: int,
+        memory_map_pages: int | None = None,
         max_vcpus: int = 1,
         privileged: bool = False,
     ) -> None:
         """Register domain `domid`. Raises ValueError for a number that is taken or reserved, MemoryError when
-        the hypervisor has no frames for its own tables.
+        the hypervisor has no frames for its own tables. The memory map that the domain can ask for has
+        `memory_map_pages` of RAM, by default all it may have.
         """
         if domid in machine.domains or not 0 <= domid < DomId.FIRST_RESERVED:
             raise ValueError(f"domain number {domid} is not free")
         if not 1 <= max_vcpus <= MAX_VCPUS:
             raise ValueError(f"a domain has 1 to {MAX_VCPUS} vcpus, not {max_vcpus}")
         space = space_for(geometry)
+        mapped = max_pages if memory_map_pages is None else memory_map_pages
         super().__init__(
             domid=domid,
             space=space,
@@ -58,8 +61,8 @@ class DomainMemory(Owner):
             max_pages=max_pages,
             max_vcpus=max_vcpus,
             privileged=privileged,
-            target=max_pages,
-            e820=[E820Entry(0, max_pages << PAGE_SHIFT, E820Type.RAM)],
+            target=mapped,
+            e820=[E820Entry(0, mapped << PAGE_SHIFT, E820Type.RAM)],
         )
         self.machine = machine
         self.geometry = geometry

@@ -127,9 +127,11 @@ class FrameTable:
 
 
 def owner_name(owner: int) -> str:
-    """`d1's`, `the hypervisor's`, `nobody's`."""
+    """`d1's`, `the hypervisor's`, `device memory`, `nobody's`."""
     if owner == DomId.XEN:
         return "the hypervisor's"
+    if owner == DomId.IO:
+        return "device memory"
     return "nobody's" if owner == FREE else f"d{owner}'s"
 
 

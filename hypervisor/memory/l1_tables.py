@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.memory.address_space import flag_names
 from paravane.memory.frames import FREE, VALIDATED, WRITABLE
@@ -35,8 +36,8 @@ class L1Tables:
             where = f"L1 entry {entry:#x} of d{domain.domid}"
             raise Refusal(Errno.EINVAL, f"{where} sets {flag_names(refused)}, which no guest may")
         mfn = (entry & space.geometry.address_mask) >> 12
-        if mfn >= frames.nr_frames or not mfn:
-            # To Xen the lowest frames of a machine are device memory, as those are that do not exist.
+        if mfn >= frames.nr_frames or frames.owner[mfn] == DomId.IO:
+            # What is no memory is device memory to Xen, like the first MiB of a PC; no guest has leave to it.
             errno = Errno.EINVAL if mfn == space.no_frame else Errno.EPERM
             what = f"{frames.describe(mfn)}: device memory, if anything"
             raise Refusal(errno, f"L1 entry {entry:#x} of d{domain.domid} maps {what}")

@@ -25,17 +25,27 @@ if TYPE_CHECKING:
 
 _M2P_PER_FRAME: Final = PAGE_SIZE // 4
 MIN_FRAMES: Final = 16
+"""Frames above low memory that a machine needs, for the hypervisor alone."""
+
+LOW_FRAMES: Final = 256
+"""The first MiB of a PC: low memory, and the hole where its devices are. Xen gives none of it to anybody."""
 
 
 class MachineMemory:
     """All frames of one machine. `seed` decides which of them a domain gets.
 
-    Frame 0 is never anybody's and holds zeroes; the machine-to-phys table (`m2p`, 32 bits a frame) follows.
+    The map is a PC's: `low_frames` are device memory, as is what lies beyond the last frame. A frame of
+    zeroes and the machine-to-phys table (`m2p`, 32 bits a frame) follow, then what can be handed out.
     """
 
-    def __init__(self, ram: Ram, *, seed: int = 0) -> None:
-        if not MIN_FRAMES <= ram.nr_frames <= MAX_FRAMES:
-            raise ValueError(f"a machine has {MIN_FRAMES} to {MAX_FRAMES} frames, not {ram.nr_frames}")
+    def __init__(self, ram: Ram, *, seed: int = 0, low_frames: int = LOW_FRAMES) -> None:
+        """Raises ValueError for a machine that is too small or too large."""
+        smallest = low_frames + MIN_FRAMES
+        if not smallest <= ram.nr_frames <= MAX_FRAMES:
+            raise ValueError(
+                f"a machine has from {smallest * PAGE_SIZE >> 10} KiB to {MAX_FRAMES * PAGE_SIZE >> 20} MiB "
+                f"of memory, not {ram.size >> 10} KiB"
+            )
         self.ram = ram
         self.frames = FrameTable(ram.nr_frames)
         self.domains: dict[int, Owner] = {}
@@ -44,11 +54,13 @@ class MachineMemory:
         self.tables = PageTables(self.types, ram)
         self.held: Counter[int] = Counter()
         self.held_writable: Counter[int] = Counter()
-        self.zero_frame = 0
-        self.m2p_frames = range(1, 1 + -(-ram.nr_frames // _M2P_PER_FRAME))
+        self.zero_frame = low_frames
+        first_m2p = self.zero_frame + 1
+        self.m2p_frames = range(first_m2p, first_m2p + -(-ram.nr_frames // _M2P_PER_FRAME))
         self.flat_gdt_frame = self.m2p_frames.stop
         first_free = self.flat_gdt_frame + 1
-        self.frames.give(range(first_free), DomId.XEN, ALLOCATED)
+        self.frames.give(range(low_frames), DomId.IO, ALLOCATED)
+        self.frames.give(range(low_frames, first_free), DomId.XEN, ALLOCATED)
         self.m2p[:] = memoryview(array("I", [INVALID_M2P_ENTRY]) * ram.nr_frames)
         ram.write(self.flat_gdt_frame << 12, reserved_gdt_page())
         self._pool = FramePool(range(first_free, ram.nr_frames), seed)

@@ -1,8 +1,9 @@
-"""Free machine frames, handed out scattered.
+"""Free machine frames, handed out scattered, with neighbours kept for those who need them.
 
 A guest that takes its pseudo-physical frames for machine frames must fail here as it would on a busy
-machine, so no two frames given in a row are neighbours. Free memory is kept as runs with a stride:
-discontiguous, and still one slice operation each.
+machine, so no two frames given in a row are neighbours. But a machine on which nothing is contiguous any more
+would refuse every extent above one frame. So memory is opened a window at a time: frames are scattered within
+the windows that are open, and the others stay whole.
 """
 
 from __future__ import annotations
@@ -13,30 +14,46 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-STRIDE: Final = 61
+STRIDE: Final = 13
 """Distance between two frames of a fresh run."""
+
+_WINDOWS: Final = 16
+_SMALLEST_WINDOW, _LARGEST_WINDOW = 64, 16384
+"""A machine has about so many windows, each of so many frames (a power of two: aligned extents fit)."""
+
+
+def window_size(nr_frames: int) -> int:
+    """Frames in each window of a machine that has `nr_frames` to give."""
+    size = 1 << max(0, nr_frames // _WINDOWS).bit_length()
+    return min(max(size, _SMALLEST_WINDOW), _LARGEST_WINDOW)
 
 
 class FramePool:
-    """The frames nobody has, as strided runs. The order depends on `seed` alone."""
+    """The frames nobody has. In which order they are handed out depends on `seed` and on what was asked.
+
+    `_is_free`, a byte a frame, says what is free; `_runs` are hints, in the order of handing out, and may
+    name frames that went as part of an extent since.
+    """
 
     def __init__(self, frames: range, seed: int) -> None:
-        stride = min(STRIDE, max(1, len(frames)))
-        self._runs = [frames[first::stride] for first in range(stride) if frames[first::stride]]
-        random.Random(seed).shuffle(self._runs)
+        self._random = random.Random(seed)
+        self._is_free = bytearray(frames.start) + b"\x01" * len(frames)
+        self._runs: list[range] = []
+        self._windows = _windows(frames)
+        self._random.shuffle(self._windows)
         self.free = len(frames)
 
     def take(self, count: int) -> list[range]:
         """Runs of `count` frames in all. Raises MemoryError, taking none, when there are fewer."""
         if count > self.free:
-            raise MemoryError(f"{count} frames wanted, {self.free} are free")
+            raise MemoryError(f"{count} frames are wanted, and {self.free} are free")
         taken: list[range] = []
-        self.free -= count
         while count:
-            run = self._runs.pop()
+            run = self._next_run()
             if len(run) > count:
                 self._runs.append(run[count:])
                 run = run[:count]
+            self._mark(run, free=False)
             taken.append(run)
             count -= len(run)
         return taken
@@ -44,35 +61,63 @@ class FramePool:
     def take_contiguous(self, order: int, limit: int) -> range | None:
         """2**order frames in a row below mfn `limit`, aligned to their number, or None.
 
-        Looks at every free frame: for requests that need it, not for building domains.
+        The lowest such extent. A guest may ask as often as it likes, so memory is searched by `bytes.find`,
+        which is linear whatever the guest made of it, and never frame by frame.
         """
         size = 1 << order
-        if size > self.free:
-            return None
-        have = self.frames()
-        for first in sorted(mfn for mfn in have if mfn % size == 0 and mfn + size <= limit):
-            wanted = range(first, first + size)
-            if have.issuperset(wanted):
-                self._remove(set(wanted))
-                return wanted
+        wanted, start = b"\x01" * size, 0
+        while (at := self._is_free.find(wanted, start, limit)) >= 0:
+            start = at + size - 1 & -size
+            if start == at:
+                run = range(at, at + size)
+                self._mark(run, free=False)
+                return run
         return None
 
     def give_back(self, mfns: Iterable[int]) -> None:
         """Frames that became free. They are handed out again before untouched memory is."""
         for mfn in mfns:
+            self._is_free[mfn] = 1
             self._runs.append(range(mfn, mfn + 1))
             self.free += 1
+        if len(self._runs) > 2 * len(self._is_free):
+            self._tidy()
 
     def frames(self) -> set[int]:
         """Every free frame, for audits."""
-        return {mfn for run in self._runs for mfn in run}
+        return {mfn for mfn, free in enumerate(self._is_free) if free}
 
-    def _remove(self, wanted: set[int]) -> None:
-        kept: list[range] = []
-        for run in self._runs:
-            if wanted.isdisjoint(run):
-                kept.append(run)
-            else:
-                kept += [range(mfn, mfn + 1) for mfn in run if mfn not in wanted]
-        self._runs = kept
-        self.free -= len(wanted)
+    def _next_run(self) -> range:
+        """A run to hand out, all of it free."""
+        while True:
+            if not self._runs:
+                self._open_window()
+            run = self._runs.pop()
+            free = self._is_free[run.start : run.stop : run.step].count(1)
+            if free == len(run):
+                return run
+            self._runs += [range(mfn, mfn + 1) for mfn in run if self._is_free[mfn]]
+
+    def _open_window(self) -> None:
+        window = self._windows.pop()
+        stride = min(STRIDE, len(window))
+        runs = [window[first::stride] for first in range(stride)]
+        self._random.shuffle(runs)
+        self._runs += runs
+
+    def _mark(self, run: range, *, free: bool) -> None:
+        self._is_free[run.start : run.stop : run.step] = bytes((free,)) * len(run)
+        self.free += len(run) if free else -len(run)
+
+    def _tidy(self) -> None:
+        """Forget hints that name a frame twice, which many extents taken and given back leave."""
+        unopened = {mfn for window in self._windows for mfn in window}
+        self._runs = [range(mfn, mfn + 1) for mfn in sorted(self.frames() - unopened)]
+        self._random.shuffle(self._runs)
+
+
+def _windows(frames: range) -> list[range]:
+    """`frames` cut where a multiple of the window size is."""
+    size = window_size(len(frames))
+    cuts = [frames.start, *range((frames.start // size + 1) * size, frames.stop, size), frames.stop]
+    return [range(first, end) for first, end in zip(cuts, cuts[1:], strict=False) if first < end]

@@ -158,7 +158,7 @@ class Bench:
 def make_bench(frames: int = 256, pages: int = 64, *, geometry: Geometry = PAE, max_vcpus: int = 1) -> Bench:
     """A machine of `frames` frames with one domain of `pages` pages and one vcpu."""
     ram = Ram(frames)
-    machine = MachineMemory(ram, seed=1)
+    machine = MachineMemory(ram, seed=1, low_frames=1)
     domain = DomainMemory(machine, 1, geometry, max_pages=pages + 32, max_vcpus=max_vcpus)
     cpu = FakeCpu()
     paging = VcpuPaging(domain, 0, cpu)

@@ -49,7 +49,7 @@ class Live:
 
     def __init__(self, geometry: Geometry = PAE) -> None:
         self.ram = Ram(256)
-        self.machine = MachineMemory(self.ram, seed=3)
+        self.machine = MachineMemory(self.ram, seed=3, low_frames=1)
         self.domain: DomainMemory = DomainMemory(self.machine, 1, geometry, max_pages=100)
         self.faults = Faults()
         self.cpu = Cpu(self.ram, self.faults, geometry)

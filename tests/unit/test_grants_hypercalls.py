@@ -55,7 +55,7 @@ class FakeVcpu:
     """A vcpu of domain 1 with one page of memory, at 0; domain 2 is there too."""
 
     def __init__(self) -> None:
-        machine, tables = MachineMemory(Ram(64), seed=1), GrantTables()
+        machine, tables = MachineMemory(Ram(64), seed=1, low_frames=1), GrantTables()
         self.memory = bytearray(SIZE)
         self.refusals: list[str] = []
         memories = [DomainMemory(machine, domid, PAE, max_pages=16) for domid in (1, 2)]

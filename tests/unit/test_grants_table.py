@@ -49,7 +49,7 @@ class Guest:
 class Machine:
     def __init__(self) -> None:
         self.ram = Ram(64)
-        self.memory = MachineMemory(self.ram, seed=1)
+        self.memory = MachineMemory(self.ram, seed=1, low_frames=1)
         self.tables = GrantTables()
         self.one = Guest(self.memory, self.tables, 1)
         self.two = Guest(self.memory, self.tables, 2)

@@ -11,6 +11,7 @@ from paravane.cpu.ram import Ram
 from paravane.memory import DomainMemory, MachineMemory, audit
 from paravane.memory.address_space import INVALID_M2P_ENTRY
 from paravane.memory.frames import ALLOCATED, FREE, FrameType
+from paravane.memory.pool import FramePool
 from paravane.refusal import Refusal
 from tests.unit.memory_bench import make_bench
 
@@ -44,9 +45,63 @@ def test_populate_sets_owner_count_and_machine_to_phys() -> None:
 
 def test_frames_of_the_hypervisor_are_not_handed_out() -> None:
     bench = make_bench(128, 100)
-    own = {0, *bench.machine.m2p_frames, bench.machine.flat_gdt_frame}
+    own = {bench.machine.zero_frame, *bench.machine.m2p_frames, bench.machine.flat_gdt_frame}
     assert own.isdisjoint(bench.p2m)
     assert all(bench.machine.frames.owner[mfn] == DomId.XEN for mfn in own)
+
+
+def test_the_first_mebibyte_is_device_memory_that_no_guest_may_map_or_have() -> None:
+    machine = MachineMemory(Ram(1024), seed=1)
+    domain = DomainMemory(machine, 1, PAE, max_pages=1024)
+    mfns = domain.populate(machine.nr_free)
+    assert min(mfns) >= 256
+    for mfn in (0, 0xB8, 0xFF):
+        assert machine.frames.describe(mfn).startswith(f"mfn {mfn:#x} (device memory")
+        for owner in (1, DomId.IO):
+            with pytest.raises(Refusal) as refused:
+                machine.tables.l1.get_entry(mfn << 12 | 1, domain, owner)
+            assert refused.value.errno == Errno.EPERM
+    assert audit(machine) == []
+
+
+@pytest.mark.parametrize("nr_frames", [64, 300, 1024, 20_000])
+@pytest.mark.parametrize("seed", range(3))
+def test_scattered_frames_leave_aligned_extents_below_any_limit(nr_frames: int, seed: int) -> None:
+    pool = FramePool(range(7, nr_frames), seed)
+    taken = [mfn for run in pool.take(pool.free // 2) for mfn in run]
+    for order in (5, 3, 1, 0):
+        for limit in (nr_frames, nr_frames * 3 // 4):
+            run = pool.take_contiguous(order, limit)
+            if run is not None:
+                assert len(run) == 1 << order
+                assert run.start % len(run) == 0
+                assert run.stop <= limit
+                assert not set(run) & set(taken)
+                taken += run
+        assert pool.take_contiguous(order, 7) is None
+    assert pool.take_contiguous(20, nr_frames) is None
+    rest = [mfn for run in pool.take(pool.free) for mfn in run]
+    assert sorted(taken + rest) == list(range(7, nr_frames))
+    assert (pool.free, pool.frames()) == (0, set())
+
+
+def test_half_a_large_machine_in_use_still_has_extents_of_2_mib() -> None:
+    pool = FramePool(range(300, 20_000), seed=4)
+    pool.take(10_000)
+    extents = 0
+    while pool.take_contiguous(9, 20_000) is not None:
+        extents += 1
+    assert extents >= 10
+
+
+def test_extents_taken_and_given_back_for_ever_do_not_fill_the_host() -> None:
+    pool = FramePool(range(1, 257), seed=1)
+    for _ in range(200):
+        run = pool.take_contiguous(6, 257)
+        assert run is not None
+        pool.give_back(run)
+        assert len(pool._runs) <= 1024
+    assert sorted(mfn for run in pool.take(256) for mfn in run) == list(range(1, 257))
 
 
 def test_a_domain_beyond_its_limit_or_the_machine_is_refused_and_takes_nothing() -> None:
