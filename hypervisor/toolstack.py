@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from paravane.abi.domid import DomId
 from paravane.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
-from paravane.builder import build_domain
+from paravane.builder import amount, build_domain
 from paravane.devices.console import Console
 from paravane.devices.xenstore import Connection, Store, forget_domain, populate_domain
 from paravane.domain import Domain
@@ -55,8 +55,15 @@ class Toolstack:
         self.store = Store()
 
     def create(self, domid: int, image: Image, config: DomainConfig) -> Domain:
-        """A domain at its start of day, with one vcpu. Raises ImageError when the image does not fit, and
-        leaves nothing behind then."""
+        """A domain at its start of day, with one vcpu. Raises ImageError when the image does not fit into its
+        memory, MemoryError when the domain does not fit into the machine, and leaves nothing behind then."""
+        try:
+            return self._create(domid, image, config)
+        except MemoryError as error:
+            size = amount(config.memory >> PAGE_SHIFT)
+            raise MemoryError(f"a domain of {size} does not fit into this machine: {error}") from None
+
+    def _create(self, domid: int, image: Image, config: DomainConfig) -> Domain:
         nr_pages = config.memory >> PAGE_SHIFT
         memory = DomainMemory(
             self._platform.memory,

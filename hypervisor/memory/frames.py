@@ -90,6 +90,18 @@ class FrameTable:
         """Whether `mfn` is a frame of `domid` that is in use as `kind`, and so has contents of that kind."""
         return self.owned_by(mfn, domid) and self.type[mfn] == kind and self.type_count[mfn] > 0
 
+    def owned(self, domid: int) -> list[int]:
+        """Every frame of `domid`. Looks at all of the machine, but at the speed of `bytes.find`."""
+        owners, wanted = self.owner.tobytes(), array("H", [domid]).tobytes()
+        found: list[int] = []
+        at = owners.find(wanted)
+        while at >= 0:
+            # A match at an odd place is made of the halves of two owners.
+            if at % 2 == 0:
+                found.append(at // 2)
+            at = owners.find(wanted, at + 2 - at % 2)
+        return found
+
     def give(self, frames: range, domid: int, flags: int) -> None:
         """Make `domid` the owner of a run of free frames, with one reference each. Works on whole slices."""
         where = slice(frames.start, frames.stop, frames.step)

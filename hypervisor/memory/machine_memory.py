@@ -190,12 +190,12 @@ class MachineMemory:
     def scrub(self, mfn: int) -> None:
         """Erase a frame, what was translated from it, and its pseudo-physical number."""
         self.ram.clear_frame(mfn)
-        self.m2p[mfn] = INVALID_M2P_ENTRY
+        self.ram.words[self.m2p_frames.start * _M2P_PER_FRAME + mfn] = INVALID_M2P_ENTRY
 
     def release_domain(self, domain: Owner) -> None:
         """Unpin and free everything a domain owns, once no vcpu of it uses anything any more."""
         frames, domid = self.frames, domain.domid
-        owned = [mfn for mfn, owner in enumerate(frames.owner) if owner == domid]
+        owned = frames.owned(domid)
         for mfn in owned:
             if frames.flags[mfn] & PINNED:
                 frames.flags[mfn] &= ~PINNED
@@ -208,5 +208,5 @@ class MachineMemory:
                 frames.flags[mfn] |= LEAVING
                 frames.type_count[mfn] -= 1
                 self.types.put_page(mfn)
-        if domid in self.domains and domid not in frames.owner:
+        if domid in self.domains and not domain.tot_pages and not domain.xen_frames:
             del self.domains[domid]

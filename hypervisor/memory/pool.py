@@ -11,6 +11,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Final
 
+from paravane.x86 import PAGE_SIZE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -46,7 +48,7 @@ class FramePool:
     def take(self, count: int) -> list[range]:
         """Runs of `count` frames in all. Raises MemoryError, taking none, when there are fewer."""
         if count > self.free:
-            raise MemoryError(f"{count} frames are wanted, and {self.free} are free")
+            raise MemoryError(f"{_kib(count)} KiB are wanted, and {_kib(self.free)} KiB are free")
         taken: list[range] = []
         while count:
             run = self._next_run()
@@ -114,6 +116,10 @@ class FramePool:
         unopened = {mfn for window in self._windows for mfn in window}
         self._runs = [range(mfn, mfn + 1) for mfn in sorted(self.frames() - unopened)]
         self._random.shuffle(self._runs)
+
+
+def _kib(nr_frames: int) -> int:
+    return nr_frames * PAGE_SIZE >> 10
 
 
 def _windows(frames: range) -> list[range]:

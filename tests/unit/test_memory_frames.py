@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from paravane.abi.domid import DomId
@@ -14,6 +17,9 @@ from paravane.memory.frames import ALLOCATED, FREE, FrameType
 from paravane.memory.pool import FramePool
 from paravane.refusal import Refusal
 from tests.unit.memory_bench import make_bench
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_frames_given_in_a_row_are_never_neighbours() -> None:
@@ -158,6 +164,34 @@ def test_destroying_a_domain_gives_everything_back_whatever_it_had_installed() -
     assert bench.machine.nr_free == free
     assert bench.machine.domains == {}
     assert audit(bench.machine) == []
+
+
+def lines_executed(action: Callable[[], object]) -> int:
+    """How many lines of Python `action` takes: a measure of work that does not depend on the host."""
+    lines = 0
+
+    def count(frame: object, event: str, _: object) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        action()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+def test_what_it_takes_to_release_a_domain_does_not_grow_with_the_machine() -> None:
+    def work(nr_frames: int) -> int:
+        machine = MachineMemory(Ram(nr_frames), seed=1)
+        domain = DomainMemory(machine, 1, PAE, max_pages=200)
+        domain.populate(200)
+        return lines_executed(domain.destroy)
+
+    assert work(16_384) == work(1024)
 
 
 def test_frames_a_backend_holds_outlive_their_domain_and_then_free_its_number() -> None:

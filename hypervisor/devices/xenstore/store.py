@@ -267,10 +267,14 @@ class Store:
     ) -> None:
         """Tell the watchers of a changed node that may know. `exact`: only watches of that very path."""
         for watcher in list(self._watchers):
-            if not self._may_hear(watcher.domid, path, node, old):
-                continue
-            for watch in tuple(watcher.watches):
-                if watch.path == path if exact else is_child(path, watch.path):
+            told = [
+                watch
+                for watch in watcher.watches
+                if (watch.path == path if exact else is_child(path, watch.path))
+            ]
+            # Rights are looked up last: most watchers watch something else.
+            if told and self._may_hear(watcher.domid, path, node, old):
+                for watch in told:
                     watcher.event(watch, path)
 
     def _may_hear(self, domid: int, path: str, node: Node | None, old: Sequence[Permission]) -> bool:
