@@ -119,8 +119,10 @@ class Vcpu:
     def exception(self, vector: int, error_code: int) -> None:
         """A fault or trap of the guest. What the hypervisor can mend is mended, the rest is the guest's."""
         try:
-            if not (vector == Vector.PF and fix_page_fault(self.paging, self.cpu.cr2, error_code)):
+            if vector != Vector.PF:
                 self.traps.exception(vector, error_code)
+            elif (fault := fix_page_fault(self.paging, self.cpu.cr2, error_code)) is not None:
+                self.traps.exception(fault.vector, fault.error_code)
         except GuestCrash as crash:
             address = _address(crash)
             if address is None and vector == Vector.PF:

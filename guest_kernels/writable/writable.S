@@ -71,6 +71,8 @@ main:
     call plain_stores
     call logic_stores
     call exchanges
+    call shifts
+    call stack_stores
     call string_stores
 .ifndef TWO_LEVEL
     call two_halves
@@ -270,6 +272,55 @@ exchanges:
     lock cmpxchg8b table
     jmp end_way
 .endif
+
+# Values that are rotated or shifted into place. Before that they are not present.
+    .type shifts, @function
+shifts:
+    WAY "roll: "
+    STORE_HIGH
+    movl entry, %eax
+    rorl $3, %eax                   # bit 3 of the entry, which is clear, becomes bit 0
+    movl %eax, table
+    roll $3, table
+    call end_way
+    WAY "sete, shll, orl: "
+    STORE_HIGH
+    movl entry, %eax
+    shrl $8, %eax
+    andl $~0xFF, %eax
+    movl %eax, table
+    cmpl $1, %eax                   # ZF is clear: the low byte becomes 0
+    sete table
+    movl entry, %eax
+    movb $0, %al
+    shrl $4, %eax
+    movl %eax, table
+    shll $4, table
+    movzbl entry, %eax
+    orl %eax, table
+    jmp end_way
+
+# With ESP in the table: what a push or a call stores there is an entry too.
+    .type stack_stores, @function
+stack_stores:
+    WAY "pushl: "
+    STORE_HIGH
+    movl %esp, %ecx
+    movl $table + 4, %esp
+    pushl entry
+    movl %ecx, %esp
+    call end_way
+    WAY "call, its return address replaced by popl: "
+    STORE_HIGH
+    movl %esp, %ecx
+    movl $table + 4, %esp
+    .balign 16, 0x90
+    .fill 11, 1, 0x90
+    call 1f                         # five bytes: its return address is even, and so not present
+1:  movl $entry, %esp
+    popl table
+    movl %ecx, %esp
+    jmp end_way
 
     .type string_stores, @function
 string_stores:

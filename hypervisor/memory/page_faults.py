@@ -5,22 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paravane.memory.vcpu_paging import Fix
-from paravane.memory.writable import store_to_page_table
+from paravane.memory.writable import GuestFault, store_to_page_table
+from paravane.x86 import Vector
 
 if TYPE_CHECKING:
     from paravane.memory.vcpu_paging import VcpuPaging
 
 
-def fix_page_fault(paging: VcpuPaging, va: int, error_code: int) -> bool:
-    """Mend a #PF of the guest at `va`; False means it is the guest's, with CR2 as the guest may know it.
+def fix_page_fault(paging: VcpuPaging, va: int, error_code: int) -> GuestFault | None:
+    """Mend a #PF of the guest at `va`. None: it is mended. Otherwise what the guest gets, with CR2 as it may
+    know it.
 
     Mended are stores to page tables that the guest keeps mapped read-only (when it asked for that with
     vm_assist) and LDT pages that are used for the first time.
     """
     found = paging.descriptor_fault(va, error_code)
     if found.fix is Fix.RETRY:
-        return True
-    if found.cr2 is not None:
-        paging.cpu.cr2 = found.cr2
-        return False
-    return found.fix is Fix.NOT_OURS and store_to_page_table(paging, va, error_code)
+        return None
+    if found.fix is Fix.NOT_OURS:
+        return store_to_page_table(paging, va, error_code)
+    if found.cr2 is None:
+        return GuestFault(Vector.PF, error_code)
+    paging.cpu.cr2 = found.cr2
+    return GuestFault(found.vector, found.error_code)

@@ -29,9 +29,12 @@ class Faults:
     def exception(self, vector: int, error_code: int) -> None:
         assert self.cpu is not None
         assert self.paging is not None
-        if vector == 14 and fix_page_fault(self.paging, self.cpu.cr2, error_code):
-            self.mended += 1
-            return
+        if vector == 14:
+            fault = fix_page_fault(self.paging, self.cpu.cr2, error_code)
+            self.mended += fault is None or fault.vector == 1
+            if fault is None:
+                return
+            vector, error_code = fault
         self.seen.append(("exception", vector, error_code))
         self.cpu.stop()
 
