@@ -10,7 +10,8 @@ from uuid import UUID
 from paravane.abi.sched import SHUTDOWN_MAX, ShutdownReason
 from paravane.abi.shared_info import SHARED_INFO
 from paravane.memory.guest import CONTROL_DOMID
-from paravane.trace import DomainRecord, Kind
+from paravane.place import Places
+from paravane.trace import DomainEvent, DomainRecord, Kind
 from paravane.watchdog import Watchdogs
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Domain:
         self.domid = domid
         self.name = name
         self.image = image
+        self.places = Places(image)
         self.memory = memory
         self.handle = UUID(int=domid)
         self.log = logging.getLogger(f"paravane.d{domid}")
@@ -145,6 +147,7 @@ class Domain:
         if reason is ShutdownReason.crash and dump is not None:
             self._report(f"its kernel asked for shutdown with reason {reached}", dump())
         self._end(reason, f"shut down: {reason.name}")
+        self.tell(DomainEvent.ENDED, reason)
 
     def crash(self, sentence: str, dump: str) -> None:
         """End the domain for something that has no other answer: `sentence` says what, `dump` where."""
@@ -152,6 +155,14 @@ class Domain:
             return
         self._report(sentence, dump)
         self._end(ShutdownReason.crash, f"crashed: {sentence}")
+        self.tell(DomainEvent.CRASHED, ShutdownReason.crash, sentence)
+
+    def tell(self, event: DomainEvent, reason: ShutdownReason | None = None, sentence: str = "") -> None:
+        """Write what happened to the domain into the trace."""
+        trace = self.platform.trace
+        if trace.wants(Kind.DOMAIN):
+            now = self.platform.clock.now()
+            trace.write(DomainRecord(now, self.domid, None, event, reason, sentence))
 
     def _report(self, sentence: str, dump: str) -> None:
         self.crash_report = f"domain {self.domid} ({self.name}) crashed: {sentence}\n{dump}"
@@ -163,8 +174,6 @@ class Domain:
         for vcpu in self.vcpus:
             vcpu.run_state.end()
         self.log.info("%s", action)
-        if self.platform.trace.wants(Kind.DOMAIN):
-            self.platform.trace.write(DomainRecord(self.platform.clock.now(), self.domid, None, action))
 
     def _watchdog_expired(self) -> None:
         self.log.warning("a watchdog was not pushed back in time")

@@ -21,7 +21,6 @@ from paravane.run_loop import RunLoop
 from paravane.sched import RoundRobin
 from paravane.time.clock import VirtualClock
 from paravane.toolstack import DomainConfig, Toolstack
-from paravane.trace import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,8 +113,6 @@ class Machine:
         self.domains[domid] = domain
         for vcpu in domain.vcpus:
             self._policy.add(vcpu)
-            if self.trace.wants(Kind.EXCEPTION):
-                vcpu.observe_traps()
         return domain
 
     def destroy(self, domain: Domain) -> None:

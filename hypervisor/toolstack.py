@@ -16,6 +16,7 @@ from paravane.hypercalls import Caller, Dispatcher
 from paravane.memory import DomainMemory
 from paravane.memory.grants import GrantTable
 from paravane.time.records import write_wall_clock
+from paravane.trace import DomainEvent
 from paravane.vcpu import Vcpu
 
 if TYPE_CHECKING:
@@ -78,12 +79,14 @@ class Toolstack:
         except BaseException:
             self.destroy(domain)
             raise
+        domain.tell(DomainEvent.BUILT)
         return domain
 
     def destroy(self, domain: Domain) -> None:
         """Take a domain away with everything it had."""
         domain.close()
         domain.memory.destroy()
+        domain.tell(DomainEvent.DESTROYED)
         forget_domain(self.store, domain.domid)
 
     def _build(self, domain: Domain, image: Image, config: DomainConfig) -> None:

@@ -1,8 +1,9 @@
-"""The trace: typed records of what guests asked and what came of it, one stream with many writers.
+"""The trace: records of what guests asked and what came of it, one stream with many writers.
 
-A room that has something to tell builds a record and hands it to `Trace.write`; whoever wants the records
-subscribes with the kinds of interest. Nobody subscribed to a kind means nobody pays for it: callers ask
-`wants` before they build a record.
+Records are data: numbers, decoded values, errnos, places. What they look like as text, or in a file, is a
+writer's business (`paravane.trace_text` is one). Whoever has something to tell builds a record and hands it
+to `Trace.write`; whoever wants records subscribes with the kinds of interest, at any time. Nobody subscribed
+to a kind means nobody pays for it: callers ask `wants` before they build a record.
 """
 
 from __future__ import annotations
@@ -10,7 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    from paravane.abi.errno import Errno
+    from paravane.abi.layout import Layout
+    from paravane.abi.parameters import Parameter
+    from paravane.abi.sched import ShutdownReason
+    from paravane.place import Place
 
 
 class Kind(Enum):
@@ -32,81 +40,107 @@ class Record:
     domid: int
     vcpu: int | None
 
-    def body(self) -> str:
-        raise TypeError(f"{type(self).__name__} has no text form")
 
-    def line(self) -> str:
-        """The record as one line: `[seconds.nanoseconds] d1v0 kind body`."""
-        who = f"d{self.domid}" if self.vcpu is None else f"d{self.domid}v{self.vcpu}"
-        seconds, nanoseconds = divmod(self.time, 1_000_000_000)
-        return f"[{seconds:5d}.{nanoseconds:09d}] {who} {self.kind.value} {self.body()}"
+class Argument(NamedTuple):
+    """One argument of a hypercall: its name and kind, the register `word`, and the value decoded from it.
+
+    The value is a number, a struct (None where it cannot be read), or of an array the first structs.
+    """
+
+    name: str
+    kind: Parameter
+    word: int
+    value: Any
+
+
+class Written(NamedTuple):
+    """A struct that a hypercall has put into guest memory."""
+
+    layout: Layout[Any]
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class HypercallRecord(Record):
-    """A hypercall: `call` with decoded arguments, `result` as a signed number where EAX holds one."""
+    """A hypercall and its answer.
+
+    `name` is that of its declaration, `mmuext_op` or `sched_op.poll`, and empty for a number that has none.
+    `words` are the six argument registers, EBX to EBP; `arguments` are as many as the declaration has.
+    `result` is what went into EAX, signed; None where the call set the registers itself or goes on later.
+    `errno` and `sentence` say why it was refused, `preempted` how many items were done before it was
+    interrupted, to go on later, `written` what it has put into guest memory on success.
+    `place` is where the guest called: the instruction after its `int $0x82` or, through its hypercall page,
+    after its call.
+    """
 
     kind: ClassVar[Kind] = Kind.HYPERCALL
-    eip: int
-    call: str
-    result: str
-
-    def body(self) -> str:
-        return f"{self.call} = {self.result} @{self.eip:#010x}"
+    place: Place
+    number: int
+    name: str
+    words: tuple[int, ...]
+    arguments: tuple[Argument, ...]
+    result: int | None
+    errno: Errno | None = None
+    sentence: str = ""
+    preempted: int | None = None
+    written: Written | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ExceptionRecord(Record):
-    """A fault, trap or `int n` and what the hypervisor did with it."""
+    """A fault, trap or `int n` and what the hypervisor did with it.
+
+    `name` is `#PF` for exceptions and `int 0x80` for the rest; `cr2` is the address of a page fault.
+    `outcome` is a word (`bounced`, `emulated`, ...), `handler` the selector and offset of the guest's
+    handler if it was entered.
+    """
 
     kind: ClassVar[Kind] = Kind.EXCEPTION
-    eip: int
+    place: Place
     cpl: int
+    vector: int
     name: str
     error_code: int | None
     cr2: int | None
     outcome: str
-
-    def body(self) -> str:
-        detail = "" if self.error_code is None else f" error={self.error_code:#x}"
-        if self.cr2 is not None:
-            detail += f" cr2={self.cr2:#010x}"
-        return f"{self.name}{detail} ring={self.cpl} @{self.eip:#010x} -> {self.outcome}"
+    handler: tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
 class EventRecord(Record):
-    """An event channel at work: a port became pending, or a vcpu entered its upcall."""
+    """A vcpu entered its event upcall; `ports` are pending and not masked then."""
 
     kind: ClassVar[Kind] = Kind.EVENT
-    action: str
-
-    def body(self) -> str:
-        return self.action
+    ports: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RefusalRecord(Record):
-    """A request refused: who asked what, the errno the guest got and the sentence that explains it."""
+    """A request refused: what was asked, the errno the guest got and the sentence that explains it."""
 
     kind: ClassVar[Kind] = Kind.REFUSAL
     request: str
-    errno: str
+    errno: Errno
     sentence: str
 
-    def body(self) -> str:
-        return f"{self.request} -> -{self.errno}: {self.sentence}"
+
+class DomainEvent(Enum):
+    """What happened to a domain."""
+
+    BUILT = "built"
+    ENDED = "shut down"
+    CRASHED = "crashed"
+    DESTROYED = "destroyed"
 
 
 @dataclass(frozen=True, slots=True)
 class DomainRecord(Record):
-    """A domain was built, shut down, crashed or destroyed."""
+    """A domain was built, ended or destroyed. `reason` is set when it ends, `sentence` when it crashed."""
 
     kind: ClassVar[Kind] = Kind.DOMAIN
-    action: str
-
-    def body(self) -> str:
-        return self.action
+    event: DomainEvent
+    reason: ShutdownReason | None = None
+    sentence: str = ""
 
 
 Writer = Callable[[Record], None]
@@ -117,20 +151,44 @@ class Trace:
 
     def __init__(self) -> None:
         self._writers: list[tuple[frozenset[Kind], Writer]] = []
+        self._watchers: list[Callable[[], None]] = []
         self._wanted: frozenset[Kind] = frozenset()
         self.hypercalls = False
 
-    def subscribe(self, writer: Writer, kinds: Iterable[Kind] = tuple(Kind)) -> None:
-        """Call `writer` with every later record of `kinds`, in the order they happen."""
-        self._writers.append((frozenset(kinds), writer))
-        self._wanted = frozenset().union(*(wanted for wanted, _ in self._writers))
-        self.hypercalls = Kind.HYPERCALL in self._wanted
+    def subscribe(self, writer: Writer, kinds: Iterable[Kind] = tuple(Kind)) -> Callable[[], None]:
+        """Call `writer` with every later record of `kinds`, in the order they happen. Calling the result
+        ends that."""
+        entry = (frozenset(kinds), writer)
+        self._writers.append(entry)
+        self._changed()
+
+        def unsubscribe() -> None:
+            if entry in self._writers:
+                self._writers.remove(entry)
+                self._changed()
+
+        return unsubscribe
 
     def wants(self, kind: Kind) -> bool:
         """Whether anybody reads records of `kind`; build none that nobody reads."""
         return kind in self._wanted
 
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `changed` now and whenever `wants` may answer differently. Calling the result ends that.
+
+        For sources that have to be set up before they can tell anything.
+        """
+        self._watchers.append(changed)
+        changed()
+        return lambda: self._watchers.remove(changed)
+
     def write(self, record: Record) -> None:
-        for kinds, writer in self._writers:
+        for kinds, writer in tuple(self._writers):
             if record.kind in kinds:
                 writer(record)
+
+    def _changed(self) -> None:
+        self._wanted = frozenset().union(*(wanted for wanted, _ in self._writers))
+        self.hypercalls = Kind.HYPERCALL in self._wanted
+        for changed in tuple(self._watchers):
+            changed()

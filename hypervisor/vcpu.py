@@ -72,6 +72,7 @@ class Vcpu:
         walked = domain.memory.machine.types.tables_walked
         self.work = Work(lambda: platform.traps, self._return_is_wanted, walked)
         self._info_moved = False
+        domain.resources.callback(platform.trace.watch(self._trace_changed))
         self.hypercall = hypercalls(self)
 
     def start(self, start: StartOfDay) -> None:
@@ -170,10 +171,6 @@ class Vcpu:
         self._info_moved = True
         self.time.publish()
 
-    def observe_traps(self) -> None:
-        """Write a trace record for every exception, `int n` and bounce from now on."""
-        self.traps.observe(self._trapped)
-
     # The way back to the guest.
 
     def _restart_hypercall(self, rest: Preempted) -> None:
@@ -212,15 +209,34 @@ class Vcpu:
     def _deliver_events(self) -> None:
         if self.traps.pending and self.run_state.runnable:
             self.traps.deliver_pending()
-            if self._platform.trace.wants(Kind.EVENT):
-                now = self._platform.clock.now()
-                self._platform.trace.write(EventRecord(now, self._domain.domid, self.vcpu_id, "upcall"))
+            trace = self._platform.trace
+            if trace.wants(Kind.EVENT):
+                trace.write(EventRecord(*self._now(), self._domain.events.two_level.unmasked()))
+
+    # The trace.
+
+    def _trace_changed(self) -> None:
+        """Have traps reported for as long as anybody reads of them."""
+        self.traps.observe(self._trapped if self._platform.trace.wants(Kind.EXCEPTION) else None)
 
     def _trapped(self, note: TrapNote) -> None:
-        who = (self._platform.clock.now(), self._domain.domid, self.vcpu_id)
         self._platform.trace.write(
-            ExceptionRecord(*who, note.eip, note.cpl, note.name, note.error_code, note.cr2, note.outcome)
+            ExceptionRecord(
+                *self._now(),
+                self._domain.places.at(note.eip),
+                note.cpl,
+                note.vector,
+                note.name,
+                note.error_code,
+                note.cr2,
+                note.outcome,
+                note.handler,
+            )
         )
+
+    def _now(self) -> tuple[int, int, int]:
+        """Head of a record: the time, and who."""
+        return self._platform.clock.now(), self.domid, self.vcpu_id
 
     def _crash(self, sentence: str, fault: int | None = None) -> None:
         """End the domain for what this vcpu did; `fault` is the linear address it failed at, if at one."""

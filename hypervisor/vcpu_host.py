@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from paravane.events import EventChannels
     from paravane.image import Image
     from paravane.memory import DomainMemory, VcpuPaging
+    from paravane.place import Places
     from paravane.platform import Platform
 
 _NMI_REASON = SHARED_INFO.offsets["arch.nmi_reason"]
@@ -36,6 +37,8 @@ class VcpuDomain(Protocol):
     def events(self) -> EventChannels: ...
     @property
     def image(self) -> Image: ...
+    @property
+    def places(self) -> Places: ...
     @property
     def log(self) -> logging.Logger: ...
     @property

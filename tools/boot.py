@@ -29,6 +29,8 @@ from paravane.tools.files import read_file
 from paravane.tools.status import Status, UsageError
 from paravane.tools.terminal import Terminal
 from paravane.trace import Kind
+from paravane.trace_text import body
+from paravane.trace_text import line as trace_line
 
 if TYPE_CHECKING:
     from paravane import Domain, Ending, Image
@@ -168,9 +170,11 @@ def _run(options: argparse.Namespace, image: Image, config: DomainConfig, trace:
         slice_instructions=DETERMINISTIC_SLICE if options.deterministic else 0,
     ) as machine:
         if trace is not None:
-            machine.trace.subscribe(lambda record: print(record.line(), file=trace), options.trace_events)
+            machine.trace.subscribe(
+                lambda record: print(trace_line(record), file=trace), options.trace_events
+            )
         if options.explain:
-            machine.trace.subscribe(lambda record: print(record.body(), file=sys.stderr), (Kind.REFUSAL,))
+            machine.trace.subscribe(lambda record: print(body(record), file=sys.stderr), (Kind.REFUSAL,))
         terminal = Terminal()
         domain = machine.create(image, replace(config, sink=terminal.write))
         with terminal.joined(machine, domain.console):

@@ -37,6 +37,10 @@ class ShutdownReason(IntEnum):
     watchdog = 4
     soft_reset = 5
 
+    def __str__(self) -> str:
+        """Its name, for people."""
+        return self.name
+
 
 SHUTDOWN_MAX: Final = 5
 

@@ -112,6 +112,12 @@ class TwoLevel:
     def is_pending(self, port: int) -> bool:
         return bool(self._words[self._pending + (port >> 5)] >> (port & 31) & 1)
 
+    def unmasked(self) -> tuple[int, ...]:
+        """The ports that are pending and not masked, for the trace."""
+        words = range(EVTCHN_2L_NR_CHANNELS >> 5)
+        bits = [self._words[self._pending + word] & ~self._words[self._mask + word] for word in words]
+        return tuple(word << 5 | bit for word in words for bit in range(32) if bits[word] >> bit & 1)
+
     def start_poll(self, vcpu_id: int, port: int | None) -> None:
         """Wake the vcpu when `port` (None: any port) turns pending, masked or not."""
         self._pollers[vcpu_id] = port

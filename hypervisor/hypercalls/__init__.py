@@ -4,8 +4,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from paravane.hypercalls.caller import Caller
-from paravane.hypercalls.dispatch import Dispatcher
-from paravane.hypercalls.table import call
+from paravane.hypercalls.dispatch import Dispatcher, call
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

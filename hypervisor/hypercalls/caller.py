@@ -44,5 +44,5 @@ class Caller(GuestCopy):
         self.domain.log.debug("%s refused: %s", request, refusal)
         trace = self.platform.trace
         if trace.wants(Kind.REFUSAL):
-            now, errno = self.clock.now(), refusal.errno.name
-            trace.write(RefusalRecord(now, self.domain.domid, self.vcpu_id, request, errno, refusal.sentence))
+            who = (self.clock.now(), self.domain.domid, self.vcpu_id)
+            trace.write(RefusalRecord(*who, request, refusal.errno, refusal.sentence))

@@ -28,7 +28,7 @@ from paravane.abi.grant_table import (
 )
 from paravane.abi.hypercall import Hypercall
 from paravane.cpu import PageFault
-from paravane.hypercalls.table import TABLE, Arguments, Family, Ptr, UInt
+from paravane.hypercalls.table import Arguments, Ptr, UInt, commands
 from paravane.memory.grants import GrantRefusal
 from paravane.preemption import Preempted
 from paravane.refusal import Refusal
@@ -44,20 +44,17 @@ _REQUEST_WORK = 8
 """Units of work of one request of an array, at most a frame copied."""
 
 
-class _GrantTableOp(Family):
-    """Checks what all commands have in common: count is a signed number, the command has no higher bits."""
-
-    def call(self, caller: "Caller", arguments: Arguments) -> int | None:
-        command, _, count = arguments[:3]
-        if count >> 31:
-            raise Refusal(Errno.EINVAL, f"a count of {count - (1 << 32)}")
-        if command >> _COMMAND_BITS and command & (1 << _COMMAND_BITS) - 1 != GnttabOp.cache_flush:
-            raise Refusal(Errno.EINVAL, f"command {command:#x} has bits that only a continued one has")
-        return super().call(caller, (command & (1 << _COMMAND_BITS) - 1, *arguments[1:]))
+def _check(caller: "Caller", arguments: Arguments) -> Arguments:
+    """What all commands have in common: count is a signed number, the command has no higher bits."""
+    command, _, count = arguments[:3]
+    if count >> 31:
+        raise Refusal(Errno.EINVAL, f"a count of {count - (1 << 32)}")
+    if command >> _COMMAND_BITS and command & (1 << _COMMAND_BITS) - 1 != GnttabOp.cache_flush:
+        raise Refusal(Errno.EINVAL, f"command {command:#x} has bits that only a continued one has")
+    return command & (1 << _COMMAND_BITS) - 1, *arguments[1:]
 
 
-grant = _GrantTableOp(_NAME, GnttabOp, Errno.ENOSYS)
-TABLE[int(Hypercall.grant_table_op)] = grant
+grant = commands(Hypercall.grant_table_op, GnttabOp, check=_check)
 
 
 @grant(GnttabOp.setup_table)

@@ -23,7 +23,7 @@ from paravane.abi.vcpu import (
     VcpuSetPeriodicTimer,
     VcpuSetSingleshotTimer,
 )
-from paravane.hypercalls.table import TABLE, Arguments, Family, In, Ptr, UInt
+from paravane.hypercalls.table import Arguments, In, Ptr, UInt, commands
 from paravane.refusal import Refusal
 from paravane.time.timers import system_time
 
@@ -37,16 +37,13 @@ LONGEST_PERIOD = 2**62 - 1
 """Nanoseconds: bounds of a periodic timer (Xen's STIME_DELTA_MAX above)."""
 
 
-class _VcpuCommands(Family):
+def _check(caller: "Caller", arguments: Arguments) -> Arguments:
     """Whether there is such a vcpu is looked at before whether there is such a command."""
-
-    def call(self, caller: "Caller", arguments: Arguments) -> int | None:
-        _target(caller, arguments[1])
-        return super().call(caller, arguments)
+    _target(caller, arguments[1])
+    return arguments
 
 
-vcpu_op = _VcpuCommands(Hypercall.vcpu_op.name, VcpuOp, Errno.ENOSYS)
-TABLE[Hypercall.vcpu_op] = vcpu_op
+vcpu_op = commands(Hypercall.vcpu_op, VcpuOp, check=_check)
 
 
 @vcpu_op(VcpuOp.initialise)

@@ -209,7 +209,7 @@ def deliver(
     gate = state.table[vector]
     state.counters.bounced += 1
     if state.observer is not None:
-        state.note(vector, error_code, f"bounced to {gate.cs:#06x}:{gate.eip:#010x}")
+        state.note(vector, error_code, "bounced", (gate.cs, gate.eip))
     if not gate.usable:
         state.host.guest_note(f"unhandled trap {vector} with error code {error_code or 0:#06x}")
         name = f"int {vector:#04x}" if software else trap_name(vector)

@@ -41,6 +41,7 @@ class TrapNote(NamedTuple):
     cpl: int
     eip: int
     outcome: str
+    handler: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -120,19 +121,23 @@ class TrapState:
         """Whether the guest's kernel is running: ring 1, and only ring 1."""
         return self.cpu.cpl == 1
 
-    def noted(self, vector: int, error_code: int | None, outcome: str) -> TrapNote | None:
+    def noted(
+        self, vector: int, error_code: int | None, outcome: str, handler: tuple[int, int] | None = None
+    ) -> TrapNote | None:
         """A note of a trap from where the guest is now, if anybody wants notes."""
         if self.observer is None:
             return None
         cpu = self.cpu
         cr2 = self.cr2 if vector == Vector.PF else None
-        return TrapNote(vector, error_code, cr2, cpu.cpl, cpu.eip, outcome)
+        return TrapNote(vector, error_code, cr2, cpu.cpl, cpu.eip, outcome, handler)
 
     def report(self, note: TrapNote | None) -> None:
         """Hand a note that `noted` made to the observer."""
         if note is not None and self.observer is not None:
             self.observer(note)
 
-    def note(self, vector: int, error_code: int | None, outcome: str) -> None:
+    def note(
+        self, vector: int, error_code: int | None, outcome: str, handler: tuple[int, int] | None = None
+    ) -> None:
         """Report a trap to the observer. Callers on hot paths look at `observer` first."""
-        self.report(self.noted(vector, error_code, outcome))
+        self.report(self.noted(vector, error_code, outcome, handler))

@@ -80,7 +80,7 @@ class VcpuTraps:
             gate = state.table[vector]
             state.counters.bounced += 1
             if state.observer is not None:
-                state.note(vector, None, f"bounced to {gate.cs:#06x}:{gate.eip:#010x}")
+                state.note(vector, None, "bounced", (gate.cs, gate.eip))
             bounce.bounce(state, gate.cs, gate.eip, masks_events=gate.masks_events)
         else:
             self._software_interrupt(vector)

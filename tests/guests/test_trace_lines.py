@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from paravane import DomainConfig, Machine, load_image
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
-from paravane.trace import HypercallRecord
+from paravane.trace import ExceptionRecord, HypercallRecord, Kind, Record
+from paravane.trace_text import answer_text, body, call_text
 from tests.guests.harness import boot
 
 KERNEL = """
@@ -45,7 +47,7 @@ requests: .long 0x1003, 0, 0x2000, 0
 def calls(name: str) -> list[str]:
     """The trace's lines about a hypercall, from its name to its result."""
     records = boot(write_elf(assemble_text(KERNEL, name="kernel.S")), memory=4 << 20).records
-    lines = [f"{r.call} = {r.result}" for r in records if isinstance(r, HypercallRecord)]
+    lines = [f"{call_text(r)} = {answer_text(r)}" for r in records if isinstance(r, HypercallRecord)]
     return [line for line in lines if line.startswith(name)]
 
 
@@ -54,12 +56,12 @@ def test_a_struct_that_comes_back_is_shown_as_it_came_back() -> None:
     assert first == (
         "event_channel_op.bind_virq(arg={virq=TIMER vcpu=0 port=0xdead}) = 0 {virq=TIMER vcpu=0 port=3}"
     )
-    assert again == "event_channel_op.bind_virq(arg={virq=TIMER vcpu=0 port=3}) = -17"
+    assert again == "event_channel_op.bind_virq(arg={virq=TIMER vcpu=0 port=3}) = -EEXIST"
 
 
 def test_foreign_domains_are_shown_by_name() -> None:
     other, own, *_ = calls("mmu_update")
-    assert other == "mmu_update(ureqs=0x0, count=0, pdone=0x0, foreigndom=DOMID_SELF (tables of d7)) = -3"
+    assert other == "mmu_update(ureqs=0x0, count=0, pdone=0x0, foreigndom=DOMID_SELF (tables of d7)) = -ESRCH"
     assert own == "mmu_update(ureqs=0x0, count=0, pdone=0x0, foreigndom=DOMID_IO) = 0"
 
 
@@ -67,4 +69,85 @@ def test_the_first_requests_of_a_list_are_shown_and_how_many_more_there_are() ->
     *_, readable, unreadable = calls("mmu_update")
     shown = "{ptr=0x1003 val=0x2000} {ptr=0 val=0} {ptr=0 val=0} {ptr=0 val=0} +2"
     assert f"[{shown}], count=6," in readable
-    assert unreadable == "mmu_update(ureqs=0xff000000[+6], count=6, pdone=0x0, foreigndom=DOMID_SELF) = -14"
+    assert (
+        unreadable == "mmu_update(ureqs=0xff000000[+6], count=6, pdone=0x0, foreigndom=DOMID_SELF) = -EFAULT"
+    )
+
+
+CALLERS = """
+    .include "runtime.inc"
+    XEN_NOTES
+main:
+direct:
+    movl $__HYPERVISOR_xen_version, %eax
+    xorl %ebx, %ebx
+    int $0x82
+    movl $XENVER_version, %ebx
+through_the_page:
+    call hypercall_page + 32 * __HYPERVISOR_xen_version
+    ret
+"""
+
+
+def test_a_call_is_shown_where_the_guests_own_code_makes_it() -> None:
+    outcome = boot(write_elf(assemble_text(CALLERS, name="callers.S")), memory=4 << 20)
+    places = [
+        record.place
+        for record in outcome.records
+        if isinstance(record, HypercallRecord) and record.name == "xen_version.version"
+    ]
+    direct, page = places
+    assert (direct.symbol, direct.file, direct.line) == ("direct", "callers.S", 8)
+    assert (page.symbol, page.offset, page.file, page.line) == ("through_the_page", 5, "callers.S", 11)
+    assert page.address == direct.address + 10
+
+
+TRAPS = """
+    .include "runtime.inc"
+    XEN_NOTES
+main:
+    movl $traps, %ebx
+    HYPERCALL set_trap_table
+1:  int $0x21
+    jmp 1b
+handler:
+    iret
+    .data
+    .balign 4
+traps:
+    .byte 0x21, 1
+    .short FLAT_KERNEL_CS
+    .long handler
+    .skip TRAP_INFO_sizeof
+"""
+
+
+def test_subscribers_hear_of_traps_whenever_they_come_and_not_after_they_went() -> None:
+    image = load_image(write_elf(assemble_text(TRAPS, name="traps.S")))
+    records: list[Record] = []
+    with Machine(Machine.size_for(4 << 20)) as machine:
+        machine.create(image, DomainConfig(memory=4 << 20))
+        machine.run(max_traps=10)
+        unsubscribe = machine.trace.subscribe(records.append, (Kind.EXCEPTION,))
+        machine.run(max_traps=10)
+        seen = len(records)
+        unsubscribe()
+        machine.run(max_traps=10)
+    assert seen == len(records) > 3
+    trap = records[0]
+    assert isinstance(trap, ExceptionRecord)
+    assert (trap.vector, trap.name, trap.cpl, trap.outcome) == (0x21, "int 0x21", 1, "bounced")
+    assert trap.handler is not None
+    assert image.symbol_at(trap.handler[1]) == ("handler", 0)
+    assert (trap.place.symbol, trap.place.file) == ("main", "traps.S")
+
+
+def test_the_life_of_a_domain_is_told() -> None:
+    image = load_image(write_elf(assemble_text(CALLERS, name="callers.S")))
+    records: list[Record] = []
+    with Machine(Machine.size_for(4 << 20)) as machine:
+        machine.trace.subscribe(records.append, (Kind.DOMAIN,))
+        domain = machine.create(image, DomainConfig(memory=4 << 20))
+        machine.run()
+        machine.destroy(domain)
+    assert [body(record) for record in records] == ["built", "shut down: poweroff", "destroyed"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from paravane.trace_text import body
 from tests.guests.unix_archive import SMALL, assert_clean, program, run
 
 _COPY_ON_WRITE = """
@@ -86,7 +87,7 @@ def test_fpu_and_sse_registers_follow_their_process() -> None:
     outcome = run("/bin/fpu", files={"bin/fpu": program(_FPU)}, with_busybox=False, memory=SMALL)
     assert_clean(outcome)
     assert outcome.console == "kept\nkept\n"
-    traps = [record.body() for record in outcome.records]
+    traps = [body(record) for record in outcome.records]
     assert any("fpu_taskswitch" in text for text in traps)
 
 

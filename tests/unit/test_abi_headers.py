@@ -191,7 +191,7 @@ def differences(headers: CHeaders, expected: dict[str, int]) -> list[str]:
 
 
 def test_every_module_of_the_abi_is_in_the_catalog() -> None:
-    tools = {"catalog", "layout", "names"}
+    tools = {"catalog", "layout", "names", "parameters"}
     modules = {module.name for module in pkgutil.iter_modules(paravane.abi.__path__)} - tools
     assert modules | {"x86"} == {module.__name__.rpartition(".")[2] for module in catalog.MODULES}
 

@@ -30,6 +30,7 @@ from paravane import domain as domain_module
 from paravane.asm.elf_writer import write_elf
 from paravane.cpu import EngineError
 from paravane.trace import Kind, Record
+from paravane.trace_text import line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,7 +175,7 @@ def test_two_deterministic_runs_leave_the_same_trace() -> None:
             machine.trace.subscribe(records.append)
             machine.create(kernel, DomainConfig(memory=MEMORY))
             assert machine.run(timeout=60).reason is StopReason.DONE
-        traces.append([record.line() for record in records])
+        traces.append([line(record) for record in records])
     assert traces[0] == traces[1]
     assert len(traces[0]) > 20
 

@@ -1,0 +1,53 @@
+"""Where in a guest's code something happened."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from paravane.image import Image
+
+REMEMBERED = 1 << 12
+"""Places a domain remembers: a guest that asks from ever new addresses makes none of them cost memory."""
+
+
+class Place(NamedTuple):
+    """A linear address, and what the kernel's image tells of it: symbol and distance to it in bytes, source
+    file and line from 1 (empty and 0 where it does not)."""
+
+    address: int
+    symbol: str = ""
+    offset: int = 0
+    file: str = ""
+    line: int = 0
+
+    @property
+    def names(self) -> str:
+        """` <symbol+offset> file:line`, as far as known."""
+        text = f" <{self.symbol}+{self.offset:#x}>" if self.symbol else ""
+        return text + (f" {self.file}:{self.line}" if self.file else "")
+
+    def __str__(self) -> str:
+        return f"{self.address:#010x}{self.names}"
+
+
+class Places:
+    """The places of one kernel image."""
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+        self._known = lru_cache(REMEMBERED)(self._find)
+
+    def at(self, address: int) -> Place:
+        """The place of the instruction at `address`."""
+        return self._known(address, 0)
+
+    def before(self, address: int) -> Place:
+        """The place of an instruction that ends at `address`: a call, seen from where it returns to."""
+        return self._known(address, 1)
+
+    def _find(self, address: int, back: int) -> Place:
+        symbol = self._image.symbol_at(address - back) or ("", -back)
+        file, line = self._image.line_at(address - back) or ("", 0)
+        return Place(address, symbol[0], symbol[1] + back, file, line)
