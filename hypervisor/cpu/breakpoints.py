@@ -15,6 +15,7 @@ from paravane.cpu.registers import EFLAGS_RF
 # A guest picks these addresses: beyond this many one hook on everything takes over (slow, but bounded).
 _MOST_HOOKS = 64
 _DR7_TYPE_SHIFT = 16
+_ENABLED = 0xFF
 
 
 class Breakpoints:
@@ -25,6 +26,7 @@ class Breakpoints:
         self._words = engine.words
         self._dr = layout.dr
         self._hooked: set[int] = set()
+        self._undefined: set[int] = set()
         self._everywhere = False
 
     def hooked(self, address: int) -> bool:
@@ -37,7 +39,21 @@ class Breakpoints:
 
     def arm(self, on_code: api.HookFunction) -> bool:
         """Hook every enabled address not hooked yet. True when translated code must be dropped for it."""
-        wanted = {address for _, address in self._armed()} - self._hooked
+        return self._hook({address for _, address in self._armed()}, on_code)
+
+    def suspect(self, addresses: set[int], on_code: api.HookFunction) -> bool:
+        """As `arm`, for instructions at these linear addresses, which are to be looked at each time."""
+        if self._everywhere:
+            return False
+        self._undefined |= addresses
+        return self._hook(addresses, on_code)
+
+    def is_suspect(self, address: int) -> bool:
+        """The instruction at linear `address` is to be looked at."""
+        return self._everywhere or address in self._undefined
+
+    def _hook(self, addresses: set[int], on_code: api.HookFunction) -> bool:
+        wanted = addresses - self._hooked
         if not wanted or self._everywhere:
             return False
         if len(self._hooked) + len(wanted) > _MOST_HOOKS:
@@ -59,6 +75,8 @@ class Breakpoints:
 
     def _armed(self) -> list[tuple[int, int]]:
         dr7 = self._words[self._dr + 14]
+        if not dr7 & _ENABLED:
+            return []
         return [
             (index, self._words[self._dr + 2 * index])
             for index in range(4)

@@ -8,10 +8,13 @@ from unicorn import x86_const
 
 from paravane.cpu.breakpoints import Breakpoints
 from paravane.cpu.engine import library as api
+from paravane.cpu.faults import PageFault, SegmentFault
 from paravane.cpu.geometry import PAGE_MASK
+from paravane.cpu.instructions import IRET, instructions, is_undefined, may_hold_undefined
+from paravane.cpu.native_iret import NativeIrets, iret
 from paravane.cpu.registers import EFLAGS_ARITHMETIC, EFLAGS_RF
 from paravane.cpu.watchpoints import Watchpoints, armed
-from paravane.x86 import Eflags, PageFaultCode, Vector
+from paravane.x86 import Dr6, Eflags, PageFaultCode, Vector
 
 if TYPE_CHECKING:
     from paravane.cpu.processor import Cpu, TrapHandler
@@ -21,9 +24,12 @@ _VECTOR_DB: Final = int(Vector.DB)
 _VECTOR_UD: Final = int(Vector.UD)
 _VECTOR_GP: Final = int(Vector.GP)
 _VECTOR_PF: Final = int(Vector.PF)
+_TRAP_FLAG: Final = int(Eflags.TF)
+_VIRTUAL_8086: Final = int(Eflags.VM)
 _NESTED_TASK: Final = int(Eflags.NT)
 TASK_STATE = 0xFFFFFF00
 """Linear address of a task-state segment that is not there, where no guest has a page."""
+_IRET_CODE: Final = bytes((IRET,))
 # DR7: breakpoint 0 enabled, on port access, one byte.
 _BREAK_ON_PORT = 0x20402
 _FETCH: Final = int(PageFaultCode.insn_fetch)
@@ -67,10 +73,15 @@ class Hooks:
         self._engine = cpu._engine
         self._layout = cpu._layout
         self._words = cpu._words
+        self._cs_base = cpu._layout.segments["cs"].base
+        self._eip_at = cpu._layout.eip
         self._breakpoints = Breakpoints(self._engine, self._layout)
         self._watchpoints = Watchpoints(self._engine, cpu.frame_at, self._on_access, self._on_gate)
+        self._irets = NativeIrets(cpu)
         self.code_hooked = False
         """Instructions have, or had, hooks: a budget or a breakpoint was set at some time."""
+        self.restart = False
+        """The run ended only for its code to be translated anew."""
         self._hits = 0
         self._hit_eip = 0
         self._redirect: Redirect | None = None
@@ -106,6 +117,10 @@ class Hooks:
         """Data breakpoints are linear: look up where their bytes are now."""
         self._watchpoints.follow()
 
+    def close(self) -> None:
+        """Free what the hooks need. The engine must be closed."""
+        self._irets.close()
+
     def settle(self) -> bool:
         """Before a run: drop hooks that are not needed. True when translated code must be dropped."""
         return self._watchpoints.settle()
@@ -123,6 +138,8 @@ class Hooks:
             self._words[self._layout.old_exception] = _NONE_IN_FLIGHT
             self._cpu._dirty = True
             self._handler.exception(_VECTOR_DB, 0)
+        if self._irets.in_virtual_8086:
+            self._leave_virtual_8086()
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
@@ -131,6 +148,7 @@ class Hooks:
         cpu, words, engine = self._cpu, self._words, self._engine
         handle, context, in_place = engine.handle, engine.context, engine.in_place
         is_int, in_flight, hflags = self._layout.is_int, self._layout.old_exception, self._layout.hflags
+        eflags = self._layout.eflags
         error_code, save = self._layout.error_code, api.context_save
         interrupt, exception, cr2 = self._handler.interrupt, self._handler.exception, self._layout.cr2
 
@@ -139,7 +157,9 @@ class Hooks:
                 save(handle, context)
             cpu._eflags = None
             try:
-                if self._redirect is not None and self._overtakes(vector):
+                if words[eflags] & _VIRTUAL_8086:
+                    self._leave_virtual_8086()
+                elif self._redirect is not None and self._overtakes(vector):
                     pass
                 elif words[is_int]:
                     interrupt(vector)
@@ -181,7 +201,9 @@ class Hooks:
         cpu._dirty = True
         self._words[self._layout.old_exception] = _NONE_IN_FLIGHT
         try:
-            if self._redirect is not None and self._overtakes(_VECTOR_UD):
+            if self._irets.in_virtual_8086:
+                self._leave_virtual_8086()
+            elif self._redirect is not None and self._overtakes(_VECTOR_UD):
                 pass
             elif self._words[self._layout.is_int]:
                 # `int $6` takes the same way out of the engine as an invalid opcode, with EIP still on it.
@@ -195,11 +217,38 @@ class Hooks:
         return True
 
     def _on_block(self, _uc: int, block: int, _previous: int, _user: int) -> None:
-        pc = ctypes.c_uint64.from_address(block).value
-        size = ctypes.c_uint16.from_address(block + 10).value
-        self._cpu.note_code(pc)
-        if (pc & PAGE_MASK) + size > PAGE_MASK + 1:
-            self._cpu.note_code(pc + size - 1)
+        try:
+            pc = ctypes.c_uint64.from_address(block).value
+            size = ctypes.c_uint16.from_address(block + 10).value
+            self._note_block(pc, size)
+        except BaseException as failure:
+            self._fail(failure)
+
+    def _note_block(self, pc: int, size: int) -> None:
+        """A block was translated and is about to be executed. Not before it can be trusted."""
+        cpu = self._cpu
+        code = cpu.note_code(pc, size)
+        self._engine.save()
+        if self._irets.in_virtual_8086:
+            self._translate_again(pc, size)
+            return
+        if code[-1:] != _IRET_CODE and not may_hold_undefined(code):
+            return
+        found = list(instructions(code, big=cpu.has_big_code))
+        undefined = {pc + at.offset for at in found if is_undefined(at)}
+        irets = {pc + at.offset for at in found if at.opcode == IRET}
+        if self._breakpoints.suspect(undefined, self._on_code) | self._irets.watch(irets):
+            self.code_hooked = True
+            self._translate_again(pc, size)
+
+    def _translate_again(self, pc: int, size: int) -> None:
+        """Do not execute the block that was translated: end the run, drop it, and run from here once more.
+
+        The engine looks at its stop flag between the two.
+        """
+        self.restart = True
+        self._cpu.drop_block(pc, size)
+        self._engine.stop()
 
     def _on_port(self, port: int) -> int:
         """IN or OUT: an I/O breakpoint makes the engine leave right behind the instruction."""
@@ -219,12 +268,14 @@ class Hooks:
         if self._redirect is not None:
             # Already on the way out, or about to be: a trap behind the last instruction comes first.
             return
+        breakpoints = self._breakpoints
         self._engine.save()
-        hits = self._breakpoints.matching(address)
-        if not hits or self._breakpoints.resume_flag_spent():
-            return
-        self._report_hits(hits)
-        self._leave(_VECTOR_DB, fault=True)
+        hits = breakpoints.matching(address)
+        if hits and not self._breakpoints.resume_flag_spent():
+            self._report_hits(hits)
+            self._leave(_VECTOR_DB, fault=True)
+        elif breakpoints.is_suspect(address) and self._cpu.at_undefined(address):
+            self._leave(_VECTOR_UD)
 
     def _on_access(self, hits: int) -> None:
         """Memory is about to be accessed in or near a watched range."""
@@ -301,6 +352,25 @@ class Hooks:
             self._handler.exception(redirect.vector, 0)
         return True
 
+    def _leave_virtual_8086(self) -> None:
+        """An IRET set VM: it should not have. Do what it should have done."""
+        cpu = self._cpu
+        self._irets.take_back()
+        self._words[self._layout.old_exception] = _NONE_IN_FLIGHT
+        cpu._dirty = True
+        stepping = cpu.eflags & _TRAP_FLAG
+        try:
+            iret(cpu)
+        except PageFault as fault:
+            cpu.cr2 = fault.va
+            self._handler.exception(_VECTOR_PF, fault.error_code)
+        except SegmentFault as fault:
+            self._handler.exception(fault.vector, fault.error_code)
+        else:
+            if stepping:
+                self._words[self._layout.dr + 12] |= Dr6.BS
+                self._handler.exception(_VECTOR_DB, 0)
+
     def _report_access(self, vector: int) -> bool:
         """A trap arrived behind an access that hit: as `_overtakes`."""
         self._watchpoints.close_gate()
@@ -325,16 +395,21 @@ class Hooks:
         The engine computes the flags for such a hook, and when the instruction faults forgets that it did: it
         would compute others from them.
         """
-        cpu, words = self._cpu, self._words
-        eip = words[self._layout.eip] + cpu.segment_base("cs") & 0xFFFFFFFF
-        if vector == _VECTOR_DB or not self._is_hooked(eip):
+        words = self._words
+        eip = words[self._eip_at] + words[self._cs_base] & 0xFFFFFFFF
+        if not self._is_hooked(eip) or vector == _VECTOR_DB:
             return
         if vector == _VECTOR_PF and self._is_fetch(eip, error_code):
             return
         self._write_computed_flags()
 
     def _is_hooked(self, eip: int) -> bool:
-        return self._cpu._counted or self._watchpoints.instrumented or self._breakpoints.hooked(eip)
+        return (
+            self._breakpoints.hooked(eip)
+            or self._irets.watched(eip)
+            or self._cpu._counted
+            or self._watchpoints.instrumented
+        )
 
     def _is_fetch(self, eip: int, error_code: int) -> bool:
         if self._cpu.geometry.pae:

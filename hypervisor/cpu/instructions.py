@@ -6,6 +6,7 @@ blocks that the engine has just translated, so all that it is shown are instruct
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 MAX_LENGTH: Final = 15
@@ -56,7 +57,7 @@ _LOCKABLE: Final = {
 _POP: Final = 0x8F
 _BIT_TEST: Final = 0xFBA
 _SUSPICIOUS: Final = re.compile(
-    rb"\xf0|(?<!\x0f)\x8f[\x08-\x3f\x48-\x7f\x88-\xbf\xc8-\xff]|\x0f\xba[\x00-\x1f\x40-\x5f\x80-\x9f\xc0-\xdf]"
+    rb"\xf0|\x8f[\x08-\x3f\x48-\x7f\x88-\xbf\xc8-\xff]|\x0f\xba[\x00-\x1f\x40-\x5f\x80-\x9f\xc0-\xdf]"
 )
 
 
@@ -72,6 +73,10 @@ class Instruction(NamedTuple):
     @property
     def is_locked(self) -> bool:
         return LOCK in self.prefixes
+
+    @property
+    def has_operand_size_prefix(self) -> bool:
+        return OPERAND_SIZE in self.prefixes
 
     @property
     def reg(self) -> int:
@@ -114,12 +119,13 @@ def decode(code: bytes, offset: int = 0, *, big: bool = True) -> Instruction:
 
 
 def instructions(code: bytes, *, big: bool) -> Iterator[Instruction]:
-    """All of a straight piece of code."""
+    """All of a straight piece of code, up to one that is cut off."""
     at = 0
-    while at < len(code):
-        found = decode(code, at, big=big)
-        yield found
-        at += found.length
+    with suppress(IndexError):
+        while at < len(code):
+            found = decode(code, at, big=big)
+            yield found
+            at += found.length
 
 
 def is_undefined(instruction: Instruction) -> bool:

@@ -2,6 +2,7 @@
 
 import mmap
 import threading
+import warnings
 from collections.abc import Sequence
 from ctypes import addressof, c_char
 from enum import Enum
@@ -89,6 +90,7 @@ class Cpu(Registers, GuestMemory):
         self._stop_lock = threading.RLock()
         self._counted = False
         self._running = False
+        self._busy = threading.Lock()
         self._thread = 0
         self._void = mmap.mmap(-1, PAGE_SIZE)
         try:
@@ -97,6 +99,7 @@ class Cpu(Registers, GuestMemory):
             self._engine.close()
             raise
         ram.attach(self)
+        self._attached = True
 
     def _prepare_engine(self) -> None:
         engine = self._engine
@@ -269,6 +272,15 @@ class Cpu(Registers, GuestMemory):
         if esp is not None:
             self.esp = esp
 
+    def jump(self, *, cs: int, eip: int) -> None:
+        """Go on at `cs:eip` in the same ring, as a far transfer would; nothing changes on SegmentFault."""
+        code = segments.fetch(self, self._gdt, self._ldt, cs)
+        segments.check_code(code, self.cpl)
+        if eip & 0xFFFFFFFF > code.limit:
+            raise SegmentFault(segments.VECTOR_GP, 0)
+        self._load_descriptor("cs", code)
+        self.eip = eip
+
     def _load_descriptor(self, name: str, descriptor: Descriptor) -> None:
         marked = segments.mark_accessed(self, self._gdt, self._ldt, descriptor)
         self._cache_segment(name, marked.selector, marked.base, marked.limit, marked.flags)
@@ -318,13 +330,25 @@ class Cpu(Registers, GuestMemory):
         engine.write_register(x86_const.UC_X86_REG_CR0, self._cr0)
         engine.flush_tlb()
 
-    def note_code(self, va: int) -> None:
-        """Linear page `va` is about to be executed: remember that its frame holds translated code."""
-        mfn = self.frame_at(va)
-        if mfn is not None:
-            self._code_frames.add(mfn)
-            if self._copies is not None:
-                self._copies.note(mfn)
+    def note_code(self, va: int, size: int) -> bytes:
+        """`size` bytes at linear `va` were translated: remember that their frames hold code. The bytes."""
+        code = b""
+        while size > 0:
+            step = min(size, PAGE_SIZE - (va & PAGE_MASK))
+            mfn = self.frame_at(va)
+            if mfn is not None:
+                self._code_frames.add(mfn)
+                if self._copies is not None:
+                    self._copies.note(mfn)
+                start = (mfn << PAGE_SHIFT) + (va & PAGE_MASK)
+                code += self._ram_bytes[start : start + step].tobytes()
+            va, size = va + step & 0xFFFFFFFF, size - step
+        return code
+
+    def drop_block(self, va: int, size: int) -> None:
+        """Forget the block of `size` bytes at linear `va`, and what else was translated from its frames."""
+        frames = {self.frame_at(va), self.frame_at(va + size - 1 & 0xFFFFFFFF)}
+        self.drop_code([mfn for mfn in frames if mfn is not None])
 
     def fetch(self, va: int) -> bytes:
         """The bytes of the longest instruction there may be at linear `va`, fewer where a page is missing."""
@@ -341,10 +365,9 @@ class Cpu(Registers, GuestMemory):
     def at_undefined(self, va: int) -> bool:
         """The instruction at linear `va` is one that a processor refuses although the engine might run it."""
         try:
-            instruction = decode(self.fetch(va), big=self._words[self._hflags_at] & self._layout.cs32 != 0)
+            return is_undefined(decode(self.fetch(va), big=self.has_big_code))
         except IndexError:
             return False
-        return is_undefined(instruction)
 
     def _at_undefined(self) -> bool:
         return self.at_undefined(self.eip + self.segment_base("cs") & 0xFFFFFFFF)
@@ -352,10 +375,18 @@ class Cpu(Registers, GuestMemory):
     # Running
 
     def run(self, *, instructions: int = 0) -> RunEnd:
-        """Run the guest until `stop`, or for `instructions` instructions (0: no limit).
+        """Run the guest until `stop`, or for at most `instructions` instructions (0: no limit).
 
         A stop asked for before the run ends it at once. Raises what the handler raised, or EngineError.
         """
+        if not self._busy.acquire(blocking=False):
+            raise EngineError("this processor runs already: one thread at a time, and not from its own traps")
+        try:
+            return self._run(instructions)
+        finally:
+            self._busy.release()
+
+    def _run(self, instructions: int) -> RunEnd:
         self._thread = threading.get_ident()
         if self._take_stop():
             return RunEnd.STOPPED
@@ -366,7 +397,12 @@ class Cpu(Registers, GuestMemory):
         with self._sigint:
             self._put_back()
             self._execute(instructions)
-        if self._take_stop():
+            while self._hooks.restart and not self._stop_wanted and not instructions:
+                self._hooks.restart = False
+                self._put_back()
+                self._execute(instructions)
+        if self._take_stop() or self._hooks.restart:
+            self._hooks.restart = False
             return RunEnd.STOPPED
         if instructions:
             return RunEnd.BUDGET
@@ -417,12 +453,22 @@ class Cpu(Registers, GuestMemory):
             self._engine.stop()
 
     def close(self) -> None:
-        """Free the engine. Harmless when repeated."""
+        """Free the engine; idempotent. EngineError while the guest runs, as from one of its traps."""
+        if self._busy.locked():
+            raise EngineError("a processor cannot be closed while its guest runs")
         if self._engine.is_open:
             self.ram.detach(self)
             self._gprs.release()
             self._engine.close()
+            self._hooks.close()
             self._void.close()
+
+    def __del__(self) -> None:
+        # An engine is megabytes that the collector does not see. Its memory outlives this: whatever is
+        # unreachable together is finalised before any of it goes.
+        if self.__dict__.get("_attached") and self._engine.is_open:
+            warnings.warn("a Cpu was dropped without being closed", ResourceWarning, 1, self)
+            self.close()
 
     def _take_stop(self) -> bool:
         # Under the lock a stop is either seen here or reaches the engine after: never half.

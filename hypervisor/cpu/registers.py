@@ -105,6 +105,16 @@ class Registers:
         return self._words[self._hflags_at] & 3
 
     @property
+    def has_big_code(self) -> bool:
+        """The code segment is one of 32-bit code."""
+        return self._words[self._hflags_at] & self._layout.cs32 != 0
+
+    @property
+    def has_big_stack(self) -> bool:
+        """The stack segment uses ESP, not SP."""
+        return self._words[self._hflags_at] & self._layout.ss32 != 0
+
+    @property
     def cs(self) -> int:
         return self.selector("cs")
 

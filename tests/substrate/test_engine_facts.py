@@ -16,6 +16,7 @@ from paravane.cpu.engine import library as api
 from paravane.cpu.engine.context_offsets import SEGMENTS, context_layout
 from paravane.cpu.engine.errors import EngineError
 from paravane.cpu.engine.library import Engine, Mmr
+from paravane.cpu.hooks import Hooks
 from tests.substrate.machine import CODE, CODE_MFN, DATA, DATA_MFN, GDT_VA, KERNEL_DS, USER, Bench, Trap
 
 SIZE, AT = 0x4000, 0x1000
@@ -318,14 +319,24 @@ def test_a_string_input_has_zeroed_its_destination_before_it_faults(bench: Bench
     assert bench.ram.read(DATA, 2) == b"\x00\xff"
 
 
-def test_iret_accepts_the_vm_flag_but_only_towards_ring_3(bench: Bench) -> None:
+def test_iret_accepts_the_vm_flag_but_only_towards_ring_3(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Hardware ignores VM outside ring 0; the engine enters virtual-8086 mode, which is ring 3 to paging."""
+    found: list[tuple[bool, int, int]] = []
+
+    def look(hooks: Hooks) -> None:
+        found.append((hooks._irets.in_virtual_8086, bench.cpu.cpl, bench.cpu.eip))
+        raise EngineError("seen")
+
+    monkeypatch.setattr(Hooks, "_leave_virtual_8086", look)
     bench.map(0, CODE_MFN, 7)
     bench.ram.write((CODE_MFN << 12) + 0x40, b"\xcd\x21")
     values = (0, 0, 0, 0, 0, 0x800, 0x20202, 0, 0x40)
     frame = b"".join(b"\x68" + struct.pack("<I", value) for value in values)
-    trap = bench.run(frame + b"\xcf")[0]
-    assert trap.cpl == 3
+    with pytest.raises(EngineError, match="seen"):
+        bench.run(frame + b"\xcf")
+    assert found == [(True, 3, 0x40)]
 
 
 def test_a_ring_0_descriptor_is_loadable_only_where_its_privilege_allows(bench: Bench) -> None:

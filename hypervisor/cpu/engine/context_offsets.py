@@ -78,7 +78,15 @@ class ContextLayout:
     dr: int
     io_break: int
     inhibit: int
+    eflags: int
+    """EFLAGS without those that `flags` holds."""
     flags: int
+
+    @property
+    def end_of_segments(self) -> int:
+        """The word past the general registers, EIP, all flags and the segment registers."""
+        last = max(max(slot.selector, slot.base, slot.limit, slot.flags) for slot in self.segments.values())
+        return max(last, self.hflags, self.eip, self.eflags, self.flags) + 2
 
 
 @cache
@@ -154,6 +162,7 @@ class _Probe:
             dr=self._find_debug_registers(),
             io_break=self._find_io_break(hflags),
             inhibit=self._find_inhibit(hflags),
+            eflags=self._find_eflags(),
             flags=self._find_flags(),
         )
 
@@ -332,6 +341,15 @@ class _Probe:
         if mask.bit_count() != 1:
             raise EngineError("the engine's cached flags do not show the shadow of STI as one bit")
         return mask
+
+    def _find_eflags(self) -> int:
+        """Where the flags are that no result has: NT and ID here."""
+        self._load(x86.UC_X86_REG_EFLAGS, 0x4002)
+        before = self._snapshot()
+        self._load(x86.UC_X86_REG_EFLAGS, 0x200002)
+        after = self._snapshot()
+        self._load(x86.UC_X86_REG_EFLAGS, 0x2)
+        return _single("EFLAGS", [i for i in _indices(before, 0x4002) if after[i] == 0x200002])
 
     def _find_flags(self) -> int:
         """Where the arithmetic flags are once they were computed: alone there, unlike in EFLAGS."""

@@ -174,10 +174,12 @@ class Engine:
         self.place = place
         self.in_place = place is not None
         if place is None:
+            self.bytes_address = self.context.value
             self.bytes = self.copy[: self.context_size & ~7]
         else:
             size = self.context_size - place.header & ~7
-            self.bytes = memoryview((ctypes.c_char * size).from_address(self.state_address(place))).cast("B")
+            self.bytes_address = self.state_address(place)
+            self.bytes = memoryview((ctypes.c_char * size).from_address(self.bytes_address)).cast("B")
         self.words = self.bytes.cast("I")
 
     def state_address(self, place: LiveState) -> int:
