@@ -81,6 +81,7 @@ def _apply(fixup: Fixup, region: Region, address: int, places: Places, reporter:
     bits = 8 * fixup.width
     if fixup.relative:
         value -= address + fixup.offset + fixup.width
+        value = ((value + (1 << 31)) & 0xFFFF_FFFF) - (1 << 31)  # EIP wraps at 4 GiB
         fits = bits >= 32 or -(1 << bits - 1) <= value < 1 << bits - 1
         message = f"target is {value} bytes away: out of reach of this instruction"
     else:

@@ -2,68 +2,127 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from paravane.asm import prefixes
+from paravane.asm import modrm, prefixes
 from paravane.asm.diagnostics import SourceError
-from paravane.asm.encoder import Context, Encoded, Field, encode, unknown
-from paravane.asm.evaluation import constant
+from paravane.asm.encoder import Context, Encoded, Field, encode
 from paravane.asm.lexer import NAME
-from paravane.asm.mnemonics import BRANCHES, KNOWN, LOOPS, MNEMONICS, PREFIXES
+from paravane.asm.mnemonics import BRANCHES, FAR, LOOPS, NEAR, PREFIXES, is_known, unknown
 from paravane.asm.model import Branch
 from paravane.asm.operands import Immediate, Memory, Operands, parse_operands
-from paravane.asm.special_forms import special
+from paravane.asm.strings import encode_far, encode_string, is_string
 
 if TYPE_CHECKING:
     from paravane.asm.lexer import Scanner
     from paravane.asm.source import Statement
     from paravane.asm.unit import Unit
 
-_CALL = b"\xe8"
-_NEAR = frozenset(("jmp", "jmpl", "jmpw", "call", "calll", "callw"))
-_FAR = frozenset(("ljmp", "ljmpl", "ljmpw", "lcall", "lcalll", "lcallw"))
+_BY_PREFIX = {"call": "callw", "lcall": "lcallw", "ljmp": "ljmpw"}
+"""Far branches and calls whose offset `data16` makes a word."""
+
+_PSEUDO = re.compile(r"\{\s*([A-Za-z0-9]+)\s*\}")
+_DISPLACEMENTS = {"disp8": 8, "disp16": 16, "disp32": 32}
+_DIRECTIONS = ("load", "store")
+_NO_EFFECT = ("nooptimize",)
+_HINTS = {"s": ("swap", 0), "d8": ("", 8), "d32": ("", 32)}
 
 
-def assemble_instruction(unit: Unit, statement: Statement, scanner: Scanner, word: str) -> None:
-    """Assembles the instruction whose mnemonic `word` the scanner has just passed. Raises SourceError."""
-    start = scanner.pos - len(word)
-    name, words = word.lower(), list[str]()
+def assemble_instruction(unit: Unit, statement: Statement, scanner: Scanner) -> None:
+    """Assembles the instruction at the scanner's position. Raises SourceError."""
+    context, words = Context("", scanner.pos, unit.warn), list[str]()
+    _pseudo_prefixes(context, scanner)
+    name = _word(context, scanner)
     while name in PREFIXES:
-        if any(prefixes.kind_of(PREFIXES[name]) == prefixes.kind_of(PREFIXES[w]) for w in words):
-            raise scanner.error(f"two {prefixes.kind_of(PREFIXES[name])} prefixes", start)
         words.append(name)
         if scanner.at_end():
             unit.emit_instruction(Encoded(bytes(PREFIXES[w] for w in words)), statement)
             return
-        start = scanner.pos
-        found = NAME.match(scanner.text, start)
-        if found is None:
-            raise scanner.error("expected an instruction after the prefix")
-        scanner.pos, name = found.end(), found[0].lower()
-    if name not in KNOWN:
-        raise SourceError(unknown(name), start, start + len(name))
-    _assemble(unit, statement, scanner, Context(name, start, unit.warn), words)
+        _check_repeated(scanner, context, words)
+        _pseudo_prefixes(context, scanner)
+        name = _word(context, scanner)
+    context.name = _without_hint(context, name)
+    if not is_known(context.name):
+        raise SourceError(unknown(name), context.start, context.start + len(name))
+    _assemble(unit, statement, scanner, context, words)
+
+
+def _check_repeated(scanner: Scanner, context: Context, words: list[str]) -> None:
+    """Refuses a second prefix of a kind before an instruction; alone on a line they are just bytes."""
+    kinds = [prefixes.kind_of(PREFIXES[word]) for word in words]
+    if len(set(kinds)) < len(kinds):
+        raise scanner.error(f"two {kinds[-1]} prefixes", context.start)
+
+
+def _word(context: Context, scanner: Scanner) -> str:
+    found = NAME.match(scanner.text, scanner.pos)
+    if found is None:
+        raise scanner.error("expected an instruction")
+    context.start, scanner.pos = scanner.pos, found.end()
+    return found[0].lower()
+
+
+def _pseudo_prefixes(context: Context, scanner: Scanner) -> None:
+    """`{load}`, `{store}`, `{disp8}`, `{disp32}`: wishes about the encoding."""
+    scanner.skip_space()
+    while (found := _PSEUDO.match(scanner.text, scanner.pos)) is not None:
+        word = found[1].lower()
+        if word in _DIRECTIONS:
+            context.direction = word
+        elif word in _DISPLACEMENTS:
+            context.displacement = _DISPLACEMENTS[word]
+        elif word not in _NO_EFFECT:
+            raise SourceError(f"unknown pseudo prefix `{found[0]}`", found.start(), found.end())
+        scanner.pos = found.end()
+        scanner.skip_space()
+
+
+def _without_hint(context: Context, name: str) -> str:
+    """The mnemonic without `.s`, `.d8` or `.d32`, the older spelling of such wishes."""
+    base, dot, hint = name.rpartition(".")
+    if not dot or hint not in _HINTS or not is_known(base):
+        return name
+    context.direction, context.displacement = _HINTS[hint]
+    return base
 
 
 def _assemble(unit: Unit, statement: Statement, scanner: Scanner, context: Context, words: list[str]) -> None:
     operands = parse_operands(scanner, unit)
     target = _target(context, operands)
     context.is_branch = target is not None
+    if "data16" in words and context.name in _BY_PREFIX and (target or not operands.indirect):
+        words.remove("data16")
+        context.name = _BY_PREFIX[context.name]
+    _check_displacement(context, operands)
     before = prefixes.check(context, operands, words)
     if target is None:
         if context.name in BRANCHES or context.name in LOOPS:
             raise context.error(f"`{context.name}` needs a label to jump to", operands)
-        operands = _indirect(context, operands)
-        encoded = special(context, operands) or _generic(context, operands)
+        encoded = _encode(context, _indirect(context, operands))
     elif context.name in LOOPS:
-        encoded = _loop(context, target)
-    elif context.name == "call":
-        field = Field(1, 4, target.displacement, target.start, target.end, relative=True)
-        encoded = Encoded(_CALL + bytes(4), [field])
+        opcode, narrow = LOOPS[context.name]
+        encoded = _relative((b"\x67" if narrow else b"") + bytes([opcode]), 1, target)
+    elif context.name in ("call", "calll"):
+        encoded = _relative(b"\xe8", 4, target)
+    elif context.name in ("callw", "jmpw"):
+        encoded = _relative(b"\x66\xe8" if context.name == "callw" else b"\x66\xe9", 2, target)
+    elif context.displacement == 32:
+        encoded = _relative(_long(context.name), 4, target)
     else:
         _branch(unit, statement, context, target, before)
         return
     unit.emit_instruction(prefixes.apply(context, encoded, before), statement)
+
+
+def _check_displacement(context: Context, operands: Operands) -> None:
+    """Refuses a wish for a displacement that this kind of address cannot have."""
+    wish = context.displacement
+    for operand in operands.items:
+        if isinstance(operand, Memory) and not context.is_branch:
+            narrow = modrm.is_16bit(operand)
+            if (wish == 16 and not narrow) or (wish == 32 and narrow):
+                raise SourceError(f"no displacement of {wish} bits here", operand.start, operand.end)
 
 
 def _target(context: Context, operands: Operands) -> Memory | None:
@@ -73,43 +132,45 @@ def _target(context: Context, operands: Operands) -> Memory | None:
         return None
     if items[0].segment is not None:
         return None
-    if context.name == "calll":
-        context.name = "call"
-    return items[0] if context.name in ("jmp", "call", *BRANCHES, *LOOPS) else None
+    return items[0] if context.name in NEAR or context.name in BRANCHES or context.name in LOOPS else None
 
 
 def _indirect(context: Context, operands: Operands) -> Operands:
     """`*` belongs to indirect jumps and calls alone; where only they are possible it may be missing."""
-    if operands.indirect and context.name not in _NEAR | _FAR:
+    jumps = NEAR | FAR
+    if operands.indirect and context.name not in jumps:
         raise context.error("`*` is only for indirect jumps and calls", operands)
     items = operands.items
-    if operands.indirect or len(items) != 1 or context.name not in _NEAR | _FAR:
+    if operands.indirect or len(items) != 1 or context.name not in jumps:
         return operands
-    if isinstance(items[0], Immediate) or (isinstance(items[0], Memory) and items[0].is_bare):
+    if isinstance(items[0], Immediate):
         raise context.error(f"`{context.name}` does not take this operand", operands)
     context.warn(f"indirect `{context.name}` without `*`", operands.start, operands.end)
     return Operands(items, True, operands.start, operands.end)
 
 
-def _generic(context: Context, operands: Operands) -> Encoded:
-    if context.name not in MNEMONICS:
-        raise context.error(f"`{context.name}` does not take these operands", operands)
+def _encode(context: Context, operands: Operands) -> Encoded:
+    if is_string(context.name, operands):
+        return encode_string(context, operands)
+    if context.name in NEAR | FAR and not operands.indirect:
+        return encode_far(context, operands)
     return encode(context, operands)
+
+
+def _relative(opcode: bytes, width: int, target: Memory) -> Encoded:
+    """A branch whose size does not depend on how far it goes: LOOP and JECXZ reach 128 bytes."""
+    field = Field(len(opcode), width, target.displacement, target.start, target.end, relative=True)
+    return Encoded(opcode + bytes(width), [field])
+
+
+def _long(name: str) -> bytes:
+    condition = BRANCHES.get(name)
+    return b"\xe9" if condition is None else bytes([0x0F, 0x80 | condition])
 
 
 def _branch(unit: Unit, statement: Statement, context: Context, target: Memory, before: bytes) -> None:
     """JMP and Jcc: two bytes where they reach, which only the layout knows."""
     condition = BRANCHES.get(context.name)
-    short = 0xEB if condition is None else 0x70 | condition
-    long = b"\xe9" if condition is None else bytes([0x0F, 0x80 | condition])
+    short, long = 0xEB if condition is None else 0x70 | condition, _long(context.name)
     unit.section.budget.take(len(before) + len(long) + 4)
     unit.emit_branch(Branch(short, long, target.displacement, statement, target.start, target.end, before))
-
-
-def _loop(context: Context, target: Memory) -> Encoded:
-    """LOOP and JECXZ reach 128 bytes; farther is an error when all addresses are known."""
-    if constant(target.displacement) is not None:
-        raise SourceError(f"`{context.name}` needs a label to jump to", target.start, target.end)
-    head = (b"\x67" if context.name == "jcxz" else b"") + bytes([LOOPS[context.name]])
-    field = Field(len(head), 1, target.displacement, target.start, target.end, relative=True)
-    return Encoded(head + b"\0", [field])

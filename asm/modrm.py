@@ -14,7 +14,7 @@ _PAIRS16 = {
     ("bx", "si"): 0, ("bx", "di"): 1, ("bp", "si"): 2, ("bp", "di"): 3,
     ("si", ""): 4, ("di", ""): 5, ("bp", ""): 6, ("bx", ""): 7,
 }  # fmt: skip
-_NO_BASE, _SIB = 5, 4
+_NO_BASE, _SIB, _BARE16 = 5, 4, 6
 _SEGMENT_PREFIX = {"es": 0x26, "cs": 0x2E, "ss": 0x36, "ds": 0x3E, "fs": 0x64, "gs": 0x65}
 
 
@@ -51,10 +51,15 @@ def signed32(value: int, memory: Memory) -> int:
     return value - (1 << 32) if value >> 31 else value
 
 
-def encode(memory: Memory, register: int) -> Encoding:
-    """The bytes of a memory operand; `register` is ModRM's other half. Symbolic displacements are zeros."""
-    if is_16bit(memory):
-        return _encode16(memory, register)
+def encode(memory: Memory, register: int, width: int = 0) -> Encoding:
+    """The bytes of a memory operand; `register` is ModRM's other half. Symbolic displacements are zeros.
+
+    `width` is a wish for the bits of the displacement, 0 for as few as it needs.
+    """
+    if is_16bit(memory) or width == 16:
+        return _encode16(memory, register, width)
+    if width and memory.is_bare:
+        width = 0
     value = None if memory.value is None else signed32(memory.value, memory)
     field = value.to_bytes(4, "little", signed=True) if value is not None else bytes(4)
     base, index = memory.base, memory.index
@@ -64,17 +69,17 @@ def encode(memory: Memory, register: int) -> Encoding:
     if base is None:
         assert index is not None
         return _result(bytes([register << 3 | _SIB, _sib(memory, _NO_BASE)]), field, value)
-    mode = _mode(value, base.number == _NO_BASE)
+    mode = _mode(value, base.number == _NO_BASE, width)
     field = field[: (0, 1, 4)[mode]]
     if index is None and base.number != _SIB:
         return _result(bytes([mode << 6 | register << 3 | base.number]), field, value)
     return _result(bytes([mode << 6 | register << 3 | _SIB, _sib(memory, base.number)]), field, value)
 
 
-def _mode(value: int | None, needs_displacement: bool) -> int:
-    if value is None:
+def _mode(value: int | None, needs_displacement: bool, width: int) -> int:
+    if value is None or width > 8:
         return 2
-    if value == 0 and not needs_displacement:
+    if value == 0 and width == 0 and not needs_displacement:
         return 0
     return 1 if -128 <= value <= 127 else 2
 
@@ -88,16 +93,16 @@ def _result(head: bytes, field: bytes, value: int | None) -> Encoding:
     return Encoding(head + field, len(head) if value is None else None, len(field))
 
 
-def _encode16(memory: Memory, register: int) -> Encoding:
+def _encode16(memory: Memory, register: int, width: int) -> Encoding:
     pair = (memory.base.name if memory.base else "", memory.index.name if memory.index else "")
-    code = _PAIRS16.get(pair)
+    code = _BARE16 if memory.is_bare else _PAIRS16.get(pair)
     if code is None:
         raise SourceError("not a valid 16-bit address", memory.start, memory.end)
     value = memory.value
     if value is not None:
-        if not -0x10000 < value < 0x10000:
-            raise SourceError("displacement is larger than 16 bits", memory.start, memory.end)
         value = (value & 0xFFFF) - (0x10000 if value & 0x8000 else 0)
-    mode = _mode(value, pair == ("bp", ""))
+    mode = 0 if memory.is_bare else _mode(value, pair == ("bp", ""), width)
     field = bytes(2) if value is None else value.to_bytes(2, "little", signed=True)
-    return _result(bytes([mode << 6 | register << 3 | code]), field[: (0, 1, 2)[mode]], value)
+    return _result(
+        bytes([mode << 6 | register << 3 | code]), field[: 2 if memory.is_bare else (0, 1, 2)[mode]], value
+    )

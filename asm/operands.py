@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from paravane.asm.model import Node
 
 REG8, REG16, REG32 = "r8", "r16", "r32"
-SREG, CONTROL, DEBUG, FPU, MMX, SSE = "sreg", "cr", "dr", "st", "mm", "xmm"
+SREG, CONTROL, DEBUG, TEST, FPU, MMX, SSE = "sreg", "cr", "dr", "tr", "st", "mm", "xmm"
 
 _NAMES: dict[str, tuple[str, ...]] = {
     REG8: ("al", "cl", "dl", "bl", "ah", "ch", "dh", "bh"),
@@ -24,6 +24,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     SREG: ("es", "cs", "ss", "ds", "fs", "gs"),
     CONTROL: tuple(f"cr{n}" for n in range(8)),
     DEBUG: tuple(f"dr{n}" for n in range(8)),
+    TEST: tuple(f"tr{n}" for n in range(8)),
     MMX: tuple(f"mm{n}" for n in range(8)),
     SSE: tuple(f"xmm{n}" for n in range(8)),
     FPU: tuple(f"st({n})" for n in range(8)),
@@ -167,6 +168,8 @@ def _base_and_index(scanner: Scanner, names: Names) -> tuple[Register | None, Re
         index = parse_register(scanner) if scanner.peek() == "%" else None
         if index is None and base is None:
             raise scanner.error("expected an index register")
+        if index is None and scanner.peek() == ")":
+            raise scanner.error("expected an index register or a scale")
         if index is None or scanner.accept(","):
             scale = _scale(scanner, names)
     if not scanner.accept(")"):
@@ -196,6 +199,8 @@ def _check_pair(
         valid = valid and not (names[0] in ("si", "di") and names[1])
         valid = valid or (names == ("dx", "") and scale == 1)  # the port of IN and OUT, in its other spelling
     else:
-        valid = kinds <= {REG32} and names[1] != "esp" and (index is not None or scale == 1)
+        valid = (
+            kinds <= {REG32} and names[1] != "esp" and (index is not None or base is not None or scale == 1)
+        )
     if not valid:
         raise scanner.error("not a valid base and index", start)

@@ -99,6 +99,9 @@ def _statement(unit: Unit, statement: Statement) -> None:
         _assignment(unit, scanner, assignment)
         return
     found = NAME.match(text, scanner.pos)
+    if found is None and scanner.peek() == "{":
+        assemble_instruction(unit, statement, scanner)
+        return
     if found is None:
         raise scanner.error("expected a label, a directive or an instruction")
     start, scanner.pos = scanner.pos, found.end()
@@ -111,7 +114,8 @@ def _statement(unit: Unit, statement: Statement) -> None:
     elif lowered.startswith("."):
         raise SourceError(directives.unknown(lowered), start, scanner.pos)
     else:
-        assemble_instruction(unit, statement, scanner, word)
+        scanner.pos = start
+        assemble_instruction(unit, statement, scanner)
 
 
 def _label(unit: Unit, found: re.Match[str]) -> None:

@@ -22,13 +22,13 @@ def _run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def instruction_bytes(lines: Sequence[str], folder: Path) -> list[bytes | str]:
+def instruction_bytes(lines: Sequence[str], folder: Path, *options: str) -> list[bytes | str]:
     """For each instruction its bytes, or GNU as's error. Labels between them give the lengths."""
     refused: dict[int, str] = {}
     while True:
         kept = [f"L{n}: " + ("" if n in refused else line) for n, line in enumerate(lines)]
         (folder / "corpus.s").write_text("\n".join([*kept, f"L{len(lines)}:", ""]))
-        result = _run(tool("as"), "--32", "-o", "corpus.o", "corpus.s", cwd=folder)
+        result = _run(tool("as"), "--32", *options, "-o", "corpus.o", "corpus.s", cwd=folder)
         errors = {int(m[1]) - 1: m[2] for m in re.finditer(r":(\d+): Error: (.*)", result.stderr)}
         if result.returncode == 0:
             break

@@ -37,6 +37,8 @@ _LEAF_1_ECX: Final = {
 }  # fmt: skip
 _EXTENDED_1_ECX: Final = {"3dnowprefetch": 8}
 _EXTENDED_1_EDX: Final = {"nx": 20, "rdtscp": 27}
+FEATURES: Final = frozenset((*_LEAF_1_EDX, *_LEAF_1_ECX, *_EXTENDED_1_ECX, *_EXTENDED_1_EDX))
+"""The names of all features that are advertised."""
 
 BRAND: Final = b"Paravane virtual x86 processor"
 MAX_BASIC: Final = 2
