@@ -9,6 +9,7 @@ from uuid import UUID
 
 from paravane.abi.sched import SHUTDOWN_MAX, ShutdownReason
 from paravane.abi.shared_info import SHARED_INFO
+from paravane.hypervisor_console import HypervisorConsole
 from paravane.memory.guest import CONTROL_DOMID
 from paravane.place import Places
 from paravane.trace import DomainEvent, DomainRecord, Kind
@@ -30,37 +31,6 @@ _MAX_PFN = SHARED_INFO.offsets["arch.max_pfn"]
 
 TRANSCRIPT = 16 << 20
 """Bytes of console output that a domain keeps."""
-
-CONSOLE_LINE = 128
-"""Longest line of the hypervisor's console; a longer one is broken, as in Xen."""
-
-
-class HypervisorConsole:
-    """Lines a guest writes with console_io, each put out whole with the domain in front."""
-
-    def __init__(self, domid: int, sink: Callable[[str], None]) -> None:
-        self._prefix = f"(d{domid}) "
-        self._sink = sink
-        self._line = bytearray()
-
-    def write(self, data: bytes) -> None:
-        for byte in data:
-            if byte != 0x0A:
-                self._line.append(byte)
-            if byte == 0x0A or len(self._line) >= CONSOLE_LINE:
-                self.flush()
-
-    def close(self) -> None:
-        """The guest is gone: a line it did not end is put out as it is."""
-        if self._line:
-            self.flush()
-
-    def flush(self) -> None:
-        """Put out what there is of a line. Bytes that are not printable text are shown as escapes."""
-        text = self._line.decode("ascii", "backslashreplace")
-        shown = "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in text.rstrip("\r"))
-        self._sink(self._prefix + shown)
-        self._line.clear()
 
 
 class Domain:
@@ -128,6 +98,11 @@ class Domain:
     def peer_exists(self, domid: int) -> bool:
         """Whether the machine has a domain with that number; there is always the control domain."""
         return domid == CONTROL_DOMID or domid in self.memory.machine.domains
+
+    def peer_from(self, domid: int) -> int | None:
+        """The lowest number from `domid` on that a domain of the machine has."""
+        known = (CONTROL_DOMID, *self.memory.machine.domains)
+        return min((other for other in known if other >= domid), default=None)
 
     def set_shutdown_code(self, code: int) -> None:
         """Fix the reason that a later shutdown reports; the first one stays."""

@@ -66,18 +66,20 @@ class Machine:
         clock: Clock | None = None,
         policy: Policy | None = None,
         slice_instructions: int = 0,
+        debug: bool = True,
     ) -> None:
         """`memory` is machine memory in bytes, a multiple of 4096 up to 4 GiB, for all domains and the
         hypervisor's own.
 
         `seed` decides which machine frames a domain gets. With `slice_instructions` a time slice is that many
         guest instructions instead of a length of time, and the run is a function of its input alone.
+        With `debug=False` guests find a release build of Xen, whose console_io is not for them.
         """
         self._closed = True  # until there is something to close
         self._runner: int | None = None
         self._run_lock = threading.Lock()
         ram = Ram(memory // PAGE)
-        self.platform = Platform(ram, MachineMemory(ram, seed=seed), clock or VirtualClock())
+        self.platform = Platform(ram, MachineMemory(ram, seed=seed), clock or VirtualClock(), debug=debug)
         self.domains: dict[int, Domain] = {}
         self._policy = policy or RoundRobin()
         self._toolstack = Toolstack(self.platform)

@@ -21,6 +21,7 @@ class Platform:
     """Machine memory, its frame table, time, the trace stream, and where event channels and grants meet.
 
     `traps` counts how often guests entered the hypervisor; when it reaches `trap_limit` the machine stops.
+    `debug` says that the hypervisor behaves as a debug build of Xen where that is different.
     """
 
     ram: Ram
@@ -32,3 +33,4 @@ class Platform:
     grants: GrantTables = field(default_factory=GrantTables)
     traps: int = 0
     trap_limit: int = 0
+    debug: bool = True

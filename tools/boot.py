@@ -85,6 +85,12 @@ def add_command(commands: Commands) -> None:
         "--timeout", type=positive_seconds, metavar="S", help="give up after S seconds: status 124"
     )
     parser.add_argument(
+        "--xen-build",
+        choices=("debug", "release"),
+        default="debug",
+        help="which build of Xen the guest finds: a debug build prints what it writes with console_io",
+    )
+    parser.add_argument(
         "--max-traps", type=positive_count, default=0, metavar="N", help="give up after N traps"
     )
     parser.add_argument(
@@ -168,6 +174,7 @@ def _run(options: argparse.Namespace, image: Image, config: DomainConfig, trace:
         seed=options.seed,
         clock=HostClock() if options.clock == "host" else VirtualClock(),
         slice_instructions=DETERMINISTIC_SLICE if options.deterministic else 0,
+        debug=options.xen_build == "debug",
     ) as machine:
         if trace is not None:
             machine.trace.subscribe(

@@ -11,6 +11,7 @@ from paravane.abi import (
     blkif,
     callback,
     console,
+    control,
     domid,
     e820,
     elfnote,
@@ -75,6 +76,7 @@ MODULES: tuple[ModuleType, ...] = (
     netif,
     physdev,
     pmu,
+    control,
 )
 """Every module that declares something, in reading order; Intel's numbers are below the ABI, but guests'
 include files hold them too."""

@@ -50,6 +50,7 @@ enum xen_errno {
 #include <xen/xen.h>
 #include <xen/arch-x86/xen-mca.h>
 #include <xen/callback.h>
+#include <xen/domctl.h>
 #include <xen/elfnote.h>
 #include <xen/event_channel.h>
 #include <xen/features.h>
@@ -61,6 +62,11 @@ enum xen_errno {
 #include <xen/sched.h>
 #include <xen/vcpu.h>
 #include <xen/version.h>
+#include <xen/sysctl.h>
+#include <xen/platform.h>
+#include <xen/hvm/dm_op.h>
+#include <xen/hvm/hvm_op.h>
+#include <xen/hvm/params.h>
 #include <xen/io/blkif.h>
 #include <xen/io/console.h>
 #include <xen/io/netif.h>

@@ -199,11 +199,16 @@ class FakeVcpu:
     def __init__(self) -> None:
         self.memory = bytearray(1 << 16)
         self.printed = bytearray()
-        self.domain = SimpleNamespace(hypervisor_console=SimpleNamespace(write=self.printed.extend))
+        self.domain = SimpleNamespace(hypervisor_console=SimpleNamespace(write=self.print))
+        self.platform = SimpleNamespace(debug=True)
         self.in_multicall = False
         self.entry = 0
         self.work = Work(lambda: self.entry, lambda: False)
         self.sentences: list[str] = []
+
+    def print(self, chunk: bytes) -> int:
+        self.printed.extend(chunk)
+        return len(chunk)
 
     def copy_from_guest(self, va: int, size: int) -> bytes:
         if va + size > len(self.memory):

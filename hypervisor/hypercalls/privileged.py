@@ -1,0 +1,144 @@
+"""What only control and hardware domains may ask for: refused to guests, in the order of Xen's checks.
+
+A program that probes for its privileges sees the same errno here: -EFAULT for a struct that cannot be read
+first, then -EACCES for another version of the interface, then -EPERM.
+"""
+
+from typing import TYPE_CHECKING, Annotated
+
+from paravane.abi.control import (
+    XEN_DM_OP_BUF,
+    XEN_DOMCTL,
+    XEN_DOMCTL_INTERFACE_VERSION,
+    XEN_PLATFORM_OP,
+    XEN_SYSCTL,
+    XEN_SYSCTL_INTERFACE_VERSION,
+    XENPF_INTERFACE_VERSION,
+    DomctlCmd,
+    XenDomctl,
+    XenPlatformOp,
+    XenSysctl,
+)
+from paravane.abi.domid import DomId
+from paravane.abi.errno import Errno
+from paravane.abi.hypercall import Hypercall
+from paravane.hypercalls.table import Domid, Hex, In, Int, Ptr, UInt, hypercall
+from paravane.refusal import Refusal
+
+if TYPE_CHECKING:
+    from paravane.hypercalls.caller import Caller
+
+_ANY_DOMAIN = (DomctlCmd.test_assign_device, DomctlCmd.vm_event_op)
+"""Commands that may be about no domain: DOMID_INVALID."""
+
+_ASSIGNMENTS = (DomctlCmd.assign_device, DomctlCmd.deassign_device)
+XENOPROF_LAST_OP = 17
+XENOPROF_UNPRIVILEGED = (0, 8, 11, 14)
+"""init, enable_virq, disable_virq, get_buffer."""
+
+DM_OP_BUFFERS = 2
+
+
+def _require_version(found: int, wanted: int) -> None:
+    if found != wanted:
+        raise Refusal(Errno.EACCES, f"interface version {found:#x} is not {wanted:#x}, which Xen 4.17 has")
+
+
+def _not_permitted(what: str) -> Refusal:
+    return Refusal(Errno.EPERM, f"{what} is for the control domain")
+
+
+@hypercall(Hypercall.domctl)
+def domctl(caller: "Caller", u_domctl: Annotated[XenDomctl, In(XEN_DOMCTL)]) -> None:
+    """Domains that do not exist are told apart from those that are not the caller's to control."""
+    _require_version(u_domctl.interface_version, XEN_DOMCTL_INTERFACE_VERSION)
+    if not _names_a_domain(caller, u_domctl):
+        raise Refusal(Errno.ESRCH, f"there is no domain {u_domctl.domain:#x}")
+    raise _not_permitted(f"domctl {u_domctl.cmd}")
+
+
+def _names_a_domain(caller: "Caller", op: XenDomctl) -> bool:
+    """Whether a command goes on to ask for privileges. Raises Refusal."""
+    if op.cmd == DomctlCmd.createdomain:
+        return True
+    if op.cmd in _ASSIGNMENTS and op.domain == DomId.IO:
+        return True
+    if op.cmd in _ANY_DOMAIN and op.domain == DomId.INVALID:
+        return True
+    if op.cmd == DomctlCmd.getdomaininfo:
+        if op.domain >= DomId.FIRST_RESERVED:
+            raise Refusal(Errno.EINVAL, f"{op.domain:#x} is no domain's number")
+        # It takes the next domain where there is none with that number.
+        return caller.domain.peer_from(op.domain) is not None
+    return caller.domain.peer_exists(op.domain)
+
+
+@hypercall(Hypercall.arch_1)
+def paging_domctl_cont(caller: "Caller", u_domctl: Annotated[XenDomctl, In(XEN_DOMCTL)]) -> None:
+    """The rest of a preempted XEN_DOMCTL_shadow_op."""
+    if u_domctl.interface_version != XEN_DOMCTL_INTERFACE_VERSION or u_domctl.cmd != DomctlCmd.shadow_op:
+        raise Refusal(Errno.EOPNOTSUPP, f"domctl {u_domctl.cmd} is not continued here")
+    if not caller.domain.peer_exists(u_domctl.domain):
+        raise Refusal(Errno.ESRCH, f"there is no domain {u_domctl.domain:#x}")
+    raise _not_permitted("the paging of a domain")
+
+
+@hypercall(Hypercall.sysctl)
+def sysctl(caller: "Caller", u_sysctl: Annotated[XenSysctl, In(XEN_SYSCTL)]) -> None:
+    _require_version(u_sysctl.interface_version, XEN_SYSCTL_INTERFACE_VERSION)
+    raise _not_permitted(f"sysctl {u_sysctl.cmd}")
+
+
+@hypercall(Hypercall.platform_op)
+def platform_op(caller: "Caller", u_xenpf_op: Annotated[XenPlatformOp, In(XEN_PLATFORM_OP)]) -> None:
+    _require_version(u_xenpf_op.interface_version, XENPF_INTERFACE_VERSION)
+    raise _not_permitted(f"platform_op {u_xenpf_op.cmd}")
+
+
+@hypercall(Hypercall.mca)
+def mca(caller: "Caller", u_xen_mc: Ptr) -> None:
+    """Privileges are looked at before the argument."""
+    raise _not_permitted("the machine-check log")
+
+
+@hypercall(Hypercall.kexec_op)
+def kexec_op(caller: "Caller", op: UInt, uarg: Ptr) -> None:
+    raise _not_permitted("kexec_op")
+
+
+@hypercall(Hypercall.hypfs_op)
+def hypfs_op(caller: "Caller", cmd: UInt, arg1: Ptr, arg2: Hex, arg3: Ptr, arg4: Hex) -> None:
+    raise _not_permitted("the hypervisor's file system")
+
+
+@hypercall(Hypercall.xenpmu_op)
+def xenpmu_op(caller: "Caller", op: UInt, arg: Ptr) -> None:
+    """As without `vpmu=on`, the default."""
+    raise Refusal(Errno.EOPNOTSUPP, "virtual performance counters are switched off")
+
+
+@hypercall(Hypercall.xenoprof_op)
+def xenoprof_op(caller: "Caller", op: Int, arg: Ptr) -> None:
+    """The processor that guests see has no performance counters, so nothing can be profiled."""
+    if not 0 <= op <= XENOPROF_LAST_OP:
+        raise Refusal(Errno.EINVAL, f"xenoprof_op has no command {op}")
+    if op not in XENOPROF_UNPRIVILEGED:
+        raise Refusal(Errno.EPERM, f"xenoprof_op {op} is for the domain that profiles")
+    raise Refusal(Errno.ENODEV, "there are no performance counters")
+
+
+@hypercall(Hypercall.dm_op)
+def dm_op(caller: "Caller", domid: Domid, nr_bufs: UInt, bufs: Ptr) -> None:
+    """What device models ask of the guests they serve, which are HVM ones: there are none."""
+    if nr_bufs == 0:
+        raise Refusal(Errno.ENODATA, "dm_op takes its request in a buffer")
+    if nr_bufs > DM_OP_BUFFERS:
+        raise Refusal(Errno.E2BIG, f"{nr_bufs} buffers for dm_op, {DM_OP_BUFFERS} are the most it takes")
+    for at in range(nr_bufs):
+        caller.copy_from_guest(bufs + at * XEN_DM_OP_BUF.size, XEN_DM_OP_BUF.size)
+    other = domid & 0xFFFF
+    if other in (DomId.SELF, caller.domain.domid):
+        raise Refusal(Errno.EPERM, "a domain is no device model of itself")
+    if not caller.domain.peer_exists(other):
+        raise Refusal(Errno.ESRCH, f"there is no domain {other}")
+    raise Refusal(Errno.EINVAL, f"domain {other} is paravirtual and has no device model")
