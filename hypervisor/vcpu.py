@@ -208,9 +208,9 @@ class Vcpu:
 
     def _deliver_events(self) -> None:
         if self.traps.pending and self.run_state.runnable:
-            self.traps.deliver_pending()
+            entered = self.traps.deliver_pending()
             trace = self._platform.trace
-            if trace.wants(Kind.EVENT):
+            if entered and trace.wants(Kind.EVENT):
                 trace.write(EventRecord(*self._now(), self._domain.events.two_level.unmasked()))
 
     # The trace.

@@ -84,6 +84,7 @@ class Cpu(Registers, GuestMemory):
         self._handler = handler
         self._gdt = Table(0, None)
         self._ldt = Table(0, None)
+        self.segments_due = False
         self._stale: set[int] = set()
         self._drop_all = False
         self._stop_wanted = False
@@ -213,20 +214,37 @@ class Cpu(Registers, GuestMemory):
 
     # Segments
 
+    def reload_segments(self) -> None:
+        """A descriptor table changed: CS and SS are to be loaded anew before the guest goes on.
+
+        Who returns to the guest looks at `segments_due` and does it: only there is a place to report that a
+        descriptor is no good any more. Data segments keep what they have cached, as on hardware.
+        """
+        self.segments_due = True
+
     def set_gdt(self, base: int, limit: int) -> None:
         """Load GDTR: linear `base`, `limit` in bytes minus one."""
         self._gdt = Table(base & 0xFFFFFFFF, limit & 0xFFFF)
+        self.segments_due = True
         self._through_api(x86_const.UC_X86_REG_GDTR, Mmr(base=self._gdt.base, limit=limit & 0xFFFF))
 
-    def set_ldt(self, base: int, limit: int) -> None:
-        """Load LDTR: linear `base`, `limit` in bytes minus one; (0, 0) is the empty LDT."""
+    def set_ldt(self, base: int, limit: int, selector: int = 8) -> None:
+        """Load LDTR: linear `base`, `limit` in bytes minus one; (0, 0) is the empty LDT.
+
+        `selector` is what SLDT reads; the descriptor it names is not looked at.
+        """
         empty = not base and not limit
         self._ldt = Table(base & 0xFFFFFFFF, None if empty else limit)
+        self.segments_due = True
         flags = 0 if empty else _LDT_FLAGS
         self._through_api(
             x86_const.UC_X86_REG_LDTR,
-            Mmr(selector=0 if empty else 8, base=self._ldt.base, limit=limit, flags=flags),
+            Mmr(selector=0 if empty else selector, base=self._ldt.base, limit=limit, flags=flags),
         )
+
+    def set_task_selector(self, selector: int) -> None:
+        """What STR reads. The task-state segment stays the one that is not there."""
+        self._through_api(x86_const.UC_X86_REG_TR, Mmr(selector=selector, base=TASK_STATE, flags=_TSS_FLAGS))
 
     def load_segment(self, name: str, selector: int, *, cpl: int | None = None) -> None:
         """Load DS, ES, FS, GS or SS as ring `cpl` (default: the current one) would, or SegmentFault."""

@@ -34,6 +34,10 @@ RESERVED_GDT_PAGE: Final = 14
 GDT_LIMIT: Final = (RESERVED_GDT_PAGE + 1) * PAGE_SIZE - 1
 """Limit of every GDT: the guest's 14 pages and the hypervisor's one."""
 
+TASK_SELECTOR: Final = RESERVED_GDT_PAGE * PAGE_SIZE + 64
+LDT_SELECTOR: Final = TASK_SELECTOR + 16
+"""What STR and, with an LDT, SLDT read: Xen's own descriptors, which no guest can use."""
+
 MAX_FRAMES: Final = 1 << 20
 """A base pointer is 32 bits wide, so every frame must lie below 4 GiB."""
 

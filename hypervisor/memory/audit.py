@@ -209,10 +209,8 @@ def _xen_entries(domain: Owner) -> list[int]:
 
 
 def _is_harmless(raw: int) -> bool:
-    """A present descriptor: a segment below ring 0, accessed and not 64-bit; a gate nobody passes; or
-    nothing.
-    """
+    """A present descriptor: a segment below ring 0 and not 64-bit; a gate nobody passes; or nothing."""
     dpl, kind = raw >> 45 & 3, raw >> 40 & 15
     if raw >> 44 & 1:
-        return dpl != 0 and not raw >> 53 & 1 and bool(kind & 1)
+        return dpl != 0 and not raw >> 53 & 1
     return kind == 0 or (kind == 12 and dpl == 0)

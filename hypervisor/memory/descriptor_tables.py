@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 from paravane.abi.arch import FIRST_RESERVED_GDT_ENTRY
 from paravane.abi.errno import Errno
 from paravane.cpu.faults import PageFault
-from paravane.memory.descriptors import check_descriptor, explain, installed
+from paravane.memory.descriptors import check_descriptor, explain
 from paravane.memory.frames import SEG_DESC, WRITABLE
+from paravane.memory.owner import DESCRIPTORS_PER_PAGE
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from paravane.memory.domain_memory import DomainMemory
     from paravane.memory.guest import Caller
-
-_PER_FRAME = 512
 
 
 def read_gdt_frames(caller: Caller, pointer: int, entries: int) -> list[int]:
@@ -25,7 +24,7 @@ def read_gdt_frames(caller: Caller, pointer: int, entries: int) -> list[int]:
         raise Refusal(
             Errno.EINVAL, f"a GDT of {entries} entries; from entry {limit} on it is the hypervisor's"
         )
-    size = 4 * -(-entries // _PER_FRAME)
+    size = 4 * -(-entries // DESCRIPTORS_PER_PAGE)
     try:
         data = caller.copy_from_guest(pointer, size) if size else b""
     except PageFault as fault:
@@ -48,6 +47,8 @@ def update_descriptor(domain: DomainMemory, maddr: int, raw: int) -> None:
         SEG_DESC if 0 <= mfn < machine.frames.nr_frames and machine.frames.type[mfn] == SEG_DESC else WRITABLE
     )
     machine.types.get_page_and_type(mfn, domain.domid, kind)
-    machine.ram.quads[maddr >> 3] = installed(stored) if kind == SEG_DESC else stored
+    machine.ram.quads[maddr >> 3] = stored
     machine.ram.code_changed(mfn)
+    if kind == SEG_DESC:
+        domain.descriptor_changed(mfn, (maddr & 0xFFF) >> 3)
     machine.types.put_page_and_type(mfn)

@@ -11,6 +11,9 @@ The processor loads these descriptors itself, so this is a security boundary: no
   descriptor IRET with NT set ends in #TS.
 - What is not present always faults and is left alone.
 
+Accessed bits are the processor's: it sets one as it loads the segment. The tables are read-only to it here,
+so it faults at that, and the bit is set for it (`VcpuPaging.descriptor_fault`).
+
 Layout of a descriptor: Intel SDM volume 3, section 3.4.5. Below `a` is the low word, `b` the high one.
 """
 
@@ -95,12 +98,13 @@ def gate_selector_okay(selector: int) -> bool:
     return selector >> 3 < FIRST_RESERVED_GDT_ENTRY or selector == FlatSelector.RING1_CS or bool(selector & 4)
 
 
-def installed(raw: int) -> int:
-    """The descriptor with its Accessed bit set if it is a present segment.
+def used(raw: int) -> int | None:
+    """The descriptor as a processor leaves it that has just loaded it: with its Accessed bit.
 
-    Tables are read-only to the processor, which would otherwise fault as it sets the bit itself.
+    None if it has it already, or names no present segment, so that nothing would be loaded.
     """
-    return raw | _ACCESSED << 32 if raw >> 32 & (_PRESENT | _S) == (_PRESENT | _S) else raw
+    present_segment = raw >> 32 & (_PRESENT | _S) == _PRESENT | _S
+    return raw | _ACCESSED << 32 if present_segment and not raw >> 32 & _ACCESSED else None
 
 
 def validate_descriptors(ram: Ram, mfn: int, hole: int, describe: Callable[[int], str]) -> None:
@@ -119,7 +123,6 @@ def validate_descriptors(ram: Ram, mfn: int, hole: int, describe: Callable[[int]
                 Errno.EINVAL,
                 f"{describe(mfn)} cannot be a descriptor table: entry {slot} is {raw:#018x}, {explain(raw)}",
             )
-        stored = installed(stored)
         if stored != raw:
             changed[slot] = stored
     for slot, stored in changed.items():

@@ -9,11 +9,16 @@ an owner, `VcpuPaging` an `Installed`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from paravane.x86 import PAGE_SHIFT, Selector
 
 if TYPE_CHECKING:
     from paravane.abi.e820 import E820Entry
     from paravane.memory.address_space import AddressSpace
+
+
+DESCRIPTORS_PER_PAGE: Final = 512
 
 
 class Processor(Protocol):
@@ -29,11 +34,17 @@ class Processor(Protocol):
 
     @property
     def cpl(self) -> int: ...
+    @property
+    def cs(self) -> int: ...
+    @property
+    def ss(self) -> int: ...
 
     def flush_tlb(self) -> None: ...
     def flush_page(self, va: int) -> None: ...
     def set_gdt(self, base: int, limit: int) -> None: ...
-    def set_ldt(self, base: int, limit: int) -> None: ...
+    def set_ldt(self, base: int, limit: int, selector: int) -> None: ...
+    def set_task_selector(self, selector: int) -> None: ...
+    def reload_segments(self) -> None: ...
 
 
 @dataclass(eq=False)
@@ -51,6 +62,18 @@ class Installed:
     ldt_base: int = 0
     ldt_entries: int = 0
     ldt_frames: dict[int, int] = field(default_factory=dict)
+
+    def runs_on(self, mfn: int, slot: int) -> bool:
+        """Whether CS or SS is descriptor `slot` of the table in frame `mfn`."""
+        for selector in (self.cpu.cs, self.cpu.ss):
+            page = selector >> PAGE_SHIFT
+            if selector & Selector.LDT:
+                frame = self.ldt_frames.get(page)
+            else:
+                frame = self.gdt_frames[page] if page < len(self.gdt_frames) else None
+            if frame == mfn and selector >> 3 & DESCRIPTORS_PER_PAGE - 1 == slot:
+                return True
+        return False
 
 
 @dataclass(eq=False)
@@ -93,3 +116,12 @@ class Owner:
         """
         for vcpu in self.vcpus:
             vcpu.cpu.flush_tlb()
+
+    def descriptor_changed(self, mfn: int, slot: int) -> None:
+        """Descriptor `slot` of frame `mfn` is another one now, also for those that run on it.
+
+        All others load it when they come to use it, and check it then.
+        """
+        for vcpu in self.vcpus:
+            if vcpu.runs_on(mfn, slot):
+                vcpu.cpu.reload_segments()

@@ -1,4 +1,4 @@
-"""Mending a guest's page faults: stores to its page tables, LDT pages used for the first time."""
+"""Mending a guest's page faults: stores to its page tables, and what loads of its segments need."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ def fix_page_fault(paging: VcpuPaging, va: int, error_code: int) -> GuestFault |
     know it.
 
     Mended are stores to page tables that the guest keeps mapped read-only (when it asked for that with
-    vm_assist) and LDT pages that are used for the first time.
+    vm_assist), LDT pages that are used for the first time, and the processor's own stores of Accessed bits.
     """
     found = paging.descriptor_fault(va, error_code)
     if found.fix is Fix.RETRY:
         return None
     if found.fix is Fix.NOT_OURS:
         return store_to_page_table(paging, va, error_code)
-    if found.cr2 is None:
-        return GuestFault(Vector.PF, error_code)
     paging.cpu.cr2 = found.cr2
-    return GuestFault(found.vector, found.error_code)
+    return GuestFault(Vector.PF, error_code)

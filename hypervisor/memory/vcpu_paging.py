@@ -12,14 +12,17 @@ from paravane.memory.address_space import (
     GDT_LIMIT,
     GDT_PAGES,
     LDT_PAGES,
+    LDT_SELECTOR,
+    TASK_SELECTOR,
     VCPU_STRIDE,
     gdt_address,
     ldt_address,
 )
+from paravane.memory.descriptors import used
 from paravane.memory.frames import L1, SEG_DESC
-from paravane.memory.owner import Installed
+from paravane.memory.owner import DESCRIPTORS_PER_PAGE, Installed
 from paravane.refusal import Refusal
-from paravane.x86 import PAGE_SIZE, PageFaultCode, Vector
+from paravane.x86 import PAGE_SIZE, PageFaultCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
     from paravane.memory.domain_memory import DomainMemory
     from paravane.memory.owner import Processor
 
-DESCRIPTORS_PER_PAGE: Final = 512
 MAX_LDT_ENTRIES: Final = 8192
 
 
@@ -40,12 +42,10 @@ class Fix(Enum):
 
 
 class DescriptorFault(NamedTuple):
-    """`RETRY`: the page is there now. `DELIVER`: it gets `vector`, `error_code` and, for #PF, `cr2`."""
+    """`RETRY`: what the load needs is there now. `DELIVER`: the guest's #PF is at `cr2`."""
 
     fix: Fix
-    vector: int = 0
-    error_code: int = 0
-    cr2: int | None = None
+    cr2: int = 0
 
 
 class VcpuPaging(Installed):
@@ -62,7 +62,8 @@ class VcpuPaging(Installed):
         self.domain: DomainMemory = domain
         domain.vcpus.append(self)
         cpu.set_gdt(gdt_address(self.vcpu_id), GDT_LIMIT)
-        cpu.set_ldt(0, 0)
+        cpu.set_task_selector(TASK_SELECTOR)
+        cpu.set_ldt(0, 0, 0)
 
     # Address space
 
@@ -131,6 +132,7 @@ class VcpuPaging(Installed):
         types, old = self.domain.machine.types, self.gdt_frames
         taken = self._take_gdt(frames[: -(-entries // DESCRIPTORS_PER_PAGE)])
         self._map_gdt(taken)
+        self.cpu.reload_segments()
         self.gdt_entries = entries
         for mfn in old:
             types.put_page_and_type(mfn)
@@ -170,13 +172,15 @@ class VcpuPaging(Installed):
             self.cpu.flush_tlb()
         self.ldt_base, self.ldt_entries = base, entries
         if entries:
-            self.cpu.set_ldt(ldt_address(self.vcpu_id), entries * 8 - 1)
+            self.cpu.set_ldt(ldt_address(self.vcpu_id), entries * 8 - 1, LDT_SELECTOR)
         else:
-            self.cpu.set_ldt(0, 0)
+            self.cpu.set_ldt(0, 0, 0)
 
     def drop_ldt_pages(self) -> bool:
         """Unmap every LDT page; whether there was one."""
         dropped, self.ldt_frames = self.ldt_frames, {}
+        if dropped:
+            self.cpu.reload_segments()
         for page, mfn in dropped.items():
             self.domain.set_area_page(ldt_address(self.vcpu_id) + page * PAGE_SIZE, None)
             self.domain.machine.types.put_page_and_type(mfn)
@@ -206,18 +210,32 @@ class VcpuPaging(Installed):
     def descriptor_fault(self, va: int, error_code: int) -> DescriptorFault:
         """A #PF at `va`: if a segment load ran into this vcpu's descriptor area, what to do about it.
 
-        LDT pages are mapped when first used. One that cannot be is a #PF at the guest's own address of it; a
-        fault in the GDT is a #GP with the selector.
+        LDT pages are mapped when first used. One that cannot be is a #PF at the guest's own address of it. A
+        store is the processor's own that sets the Accessed bit of what it loads, in a table that is read-only
+        to it: it is done here, and the load is tried again. (A store of the guest's to such a descriptor has
+        the same effect, and then faults, for the bit is set.)
         """
         offset = va - gdt_address(self.vcpu_id)
         user_or_reserved = PageFaultCode.user_mode | PageFaultCode.reserved_bit
         if va < DESCRIPTOR_AREA or not 0 <= offset < VCPU_STRIDE or error_code & user_or_reserved:
             return DescriptorFault(Fix.NOT_OURS)
-        if offset < GDT_PAGES * PAGE_SIZE:
-            return DescriptorFault(Fix.DELIVER, Vector.GP, offset & 0xFFF8)
+        if error_code & PageFaultCode.page_present:
+            return DescriptorFault(Fix.RETRY if self._mark_accessed(va) else Fix.NOT_OURS)
         offset -= GDT_PAGES * PAGE_SIZE
-        if error_code & PageFaultCode.page_present or offset >> 3 >= self.ldt_entries:
+        if offset < 0 or offset >> 3 >= self.ldt_entries:
             return DescriptorFault(Fix.NOT_OURS)
         if self.map_ldt_page(offset):
             return DescriptorFault(Fix.RETRY)
-        return DescriptorFault(Fix.DELIVER, Vector.PF, error_code, self.ldt_base + offset & 0xFFFF_FFFF)
+        return DescriptorFault(Fix.DELIVER, self.ldt_base + offset & 0xFFFF_FFFF)
+
+    def _mark_accessed(self, va: int) -> bool:
+        """Set the Accessed bit of the descriptor at `va` in this vcpu's tables; False if nothing loads it."""
+        mfn = (self.read_l1_entry(va) & self.domain.space.geometry.address_mask) >> 12
+        ram = self.domain.machine.ram
+        at = (mfn << 12 | va & 0xFF8) >> 3
+        marked = used(ram.quads[at])
+        if marked is None:
+            return False
+        ram.quads[at] = marked
+        ram.code_changed(mfn)
+        return True

@@ -12,7 +12,7 @@ from paravane.traps import failsafe
 from paravane.traps.bounce import Registers
 from paravane.traps.callbacks import Callback, Callbacks
 from paravane.traps.debug import DebugRegisters
-from paravane.traps.fpu import set_task_switched
+from paravane.traps.fpu import load_fpu, reset_fpu, set_task_switched
 from paravane.traps.iret import go
 from paravane.traps.segments import reach
 from paravane.traps.table import fix_selector
@@ -28,7 +28,7 @@ DEBUG_REGISTERS = (0, 1, 2, 3, 6, 7)
 
 
 def load_context(state: TrapState, context: VcpuGuestContext) -> None:
-    """Everything the traps room keeps: trap table, callbacks, kernel stack, CR0.TS, CR4, debug registers,
+    """Everything that is kept here: trap table, callbacks, kernel stack, FPU, CR0.TS, CR4, debug registers,
     IOPL.
 
     Selectors are raised to ring 1, values a guest may not have are dropped without a word, as Xen does.
@@ -44,6 +44,10 @@ def load_context(state: TrapState, context: VcpuGuestContext) -> None:
         failsafe=Callback(fix_selector(context.failsafe_callback_cs), context.failsafe_callback_eip, masks),
     )
     state.iopl = context.user_regs.eflags >> 12 & 3
+    if context.flags & VcpuContextFlag.I387_VALID:
+        load_fpu(state, context.fpu_ctxt)
+    else:
+        reset_fpu(state)
     set_task_switched(state, bool(context.ctrlreg[0] & Cr0.TS))
     state.cr2 = context.ctrlreg[2]
     state.cr4 = state.policy.fix_cr4(context.ctrlreg[4])

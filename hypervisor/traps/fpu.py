@@ -1,13 +1,37 @@
-"""CR0.TS: how a kernel learns that an application wants the FPU (fpu_taskswitch, CLTS, #NM)."""
+"""The FPU: what a vcpu starts with, and CR0.TS, by which a kernel learns that an application wants it.
+
+Layout of an FXSAVE image: SDM volume 1, 10.5.1.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import struct
+from typing import TYPE_CHECKING, Final
 
 from paravane.x86 import Cr0
 
 if TYPE_CHECKING:
     from paravane.traps.state import TrapState
+
+FXSAVE_SIZE: Final = 512
+INITIAL_CONTROL_WORD: Final = 0x37F
+INITIAL_MXCSR: Final = 0x1F80
+"""Everything masked, results rounded to nearest, x87 results to 64 bits."""
+
+_INITIAL: Final = struct.pack("<H22xI", INITIAL_CONTROL_WORD, INITIAL_MXCSR).ljust(FXSAVE_SIZE, b"\0")
+
+
+def reset_fpu(state: TrapState) -> None:
+    """The state of a new vcpu: nothing on the register stack, every exception masked."""
+    state.cpu.fpu_load(_INITIAL)
+
+
+def load_fpu(state: TrapState, image: bytes) -> None:
+    """Start from an FXSAVE image of the guest's. For one that FXRSTOR refuses Xen takes zeroes."""
+    try:
+        state.cpu.fpu_load(image)
+    except ValueError:
+        state.cpu.fpu_load(bytes(FXSAVE_SIZE))
 
 
 def set_task_switched(state: TrapState, on: bool) -> None:

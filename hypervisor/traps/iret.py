@@ -10,9 +10,9 @@ import struct
 from typing import TYPE_CHECKING
 
 from paravane.cpu import PageFault, SegmentFault
-from paravane.traps.bounce import Registers, bounce_refusal
+from paravane.traps.bounce import Registers, bounce_refusal, current
 from paravane.traps.crash import GuestCrash
-from paravane.traps.segments import reach
+from paravane.traps.segments import FLAT_SELECTORS, reach
 from paravane.x86 import Eflags, Vector
 
 if TYPE_CHECKING:
@@ -56,6 +56,16 @@ def go(state: TrapState, to: Registers) -> None:
         state.cpu.enter(cs=to.cs, eip=to.eip, eflags=to.eflags, cpl=to.cpl, ss=to.ss, esp=to.esp)
     except SegmentFault as fault:
         bounce_refusal(state, to, fault)
+
+
+def reload(state: TrapState) -> None:
+    """Load CS and SS of the place where the guest goes on, as the return from the hypervisor does.
+
+    The flat segments need no look: their descriptors are the hypervisor's and never change.
+    """
+    at = current(state)
+    if at.cs not in FLAT_SELECTORS or at.ss not in FLAT_SELECTORS:
+        go(state, at)
 
 
 def _words(state: TrapState, esp: int, first: int, count: int) -> tuple[int, ...]:

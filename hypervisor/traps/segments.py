@@ -79,6 +79,7 @@ _FLAT: Final = {
     int(FlatSelector.RING3_CS): Segment(0, 0xFFFFFFFF, 0x00CFFB00),
     int(FlatSelector.RING3_DS): Segment(0, 0xFFFFFFFF, 0x00CFF300),
 }
+FLAT_SELECTORS: Final = frozenset(_FLAT)
 _NULL: Final = Segment(0, 0, 0)
 
 

@@ -11,7 +11,7 @@ from paravane.traps.direct import SYSCALL_VECTOR, DirectGate
 from paravane.traps.emulate import decode, dispatch
 from paravane.traps.emulate.cpuid import CpuidPolicy
 from paravane.traps.emulate.fault import Fault
-from paravane.traps.fpu import set_task_switched
+from paravane.traps.fpu import reset_fpu, set_task_switched
 from paravane.traps.peripherals import Peripherals
 from paravane.traps.state import UPCALL_MASK, UPCALL_PENDING, TrapState
 from paravane.traps.table import fix_selector
@@ -40,6 +40,7 @@ class VcpuTraps:
         policy = CpuidPolicy(tsc_khz=host.tsc_khz, max_mfn=host.max_mfn)
         self.state = TrapState(host, policy, Peripherals() if peripherals is None else peripherals)
         self._direct = DirectGate(self.state)
+        reset_fpu(self.state)
 
     # What the processor reports.
 
@@ -99,15 +100,25 @@ class VcpuTraps:
         shared, info = state.bytes, state.host.info
         if shared[info + UPCALL_PENDING] and not shared[info + UPCALL_MASK]:
             return True
-        return state.nmi_pending and not state.nmi_active
+        return state.cpu.segments_due or (state.nmi_pending and not state.nmi_active)
 
-    def deliver_pending(self) -> None:
-        """Deliver an NMI, then an event upcall, if they are due and not masked. Raises GuestCrash."""
+    def deliver_pending(self) -> bool:
+        """Deliver an NMI, then an event upcall, if they are due and not masked; whether one was.
+
+        Last come CS and SS of wherever the guest goes on, if a descriptor table has changed: the return from
+        the hypervisor loads them, and what is no good any more is an exception there. Raises GuestCrash.
+        """
         state = self.state
+        entered = False
         if state.nmi_pending and not state.nmi_active:
-            self._deliver_nmi()
+            entered = self._deliver_nmi()
         if state.upcall_due:
             self.deliver_upcall()
+            entered = True
+        if state.cpu.segments_due:
+            state.cpu.segments_due = False
+            iret.reload(state)
+        return entered
 
     def deliver_upcall(self) -> None:
         """Enter the event callback, further upcalls masked. Raises GuestCrash when there is none."""
@@ -127,7 +138,7 @@ class VcpuTraps:
     def start(self, initial: VcpuGuestContext) -> None:
         """Take over a whole context (VCPUOP_initialise) and go where its registers say. Raises GuestCrash.
 
-        The descriptor tables and the base table must be loaded already. An FPU image is not looked at.
+        The descriptor tables and the base table must be loaded already.
         """
         context.load_context(self.state, initial)
         self._direct.refresh()
@@ -280,12 +291,13 @@ class VcpuTraps:
             state.breakpoint_hit = False
             bounce.deliver(state, Vector.DB)
 
-    def _deliver_nmi(self) -> None:
+    def _deliver_nmi(self) -> bool:
         state = self.state
         state.nmi_pending = False
         gate = state.table[Vector.NMI]
         if not gate.usable:
-            return
+            return False
         state.nmi_active = True
         state.counters.nmis += 1
         bounce.bounce(state, gate.cs, gate.eip, masks_events=gate.masks_events)
+        return True

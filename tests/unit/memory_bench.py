@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
+from paravane.abi.arch import FlatSelector
 from paravane.cpu.faults import PageFault
 from paravane.cpu.geometry import PAE, Geometry
 from paravane.cpu.ram import Ram
@@ -36,6 +37,11 @@ class FakeCpu:
     pages: list[int] = field(default_factory=list)
     gdt: tuple[int, int] = (0, 0)
     ldt: tuple[int, int] = (0, 0)
+    ldt_selector: int = 0
+    task_selector: int = 0
+    segments_due: bool = False
+    cs: int = int(FlatSelector.RING1_CS)
+    ss: int = int(FlatSelector.RING1_DS)
 
     def flush_tlb(self) -> None:
         self.flushes += 1
@@ -46,8 +52,15 @@ class FakeCpu:
     def set_gdt(self, base: int, limit: int) -> None:
         self.gdt = (base, limit)
 
-    def set_ldt(self, base: int, limit: int) -> None:
+    def set_ldt(self, base: int, limit: int, selector: int) -> None:
         self.ldt = (base, limit)
+        self.ldt_selector = selector
+
+    def set_task_selector(self, selector: int) -> None:
+        self.task_selector = selector
+
+    def reload_segments(self) -> None:
+        self.segments_due = True
 
 
 class Guest:

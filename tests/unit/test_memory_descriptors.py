@@ -10,15 +10,17 @@ from paravane.abi.errno import Errno
 from paravane.memory import audit, fix_page_fault
 from paravane.memory.address_space import GDT_LIMIT, gdt_address, ldt_address
 from paravane.memory.descriptor_tables import read_gdt_frames, update_descriptor
-from paravane.memory.descriptors import FLAT_DESCRIPTORS, check_descriptor, installed
+from paravane.memory.descriptors import FLAT_DESCRIPTORS, check_descriptor, used
 from paravane.memory.frames import SEG_DESC
 from paravane.memory.vcpu_paging import Fix
 from paravane.refusal import Refusal
+from paravane.x86 import PageFaultCode
 from tests.unit.memory_bench import READ_ONLY, Bench, Guest, make_bench
 
 HOLE = 0xF580_0000
 CODE_RING1 = 0x00CFBB00_0000FFFF
 DATA_RING3 = 0x00CFF300_0000FFFF
+ACCESSED = 1 << 40
 
 
 @pytest.fixture
@@ -90,10 +92,10 @@ def test_a_flat_segment_that_reaches_the_hypervisor_reaches_all_of_it() -> None:
     assert check_descriptor(below, HOLE) == below
 
 
-def test_installed_segments_are_accessed_so_the_processor_never_writes_them() -> None:
-    assert installed(CODE_RING1 & ~(1 << 40)) == CODE_RING1
-    assert installed(0) == 0
-    assert installed(0x8C00 << 32) == 0x8C00 << 32
+def test_only_a_present_segment_is_marked_by_its_use() -> None:
+    assert used(CODE_RING1 & ~ACCESSED) == CODE_RING1
+    for raw in (CODE_RING1, 0, 0x8C00 << 32, CODE_RING1 & ~(ACCESSED | 1 << 47)):
+        assert used(raw) is None
 
 
 def test_the_flat_segments_are_in_every_gdt(bench: Bench) -> None:
@@ -106,9 +108,10 @@ def test_the_flat_segments_are_in_every_gdt(bench: Bench) -> None:
 
 
 def test_set_gdt_checks_maps_and_counts_its_frames(bench: Bench) -> None:
-    bench.write_entry(60, 3, CODE_RING1 & ~(1 << 40 | 1 << 45))
+    bench.write_entry(60, 3, CODE_RING1 & ~(ACCESSED | 1 << 45))
     bench.paging.set_gdt([bench.frame(60), bench.frame(61)], 600)
-    assert bench.read_entry(60, 3) == CODE_RING1
+    assert bench.read_entry(60, 3) == CODE_RING1 & ~ACCESSED, "the processor has not used it yet"
+    assert bench.cpu.segments_due
     frames = bench.machine.frames
     assert [frames.type[bench.frame(pfn)] for pfn in (60, 61)] == [SEG_DESC, SEG_DESC]
     entry = bench.paging.read_l1_entry(gdt_address(0) + 4096)
@@ -163,8 +166,8 @@ def test_an_installed_gdt_frame_cannot_be_mapped_writably(bench: Bench) -> None:
 
 def test_update_descriptor_checks_in_an_installed_table_and_elsewhere(bench: Bench) -> None:
     bench.paging.set_gdt([bench.frame(60)], 512)
-    update_descriptor(bench.domain, bench.maddr(60, 4), CODE_RING1 & ~(1 << 40))
-    assert bench.read_entry(60, 4) == CODE_RING1
+    update_descriptor(bench.domain, bench.maddr(60, 4), CODE_RING1 & ~ACCESSED)
+    assert bench.read_entry(60, 4) == CODE_RING1 & ~ACCESSED, "it reads back as it was written"
     update_descriptor(bench.domain, bench.maddr(61, 4), DATA_RING3 & ~(1 << 40))
     assert bench.read_entry(61, 4) == DATA_RING3 & ~(1 << 40)
     bad = [(bench.maddr(60, 4), 0x8900 << 32), (bench.maddr(60, 4) + 4, 0), (bench.maddr(5, 4), 0), (0, 0)]
@@ -176,13 +179,13 @@ def test_update_descriptor_checks_in_an_installed_table_and_elsewhere(bench: Ben
 
 
 def test_ldt_pages_are_checked_and_mapped_when_first_used(bench: Bench) -> None:
-    bench.write_entry(30, 1, CODE_RING1 & ~(1 << 40))
+    bench.write_entry(30, 1, CODE_RING1 & ~ACCESSED)
     unmap(bench, 30)
     bench.paging.set_ldt(30 << 12, 512)
     assert bench.cpu.ldt == (ldt_address(0), 4095)
     found = bench.paging.descriptor_fault(ldt_address(0) + 8, 0)
     assert found.fix is Fix.RETRY
-    assert bench.read_entry(30, 1) == CODE_RING1
+    assert bench.read_entry(30, 1) == CODE_RING1 & ~ACCESSED
     assert bench.machine.frames.type[bench.frame(30)] == SEG_DESC
     assert audit(bench.machine) == []
 
@@ -199,11 +202,47 @@ def unmap(bench: Bench, pfn: int) -> None:
 def test_a_bad_ldt_page_is_the_guests_fault_at_its_own_address(bench: Bench) -> None:
     bench.paging.set_ldt(30 << 12, 1024)
     found = bench.paging.descriptor_fault(ldt_address(0) + 16, 0)
-    assert (found.fix, found.vector, found.cr2) == (Fix.DELIVER, 14, (30 << 12) + 16)
+    assert (found.fix, found.cr2) == (Fix.DELIVER, (30 << 12) + 16)
     found = bench.paging.descriptor_fault(ldt_address(0) + 4096, 0)
     assert (found.fix, found.cr2) == (Fix.DELIVER, 31 << 12)
     assert fix_page_fault(bench.paging, ldt_address(0) + 16, 0) == (14, 0)
     assert bench.cpu.cr2 == (30 << 12) + 16
+
+
+@pytest.mark.parametrize("pages", ["gdt", "ldt"])
+def test_the_processors_store_of_an_accessed_bit_is_done_for_it_once(bench: Bench, pages: str) -> None:
+    table = gdt_address(0) if pages == "gdt" else ldt_address(0)
+    bench.write_entry(60, 3, CODE_RING1 & ~ACCESSED)
+    bench.write_entry(60, 4, CODE_RING1 & ~(ACCESSED | 1 << 47))
+    bench.write_entry(60, 5, 0x8C00 << 32)
+    if pages == "gdt":
+        bench.paging.set_gdt([bench.frame(60)], 512)
+    else:
+        bench.paging.ldt_entries, bench.paging.ldt_frames = 512, {0: bench.frame(60)}
+        bench.machine.types.get_page_and_type(bench.frame(60), 1, SEG_DESC)
+        bench.domain.set_area_page(table, bench.frame(60))
+    store = PageFaultCode.page_present | PageFaultCode.write_access
+    assert bench.paging.descriptor_fault(table + 3 * 8 + 4, store).fix is Fix.RETRY
+    assert bench.read_entry(60, 3) == CODE_RING1
+    for va in (table + 3 * 8 + 4, table + 4 * 8 + 4, table + 5 * 8 + 4, table + 4095):
+        assert bench.paging.descriptor_fault(va, store).fix is Fix.NOT_OURS, "the guest's own store"
+    assert bench.paging.descriptor_fault(table + 3 * 8 + 4, store | 4).fix is Fix.NOT_OURS
+    assert bench.read_entry(60, 4) == CODE_RING1 & ~(ACCESSED | 1 << 47)
+
+
+@pytest.mark.parametrize(("slot", "due"), [(3, True), (4, True), (5, False)])
+def test_a_descriptor_takes_effect_at_once_where_a_processor_runs_on_it(
+    bench: Bench, slot: int, due: bool
+) -> None:
+    bench.paging.set_gdt([bench.frame(60)], 512)
+    bench.cpu.cs, bench.cpu.ss, bench.cpu.segments_due = 8 * 3 + 1, 8 * 4 + 1, False
+    update_descriptor(bench.domain, bench.maddr(60, slot), CODE_RING1)
+    assert bench.cpu.segments_due == due
+    bench.cpu.segments_due = False
+    bench.paging.set_ldt(30 << 12, 512)
+    bench.cpu.cs = 8 * slot + 5
+    update_descriptor(bench.domain, bench.maddr(60, 6), CODE_RING1)
+    assert not bench.cpu.segments_due
 
 
 @pytest.mark.parametrize("va", [0x1000, 0xF5800000, gdt_address(1), ldt_address(0) + 0x2000])

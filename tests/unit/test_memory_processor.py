@@ -19,6 +19,7 @@ from paravane.memory.memory_queries import memory_op
 from paravane.memory.mmu_update import mmu_update
 from paravane.memory.mmuext import mmuext_op
 from paravane.refusal import Refusal
+from paravane.x86 import Eflags
 from tests.unit.memory_bench import DATA, READ_ONLY, FakeCpu, Guest, make_bench
 from tests.unit.memory_live import CODE, DONE, Live
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 SELF = 0x7FF0
 GP, NP, TS, PF = 13, 11, 10, 14
 CODE_RING1, DATA_RING1 = 0x00CFBA00_0000FFFF, 0x00CFB200_0000FFFF
+ACCESSED = 1 << 40
 
 
 @pytest.fixture(params=[PAE, TWO_LEVEL], ids=lambda geometry: geometry.name)
@@ -107,12 +109,45 @@ def test_nobody_writes_the_machine_to_phys_table_or_descriptor_tables(live: Live
         assert live.run(load(address)) == ("exception", PF, 5)
 
 
-def test_segments_of_the_guests_own_table_load_and_are_never_written(live: Live) -> None:
-    install(live, {1: CODE_RING1, 2: DATA_RING1})
-    before = live.ram.read(live.bench.frame(20) << 12, 32)
+def test_segments_of_the_guests_own_table_load_and_the_load_marks_them(live: Live) -> None:
+    install(live, {1: CODE_RING1, 2: DATA_RING1, 3: DATA_RING1})
     assert live.run(load_es(0x11) + far_jump(0x09, CODE + 14)) == DONE
     assert (live.cpu.es, live.cpu.cs) == (0x11, 0x09)
-    assert live.ram.read(live.bench.frame(20) << 12, 32) == before
+    assert [descriptor(live, slot) for slot in (2, 3)] == [DATA_RING1 | ACCESSED, DATA_RING1]
+    assert live.faults.mended == 1
+    assert live.run(load_es(0x11)) == DONE
+    assert live.faults.mended == 1, "it is marked, so nothing faults any more"
+
+
+@pytest.mark.parametrize("instruction", [b"\x0f\x02\xd8", b"\x0f\x03\xd8", b"\x0f\x00\xe0", b"\x0f\x00\xe8"])
+def test_who_only_looks_at_a_descriptor_does_not_mark_it(live: Live, instruction: bytes) -> None:
+    """LAR, LSL, VERR and VERW of an unused segment; LAR shows that it is unused."""
+    install(live, {2: DATA_RING1})
+    assert live.run(b"\xb8\x11\0\0\0" + instruction) == DONE
+    assert live.cpu.eflags & Eflags.ZF
+    if instruction[1] == 2:
+        assert live.cpu.ebx & 0xFF00 == DATA_RING1 >> 32 & 0xFF00
+    assert descriptor(live, 2) == DATA_RING1
+    assert live.faults.mended == 0
+
+
+def test_an_application_marks_what_it_loads(live: Live) -> None:
+    install(live, {2: DATA_RING1 | 3 << 45})
+    as_application(live)
+    assert live.run(load_es(0x13)) == DONE
+    assert descriptor(live, 2) == DATA_RING1 | 3 << 45 | ACCESSED
+
+
+def test_a_guests_own_store_to_an_unused_descriptor_faults(live: Live) -> None:
+    install(live, {2: DATA_RING1})
+    assert live.run(save(0xFFC00014)) == ("exception", PF, 3)
+    assert descriptor(live, 2) & ~ACCESSED == DATA_RING1
+
+
+def descriptor(live: Live, slot: int) -> int:
+    """A descriptor of the table that `install` made."""
+    raw: int = live.ram.quads[(live.bench.frame(20) << 9) + slot]
+    return raw
 
 
 def test_unused_entries_of_the_table_are_null_descriptors(live: Live) -> None:
@@ -143,7 +178,7 @@ def test_local_descriptors_are_mapped_when_a_selector_needs_them(live: Live) -> 
     live.paging.set_ldt(30 * 4096, 1024)
     assert live.run(load_es(4096 | 8 | 4 | 1)) == DONE
     assert live.cpu.es == 4096 | 8 | 4 | 1
-    assert live.faults.mended == 1
+    assert live.faults.mended == 2, "the page, then the Accessed bit"
     assert audit(live.machine) == []
 
 
