@@ -5,6 +5,7 @@
 # alone; the kernel's pages are closed to ring 3 until it opens them.
 
     .include "runtime.inc"
+    .include "user.inc"
 
     XEN_NOTES rings
 
@@ -32,8 +33,6 @@ trap_table:
     TRAP_GATE 0x80, 3, system_call
     TRAP_GATE 0x90, 1, kernel_only
     TRAP_TABLE_END
-kernel_esp:
-    .long 0
 
     .bss
     .balign PAGE_SIZE
@@ -61,51 +60,20 @@ main:
     TRY int $0x91
     int $0x90
     movl $user_main, %eax
+    leal PAGE_SIZE(%eax), %edx
     call open_to_user
     movl $user_page, %eax
+    movl $user_stack_top, %edx
     call open_to_user
-    call enter_ring3
+    movl $user_main, %eax
+    movl $user_stack_top, %edx
+    call enter_user
     PRINT "back in ring "
     movl %cs, %eax
     andl $3, %eax
     PRINT_DEC %eax
     PRINT "\n"
     ret
-
-# Lets ring 3 at the page at EAX.
-    .type open_to_user, @function
-open_to_user:
-    pushl %ebx
-    movl %eax, %ebx
-    call read_pte
-    movl %edx, %ecx
-    movl %eax, %edx
-    orl $PTE_USER, %edx
-    movl %ebx, %eax
-    call write_pte
-    testl %eax, %eax
-    jz 1f
-    PANIC "update_va_mapping failed"
-1:  popl %ebx
-    ret
-
-# Goes to ring 3 as a return from an interrupt that never was; SYS_DONE comes back to its caller. Data
-# segments with DPL 1 would be lost on the way: those of ring 3 are loaded first; the kernel may use them too.
-    .type enter_ring3, @function
-enter_ring3:
-    pushal
-    movl %esp, kernel_esp
-    movl %esp, %eax
-    call set_kernel_stack
-    movl $FLAT_USER_DS, %eax
-    movl %eax, %ds
-    movl %eax, %es
-    pushl $FLAT_USER_SS
-    pushl $user_stack_top
-    pushfl
-    pushl $FLAT_USER_CS
-    pushl $user_main
-    iret
 
 # int $0x80. From ring 3 only, so the frame is the five-word one; EAX = service, EDX = argument.
     .type system_call, @function
@@ -114,9 +82,7 @@ system_call:
     je 1f
     cmpl $SYS_PRINT_DEC, %eax
     je 2f
-    movl kernel_esp, %esp           # SYS_DONE: forget ring 3
-    popal
-    ret
+    jmp leave_user                  # SYS_DONE
 1:  movl %edx, %eax
     call print_string
     iret
