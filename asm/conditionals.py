@@ -36,7 +36,7 @@ class Conditionals:
 
     def handles(self, word: str) -> bool:
         """Whether a directive matters inside code that is skipped."""
-        return word.startswith(".if") or word in (".else", ".elseif", ".endif")
+        return word.startswith(".if") or word in (".else", ".elsec", ".elseif", ".endif", ".endc")
 
     def open(self, condition: bool, location: Location) -> None:
         if len(self._blocks) >= MAX_OPEN:

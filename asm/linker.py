@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from paravane.asm.emission import line_rows, section_bytes
 from paravane.asm.entry import find_entry
 from paravane.asm.evaluation import Unresolved, evaluate
+from paravane.asm.frames import write_frames
 from paravane.asm.model import UnitSection, Value
 from paravane.asm.program import (
     SHF_ALLOC,
@@ -106,6 +107,7 @@ def link(units: Sequence[Unit], base: int, reporter: Reporter) -> Program:
     """Places, resolves and fills in. Raises AssemblyError through the reporter."""
     for unit in units:
         lay_out(list(unit.sections.values()), reporter)
+        _write_frames(unit, reporter)
     places = LinkedPlaces()
     _choose_groups(units, places)
     _collect_globals(units, places, reporter)
@@ -119,6 +121,21 @@ def link(units: Sequence[Unit], base: int, reporter: Reporter) -> Program:
         for section, offset in output.pieces:
             places.section_addresses[id(section)] = output.address + offset
     return _program(units, outputs, places, reporter)
+
+
+def _write_frames(unit: Unit, reporter: Reporter) -> None:
+    """Adds the call frame sections, whose contents are the distances that the layout has found."""
+    frames = unit.frames
+    if not frames.procedures or reporter.errors:
+        return
+    if frames.in_eh_frame:
+        section = unit.open_section(".eh_frame", SHF_ALLOC)
+        write_frames(frames.procedures, section, is_eh=True)
+        lay_out([section], reporter)
+    if frames.in_debug_frame:
+        section = unit.open_section(".debug_frame", 0)
+        write_frames(frames.procedures, section, is_eh=False)
+        lay_out([section], reporter)
 
 
 def _choose_groups(units: Sequence[Unit], places: LinkedPlaces) -> None:

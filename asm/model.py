@@ -96,7 +96,7 @@ class Symbol:
     @property
     def is_temporary(self) -> bool:
         """Whether the name stays out of the symbol table."""
-        return self.name.startswith(".L")
+        return self.name.startswith(".L") and self.binding == STB_LOCAL
 
 
 # Sections

@@ -77,6 +77,9 @@ def _finish(unit: Unit) -> None:
     for symbol in unit.symbols.numeric:
         if not symbol.defined:
             unit.reporter.error(f"there is no label `{symbol.name}:` after this", symbol.referenced_at)
+    if unit.frames.current is not None:
+        where = unit.frames.current.statement.locate()
+        unit.reporter.error("`.cfi_startproc` is never closed with `.cfi_endproc`", where)
     unit.symbols.weaken()
     for symbol in list(unit.symbols.by_name.values()):
         if symbol.deferred:

@@ -69,6 +69,8 @@ class SymbolTable:
     def define_label(self, name: str, region: Region, location: Location) -> Symbol:
         """Puts a label at the end of `region`. Raises SourceError when the name is taken."""
         symbol = self.get(name)
+        if name in self.aliases:
+            raise SourceError(f"`{name}` stands for `{self.aliases[name]}` already")
         _refuse_redefinition(symbol)
         symbol.region, symbol.offset, symbol.defined_at = region, region.size, location
         return symbol

@@ -9,6 +9,7 @@ from paravane.asm.conditionals import Conditionals
 from paravane.asm.diagnostics import Reporter, SourceError
 from paravane.asm.evaluation import constant, rests_on_pending
 from paravane.asm.expressions import parse, rebuild
+from paravane.asm.frames import FrameTable
 from paravane.asm.model import Align, Budget, Fixup, Gap, Instruction, Number, Reference, Symbol, UnitSection
 from paravane.asm.program import SHT_NOBITS, SHT_PROGBITS
 from paravane.asm.reader import Count, Reader
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _MAX_COPIED = 10_000  # parts of expressions that the uses of one `==` symbol may copy
 _ABSOLUTE_SIZE = 1 << 32
+_STANDARD = (".text", ".data", ".bss")  # sections that every unit has, whatever it says of them
 
 
 @dataclass(slots=True)
@@ -61,6 +63,7 @@ class Unit:
         self.symbols = SymbolTable()
         self.sections: dict[tuple[str, str, int], UnitSection] = {}
         self.relocations: list[Relocation] = []
+        self.frames = FrameTable()
         self.file_numbers: set[int] = set()  # that `.loc` may name
         self.macros: dict[str, Macro] = {}
         self.conditionals = Conditionals()
@@ -187,6 +190,9 @@ class Unit:
             )
             self.sections[key] = section
         elif (flags is not None and flags != section.flags) or (kind is not None and kind != section.kind):
+            if name in _STANDARD:
+                self.warn(f"section `{name}` keeps its flags and type")
+                return section
             raise SourceError(f"section `{name}` was opened before with other flags or another type")
         return section
 

@@ -6,6 +6,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 from paravane.asm.directives import (
+    call_frames,
     conditions,
     debugging,
     filling,
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from paravane.asm.directives.declaration import Handler
 
 _MODULES = (
-    conditions, debugging, filling, floating, inputs, integers, linkage, placement, repeats, storage, strings,
-    syntax,
+    call_frames, conditions, debugging, filling, floating, inputs, integers, linkage, placement, repeats,
+    storage, strings, syntax,
 )  # fmt: skip
 _TABLE: dict[str, Handler] = {name: handler for module in _MODULES for name, handler in module.TABLE.items()}
 

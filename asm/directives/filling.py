@@ -29,7 +29,7 @@ def _skip(unit: Unit, scanner: Scanner) -> None:
     start = scanner.pos
     amount = parse(scanner, unit)
     end = scanner.pos
-    fill = unit.constant(scanner, "the fill") & 0xFF if scanner.accept(",") else 0
+    fill = unit.constant(scanner, "the fill") & 0xFF if _has_another(scanner) else 0
     size = constant(amount)
     if size is None:
         unit.section.close_region(Gap(amount, bytes([fill]), False, unit.statement))
@@ -39,15 +39,20 @@ def _skip(unit: Unit, scanner: Scanner) -> None:
         unit.section.reserve(size, bytes([fill]))
 
 
+def _has_another(scanner: Scanner) -> bool:
+    """Whether an operand follows; a comma at the end leaves it out."""
+    return scanner.accept(",") and not scanner.at_end()
+
+
 def _ds(unit: Unit, scanner: Scanner, width: int) -> None:
     """`.ds count[, fill]`."""
     scanner.skip_space()
     start = scanner.pos
     count = unit.constant(scanner, "the count")
-    fill = unit.constant(scanner, "the fill") & 0xFF if scanner.accept(",") else 0
+    fill = unit.constant(scanner, "the fill") if scanner.accept(",") else 0
     if count < 0:
         raise scanner.error("count is negative", start)
-    unit.section.reserve(count * width, bytes([fill]))
+    unit.section.reserve(count * width, (fill & (1 << 8 * width) - 1).to_bytes(width, "little"))
 
 
 TABLE |= {f".ds{suffix}": partial(_ds, width=width) for suffix, width in _DS_WIDTHS.items()}
@@ -106,7 +111,7 @@ def _align(unit: Unit, scanner: Scanner, width: int, *, power: bool) -> None:
         if scanner.peek() not in (",", ""):
             value = unit.constant(scanner, "the fill")
             fill = (value & (1 << 8 * width) - 1).to_bytes(width, "little")
-        if scanner.accept(","):
+        if _has_another(scanner):
             limit = unit.constant(scanner, "the limit")
     if fill == _NOP and unit.section.is_code:
         fill = None  # padding with NOPs is padding with the best of them

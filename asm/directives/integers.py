@@ -9,7 +9,7 @@ from paravane.asm.directives.declaration import Handler, directive
 from paravane.asm.evaluation import constant
 from paravane.asm.expressions import parse
 from paravane.asm.leb128 import leb128
-from paravane.asm.model import Leb
+from paravane.asm.model import Leb, Number
 
 if TYPE_CHECKING:
     from paravane.asm.lexer import Scanner
@@ -38,7 +38,11 @@ def _values(unit: Unit, scanner: Scanner, width: int) -> None:
 
 
 def _value(unit: Unit, scanner: Scanner) -> Node:
+    """An expression, or nothing, which is 0 with a warning."""
     start = scanner.pos
+    if scanner.peek() in ("", ","):
+        unit.warn("no expression here: 0 assumed", start, start + 1)
+        return Number(0)
     node = parse(scanner, unit)
     if "@" in scanner.text[start : scanner.pos]:
         raise scanner.error("`@PLT` belongs to calls and jumps", start)
@@ -50,20 +54,30 @@ TABLE |= {f".{name}": partial(_values, width=width) for width, names in _WIDTHS.
 
 @directive(TABLE, "octa")
 def _octa(unit: Unit, scanner: Scanner) -> None:
-    """128 bits: a number of that size, or an expression, which has 64 bits and a sign."""
+    """128 bits: a number of that size, or an expression, which has 64 bits."""
     while not scanner.at_end():
         scanner.skip_space()
         start = scanner.pos
         value = _large_number(scanner)
         if value is None:
             scanner.pos = start
-            unit.emit_value(_value(unit, scanner), 16, start, scanner.pos)
-        elif -(1 << 127) <= value < 1 << 128:
-            unit.section.emit((value & (1 << 128) - 1).to_bytes(16, "little"))
+            _emit_expression(unit, scanner)
         else:
-            raise scanner.error("expected a number of at most 128 bits", start)
+            if not -(1 << 127) <= value < 1 << 128:
+                unit.warn("number cut to 128 bits", start, scanner.pos)
+            unit.section.emit((value & (1 << 128) - 1).to_bytes(16, "little"))
         if not scanner.accept(","):
             return
+
+
+def _emit_expression(unit: Unit, scanner: Scanner) -> None:
+    """64 bits of a value; GNU as gives the upper ones its sign only where a minus begins the expression."""
+    start = scanner.pos
+    node = _value(unit, scanner)
+    value = constant(node)
+    if value is not None and not scanner.text.startswith("-", start):
+        node = Number(value & (1 << 64) - 1)
+    unit.emit_value(node, 16, start, scanner.pos)
 
 
 def _large_number(scanner: Scanner) -> int | None:
@@ -103,8 +117,7 @@ def _repeated(unit: Unit, scanner: Scanner, width: int) -> None:
     count = unit.constant(scanner, "the count")
     if count < 0:
         raise scanner.error("count is negative", start)
-    scanner.expect(",")
-    value = unit.constant(scanner, "the value")
+    value = unit.constant(scanner, "the value") if scanner.accept(",") else 0
     unit.section.reserve(count * width, (value & (1 << 8 * width) - 1).to_bytes(width, "little"))
 
 

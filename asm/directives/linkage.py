@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from paravane.asm.diagnostics import SourceError
 from paravane.asm.directives.declaration import Handler, directive
+from paravane.asm.evaluation import constant
 from paravane.asm.expressions import parse
 from paravane.asm.model import Number, Relocation
 from paravane.asm.program import STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_FUNC, STT_NOTYPE, STT_OBJECT
@@ -54,8 +55,8 @@ def _bind(unit: Unit, scanner: Scanner, binding: int) -> None:
         start = scanner.pos
         name = scanner.expect_name()
         symbol = unit.symbols.get(name)
-        if symbol.is_temporary or name == ".":
-            raise scanner.error(f"`{name}` is always local", start)
+        if name == ".":
+            raise scanner.error("`.` is the current address: no symbol", start)
         if symbol.binding != STB_WEAK or binding == STB_WEAK:
             symbol.binding = binding
             symbol.declared_local = binding == STB_LOCAL
@@ -98,12 +99,12 @@ def _accepted(_unit: Unit, scanner: Scanner) -> None:
 
 @directive(TABLE, "type")
 def _type(unit: Unit, scanner: Scanner) -> None:
-    """`.type name, @function`, also with `%`, `#`, quotes, or an ELF name."""
+    """`.type name, @function`, also with `%`, quotes, or an ELF name."""
     name = scanner.expect_name()
     scanner.accept(",")
     scanner.skip_space()
     start = scanner.pos
-    if scanner.peek() in ("@", "%", "#"):
+    if scanner.peek() in ("@", "%"):
         scanner.pos += 1
     kind = scanner.expect_name("a symbol type")
     if kind not in _KINDS:
@@ -131,4 +132,6 @@ def _reloc(unit: Unit, scanner: Scanner) -> None:
         raise scanner.error(f"relocation `{name}` is not supported: {known} are", start)
     width, relative = _RELOCATIONS[name]
     value = parse(scanner, unit) if scanner.accept(",") else Number(0)
+    if constant(value) is not None:
+        return  # GNU as writes a relocation without a symbol, which changes nothing
     unit.relocations.append(Relocation(unit.section, place, width, relative, value, unit.statement))

@@ -23,8 +23,7 @@ _MAX_SUBSECTION = 8192  # of either sign, as in GNU as
 
 def _standard(unit: Unit, scanner: Scanner, name: str) -> None:
     """`.text [subsection]` and its like."""
-    number = 0 if scanner.at_end() else _subsection_number(unit, scanner)
-    unit.switch(unit.open_section(name), number)
+    unit.switch(unit.open_section(name), _subsection_number(unit, scanner))
 
 
 TABLE |= {f".{name}": partial(_standard, name=f".{name}") for name in ("text", "data", "bss", "rodata")}
@@ -33,7 +32,7 @@ TABLE |= {f".{name}": partial(_standard, name=f".{name}") for name in ("text", "
 def _subsection_number(unit: Unit, scanner: Scanner) -> int:
     scanner.skip_space()
     start = scanner.pos
-    number = unit.constant(scanner, "the subsection")
+    number = 0 if scanner.at_end() else unit.constant(scanner, "the subsection")
     if not -_MAX_SUBSECTION <= number <= _MAX_SUBSECTION:
         raise scanner.error(f"a subsection is a number up to {_MAX_SUBSECTION}", start)
     return number
@@ -60,7 +59,7 @@ def _pushsection(unit: Unit, scanner: Scanner) -> None:
     name = section_name(scanner)
     arguments, number = SectionArguments(name), 0
     more = scanner.accept(",")
-    if more and scanner.peek() not in ('"', "#"):
+    if more and scanner.peek() != '"':
         number = _subsection_number(unit, scanner)
         more = scanner.accept(",")
     if more:
@@ -75,7 +74,8 @@ def _pushsection(unit: Unit, scanner: Scanner) -> None:
 @directive(TABLE, "popsection")
 def _popsection(unit: Unit, _scanner: Scanner) -> None:
     if not unit.section_stack:
-        raise SourceError("`.popsection` without `.pushsection`")
+        unit.warn("`.popsection` without `.pushsection` is ignored")
+        return
     place, previous = unit.section_stack.pop()
     unit.switch(place.section, place.subsection)
     unit.previous = previous
@@ -84,7 +84,8 @@ def _popsection(unit: Unit, _scanner: Scanner) -> None:
 @directive(TABLE, "previous")
 def _previous(unit: Unit, _scanner: Scanner) -> None:
     if unit.previous is None:
-        raise SourceError("`.previous` without a section before")
+        unit.warn("`.previous` without a section before is ignored")
+        return
     unit.switch(unit.previous.section, unit.previous.subsection)
 
 

@@ -48,7 +48,7 @@ def _settled(body: list[Statement]) -> tuple[Statement, ...]:
 def _purgem(unit: Unit, scanner: Scanner) -> None:
     name = scanner.expect_name("a macro name")
     if unit.macros.pop(name.lower(), None) is None:
-        raise scanner.error(f"there is no macro `{name}`", scanner.pos - len(name))
+        unit.warn(f"there is no macro `{name}`", scanner.pos - len(name), scanner.pos)
 
 
 @directive(TABLE, "exitm", "mexit")
@@ -65,10 +65,10 @@ def _exitm(unit: Unit, scanner: Scanner) -> None:
 
 
 @directive(TABLE, "endm", "endmacro", "endr")
-def _stray_end(_unit: Unit, scanner: Scanner) -> None:
+def _stray_end(unit: Unit, scanner: Scanner) -> None:
     word = scanner.text.split()[-1]
     opening = "`.macro`" if word.lower().startswith(".endm") else "`.rept`, `.irp` or `.irpc`"
-    raise SourceError(f"`{word}` without {opening}")
+    unit.warn(f"`{word}` without {opening} is ignored")
 
 
 @directive(TABLE, "rept", "rep")
@@ -82,8 +82,7 @@ def _rept(unit: Unit, scanner: Scanner) -> None:
         raise
     body = unit.reader.body(opening, ".rept")
     if count < 0:
-        unit.reporter.warning("negative count: nothing is repeated", opening.locate())
-        return
+        raise scanner.error("count is negative", 0)
     trace = (*opening.line.expansions, _expansion(opening, "`.rept`"))
     lines = [statement for part in body for statement in _again(part, trace)]
     if not lines:

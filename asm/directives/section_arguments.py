@@ -35,10 +35,6 @@ _FLAGS = {
     "a": SHF_ALLOC, "w": SHF_WRITE, "x": SHF_EXECINSTR, "M": SHF_MERGE, "S": SHF_STRINGS, "G": SHF_GROUP,
     "T": SHF_TLS, "o": SHF_LINK_ORDER, "e": SHF_EXCLUDE, "R": SHF_GNU_RETAIN, "d": 0,
 }  # fmt: skip
-_SUN_FLAGS = {
-    "alloc": SHF_ALLOC, "write": SHF_WRITE, "execinstr": SHF_EXECINSTR, "exclude": SHF_EXCLUDE,
-    "tls": SHF_TLS,
-}  # fmt: skip
 _KINDS = {
     "progbits": SHT_PROGBITS, "nobits": SHT_NOBITS, "note": SHT_NOTE, "init_array": SHT_INIT_ARRAY,
     "fini_array": SHT_FINI_ARRAY, "preinit_array": SHT_PREINIT_ARRAY,
@@ -72,28 +68,25 @@ def section_name(scanner: Scanner) -> str:
 def read_arguments(unit: Unit, scanner: Scanner, name: str) -> SectionArguments:
     """Reads what may come after the comma that follows a section's name. Raises SourceError."""
     arguments = SectionArguments(name)
-    if scanner.peek() == "#":
-        arguments.flags = _sun_flags(scanner)
-        return arguments
     letters = _flags(unit, scanner, arguments)
     if not scanner.accept(","):
-        _require(scanner, letters, "MGo")
+        _warn_missing(unit, letters)
         return arguments
     if scanner.peek() in ("@", "%", '"'):
         arguments.kind = _kind(scanner)
         if not scanner.accept(","):
-            _require(scanner, letters, "MGo")
+            _warn_missing(unit, letters)
             return arguments
     _details(unit, scanner, arguments, letters)
     return arguments
 
 
-def _require(scanner: Scanner, letters: str, wanted: str) -> None:
-    """Refuses flags whose own argument is missing."""
+def _warn_missing(unit: Unit, letters: str) -> None:
+    """Says which flags have no effect because their own argument is missing."""
     what = {"M": "an entry size", "G": "a group name", "o": "the section it belongs to"}
-    for letter in wanted:
-        if letter in letters:
-            raise scanner.error(f"section flag `{letter}` needs {what[letter]}")
+    for letter in letters:
+        if letter in what:
+            unit.warn(f"section flag `{letter}` has no effect without {what[letter]}")
 
 
 def _details(unit: Unit, scanner: Scanner, arguments: SectionArguments, letters: str) -> None:
@@ -107,7 +100,8 @@ def _details(unit: Unit, scanner: Scanner, arguments: SectionArguments, letters:
         more = scanner.accept(",")
     if "G" in letters:
         if not more:
-            _require(scanner, letters, "G")
+            _warn_missing(unit, "G")
+            return
         name = scanner.name() or section_name(scanner)
         more = scanner.accept(",")
         is_comdat = more and scanner.peek() == "c" and scanner.name() == "comdat"
@@ -138,20 +132,6 @@ def _flags(unit: Unit, scanner: Scanner, arguments: SectionArguments) -> str:
             raise scanner.error(f"unknown section flag `{letter}`", start)
     arguments.flags = flags
     return letters
-
-
-def _sun_flags(scanner: Scanner) -> int:
-    """`#alloc, #write`, as other assemblers write the flags."""
-    flags = 0
-    while scanner.accept("#"):
-        start = scanner.pos
-        name = scanner.expect_name("a section flag")
-        if name not in _SUN_FLAGS:
-            raise scanner.error(f"unknown section flag `{name}`", start)
-        flags |= _SUN_FLAGS[name]
-        if not scanner.accept(","):
-            break
-    return flags
 
 
 def _kind(scanner: Scanner) -> int:

@@ -40,8 +40,9 @@ def _comm(unit: Unit, scanner: Scanner) -> None:
     if symbol.defined and symbol.common is None:
         raise SourceError(f"symbol `{name}` is already defined")
     unit.section.budget.take(size + align)
-    previous = symbol.common or (0, 1)
-    symbol.common = (max(size, previous[0]), max(align, previous[1]))
+    if symbol.common is not None and symbol.common[0] != size:
+        unit.warn(f"`{name}` keeps the size it has, {symbol.common[0]}")
+    symbol.common = symbol.common or (size, align)
     symbol.defined_at = unit.statement.locate()
     symbol.kind, symbol.size = STT_OBJECT, Number(symbol.common[0])
     if symbol.binding == STB_LOCAL and not symbol.declared_local:

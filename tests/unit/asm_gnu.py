@@ -46,6 +46,11 @@ def instruction_bytes(lines: Sequence[str], folder: Path, *options: str) -> list
     ]
 
 
+def accepts(source: Path) -> bool:
+    """Whether GNU as takes a source, with warnings or without."""
+    return _run(tool("as"), "--32", "-o", "accepted.o", source.name, cwd=source.parent).returncode == 0
+
+
 def link(sources: Sequence[Path], program: Program, folder: Path, *options: str) -> dict[str, bytes]:
     """The sections GNU as and ld make of the sources, at the addresses `program` has them."""
     objects = []

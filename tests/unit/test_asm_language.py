@@ -79,9 +79,38 @@ def test_data_directives_write_their_widths() -> None:
     assert _data(".fill 2, 3, 0x112233\n.skip 2, 7\n.zero 1") == bytes.fromhex("332211332211070700")
 
 
-def test_octa_refuses_more_than_128_bits() -> None:
-    with pytest.raises(asm.AssemblyError, match="at most 128 bits"):
-        _data(".octa 0x1" + "0" * 32)
+def test_what_is_left_out_or_cut_is_warned_about() -> None:
+    program = _program("nop\n.octa 0x1" + "0" * 31 + "7\n.byte 1,,2\n", base=0)
+    assert _section(program, ".text").data == b"\x90\x07" + bytes(15) + b"\1\0\2"
+    assert "k.S:3:7: warning: number cut to 128 bits" in program.warnings[0]
+    assert "k.S:4:9: warning: no expression here: 0 assumed" in program.warnings[1]
+
+
+def test_the_first_unit_has_a_comdat_group_and_the_others_refer_to_it(tmp_path: Path) -> None:
+    sources = [tmp_path / "a.S", tmp_path / "b.S"]
+    for n, source in enumerate(sources):
+        source.write_text(
+            f".globl start{n}\nstart{n}: call shared\n"
+            '.section .text.shared, "axG", @progbits, shared, comdat\n'
+            f".globl shared\nshared: movb ${n}, %al\nret\n.text\n"
+        )
+    sources[0].write_text("_start: nop\n" + sources[0].read_text())
+    program = asm.assemble(sources, base=0)
+    assert _section(program, ".text").data.hex(" ") == "90 e8 05 00 00 00 e8 00 00 00 00"
+    assert _section(program, ".text.shared").data == b"\xb0\x00\xc3"
+
+
+def test_a_symbol_local_to_a_group_that_is_not_linked_is_named(tmp_path: Path) -> None:
+    sources = [tmp_path / "a.S", tmp_path / "b.S"]
+    group = '.section .g, "axG", @progbits, g, comdat\nhidden: ret\n.text\n'
+    sources[0].write_text("_start: nop\n" + group)
+    sources[1].write_text(group + "call hidden\n")
+    with pytest.raises(asm.AssemblyError, match="`hidden` is in a section that is not linked"):
+        asm.assemble(sources)
+
+
+def test_print_is_a_note_and_no_warning() -> None:
+    assert _program('.print "half done"').warnings[0].startswith("k.S:2:1: note: half done")
 
 
 def test_an_address_may_be_shifted_and_masked_for_a_page_table() -> None:
