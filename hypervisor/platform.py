@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from paravane.devices.bus import Bus
 from paravane.events import Exchange
 from paravane.memory.grants import GrantTables
 from paravane.time.timers import TimerQueue
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Platform:
-    """Machine memory, its frame table, time, the trace stream, and where event channels and grants meet.
+    """Machine memory, its frame table, time, the trace stream, where event channels and grants meet, and the
+    backends that have something to do.
 
     `traps` counts how often guests entered the hypervisor; when it reaches `trap_limit` the machine stops.
     `debug` says that the hypervisor behaves as a debug build of Xen where that is different.
@@ -31,6 +33,7 @@ class Platform:
     trace: Trace = field(default_factory=Trace)
     exchange: Exchange = field(default_factory=Exchange)
     grants: GrantTables = field(default_factory=GrantTables)
+    bus: Bus = field(default_factory=Bus)
     traps: int = 0
     trap_limit: int = 0
     debug: bool = True

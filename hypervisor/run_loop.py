@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from paravane.cpu import SliceTimer
 from paravane.ending import Ending, StopReason
+from paravane.preemption import UNIT_TIME
 from paravane.time.timers import NEVER
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ MAX_WAIT = 0.05
 
 YIELD_WAIT = 1_000_000
 """Nanoseconds that pass when the only runnable vcpu yields."""
+
+INSTRUCTION_TIME = 10
+"""Nanoseconds an instruction takes where slices are counted in instructions."""
 
 
 class RunLoop:
@@ -44,6 +48,8 @@ class RunLoop:
         self._policy = policy
         self._inbox = inbox
         self._slice_instructions = slice_instructions
+        self._slice_time = slice_instructions * INSTRUCTION_TIME or policy.slice_length
+        self._slice_end = platform.timers.timer(self._slice_over)
         self._between_slices = between_slices
         self._running: Vcpu | None = None
 
@@ -57,10 +63,11 @@ class RunLoop:
                     return Ending(reason, vcpu, self._domains.get(vcpu.domid) if vcpu else None)
                 self._inbox.deliver(0)
                 self._expire_timers()
+                self._serve_backends()
                 vcpu = self._policy.next()
                 if vcpu is not None:
                     self._run_slice(vcpu, slices)
-                elif not self._idle(deadline):
+                elif not self._platform.bus.due and not self._idle(deadline):
                     return Ending(StopReason.STALLED)
 
     def forget(self, vcpu: Vcpu) -> None:
@@ -79,24 +86,48 @@ class RunLoop:
             return StopReason.TRAPS
         return None
 
+    def _serve_backends(self) -> None:
+        """A portion for each domain whose backends have not done all as it returned to the guest."""
+        if self._platform.bus.due:
+            self._platform.clock.ran(self._platform.bus.turn() * UNIT_TIME)
+
     def _run_slice(self, vcpu: Vcpu, slices: SliceTimer) -> None:
-        """Run one vcpu until its slice is over or it gives the processor up."""
-        clock, platform = self._platform.clock, self._platform
+        """Run one vcpu until its slice is over or it gives the processor up.
+
+        A slice that was used up passes as long as it is, whatever the guest did in it: what its traps were
+        charged is part of that. Counting only the traps would let time stand still for everybody who waits
+        beside a guest that computes and now and then traps.
+        """
+        clock = self._platform.clock
         self._switch_to(vcpu)
-        traps = platform.traps
-        if self._slice_instructions:
-            vcpu.run(self._slice_instructions)
-        else:
-            slices.arm(vcpu.cpu)
-            try:
-                vcpu.run()
-            finally:
-                slices.disarm()
+        began = clock.now()
+        used_up = self._run_counted(vcpu) if self._slice_instructions else self._run_timed(vcpu, slices)
         if vcpu.run_state.yielded:
             self._after_yield(vcpu)
-        elif platform.traps == traps:
-            # It computed all the time, so only the slice tells how long.
-            clock.ran(self._policy.slice_length)
+        elif used_up and vcpu.run_state.runnable:
+            clock.ran(max(0, self._slice_time - (clock.now() - began)))
+
+    def _run_timed(self, vcpu: Vcpu, slices: SliceTimer) -> bool:
+        """A slice that ends when the host's time for it is over; whether that is why it ended."""
+        slices.arm(vcpu.cpu)
+        try:
+            vcpu.run()
+        finally:
+            used_up = slices.disarm()
+        return used_up
+
+    def _run_counted(self, vcpu: Vcpu) -> bool:
+        """A slice of so many instructions; whether it had them all. What the guest has the hypervisor do is
+        no instruction of its own, so the time charged for that may end the slice as well."""
+        self._slice_end.arm(self._platform.clock.now() + self._slice_time)
+        try:
+            return vcpu.run(self._slice_instructions)
+        finally:
+            self._slice_end.disarm()
+
+    def _slice_over(self) -> None:
+        if self._running is not None:
+            self._running.stop()
 
     def _switch_to(self, vcpu: Vcpu | None) -> None:
         """Give the processor to another vcpu, or to nobody."""

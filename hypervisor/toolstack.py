@@ -95,8 +95,9 @@ class Toolstack:
         domain.resources.callback(domain.events.destroy)
         domain.grants = GrantTable(domain.memory, self._platform.grants)
         domain.resources.callback(domain.grants.close)
-        console_port = domain.events.alloc_unbound(DomId.SELF, HOST_DOMID)
+        # In the order of xl, whose guests find the store at port 1 and the console at port 2.
         store_port = domain.events.alloc_unbound(DomId.SELF, HOST_DOMID)
+        console_port = domain.events.alloc_unbound(DomId.SELF, HOST_DOMID)
         start = build_domain(
             domain.memory,
             image,
@@ -142,7 +143,7 @@ class Toolstack:
         )
 
     def _connect(self, domain: Domain, config: DomainConfig, console_port: int, store_port: int) -> None:
-        sink = config.sink or domain.keep_output
+        sink, bus = config.sink or domain.keep_output, self._platform.bus
         domain.console = self._backend(
             domain,
             console_port,
@@ -152,17 +153,21 @@ class Toolstack:
             domain,
             store_port,
             lambda port: Connection(
-                self.store, domain.domid, self._page(domain, GNTTAB_RESERVED_XENSTORE), port
+                self.store, domain.domid, self._page(domain, GNTTAB_RESERVED_XENSTORE), port, bus
             ),
         )
 
     def _backend(self, domain: Domain, port: int, make: Callable[[HostPort], Backend]) -> Backend:
-        """Bind a port of the domain to a backend that does not exist before it has its own end."""
+        """Bind a port of the domain to a backend that does not exist before it has its own end. An event puts
+        the backend on the bus."""
         made: list[Backend] = []
-        host_port = self._events.bind(domain.domid, port, lambda: made[0].on_event() if made else None)
-        made.append(make(host_port))
-        domain.resources.callback(made[0].close)
-        return made[0]
+        bus = self._platform.bus
+        host_port = self._events.bind(domain.domid, port, lambda: bus.call(made[0]) if made else None)
+        backend = make(host_port)
+        made.append(backend)
+        domain.resources.callback(bus.remove, backend)
+        domain.resources.callback(backend.close)
+        return backend
 
     def _page(self, domain: Domain, ref: int) -> memoryview:
         """The ring page behind a reserved grant: while it is mapped, the guest cannot give it to others."""

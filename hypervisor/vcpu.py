@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from paravane.abi.hypercall import HYPERCALL_VECTOR
-from paravane.cpu import Cpu, EngineError, PageFault
+from paravane.cpu import Cpu, EngineError, PageFault, RunEnd
 from paravane.dump import processor_dump
 from paravane.memory import VcpuPaging, fix_page_fault
 from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, Work
@@ -87,20 +87,22 @@ class Vcpu:
 
     # What the machine does with it.
 
-    def run(self, instructions: int = 0) -> None:
-        """Run the guest until something stops it, or for `instructions` (0: without a limit)."""
+    def run(self, instructions: int = 0) -> bool:
+        """Run the guest until something stops it, or for `instructions` (0: without a limit). True when it
+        executed them all."""
         self.time.publish()
         self.run_state.begin_slice()
         try:
             self._deliver_events()
         except GuestCrash as crash:
             self._crash(crash.sentence, _address(crash))
-            return
+            return False
         try:
-            self.cpu.run(instructions=instructions)
+            return self.cpu.run(instructions=instructions) is RunEnd.BUDGET
         except EngineError as error:
             # Whatever the guest did to its processor must not end the other domains.
             self._crash(f"its processor cannot go on: {error}")
+            return False
 
     def stop(self) -> None:
         """Leave the guest soon: after the trap being served, or at once from another thread."""
@@ -195,6 +197,8 @@ class Vcpu:
         """The one way back to the guest, after a trap that takes `cost` nanoseconds of virtual time."""
         platform = self._platform
         platform.traps = traps = platform.traps + 1
+        if platform.bus.due:
+            self._serve_backends()
         now = platform.clock.trapped(cost)
         if platform.timers.deadline <= now:
             platform.timers.expire(now)
@@ -204,6 +208,15 @@ class Vcpu:
             except GuestCrash as crash:
                 self._crash(crash.sentence, _address(crash))
         if traps == platform.trap_limit:
+            self.stop()
+
+    def _serve_backends(self) -> None:
+        """The domain's backends do a first portion of what they were asked for, so that a guest that polls
+        sees an answer when it goes on. It is charged for that. What is left has its turn between slices, and
+        the guest, which has caused more than a portion, lets it come."""
+        bus, domid = self._platform.bus, self._domain.domid
+        self._platform.clock.ran(bus.serve(domid) * UNIT_TIME)
+        if domid in bus.due:
             self.stop()
 
     def _deliver_events(self) -> None:

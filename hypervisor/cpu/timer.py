@@ -22,6 +22,7 @@ class SliceTimer:
             raise ValueError(f"the slice period must be positive, not {period}")
         self.period = period
         self._armed: Stoppable | None = None
+        self._fired = False
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
@@ -44,11 +45,14 @@ class SliceTimer:
         """From now on end `target`'s runs."""
         with self._lock:
             self._armed = target
+            self._fired = False
 
-    def disarm(self) -> None:
-        """End nobody's runs. On return no stop is on its way any more, so the target may be closed."""
+    def disarm(self) -> bool:
+        """End nobody's runs. On return no stop is on its way any more, so the target may be closed. True when
+        the timer has stopped it since `arm`."""
         with self._lock:
             self._armed = None
+            return self._fired
 
     def close(self) -> None:
         """Stop the thread and wait for it. Harmless when repeated."""
@@ -62,4 +66,5 @@ class SliceTimer:
         while not self._closing.wait(self.period):
             with self._lock:
                 if self._armed is not None:
+                    self._fired = True
                     self._armed.stop()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from paravane.abi.console import XENCONS_IN_SIZE, XENCONS_INTERFACE, XENCONS_OUT_SIZE
 from paravane.devices.ring import ByteRing, RingFault
+
+if TYPE_CHECKING:
+    from paravane.devices.bus import Budget, Port
 
 _OFFSETS = XENCONS_INTERFACE.offsets
 
@@ -21,25 +24,21 @@ A sink that is full takes less, down to nothing, and never blocks. What it leave
 so that the guest waits as it would for a slow terminal. Whoever owns the sink calls `Console.resume` when it
 can take more."""
 
+_BYTES_PER_UNIT: Final = 64
+
 log = logging.getLogger(__name__)
-
-
-class Port(Protocol):
-    """The backend's end of the console's event channel."""
-
-    def notify(self) -> None: ...
-    def close(self) -> None: ...
 
 
 class Console:
     """Moves bytes between a guest's console page and the host.
 
-    `page` is the console page (4096 bytes, 'B'), `port` the host's end of its event channel, whose callback
-    is `on_event`. A ring whose indices are further apart than it is long is left alone until they are sane
-    again; that is said once in the log.
+    `page` is the console page (4096 bytes, 'B'), `port` the host's end of its event channel, each event of
+    which calls for `serve`. A ring whose indices are further apart than it is long is left alone until they
+    are sane again; that is said once in the log.
     """
 
     def __init__(self, page: memoryview, port: Port, sink: Sink, *, domid: int = 0) -> None:
+        self.domid = domid
         self._out = ByteRing(
             page,
             data=_OFFSETS["out"],
@@ -56,7 +55,6 @@ class Console:
         )
         self._port = port
         self._sink = sink
-        self._domid = domid
         self._backlog = bytearray()
         self._last_words = b""
         self._room_made: Callable[[], None] | None = None
@@ -64,29 +62,18 @@ class Console:
         self._warned = False
         self._closed = False
 
-    def on_event(self) -> None:
-        """The guest wrote something, or took some input. One event moves at most what the rings hold."""
-        if self._closed or self._busy:
-            return
-        # A sink that feeds, or asks for more, must not come back in here with the ring half moved.
-        self._busy = True
-        try:
-            output = self._put_out()
-        finally:
-            self._busy = False
-        taken = 0 if self._closed else self._put_input()
-        if (taken or output) and not self._closed:
-            self._port.notify()
-        if taken and self._room_made is not None:
-            room_made, self._room_made = self._room_made, None
-            room_made()
+    def serve(self, budget: Budget) -> bool:
+        """The guest wrote something, or took some input: move what the rings hold, which is bounded. Never
+        leaves anything: what the sink does not take waits for `resume`, input for the guest."""
+        budget.spend(self._move() // _BYTES_PER_UNIT)
+        return False
 
     def resume(self) -> None:
         """The sink can take more: offer it what waits, also after `close`."""
         if self._closed:
             self._say_last_words()
         else:
-            self.on_event()
+            self._move()
 
     @property
     def waiting(self) -> int:
@@ -134,6 +121,24 @@ class Console:
         self._port.close()
         self._say_last_words()
 
+    def _move(self) -> int:
+        """Move bytes in both directions. Returns how many."""
+        if self._closed or self._busy:
+            return 0
+        # A sink that feeds, or asks for more, must not come back in here with the ring half moved.
+        self._busy = True
+        try:
+            put_out = self._put_out()
+        finally:
+            self._busy = False
+        put_in = 0 if self._closed else self._put_input()
+        if (put_in or put_out) and not self._closed:
+            self._port.notify()
+        if put_in and self._room_made is not None:
+            room_made, self._room_made = self._room_made, None
+            room_made()
+        return put_out + put_in
+
     def _say_last_words(self) -> None:
         if self._last_words and not self._busy:
             self._last_words = self._last_words[self._offer(self._last_words) :]
@@ -177,4 +182,4 @@ class Console:
     def _warn(self, fault: RingFault) -> None:
         if not self._warned:
             self._warned = True
-            log.warning("domain %d: its console ring is left alone: %s", self._domid, fault)
+            log.warning("domain %d: its console ring is left alone: %s", self.domid, fault)

@@ -45,6 +45,10 @@ seen_eip:
     .type main, @function
 main:
     call map_shared_info
+    movl $VCPUOP_stop_periodic_timer, %ebx      # its ticks depend on how fast the host is
+    xorl %ecx, %ecx
+    HYPERCALL vcpu_op
+    MUST vcpu_op
     movl $FLAT_KERNEL_CS, %ebx
     movl $upcall, %ecx
     movl $FLAT_KERNEL_CS, %edx

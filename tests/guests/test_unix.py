@@ -173,8 +173,8 @@ def test_process_that_wants_too_much_memory_is_killed_alone() -> None:
 
 
 def test_too_many_processes_are_refused_and_the_rest_goes_on() -> None:
-    script = "i=0; while [ $i -lt 70 ]; do sleep 1 & i=$((i+1)); done; echo unreachable"
-    outcome = run("sh", "-c", f"(sh -c '{script}'); echo after; sleep 2; echo again | cat")
+    script = "i=0; while [ $i -lt 70 ]; do sleep 1000 & i=$((i+1)); done; echo unreachable"
+    outcome = run("sh", "-c", f"(sh -c '{script}'); echo after; sleep 2000; echo again | cat")
     assert_clean(outcome)
     assert "can't fork: Resource temporarily unavailable" in outcome.console
     assert outcome.console.endswith("after\nagain\n")
@@ -198,9 +198,10 @@ def test_control_c_reaches_what_runs_in_the_foreground(work: str) -> None:
     config = DomainConfig(cmdline=shlex.join(["sh", "-c", script]), ramdisk=archive({}))
     with Machine(Machine.size_for(config.memory)) as machine:
         domain = machine.create(load_image(kernel()), config)
-        for _ in range(100):
-            machine.run(timeout=0.1)
-            if b"ready" in domain.console_output():
+        for _ in range(1000):
+            reason = machine.run(timeout=0.1).reason
+            # A shell that has said so may not have started `cat` yet: that has all asleep.
+            if b"ready" in domain.console_output() and (work != "cat" or reason is StopReason.STALLED):
                 break
         domain.console.feed(b"\x03")
         assert machine.run(timeout=60).reason is StopReason.DONE
@@ -209,10 +210,12 @@ def test_control_c_reaches_what_runs_in_the_foreground(work: str) -> None:
 
 
 def test_process_that_only_computes_does_not_keep_the_others_waiting() -> None:
-    script = "(while :; do :; done) & spin=$!; sleep 0.2; echo slept; kill $spin; wait $spin; echo $?"
+    script = (
+        "(while :; do :; done) & spin=$!; sleep 0.2; echo slept; kill $spin; wait $spin 2>/dev/null; echo $?"
+    )
     outcome = run("sh", "-c", script)
     assert_clean(outcome)
-    assert outcome.console == "slept\nTerminated\n143\n"
+    assert outcome.console == "slept\n143\n"
 
 
 def test_interactive_shell_takes_commands_from_the_terminal() -> None:

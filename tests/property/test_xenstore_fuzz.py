@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from paravane.abi.xs_wire import XENSTORE_DOMAIN_INTERFACE, XSD_SOCKMSG, XsdSockmsg, XsMessage
+from paravane.devices.bus import Bus
 from paravane.devices.xenstore import Connection, Quota, Store, forget_domain, populate_domain
 from paravane.devices.xenstore.tree import join, parent_of
 
@@ -44,7 +45,13 @@ class Page:
         self.page = memoryview(bytearray(4096))
         self.words = self.page.cast("I")
         self.notified = 0
-        self.connection = Connection(store, domid, self.page, self)
+        self.bus = Bus()
+        self.connection = Connection(store, domid, self.page, self, self.bus)
+
+    def event(self) -> None:
+        self.bus.call(self.connection)
+        while self.bus.due:
+            self.bus.turn()
 
     def notify(self) -> None:
         self.notified += 1
@@ -91,7 +98,7 @@ def test_arbitrary_bytes_never_fail(chunks: list[tuple[bytes, bool]], start: int
         guest.words[_OFFSETS[name] >> 2] = start
     for data, fetch in chunks:
         guest.put(data)
-        guest.connection.on_event()
+        guest.event()
         if fetch:
             guest.fetch()
     checked(store)
@@ -111,7 +118,7 @@ def test_arbitrary_indices_never_fail(writes: list[tuple[str, int]]) -> None:
     guest.put(XSD_SOCKMSG.pack(XsdSockmsg(XsMessage.WATCH, 1, 0, 7)) + b"data\0t\0")
     for name, value in writes:
         guest.words[_OFFSETS[name] >> 2] = value
-        guest.connection.on_event()
+        guest.event()
         store.write("/local/domain/1/data/x", b"")
     checked(store)
 
@@ -140,7 +147,7 @@ class Clients(RuleBasedStateMachine):
         data = XSD_SOCKMSG.pack(XsdSockmsg(kind, 1, tx_id, len(payload))) + payload
         for at in range(0, len(data), 900):
             guest.put(data[at : at + 900])
-            guest.connection.on_event()
+            guest.event()
         assert not guest.connection.ignored
         if (before - guest.word("rsp_cons")) & 0xFFFF_FFFF < 900:
             assert guest.word("rsp_prod") != before, "every request is answered"
@@ -150,7 +157,7 @@ class Clients(RuleBasedStateMachine):
         guest = self.guests[domid]
         for _ in range(60):
             guest.fetch()
-            guest.connection.on_event()
+            guest.event()
         assert guest.word("rsp_prod") == guest.word("rsp_cons")
 
     @rule(domid=st.sampled_from([1, 2]))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paravane.abi.console import XENCONS_IN_SIZE, XENCONS_INTERFACE, XENCONS_OUT_SIZE
+from paravane.devices.bus import Budget
 from paravane.devices.console import BACKLOG, Console, Sink
 
 _OFFSETS = XENCONS_INTERFACE.offsets
@@ -39,6 +40,9 @@ class Guest:
             self.set(name, start)
         self.console = Console(self.page, self.port, sink or self.output.extend)
 
+    def event(self) -> None:
+        self.console.serve(Budget())
+
     def get(self, name: str) -> int:
         return int(self.words[_OFFSETS[name] >> 2])
 
@@ -66,7 +70,7 @@ def test_output_comes_out_unaltered_across_wraps(start: int) -> None:
     sent = bytes(range(256)) * 20
     for at in range(0, len(sent), 1500):
         guest.write(sent[at : at + 1500])
-        guest.console.on_event()
+        guest.event()
         assert guest.get("out_cons") == guest.get("out_prod")
     assert guest.output == sent
     assert guest.port.notified == 4
@@ -75,13 +79,13 @@ def test_output_comes_out_unaltered_across_wraps(start: int) -> None:
 def test_a_full_output_ring_is_taken_whole() -> None:
     guest = Guest(100)
     guest.write(b"x" * XENCONS_OUT_SIZE)
-    guest.console.on_event()
+    guest.event()
     assert guest.output == b"x" * XENCONS_OUT_SIZE
 
 
 def test_an_event_without_news_is_not_answered() -> None:
     guest = Guest()
-    guest.console.on_event()
+    guest.event()
     assert guest.port.notified == 0
 
 
@@ -96,7 +100,7 @@ def test_input_waits_for_room(start: int) -> None:
         part = guest.read(700)
         assert part
         received += part
-        guest.console.on_event()
+        guest.event()
     assert received == sent
     assert guest.console.unread == 0
 
@@ -116,11 +120,11 @@ def test_who_feeds_hears_when_there_is_room_again() -> None:
     guest.console.feed(b"a" * BACKLOG)
     assert guest.console.room == 0
     guest.console.when_room(lambda: heard.append(guest.console.room))
-    guest.console.on_event()
+    guest.event()
     assert heard == []
     guest.read(10)
     for _ in range(3):
-        guest.console.on_event()
+        guest.event()
     assert heard == [10]
 
 
@@ -130,7 +134,7 @@ def test_impossible_indices_are_left_alone_and_reported_once(caplog: pytest.LogC
     guest.set("in_cons", 7)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            guest.console.on_event()
+            guest.event()
             guest.console.feed(b"key")
     assert len(caplog.records) == 1
     assert guest.output == b""
@@ -138,7 +142,7 @@ def test_impossible_indices_are_left_alone_and_reported_once(caplog: pytest.LogC
     guest.set("out_prod", 0)
     guest.set("in_cons", 0)
     guest.write(b"back")
-    guest.console.on_event()
+    guest.event()
     assert guest.output == b"back"
     assert guest.read() == b"keykeykey"
 
@@ -151,7 +155,7 @@ def test_close_puts_out_the_last_words() -> None:
     assert guest.output == b"bye"
     assert guest.port.closed
     assert guest.console.feed(b"x") == 0
-    guest.console.on_event()
+    guest.event()
 
 
 class Slow:
@@ -172,15 +176,15 @@ def test_what_a_full_sink_leaves_waits_in_the_ring() -> None:
     sink = Slow(10)
     guest = Guest(sink=sink)
     guest.write(b"0123456789abcdef")
-    guest.console.on_event()
+    guest.event()
     assert (sink.taken, guest.console.waiting) == (b"0123456789", 6)
     assert guest.get("out_prod") - guest.get("out_cons") == 6
     assert guest.port.notified == 1
-    guest.console.on_event()
+    guest.event()
     guest.console.resume()
     assert guest.port.notified == 1, "nothing moved, so there is nothing to tell the guest"
     guest.write(b"x" * (XENCONS_OUT_SIZE - 6))
-    guest.console.on_event()
+    guest.event()
     assert guest.console.waiting == XENCONS_OUT_SIZE
     sink.budget = 1 << 20
     guest.console.resume()
@@ -193,7 +197,7 @@ def test_input_goes_on_while_the_sink_is_full() -> None:
     guest.write(b"prompt")
     guest.console.feed(b"k" * (XENCONS_IN_SIZE + 5))
     guest.read(100)
-    guest.console.on_event()
+    guest.event()
     assert guest.read() == b"k" * (XENCONS_IN_SIZE - 100 + 5)
 
 
@@ -218,13 +222,13 @@ def test_a_sink_may_close_its_console_and_hears_nothing_twice(taken: int | None,
     def sink(data: bytes) -> int | None:
         heard.extend(data)
         guest.console.close()
-        guest.console.on_event()
+        guest.event()
         return taken
 
     guest = Guest(sink=sink)
     guest.write(b"ab")
     guest.console.feed(b"key")
-    guest.console.on_event()
+    guest.event()
     guest.console.resume()
     assert heard == then
     assert guest.port.closed
@@ -237,7 +241,7 @@ def test_a_sink_may_feed_and_resume() -> None:
 
     guest = Guest(sink=echo)
     guest.write(b"echo")
-    guest.console.on_event()
+    guest.event()
     assert guest.read() == b"echo"
     assert guest.console.waiting == 0
 
@@ -250,7 +254,7 @@ def test_a_sink_that_miscounts_moves_what_there_is() -> None:
 
         guest = Guest(sink=sink)
         guest.write(b"abc")
-        guest.console.on_event()
+        guest.event()
         assert guest.console.waiting == left
 
 
@@ -272,7 +276,7 @@ def test_no_indices_make_the_backend_fail_or_overrun(steps: list[tuple[str, int]
     taken = 0
     for what, value in steps:
         if what == "event":
-            guest.console.on_event()
+            guest.event()
             assert len(guest.output) - taken <= XENCONS_OUT_SIZE
             taken = len(guest.output)
         elif what == "feed":

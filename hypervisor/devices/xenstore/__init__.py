@@ -1,9 +1,10 @@
 """Xenstore: the tree in which domains and their backends find each other."""
 
 from paravane.devices.xenstore.connection import Connection
+from paravane.devices.xenstore.domain_nodes import forget_domain, populate_domain
+from paravane.devices.xenstore.rights import Quota
 from paravane.devices.xenstore.session import Session
-from paravane.devices.xenstore.store import HostWatch, Quota, Store
-from paravane.devices.xenstore.toolstack import forget_domain, populate_domain
+from paravane.devices.xenstore.store import HostWatch, Store
 from paravane.devices.xenstore.transaction import Transaction
 from paravane.devices.xenstore.tree import Node, Permission, Right, domain_path
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from paravane.abi.errno import Errno
 from paravane.devices.xenstore.tree import (
@@ -18,21 +18,8 @@ from paravane.devices.xenstore.tree import (
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from paravane.devices.xenstore.store import Rights
-
-
-class View(Protocol):
-    """Nodes by path: the live tree, or what a transaction makes of it."""
-
-    def get(self, path: str) -> Node | None: ...
-    def put(self, path: str, node: Node) -> None: ...
-    def delete(self, path: str) -> None: ...
-    def entries(self, domid: int) -> int: ...
-    def fire(
-        self, path: str, node: Node | None, *, exact: bool = False, old: Sequence[Permission] = ()
-    ) -> None: ...
+    from paravane.devices.xenstore.rights import Rights
+    from paravane.devices.xenstore.view import View
 
 
 class Access:

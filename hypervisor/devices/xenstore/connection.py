@@ -3,53 +3,51 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from paravane.abi.xs_wire import XENSTORE_DOMAIN_INTERFACE, XENSTORE_RING_SIZE, XenstoreError
+from paravane.devices.ring import ByteRing, RingFault
 from paravane.devices.xenstore.messages import Assembler, Garbled
 from paravane.devices.xenstore.session import Session
 
 if TYPE_CHECKING:
+    from paravane.devices.bus import Budget, Bus, Port
     from paravane.devices.xenstore.store import Store
 
 _OFFSETS = XENSTORE_DOMAIN_INTERFACE.offsets
-_REQ: Final = _OFFSETS["req"]
-_RSP: Final = _OFFSETS["rsp"]
-_REQ_CONS: Final = _OFFSETS["req_cons"] >> 2
-_REQ_PROD: Final = _OFFSETS["req_prod"] >> 2
-_RSP_CONS: Final = _OFFSETS["rsp_cons"] >> 2
-_RSP_PROD: Final = _OFFSETS["rsp_prod"] >> 2
-_ERROR: Final = _OFFSETS["error"] >> 2
-_MASK: Final = XENSTORE_RING_SIZE - 1
+_ERROR: Final = _OFFSETS["error"]
+_MESSAGE_UNITS: Final = 4
 
 log = logging.getLogger(__name__)
 
 
-class Port(Protocol):
-    """The backend's end of the ring's event channel."""
-
-    def notify(self) -> None: ...
-    def close(self) -> None: ...
-
-
-class RingFault(Exception):
-    """The guest's indices say that more is in a ring than fits."""
-
-
 class Connection:
-    """Moves bytes between a guest's ring page and its session.
+    """Moves bytes between a guest's ring page and its session: xenstore as a backend on the bus.
 
-    `page` is the ring page (4096 bytes, 'B'), `port` the host's end of its event channel, whose callback is
-    `on_event`. Nothing in the page is trusted: indices are read anew, checked and masked every time, and a
-    guest that breaks the ring or the protocol is not served any more, as xenstored does. One event does
-    bounded work: what fits in the rings.
+    `page` is the ring page (4096 bytes, 'B'), `port` the host's end of its event channel, each event of which
+    calls for `serve`. Nothing in the page is trusted, and a guest that breaks the ring or the protocol is not
+    served any more, as xenstored does.
     """
 
-    def __init__(self, store: Store, domid: int, page: memoryview, port: Port) -> None:
+    def __init__(self, store: Store, domid: int, page: memoryview, port: Port, bus: Bus) -> None:
         self.domid = domid
         self._page = page
-        self._words = page.cast("I")
+        self._requests = ByteRing(
+            page,
+            data=_OFFSETS["req"],
+            size=XENSTORE_RING_SIZE,
+            consumer=_OFFSETS["req_cons"],
+            producer=_OFFSETS["req_prod"],
+        )
+        self._responses = ByteRing(
+            page,
+            data=_OFFSETS["rsp"],
+            size=XENSTORE_RING_SIZE,
+            consumer=_OFFSETS["rsp_cons"],
+            producer=_OFFSETS["rsp_prod"],
+        )
         self._port = port
+        self._bus = bus
         self._input = Assembler()
         self._unsent = b""
         self._moved = False
@@ -58,89 +56,88 @@ class Connection:
         self.ignored = False
         self._session = Session(store, domid, self._output_ready)
 
-    def on_event(self) -> None:
-        """Serve the guest: put out what it has room for, take in what it asks, as far as it goes."""
-        self._serve(receive=True)
+    def serve(self, budget: Budget) -> bool:
+        """Put out what the guest has room for and take in what it asks, one request after the other."""
+        if self.ignored or self._busy:
+            return False
+        self._busy = True
+        try:
+            more = self._work(budget)
+        except Garbled as garbled:
+            more = self._ignore(XenstoreError.PROTO, str(garbled))
+        except RingFault as fault:
+            more = self._ignore(XenstoreError.RINGIDX, str(fault))
+        finally:
+            self._busy = False
+            if self._closed:
+                self._release()
+        if self._moved:
+            self._moved = False
+            self._port.notify()
+        return more and not self.ignored
 
     def close(self) -> None:
-        """The guest is gone, or its ring is: forget it and close the port. Allowed at any time, and twice."""
+        """The guest is gone, or its ring is: forget it and close the port. At any time; idempotent."""
+        if self._closed:
+            return
         self.ignored = self._closed = True
         self._port.close()
         self._unsent = b""
         self._session.close()
         if not self._busy:
-            self._words.release()
+            self._release()
 
     def _output_ready(self) -> None:
-        """Something this guest watches has happened. Its own requests have to wait: another operation on the
-        store is not complete yet."""
-        self._serve(receive=False)
+        """There is something to fetch. A connection that is being served sees it by itself."""
+        if not self._busy and not self.ignored:
+            self._bus.call(self)
 
-    def _serve(self, *, receive: bool) -> None:
-        if self.ignored or self._busy:
-            return
-        self._busy = True
-        try:
-            self._send()
-            while receive and not self.ignored and self._session.accepting and self._receive():
-                self._send()
-        except Garbled as garbled:
-            self._ignore(XenstoreError.PROTO, str(garbled))
-        except RingFault as fault:
-            self._ignore(XenstoreError.RINGIDX, str(fault))
-        finally:
-            self._busy = False
-            if self._closed:
-                self._words.release()
-        if self._moved:
-            self._moved = False
-            self._port.notify()
+    def _work(self, budget: Budget) -> bool:
+        """True when the budget ended it, False when there is nothing to do before the guest moves again."""
+        while True:
+            self._send(budget)
+            if self._session.working:
+                self._session.work(budget)
+            elif self.ignored or not self._session.accepting or not self._receive(budget):
+                return False
+            if budget.exhausted:
+                return True
 
-    def _receive(self) -> bool:
+    def _receive(self, budget: Budget) -> bool:
         """Handle the next request, or take bytes from the ring towards it. False when there is nothing."""
         pending = self._input.next()
         if pending is not None:
-            self._session.handle(*pending)
+            budget.spend(self._session.handle(*pending))
             return True
-        consumer, size = self._distance(_REQ_CONS, _REQ_PROD)
-        if not size:
+        taken = self._requests.take()
+        if not taken:
             return False
-        start = consumer & _MASK
-        size = min(size, XENSTORE_RING_SIZE - start)
-        self._input.add(bytes(self._page[_REQ + start : _REQ + start + size]))
-        self._words[_REQ_CONS] = (consumer + size) & 0xFFFF_FFFF
+        self._input.add(taken)
         self._moved = True
         return True
 
-    def _send(self) -> None:
-        """Put out as much as the guest has room for."""
-        while True:
+    def _send(self, budget: Budget) -> None:
+        """Put out as much as the guest has room for, which is at most a ring full."""
+        while not self.ignored:
             if not self._unsent:
-                following = self._session.fetch()
+                following = self._session.outbox.fetch()
                 if following is None:
                     return
                 self._unsent = following
-            consumer, used = self._distance(_RSP_CONS, _RSP_PROD)
-            if used == XENSTORE_RING_SIZE:
+                budget.spend(_MESSAGE_UNITS)
+            count = self._responses.put(self._unsent)
+            if not count:
                 return
-            producer = (consumer + used) & 0xFFFF_FFFF
-            start = producer & _MASK
-            size = min(XENSTORE_RING_SIZE - used, XENSTORE_RING_SIZE - start, len(self._unsent))
-            self._page[_RSP + start : _RSP + start + size] = self._unsent[:size]
-            self._words[_RSP_PROD] = (producer + size) & 0xFFFF_FFFF
-            self._unsent = self._unsent[size:]
+            self._unsent = self._unsent[count:]
             self._moved = True
 
-    def _distance(self, consumer_at: int, producer_at: int) -> tuple[int, int]:
-        """The consumer index and how many bytes the ring holds. Raises RingFault."""
-        consumer, producer = self._words[consumer_at], self._words[producer_at]
-        used = (producer - consumer) & 0xFFFF_FFFF
-        if used > XENSTORE_RING_SIZE:
-            raise RingFault(f"indices {consumer:#x} and {producer:#x} are {used} bytes apart")
-        return consumer, used
-
-    def _ignore(self, reason: XenstoreError, sentence: str) -> None:
+    def _ignore(self, reason: XenstoreError, sentence: str) -> bool:
         log.warning("domain %d: xenstore does not serve its ring any more: %s", self.domid, sentence)
         self.ignored = True
-        self._words[_ERROR] = reason
+        self._page[_ERROR : _ERROR + 4] = reason.to_bytes(4, "little")
         self._session.close()
+        return False
+
+    def _release(self) -> None:
+        self._requests.release()
+        self._responses.release()

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.errno import Errno
-from paravane.abi.xs_wire import XENSTORE_PAYLOAD_MAX, XENSTORE_REL_PATH_MAX, XsMessage
+from paravane.abi.xs_wire import XENSTORE_REL_PATH_MAX, XsMessage
 from paravane.devices.xenstore.messages import (
     directory,
     directory_part,
     error,
     leading_number,
-    message,
     one_string,
     reply,
     two_strings,
 )
-from paravane.devices.xenstore.store import Watch
+from paravane.devices.xenstore.outbox import Outbox
 from paravane.devices.xenstore.tree import Permission, domain_path, valid_path
+from paravane.devices.xenstore.watches import Watch
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paravane.abi.xs_wire import XsdSockmsg
+    from paravane.devices.bus import Budget
     from paravane.devices.xenstore.access import Access
     from paravane.devices.xenstore.store import Store
     from paravane.devices.xenstore.transaction import Transaction
 
 _OK: Final = b"OK\0"
+_REQUEST_UNITS: Final = 16
+_BYTES_PER_UNIT: Final = 64
+_CALLBACK_UNITS: Final = 16
 _PRIVILEGED: Final = frozenset(
     (
         XsMessage.CONTROL,
@@ -49,21 +52,22 @@ log = logging.getLogger(__name__)
 class Session:
     """What xenstore keeps for a guest: its watches, its transactions and what it has not fetched yet.
 
-    `ready()` is called when there is something new to fetch. Requests are answered in order.
+    `ready()` is called when there is something new to fetch. Requests are answered in order, each in two
+    steps: `handle` does what is asked, at once and as a whole; `work` then tells everybody who watches what
+    has changed, in portions, and answers. Until it has, no other request of this guest may be handled.
     """
 
     def __init__(self, store: Store, domid: int, ready: Callable[[], None]) -> None:
         self.domid = domid
+        self.outbox = Outbox(domid, store.quota.queued_events, ready)
+        self.working = False
         self._store = store
-        self._ready = ready
         self._home = domain_path(domid) + "/"
         self._watches: dict[tuple[str, bytes], Watch] = {}
         self._transactions: dict[int, Transaction] = {}
         self._next_transaction = 1
-        self._replies = 0
-        self._output: deque[tuple[bytes, bool]] = deque()
-        self._events: set[bytes] = set()
-        self._events_size = 0
+        self._announcement = store.announcement()
+        self._answer: bytes | None = None
         self._handlers: dict[int, Callable[[Access, XsdSockmsg, bytes], bytes | None]] = {
             XsMessage.DIRECTORY: self._directory,
             XsMessage.READ: self._read,
@@ -80,66 +84,61 @@ class Session:
             XsMessage.RESET_WATCHES: self._reset,
             XsMessage.DIRECTORY_PART: self._directory_part,
         }
-        store.add_watcher(self)
-
-    @property
-    def watches(self) -> list[Watch]:
-        return list(self._watches.values())
 
     @property
     def accepting(self) -> bool:
         """Whether another request may be handled: a guest that does not fetch its replies has to wait."""
-        return self._replies < self._store.quota.requests
+        return not self.working and self.outbox.replies < self._store.quota.requests
 
-    def handle(self, request: XsdSockmsg, payload: bytes) -> None:
-        """Do what a request asks and queue its reply. Never raises: what is wrong is answered by name."""
+    def handle(self, request: XsdSockmsg, payload: bytes) -> int:
+        """Do what a request asks; `work` follows. Never raises: what is wrong is answered by name.
+
+        Returns the units of work it took. They are bounded by the quotas on nodes, on one node's size and on
+        a transaction, and by the length of a message.
+        """
+        steps = self._store.steps
         try:
             answer = self._dispatch(request, payload)
         except Refusal as refusal:
             log.debug("domain %d: %s", self.domid, refusal)
-            self._queue_reply(error(request, refusal.errno))
+            self._answer = error(request, refusal.errno)
         else:
-            if answer is not None:
-                self._queue_reply(reply(request, answer))
-        self._store.deliver()
+            self._answer = reply(request, answer) if answer is not None else None
+        self._announcement.add(self._store.take_changes())
+        self.working = True
+        return _REQUEST_UNITS + (self._store.steps - steps) + len(payload) // _BYTES_PER_UNIT
+
+    def work(self, budget: Budget) -> None:
+        """Go on with the request that was handled last: done when it is not `working` any more."""
+        while self._announcement:
+            if budget.exhausted:
+                return
+            budget.spend(self._announcement.step())
+        if self._answer is not None:
+            # Only now: a guest that has its answer may rely on events of its own having come before it.
+            answer, self._answer = self._answer, None
+            self.outbox.reply(answer)
+        while self._store.deliver_one():
+            budget.spend(_CALLBACK_UNITS)
+            # A callback may have closed this session, which nobody would ask to go on then.
+            if budget.exhausted and self.working:
+                return
+        self.working = False
 
     def event(self, watch: Watch, path: str) -> None:
-        """Queue a watch event, unless the guest has the same one waiting or far too many."""
-        if (watch.path, watch.token) not in self._watches:
-            return
-        shown = path[len(watch.relative) :] if watch.relative else path
-        payload = shown.encode() + b"\0" + watch.token + b"\0"
-        if len(payload) > XENSTORE_PAYLOAD_MAX or payload in self._events:
-            return
-        if self._events_size + len(payload) > self._store.quota.queued_events:
-            log.debug("domain %d does not fetch its watch events, one is dropped", self.domid)
-            return
-        self._events.add(payload)
-        self._events_size += len(payload)
-        self._output.append((message(XsMessage.WATCH_EVENT, 0, 0, payload), True))
-        self._ready()
-
-    def fetch(self) -> bytes | None:
-        """The next message for the guest, None when there is none."""
-        if not self._output:
-            return None
-        data, is_event = self._output.popleft()
-        if is_event:
-            payload = data[16:]
-            self._events.discard(payload)
-            self._events_size -= len(payload)
-        else:
-            self._replies -= 1
-        return data
+        """Something that the guest watches has changed."""
+        if (watch.path, watch.token) in self._watches:
+            self.outbox.event(path[len(watch.relative) :] if watch.relative else path, watch.token)
 
     def close(self) -> None:
-        """Forget the guest's watches, transactions and messages."""
-        self._store.remove_watcher(self)
-        self._watches.clear()
+        """Forget the guest's watches, transactions and messages; others still hear of what it did last."""
+        self._forget_watches()
         self._transactions.clear()
-        self._output.clear()
-        self._events.clear()
-        self._replies = self._events_size = 0
+        self._answer = None
+        self._announcement.finish()
+        self._store.deliver()
+        self.working = False
+        self.outbox.clear()
 
     def _dispatch(self, request: XsdSockmsg, payload: bytes) -> bytes | None:
         if request.type in _PRIVILEGED:
@@ -153,11 +152,6 @@ class Session:
             if transaction is None:
                 raise Refusal(Errno.ENOENT, f"there is no transaction {request.tx_id}")
         return handler(self._store.access(self.domid, transaction), request, payload)
-
-    def _queue_reply(self, data: bytes) -> None:
-        self._replies += 1
-        self._output.append((data, False))
-        self._ready()
 
     def _absolute(self, path: str) -> str:
         return path if path[:1] in ("/", "@") else self._home + path
@@ -225,20 +219,28 @@ class Session:
         if len(self._watches) > self._store.quota.watches:
             raise Refusal(Errno.E2BIG, f"domain {self.domid} has {len(self._watches)} watches")
         watch = self._watches[path, token] = Watch(path, token, relative)
-        self._queue_reply(reply(request, _OK))
+        self._store.watches.add(self, watch)
+        self.outbox.reply(reply(request, _OK))
         self.event(watch, path)
 
     def _unwatch(self, access: Access, request: XsdSockmsg, payload: bytes) -> bytes:
         name, token = two_strings(payload)
         path = self._absolute(name.decode("latin-1"))
-        if self._watches.pop((path, token), None) is None:
+        watch = self._watches.pop((path, token), None)
+        if watch is None:
             raise Refusal(Errno.ENOENT, f"{path[:64]} is not watched with this token")
+        self._store.watches.remove(self, watch)
         return _OK
 
     def _reset(self, access: Access, request: XsdSockmsg, payload: bytes) -> bytes:
-        self._watches.clear()
+        self._forget_watches()
         self._transactions.clear()
         return _OK
+
+    def _forget_watches(self) -> None:
+        for watch in self._watches.values():
+            self._store.watches.remove(self, watch)
+        self._watches.clear()
 
     def _start(self, access: Access, request: XsdSockmsg, payload: bytes) -> bytes:
         if request.tx_id:

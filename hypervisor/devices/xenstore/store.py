@@ -1,95 +1,23 @@
-"""The tree of xenstore, who may do what to it, and who hears of changes."""
+"""The live tree of xenstore: its nodes, its domains, and the host's own operations and watches."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final
 
 from paravane.abi.errno import Errno
 from paravane.devices.xenstore.access import Access
+from paravane.devices.xenstore.rights import Quota, Rights
 from paravane.devices.xenstore.transaction import Transaction
-from paravane.devices.xenstore.tree import (
-    FULL,
-    ROOT,
-    Node,
-    Permission,
-    Right,
-    is_child,
-    join,
-    parent_of,
-    valid_path,
-)
+from paravane.devices.xenstore.tree import ROOT, Node, Permission, Right, join, parent_of, valid_path
+from paravane.devices.xenstore.watches import Announcement, Change, Watch, WatchIndex
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
 INTRODUCE: Final = "@introduceDomain"
 RELEASE: Final = "@releaseDomain"
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """What one guest may have; xenstored's defaults. Sizes are bytes."""
-
-    nodes: int = 1000
-    node_size: int = 2048
-    permissions: int = 5
-    watches: int = 128
-    transactions: int = 10
-    transaction_nodes: int = 1024
-    requests: int = 20
-    queued_events: int = 2 << 20
-
-
-class Watch(NamedTuple):
-    """`path`: absolute, or a special `@` event. `relative`: what event paths leave away at their front."""
-
-    path: str
-    token: bytes
-    relative: str = ""
-
-
-class Watcher(Protocol):
-    """Someone with watches: a guest's session, or a watch of the host."""
-
-    @property
-    def domid(self) -> int: ...
-    @property
-    def watches(self) -> Iterable[Watch]: ...
-    def event(self, watch: Watch, path: str) -> None: ...
-
-
-class Rights:
-    """Who may do what: the domains there are, and what a node's permissions mean for them."""
-
-    def __init__(self, quota: Quota) -> None:
-        self.quota = quota
-        self._since: dict[int, int] = {0: 0}
-
-    def add(self, domid: int, generation: int) -> None:
-        self._since[domid] = generation
-
-    def remove(self, domid: int) -> None:
-        self._since.pop(domid, None)
-
-    def known(self, domid: int) -> bool:
-        return domid in self._since
-
-    def current(self, permissions: tuple[Permission, ...], generation: int) -> tuple[Permission, ...]:
-        """Without the entries for domains that came after `generation`: those meant an earlier domain."""
-        kept = [entry for entry in permissions[1:] if self._since.get(entry.domid, 0) <= generation]
-        return (permissions[0], *kept)
-
-    def of(self, domid: int, permissions: Sequence[Permission]) -> Right:
-        """The rights of a domain to a node with these permissions: the first entry that names it counts."""
-        if domid == 0 or permissions[0].domid == domid:
-            return FULL
-        for permission in permissions[1:]:
-            if permission.domid == domid:
-                return permission.right
-        return permissions[0].right
 
 
 class HostWatch:
@@ -100,31 +28,35 @@ class HostWatch:
     def __init__(self, store: Store, path: str, callback: Callable[[str], None]) -> None:
         self._store = store
         self._callback = callback
-        self.watches = [Watch(path, b"")]
+        self.watch = Watch(path, b"")
+        self._closed = False
+        store.watches.add(self, self.watch)
 
     def event(self, watch: Watch, path: str) -> None:
         self._store.later(self, path)
 
     def call(self, path: str) -> None:
-        if self.watches:
+        if not self._closed:
             self._callback(path)
 
     def close(self) -> None:
-        """Hear of nothing any more, not even of what has happened already."""
-        self.watches = []
-        self._store.remove_watcher(self)
+        """Hear of nothing any more, not even of what has happened already. Idempotent."""
+        self._closed = True
+        self._store.watches.remove(self, self.watch)
 
 
 class Store:
-    """The live tree (a `View`), its domains and watchers. The methods with simple names are the host's, which
-    may do everything; guests come through `access`."""
+    """The live tree (a `LiveTree`). The methods with simple names are the host's, which may do everything and
+    are complete when they return; guests come through `access`, in portions."""
 
     def __init__(self, quota: Quota | None = None) -> None:
         self.quota = quota or Quota()
         self.rights = Rights(self.quota)
+        self.watches = WatchIndex()
+        self.steps = 0
         self._generation = 0
         self._entries: Counter[int] = Counter({0: 1})
-        self._watchers: list[Watcher] = []
+        self._changes: list[Change] = []
         self._events: dict[tuple[HostWatch, str], None] = {}
         self._delivering = False
         self._nodes: dict[str, Node] = {ROOT: Node(b"", (Permission(0, Right.NONE),))}
@@ -174,8 +106,7 @@ class Store:
         if not path.startswith("@") and not valid_path(path):
             raise Refusal(Errno.EINVAL, f"{path[:64]!r} cannot be watched")
         watch = HostWatch(self, path, callback)
-        self.add_watcher(watch)
-        watch.event(watch.watches[0], path)
+        watch.event(watch.watch, path)
         self.deliver()
         return watch
 
@@ -214,36 +145,50 @@ class Store:
     def transaction(self, domid: int) -> Transaction:
         return Transaction(self, domid)
 
-    def add_watcher(self, watcher: Watcher) -> None:
-        self._watchers.append(watcher)
+    def announcement(self) -> Announcement:
+        """An empty queue for changes that somebody is going to make."""
+        return Announcement(self.watches, self.rights)
 
-    def remove_watcher(self, watcher: Watcher) -> None:
-        if watcher in self._watchers:
-            self._watchers.remove(watcher)
+    def take_changes(self) -> list[Change]:
+        """The changes of the operation that was just done. Whoever did it announces them."""
+        changes, self._changes = self._changes, []
+        return changes
 
     def later(self, watch: HostWatch, path: str) -> None:
         """Queue a host event. One that waits already tells the same: guests cannot make the queue long."""
         self._events[watch, path] = None
 
     def deliver(self) -> None:
-        """Run the callbacks of what has happened, and of what they do to the store themselves."""
-        if self._delivering:
-            return
+        """Tell everybody of all that has happened, and of what the host's callbacks do to the store in turn.
+        For the host, which does not go on before; what a guest causes is told in portions."""
+        announcement = self.announcement()
+        announcement.add(self.take_changes())
+        announcement.finish()
+        while self.deliver_one():
+            pass
+
+    def deliver_one(self) -> bool:
+        """Run the callback of one host event. False when there is none, or inside another callback: then the
+        caller of that one goes on with what is left."""
+        if self._delivering or not self._events:
+            return False
+        watch, path = next(iter(self._events))
+        del self._events[watch, path]
         self._delivering = True
         try:
-            while self._events:
-                watch, path = next(iter(self._events))
-                del self._events[watch, path]
-                watch.call(path)
+            watch.call(path)
         finally:
             self._delivering = False
+        return True
 
     # The view of the live tree.
 
     def get(self, path: str) -> Node | None:
+        self.steps += 1
         return self._nodes.get(path)
 
     def put(self, path: str, node: Node) -> None:
+        self.steps += 1
         old = self._nodes.get(path)
         if old is not None:
             self._entries[old.owner] -= 1
@@ -251,6 +196,7 @@ class Store:
         self._nodes[path] = node._replace(generation=self.next_generation())
 
     def delete(self, path: str) -> None:
+        self.steps += 1
         self._entries[self._nodes.pop(path).owner] -= 1
         self.next_generation()
 
@@ -265,32 +211,20 @@ class Store:
     def fire(
         self, path: str, node: Node | None, *, exact: bool = False, old: Sequence[Permission] = ()
     ) -> None:
-        """Tell the watchers of a changed node that may know. `exact`: only watches of that very path."""
-        for watcher in list(self._watchers):
-            told = [
-                watch
-                for watch in watcher.watches
-                if (watch.path == path if exact else is_child(path, watch.path))
-            ]
-            # Rights are looked up last: most watchers watch something else.
-            if told and self._may_hear(watcher.domid, path, node, old):
-                for watch in told:
-                    watcher.event(watch, path)
-
-    def _may_hear(self, domid: int, path: str, node: Node | None, old: Sequence[Permission]) -> bool:
-        """A guest may if it can read the node, could read it before, or can read its parent."""
-        if domid == 0:
-            return True
-        if path.startswith("@"):
-            return False
-        if old and self.rights.of(domid, old) & Right.READ:
-            return True
-        if node is None:
-            return False
-        if self.rights.of(domid, node.permissions) & Right.READ:
-            return True
-        parent = self._nodes.get(parent_of(path)) if path != ROOT else None
-        return parent is not None and bool(self.rights.of(domid, parent.permissions) & Right.READ)
+        """Keep a change for `take_changes`, with what says now who may hear of it."""
+        if not self.watches:
+            return
+        inside = path != ROOT and not path.startswith("@")
+        parent = self._nodes.get(parent_of(path)) if inside else None
+        self._changes.append(
+            Change(
+                path,
+                exact,
+                () if node is None else node.permissions,
+                tuple(old),
+                () if parent is None else parent.permissions,
+            )
+        )
 
     def paths(self) -> list[str]:
         """Every path there is, parents first."""

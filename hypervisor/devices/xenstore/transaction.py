@@ -12,8 +12,8 @@ from paravane.refusal import Refusal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paravane.devices.xenstore.store import Store
     from paravane.devices.xenstore.tree import Node, Permission
+    from paravane.devices.xenstore.view import LiveTree
 
 
 @dataclass(slots=True)
@@ -34,14 +34,14 @@ class Transaction:
     if any of these nodes has changed since: what is committed could have been done in that one moment.
     """
 
-    def __init__(self, store: Store, domid: int) -> None:
-        self._store = store
+    def __init__(self, tree: LiveTree, domid: int) -> None:
+        self._tree = tree
         self._domid = domid
         self._touched: dict[str, _Touched] = {}
         self._entries: Counter[int] = Counter()
         self._created = False
         self._failed = False
-        self._start = store.next_generation()
+        self._start = tree.next_generation()
 
     def get(self, path: str) -> Node | None:
         return self._touch(path).now
@@ -53,7 +53,7 @@ class Transaction:
         else:
             self._entries[touched.now.owner] -= 1
         self._entries[node.owner] += 1
-        touched.now, touched.modified = node._replace(generation=self._store.next_generation()), True
+        touched.now, touched.modified = node._replace(generation=self._tree.next_generation()), True
 
     def delete(self, path: str) -> None:
         touched = self._touch(path)
@@ -62,7 +62,7 @@ class Transaction:
         touched.now, touched.modified = None, True
 
     def entries(self, domid: int) -> int:
-        return self._store.entries(domid) + self._entries[domid]
+        return self._tree.entries(domid) + self._entries[domid]
 
     def fire(
         self, path: str, node: Node | None, *, exact: bool = False, old: Sequence[Permission] = ()
@@ -78,30 +78,31 @@ class Transaction:
         if self._failed:
             raise Refusal(Errno.ENOMEM, f"the transaction of domain {self._domid} had failed before its end")
         # One less than outside a transaction, as xenstored counts here.
-        if self._created and self._domid and self.entries(self._domid) >= self._store.quota.nodes:
+        if self._created and self._domid and self.entries(self._domid) >= self._tree.rights.quota.nodes:
             raise Refusal(Errno.ENOSPC, f"domain {self._domid} has used up its nodes meanwhile")
         for path, touched in self._touched.items():
-            if _generation(self._store.get(path)) != _generation(touched.before):
+            if _generation(self._tree.get(path)) != _generation(touched.before):
                 raise Refusal(Errno.EAGAIN, f"{path} has changed during the transaction")
         changes = [(path, touched) for path, touched in self._touched.items() if touched.modified]
         for path, touched in changes:
             if touched.now is not None:
-                permissions = self._store.rights.current(touched.now.permissions, self._start)
-                self._store.put(path, touched.now._replace(permissions=permissions))
+                permissions = self._tree.rights.current(touched.now.permissions, self._start)
+                self._tree.put(path, touched.now._replace(permissions=permissions))
             elif touched.before is not None:
-                self._store.delete(path)
+                self._tree.delete(path)
         for path, touched in changes:
             if touched.fires:
                 old = touched.before.permissions if touched.before is not None else ()
-                self._store.fire(path, touched.now, exact=touched.exact, old=old)
+                self._tree.fire(path, touched.now, exact=touched.exact, old=old)
 
     def _touch(self, path: str) -> _Touched:
+        self._tree.steps += 1
         touched = self._touched.get(path)
         if touched is None:
-            if self._domid and len(self._touched) >= self._store.quota.transaction_nodes:
+            if self._domid and len(self._touched) >= self._tree.rights.quota.transaction_nodes:
                 self._failed = True
                 raise Refusal(Errno.ENOSPC, f"a transaction of domain {self._domid} touches too many nodes")
-            node = self._store.get(path)
+            node = self._tree.get(path)
             touched = self._touched[path] = _Touched(node, node)
         return touched
 

@@ -1,0 +1,60 @@
+"""Who may do what in xenstore, and how much of it: domains, permissions, quotas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from paravane.devices.xenstore.tree import FULL, Permission, Right
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What one guest may have; xenstored's defaults. Sizes are bytes."""
+
+    nodes: int = 1000
+    node_size: int = 2048
+    permissions: int = 5
+    watches: int = 128
+    transactions: int = 10
+    transaction_nodes: int = 1024
+    requests: int = 20
+    queued_events: int = 2 << 20
+
+
+class Rights:
+    """The domains there are, and what a node's permissions mean for them."""
+
+    def __init__(self, quota: Quota) -> None:
+        self.quota = quota
+        # domid -> the store's generation when that domain came. Older permissions meant an earlier domain.
+        self._since: dict[int, int] = {0: 0}
+
+    def add(self, domid: int, generation: int) -> None:
+        self._since[domid] = generation
+
+    def remove(self, domid: int) -> None:
+        self._since.pop(domid, None)
+
+    def known(self, domid: int) -> bool:
+        return domid in self._since
+
+    def current(self, permissions: tuple[Permission, ...], generation: int) -> tuple[Permission, ...]:
+        """Without the entries for domains that came after `generation`: those meant an earlier domain."""
+        kept = [entry for entry in permissions[1:] if self._since.get(entry.domid, 0) <= generation]
+        return (permissions[0], *kept)
+
+    def of(self, domid: int, permissions: Sequence[Permission]) -> Right:
+        """The rights of a domain to a node with these permissions: the first entry that names it counts."""
+        if domid == 0 or permissions[0].domid == domid:
+            return FULL
+        for permission in permissions[1:]:
+            if permission.domid == domid:
+                return permission.right
+        return permissions[0].right
+
+    def may_read(self, domid: int, permissions: Sequence[Permission]) -> bool:
+        return bool(self.of(domid, permissions) & Right.READ)
