@@ -9,7 +9,7 @@ from paravane.abi.vcpu import Runstate
 from paravane.time.timers import NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
     from paravane.time.timers import TimerQueue
     from paravane.time.vcpu_time import VcpuTime
@@ -22,7 +22,7 @@ class Wakers(Protocol):
         """Whether an upcall is pending that the vcpu has not masked."""
         ...
 
-    def poll(self, vcpu_id: int, ports: Sequence[int]) -> bool:
+    def poll(self, vcpu_id: int, ports: Iterable[int]) -> bool:
         """Whether the vcpu is to sleep until one of `ports` fires. Raises Refusal for a bad port."""
         ...
 
@@ -122,9 +122,9 @@ class RunState:
         if not self._wakers.upcall_due(self._vcpu_id):
             self._sleep()
 
-    def poll(self, ports: Sequence[int], deadline: int) -> None:
+    def poll(self, ports: Iterable[int], deadline: int) -> None:
         """Sleep until a port is pending, an upcall is due or `deadline` (system time; 0: never) has come.
-        Raises Refusal (-EINVAL) for a port the domain does not have."""
+        Raises Refusal (-EINVAL) for a port that is not in use, and what reading `ports` raises."""
         if not self._wakers.poll(self._vcpu_id, ports):
             return
         if deadline:

@@ -10,7 +10,7 @@ from paravane.events.two_level import TwoLevel
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
     from paravane.events.ports import Exchange
     from paravane.events.two_level import Memory
@@ -48,20 +48,24 @@ class EventChannels(PortTable):
         """VCPUOP_register_vcpu_info on a frame the caller has typed: see `TwoLevel.move_vcpu_info`."""
         self.two_level.move_vcpu_info(vcpu_id, maddr)
 
-    def poll(self, vcpu_id: int, ports: Sequence[int]) -> bool:
+    def poll(self, vcpu_id: int, ports: Iterable[int]) -> bool:
         """SCHEDOP_poll: True when the vcpu is to sleep until `wake`, False when there is something already.
 
-        Ports are looked at in order until one is pending, masked or not. Raises Refusal(EINVAL) for a port
-        that does not exist. Call `stop_poll` when the vcpu wakes for any other reason, such as its timeout.
+        Ports are taken one by one, until one is pending, masked or not; what follows is not even read, nor is
+        anything when an upcall is due. Raises Refusal(EINVAL) for a port that is not in use, and whatever
+        reading the next one raises; nobody polls then. Call `stop_poll` when the vcpu wakes for any other
+        reason, such as its timeout.
         """
         if self.upcall_due(vcpu_id):
             return False
+        polled = []
         for port in ports:
-            if not self.exists(port):
-                raise Refusal(Errno.EINVAL, f"domain {self.domid} has no port {port} to poll")
+            if not self.usable(port):
+                raise Refusal(Errno.EINVAL, f"port {port} of domain {self.domid} is not in use: no poll")
             if self.two_level.is_pending(port):
                 return False
-        self.two_level.start_poll(vcpu_id, ports[0] if len(ports) == 1 else None)
+            polled.append(port)
+        self.two_level.start_poll(vcpu_id, polled[0] if len(polled) == 1 else None)
         return True
 
     def stop_poll(self, vcpu_id: int) -> None:

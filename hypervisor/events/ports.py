@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeGuard
 
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
@@ -219,19 +219,26 @@ class PortTable:
         return Status(entry.state.value, entry.vcpu_id, virq=entry.virq)
 
     def unmask(self, port: int) -> None:
-        """Clear the port's mask bit; a port that fired meanwhile notifies now."""
+        """Clear the port's mask bit; a port that fired meanwhile notifies now. One that is not in use stays
+        as it is, and that is no error."""
         entry = self._existing(port)
-        self._delivery.unmask(port, entry.vcpu_id if entry is not None else 0)
+        if _usable(entry):
+            self._delivery.unmask(port, entry.vcpu_id)
 
     def reset(self, dom: int) -> None:
         """Close every port of domain `dom`, which can only be the caller."""
         self._controlled(dom)
         self.close_all()
 
+    def go_on_with_reset(self, dom: int) -> None:
+        """What Xen has a guest ask for after it preempted a reset. Here a reset is always done in one go."""
+        self._controlled(dom)
+        raise Refusal(Errno.EBUSY, f"no reset of domain {self.domid} is under way")
+
     def close_all(self) -> None:
         """Close every port that is in use."""
         for port, entry in enumerate(self._ports):
-            if entry is not None and entry.state is not State.RESERVED:
+            if _usable(entry):
                 self.close(port)
 
     def destroy(self) -> None:
@@ -245,9 +252,9 @@ class PortTable:
         if port is not None:
             self._fire(port)
 
-    def exists(self, port: int) -> bool:
-        """Whether the port was ever created, in use or not."""
-        return 0 <= port < len(self._ports)
+    def usable(self, port: int) -> bool:
+        """Whether the port is in use by the guest: neither free, nor reserved, nor never created."""
+        return port < len(self._ports) and _usable(self._ports[port])
 
     def connected(self, port: int) -> bool:
         """Whether the port is one end of a connection."""
@@ -300,6 +307,10 @@ class PortTable:
         """Only its own ports are a guest's to give away, look at or reset."""
         if self._exchange.find(self, dom) is not self:
             raise Refusal(Errno.EPERM, f"domain {self.domid} does not control domain {dom}")
+
+
+def _usable(entry: Port | None) -> TypeGuard[Port]:
+    return entry is not None and entry.state is not State.RESERVED
 
 
 def _text(entry: Port | None) -> str:

@@ -1,5 +1,6 @@
 """event_channel_op (public/event_channel.h) and its old form that carries the command in the struct."""
 
+from enum import IntEnum
 from typing import TYPE_CHECKING, Annotated
 
 from paravane.abi.errno import Errno
@@ -47,6 +48,13 @@ from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from paravane.hypercalls.caller import Caller
+
+
+class RestartOp(IntEnum):
+    """What Xen rewrites a preempted command to. No public header names it, but any guest may ask for it."""
+
+    reset_cont = 14
+
 
 evtchn = commands(Hypercall.event_channel_op, EvtchnOp)
 
@@ -114,6 +122,13 @@ def status(caller: "Caller", arg: Annotated[EvtchnStatus, InOut(EVTCHN_STATUS)])
 @evtchn(EvtchnOp.reset)
 def reset(caller: "Caller", arg: Annotated[EvtchnReset, In(EVTCHN_RESET)]) -> int:
     caller.domain.events.reset(arg.dom)
+    return 0
+
+
+@evtchn(RestartOp.reset_cont)
+def reset_cont(caller: "Caller", arg: Annotated[EvtchnReset, In(EVTCHN_RESET)]) -> int:
+    """For Xen's own restarts of a reset; whoever else asks has none to go on with."""
+    caller.domain.events.go_on_with_reset(arg.dom)
     return 0
 
 

@@ -66,11 +66,15 @@ def shutdown_code(caller: "Caller", arg: Annotated[SchedShutdown, In(SCHED_SHUTD
 
 @sched(SchedOp.poll)
 def poll(caller: "Caller", arg: Annotated[SchedPoll, In(SCHED_POLL)]) -> int:
-    """Sleep until one of the ports is pending (masked or not), an upcall is due, or `timeout` has passed."""
+    """Sleep until one of the ports is pending (masked or not), an upcall is due, or `timeout` has passed.
+
+    As in Xen the list is read port by port, so that one that leads out of memory matters only when it is
+    reached.
+    """
     if arg.nr_ports > MAX_POLLED_PORTS:
         raise Refusal(Errno.EINVAL, f"{arg.nr_ports} ports to poll, at most {MAX_POLLED_PORTS} are allowed")
-    words = caller.copy_from_guest(arg.ports, 4 * arg.nr_ports)
-    ports = [int.from_bytes(words[at : at + 4], "little") for at in range(0, len(words), 4)]
+    addresses = (arg.ports + 4 * index & 0xFFFF_FFFF for index in range(arg.nr_ports))
+    ports = (int.from_bytes(caller.copy_from_guest(address, 4), "little") for address in addresses)
     caller.run_state.poll(ports, system_time(arg.timeout))
     return 0
 

@@ -207,3 +207,124 @@ frames:
         "version 1",
         "read back 0",
     ]
+
+
+def test_only_ports_in_use_can_be_polled_and_unmasked() -> None:
+    console = run(f"""
+.macro POLL list, count
+    movl $\\list, poll
+    movl $\\count, poll + 4
+    movl $SCHEDOP_poll, %ebx
+    movl $poll, %ecx
+    HYPERCALL sched_op
+.endm
+.equ last, edge + PAGE_SIZE - 4
+main:
+    {MAP_SHARED_INFO}
+    movl start_info, %edx
+    movl START_INFO_store_evtchn(%edx), %eax
+    CHECK "store "
+    movl start_info, %edx
+    movl START_INFO_console_domU_evtchn(%edx), %eax
+    CHECK "console "
+    orl $-1, shared + SHARED_INFO_evtchn_mask
+    orl $-1, shared + SHARED_INFO_evtchn_mask + 4
+    EVTCHN bind_ipi, ipi
+    CHECK "ipi "
+    movl $edge + PAGE_SIZE, %ebx        # a page that is not there follows one that is
+    xorl %ecx, %ecx
+    xorl %edx, %edx
+    movl $UVMF_INVLPG, %esi
+    HYPERCALL update_va_mapping
+    CHECK "unmapped "
+    POLL closed, 1
+    CHECK "closed "
+    POLL reserved, 1
+    CHECK "reserved "
+    POLL absent, 1
+    CHECK "never created "
+    movl $40, last
+    POLL last, 2
+    CHECK "closed, then unreadable "
+    movl ipi + EVTCHN_BIND_IPI_port, %eax
+    movl %eax, last
+    POLL last, 2
+    CHECK "silent, then unreadable "
+    EVTCHN send, last
+    POLL last, 2
+    CHECK "pending, then unreadable "
+    POLL closed, 129
+    CHECK "too many "
+    EVTCHN unmask, closed
+    CHECK "unmask closed "
+    EVTCHN unmask, reserved
+    CHECK "unmask reserved "
+    EVTCHN unmask, absent
+    CHECK "unmask never created "
+    EVTCHN unmask, last
+    CHECK "unmask ipi "
+    xorl %eax, %eax
+    btl $40, shared + SHARED_INFO_evtchn_mask
+    adcl $0, %eax
+    btl $0, shared + SHARED_INFO_evtchn_mask
+    adcl $0, %eax
+    CHECK "still masked "
+    xorl %eax, %eax
+    btl $3, shared + SHARED_INFO_evtchn_mask
+    adcl $0, %eax
+    CHECK "ipi masked "
+    EVTCHN close, reserved
+    CHECK "close reserved "
+    EVTCHN close, closed
+    CHECK "close closed "
+    EVTCHN send, closed
+    CHECK "send closed "
+    movl $14, %ebx                      # what Xen restarts a reset with
+    movl $self, %ecx
+    HYPERCALL event_channel_op
+    CHECK "go on with no reset "
+    ret
+    .data
+    .balign 4
+closed:
+    .long 40
+reserved:
+    .long 0
+absent:
+    .long 64
+self:
+    .long DOMID_SELF
+ipi:
+    .long 0, 0
+poll:
+    .long 0, 0
+    .quad 0
+    .bss
+    .balign PAGE_SIZE
+edge:
+    .skip 2 * PAGE_SIZE
+""")
+    assert console.splitlines() == [
+        "shared_info 0",
+        "store 1",
+        "console 2",
+        "ipi 0",
+        "unmapped 0",
+        "closed -22",
+        "reserved -22",
+        "never created -22",
+        "closed, then unreadable -22",
+        "silent, then unreadable -14",
+        "pending, then unreadable 0",
+        "too many -22",
+        "unmask closed 0",
+        "unmask reserved 0",
+        "unmask never created -22",
+        "unmask ipi 0",
+        "still masked 2",
+        "ipi masked 0",
+        "close reserved -22",
+        "close closed -22",
+        "send closed -22",
+        "go on with no reset -16",
+    ]

@@ -225,11 +225,14 @@ def test_reset_closes_everything_of_the_caller(machine: Machine) -> None:
     assert machine.two.status(2, offered).status == EvtchnStat.unbound
 
 
-def test_unmask_looks_at_the_port_only_as_a_number(machine: Machine) -> None:
+def test_unmask_touches_only_a_port_that_is_in_use(machine: Machine) -> None:
     mask = (PAGE + SHARED_INFO.offsets["evtchn_mask"]) >> 2
     machine.memory.words[mask] = 0xFFFF_FFFF
-    machine.one.unmask(9)
-    assert machine.memory.words[mask] == 0xFFFF_FFFF ^ 1 << 9
+    for port in (0, 9):
+        machine.one.unmask(port)
+    assert machine.memory.words[mask] == 0xFFFF_FFFF
+    machine.one.unmask(machine.one.bind_ipi(0))
+    assert machine.memory.words[mask] == 0xFFFF_FFFF ^ 1 << 1
     refused(Errno.EINVAL, machine.one.unmask, 64)
 
 
@@ -254,6 +257,8 @@ def test_poll_sleeps_only_when_nothing_is_there(machine: Machine) -> None:
     assert machine.woken == [(1, 1)]
     assert not machine.one.poll(1, [first, 9999]), "ports behind a pending one are not looked at"
     refused(Errno.EINVAL, machine.one.poll, 1, [9999, first])
+    for unused in (0, 9):
+        refused(Errno.EINVAL, machine.one.poll, 1, [unused])
     machine.memory.words[mask] = 0
     machine.one.send(machine.one.bind_ipi(1))
     assert not machine.one.poll(1, []), "an upcall is due"
