@@ -68,6 +68,16 @@ class Page:
             self.page[_OFFSETS["req"] + (producer + at) % 1024] = byte
         self.words[_OFFSETS["req_prod"] >> 2] = (producer + len(data)) & 0xFFFF_FFFF
 
+    def received(self) -> bytes:
+        """Everything in the response ring, taken out."""
+        consumer, producer = self.word("rsp_cons"), self.word("rsp_prod")
+        at = _OFFSETS["rsp"]
+        taken = bytes(
+            self.page[at + (consumer + n) % 1024] for n in range((producer - consumer) & 0xFFFF_FFFF)
+        )
+        self.fetch()
+        return taken
+
     def fetch(self) -> None:
         self.words[_OFFSETS["rsp_cons"] >> 2] = self.word("rsp_prod")
 
@@ -120,6 +130,53 @@ def test_arbitrary_indices_never_fail(writes: list[tuple[str, int]]) -> None:
         guest.words[_OFFSETS[name] >> 2] = value
         guest.event()
         store.write("/local/domain/1/data/x", b"")
+    checked(store)
+
+
+def conversation(requests: list[tuple[int, int, bytes]], limit: int) -> tuple[list[bytes], set[bytes], Store]:
+    """What a guest gets for these requests when every portion is so small: answers, events; and the store."""
+    store = Store(QUOTA)
+    populate_domain(store, 1, "guest", 1024)
+    guest = Page(store, 1)
+    output = bytearray()
+    for at, (kind, tx_id, payload) in enumerate(requests):
+        data = XSD_SOCKMSG.pack(XsdSockmsg(kind, at, tx_id, len(payload))) + payload
+        for start in range(0, len(data), 900):
+            guest.put(data[start : start + 900])
+            guest.bus.call(guest.connection)
+            while guest.bus.due:
+                assert guest.bus.turn(limit) <= limit + 1024
+                output += guest.received()
+    answers, events = [], set()
+    while output:
+        header = XSD_SOCKMSG.unpack(output)
+        message = bytes(output[: 16 + header.len])
+        del output[: 16 + header.len]
+        if header.type == XsMessage.WATCH_EVENT:
+            events.add(message)
+        else:
+            answers.append(message)
+        # An answer that did not fit any more follows with the next event.
+        if not output:
+            guest.event()
+            output += guest.received()
+    return answers, events, store
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(KINDS, st.integers(0, 2), payloads()), max_size=25),
+    st.integers(1, 60),
+)
+def test_portions_of_any_size_give_the_same_answers(
+    requests: list[tuple[int, int, bytes]], limit: int
+) -> None:
+    answers, events, store = conversation(requests, limit)
+    whole = conversation(requests, 1 << 30)
+    assert (answers, events) == whole[:2]
+    assert [(path, store.get(path)) for path in store.paths()] == [
+        (path, whole[2].get(path)) for path in whole[2].paths()
+    ]
     checked(store)
 
 

@@ -24,7 +24,7 @@ Message = tuple[int, int, int, bytes]
 class Guest:
     """A xenstore client over a ring page of its own, as careful or as rude as the test asks."""
 
-    def __init__(self, store: Store, domid: int = 1, start: int = 0) -> None:
+    def __init__(self, store: Store, domid: int = 1, start: int = 0, bus: Bus | None = None) -> None:
         self.page = memoryview(bytearray(4096))
         self.words = self.page.cast("I")
         for name in ("req_cons", "req_prod", "rsp_cons", "rsp_prod"):
@@ -32,7 +32,7 @@ class Guest:
         self.notified = 0
         self.closed = False
         self.input = bytearray()
-        self.bus = Bus()
+        self.bus = bus or Bus()
         self.connection = Connection(store, domid, self.page, self, self.bus)
 
     def event(self) -> None:
