@@ -60,7 +60,7 @@ class Domain:
         self.resources = ExitStack()
         self._transcript = bytearray()
         self.hypervisor_console = HypervisorConsole(domid, self.log.warning)
-        self.watchdogs = Watchdogs(platform, self._watchdog_expired)
+        self.watchdogs = Watchdogs(platform, f"d{domid}", self._watchdog_expired)
         self._shutdown_code: int | None = None
 
     @property

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from paravane.sched import Policy
     from paravane.time.clock import Clock
     from paravane.trace import Trace
+    from paravane.vcpu import Vcpu
 
 PAGE = 4096
 FIRST_GUEST_DOMID = 1
@@ -64,7 +65,7 @@ class Machine:
         *,
         seed: int = 0,
         clock: Clock | None = None,
-        policy: Policy | None = None,
+        policy: Policy[Vcpu] | None = None,
         slice_instructions: int = 0,
         debug: bool = True,
     ) -> None:
@@ -81,7 +82,7 @@ class Machine:
         ram = Ram(memory // PAGE)
         self.platform = Platform(ram, MachineMemory(ram, seed=seed), clock or VirtualClock(), debug=debug)
         self.domains: dict[int, Domain] = {}
-        self._policy = policy or RoundRobin()
+        self._policy: Policy[Vcpu] = policy or RoundRobin()
         self._toolstack = Toolstack(self.platform)
         self._inbox = Inbox()
         self._loop = RunLoop(

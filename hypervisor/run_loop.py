@@ -36,7 +36,7 @@ class RunLoop:
         self,
         platform: Platform,
         domains: Mapping[int, Domain],
-        policy: Policy,
+        policy: Policy[Vcpu],
         inbox: Inbox,
         slice_instructions: int,
         between_slices: Callable[[], None],
@@ -49,7 +49,7 @@ class RunLoop:
         self._inbox = inbox
         self._slice_instructions = slice_instructions
         self._slice_time = slice_instructions * INSTRUCTION_TIME or policy.slice_length
-        self._slice_end = platform.timers.timer(self._slice_over)
+        self._slice_end = platform.timers.timer("machine", "slice", self._slice_over)
         self._between_slices = between_slices
         self._running: Vcpu | None = None
 

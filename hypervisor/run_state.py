@@ -67,7 +67,7 @@ class RunState:
         self._wakers = wakers
         self._time = time
         self._stop = stop
-        self._poll_timer = timers.timer(self._poll_expired)
+        self._poll_timer = timers.timer(time.owner, "poll", self._poll_expired)
         self._poll_timer.arm(self.waiting.poll_deadline)
 
     @property

@@ -87,6 +87,11 @@ class Vcpu:
 
     # What the machine does with it.
 
+    @property
+    def runnable(self) -> bool:
+        """Whether the guest could use a processor now (paravane.sched.Entity)."""
+        return self.run_state.runnable
+
     def run(self, instructions: int = 0) -> bool:
         """Run the guest until something stops it, or for `instructions` (0: without a limit). True when it
         executed them all."""

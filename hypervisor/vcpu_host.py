@@ -72,6 +72,7 @@ class VcpuHost(GuestCopy):
         self._platform = platform
         self._domain = domain
         self._paging = paging
+        self.name = f"d{domain.domid}v{vcpu_id}"
         self.info = self._info_address()
         self.time = VcpuTime(self, platform.ram, platform.clock, platform.timers)
 

@@ -20,9 +20,12 @@ SECOND = 1_000_000_000
 class Watchdogs:
     """Ids count from 1; a watchdog that is set again is pushed back."""
 
-    def __init__(self, platform: Platform, expired: Callable[[], None]) -> None:
+    def __init__(self, platform: Platform, owner: str, expired: Callable[[], None]) -> None:
+        """`owner` names the domain among the machine's timers."""
         self._platform = platform
-        self._timers: list[Timer] = [platform.timers.timer(expired) for _ in range(WATCHDOGS)]
+        self._timers: list[Timer] = [
+            platform.timers.timer(owner, f"watchdog {number + 1}", expired) for number in range(WATCHDOGS)
+        ]
         self._used = [False] * WATCHDOGS
 
     def set(self, identity: int, seconds: int) -> int:

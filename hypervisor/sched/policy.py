@@ -1,27 +1,36 @@
-"""The line between mechanism and policy: the machine runs vcpus, a policy says which one and for how long."""
+"""The line between mechanism and policy: the machine runs entities, a policy says which and for how long."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from paravane.vcpu import Vcpu
+from typing import Protocol, TypeVar
 
 
-class Policy(Protocol):
-    """Told of every change that matters, asked before every slice."""
+class Entity(Protocol):
+    """Something that takes turns on a processor: a vcpu, as far as policies see it."""
+
+    @property
+    def runnable(self) -> bool:
+        """Whether it could use the processor now."""
+        ...
+
+
+EntityT = TypeVar("EntityT", bound=Entity)
+
+
+class Policy(Protocol[EntityT]):
+    """Asked before every slice. An entity that is not runnable stays known to it."""
 
     slice_length: int
-    """Nanoseconds a vcpu may run before the policy is asked again."""
+    """Nanoseconds an entity may run before the policy is asked again."""
 
-    def add(self, vcpu: Vcpu) -> None:
-        """A vcpu exists now."""
+    def add(self, entity: EntityT) -> None:
+        """An entity exists now."""
         ...
 
-    def remove(self, vcpu: Vcpu) -> None:
-        """A vcpu is gone."""
+    def remove(self, entity: EntityT) -> None:
+        """An entity is gone."""
         ...
 
-    def next(self) -> Vcpu | None:
-        """The vcpu to run now, or None when none is runnable."""
+    def next(self) -> EntityT | None:
+        """The entity to run now, or None when none is runnable."""
         ...

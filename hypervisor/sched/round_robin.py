@@ -1,31 +1,30 @@
-"""Round robin: every runnable vcpu in turn, the same slice for each."""
+"""Round robin: every runnable entity in turn, the same slice for each."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import Generic
 
-if TYPE_CHECKING:
-    from paravane.vcpu import Vcpu
+from paravane.sched.policy import EntityT
 
 
-class RoundRobin:
-    """A queue of all vcpus; whoever was asked for last waits behind the others."""
+class RoundRobin(Generic[EntityT]):
+    """A queue of all entities; the one that was asked for last waits until the others had a turn."""
 
     def __init__(self, slice_length: int = 10_000_000) -> None:
         self.slice_length = slice_length
-        self._queue: deque[Vcpu] = deque()
+        self._queue: deque[EntityT] = deque()
 
-    def add(self, vcpu: Vcpu) -> None:
-        self._queue.append(vcpu)
+    def add(self, entity: EntityT) -> None:
+        self._queue.append(entity)
 
-    def remove(self, vcpu: Vcpu) -> None:
-        self._queue.remove(vcpu)
+    def remove(self, entity: EntityT) -> None:
+        self._queue.remove(entity)
 
-    def next(self) -> Vcpu | None:
+    def next(self) -> EntityT | None:
         for _ in range(len(self._queue)):
-            vcpu = self._queue[0]
+            entity = self._queue[0]
             self._queue.rotate(-1)
-            if vcpu.run_state.runnable:
-                return vcpu
+            if entity.runnable:
+                return entity
         return None

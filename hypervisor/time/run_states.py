@@ -13,6 +13,13 @@ class RunStates:
         self._since = now
         self._spent = [0] * len(Runstate)
 
+    @classmethod
+    def restored(cls, record: VcpuRunstateInfo) -> RunStates:
+        """Go on from what `record` gave."""
+        states = cls(Runstate(record.state), record.state_entry_time)
+        states._spent = list(record.time)
+        return states
+
     def enter(self, state: Runstate, now: int) -> None:
         """From `now` on the vcpu is in `state`. Entering the state it is in already changes nothing."""
         if state is self.state:

@@ -21,12 +21,15 @@ class Ticker:
     more, it gets one tick, however many it has missed.
     """
 
-    def __init__(self, timers: TimerQueue, clock: Clock, tick: Callable[[], None]) -> None:
+    def __init__(
+        self, timers: TimerQueue, clock: Clock, tick: Callable[[], None], owner: str, period: int, last: int
+    ) -> None:
+        """`last` is when it ticked last, in nanoseconds of system time."""
         self._clock = clock
         self._tick = tick
-        self._timer = timers.timer(self.resume)
-        self._last = clock.now()
-        self.period = DEFAULT_PERIOD
+        self._timer = timers.timer(owner, "tick", self.resume)
+        self.last = last
+        self.period = period
 
     def set(self, period: int) -> None:
         """Another period, from the last tick on: a vcpu whose last tick is that long ago gets one now."""
@@ -39,10 +42,10 @@ class Ticker:
         if not self.period:
             return
         now = self._clock.now()
-        if now - self._last >= self.period:
-            self._last = now
+        if now - self.last >= self.period:
+            self.last = now
             self._tick()
-        self._timer.arm(self._last + self.period)
+        self._timer.arm(self.last + self.period)
 
     def pause(self) -> None:
         """The vcpu does not have the processor."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,11 +22,20 @@ def system_time(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
+class TimerName(NamedTuple):
+    """Whose timer it is ("machine", "d1", "d1v0") and what for ("poll", "tick"): the same in every run, which
+    a callback is not."""
+
+    owner: str
+    kind: str
+
+
 class Timer:
     """One timer: unarmed, or armed for a deadline in nanoseconds of system time."""
 
-    def __init__(self, queue: TimerQueue, fired: Callable[[], None]) -> None:
+    def __init__(self, queue: TimerQueue, name: TimerName, fired: Callable[[], None]) -> None:
         self._queue = queue
+        self.name = name
         self.fired = fired
         self.deadline = NEVER
 
@@ -57,9 +66,18 @@ class TimerQueue:
         """Entries it keeps, stale ones included."""
         return len(self._heap)
 
-    def timer(self, fired: Callable[[], None]) -> Timer:
+    def timer(self, owner: str, kind: str, fired: Callable[[], None]) -> Timer:
         """A new, unarmed timer that calls `fired` each time it expires."""
-        return Timer(self, fired)
+        return Timer(self, TimerName(owner, kind), fired)
+
+    def armed(self) -> list[tuple[TimerName, int]]:
+        """The armed timers with their deadlines, in the order in which they will fire. Owners that arm theirs
+        again in this order restore the queue."""
+        found: dict[Timer, int] = {}
+        for deadline, _, timer in sorted(self._heap, key=_order):
+            if deadline == timer.deadline:
+                found.setdefault(timer, deadline)
+        return [(timer.name, deadline) for timer, deadline in found.items()]
 
     def add(self, timer: Timer) -> None:
         if len(self._heap) >= self._limit:
@@ -88,3 +106,7 @@ class TimerQueue:
         self._heap = list(live.values())
         heapq.heapify(self._heap)
         self._limit = max(_FEW, 2 * len(self._heap))
+
+
+def _order(entry: tuple[int, int, Timer]) -> tuple[int, int]:
+    return entry[0], entry[1]

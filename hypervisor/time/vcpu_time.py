@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.abi.event_channel import Virq
 from paravane.abi.shared_info import VCPU_INFO, VCPU_TIME_INFO
-from paravane.abi.vcpu import VCPU_RUNSTATE_INFO, Runstate
+from paravane.abi.vcpu import VCPU_RUNSTATE_INFO, Runstate, VcpuRunstateInfo
 from paravane.cpu import PageFault
 from paravane.time.records import write_vcpu_time
 from paravane.time.run_states import RunStates
-from paravane.time.ticker import Ticker
+from paravane.time.ticker import DEFAULT_PERIOD, Ticker
+from paravane.time.timers import NEVER
 
 if TYPE_CHECKING:
-    from paravane.abi.vcpu import VcpuRunstateInfo
     from paravane.cpu import Ram
     from paravane.time.clock import Clock
     from paravane.time.timers import TimerQueue
@@ -26,9 +27,31 @@ LONGEST_STEP: Final = 100_000
 microsecond to the step that the next ones take, up to the longest, in nanoseconds."""
 
 
-class TimeHost(Protocol):
-    """One vcpu as its time sees it. `info` is the machine address of its vcpu_info."""
+@dataclass(frozen=True, slots=True)
+class VcpuTimeState:
+    """All that has to be kept of a vcpu's time. Times are nanoseconds of system time; addresses are linear, 0
+    for none.
 
+    `single_shot`: deadline (NEVER: not armed). `period`, `last_tick`: of the ticker. `reads`, `last_read`:
+    how the guest has been reading the clock.
+    """
+
+    run_states: VcpuRunstateInfo
+    single_shot: int = NEVER
+    period: int = DEFAULT_PERIOD
+    last_tick: int = 0
+    run_state_area: int = 0
+    time_area: int = 0
+    reads: int = 0
+    last_read: int = -1
+
+
+class TimeHost(Protocol):
+    """One vcpu as its time sees it. `name` is the vcpu's among all of the machine ("d1v0"), `info` the
+    machine address of its vcpu_info."""
+
+    @property
+    def name(self) -> str: ...
     @property
     def info(self) -> int: ...
     def raise_virq(self, virq: Virq) -> None: ...
@@ -45,17 +68,43 @@ class VcpuTime:
     page that is not mapped writable then is the guest's own loss, as in Xen.
     """
 
-    def __init__(self, host: TimeHost, ram: Ram, clock: Clock, timers: TimerQueue) -> None:
+    def __init__(
+        self,
+        host: TimeHost,
+        ram: Ram,
+        clock: Clock,
+        timers: TimerQueue,
+        state: VcpuTimeState | None = None,
+    ) -> None:
+        if state is None:
+            now = clock.now()
+            start = VcpuRunstateInfo(Runstate.runnable, now, (0,) * len(Runstate))
+            state = VcpuTimeState(start, last_tick=now)
         self._host = host
         self._ram = ram
         self._clock = clock
-        self.single_shot = timers.timer(self._expired)
-        self.ticker = Ticker(timers, clock, self._expired)
-        self.states = RunStates(Runstate.runnable, clock.now())
-        self._reads = 0
-        self._last_read = -1
-        self._run_state_area = 0
-        self._time_area = 0
+        self.owner = host.name
+        self.single_shot = timers.timer(self.owner, "single-shot", self._expired)
+        self.single_shot.arm(state.single_shot)
+        self.ticker = Ticker(timers, clock, self._expired, self.owner, state.period, state.last_tick)
+        self.states = RunStates.restored(state.run_states)
+        self._reads = state.reads
+        self._last_read = state.last_read
+        self._run_state_area = state.run_state_area
+        self._time_area = state.time_area
+
+    def save(self) -> VcpuTimeState:
+        """What a later `VcpuTime` goes on from. The vcpu must not have the processor: its ticker rests."""
+        return VcpuTimeState(
+            self.states.record(),
+            self.single_shot.deadline,
+            self.ticker.period,
+            self.ticker.last,
+            self._run_state_area,
+            self._time_area,
+            self._reads,
+            self._last_read,
+        )
 
     # What the scheduler does with the vcpu.
 

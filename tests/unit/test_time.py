@@ -34,7 +34,10 @@ def test_host_time_says_how_long_to_wait() -> None:
 
 def test_timers_fire_in_the_order_of_their_deadlines_and_once() -> None:
     queue, fired = TimerQueue(), []
-    late, early = queue.timer(lambda: fired.append("late")), queue.timer(lambda: fired.append("early"))
+    late, early = (
+        queue.timer("test", "timer", lambda: fired.append("late")),
+        queue.timer("test", "timer", lambda: fired.append("early")),
+    )
     late.arm(20)
     early.arm(10)
     assert queue.deadline == queue.next_deadline() == 10
@@ -47,7 +50,7 @@ def test_timers_fire_in_the_order_of_their_deadlines_and_once() -> None:
 
 def test_a_timer_armed_again_keeps_its_last_deadline_only() -> None:
     queue, fired = TimerQueue(), []
-    timer = queue.timer(lambda: fired.append(1))
+    timer = queue.timer("test", "timer", lambda: fired.append(1))
     timer.arm(10)
     timer.arm(50)
     queue.expire(10)
@@ -66,7 +69,7 @@ def test_a_timer_that_arms_itself_while_it_fires_is_kept() -> None:
         if len(fired) < 3:
             timer.arm(10 * len(fired))
 
-    timer = queue.timer(again)
+    timer = queue.timer("test", "timer", again)
     timer.arm(5)
     queue.expire(10)
     assert fired == [1, 1]

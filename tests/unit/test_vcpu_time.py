@@ -10,7 +10,7 @@ from paravane.abi.vcpu import VCPU_RUNSTATE_INFO, Runstate
 from paravane.cpu import PageFault, Ram
 from paravane.time.clock import VirtualClock
 from paravane.time.run_states import RunStates
-from paravane.time.timers import NEVER, TimerQueue, system_time
+from paravane.time.timers import NEVER, Timer, TimerQueue, system_time
 from paravane.time.vcpu_time import VcpuTime
 
 MS = 1_000_000
@@ -21,6 +21,8 @@ RECORD_SIZE = VCPU_RUNSTATE_INFO.size
 
 class Host:
     """A vcpu with one page of memory at 0, in a machine of one frame."""
+
+    name = "d1v0"
 
     def __init__(self) -> None:
         self.ram, self.clock, self.timers = Ram(1), VirtualClock(), TimerQueue()
@@ -150,7 +152,7 @@ def test_short_waits_are_exact_and_other_work_ends_the_hurry(host: Host) -> None
 @pytest.mark.parametrize("deadline", [NEVER, NEVER + 1, 2**63 - 1, 2**64 - 1])
 def test_a_timer_at_the_end_of_time_never_fires(deadline: int) -> None:
     queue, fired = TimerQueue(), list[int]()
-    timer = queue.timer(lambda: fired.append(1))
+    timer = queue.timer("test", "timer", lambda: fired.append(1))
     timer.arm(deadline)
     assert queue.next_deadline() == NEVER
     queue.expire(2**63)
@@ -162,9 +164,9 @@ def test_a_timer_at_the_end_of_time_never_fires(deadline: int) -> None:
 
 def test_a_timer_set_again_and_again_does_not_fill_the_queue() -> None:
     queue, fired = TimerQueue(), list[int]()
-    other = queue.timer(lambda: fired.append(0))
+    other = queue.timer("test", "timer", lambda: fired.append(0))
     other.arm(5)
-    timer = queue.timer(lambda: fired.append(1))
+    timer = queue.timer("test", "timer", lambda: fired.append(1))
     for deadline in range(10**6, 10**6 + 20_000):
         timer.arm(deadline)
         timer.arm(7)
@@ -173,3 +175,42 @@ def test_a_timer_set_again_and_again_does_not_fill_the_queue() -> None:
     assert fired == [0, 1]
     queue.expire(10**7)
     assert fired == [0, 1]
+
+
+def test_a_vcpus_time_goes_on_from_what_was_saved(host: Host) -> None:
+    host.time.register_run_states(AREA)
+    host.time.register_time(TIME_AREA)
+    host.time.ticker.set(4 * MS)
+    host.time.single_shot.arm(50 * MS)
+    host.time.switch_in()
+    host.pass_time(3 * MS)
+    host.time.switch_out(Runstate.blocked)
+    state = host.time.save()
+    assert host.timers.armed() == [(("d1v0", "single-shot"), 50 * MS)]
+    host.time.stop()
+    host.time = VcpuTime(host, host.ram, host.clock, host.timers, state)
+    assert host.time.save() == state
+    assert host.timers.armed() == [(("d1v0", "single-shot"), 50 * MS)]
+    host.pass_time(2 * MS)
+    host.time.switch_in()
+    assert host.ticks == [5 * MS], "the tick that was due while it did not run"
+    assert VCPU_RUNSTATE_INFO.unpack(host.memory, AREA).time[Runstate.blocked] == 2 * MS
+    host.pass_time(45 * MS)
+    assert 50 * MS in host.ticks
+
+
+def test_armed_timers_are_listed_in_the_order_in_which_they_fire() -> None:
+    queue = TimerQueue()
+    fired: list[str] = []
+
+    def timer(owner: str, kind: str) -> Timer:
+        return queue.timer(owner, kind, lambda: fired.append(owner))
+
+    first, second, third = timer("d2", "watchdog 1"), timer("d1v0", "poll"), timer("machine", "slice")
+    for armed, deadline in ((third, 5), (first, 9), (second, 9), (third, 30), (first, 9)):
+        armed.arm(deadline)
+    timer("d1v0", "tick")
+    listed = queue.armed()
+    assert listed == [(first.name, 9), (second.name, 9), (third.name, 30)]
+    queue.expire(30)
+    assert fired == [name.owner for name, _ in listed]
