@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paravane.abi.errno import Errno
@@ -12,11 +13,22 @@ from paravane.refusal import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from paravane.events.port import Port
     from paravane.events.ports import Exchange
     from paravane.events.two_level import Memory
 
 _CONTROL_BLOCK_SIZE = 72
 _PAGE_SIZE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class EventState:
+    """All that has to be kept of a domain's event channels besides its memory, which holds what is pending
+    and masked: its ports, the machine addresses of its vcpu_infos, and the port each poller waits for."""
+
+    ports: tuple[Port | None, ...]
+    vcpu_infos: tuple[int | None, ...]
+    pollers: dict[int, int | None]
 
 
 class EventChannels(PortTable):
@@ -34,11 +46,18 @@ class EventChannels(PortTable):
         *,
         nr_vcpus: int,
         wake: Callable[[int], None],
+        state: EventState | None = None,
     ) -> None:
         self.two_level = TwoLevel(memory, shared_info, nr_vcpus, wake)
-        super().__init__(domid, exchange, self.two_level, nr_vcpus)
+        super().__init__(domid, exchange, self.two_level, nr_vcpus, None if state is None else state.ports)
+        if state is not None:
+            self.two_level.restore(state.vcpu_infos, state.pollers)
         # The fast path of every return to the guest: no layer in between.
         self.upcall_due = self.two_level.upcall_due
+
+    def save_state(self) -> EventState:
+        """What a later `EventChannels` over the same memory goes on from."""
+        return EventState(self.save(), *self.two_level.save())
 
     def vcpu_info(self, vcpu_id: int) -> int | None:
         """Machine address of a vcpu's vcpu_info; None for a vcpu above 31 that has not registered one."""

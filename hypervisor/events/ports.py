@@ -2,67 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeGuard
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
-from paravane.abi.event_channel import NR_VIRQS, EvtchnStat, Virq
+from paravane.abi.event_channel import NR_VIRQS, EvtchnStat
+from paravane.events.port import VCPU_VIRQS, Port, State, Status, name_of, usable
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from paravane.abi.event_channel import Virq
+    from paravane.events.port import Delivery
 
 NR_PIRQS: Final = 256
 """Interrupt numbers that exist. None belongs to a guest, as none is passed through."""
 
 _BUCKET: Final = 64
 """Xen creates ports by this many; one that was never created is -EINVAL, a created free one is `closed`."""
-
-_VCPU_VIRQS: Final = frozenset((Virq.TIMER, Virq.DEBUG, Virq.XENOPROF, Virq.XENPMU))
-
-
-class State(Enum):
-    """What a port is bound to. A free port has no Port object; the reserved one is port 0."""
-
-    RESERVED = EvtchnStat.closed
-    UNBOUND = EvtchnStat.unbound
-    INTERDOMAIN = EvtchnStat.interdomain
-    VIRQ = EvtchnStat.virq
-    IPI = EvtchnStat.ipi
-
-
-@dataclass(slots=True)
-class Port:
-    """A port in use. `remote_domid` counts for UNBOUND, `remote` and `remote_port` for INTERDOMAIN."""
-
-    state: State
-    vcpu_id: int = 0
-    remote_domid: int = DomId.INVALID
-    remote: PortTable | None = None
-    remote_port: int = 0
-    virq: int = 0
-
-
-class Status(NamedTuple):
-    """What EVTCHNOP_status answers: `domid` and `port` are the other end, `virq` the virtual interrupt."""
-
-    status: EvtchnStat
-    vcpu_id: int = 0
-    domid: int = 0
-    port: int = 0
-    virq: int = 0
-
-
-class Delivery(Protocol):
-    """How a domain learns that a port has fired."""
-
-    @property
-    def nr_ports(self) -> int: ...
-    def set_pending(self, port: int, vcpu_id: int) -> None: ...
-    def clear_pending(self, port: int) -> None: ...
-    def unmask(self, port: int, vcpu_id: int) -> None: ...
 
 
 class Exchange:
@@ -79,6 +38,10 @@ class Exchange:
     def remove(self, channels: PortTable) -> None:
         self._domains.pop(channels.domid, None)
 
+    def at(self, domid: int) -> PortTable:
+        """The domain at the other end of a connection. There is one: a domain that goes disconnects."""
+        return self._domains[domid]
+
     def find(self, caller: PortTable, domid: int) -> PortTable:
         """The domain a caller means by `domid`, DOMID_SELF included. Raises Refusal(ESRCH)."""
         if domid in (DomId.SELF, caller.domid):
@@ -92,15 +55,34 @@ class Exchange:
 class PortTable:
     """The ports of one domain. Every method raises Refusal with Xen's errno for that request."""
 
-    def __init__(self, domid: int, exchange: Exchange, delivery: Delivery, nr_vcpus: int) -> None:
+    def __init__(
+        self,
+        domid: int,
+        exchange: Exchange,
+        delivery: Delivery,
+        nr_vcpus: int,
+        ports: Sequence[Port | None] | None = None,
+    ) -> None:
+        """`ports`: go on from what `save` gave; the domains at other ends must do the same."""
         self.domid = domid
         self._exchange = exchange
         self._delivery = delivery
         self._nr_vcpus = nr_vcpus
-        self._ports: list[Port | None] = [Port(State.RESERVED)] + [None] * (_BUCKET - 1)
+        self._ports: list[Port | None] = (
+            [Port(State.RESERVED)] + [None] * (_BUCKET - 1) if ports is None else _copied(ports)
+        )
         self._lowest_free = 1
-        self._virqs: dict[tuple[int, int], int] = {}
+        # (vcpu, virtual interrupt) -> port: what the ports say, the other way round.
+        self._virqs: dict[tuple[int, int], int] = {
+            (entry.virq_vcpu, entry.virq): port
+            for port, entry in enumerate(self._ports)
+            if entry is not None and entry.state is State.VIRQ
+        }
         exchange.add(self)
+
+    def save(self) -> tuple[Port | None, ...]:
+        """Every port there is, by number: all that has to be kept."""
+        return tuple(_copied(self._ports))
 
     def alloc_unbound(self, dom: int, remote_dom: int) -> int:
         """A new port of domain `dom` that waits for `remote_dom` (which need not exist) to bind to it."""
@@ -125,8 +107,9 @@ class PortTable:
                 Errno.EINVAL,
                 f"port {remote_port} of domain {remote.domid} does not wait for domain {self.domid}",
             )
-        self._ports[port] = Port(State.INTERDOMAIN, remote=remote, remote_port=remote_port)
-        other.state, other.remote, other.remote_port = State.INTERDOMAIN, self, port
+        self._ports[port] = Port(State.INTERDOMAIN, remote_domid=remote.domid, remote_port=remote_port)
+        # It waited for this domain, so its `remote_domid` is right already.
+        other.state, other.remote_port = State.INTERDOMAIN, port
         if before_first is not None:
             before_first(port)
         self._delivery.set_pending(port, 0)
@@ -136,7 +119,7 @@ class PortTable:
         """A new port for a virtual interrupt. Global ones are bound to vcpu 0 and can be moved later."""
         if virq >= NR_VIRQS:
             raise Refusal(Errno.EINVAL, f"there is no virtual interrupt {virq}")
-        if virq not in _VCPU_VIRQS and vcpu_id:
+        if virq not in VCPU_VIRQS and vcpu_id:
             raise Refusal(
                 Errno.EINVAL, f"global virtual interrupt {virq} is bound to vcpu 0 only, not {vcpu_id}"
             )
@@ -167,25 +150,24 @@ class PortTable:
         entry = self._existing(port)
         movable = entry is not None and (
             entry.state in (State.UNBOUND, State.INTERDOMAIN)
-            or (entry.state is State.VIRQ and entry.virq not in _VCPU_VIRQS)
+            or (entry.state is State.VIRQ and entry.virq not in VCPU_VIRQS)
         )
         if entry is None or not movable:
-            raise Refusal(Errno.EINVAL, f"port {port} is {_text(entry)} and stays with its vcpu")
+            raise Refusal(Errno.EINVAL, f"port {port} is {name_of(entry)} and stays with its vcpu")
         entry.vcpu_id = vcpu_id
 
     def close(self, port: int) -> None:
         """Free a port. The other end of a connection becomes unbound again, waiting for this domain."""
         entry = self._existing(port)
         if entry is None or entry.state is State.RESERVED:
-            raise Refusal(Errno.EINVAL, f"port {port} is {_text(entry)}, there is nothing to close")
+            raise Refusal(Errno.EINVAL, f"port {port} is {name_of(entry)}, there is nothing to close")
         if entry.state is State.VIRQ:
-            owner = entry.vcpu_id if entry.virq in _VCPU_VIRQS else 0
-            del self._virqs[owner, entry.virq]
+            del self._virqs[entry.virq_vcpu, entry.virq]
         self._delivery.clear_pending(port)
         self._ports[port] = None
         self._lowest_free = min(self._lowest_free, port)
-        if entry.remote is not None:
-            entry.remote._disconnect(entry.remote_port, self.domid)
+        if entry.state is State.INTERDOMAIN:
+            self._exchange.at(entry.remote_domid)._disconnect(entry.remote_port)
 
     def send(self, port: int) -> None:
         """Fire the other end of a connection, or the vcpu of an IPI. An unbound port drops the event."""
@@ -193,16 +175,14 @@ class PortTable:
         entry = ports[port] if port < len(ports) else None
         if entry is not None:
             if entry.state is State.INTERDOMAIN:
-                remote = entry.remote
-                assert remote is not None
-                remote._fire(entry.remote_port)
+                self._exchange.at(entry.remote_domid)._fire(entry.remote_port)
                 return
             if entry.state is State.IPI:
                 self._delivery.set_pending(port, entry.vcpu_id)
                 return
             if entry.state is State.UNBOUND:
                 return
-        raise Refusal(Errno.EINVAL, f"port {port} is {_text(entry)}, nothing can be sent through it")
+        raise Refusal(Errno.EINVAL, f"port {port} is {name_of(entry)}, nothing can be sent through it")
 
     def status(self, dom: int, port: int) -> Status:
         """What port `port` of domain `dom` is bound to."""
@@ -212,9 +192,9 @@ class PortTable:
             return Status(EvtchnStat.closed)
         if entry.state is State.UNBOUND:
             return Status(EvtchnStat.unbound, entry.vcpu_id, domid=entry.remote_domid)
-        if entry.remote is not None:
+        if entry.state is State.INTERDOMAIN:
             return Status(
-                EvtchnStat.interdomain, entry.vcpu_id, domid=entry.remote.domid, port=entry.remote_port
+                EvtchnStat.interdomain, entry.vcpu_id, domid=entry.remote_domid, port=entry.remote_port
             )
         return Status(entry.state.value, entry.vcpu_id, virq=entry.virq)
 
@@ -222,7 +202,7 @@ class PortTable:
         """Clear the port's mask bit; a port that fired meanwhile notifies now. One that is not in use stays
         as it is, and that is no error."""
         entry = self._existing(port)
-        if _usable(entry):
+        if usable(entry):
             self._delivery.unmask(port, entry.vcpu_id)
 
     def reset(self, dom: int) -> None:
@@ -238,7 +218,7 @@ class PortTable:
     def close_all(self) -> None:
         """Close every port that is in use."""
         for port, entry in enumerate(self._ports):
-            if _usable(entry):
+            if usable(entry):
                 self.close(port)
 
     def destroy(self) -> None:
@@ -248,13 +228,13 @@ class PortTable:
 
     def raise_virq(self, virq: Virq, vcpu_id: int = 0) -> None:
         """Fire a virtual interrupt, if the guest has bound it. A global one goes where it was moved."""
-        port = self._virqs.get((vcpu_id if virq in _VCPU_VIRQS else 0, virq))
+        port = self._virqs.get((vcpu_id if virq in VCPU_VIRQS else 0, virq))
         if port is not None:
             self._fire(port)
 
     def usable(self, port: int) -> bool:
         """Whether the port is in use by the guest: neither free, nor reserved, nor never created."""
-        return port < len(self._ports) and _usable(self._ports[port])
+        return port < len(self._ports) and usable(self._ports[port])
 
     def connected(self, port: int) -> bool:
         """Whether the port is one end of a connection."""
@@ -266,11 +246,11 @@ class PortTable:
         assert entry is not None
         self._delivery.set_pending(port, entry.vcpu_id)
 
-    def _disconnect(self, port: int, domid: int) -> None:
+    def _disconnect(self, port: int) -> None:
+        """The other end has closed; the port waits for that domain again."""
         entry = self._ports[port]
         assert entry is not None
-        entry.state, entry.remote, entry.remote_port = State.UNBOUND, None, 0
-        entry.remote_domid = domid
+        entry.state, entry.remote_port = State.UNBOUND, 0
 
     def _created(self, port: int) -> Port | None:
         return self._ports[port] if port < len(self._ports) else None
@@ -309,9 +289,5 @@ class PortTable:
             raise Refusal(Errno.EPERM, f"domain {self.domid} does not control domain {dom}")
 
 
-def _usable(entry: Port | None) -> TypeGuard[Port]:
-    return entry is not None and entry.state is not State.RESERVED
-
-
-def _text(entry: Port | None) -> str:
-    return "free" if entry is None else entry.state.name.lower()
+def _copied(ports: Sequence[Port | None]) -> list[Port | None]:
+    return [entry and replace(entry) for entry in ports]

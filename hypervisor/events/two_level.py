@@ -13,7 +13,7 @@ from paravane.abi.event_channel import EVTCHN_2L_NR_CHANNELS
 from paravane.abi.shared_info import SHARED_INFO, VCPU_INFO, XEN_LEGACY_MAX_VCPUS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 _PENDING = SHARED_INFO.offsets["evtchn_pending"]
 _MASK = SHARED_INFO.offsets["evtchn_mask"]
@@ -54,6 +54,15 @@ class TwoLevel:
         self._wake = wake
         # vcpu -> the one port it polls, or None when several would do.
         self._pollers: dict[int, int | None] = {}
+
+    def save(self) -> tuple[tuple[int | None, ...], dict[int, int | None]]:
+        """The machine addresses of the vcpu_infos, and who polls which port. All else is in guest memory."""
+        return tuple(self._info), dict(self._pollers)
+
+    def restore(self, infos: Sequence[int | None], pollers: Mapping[int, int | None]) -> None:
+        """Go on from what `save` gave."""
+        self._info = list(infos)
+        self._pollers = dict(pollers)
 
     def vcpu_info(self, vcpu_id: int) -> int | None:
         """Machine address of a vcpu's vcpu_info, None while it has none."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from paravane.abi.domid import DomId
 from paravane.abi.event_channel import EvtchnStat
-from paravane.events import EventChannels, Exchange, HostEvents, HostPort
+from paravane.events import EventChannels, EventState, Exchange, HostEvents, HostPort
 from paravane.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PAGE = 4096
 SOME_PORTS = (*range(12), 63, 64, 1023, 1024, 0xFFFF_FFFF)
@@ -23,15 +27,31 @@ class Machine:
         self.random = random.Random(seed)
         pages = memoryview(bytearray(8 * PAGE))
         self.words = pages.cast("I")
-        memory = SimpleNamespace(bytes=pages, words=self.words)
-        exchange = Exchange()
-        self.host = HostEvents(exchange)
+        self.memory = SimpleNamespace(bytes=pages, words=self.words)
+        self.exchange = Exchange()
+        self.host = HostEvents(self.exchange)
         self.heard = 0
         self.host_ports: list[HostPort] = []
-        self.guests = {
-            domid: EventChannels(domid, exchange, memory, domid * PAGE, nr_vcpus=2, wake=lambda vcpu_id: None)
-            for domid in (1, 2, 3)
-        }
+        self.guests = {domid: self.guest(domid) for domid in (1, 2, 3)}
+
+    def guest(self, domid: int, state: EventState | None = None) -> EventChannels:
+        return EventChannels(
+            domid,
+            self.exchange,
+            self.memory,
+            domid * PAGE,
+            nr_vcpus=2,
+            wake=lambda vcpu_id: None,
+            state=state,
+        )
+
+    def restore(self, domid: int) -> None:
+        """Go on with another object that was made of what there is to be kept."""
+        before = self.guests[domid]
+        state = before.save_state()
+        self.exchange.remove(before)
+        self.guests[domid] = self.guest(domid, state)
+        assert self.guests[domid].save_state() == state
 
     def hear(self) -> None:
         self.heard += 1
@@ -40,7 +60,7 @@ class Machine:
         pick = self.random.choice
         guest = self.guests[pick((1, 2, 3))]
         port, dom, vcpu_id = pick(SOME_PORTS), pick(SOME_DOMAINS), pick((0, 1, 2))
-        actions = [
+        actions: list[Callable[[], object]] = [
             lambda: guest.alloc_unbound(pick((guest.domid, DomId.SELF, dom)), dom),
             lambda: guest.bind_interdomain(dom, port),
             lambda: guest.bind_virq(pick((0, 1, 2, 7, 23, 24)), vcpu_id),
@@ -57,6 +77,7 @@ class Machine:
             lambda: pick(self.host_ports).notify() if self.host_ports else None,
             lambda: pick(self.host_ports).close() if self.host_ports else None,
             self.scribble,
+            lambda: self.restore(guest.domid),
         ]
         with suppress(Refusal):
             pick(actions)()
