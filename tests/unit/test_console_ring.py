@@ -263,6 +263,7 @@ def test_a_sink_that_miscounts_moves_what_there_is() -> None:
         st.one_of(
             st.tuples(st.just("event"), st.just(0)),
             st.tuples(st.just("feed"), st.integers(0, 3000)),
+            st.tuples(st.just("sink"), st.integers(0, 5000)),
             st.tuples(
                 st.sampled_from(["in_cons", "in_prod", "out_cons", "out_prod"]),
                 st.one_of(st.integers(0, 0xFFFF_FFFF), st.integers(0, 4096)),
@@ -272,13 +273,18 @@ def test_a_sink_that_miscounts_moves_what_there_is() -> None:
     )
 )
 def test_no_indices_make_the_backend_fail_or_overrun(steps: list[tuple[str, int]]) -> None:
-    guest = Guest()
+    sink = Slow(0)
+    guest = Guest(sink=sink)
     taken = 0
     for what, value in steps:
         if what == "event":
             guest.event()
-            assert len(guest.output) - taken <= XENCONS_OUT_SIZE
-            taken = len(guest.output)
+            assert len(sink.taken) - taken <= XENCONS_OUT_SIZE
+            taken = len(sink.taken)
+        elif what == "sink":
+            sink.budget = value
+            guest.console.resume()
+            taken = len(sink.taken)
         elif what == "feed":
             guest.console.feed(bytes(value))
             assert guest.console.room >= 0

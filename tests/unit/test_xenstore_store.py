@@ -309,3 +309,21 @@ def test_rights_are_those_of_the_first_entry_that_names_the_domain(store: Store)
     assert store.rights.of(3, entries) is Right.READ
     assert Right.OWNER in store.rights.of(1, entries)
     assert Right.OWNER in store.rights.of(0, entries)
+
+
+def test_a_tree_goes_on_from_what_was_saved(store: Store) -> None:
+    store.access(1).write("/local/domain/1/data/a/b", b"x")
+    store.make("/local/domain/1/data/a", "n1", "r2")
+    state = store.save()
+    copy = Store(state=state)
+    assert copy.save() == state
+    assert copy.paths() == store.paths()
+    assert [copy.entries(domid) for domid in range(3)] == [store.entries(domid) for domid in range(3)]
+    assert copy.access(2).directory("/local/domain/1/data/a").children == ("b",)
+    transaction = copy.transaction(1)
+    copy.access(1, transaction).write("/local/domain/1/data/a/b", b"y")
+    transaction.commit()
+    assert (copy.read("/local/domain/1/data/a/b"), store.read("/local/domain/1/data/a/b")) == (b"y", b"x")
+    copy.add_domain(2)
+    refused(Errno.EACCES, copy.access(2).directory, "/local/domain/1/data/a")
+    assert store.access(2).directory("/local/domain/1/data/a").children == ("b",)

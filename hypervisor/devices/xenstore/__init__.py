@@ -4,7 +4,7 @@ from paravane.devices.xenstore.connection import Connection
 from paravane.devices.xenstore.domain_nodes import forget_domain, populate_domain
 from paravane.devices.xenstore.rights import Quota
 from paravane.devices.xenstore.session import Session
-from paravane.devices.xenstore.store import HostWatch, Store
+from paravane.devices.xenstore.store import HostWatch, Store, StoreState
 from paravane.devices.xenstore.transaction import Transaction
 from paravane.devices.xenstore.tree import Node, Permission, Right, domain_path
 
@@ -17,6 +17,7 @@ __all__ = [
     "Right",
     "Session",
     "Store",
+    "StoreState",
     "Transaction",
     "domain_path",
     "forget_domain",

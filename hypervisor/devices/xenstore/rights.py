@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from paravane.devices.xenstore.tree import FULL, Permission, Right
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,15 @@ class Quota:
 class Rights:
     """The domains there are, and what a node's permissions mean for them."""
 
-    def __init__(self, quota: Quota) -> None:
+    def __init__(self, quota: Quota, since: Mapping[int, int] | None = None) -> None:
+        """`since`: domid -> the store's generation when that domain came. Permissions older than that meant
+        an earlier domain of the same number."""
         self.quota = quota
-        # domid -> the store's generation when that domain came. Older permissions meant an earlier domain.
-        self._since: dict[int, int] = {0: 0}
+        self._since = {0: 0} if since is None else dict(since)
+
+    @property
+    def since(self) -> Mapping[int, int]:
+        return self._since
 
     def add(self, domid: int, generation: int) -> None:
         self._since[domid] = generation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.errno import Errno
@@ -45,23 +46,43 @@ class HostWatch:
         self._store.watches.remove(self, self.watch)
 
 
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """All that has to be kept of the tree: nodes by path, how often it was changed, and at which of these
+    changes each domain came. Sessions and watches are their owners' to keep."""
+
+    nodes: dict[str, Node]
+    generation: int
+    since: dict[int, int]
+
+
 class Store:
     """The live tree (a `LiveTree`). The methods with simple names are the host's, which may do everything and
     are complete when they return; guests come through `access`, in portions."""
 
-    def __init__(self, quota: Quota | None = None) -> None:
+    def __init__(self, quota: Quota | None = None, state: StoreState | None = None) -> None:
         self.quota = quota or Quota()
-        self.rights = Rights(self.quota)
+        self.rights = Rights(self.quota, None if state is None else state.since)
         self.watches = WatchIndex()
         self.steps = 0
-        self._generation = 0
-        self._entries: Counter[int] = Counter({0: 1})
         self._changes: list[Change] = []
         self._events: dict[tuple[HostWatch, str], None] = {}
         self._delivering = False
-        self._nodes: dict[str, Node] = {ROOT: Node(b"", (Permission(0, Right.NONE),))}
         self._host = Access(self, self.rights, 0)
-        self._host.mkdir("/tool/xenstored")
+        if state is None:
+            self._nodes = {ROOT: Node(b"", (Permission(0, Right.NONE),))}
+            self._generation = 0
+        else:
+            self._nodes = dict(state.nodes)
+            self._generation = state.generation
+        # How many nodes each domain owns.
+        self._entries = Counter(node.owner for node in self._nodes.values())
+        if state is None:
+            self._host.mkdir("/tool/xenstored")
+
+    def save(self) -> StoreState:
+        """What a later `Store` goes on from."""
+        return StoreState(dict(self._nodes), self._generation, dict(self.rights.since))
 
     # The host's operations.
 
