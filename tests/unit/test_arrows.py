@@ -25,8 +25,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "vcpu_host run_state",
         "dump watchdog",
         "platform",
-        "builder devices events sched time traps",
-        "devices/xenstore traps/emulate",
+        "builder devices/xenstore events sched time traps",
+        "devices traps/emulate",
         "trace_text",
         "trace",
         "hypervisor_console place",
@@ -53,17 +53,14 @@ APART = {
 STILL_UPWARD = {
     ("asm/directives", "asm"),
     ("asm/opcodes", "asm"),
-    ("sched", "vcpu"),
     ("traps/emulate", "traps"),
 }
 """Imports that point the wrong way today. This list only ever gets shorter."""
 
 STILL_ROUND: tuple[str, ...] = (
-    "paravane.cpu.hooks paravane.cpu.native_iret paravane.cpu.processor",
     "paravane.memory.audit paravane.memory.domain_memory paravane.memory.entries paravane.memory.flush "
     "paravane.memory.l1_tables paravane.memory.machine_memory paravane.memory.page_types "
     "paravane.memory.pins paravane.memory.upper_tables paravane.memory.vcpu_paging paravane.memory.writable",
-    "paravane.devices.xenstore.access paravane.devices.xenstore.store paravane.devices.xenstore.transaction",
     "paravane.cpu.hooks paravane.cpu.native_iret paravane.cpu.processor",
 )
 """Circles of more than two files that are there today. A circle may lose members, none may gain one."""
