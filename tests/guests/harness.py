@@ -39,10 +39,12 @@ def boot(
     ramdisk: bytes | None = None,
     stdin: bytes = b"",
     seed: int = 0,
+    slice_instructions: int = 0,
 ) -> Outcome:
-    """Run one domain until it ends, with the frame audit of its last moment."""
+    """Run one domain until it ends, with the frame audit of its last moment. A guest whose output depends on
+    when its time passes needs slices counted in instructions."""
     records: list[Record] = []
-    with Machine(Machine.size_for(memory), seed=seed) as machine:
+    with Machine(Machine.size_for(memory), seed=seed, slice_instructions=slice_instructions) as machine:
         machine.trace.subscribe(records.append)
         config = DomainConfig(memory=memory, cmdline=cmdline, ramdisk=ramdisk)
         domain = machine.create(load_image(image), config)
