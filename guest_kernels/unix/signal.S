@@ -280,6 +280,8 @@ save_context:
     movl $FLAT_USER_SS, SC_ss(%eax)
     movl FRAME_vector(%ebp), %ecx
     movl %ecx, SC_trapno(%eax)
+    movl PROC_error(%ebx), %ecx
+    movl %ecx, SC_err(%eax)
     movl shared_info_page + VCPU_INFO_arch_cr2, %ecx
     movl %ecx, SC_cr2(%eax)
     popl %ecx

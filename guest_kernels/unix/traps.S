@@ -118,6 +118,8 @@ trap_entry:
     testl $2, FRAME_cs(%ebp)
     jz kernel_trap
     movl $-1, FRAME_orig(%ebp)
+    movl current, %eax
+    movl %edi, PROC_error(%eax)
     cmpl $X86_EXC_NM, %ebx
     je 2f
     movl FRAME_eip(%ebp), %esi      # for the message
