@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,8 @@ def assemble(
     `INCLUDE_DIR`; `defines` are symbols set in every unit. Raises AssemblyError.
     """
     readers = [(str(path), lambda unit, path=path: read_file(unit, path, str(path))) for path in sources]
-    return _assemble(readers, include, defines, base)
+    program = _assemble(readers, include, defines, base)
+    return replace(program, inputs=(*sources, *program.inputs))
 
 
 def assemble_text(
@@ -70,7 +72,7 @@ def _assemble(
     try:
         units = [_read(session, name, reader) for name, reader in readers]
         reporter.raise_errors()
-        return link(units, base, reporter)
+        return replace(link(units, base, reporter), inputs=tuple(session.inputs))
     except TooManyErrors:
         raise AssemblyError(reporter.diagnostics) from None
 

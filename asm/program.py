@@ -7,6 +7,10 @@ Addresses are guest virtual addresses; sizes and offsets are bytes. The numbers 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
 SHF_MERGE, SHF_STRINGS, SHF_LINK_ORDER, SHF_GROUP, SHF_TLS = 0x10, 0x20, 0x80, 0x200, 0x400
@@ -54,7 +58,10 @@ class LineRow:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A linked kernel: everything an ELF32 executable says about it."""
+    """A linked kernel: everything an ELF32 executable says about it.
+
+    `inputs` are the files it was made from: sources, and what they include.
+    """
 
     entry: int
     sections: tuple[Section, ...]
@@ -62,3 +69,4 @@ class Program:
     files: tuple[str, ...] = ()
     lines: tuple[LineRow, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    inputs: tuple[Path, ...] = field(default=(), compare=False)

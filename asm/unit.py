@@ -43,6 +43,8 @@ class Session:
     reporter: Reporter = field(default_factory=Reporter)
     budget: Budget = field(default_factory=Budget)
     count: Count = field(default_factory=Count)
+    inputs: dict[Path, None] = field(default_factory=dict)
+    """The files that `.include` and `.incbin` found, in order and once each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from paravane.abi.shared_info import SHARED_INFO
 from paravane.hypervisor_console import HypervisorConsole
 from paravane.memory.guest import CONTROL_DOMID
 from paravane.place import Places
+from paravane.text import shown
 from paravane.trace import DomainEvent, DomainRecord, Kind
 from paravane.watchdog import Watchdogs
 
@@ -140,7 +141,7 @@ class Domain:
             trace.write(DomainRecord(now, self.domid, None, event, reason, sentence))
 
     def _report(self, sentence: str, dump: str) -> None:
-        self.crash_report = f"domain {self.domid} ({self.name}) crashed: {sentence}\n{dump}"
+        self.crash_report = f"domain {self.domid} ({shown(self.name)}) crashed: {sentence}\n{dump}"
 
     def _end(self, reason: ShutdownReason, action: str) -> None:
         self.reason = reason

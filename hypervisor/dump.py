@@ -8,6 +8,7 @@ from capstone import CS_ARCH_X86, CS_MODE_32, Cs
 from capstone import CS_OPT_SYNTAX_ATT as ATT
 
 from paravane.cpu import PageFault
+from paravane.place import Places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ _FLAGS = ((0, "CF"), (2, "PF"), (4, "AF"), (6, "ZF"), (7, "SF"), (8, "TF"), (9, 
 def processor_dump(cpu: Cpu, image: Image, fault: int | None = None) -> str:
     """Registers, ring, code around EIP and stack as lines of text, and the page walk of the linear address
     `fault`, when one could not be used."""
-    lines = [*_registers(cpu)]
+    lines = [*registers(cpu)]
     lines += ["code:", *_code(cpu, image)]
     lines += ["stack:", *_stack(cpu, image)]
     if fault is not None:
@@ -36,7 +37,8 @@ def processor_dump(cpu: Cpu, image: Image, fault: int | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _registers(cpu: Cpu) -> Iterator[str]:
+def registers(cpu: Cpu) -> Iterator[str]:
+    """Ring, EIP, flags, general, segment and control registers, as lines of text."""
     flags = cpu.eflags
     names = " ".join(name for bit, name in _FLAGS if flags >> bit & 1)
     yield f"  ring {cpu.cpl}  eip {cpu.eip:08x}  eflags {flags:08x} [{names}] iopl {flags >> 12 & 3}"
@@ -47,11 +49,8 @@ def _registers(cpu: Cpu) -> Iterator[str]:
     yield f"  cr0 {cpu.cr0:08x}  cr2 {cpu.cr2:08x}  cr3 {cpu.cr3:08x}  cr4 {cpu.cr4:08x}"
 
 
-def _location(image: Image, address: int) -> str:
-    """` <symbol+offset> file:line` as far as the image tells, else nothing."""
-    symbol, line = image.symbol_at(address), image.line_at(address)
-    text = f" <{symbol[0]}+{symbol[1]:#x}>" if symbol else ""
-    return text + (f" {line[0]}:{line[1]}" if line else "")
+def _names(image: Image, address: int) -> str:
+    return Places(image).at(address).names
 
 
 def _code(cpu: Cpu, image: Image) -> Iterator[str]:
@@ -61,7 +60,7 @@ def _code(cpu: Cpu, image: Image) -> Iterator[str]:
         _readable(cpu, cpu.eip, cpu.eip + CODE_AFTER),
     )
     if not after:
-        yield f"  {cpu.eip:08x}{_location(image, cpu.eip)}: not readable"
+        yield f"  {cpu.eip:08x}{_names(image, cpu.eip)}: not readable"
         return
     disassembler = Cs(CS_ARCH_X86, CS_MODE_32)
     disassembler.syntax = ATT
@@ -72,11 +71,11 @@ def _code(cpu: Cpu, image: Image) -> Iterator[str]:
     for instruction in shown:
         here = instruction.address == cpu.eip
         text = f"{instruction.mnemonic} {instruction.op_str}".strip()
-        where = _location(image, instruction.address) if here else ""
+        where = _names(image, instruction.address) if here else ""
         code = instruction.bytes.hex(" ")
         yield f" {'=>' if here else '  '} {instruction.address:08x}: {code:<24} {text}{where}"
     if not any(instruction.address == cpu.eip for instruction in shown):
-        yield f" => {cpu.eip:08x}: {after[:15].hex(' ')} is no instruction{_location(image, cpu.eip)}"
+        yield f" => {cpu.eip:08x}: {after[:15].hex(' ')} is no instruction{_names(image, cpu.eip)}"
 
 
 def _synchronised(disassembler: Cs, before: bytes, eip: int) -> int:
@@ -117,7 +116,7 @@ def _stack(cpu: Cpu, image: Image) -> Iterator[str]:
         if not words:
             yield f"  {address & 0xFFFFFFFF:08x}: not readable"
             return
-        notes = "".join(_location(image, word) for word in words if image.is_code(word))
+        notes = "".join(_names(image, word) for word in words if image.is_code(word))
         yield f"  {address & 0xFFFFFFFF:08x}: {' '.join(f'{word:08x}' for word in words)}{notes}"
 
 

@@ -154,6 +154,20 @@ class Machine:
         """As `post`, to be used once: until then a machine whose vcpus are all blocked waits for it."""
         return self._inbox.promise()
 
+    def hold(self) -> None:
+        """Run no guest until `release` is called as often, however long that takes: for who takes records or
+        output and cannot keep up. Guests see nothing of it, and virtual time stands still; inputs, time-outs
+        and interrupts are served. For callbacks of `run`."""
+        self._check_thread("hold the machine")
+        self._loop.hold()
+
+    def release(self) -> None:
+        """Undo one `hold`. Other threads post it."""
+        self._check_thread("release the machine")
+        if not self._loop.holds:
+            raise ValueError("the machine is not held")
+        self._loop.holds -= 1
+
     def interrupt(self) -> None:
         """Make `run` come back soon, or the next one at once. Any thread and any signal handler may do so."""
         self._loop.interrupted = True

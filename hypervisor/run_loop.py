@@ -43,6 +43,7 @@ class RunLoop:
     ) -> None:
         """`between_slices` is called when no guest executes, before anybody is chosen to."""
         self.interrupted = False
+        self.holds = 0
         self._platform = platform
         self._domains = domains
         self._policy = policy
@@ -61,14 +62,22 @@ class RunLoop:
                 if (reason := self._stop_reason(deadline)) is not None:
                     vcpu = self._running
                     return Ending(reason, vcpu, self._domains.get(vcpu.domid) if vcpu else None)
-                self._inbox.deliver(0)
+                self._inbox.deliver(self._within(deadline, MAX_WAIT) if self.holds else 0)
+                if self.holds:
+                    continue
                 self._expire_timers()
                 self._serve_backends()
                 vcpu = self._policy.next()
                 if vcpu is not None:
                     self._run_slice(vcpu, slices)
-                elif not self._platform.bus.due and not self._idle(deadline):
+                elif self._may_stall() and not self._idle(deadline):
                     return Ending(StopReason.STALLED)
+
+    def hold(self) -> None:
+        """Run nobody until as many releases: the vcpu that runs now stops after the trap it serves."""
+        self.holds += 1
+        if self._running is not None:
+            self._running.stop()
 
     def forget(self, vcpu: Vcpu) -> None:
         """A vcpu is gone."""
@@ -76,7 +85,7 @@ class RunLoop:
             self._running = None
 
     def _stop_reason(self, deadline: float | None) -> StopReason | None:
-        if not any(domain.alive for domain in self._domains.values()):
+        if not self._anybody_lives():
             return StopReason.DONE
         if self.interrupted:
             return StopReason.INTERRUPTED
@@ -90,6 +99,13 @@ class RunLoop:
         """A portion for each domain whose backends have not done all as it returned to the guest."""
         if self._platform.bus.due:
             self._platform.clock.ran(self._platform.bus.turn() * UNIT_TIME)
+
+    def _may_stall(self) -> bool:
+        """Whether guests are left that only a timer or an input can move."""
+        return self._anybody_lives() and not self._platform.bus.due
+
+    def _anybody_lives(self) -> bool:
+        return any(domain.alive for domain in self._domains.values())
 
     def _run_slice(self, vcpu: Vcpu, slices: SliceTimer) -> None:
         """Run one vcpu until its slice is over or it gives the processor up.
@@ -157,10 +173,12 @@ class RunLoop:
             wait = MAX_WAIT
         else:
             return False
-        if deadline is not None:
-            wait = min(wait, max(0.0, deadline - time.monotonic()))
-        self._inbox.deliver(min(wait, MAX_WAIT))
+        self._inbox.deliver(self._within(deadline, min(wait, MAX_WAIT)))
         return True
+
+    @staticmethod
+    def _within(deadline: float | None, wait: float) -> float:
+        return wait if deadline is None else max(0.0, min(wait, deadline - time.monotonic()))
 
     def _expire_timers(self) -> None:
         now = self._platform.clock.now()

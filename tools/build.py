@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paravane import asm
 from paravane.asm.elf_writer import write_elf
 from paravane.tools.arguments import definition, number
+from paravane.tools.files import refuse_overwriting, write_file
 from paravane.tools.status import Status, UsageError
+from paravane.tools.streams import tell
 
 if TYPE_CHECKING:
     import argparse
@@ -46,20 +47,22 @@ def assemble(
     try:
         program = asm.assemble(sources, include=include, defines=defines, base=base)
     except asm.AssemblyError as error:
-        print(error, file=sys.stderr)
+        tell(str(error))
         raise UsageError(f"{len(error.diagnostics)} error(s), nothing was built", Status.ERRORS) from None
     for warning in program.warnings:
-        print(warning, file=sys.stderr)
+        tell(warning)
     return program
 
 
 def _build(options: argparse.Namespace) -> int:
     program = assemble(options.sources, options.include, dict(options.define), options.base)
-    options.output.write_bytes(write_elf(program))
+    listing = None if options.listing is None or str(options.listing) == "-" else options.listing
+    refuse_overwriting((("-o", options.output), ("--listing", listing)), program.inputs)
+    write_file(options.output, write_elf(program))
     if options.listing is not None:
         text = asm.listing(program)
-        if str(options.listing) == "-":
+        if listing is None:
             print(text, end="")
         else:
-            options.listing.write_text(text)
+            write_file(listing, text.encode("utf-8", "surrogateescape"))
     return Status.OK

@@ -1,13 +1,18 @@
-"""Files a user names."""
+"""Files a user names: read within bounds, never destroyed by a command that fails or that reads them."""
 
 from __future__ import annotations
 
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
 LARGEST = 1 << 30
 """Bytes of the largest image or ramdisk read: more than any 32-bit domain could hold beside its kernel."""
@@ -20,3 +25,68 @@ def read_file(path: Path, what: str) -> bytes:
     if len(data) > LARGEST:
         raise UsageError(f"{path}: {what} of more than {LARGEST >> 20} MiB is not read", Status.IMAGE)
     return data
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Make `data` the contents of a file, whole or not at all: it is written beside and then renamed.
+
+    What is no regular file (a pipe, /dev/null) is written as it is. Raises OSError, with the name that the
+    user gave.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+        else:
+            # Through a symbolic link: the file it leads to changes, not the link.
+            _replace(Path(os.path.realpath(path)), data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _replace(target: Path, data: bytes) -> None:
+    number, name = tempfile.mkstemp(prefix=f".{target.name[:64]}.", dir=target.parent)
+    try:
+        with open(number, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(number)
+            os.fchmod(number, _mode(target))
+        os.replace(name, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _mode(target: Path) -> int:
+    """Permissions as if the file had been written in place."""
+    with suppress(FileNotFoundError):
+        return stat.S_IMODE(target.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def refuse_overwriting(outputs: Iterable[tuple[str, Path | None]], inputs: Iterable[Path]) -> None:
+    """UsageError when a file to be written, named by its option, is one that is read, or is written twice."""
+    read = {_identity(path): path for path in inputs}
+    written: dict[tuple[int, int] | str, str] = {}
+    for option, path in outputs:
+        if path is None or (path.exists() and not path.is_file()):
+            continue
+        identity = _identity(path) or os.path.realpath(path)
+        if isinstance(identity, tuple) and identity in read:
+            raise UsageError(f"{option} {path} would overwrite {read[identity]}, which is read")
+        if identity in written:
+            raise UsageError(f"{option} {path} would overwrite what {written[identity]} writes")
+        written[identity] = option
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What makes two names those of one file. None for what is no regular file: that cannot be destroyed."""
+    with suppress(OSError):
+        found = path.stat()
+        if stat.S_ISREG(found.st_mode):
+            return found.st_dev, found.st_ino
+        return None
+    return None

@@ -8,6 +8,7 @@ from paravane.abi.elfnote import ElfNote
 from paravane.abi.hypercall import Hypercall
 from paravane.abi.version import XenFeature
 from paravane.builder import MAX_PAGES, amount, smallest_memory
+from paravane.place import Places
 from paravane.tools.hypercall_scan import scan_hypercalls
 from paravane.x86 import PAGE_SIZE
 
@@ -32,9 +33,9 @@ def _summary(image: Image) -> Iterator[str]:
     yield _field(
         "pfn 0 at", f"{image.virt_base:#010x}, physical addresses start at {image.elf_paddr_offset:#x}"
     )
-    yield _field("entry", f"{image.entry:#010x}{_name(image, image.entry)}")
+    yield _field("entry", f"{image.entry:#010x}{Places(image).at(image.entry).names}")
     page = image.hypercall_page
-    yield _field("hypercall page", "none" if page is None else f"{page:#010x}{_name(image, page)}")
+    yield _field("hypercall page", "none" if page is None else f"{page:#010x}{Places(image).at(page).names}")
     pages = smallest_memory(image)
     yield _field("memory", "more than any domain has" if pages > MAX_PAGES else f"at least {amount(pages)}")
     yield _field("ramdisk", "by pfn, outside the initial mapping" if image.mod_start_pfn else "mapped")
@@ -47,12 +48,6 @@ def _summary(image: Image) -> Iterator[str]:
 
 def _size(image: Image) -> str:
     return f"{amount(-(-(image.virt_end - image.virt_start) // PAGE_SIZE))} in memory"
-
-
-def _name(image: Image, address: int) -> str:
-    symbol, line = image.symbol_at(address), image.line_at(address)
-    text = f" <{symbol[0]}+{symbol[1]:#x}>" if symbol else ""
-    return text + (f" {line[0]}:{line[1]}" if line else "")
 
 
 def _notes(image: Image) -> Iterator[str]:

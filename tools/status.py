@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Status(IntEnum):
-    """What the shell sees."""
+    """What the shell sees. 3 and above are `boot`'s, but for 5 and 130."""
 
     OK = 0
     ERRORS = 1
@@ -14,8 +14,29 @@ class Status(IntEnum):
     CRASHED = 3
     REBOOT = 4
     IMAGE = 5
+    SUSPENDED = 6
+    SOFT_RESET = 7
+    WATCHDOG = 8
+    STALLED = 9
     TIMEOUT = 124
     INTERRUPTED = 130
+
+
+EXPLAINED = (
+    (Status.OK, "success; boot: the guest powered off"),
+    (Status.ERRORS, "the input has errors, or output could not be written"),
+    (Status.USAGE, "bad usage"),
+    (Status.CRASHED, "the guest crashed; its dump is on stderr"),
+    (Status.REBOOT, "the guest asked for a reboot, and --on-reboot is stop"),
+    (Status.IMAGE, "the image could not be loaded"),
+    (Status.SUSPENDED, "the guest suspended itself"),
+    (Status.SOFT_RESET, "the guest asked for a soft reset"),
+    (Status.WATCHDOG, "the guest's watchdog expired"),
+    (Status.STALLED, "every vcpu sleeps, and nothing can wake one"),
+    (Status.TIMEOUT, "--timeout or --max-traps was used up"),
+    (Status.INTERRUPTED, "interrupted: Ctrl-C, or Ctrl-] on a console"),
+)
+"""The statuses in words, for `--help`."""
 
 
 class UsageError(Exception):

@@ -23,6 +23,7 @@ def find_file(unit: Unit, scanner: Scanner) -> Path:
     for candidate in folders:
         path = candidate / name
         if _is_file(path):
+            unit.session.inputs[path] = None
             return path
     names = [entry for candidate in folders for entry in _names(candidate)]
     close = difflib.get_close_matches(name, names, 1)

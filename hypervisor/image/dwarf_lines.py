@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from paravane.image.text import printable
+from paravane.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

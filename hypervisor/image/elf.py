@@ -22,7 +22,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import StringTableSection, SymbolTableSection
 
 from paravane.image.errors import ImageError
-from paravane.image.text import printable
+from paravane.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

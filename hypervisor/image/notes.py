@@ -17,7 +17,7 @@ from paravane.abi.elfnote import GUEST_SECTION, LEGACY_KEYS, ElfNote
 from paravane.abi.layout import U32, Layout
 from paravane.abi.version import XenFeature
 from paravane.image.errors import ImageError
-from paravane.image.text import printable
+from paravane.text import printable
 from paravane.x86 import PAGE_SHIFT
 
 if TYPE_CHECKING:

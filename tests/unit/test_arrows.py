@@ -11,6 +11,7 @@ from tests.support import imports
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
+        "__main__",
         "tools",
         "asm guest_kernels",
         "asm/directives asm/opcodes",
@@ -35,7 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "guest_copy",
         "cpu",
         "cpu/engine",
-        "preemption refusal",
+        "preemption refusal text",
         "abi",
         "x86",
     )

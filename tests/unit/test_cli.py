@@ -1,5 +1,7 @@
 """The command line: every wrong use is one line that says what to do."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 from paravane.tools import files
 from paravane.tools.arguments import definition, memory_size, number
 from paravane.tools.cli import main
+from paravane.tools.status import Status
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,7 +90,7 @@ def test_list_names_every_kernel(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_follows_the_dashes_is_the_kernels_command_line(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["boot", "hello", "--memory", "8M", "--", "root=/dev/xvda", "-s", "two words"]) == 0
-    assert "command line: root=/dev/xvda -s 'two words'\n" in capfd.readouterr().out
+    assert "command line: root=/dev/xvda -s two words\n" in capfd.readouterr().out
 
 
 def test_lost_console_output_is_told() -> None:
@@ -119,3 +122,106 @@ def test_a_file_without_end_is_refused(
         status, _, err = _run(capsys, *command)
         assert status == 5
         assert "1 MiB" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("build", "a.S", "-o", "a.S"),
+        ("build", "a.S", "-o", "link.S"),
+        ("build", "a.S", "-o", "hard.S"),
+        ("build", "a.S", "-o", "part.inc"),
+        ("build", "a.S", "-o", "part.bin"),
+        ("build", "a.S", "-o", "new.elf", "--listing", "a.S"),
+        ("build", "a.S", "-o", "new.elf", "--listing", "new.elf"),
+        ("build", "a.S", "-o", "new.elf", "--listing", "./new.elf"),
+        ("boot", "a.S", "--trace", "a.S"),
+        ("boot", "a.S", "--trace", "part.inc"),
+        ("boot", "a.S", "--dump-on-crash", "a.S"),
+        ("boot", "a.S", "--ramdisk", "disk", "--trace", "disk"),
+        ("boot", "a.S", "--trace", "new", "--dump-on-crash", "new"),
+    ],
+)
+def test_nothing_that_is_read_is_written(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.S").write_text(
+        '.include "runtime.inc"\n.include "part.inc"\nXEN_NOTES a\nmain: ret\n.incbin "part.bin"\n'
+    )
+    (tmp_path / "part.inc").write_text("\n")
+    (tmp_path / "part.bin").write_bytes(b"x")
+    (tmp_path / "disk").write_bytes(b"x")
+    (tmp_path / "link.S").symlink_to("a.S")
+    (tmp_path / "hard.S").hardlink_to(tmp_path / "a.S")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    status, out, err = _run(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert "would overwrite" in err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_build_that_fails_leaves_the_old_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "a.S").write_text("_start: ret\n")
+    output = tmp_path / "a.elf"
+    output.write_bytes(b"good")
+
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    status, _, err = _run(capsys, "build", str(tmp_path / "a.S"), "-o", str(output))
+    assert (status, err) == (2, f"paravane: {output}: No space left on device\n")
+    assert output.read_bytes() == b"good"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.S", "a.elf"]
+
+
+def test_a_written_file_is_like_one_written_in_place(tmp_path: Path) -> None:
+    plain, new, kept, link = (tmp_path / name for name in ("plain", "new", "kept", "link"))
+    plain.write_bytes(b"")
+    kept.write_bytes(b"old")
+    kept.chmod(0o640)
+    link.symlink_to("kept")
+    files.write_file(new, b"1")
+    files.write_file(link, b"2")
+    files.write_file(Path("/dev/null"), b"3")
+    assert (new.read_bytes(), new.stat().st_mode) == (b"1", plain.stat().st_mode)
+    assert (kept.read_bytes(), kept.stat().st_mode & 0o777) == (b"2", 0o640)
+    assert link.is_symlink()
+    with pytest.raises(OSError, match="No such file") as error:
+        files.write_file(tmp_path / "none" / "x", b"")
+    assert error.value.filename == str(tmp_path / "none" / "x")
+
+
+def test_the_words_of_a_command_line_are_joined_by_blanks(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["boot", "hello", "--", "a b", "c"]) == 0
+    assert "command line: a b c\n" in capfd.readouterr().out
+
+
+def test_help_names_statuses_events_and_the_escape_key(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    status, out, _ = _run(capsys, "--help")
+    assert status == 0
+    assert {int(status) for status in Status} <= {
+        int(line.split()[0]) for line in out.splitlines() if line[:6].strip().isdigit()
+    }
+    _, out, _ = _run(capsys, "boot", "--help")
+    assert "Ctrl-]" in out
+    assert "hypercall,exception,event" in out
+    assert "64M, 65536K, 1G" in out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = _run(capsys, "--version")
+    assert status == 0
+    assert out.startswith("paravane ")
+    status, verbose, _ = _run(capsys, "--version", "-v")
+    assert status == 0
+    assert len(verbose.splitlines()) > 1

@@ -15,7 +15,7 @@ from paravane.asm.program import (
 )
 from paravane.image import Image, load_image
 from paravane.image.elf import MAX_SYMBOL_NAME, MAX_SYMBOLS, SYMBOL_SIZE
-from paravane.image.text import printable
+from paravane.text import printable
 from paravane.tools.disasm import disassemble
 from paravane.tools.info import describe
 from tests.elfwriter import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import queue
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from paravane.tools.terminal import RawMode, Terminal
+from paravane.tools.raw_mode import RawMode
+from paravane.tools.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +26,8 @@ class FakeMachine:
     def __init__(self) -> None:
         self.inputs: dict[int, Callable[[], None]] = {}
         self.interrupted = False
+        self.holds = 0
+        self.posted: queue.Queue[Callable[[], object]] = queue.Queue()
 
     def add_input(self, fileno: int, ready: Callable[[], None]) -> None:
         assert fileno not in self.inputs
@@ -34,6 +38,15 @@ class FakeMachine:
 
     def interrupt(self) -> None:
         self.interrupted = True
+
+    def hold(self) -> None:
+        self.holds += 1
+
+    def release(self) -> None:
+        self.holds -= 1
+
+    def post(self, call: Callable[[], object]) -> None:
+        self.posted.put(call)
 
     def run(self) -> None:
         """Call whoever listens once, as the machine does when there is input."""
@@ -190,6 +203,7 @@ def test_output_waits_for_a_slow_reader(pipes: Pipes) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     pipes.terminal.write(data)
+    pipes.terminal.drain(None)
     reader.join(5)
     assert received == data
 
@@ -198,6 +212,7 @@ def test_output_that_nobody_reads_ends_the_run_quietly(pipes: Pipes) -> None:
     os.close(pipes.output)
     with pipes.terminal.joined(pipes.machine, pipes.console):
         pipes.terminal.write(b"x")
+        pipes.terminal.drain(None)
         pipes.terminal.write(b"y")
     assert pipes.terminal.broken
     assert pipes.machine.interrupted
@@ -255,8 +270,10 @@ def test_raw_mode_works_outside_the_main_thread(tty_pair: tuple[int, int]) -> No
 
 CHILD = """
 import sys, time
-from paravane.tools.terminal import RawMode
-with RawMode(0):
+from paravane.tools.raw_mode import RawMode
+from paravane.tools.signals import Signals
+with RawMode(0) as raw, Signals(raw.restore) as signals:
+    signals.interrupt = lambda: (raw.restore(), signals.die(), sys.exit(130))
     {body}
 """
 
@@ -288,7 +305,7 @@ def test_a_killed_process_leaves_its_terminal_whole(tty_pair: tuple[int, int], n
     child = Child(tty_pair, "time.sleep(60)")
     child.wait_raw()
     child.process.send_signal(number)
-    assert child.end() == -number
+    assert child.end() == (130 if number == signal.SIGINT else -number)
 
 
 def test_an_exiting_process_leaves_its_terminal_whole(tty_pair: tuple[int, int]) -> None:

@@ -1,0 +1,23 @@
+"""Text of a file, a guest or a user that nobody vouches for, made fit to be shown."""
+
+from __future__ import annotations
+
+
+def printable(raw: bytes, limit: int) -> str:
+    """The first `limit` bytes as printable ASCII; any other byte becomes an escape.
+
+    So it can neither move a terminal's cursor nor be more than the output's encoding can say.
+    """
+    return shown(raw[:limit].decode("ascii", "backslashreplace"))
+
+
+def shown(text: str) -> str:
+    """Text in one line: what is not printable becomes an escape, and so does a byte that was no text."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:
+        number -= 0xDC00
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"

@@ -1,0 +1,381 @@
+"""`paravane boot` as a process: slow readers, signals, lives, endings, and what it leaves behind."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+PATIENCE = 120
+"""Seconds after which what should happen at once counts as never."""
+
+HEAD = '.include "runtime.inc"\nXEN_NOTES guest\n.text\nmain:\n'
+PRINTER = HEAD + f'PRINT "{"again and " * 100}again\\n"\njmp main\n'
+SPIN = HEAD + "jmp main\n"
+BLOCK = HEAD + "movl $SCHEDOP_block, %ebx\nHYPERCALL sched_op\njmp main\n"
+SHUTDOWN = (
+    HEAD
+    + "movl $SCHEDOP_shutdown, %ebx\nmovl $reason, %ecx\nHYPERCALL sched_op\nud2\n"
+    + ".data\nreason: .long REASON\n"
+)
+WATCHDOG = (
+    HEAD
+    + "movl $SCHEDOP_watchdog, %ebx\nmovl $dog, %ecx\nHYPERCALL sched_op\n1: jmp 1b\n"
+    + ".data\ndog: .long 0, 1\n"
+)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return tmp_path / "guest.S"
+
+
+def start(
+    *arguments: str | Path, stdout: int | None = subprocess.PIPE, stderr: int | None = subprocess.PIPE
+) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "paravane", "boot", *map(str, arguments)]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
+
+
+def ended(process: subprocess.Popen[bytes]) -> tuple[int, str]:
+    """Exit status and stderr of a process whose stdout nobody reads."""
+    with process:
+        assert process.stderr is not None
+        errors = process.stderr.read().decode()
+        return process.wait(PATIENCE), errors
+
+
+def until(condition: object) -> None:
+    deadline = time.monotonic() + PATIENCE
+    assert callable(condition)
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def unread(process: subprocess.Popen[bytes]) -> int:
+    """Bytes in the pipe from the process."""
+    assert process.stdout is not None
+    count = array.array("i", [0])
+    fcntl.ioctl(process.stdout.fileno(), termios.FIONREAD, count)
+    return count[0]
+
+
+def is_stuck(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the pipe from the process is full: a page of it may hold less than a page."""
+    before = unread(process)
+    time.sleep(0.5)
+    return 16_384 < before == unread(process)
+
+
+def test_a_timeout_holds_though_nobody_reads(source: Path) -> None:
+    source.write_text(PRINTER)
+    status, errors = ended(start(source, "--timeout", "0.5"))
+    assert status == 124
+    assert "guest did not end: the time given was used up\n" in errors
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_signal_ends_it_though_nobody_reads(source: Path, number: int, status: int) -> None:
+    source.write_text(PRINTER)
+    process = start(source)
+    until(lambda: is_stuck(process))
+    process.send_signal(number)
+    got, errors = ended(process)
+    assert got == status
+    assert f"guest did not end: {signal.Signals(number).name} came\n" in errors
+
+
+def test_a_guest_whose_output_waits_costs_no_processor_time(source: Path) -> None:
+    source.write_text(PRINTER)
+    process = start(source)
+    until(lambda: is_stuck(process))
+
+    def used() -> int:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    def at_rest() -> bool:
+        before = used()
+        time.sleep(0.5)
+        return used() - before < 10  # of 50 ticks
+
+    until(at_rest)
+    process.kill()
+    ended(process)
+
+
+def test_what_waited_is_read_in_the_end(source: Path) -> None:
+    source.write_text(
+        HEAD + "movl $5000, %ebx\n1: pushl %ebx\n" + 'PRINT "line\\n"\npopl %ebx\ndecl %ebx\njnz 1b\nret\n'
+    )
+    process = start(source)
+    until(lambda: unread(process) >= 20_000)
+    output, errors = process.communicate(timeout=PATIENCE)
+    assert output == b"line\n" * 5000
+    assert (process.returncode, errors) == (0, b"")
+
+
+def test_a_trace_to_a_pipe_that_nobody_reads_holds_nothing_up(source: Path) -> None:
+    source.write_text(PRINTER)
+    process = start(source, "--trace", "-", "--timeout", "0.5", stdout=subprocess.DEVNULL)
+    assert process.wait(PATIENCE) == 124
+    ended(process)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+def test_a_killed_run_leaves_complete_trace_lines(source: Path, tmp_path: Path, number: int) -> None:
+    source.write_text(PRINTER)
+    trace = tmp_path / "trace"
+    process = start(source, "--trace", trace, stdout=subprocess.DEVNULL)
+    until(lambda: trace.exists() and trace.stat().st_size > 10_000)
+    process.send_signal(number)
+    status, _ = ended(process)
+    assert status == -number
+    lines = trace.read_text().split("\n")
+    assert lines.pop() == ""
+    assert all(line.startswith("[") and " d1" in line for line in lines)
+
+
+def test_a_trace_can_be_followed(source: Path, tmp_path: Path) -> None:
+    """What a sleeping guest did last is in the file while it sleeps."""
+    source.write_text(BLOCK)
+    trace = tmp_path / "trace"
+    keep_open, stdin = os.pipe()
+    command = [sys.executable, "-m", "paravane", "boot", str(source), "--trace", str(trace)]
+    process = subprocess.Popen(command, stdin=keep_open, stderr=subprocess.PIPE)
+    until(lambda: trace.exists() and "sched_op" in trace.read_text())
+    os.close(stdin)
+    status, errors = ended(process)
+    os.close(keep_open)
+    assert status == 9
+    assert "guest did not end: every vcpu is blocked" in errors
+    assert "vcpu 0 sleeps until an event: ring 1, EIP 0x" in errors
+
+
+def test_a_guest_that_hangs_is_found(source: Path) -> None:
+    source.write_text(SPIN)
+    status, errors = ended(start(source, "--timeout", "0.2"))
+    assert status == 124
+    lines = errors.splitlines()
+    assert lines[0] == "paravane: guest did not end: the time given was used up"
+    assert lines[1].startswith("vcpu 0 runs: ring 1, EIP 0xc0")
+    assert lines[1].endswith(" <main+0x0> guest.S:5") or lines[1].endswith(f" <main+0x0> {source}:5")
+    assert "  eax " in errors
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "status", "sentence"),
+    [
+        (SHUTDOWN, "SHUTDOWN_poweroff", 0, ""),
+        (SHUTDOWN, "SHUTDOWN_reboot", 4, "paravane: guest asked for a reboot\n"),
+        (SHUTDOWN, "SHUTDOWN_suspend", 6, "paravane: guest suspended itself\n"),
+        (
+            SHUTDOWN,
+            "SHUTDOWN_crash",
+            3,
+            "domain 1 (guest) crashed: its kernel asked for shutdown with reason 3\n",
+        ),
+        (SHUTDOWN, "SHUTDOWN_watchdog", 8, "paravane: guest did not push its watchdog back in time\n"),
+        (SHUTDOWN, "SHUTDOWN_soft_reset", 7, "paravane: guest asked for a soft reset\n"),
+        (WATCHDOG, "", 8, "paravane: guest did not push its watchdog back in time\n"),
+    ],
+)
+def test_each_way_to_end_has_a_status_and_a_sentence(
+    source: Path, text: str, reason: str, status: int, sentence: str
+) -> None:
+    source.write_text(text.replace("REASON", reason))
+    got, errors = ended(start(source, stdout=subprocess.DEVNULL))
+    assert got == status
+    assert sentence in errors
+    assert bool(errors) == bool(sentence)
+
+
+@pytest.mark.parametrize("limit", [("--timeout", "1"), ("--max-traps", "50")])
+def test_one_limit_holds_for_all_lives(source: Path, limit: Sequence[str]) -> None:
+    source.write_text(SHUTDOWN.replace("REASON", "SHUTDOWN_reboot"))
+    status, errors = ended(start(source, "--on-reboot", "restart", *limit, stdout=subprocess.DEVNULL))
+    assert status == 124
+    assert "was used up" in errors
+
+
+def test_restarts_can_be_interrupted(source: Path, tmp_path: Path) -> None:
+    source.write_text(SHUTDOWN.replace("REASON", "SHUTDOWN_reboot"))
+    trace = tmp_path / "trace"
+    process = start(source, "--on-reboot", "restart", "--trace", trace)
+    until(lambda: trace.exists() and trace.read_text().count("reboot") > 3)
+    process.send_signal(signal.SIGINT)
+    assert ended(process)[0] == 130
+
+
+@pytest.mark.parametrize(
+    ("shell", "status", "words"),
+    [
+        ("boot hello >&-", 1, "paravane: console output was lost: Bad file descriptor\n"),
+        ("boot hello >/dev/full", 1, "paravane: console output was lost: No space left on device\n"),
+        ("boot hello <&-", 0, ""),
+        ("boot crash 2>&-", 3, ""),
+        ("boot crash 2>/dev/full", 3, ""),
+        ("list >&-", 1, "paravane: Bad file descriptor\n"),
+        ("list >/dev/full", 1, "paravane: No space left on device\n"),
+        ("boot hello --trace /dev/full", 1, "paravane: the trace was lost: No space left on device\n"),
+        (
+            "boot $'\\xff.S'",
+            1,
+            "error: cannot read `\\udcff.S`: not a file\nparavane: 1 error(s), nothing was built\n",
+        ),
+        ("info $'\\xff'", 2, "paravane: \\xff: No such file or directory\n"),
+        ("boot crash --name $'a\\x1b[2J\\nb'", 3, "domain 1 (a\\x1b[2J\\x0ab) crashed: "),
+        ("boot hello --log-level error --name $'\\xff'", 0, ""),
+        ("boot $'\\x1b'", 2, "paravane: \\x1b is neither a file nor a guest kernel"),
+    ],
+)
+def test_odd_streams_and_names_are_told_in_a_line(shell: str, status: int, words: str) -> None:
+    command = f'exec "{sys.executable}" -m paravane {shell}'
+    result = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=PATIENCE)
+    errors = result.stderr.decode()
+    assert result.returncode == status
+    assert words in errors
+    assert "Traceback" not in errors
+    assert "\x1b" not in errors
+    if status != 3:
+        assert bool(errors) == bool(words)
+
+
+def test_console_output_never_lands_in_a_file_that_was_opened_for_something_else(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    command = f'exec "{sys.executable}" -m paravane boot hello --trace "{trace}" >&- 2>&-'
+    subprocess.run(["bash", "-c", command], check=False, timeout=PATIENCE)
+    assert all(line.startswith("[") for line in trace.read_text().splitlines())
+
+
+def test_too_little_memory_is_told_in_a_line() -> None:
+    for limit in (60_000, 40_000):
+        command = f'ulimit -v {limit}; exec "{sys.executable}" -m paravane boot hello'
+        result = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=PATIENCE)
+        assert result.returncode == 1
+        assert len(result.stderr.splitlines()) == 1, result.stderr
+
+
+EARLY = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from paravane.tools.cli import main
+sys.exit(main(["boot", "hello"]))
+"""
+
+
+@pytest.mark.parametrize("module", ["paravane.tools.commands", "unicorn", "capstone", "paravane.memory"])
+def test_ctrl_c_while_it_is_still_loading_is_quiet(module: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", EARLY.format(module=module)],
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert (result.returncode, result.stderr) == (130, b"")
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    controller, follower = os.openpty()
+    yield controller, follower
+    for number in (controller, follower):
+        os.close(number)
+
+
+def on_terminal(follower: int, *arguments: str | Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "paravane", "boot", *map(str, arguments)]
+    return subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, start_new_session=True)
+
+
+def seen(controller: int, words: bytes) -> bytes:
+    """What the terminal shows, up to `words`."""
+    shown = b""
+    while words not in shown:
+        ready, _, _ = select.select([controller], [], [], PATIENCE)
+        assert ready, shown
+        shown += os.read(controller, 4096)
+    return shown
+
+
+def test_lines_on_a_terminal_start_at_its_left_edge(terminal: tuple[int, int]) -> None:
+    controller, follower = terminal
+    process = on_terminal(follower, "hello")
+    shown = seen(controller, b"command line")
+    assert b"paravane: Ctrl-] leaves the console\r\n" in shown
+    assert b"hello from ring 1\r\n" in shown
+    assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_terminal_is_whole_after_a_signal(terminal: tuple[int, int], source: Path, number: int) -> None:
+    controller, follower = terminal
+    before = termios.tcgetattr(follower)
+    source.write_text(HEAD + 'PRINT "here\\n"\n1: jmp 1b\n')
+    process = on_terminal(follower, source)
+    seen(controller, b"here")
+    assert termios.tcgetattr(follower) != before
+    process.send_signal(number)
+    assert process.wait(PATIENCE) == -number
+    assert termios.tcgetattr(follower) == before
+
+
+def test_the_escape_key_says_where_the_guest_was(terminal: tuple[int, int], source: Path) -> None:
+    controller, follower = terminal
+    source.write_text(HEAD + 'PRINT "here\\n"\nhang: jmp hang\n')
+    process = on_terminal(follower, source)
+    seen(controller, b"here")
+    os.write(controller, b"\x1d")
+    shown = seen(controller, b"cr4 ")
+    assert b"guest did not end: its console was left\r\n" in shown
+    assert b"<hang+0x0>" in shown
+    assert process.wait(PATIENCE) == 130
+
+
+JOB = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+os.setsid()
+import fcntl, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+job = subprocess.Popen([sys.executable, "-m", "paravane", "boot", sys.argv[1]], process_group=0,
+                       preexec_fn=lambda: signal.signal(signal.SIGTTOU, signal.SIG_DFL))
+_, status = os.waitpid(job.pid, os.WUNTRACED)
+print("stopped", os.WIFSTOPPED(status) and os.WSTOPSIG(status) == signal.SIGTTOU, flush=True)
+os.tcsetpgrp(0, job.pid)
+os.killpg(job.pid, signal.SIGCONT)
+_, status = os.waitpid(job.pid, 0)
+os.tcsetpgrp(0, os.getpgrp())
+print("status", os.waitstatus_to_exitcode(status), flush=True)
+"""
+
+
+def test_a_job_in_the_background_waits_for_its_terminal(terminal: tuple[int, int], source: Path) -> None:
+    controller, follower = terminal
+    source.write_text(HEAD + 'PRINT "here\\n"\nret\n')
+    shell = subprocess.Popen(
+        [sys.executable, "-c", JOB, str(source)], stdin=follower, stdout=follower, stderr=follower
+    )
+    shown = seen(controller, b"status 0\r\n")
+    assert b"stopped True" in shown
+    assert b"here\r\n" in shown
+    assert b"Traceback" not in shown
+    assert shell.wait(PATIENCE) == 0

@@ -1,0 +1,167 @@
+"""Output to whoever reads it: a pipe that is full, a terminal that is stopped, never holds up the rest.
+
+A thread does the writing, since nothing else is sure not to block: a descriptor's mode is shared with whoever
+else has it, and one that can take a byte may not be able to take two.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CAPACITY: Final = 1 << 16
+"""Bytes that may wait for the reader; whoever produces more is to wait as well."""
+
+_CHUNK: Final = 1 << 12
+_LOOK_AGAIN: Final = 0.05
+"""Seconds after which whoever waits looks whether it is to go on."""
+
+
+class Holdable(Protocol):
+    """What output needs of the machine that it comes from: see `paravane.Machine`."""
+
+    def hold(self) -> None: ...
+    def release(self) -> None: ...
+    def post(self, call: Callable[[], object]) -> None: ...
+
+
+class Outlet:
+    """Writes to a file descriptor in the order it is told to, in a thread of its own.
+
+    `failure` is why output goes nowhere any more (None: it does not fail); from then on all is dropped.
+    """
+
+    def __init__(self, fileno: int, *, failed: Callable[[], None] | None = None) -> None:
+        """`failed` is called, in the writing thread, when the first write fails."""
+        self.failure: OSError | None = None
+        self._fileno = fileno
+        self._failed = failed
+        self._waiting = bytearray()
+        self._in_flight = 0
+        self._space_wanted: Callable[[], None] | None = None
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def put(self, data: bytes) -> None:
+        """Take all of `data`, also when `congested`. Never waits."""
+        with self._changed:
+            self._add(data)
+
+    @property
+    def congested(self) -> bool:
+        """Whether the reader is so slow that it is time to wait for it."""
+        return self._unread >= CAPACITY
+
+    @property
+    def _unread(self) -> int:
+        return len(self._waiting) + self._in_flight
+
+    def when_space(self, call: Callable[[], None]) -> None:
+        """Make `call` once, in the writing thread, as soon as at most half of the capacity is in use."""
+        with self._changed:
+            self._space_wanted = call
+            self._changed.notify_all()
+
+    def drain(self, deadline: float | None, abandon: Callable[[], bool] = lambda: False) -> int:
+        """Wait until everything is written, `deadline` (of `time.monotonic`) has come, or `abandon` says so.
+
+        How many bytes nobody took. They are dropped, but for a few that a write in progress may still place.
+        """
+        with self._changed:
+            while self._unread and not abandon():
+                left = _LOOK_AGAIN if deadline is None else min(_LOOK_AGAIN, deadline - time.monotonic())
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+            lost = self._unread
+            self._waiting.clear()
+        return lost
+
+    def _add(self, data: bytes) -> None:
+        if self.failure or not data:
+            return
+        self._waiting += data
+        if self._thread is None:
+            # As a daemon: a write that never ends must not keep the process.
+            self._thread = _started(threading.Thread(target=self._write_all, daemon=True))
+        self._changed.notify_all()
+
+    def _write_all(self) -> None:
+        # Signals are the main thread's business; here they would only cut writes short.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while self.failure is None:
+            with self._changed:
+                while not self._waiting and self._space_wanted is None:
+                    self._changed.wait()
+                chunk = bytes(self._waiting[:_CHUNK])
+                del self._waiting[:_CHUNK]
+                self._in_flight = len(chunk)
+            if chunk:
+                self._write(chunk)
+            self._tell_of_space()
+
+    def _write(self, chunk: bytes) -> None:
+        written, failure = 0, None
+        try:
+            written = os.write(self._fileno, chunk)
+        except BlockingIOError:
+            # The description is shared with whoever made it non-blocking: wait instead of changing it.
+            poll = select.poll()
+            poll.register(self._fileno, select.POLLOUT)
+            poll.poll()
+        except OSError as error:
+            failure = error
+        with self._changed:
+            self._in_flight = 0
+            self._waiting[:0] = chunk[written:]
+            if failure is not None:
+                self.failure = failure
+                self._waiting.clear()
+            self._changed.notify_all()
+        if failure is not None and self._failed is not None:
+            self._failed()
+
+    def _tell_of_space(self) -> None:
+        with self._changed:
+            if 2 * self._unread > CAPACITY:
+                return
+            call, self._space_wanted = self._space_wanted, None
+        if call is not None:
+            call()
+
+
+class Backpressure:
+    """Holds a machine while the reader of its output is slow."""
+
+    def __init__(self, outlet: Outlet, machine: Holdable) -> None:
+        self._outlet = outlet
+        self._machine = machine
+        self._holding = False
+
+    def put(self, data: bytes) -> None:
+        """Take all of `data`; no guest runs before the reader has caught up. In the machine's thread."""
+        self._outlet.put(data)
+        if self._outlet.congested and not self._holding:
+            self._holding = True
+            self._machine.hold()
+            self._outlet.when_space(lambda: self._machine.post(self._release))
+
+    def _release(self) -> None:
+        self._holding = False
+        self._machine.release()
+
+
+def _started(thread: threading.Thread) -> threading.Thread:
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from None
+    return thread

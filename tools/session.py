@@ -1,0 +1,238 @@
+"""One domain on this terminal, through all its lives."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from paravane import Machine, ShutdownReason, StopReason
+from paravane.text import shown
+from paravane.tools.files import write_file
+from paravane.tools.lines import LineHandler, Lines
+from paravane.tools.signals import Signals
+from paravane.tools.status import Status
+from paravane.tools.streams import STDERR
+from paravane.tools.terminal import Terminal
+from paravane.tools.where import where
+from paravane.trace import Kind
+from paravane.trace_text import body
+from paravane.trace_text import line as trace_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from paravane import Domain, DomainConfig, Ending, Image
+
+GRACE: Final = 0.25
+"""Seconds that the readers of our output have left when the time given is over."""
+
+_ENDED: Final = {
+    ShutdownReason.poweroff: (Status.OK, ""),
+    ShutdownReason.reboot: (Status.REBOOT, "asked for a reboot"),
+    ShutdownReason.suspend: (Status.SUSPENDED, "suspended itself"),
+    ShutdownReason.soft_reset: (Status.SOFT_RESET, "asked for a soft reset"),
+    ShutdownReason.watchdog: (
+        Status.WATCHDOG,
+        "did not push its watchdog back in time",
+    ),
+    ShutdownReason.crash: (Status.CRASHED, ""),  # its dump says so
+}
+_CUT_SHORT: Final = {
+    StopReason.DONE: Status.ERRORS,
+    StopReason.TIMEOUT: Status.TIMEOUT,
+    StopReason.TRAPS: Status.TIMEOUT,
+    StopReason.STALLED: Status.STALLED,
+    StopReason.INTERRUPTED: Status.INTERRUPTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the user wants of a session.
+
+    `machine` makes a machine; `timeout` (seconds) and `max_traps` (0: none) are for all lives together;
+    `restart` begins another life when the guest asks for a reboot; `trace` takes records of `kinds` as lines,
+    and stderr those of refusals to `explain`; `audit` recounts all frames at the end; `dump` is a file for
+    the crash dump.
+    """
+
+    machine: Callable[[], Machine]
+    timeout: float | None = None
+    max_traps: int = 0
+    restart: bool = False
+    trace: Lines | None = None
+    kinds: tuple[Kind, ...] = tuple(Kind)
+    explain: bool = False
+    audit: bool = False
+    dump: Path | None = None
+    log_level: str = "WARNING"
+
+
+class Session:
+    """Runs an image as one domain after the other, console on stdin and stdout, all else on stderr."""
+
+    def __init__(self, image: Image, config: DomainConfig, wishes: Wishes) -> None:
+        self._image = image
+        self._config = config
+        self._wishes = wishes
+        self._errors = Lines(STDERR)
+        self._terminal = Terminal()
+        self._signals = Signals(self._terminal.restore)
+        self._deadline: float | None = None
+        self._traps = 0
+
+    def run(self) -> Status:
+        """The exit status of the last life. Does not return when a signal other than SIGINT ended it."""
+        if self._wishes.timeout is not None:
+            self._deadline = time.monotonic() + self._wishes.timeout
+        with self._signals, _logging(self._errors, self._wishes.log_level):
+            status = self._lives()
+            status = self._put_out(status)
+        self._signals.die()
+        return status
+
+    def _lives(self) -> Status:
+        if self._terminal.interactive:
+            self._say("Ctrl-] leaves the console")
+        while True:
+            status = self._life()
+            if status is not Status.REBOOT or not self._wishes.restart:
+                return status
+            if (reason := self._used_up()) is not None:
+                self._say(f"{self._config.name} is not restarted: {reason.value}")
+                return _CUT_SHORT[reason]
+
+    def _life(self) -> Status:
+        """From the start of day to the end."""
+        wishes = self._wishes
+        with wishes.machine() as machine, ExitStack() as stack:
+            self._watch(machine, stack)
+            domain = machine.create(self._image, replace(self._config, sink=self._terminal.write))
+            stack.enter_context(self._terminal.joined(machine, domain.console))
+            ending = machine.run(deadline=self._deadline, max_traps=self._traps_left())
+            self._traps += machine.platform.traps
+            stack.close()
+            status = self._report(domain, ending)
+            if wishes.audit and not self._audit(machine):
+                status = status or Status.ERRORS
+            return status
+
+    def _used_up(self) -> StopReason | None:
+        """Why there is no other life; None when there may be one."""
+        if self._signals.asked_to_stop():
+            return StopReason.INTERRUPTED
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return StopReason.TIMEOUT
+        if self._wishes.max_traps and self._traps >= self._wishes.max_traps:
+            return StopReason.TRAPS
+        return None
+
+    def _traps_left(self) -> int:
+        return self._wishes.max_traps - self._traps if self._wishes.max_traps else 0
+
+    def _watch(self, machine: Machine, stack: ExitStack) -> None:
+        """Connect signals, trace and stderr with the machine, until the stack is closed."""
+        self._signals.interrupt = machine.interrupt
+        if self._signals.asked_to_stop():
+            machine.interrupt()
+        wishes, errors = self._wishes, self._errors
+        for lines in (errors, wishes.trace):
+            if lines is not None:
+                lines.join(machine)
+                stack.callback(lines.join, None)
+        trace = wishes.trace
+        if trace is not None:
+            machine.trace.subscribe(lambda record: trace.write(trace_line(record)), wishes.kinds)
+        if wishes.explain:
+            machine.trace.subscribe(lambda record: errors.write(body(record)), (Kind.REFUSAL,))
+
+    def _report(self, domain: Domain, ending: Ending) -> Status:
+        """Say on stderr what the exit status alone does not."""
+        if domain.crash_report:
+            self._errors.write(domain.crash_report.removesuffix("\n"))
+            self._write_dump(domain.crash_report)
+        if ending.reason is not StopReason.DONE or domain.reason is None:
+            self._say(f"{domain.name} did not end: {self._why(ending)}")
+            self._where(domain, ending)
+            return _CUT_SHORT[ending.reason]
+        status, sentence = _ENDED[domain.reason]
+        if sentence:
+            self._say(f"{domain.name} {sentence}")
+        if domain.reason is ShutdownReason.watchdog:
+            self._where(domain, ending)
+        return status
+
+    def _why(self, ending: Ending) -> str:
+        if ending.reason is StopReason.INTERRUPTED:
+            if self._signals.caught is not None:
+                return f"{self._signals.caught.name} came"
+            if self._terminal.detached:
+                return "its console was left"
+            if self._terminal.broken:
+                return "nobody reads its console any more"
+        return str(ending)
+
+    def _where(self, domain: Domain, ending: Ending) -> None:
+        for line in where(domain, ending.vcpu):
+            self._errors.write(line)
+
+    def _audit(self, machine: Machine) -> bool:
+        """Recount the frames and say what differs; whether nothing does."""
+        differences = machine.audit()
+        for line in differences or ["no difference"]:
+            self._errors.write(f"audit: {line}")
+        return not differences
+
+    def _write_dump(self, report: str) -> None:
+        """The dump as a file. That it cannot be written must not hide that the guest crashed."""
+        if self._wishes.dump is not None:
+            try:
+                write_file(self._wishes.dump, report.encode("utf-8", "backslashreplace"))
+            except OSError as error:
+                self._say(f"{self._wishes.dump}: {error.strerror}")
+
+    def _put_out(self, status: Status) -> Status:
+        """Wait for the readers of our output, as long as the time given lasts and no signal comes, and say
+        what was lost."""
+        asked, soon = self._signals.asked_to_stop, time.monotonic() + GRACE
+        deadline = None if self._deadline is None else max(self._deadline, soon)
+        if asked():
+            deadline, abandon = soon, _never
+        else:
+            abandon = asked
+        self._terminal.drain(deadline, abandon)
+        losses = [("console output", self._terminal.failure, self._terminal.lost)]
+        if self._wishes.trace is not None:
+            lost = self._wishes.trace.drain(deadline, abandon)
+            losses.append(("the trace", self._wishes.trace.failure, lost))
+        for what, failure, lost in losses:
+            if failure is not None or lost:
+                self._say(f"{what} was lost: {failure.strerror if failure else f'{lost} bytes, unread'}")
+                status = status or Status.ERRORS
+        self._errors.drain(deadline, abandon)
+        return Status.INTERRUPTED if asked() and status is Status.ERRORS else status
+
+    def _say(self, sentence: str) -> None:
+        self._errors.write(f"paravane: {shown(sentence)}")
+
+
+@contextmanager
+def _logging(lines: Lines, level: str) -> Iterator[None]:
+    """The hypervisor's log as lines, while in the `with`."""
+    log, handler = logging.getLogger("paravane"), LineHandler(lines)
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,63 @@
+"""Signals that end a command: the first one is a request, a second one an order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType, TracebackType
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+class Signals:
+    """While in the `with`, a signal that would end the process calls `interrupt` and is kept in `caught`; the
+    next one calls `last_wish` and ends the process.
+
+    Signals that are ignored (nohup, a shell's background) stay ignored. Does nothing outside the main thread.
+    """
+
+    def __init__(self, last_wish: Callable[[], None]) -> None:
+        self.caught: signal.Signals | None = None
+        self.interrupt: Callable[[], None] = lambda: None
+        self._last_wish = last_wish
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in _ENDING:
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle) or signal.SIG_DFL
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def asked_to_stop(self) -> bool:
+        """Whether a signal has come."""
+        return self.caught is not None
+
+    def die(self) -> None:
+        """End as the signal caught would have ended the process, so that whoever started it can tell. SIGINT
+        alone has an exit status of its own."""
+        if self.caught is not None and self.caught is not signal.SIGINT:
+            self._end(self.caught)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.caught is not None:
+            self._end(number)
+        self.caught = signal.Signals(number)
+        self.interrupt()
+
+    def _end(self, number: int) -> None:
+        self._last_wish()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
