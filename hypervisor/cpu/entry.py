@@ -6,6 +6,9 @@ from paravane.cpu.processor import Cpu
 from paravane.cpu.segments import Descriptor
 from paravane.x86 import DescriptorFlags
 
+_DPL_SHIFT = 13
+_DPL = 3 << _DPL_SHIFT
+
 
 def raw_descriptor(cpu: Cpu, selector: int) -> int:
     """The 64-bit descriptor that `selector` names in GDT or LDT. SegmentFault #GP(selector) if none."""
@@ -44,8 +47,7 @@ class PreparedEntry:
 
     `valid` compares both descriptors, and the page-table entries that map them, with what they were: neither
     a change in place nor another GDT goes unnoticed, as long as the tables above the leaf stay where they
-    are. The new ring may not be less privileged than the one it is entered from, so data segments stay as
-    they are.
+    are. Data segments too privileged for the new ring become null, as `Cpu.enter` has it.
     """
 
     def __init__(self, cpu: Cpu, cs: int, ss: int, cpl: int) -> None:
@@ -57,7 +59,7 @@ class PreparedEntry:
         segments.check_stack(stack, cpl)
         code = segments.mark_accessed(cpu, cpu._gdt, cpu._ldt, code)
         stack = segments.mark_accessed(cpu, cpu._gdt, cpu._ldt, stack)
-        self._cpu, self._words = cpu, cpu._words
+        self._cpu, self._words, self._cpl = cpu, cpu._words, cpl
         self._watched = _watches(cpu, (cs, ss))
         self.stack_base = stack.base
         self.code_limit = code.limit
@@ -73,7 +75,9 @@ class PreparedEntry:
             )
         )
         self._ds_base, self._es_base = slots["ds"].base, slots["es"].base
-        self._cs_at, self._ss_at = slots["cs"].selector, slots["ss"].selector
+        # Nothing is too privileged for ring 1: no guest has a segment of ring 0.
+        self._data_flags = tuple(slots[name].flags for name in ("ds", "es", "fs", "gs")) if cpl > 1 else ()
+        self._lowest = cpl << _DPL_SHIFT
         self._eip_at, self._esp_at = layout.eip, layout.regs + 4 * layout.reg_stride
         self._addseg = layout.addseg
         self._keep = ~(layout.cpl_mask | layout.cs32 | layout.ss32 | layout.addseg) & 0xFFFFFFFF
@@ -92,19 +96,13 @@ class PreparedEntry:
                 return False
         return True
 
-    def interrupted(self) -> tuple[int, int, int, int]:
-        """CS, EIP, SS and ESP of the processor, in one go."""
-        words = self._words
-        return (
-            words[self._cs_at] & 0xFFFF,
-            words[self._eip_at],
-            words[self._ss_at] & 0xFFFF,
-            words[self._esp_at],
-        )
-
     def enter(self, eip: int, eflags: int, esp: int) -> None:
         """Go there. `eip` must be within `code_limit`; EFLAGS are written only where they differ."""
         cpu, words = self._cpu, self._words
+        for index in self._data_flags:
+            if 0 < words[index] & _DPL < self._lowest:
+                cpu.drop_privileged_segments(self._cpl)
+                break
         for index, value in self._stores:
             words[index] = value
         at = cpu._hflags_at

@@ -285,7 +285,7 @@ class Cpu(Registers, GuestMemory):
         self._load_descriptor("cs", code)
         self._load_descriptor("ss", data)
         self._set_cpl(cpl)
-        self._drop_privileged_segments(cpl)
+        self.drop_privileged_segments(cpl)
         self.eip, self.eflags = eip, eflags
         if esp is not None:
             self.esp = esp
@@ -303,7 +303,8 @@ class Cpu(Registers, GuestMemory):
         marked = segments.mark_accessed(self, self._gdt, self._ldt, descriptor)
         self._cache_segment(name, marked.selector, marked.base, marked.limit, marked.flags)
 
-    def _drop_privileged_segments(self, cpl: int) -> None:
+    def drop_privileged_segments(self, cpl: int) -> None:
+        """Make null the data segments that ring `cpl` may not have, as a return to it does."""
         for name in ("ds", "es", "fs", "gs"):
             flags = self._words[self._layout.segments[name].flags]
             cached = Descriptor(0, 0, 0, flags)

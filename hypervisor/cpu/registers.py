@@ -17,6 +17,7 @@ EFLAGS_RF: Final = int(Eflags.RF)
 EFLAGS_VM: Final = int(Eflags.VM)
 
 _MASK = 0xFFFFFFFF
+_ESP = 2 * 4
 # The engine is a 64-bit processor: each general register takes two words.
 _GPRS = struct.Struct("<" + "I4x" * 8)
 
@@ -63,6 +64,8 @@ class Registers:
         self._gprs = self._words[self._layout.regs : self._layout.regs + 16]
         self._eip_at = self._layout.eip
         self._hflags_at = self._layout.hflags
+        self._cs_at = self._layout.segments["cs"].selector
+        self._ss_at = self._layout.segments["ss"].selector
         self._dirty = False
         self._extra = False
         self._eflags: int | None = None
@@ -72,6 +75,17 @@ class Registers:
     def gprs(self) -> tuple[int, int, int, int, int, int, int, int]:
         """EAX ECX EDX EBX ESP EBP ESI EDI in one go."""
         return _GPRS.unpack_from(self._gprs)
+
+    def interrupted(self) -> tuple[int, int, int, int, int]:
+        """CS, EIP, SS, ESP and the CPL in one go."""
+        words = self._words
+        return (
+            words[self._cs_at] & 0xFFFF,
+            words[self._eip_at],
+            words[self._ss_at] & 0xFFFF,
+            self._gprs[_ESP],
+            words[self._hflags_at] & 3,
+        )
 
     @property
     def eip(self) -> int:
@@ -98,6 +112,9 @@ class Registers:
     def eflags(self, value: int) -> None:
         self._eflags = value & _MASK & ~EFLAGS_VM | EFLAGS_FIXED
         self._eflags_written = self._extra = self._dirty = True
+        if value & EFLAGS_RF:
+            # RF is for the next instruction, and the engine clears it at the end of a block: make that one.
+            self._words[self._hflags_at] |= self._layout.inhibit
 
     @property
     def cpl(self) -> int:

@@ -69,7 +69,8 @@ class Registers(NamedTuple):
 def current(state: TrapState) -> Registers:
     """What the processor would save now."""
     cpu = state.cpu
-    return Registers(cpu.cs, cpu.eip, cpu.eflags, cpu.ss, cpu.esp, cpu.cpl)
+    cs, eip, ss, esp, cpl = cpu.interrupted()
+    return Registers(cs, eip, cpu.eflags, ss, esp, cpl)
 
 
 def frame_eflags(state: TrapState, eflags: int, mask: int) -> int:

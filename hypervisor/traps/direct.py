@@ -65,8 +65,8 @@ class DirectGate:
             return False
         state = self._state
         cpu = state.cpu
-        cs, eip, ss, esp = entry.interrupted()
-        if cpu.cpl != APPLICATION_RING:
+        cs, eip, ss, esp, cpl = cpu.interrupted()
+        if cpl != APPLICATION_RING:
             return False
         try:
             maddr = cpu.translate(self._frame, write=True)

@@ -1,4 +1,4 @@
-"""The ways into the guest's kernel that have been worked out before."""
+"""The ways into the guest that have been worked out before."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from paravane.cpu import SegmentFault
 from paravane.cpu.entry import PreparedEntry
 from paravane.traps.rings import KERNEL_RING
+from paravane.x86 import Selector
 
 if TYPE_CHECKING:
     from paravane.cpu import Cpu
@@ -16,7 +17,7 @@ MAX_ENTRIES: Final = 8
 
 
 class Entries:
-    """Prepared entries into ring 1 by code and stack selector; one that is no longer right is made anew."""
+    """Prepared entries by code and stack selector; one that is no longer right is made anew."""
 
     def __init__(self, cpu: Cpu) -> None:
         self._cpu = cpu
@@ -29,10 +30,11 @@ class Entries:
             if entry.valid():
                 return entry
             del self._prepared[cs, ss]
-        if cs & 3 != KERNEL_RING or ss & 3 != KERNEL_RING:
+        ring = cs & Selector.RPL
+        if ring < KERNEL_RING:
             return None
         try:
-            entry = PreparedEntry(self._cpu, cs, ss, KERNEL_RING)
+            entry = PreparedEntry(self._cpu, cs, ss, ring)
         except SegmentFault:
             return None
         if len(self._prepared) == MAX_ENTRIES:

@@ -13,10 +13,13 @@ from paravane.cpu import PageFault, SegmentFault
 from paravane.traps.bounce import Registers, bounce_refusal, current
 from paravane.traps.crash import GuestCrash
 from paravane.traps.segments import FLAT_SELECTORS, reach
-from paravane.x86 import Eflags, Vector
+from paravane.x86 import PAGE_SIZE, Eflags, Vector
 
 if TYPE_CHECKING:
     from paravane.traps.state import TrapState
+
+_LAST_WITHIN_PAGE = PAGE_SIZE - 24
+"""Offset of the last frame with ESP and SS that lies in one page."""
 
 VM86_WORDS = 9
 """Words of a virtual-8086 frame: EIP, CS, EFLAGS, ESP, SS, ES, DS, FS, GS."""
@@ -27,7 +30,9 @@ def iret(state: TrapState) -> None:
     0."""
     cpu = state.cpu
     esp = cpu.esp
-    eax, eip, cs, eflags = _words(state, esp, 0, 4)
+    # A return to an application has six words. Within a page they can be read before it is known to be one.
+    frame = _words(state, esp, 0, 6 if esp & (PAGE_SIZE - 1) <= _LAST_WITHIN_PAGE else 4)
+    eax, eip, cs, eflags = frame[:4]
     cs &= 0xFFFF
     if state.host.architectural_iopl:
         state.iopl = eflags >> 12 & 3
@@ -40,7 +45,7 @@ def iret(state: TrapState) -> None:
     if cs & 3 == 1:
         ss, new_esp = cpu.ss, esp + 16 & 0xFFFFFFFF
     else:
-        new_esp, ss = _words(state, esp, 4, 2)
+        new_esp, ss = frame[4:] or _words(state, esp, 4, 2)
         ss &= 0xFFFF
     cpu.eax = eax
     state.upcall_mask = 0 if eflags & Eflags.IF else 1
@@ -50,6 +55,10 @@ def iret(state: TrapState) -> None:
 
 def go(state: TrapState, to: Registers) -> None:
     """Return to the guest with these registers; what the processor refuses is an exception there."""
+    entry = state.entries.find(to.cs, to.ss)
+    if entry is not None and to.eip <= entry.code_limit:
+        entry.enter(to.eip, to.eflags, to.esp)
+        return
     reach(state, to.cs)
     reach(state, to.ss)
     try:

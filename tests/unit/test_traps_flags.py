@@ -1,10 +1,21 @@
 """RF and TF in frames and after emulated instructions (SDM volume 3B, 17.3.1.1; Xen's x86_emulate)."""
 
+import struct
 from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.trap_machine import DATA, KERNEL, USER, TrapMachine, handler
+from tests.unit.trap_machine import (
+    CURRENT_STACK_TOP,
+    DATA,
+    KERNEL,
+    RING3_CS,
+    RING3_DS,
+    USER,
+    USER_STACK_TOP,
+    TrapMachine,
+    handler,
+)
 
 TF, RF = 0x100, 0x10000
 NOP, STOP = b"\x90", b"\xcd\x21"
@@ -64,6 +75,37 @@ def test_a_step_is_reported_after_other_emulated_instructions(
 ) -> None:
     found = steps(machine, NOP + instruction + NOP)
     assert [at for at, _ in found][:3] == [1, 1 + len(instruction), 2 + len(instruction)]
+
+
+@pytest.mark.parametrize(("at", "broken"), [(0, None), (1, 1), (2, 2)])
+def test_rf_after_an_iret_hypercall_is_for_one_instruction(
+    machine: TrapMachine, at: int, broken: int | None
+) -> None:
+    """The breakpoint at the instruction it returns to is passed, those behind it are not."""
+    machine.ram.write(USER, NOP * 3 + STOP)
+    machine.traps.state.debug.write(0, USER + at, 0, machine.cpu)
+    machine.traps.state.debug.write(7, 1, 0, machine.cpu)
+    frame = (7, USER, RING3_CS, 0x202 | RF, USER_STACK_TOP, RING3_DS)
+    machine.cpu.esp = CURRENT_STACK_TOP - 24
+    machine.ram.write(machine.cpu.esp, struct.pack("<6I", *frame))
+    machine.traps.iret()
+    machine.cpu.run()
+    if broken is None:
+        assert (machine.cpu.eip, machine.frame(1)) == (handler(0x21), [USER + 5])
+    else:
+        assert (machine.cpu.eip, machine.frame(1)) == (handler(1), [USER + broken])
+        assert not machine.frame(3)[2] & RF
+
+
+@pytest.mark.parametrize("flags", [RF, RF | TF, TF])
+def test_an_iret_hypercall_with_rf_steps_like_one_without(machine: TrapMachine, flags: int) -> None:
+    machine.ram.write(USER, NOP * 3 + STOP)
+    machine.cpu.esp = CURRENT_STACK_TOP - 24
+    frame = (7, USER, RING3_CS, 0x202 | flags, USER_STACK_TOP, RING3_DS)
+    machine.ram.write(machine.cpu.esp, struct.pack("<6I", *frame))
+    machine.traps.iret()
+    machine.cpu.run()
+    assert machine.frame(1) == [USER + (1 if flags & TF else 5)]
 
 
 @pytest.mark.parametrize("prefixes", [b"", b"\x66", b"\x2e\xf3", b"\x66" * 13], ids=bytes.hex)
