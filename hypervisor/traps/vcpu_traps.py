@@ -11,6 +11,7 @@ from paravane.traps.direct import SYSCALL_VECTOR, DirectGate
 from paravane.traps.emulate import decode, dispatch
 from paravane.traps.emulate.cpuid import CpuidPolicy
 from paravane.traps.emulate.fault import Fault
+from paravane.traps.emulate.lookback import interrupt_prefixes
 from paravane.traps.fpu import reset_fpu, set_task_switched
 from paravane.traps.peripherals import Peripherals
 from paravane.traps.state import UPCALL_MASK, UPCALL_PENDING, TrapState
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 IDT_ERROR: Final = 2
 """Error-code bit: the index is a vector."""
+
+INT_LENGTH: Final = 2
+"""Bytes of `int n` without prefixes."""
 
 _DIRECT_GATES: Final = (Vector.BP, Vector.OF)
 """Vectors that every ring may raise by instruction; the DPL the guest gave them does not matter."""
@@ -273,11 +277,15 @@ class VcpuTraps:
         application comes here too, for the hypercall gate is for ring 1 only.
         """
         state = self.state
+        cpu = state.cpu
+        prefixes = interrupt_prefixes(state, vector)
         if state.table[vector].dpl >= (1 if state.in_kernel() else 3):
+            # Xen steps over two bytes from where the processor refused it, however long the instruction is.
+            cpu.eip = cpu.eip - prefixes & 0xFFFFFFFF
             bounce.deliver(state, vector, software=True)
             return
-        state.cpu.eip = state.cpu.eip - 2 & 0xFFFFFFFF
-        why = f"refused in ring {state.cpu.cpl}, and "
+        cpu.eip = cpu.eip - INT_LENGTH - prefixes & 0xFFFFFFFF
+        why = f"refused in ring {cpu.cpl}, and "
         bounce.deliver(state, Vector.GP, vector << 3 | IDT_ERROR, why=why)
 
     def _raise(self, fault: Fault) -> None:

@@ -164,6 +164,50 @@ def test_software_interrupts_obey_the_dpl_of_the_guests_gate(
         assert machine.frame(2) == [0x21 << 3 | 2, start]
 
 
+# What comes before the instruction, and its prefixes. The first lines end in bytes that look like prefixes.
+INTERRUPTS = [
+    pytest.param(b"\xb0\x66", b"", id="66-is-an-operand"),
+    pytest.param(b"\xb8\x66\x66\x66\x2e", b"", id="four-look-alikes"),
+    pytest.param(b"\x6a\x2e", b"", id="push-2e"),
+    pytest.param(b"\x90", b"\x66", id="66"),
+    pytest.param(b"\x90\x90", b"\x2e\xf3", id="2e-f3"),
+    pytest.param(b"\xb8\x66\x66\x66\x2e", b"\x66\x66", id="look-alikes-and-prefixes"),
+    pytest.param(b"\x89\xc0", b"\x67" * 13, id="13-prefixes"),
+    pytest.param(b"", b"\x3e", id="at-the-start-of-the-code"),
+]
+
+
+@pytest.mark.parametrize(("before", "prefixes"), INTERRUPTS)
+@pytest.mark.parametrize("vector", [0x21, 6, 0x82])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_prefixed_int_n_is_refused_at_its_start_and_stepped_over_by_two_bytes(
+    machine: TrapMachine, before: bytes, prefixes: bytes, vector: int, allowed: bool
+) -> None:
+    """Xen adds two to EIP at the refused instruction, whatever its prefixes."""
+    machine.install_all()
+    machine.install(vector, 3 if allowed else 0)
+    machine.map(USER - 0x1000, 0, 0)
+    # Straight code before it, so that a look back has something to fall into step with.
+    lead = b"\x89\xd8\x83\xc0\x05\x8b\x45\xfc\xc7\x45\xf8\x01\x00\x00\x00\x40" if before else b""
+    start = USER + len(lead) + len(before)
+    machine.user(eip=USER if before else start)
+    machine.cpu.ebp = USER_STACK_TOP - 0x100
+    machine.run(lead + before + prefixes + bytes((0xCD, vector)))
+    if allowed:
+        assert (machine.cpu.eip, machine.frame(1)) == (handler(vector), [start + 2])
+    else:
+        assert (machine.cpu.eip, machine.frame(2)) == (handler(13), [vector << 3 | 2, start])
+
+
+@pytest.mark.parametrize("prefixes", [b"", b"\x66", b"\x2e\x67"], ids=bytes.hex)
+def test_a_prefixed_system_call_is_a_system_call(machine: TrapMachine, prefixes: bytes) -> None:
+    machine.install_all()
+    machine.user()
+    machine.run(prefixes + b"\xcd\x80")
+    assert (machine.cpu.eip, machine.frame(1)) == (handler(0x80), [USER + len(prefixes) + 2])
+    assert machine.traps.counters.direct == 1
+
+
 @pytest.mark.parametrize("vector", [6, 13, 14, 8])
 def test_int_of_an_exceptions_vector_pushes_no_error_code(machine: TrapMachine, vector: int) -> None:
     machine.install_all()

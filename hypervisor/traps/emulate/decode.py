@@ -1,37 +1,32 @@
-"""Decoding of the few instructions that are emulated (SDM volume 2). Everything else decodes to nothing.
-
-A table of bytes instead of a disassembler: `mov %cr0, %eax` sits on a kernel's hot paths.
-"""
+"""The few instructions that are emulated, out of all that the processor's decoder knows (SDM volume 2)."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-MAX_LENGTH: Final = 15
+from paravane.cpu import instructions
+from paravane.cpu.instructions import ADDRESS_SIZE, MAX_LENGTH, OPERAND_SIZE
 
-OPERAND_SIZE, ADDRESS_SIZE, REPEAT_NOT_ZERO, REPEAT, LOCK = 0x66, 0x67, 0xF2, 0xF3, 0xF0
+REPEATS: Final = (0xF2, 0xF3)
 SEGMENTS: Final = {0x26: "es", 0x2E: "cs", 0x36: "ss", 0x3E: "ds", 0x64: "fs", 0x65: "gs"}
-PREFIXES: Final = frozenset((OPERAND_SIZE, ADDRESS_SIZE, REPEAT_NOT_ZERO, REPEAT, LOCK, *SEGMENTS))
 
 STRING_IO: Final = frozenset(range(0x6C, 0x70))
 STRINGS: Final = STRING_IO | set(range(0xA4, 0xA8)) | set(range(0xAA, 0xB0))
 IMMEDIATE_IO: Final = frozenset(range(0xE4, 0xE8))
 REGISTER_IO: Final = frozenset(range(0xEC, 0xF0))
 CLI, STI = 0xFA, 0xFB
-TWO_BYTE = 0x0F
-CLTS, WBINVD, WRMSR, RDTSC, RDMSR, SYSENTER, CPUID = 0x0F06, 0x0F09, 0x0F30, 0x0F31, 0x0F32, 0x0F34, 0x0FA2
-READ_CR, READ_DR, WRITE_CR, WRITE_DR = 0x0F20, 0x0F21, 0x0F22, 0x0F23
-GROUP_7 = 0x0F01
-RDTSCP = 0x0F01F9
+CLTS, WBINVD, WRMSR, RDTSC, RDMSR, SYSENTER, CPUID = 0xF06, 0xF09, 0xF30, 0xF31, 0xF32, 0xF34, 0xFA2
+READ_CR, READ_DR, WRITE_CR, WRITE_DR = 0xF20, 0xF21, 0xF22, 0xF23
+RDTSCP = 0xF01F9
+_GROUP_7: Final = 0xF01
 
-_PLAIN: Final = STRING_IO | REGISTER_IO | {CLI, STI}
-_PLAIN_TWO_BYTE: Final = frozenset((CLTS, WBINVD, WRMSR, RDTSC, RDMSR, SYSENTER, CPUID))
-_CONTROL: Final = frozenset((READ_CR, READ_DR, WRITE_CR, WRITE_DR))
-
-
-def prefix_length(code: bytes) -> int:
-    """How many prefixes `code` starts with."""
-    return next((at for at, byte in enumerate(code) if byte not in PREFIXES), len(code))
+_EMULATED: Final = (
+    STRING_IO
+    | IMMEDIATE_IO
+    | REGISTER_IO
+    | {CLI, STI, CLTS, WBINVD, WRMSR, RDTSC, RDMSR, SYSENTER, CPUID, READ_CR, READ_DR, WRITE_CR, WRITE_DR}
+    | {RDTSCP}
+)
 
 
 class Truncated(Exception):
@@ -39,7 +34,7 @@ class Truncated(Exception):
 
 
 class Instruction(NamedTuple):
-    """`opcode` as 0x0Fxx for two-byte opcodes; sizes in bits; `reg` and `rm` of ModRM; `segment` overrides
+    """`opcode` as 0xFNN for two-byte opcodes; sizes in bits; `reg` and `rm` of ModRM; `segment` overrides
     DS."""
 
     opcode: int
@@ -60,59 +55,27 @@ def decode(code: bytes, size: int) -> Instruction | None:
     Raises Truncated when `code` ends before the instruction does.
     """
     try:
-        return _decode(code, size)
+        found = instructions.decode(code, big=size == 32)
     except IndexError:
-        raise Truncated from None
-
-
-def _decode(code: bytes, size: int) -> Instruction | None:
-    operand_size = address_size = size
-    repeat = locked = False
-    segment: str | None = None
-    at = 0
-    byte = code[0]
-    while byte in PREFIXES:
-        if byte == OPERAND_SIZE:
-            operand_size = 48 - size
-        elif byte == ADDRESS_SIZE:
-            address_size = 48 - size
-        elif byte == LOCK:
-            locked = True
-        elif byte in SEGMENTS:
-            segment = SEGMENTS[byte]
-        else:
-            repeat = True
-        at += 1
-        if at == MAX_LENGTH:
+        if len(code) >= MAX_LENGTH:
             return None
-        byte = code[at]
-    found = _opcode(code, at)
-    if found is None:
+        raise Truncated from None
+    opcode = found.opcode
+    if opcode == _GROUP_7:
+        opcode = opcode << 8 | found.modrm
+    if opcode not in _EMULATED or found.length > MAX_LENGTH:
         return None
-    opcode, length, reg, rm, immediate = found
-    if length > MAX_LENGTH:
-        return None
+    prefixes = found.prefixes
+    overrides = [SEGMENTS[prefix] for prefix in prefixes if prefix in SEGMENTS] if prefixes else []
     return Instruction(
-        opcode, length, operand_size, address_size, repeat, locked, segment, reg, rm, immediate
+        opcode,
+        found.length,
+        48 - size if OPERAND_SIZE in prefixes else size,
+        48 - size if ADDRESS_SIZE in prefixes else size,
+        any(prefix in REPEATS for prefix in prefixes),
+        found.is_locked,
+        overrides[-1] if overrides else None,
+        found.reg,
+        found.modrm & 7,
+        code[found.length - 1] if opcode in IMMEDIATE_IO else 0,
     )
-
-
-def _opcode(code: bytes, at: int) -> tuple[int, int, int, int, int] | None:
-    """Opcode, length with prefixes, ModRM reg and rm, immediate; None for an instruction of no interest."""
-    byte = code[at]
-    if byte in _PLAIN:
-        return byte, at + 1, 0, 0, 0
-    if byte in IMMEDIATE_IO:
-        return byte, at + 2, 0, 0, code[at + 1]
-    if byte != TWO_BYTE:
-        return None
-    opcode = TWO_BYTE << 8 | code[at + 1]
-    if opcode in _PLAIN_TWO_BYTE:
-        return opcode, at + 2, 0, 0, 0
-    if opcode in _CONTROL:
-        # The mod field is ignored: these always name registers.
-        modrm = code[at + 2]
-        return opcode, at + 3, modrm >> 3 & 7, modrm & 7, 0
-    if opcode == GROUP_7 and code[at + 2] == RDTSCP & 0xFF:
-        return RDTSCP, at + 3, 0, 0, 0
-    return None

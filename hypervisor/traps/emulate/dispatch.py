@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.arch import XEN_EMULATE_PREFIX
-from paravane.cpu import PageFault
+from paravane.cpu import PageFault, instructions
 from paravane.traps.emulate import control, decode, io
 from paravane.traps.emulate.fault import Completion, Fault, NotEmulated
 from paravane.traps.segments import read_segment
@@ -36,12 +36,11 @@ _OPERATIONS: Final[dict[int, Operation]] = {
     **dict.fromkeys(decode.STRING_IO, io.string_in_out),
     **dict.fromkeys(decode.IMMEDIATE_IO | decode.REGISTER_IO, io.in_out),
 }
-ICEBP: Final = b"\xf1"
-_ICEBP_OR_PREFIX: Final = frozenset((ICEBP, *(bytes((prefix,)) for prefix in decode.PREFIXES)))
+ICEBP: Final = 0xF1
 _PORT_ITEM: Final = 4
 """Bytes of the largest item that INS and OUTS move."""
 
-_FAR_RETURNS: Final = (b"\xcf", b"\xcb", b"\xca")
+_FAR_RETURNS: Final = (0xCF, 0xCB, 0xCA)
 _FORCED_CPUID: Final = XEN_EMULATE_PREFIX + b"\x0f\xa2"
 
 
@@ -52,7 +51,7 @@ def fetch(state: TrapState) -> Instruction | None:
     if segment is None or not segment.is_present or not segment.is_code:
         return None
     linear = segment.base + cpu.eip & 0xFFFFFFFF
-    room = min(decode.MAX_LENGTH, segment.limit - cpu.eip + 1)
+    room = min(instructions.MAX_LENGTH, segment.limit - cpu.eip + 1)
     if room <= 0:
         raise Fault(Vector.GP, 0)
     end = room
@@ -104,23 +103,16 @@ def retire(state: TrapState, length: int, *, stepped: bool = True) -> None:
 
 def icebp_length(state: TrapState) -> int:
     """Bytes of the ICEBP at EIP (0xF1, a #DB trap that the engine calls invalid); 0: something else."""
-    if _opcode(state) not in _ICEBP_OR_PREFIX:
-        return 0
-    cpu = state.cpu
-    code = _readable(state, cpu.segment_base("cs") + cpu.eip & 0xFFFFFFFF, decode.MAX_LENGTH)
-    prefixes = decode.prefix_length(code)
-    return (
-        prefixes + 1 if code[prefixes : prefixes + 1] == ICEBP and decode.LOCK not in code[:prefixes] else 0
-    )
+    found = instruction_at(state)
+    return found.length if found is not None and found.opcode == ICEBP and not found.is_locked else 0
 
 
 def is_repeating(state: TrapState) -> bool:
     """Whether the instruction at EIP is a string instruction with repetitions left."""
-    cpu = state.cpu
-    code = _readable(state, cpu.segment_base("cs") + cpu.eip & 0xFFFFFFFF, decode.MAX_LENGTH)
-    at = decode.prefix_length(code)
-    repeated = decode.REPEAT in code[:at] or decode.REPEAT_NOT_ZERO in code[:at]
-    return repeated and cpu.ecx != 0 and any(byte in decode.STRINGS for byte in code[at : at + 1])
+    found = instruction_at(state)
+    if found is None or found.opcode not in decode.STRINGS or not state.cpu.ecx:
+        return False
+    return any(prefix in decode.REPEATS for prefix in found.prefixes)
 
 
 def is_port_string(state: TrapState) -> bool:
@@ -134,25 +126,36 @@ def is_port_string(state: TrapState) -> bool:
     address = cpu.cr2
     if not (address - edi & 0xFFFFFFFF < _PORT_ITEM or address - esi & 0xFFFFFFFF < _PORT_ITEM):
         return False
-    code = _readable(state, cpu.segment_base("cs") + cpu.eip & 0xFFFFFFFF, decode.MAX_LENGTH)
-    return any(byte in decode.STRING_IO for byte in code[decode.prefix_length(code) :][:1])
+    found = instruction_at(state)
+    return found is not None and found.opcode in decode.STRING_IO
 
 
 def returns_to_absent_stack(state: TrapState, selector: int) -> bool:
     """Whether `iret` or `lret` met a stack segment that is not present: #SS, which the engine calls #NP."""
-    if _opcode(state) not in _FAR_RETURNS:
+    found = instruction_at(state)
+    if found is None or found.opcode not in _FAR_RETURNS:
         return False
     segment = read_segment(state, selector)
     return segment is not None and not segment.is_code
 
 
-def _opcode(state: TrapState) -> bytes:
-    """The byte at EIP, none where it cannot be read."""
+def instruction_at(state: TrapState) -> instructions.Instruction | None:
+    """Whatever instruction EIP is at; None where its bytes cannot be read."""
     cpu = state.cpu
-    return _readable(state, cpu.segment_base("cs") + cpu.eip & 0xFFFFFFFF, 1)
+    code = readable(state, cpu.segment_base("cs") + cpu.eip & 0xFFFFFFFF, instructions.MAX_LENGTH)
+    try:
+        return instructions.decode(code, big=runs_32_bit_code(state))
+    except IndexError:
+        return None
 
 
-def _readable(state: TrapState, linear: int, size: int) -> bytes:
+def runs_32_bit_code(state: TrapState) -> bool:
+    """The default size of the code segment in use."""
+    code = read_segment(state, state.cpu.cs)
+    return code is None or code.bits == 32
+
+
+def readable(state: TrapState, linear: int, size: int) -> bytes:
     """`size` bytes at `linear`, or as many as come before a page that cannot be read."""
     try:
         return state.cpu.read(linear, size)
