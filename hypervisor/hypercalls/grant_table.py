@@ -1,6 +1,11 @@
-"""grant_table_op (public/grant_table.h): commands on arrays of structs, each struct with its own status."""
+"""grant_table_op (public/grant_table.h): commands on arrays of structs, each struct with its own status.
 
-from collections.abc import Callable, Iterator
+What is read and written when is as in Xen's 32-bit layer (common/compat/grant_table.c). It translates
+setup_table, transfer, copy and get_status_frames: all structs of a portion are read before anything is done,
+and what came of them is written afterwards. The others go through one struct at a time.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,29 +21,36 @@ from paravane.abi.grant_table import (
     GNTTAB_SET_VERSION,
     GNTTAB_SETUP_TABLE,
     GNTTAB_SWAP_GRANT_REF,
+    GNTTAB_TRANSFER,
     GNTTAB_UNMAP_AND_REPLACE,
     GNTTAB_UNMAP_GRANT_REF,
-    GnttabCacheFlush,
     GnttabMapGrantRef,
     GnttabOp,
     GnttabSetupTable,
-    GrantCacheOp,
     GrantMapFlag,
     GrantStatus,
 )
 from paravane.abi.hypercall import Hypercall
 from paravane.cpu import PageFault
 from paravane.hypercalls.table import Arguments, Ptr, UInt, commands
-from paravane.memory.grants import GrantRefusal
+from paravane.memory.grant_requests import check_cache_flush, copy_grant
+from paravane.memory.grant_use import GrantRefusal
 from paravane.preemption import Preempted
 from paravane.refusal import Refusal
+from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
     from paravane.abi.layout import Layout
     from paravane.hypercalls.caller import Caller
 
 _COMMAND_BITS = 12
-_PAGE_SIZE = 4096
+_FRAME_NUMBER, _STATUS_FRAME_NUMBER = 4, 8
+"""Bytes of an entry of a frame list, for setup_table and for get_status_frames."""
+
+_COPY_PORTION = 2 * PAGE_SIZE // 40
+_TRANSFER_PORTION = 2 * PAGE_SIZE // 24
+"""Structs that Xen's 32-bit layer translates at a time: so many of its own fit into two pages."""
+
 _NAME = "grant_table_op"
 _REQUEST_WORK = 8
 """Units of work of one request of an array, at most a frame copied."""
@@ -64,6 +76,7 @@ def setup_table(caller: "Caller", uop: Ptr, count: UInt) -> int:
         return 0
     _only_one(count)
     arg = GNTTAB_SETUP_TABLE.unpack(caller.copy_from_guest(uop, GNTTAB_SETUP_TABLE.size))
+    _check_range(caller, arg.frame_list, arg.nr_frames * _FRAME_NUMBER)
     status = _status(caller, lambda: _setup_table(caller, arg))
     caller.copy_to_guest(uop, GNTTAB_SETUP_TABLE.pack(arg._replace(status=status)))
     return 0
@@ -73,13 +86,15 @@ def _setup_table(caller: "Caller", arg: GnttabSetupTable) -> None:
     table = caller.domain.grants
     _controlled(caller, arg.dom)
     table.grow(arg.nr_frames)
-    frames = b"".join(mfn.to_bytes(4, "little") for mfn in table.frames[: arg.nr_frames])
-    if not frames:
-        return
-    try:
-        caller.copy_to_guest(arg.frame_list, frames)
-    except PageFault as fault:
-        raise GrantRefusal(GrantStatus.bad_virt_addr, f"no frame list at {fault.va:#x}") from fault
+    unwritten: PageFault | None = None
+    for at, mfn in enumerate(table.frames[: arg.nr_frames]):
+        try:
+            caller.copy_to_guest(arg.frame_list + _FRAME_NUMBER * at, mfn.to_bytes(4, "little"))
+        except PageFault as fault:
+            # The others are written all the same.
+            unwritten = fault
+    if unwritten is not None:
+        raise GrantRefusal(GrantStatus.bad_virt_addr, f"no frame list at {unwritten.va:#x}")
 
 
 @grant(GnttabOp.query_size)
@@ -97,7 +112,9 @@ def query_size(caller: "Caller", uop: Ptr, count: UInt) -> int:
 
 @grant(GnttabOp.set_version)
 def set_version(caller: "Caller", uop: Ptr, count: UInt) -> int:
-    """Choose the version of entries. The one in force is written back, whatever the result."""
+    """Choose the version of entries. The one in force is written back, whatever the result; where that
+    cannot be written, -EFAULT is the result.
+    """
     arg = GNTTAB_SET_VERSION.unpack(caller.copy_from_guest(uop, GNTTAB_SET_VERSION.size))
     caller.copy_to_guest(uop, GNTTAB_SET_VERSION.pack(arg._replace(version=1)))
     caller.domain.grants.set_version(arg.version)
@@ -124,6 +141,7 @@ def get_status_frames(caller: "Caller", uop: Ptr, count: UInt) -> int:
         return 0
     _only_one(count)
     arg = GNTTAB_GET_STATUS_FRAMES.unpack(caller.copy_from_guest(uop, GNTTAB_GET_STATUS_FRAMES.size))
+    _check_range(caller, arg.frame_list, arg.nr_frames * _STATUS_FRAME_NUMBER)
 
     def refuse_any() -> None:
         _controlled(caller, arg.dom)
@@ -137,7 +155,23 @@ def get_status_frames(caller: "Caller", uop: Ptr, count: UInt) -> int:
 
 @grant(GnttabOp.copy)
 def copy(caller: "Caller", uop: Ptr, count: UInt) -> int:
-    return _each(caller, _Array(GnttabOp.copy, uop, count, GNTTAB_COPY), caller.domain.grants.copy)
+    """Copy bytes between frames. A portion with a struct that cannot be read is not begun (-EFAULT)."""
+    array, table = _Array(GnttabOp.copy, uop, count, GNTTAB_COPY), caller.domain.grants
+    array.check(caller)
+    done = 0
+    while done < count:
+        requests = array.read(caller, done, min(_COPY_PORTION, count - done))
+        statuses: list[GrantStatus] = []
+        for request in requests:
+            if statuses and not caller.work.left():
+                break
+            statuses.append(_status(caller, partial(copy_grant, table, request)))
+            caller.work.spend(_REQUEST_WORK)
+        array.tell(caller, done, statuses)
+        done += len(statuses)
+        if done < count and not caller.work.left():
+            raise Preempted(done, GnttabOp.copy, uop + done * array.layout.size, count - done)
+    return 0
 
 
 @grant(GnttabOp.swap_grant_ref)
@@ -178,9 +212,12 @@ def _refuse_handle(arg: Any) -> None:
 
 @grant(GnttabOp.transfer)
 def transfer(caller: "Caller", uop: Ptr, count: UInt) -> int:
-    """Switched off, as with `gnttab=no-transfer`."""
+    """Switched off, as with `gnttab=no-transfer`. The structs are read before that is looked at."""
+    array = _Array(GnttabOp.transfer, uop, count, GNTTAB_TRANSFER)
+    array.check(caller)
     if count == 0:
         return 0
+    array.read(caller, 0, min(_TRANSFER_PORTION, count))
     raise Refusal(Errno.EOPNOTSUPP, "frames cannot be transferred to another domain")
 
 
@@ -189,24 +226,16 @@ def cache_flush(caller: "Caller", uop: Ptr, count: UInt) -> int:
     """There is no cache to flush; what is asked is checked all the same."""
     for address in _Array(GnttabOp.cache_flush, uop, count, GNTTAB_CACHE_FLUSH).addresses(caller):
         arg = GNTTAB_CACHE_FLUSH.unpack(caller.copy_from_guest(address, GNTTAB_CACHE_FLUSH.size))
-        _check_cache_flush(caller, arg)
+        check_cache_flush(caller.domain.grants, arg)
     return 0
 
 
-def _check_cache_flush(caller: "Caller", arg: GnttabCacheFlush) -> None:
-    both = GrantCacheOp.CLEAN | GrantCacheOp.INVAL
-    if arg.offset >= _PAGE_SIZE or arg.offset + arg.length > _PAGE_SIZE or arg.op & ~both:
-        raise Refusal(Errno.EINVAL, f"op {arg.op:#x} on {arg.length} bytes at {arg.offset} is no cache flush")
-    if not arg.length or not arg.op:
-        return
-    frames, mfn = caller.domain.memory.machine.frames, arg.a >> 12
-    if mfn >= frames.nr_frames:
-        raise Refusal(Errno.EINVAL, frames.describe(mfn))
-    if frames.owner[mfn] != caller.domain.domid:
-        errno = Errno.EINVAL if caller.domain.peer_exists(frames.owner[mfn]) else Errno.EPERM
-        raise Refusal(errno, f"{frames.describe(mfn)} is not domain {caller.domain.domid}'s to flush")
-    if arg.op == GrantCacheOp.INVAL:
-        raise Refusal(Errno.EOPNOTSUPP, "x86 does not invalidate a cache without writing it back")
+def _check_range(caller: "Caller", address: int, size: int) -> None:
+    hole = caller.domain.memory.space.hole
+    if address + size > hole:
+        raise Refusal(
+            Errno.EFAULT, f"{size} bytes at {address:#x} reach into the hypervisor's area at {hole:#x}"
+        )
 
 
 def _only_one(count: int) -> None:
@@ -230,8 +259,32 @@ class _Array:
     count: int
     layout: "Layout[Any]"
 
+    def check(self, caller: "Caller") -> None:
+        """Raises Refusal (-EFAULT) for an array that reaches into the hypervisor's area."""
+        _check_range(caller, self.uop, self.count * self.layout.size)
+
+    def read(self, caller: "Caller", first: int, count: int) -> list[Any]:
+        """Structs from number `first` on. Raises PageFault."""
+        size = self.layout.size
+        return list(self.layout.iter_unpack(caller.copy_from_guest(self.uop + first * size, count * size)))
+
+    def tell(self, caller: "Caller", first: int, statuses: "Sequence[GrantStatus]") -> None:
+        """Write the status of structs from number `first` on, the last one first; one that cannot be written
+        does not keep the others from it. Raises PageFault in the end.
+        """
+        unwritten: PageFault | None = None
+        for at in reversed(range(len(statuses))):
+            address = self.uop + (first + at) * self.layout.size + self.layout.offsets["status"]
+            try:
+                caller.copy_to_guest(address, int(statuses[at]).to_bytes(2, "little", signed=True))
+            except PageFault as fault:
+                unwritten = fault
+        if unwritten is not None:
+            raise unwritten
+
     def addresses(self, caller: "Caller") -> Iterator[int]:
         """Of the structs in order. Raises Preempted between two when one entry may not do them all."""
+        self.check(caller)
         for done in range(self.count):
             address = self.uop + done * self.layout.size
             if done and not caller.work.left():

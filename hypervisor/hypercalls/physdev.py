@@ -38,7 +38,6 @@ from paravane.abi.physdev import (
     PhysdevUnmapPirq,
 )
 from paravane.hypercalls.table import In, InOut, Ptr, commands, hypercall
-from paravane.memory.frames import FrameType
 from paravane.refusal import Refusal
 from paravane.traps.peripherals import NR_GSIS
 
@@ -110,12 +109,7 @@ def get_free_pirq(
 @physdev(PhysdevOp.pirq_eoi_gmfn_v1, PhysdevOp.pirq_eoi_gmfn_v2)
 def pirq_eoi_gmfn(caller: "Caller", arg: Annotated[PhysdevPirqEoiGmfn, In(PHYSDEV_PIRQ_EOI_GMFN)]) -> int:
     """Checked as Xen checks it and then never written: no interrupt will need its bit."""
-    memory = caller.domain.memory
-    frames = memory.machine.frames
-    if not frames.owned_by(arg.gmfn, memory.domid):
-        raise Refusal(Errno.EINVAL, f"frame {arg.gmfn:#x} for the EOI bitmap is not the domain's")
-    if frames.type_count[arg.gmfn] and frames.type[arg.gmfn] != FrameType.WRITABLE_PAGE:
-        raise Refusal(Errno.EINVAL, f"the EOI bitmap cannot be {frames.describe(arg.gmfn)}")
+    caller.domain.memory.check_writable(arg.gmfn)
     caller.traps.state.peripherals.irqs.set_eoi_map(arg.gmfn)
     return 0
 

@@ -7,7 +7,7 @@ view.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.domid import DomId
@@ -15,26 +15,23 @@ from paravane.abi.errno import Errno
 from paravane.abi.grant_table import (
     GNTTAB_NR_RESERVED_ENTRIES,
     GRANT_ENTRY_V1,
-    GrantCopyFlag,
     GrantEntryV1,
     GrantFlag,
     GrantStatus,
 )
+from paravane.memory.grant_use import ActiveGrant, GrantMapping, GrantRefusal, GrantState
 from paravane.refusal import Refusal
+from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from paravane.abi.grant_table import GnttabCopy, GnttabCopyPtr
     from paravane.memory.domain_memory import DomainMemory
 
 MAX_GRANT_FRAMES: Final = 64
 """Frames a table can have: the default of xl."""
 
 INITIAL_FRAMES: Final = 1
-ENTRIES_PER_FRAME: Final = 4096 // GRANT_ENTRY_V1.size
+ENTRIES_PER_FRAME: Final = PAGE_SIZE // GRANT_ENTRY_V1.size
 _MAX_USES: Final = 128
-_PAGE_SIZE: Final = 4096
 
 # Plain numbers: every look at an entry needs them.
 _TYPE_MASK: Final = int(GrantFlag.type_mask)
@@ -43,64 +40,6 @@ _READONLY: Final = int(GrantFlag.readonly)
 _READING: Final = int(GrantFlag.reading)
 _WRITING: Final = int(GrantFlag.writing)
 _SUB_PAGE: Final = int(GrantFlag.sub_page)
-
-
-class GrantRefusal(Refusal):
-    """A grant operation that is refused: `status` is what its own struct reports."""
-
-    def __init__(self, status: GrantStatus, sentence: str) -> None:
-        super().__init__(Errno.EINVAL, f"{status.name}: {sentence}")
-        self.status = status
-
-
-@dataclass(slots=True)
-class _Active:
-    """An entry in use: by whom, which frame it was when the use began, and how often."""
-
-    domid: int
-    mfn: int
-    readers: int = 0
-    writers: int = 0
-
-
-class GrantMapping:
-    """A granted frame that a backend may use until it closes the mapping.
-
-    `page` is the frame (4096 bytes, 'B'), read-only unless the mapping is writable. The guest goes on writing
-    to it as it likes.
-    """
-
-    def __init__(self, table: GrantTable, ref: int, mfn: int, *, writable: bool) -> None:
-        self._table = table
-        self._ref = ref
-        self.mfn = mfn
-        self.writable = writable
-        self._closed = False
-        whole = table.memory.machine.ram.bytes[mfn << 12 : (mfn + 1) << 12]
-        self.page = whole if writable else whole.toreadonly()
-
-    def written(self) -> None:
-        """Say that `page` was written, in case the guest runs code there."""
-        self._table.memory.machine.ram.code_changed(self.mfn)
-
-    def close(self) -> None:
-        """Let go of the frame. Closing twice is allowed."""
-        if self._closed:
-            return
-        self._closed = True
-        # Whoever still has the page can neither use it nor keep the machine's memory from being freed.
-        self.page.release()
-        if self.writable:
-            self.written()
-        self._table.release(self._ref, self.mfn, writable=self.writable)
-
-    def __enter__(self) -> memoryview:
-        return self.page
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class GrantTables:
@@ -138,9 +77,7 @@ class GrantTable:
         self.domid = memory.domid
         self.max_frames = max_frames
         self._tables = tables
-        self._frames: list[int] = []
-        self._active: dict[int, _Active] = {}
-        self._closed = False
+        self.state = GrantState()
         self._words = memory.machine.ram.words
         self.grow(INITIAL_FRAMES)
         tables.add(self)
@@ -148,18 +85,18 @@ class GrantTable:
     @property
     def frames(self) -> tuple[int, ...]:
         """The machine frames of the table, which the guest may map."""
-        return tuple(self._frames)
+        return tuple(self.state.frames)
 
     @property
     def nr_entries(self) -> int:
-        return len(self._frames) * ENTRIES_PER_FRAME
+        return len(self.state.frames) * ENTRIES_PER_FRAME
 
     def close(self) -> None:
         """The domain is about to lose its memory: nobody can use its grants from now on. Mappings that are
         still open keep their frames, but the table is no longer written."""
-        self._closed = True
+        self.state.closed = True
         self._tables.remove(self.domid)
-        self._frames.clear()
+        self.state.frames.clear()
 
     def grow(self, nr_frames: int) -> None:
         """Give the table at least so many frames. Raises GrantRefusal(general_error), changing nothing."""
@@ -169,13 +106,13 @@ class GrantTable:
             )
         added: list[int] = []
         try:
-            while len(self._frames) + len(added) < nr_frames:
+            while len(self.state.frames) + len(added) < nr_frames:
                 added.append(self.memory.share_xen_frame())
         except MemoryError as error:
             for mfn in added:
                 self.memory.release_xen_frame(mfn)
             raise GrantRefusal(GrantStatus.general_error, "no memory for more grant frames") from error
-        self._frames += added
+        self.state.frames += added
 
     def reserve(self, ref: int, mfn: int, domid: int = 0) -> None:
         """Fill one of the references that the toolstack keeps (GNTTAB_RESERVED_*): `domid` may use `mfn`."""
@@ -207,7 +144,8 @@ class GrantTable:
         """Map a granted frame for a backend in domain `domid`. Raises GrantRefusal when the entry, as it is
         now, does not allow that."""
         mfn = self.acquire(ref, domid, writable=writable, mapping=True)
-        return GrantMapping(self, ref, mfn, writable=writable)
+        release = partial(self.release, ref, mfn, writable=writable)
+        return GrantMapping(self.memory.machine.ram, mfn, release, writable=writable)
 
     def acquire(self, ref: int, domid: int, *, writable: bool, mapping: bool) -> int:
         """Use entry `ref` as `domid` once more: its frame, with a reference (and a writable type) taken.
@@ -217,7 +155,7 @@ class GrantTable:
         """
         if not 0 <= ref < self.nr_entries:
             raise GrantRefusal(GrantStatus.bad_gntref, f"domain {self.domid} has no grant reference {ref:#x}")
-        active = self._active.get(ref)
+        active = self.state.active.get(ref)
         if active is not None and active.domid != domid:
             raise GrantRefusal(GrantStatus.general_error, f"grant {ref} is in use by domain {active.domid}")
         if active is not None and max(active.readers, active.writers) >= _MAX_USES:
@@ -226,12 +164,12 @@ class GrantTable:
             self._mark(ref, domid, writable=writable, mapping=mapping, known=active is not None)
         mfn = active.mfn if active is not None else self._words[self._at(ref) + 1]
         try:
-            self._take(mfn, writable=writable)
+            self.take(mfn, writable=writable)
         except GrantRefusal:
             self._unmark(ref, active, writable=writable)
             raise
         if active is None:
-            active = self._active[ref] = _Active(domid, mfn)
+            active = self.state.active[ref] = ActiveGrant(domid, mfn)
         if writable:
             active.writers += 1
         else:
@@ -241,14 +179,14 @@ class GrantTable:
     def release(self, ref: int, mfn: int, *, writable: bool) -> None:
         """End one use that `acquire` began."""
         self.memory.machine.let_go(mfn, writable=writable)
-        active = self._active[ref]
+        active = self.state.active[ref]
         if writable:
             active.writers -= 1
         else:
             active.readers -= 1
         remaining = active if active.readers or active.writers else None
         if remaining is None:
-            del self._active[ref]
+            del self.state.active[ref]
         self._unmark(ref, remaining, writable=writable)
 
     def swap(self, ref_a: int, ref_b: int) -> None:
@@ -259,30 +197,10 @@ class GrantTable:
         if ref_a == ref_b:
             return
         for ref in (ref_a, ref_b):
-            if ref in self._active:
+            if ref in self.state.active:
                 raise GrantRefusal(GrantStatus.eagain, f"grant {ref} is in use")
         words, a, b = self._words, self._at(ref_a), self._at(ref_b)
         words[a], words[a + 1], words[b], words[b + 1] = words[b], words[b + 1], words[a], words[a + 1]
-
-    def copy(self, request: GnttabCopy) -> None:
-        """GNTTABOP_copy: copy bytes between two frames, own ones or granted ones. Raises GrantRefusal."""
-        source_by_ref = bool(request.flags & GrantCopyFlag.source_gref)
-        dest_by_ref = bool(request.flags & GrantCopyFlag.dest_gref)
-        source_table = self._copy_side(request.source, source_by_ref)
-        dest_table = self._copy_side(request.dest, dest_by_ref)
-        source = self._claim(source_table, request.source, by_ref=source_by_ref, writable=False)
-        try:
-            dest = self._claim(dest_table, request.dest, by_ref=dest_by_ref, writable=True)
-            try:
-                if max(request.source.offset, request.dest.offset) + request.len > _PAGE_SIZE:
-                    raise GrantRefusal(GrantStatus.bad_copy_arg, "the copy goes beyond the end of a frame")
-                ram = self.memory.machine.ram
-                data = ram.read((source << 12) + request.source.offset, request.len)
-                ram.write((dest << 12) + request.dest.offset, data)
-            finally:
-                self._unclaim(dest_table, request.dest, dest, by_ref=dest_by_ref, writable=True)
-        finally:
-            self._unclaim(source_table, request.source, source, by_ref=source_by_ref, writable=False)
 
     def text(self) -> str:
         """The entries that grant something, one a line."""
@@ -290,7 +208,7 @@ class GrantTable:
         for ref in range(self.nr_entries):
             first, frame = self._words[self._at(ref)], self._words[self._at(ref) + 1]
             if first & _TYPE_MASK:
-                active = self._active.get(ref)
+                active = self.state.active.get(ref)
                 uses = f"{active.readers}r {active.writers}w" if active else "unused"
                 lines.append(f"{ref}: flags={first & 0xFFFF:#x} dom={first >> 16} frame={frame:#x} {uses}")
         return "\n".join(lines)
@@ -298,7 +216,7 @@ class GrantTable:
     def _at(self, ref: int) -> int:
         """Index of an entry's first word in machine memory: flags, then the domain in the high half."""
         frame, slot = divmod(ref, ENTRIES_PER_FRAME)
-        return (self._frames[frame] << 10) + slot * 2
+        return (self.state.frames[frame] << 10) + slot * 2
 
     def _mark(self, ref: int, domid: int, *, writable: bool, mapping: bool, known: bool) -> None:
         at = self._at(ref)
@@ -313,9 +231,9 @@ class GrantTable:
             raise GrantRefusal(GrantStatus.general_error, f"grant {ref} is read-only")
         self._words[at] = word | _READING | (_WRITING if writable else 0)
 
-    def _unmark(self, ref: int, active: _Active | None, *, writable: bool) -> None:
+    def _unmark(self, ref: int, active: ActiveGrant | None, *, writable: bool) -> None:
         """Take back the flags that no remaining use needs."""
-        if self._closed:
+        if self.state.closed:
             return
         clear = 0 if active is not None else _READING
         if writable and (active is None or not active.writers):
@@ -323,7 +241,8 @@ class GrantTable:
         if clear:
             self._words[self._at(ref)] &= ~clear
 
-    def _take(self, mfn: int, *, writable: bool) -> None:
+    def take(self, mfn: int, *, writable: bool) -> None:
+        """Hold an own frame for a use by number. Raises GrantRefusal: bad_page, general_error."""
         machine = self.memory.machine
         if not machine.frames.owned_by(mfn, self.domid):
             sentence = f"{machine.frames.describe(mfn)} is not domain {self.domid}'s"
@@ -332,22 +251,3 @@ class GrantTable:
             machine.hold(mfn, self.domid, writable=writable)
         except Refusal as refusal:
             raise GrantRefusal(GrantStatus.general_error, refusal.sentence) from refusal
-
-    def _copy_side(self, side: GnttabCopyPtr, by_ref: bool) -> GrantTable:
-        if side.domid != DomId.SELF and not by_ref:
-            raise GrantRefusal(GrantStatus.permission_denied, "only own frames can be named by number")
-        return self.find(side.domid)
-
-    def _claim(self, table: GrantTable, side: GnttabCopyPtr, *, by_ref: bool, writable: bool) -> int:
-        if by_ref:
-            return table.acquire(side.u, self.domid, writable=writable, mapping=False)
-        self._take(side.u, writable=writable)
-        return side.u
-
-    def _unclaim(
-        self, table: GrantTable, side: GnttabCopyPtr, mfn: int, *, by_ref: bool, writable: bool
-    ) -> None:
-        if by_ref:
-            table.release(side.u, mfn, writable=writable)
-        else:
-            self.memory.machine.let_go(mfn, writable=writable)

@@ -1,7 +1,10 @@
 """A domain's reservation: memory given back, memory asked for (public/memory.h).
 
 The three list operations never fail: they answer how many extents were dealt with, and stop at the first that
-cannot be. An extent is 2**extent_order frames; for a guest an order above 9 is too large.
+cannot be. An extent is 2**extent_order frames; for a guest an order above 9 is too large. As in Xen's 32-bit
+layer (common/compat/memory.c) the list is read a portion at a time before anything is done, and the new frame
+numbers are written once a portion is done: an entry that cannot be written ends the request, but the extents
+of its portion are the domain's.
 """
 
 from __future__ import annotations
@@ -16,10 +19,10 @@ from paravane.abi.memory import (
 )
 from paravane.cpu.faults import PageFault
 from paravane.memory.frames import ALLOCATED
-from paravane.memory.guest import check_may_use, named_domain
+from paravane.memory.guest import check_may_use, named_domain, read_requests
 from paravane.preemption import Preempted
 from paravane.refusal import Refusal
-from paravane.x86 import PAGE_SHIFT
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +39,9 @@ CONTINUATION_SHIFT: Final = 6
 EXTENT_WORK: Final = 4
 FRAME_WORK: Final = 2
 """Units of work of one extent, and of each frame in it."""
+
+_XLAT_SPACE: Final = (2 * PAGE_SIZE - 32) // 8
+"""Entries of a 32-bit guest's list that Xen translates at a time."""
 
 _MAX_EXTENTS: Final = 0xFFFF_FFFF >> 6
 _NO_NODE: Final = 0xFF
@@ -63,21 +69,15 @@ def change_reservation(caller: Caller, op: int, pointer: int, start: int) -> int
     limit = highest_frame(current, request.mem_flags)
     if limit is None or request.extent_order > MAX_ORDER:
         return start
-    extents = Extents(caller, domain, request, limit)
-    action = {
-        MemoryOp.increase_reservation: extents.increase,
-        MemoryOp.decrease_reservation: extents.decrease,
-        MemoryOp.populate_physmap: extents.populate,
-    }[MemoryOp(op)]
     if op == MemoryOp.populate_physmap and request.mem_flags & MemoryFlag.populate_on_demand:
         return start
-    for extent in range(start, request.nr_extents):
-        if extent != start and not caller.work.left():
-            raise Preempted(extent - start, op | extent << CONTINUATION_SHIFT, pointer)
-        caller.work.spend(EXTENT_WORK + (FRAME_WORK << request.extent_order))
-        if not action(extent):
-            return extent
-    return request.nr_extents
+    extents = Extents(caller, MemoryOp(op), domain, request, limit)
+    first, more = start, True
+    while more:
+        first, more = extents.portion(first)
+        if more and not caller.work.left():
+            raise Preempted(first - start, op | first << CONTINUATION_SHIFT, pointer)
+    return first
 
 
 def _list_is_okay(request: XenMemoryReservation, domain: DomainMemory) -> bool:
@@ -100,53 +100,77 @@ def highest_frame(domain: DomainMemory, mem_flags: int) -> int | None:
 
 
 class Extents:
-    """The extents of one request, each done by number. Every method answers whether it could."""
+    """The extents of one request."""
 
-    def __init__(self, caller: Caller, domain: Owner, request: XenMemoryReservation, limit: int) -> None:
+    def __init__(
+        self, caller: Caller, op: MemoryOp, domain: Owner, request: XenMemoryReservation, limit: int
+    ) -> None:
         self._caller = caller
         self._machine = caller.paging.domain.machine
         self._domain = domain
         self._list = request.extent_start
+        self._nr_extents = request.nr_extents
         self._order = request.extent_order
         self._limit = limit
+        self._action = {
+            MemoryOp.increase_reservation: self._increase,
+            MemoryOp.decrease_reservation: self._decrease,
+            MemoryOp.populate_physmap: self._populate,
+        }[op]
+        self._is_read = op != MemoryOp.increase_reservation
+        self._is_written = bool(self._list) and op != MemoryOp.decrease_reservation
 
-    def increase(self, extent: int) -> bool:
+    def portion(self, start: int) -> tuple[int, bool]:
+        """Deal with extents from `start` on: how far it came, and whether more can be tried after them."""
+        work, wanted = self._caller.work, min(_XLAT_SPACE, self._nr_extents - start)
+        numbers = self._numbers(start, wanted) if self._is_read else [0] * wanted
+        done: list[int] = []
+        failed = len(numbers) < wanted
+        for number in numbers:
+            if done and not work.left():
+                failed = False
+                break
+            work.spend(EXTENT_WORK + (FRAME_WORK << self._order))
+            result = self._action(number)
+            if result is None:
+                failed = True
+                break
+            done.append(result)
+        told = self._tell(start, done) if self._is_written else len(done)
+        end = start + told
+        return end, not failed and told == len(done) and end < self._nr_extents
+
+    def _increase(self, number: int) -> int | None:
         """More memory, at no pseudo-physical address yet. Without a list the guest is not told where."""
         run = allocate_extent(self._machine, self._domain, self._order, self._limit)
-        return run is not None and (not self._list or self._tell(extent, run.start))
+        return None if run is None else run.start
 
-    def populate(self, extent: int) -> bool:
-        """More memory, at the pseudo-physical address in the list, which is replaced by the machine
-        address.
-        """
-        pfn = self._read(extent)
-        if pfn is None:
-            return False
+    def _populate(self, pfn: int) -> int | None:
+        """More memory, at a pseudo-physical address."""
         run = allocate_extent(self._machine, self._domain, self._order, self._limit)
         if run is None:
-            return False
-        set_pfns(self._machine, run, pfn)
-        return self._tell(extent, run.start)
-
-    def decrease(self, extent: int) -> bool:
-        """Give frames back. One that is still mapped somewhere goes when the last mapping of it does."""
-        first = self._read(extent)
-        return first is not None and all(
-            give_back(self._machine, self._domain, mfn) for mfn in range(first, first + (1 << self._order))
-        )
-
-    def _read(self, extent: int) -> int | None:
-        try:
-            return int.from_bytes(self._caller.copy_from_guest(self._list + 4 * extent, 4), "little")
-        except PageFault:
             return None
+        set_pfns(self._machine, run, pfn)
+        return run.start
 
-    def _tell(self, extent: int, mfn: int) -> bool:
-        try:
-            self._caller.copy_to_guest(self._list + 4 * extent, mfn.to_bytes(4, "little"))
-        except PageFault:
-            return False
-        return True
+    def _decrease(self, first: int) -> int | None:
+        """Give frames back. One that is still mapped somewhere goes when the last mapping of it does."""
+        mfns = range(first, first + (1 << self._order))
+        return first if all(give_back(self._machine, self._domain, mfn) for mfn in mfns) else None
+
+    def _numbers(self, start: int, count: int) -> list[int]:
+        """Entries of the guest's list, up to the first that cannot be read."""
+        data, _ = read_requests(self._caller, self._list + 4 * start, 4, count)
+        return memoryview(data).cast("I").tolist()
+
+    def _tell(self, start: int, mfns: list[int]) -> int:
+        """Replace entries of the list; how many could be."""
+        for at, mfn in enumerate(mfns):
+            try:
+                self._caller.copy_to_guest(self._list + 4 * (start + at), mfn.to_bytes(4, "little"))
+            except PageFault:
+                return at
+        return len(mfns)
 
 
 def allocate_extent(machine: MachineMemory, domain: Owner, order: int, limit: int) -> range | None:

@@ -66,7 +66,8 @@ class FakeCpu:
 class Guest:
     """A vcpu for the operations, whose hypercall arguments live in a flat buffer from address 0x1000 on.
 
-    `entry` numbers the entries into the hypervisor; None: the budget of an entry is never used up.
+    `entry` numbers the entries into the hypervisor; None: the budget of an entry is never used up. Nothing is
+    written that starts at a `read_only` address.
     """
 
     BASE = 0x1000
@@ -74,6 +75,7 @@ class Guest:
     def __init__(self, paging: VcpuPaging, size: int = 1 << 16) -> None:
         self.paging = paging
         self.buffer = bytearray(size)
+        self.read_only = range(0)
         self.entry: int | None = None
         self._ever_new = count()
         self.work = Work(self._entry_number, lambda: False, paging.domain.machine.types.tables_walked)
@@ -87,6 +89,8 @@ class Guest:
 
     def copy_to_guest(self, va: int, data: bytes) -> None:
         self._check(va, len(data), 6)
+        if va in self.read_only:
+            raise PageFault(va, 7)
         self.buffer[va - self.BASE : va - self.BASE + len(data)] = data
 
     def put(self, data: bytes, va: int = BASE) -> int:

@@ -67,6 +67,7 @@ class FakeVcpu:
         )
         self.platform = SimpleNamespace(memory=machine)
         self.entry = 0
+        self.read_only = range(0)
         self.work = Work(lambda: self.entry, lambda: False)
 
     def copy_from_guest(self, va: int, size: int) -> bytes:
@@ -75,7 +76,7 @@ class FakeVcpu:
         return bytes(self.memory[va : va + size])
 
     def copy_to_guest(self, va: int, data: bytes) -> None:
-        if va + len(data) > SIZE:
+        if va + len(data) > SIZE or va in self.read_only:
             raise PageFault(va, 6)
         self.memory[va : va + len(data)] = data
 
@@ -84,7 +85,8 @@ class FakeVcpu:
 
     def op(self, command: int, *structs: bytes, count: int | None = None, at: int = 64) -> int:
         data = b"".join(structs)
-        self.memory[at : at + len(data)] = data
+        if data:
+            self.memory[at : at + len(data)] = data
         arguments = (command, at, len(structs) if count is None else count, 0, 0, 0)
         self.entry += 1
         result = call(cast("Caller", self), Hypercall.grant_table_op, arguments)
@@ -130,6 +132,24 @@ def test_setup_table_reports_what_is_wrong(
     assert vcpu.answer(GNTTAB_SETUP_TABLE).status == status
 
 
+def test_setup_table_with_a_list_in_the_hypervisors_area_is_not_looked_at(vcpu: FakeVcpu) -> None:
+    """Xen's 32-bit layer checks the range of the list before anything else, the status stays as it was."""
+    for dom, frame_list in ((SELF, 0xF57F_FFFC), (9, 0xFFFF_FFF0)):
+        assert vcpu.op(GnttabOp.setup_table, setup(dom, 2, frame_list)) == -Errno.EFAULT
+        assert vcpu.answer(GNTTAB_SETUP_TABLE).status == 55
+    assert len(vcpu.table.frames) == 1
+    struct = GNTTAB_GET_STATUS_FRAMES.pack(GnttabGetStatusFrames(1, SELF, 9, 0xF57F_FFFC))
+    assert vcpu.op(GnttabOp.get_status_frames, struct) == -Errno.EFAULT
+
+
+def test_setup_table_lists_every_frame_that_it_can(vcpu: FakeVcpu) -> None:
+    vcpu.read_only = range(1028, 1032)
+    assert vcpu.op(GnttabOp.setup_table, setup(SELF, 3)) == 0
+    assert vcpu.answer(GNTTAB_SETUP_TABLE).status == GrantStatus.bad_virt_addr
+    listed = [int.from_bytes(vcpu.memory[at : at + 4], "little") for at in (1024, 1028, 1032)]
+    assert listed == [vcpu.table.frames[0], 0, vcpu.table.frames[2]]
+
+
 def test_query_size(vcpu: FakeVcpu) -> None:
     assert vcpu.op(GnttabOp.query_size, GNTTAB_QUERY_SIZE.pack(GnttabQuerySize(1, 0, 0, 9))) == 0
     assert vcpu.answer(GNTTAB_QUERY_SIZE) == GnttabQuerySize(1, 1, 64, GrantStatus.okay)
@@ -173,6 +193,34 @@ def test_an_array_of_copies_has_a_status_each(vcpu: FakeVcpu) -> None:
     assert statuses == [GrantStatus.okay, GrantStatus.bad_page, GrantStatus.okay]
     assert ram.read((vcpu.p2m[2] << 12) + 8, 6) == b"copied"
     assert len(vcpu.refusals) == 1
+
+
+def test_copies_are_begun_only_when_all_of_a_portion_can_be_read(vcpu: FakeVcpu) -> None:
+    ram = vcpu.platform.memory.ram
+    ram.write(vcpu.p2m[0] << 12, b"copied")
+    pointers = GnttabCopyPtr(vcpu.p2m[0], SELF, 0), GnttabCopyPtr(vcpu.p2m[1], SELF, 8)
+    struct = GNTTAB_COPY.pack(GnttabCopy(*pointers, 6, 0, 99))
+    at = SIZE - GNTTAB_COPY.size
+    assert vcpu.op(GnttabOp.copy, struct, count=2, at=at) == -Errno.EFAULT
+    assert GNTTAB_COPY.unpack(vcpu.memory, at).status == 99
+    assert ram.read((vcpu.p2m[1] << 12) + 8, 6) == bytes(6)
+
+
+def test_a_status_that_cannot_be_written_keeps_no_other_from_it(vcpu: FakeVcpu) -> None:
+    pointers = GnttabCopyPtr(vcpu.p2m[0], SELF, 0), GnttabCopyPtr(vcpu.p2m[1], SELF, 8)
+    struct = GNTTAB_COPY.pack(GnttabCopy(*pointers, 6, 0, 99))
+    second = 64 + GNTTAB_COPY.size + GNTTAB_COPY.offsets["status"]
+    vcpu.read_only = range(second, second + 2)
+    assert vcpu.op(GnttabOp.copy, struct, struct, struct) == -Errno.EFAULT
+    assert [vcpu.answer(GNTTAB_COPY, index).status for index in range(3)] == [0, 99, 0]
+
+
+def test_arrays_that_reach_into_the_hypervisors_area_are_not_begun(vcpu: FakeVcpu) -> None:
+    struct = GNTTAB_SWAP_GRANT_REF.pack(GnttabSwapGrantRef(1, 2, 99))
+    for command in (GnttabOp.swap_grant_ref, GnttabOp.copy, GnttabOp.transfer, GnttabOp.unmap_grant_ref):
+        assert vcpu.op(command, struct, count=0x7FFF_FFFF) == -Errno.EFAULT
+        assert vcpu.answer(GNTTAB_SWAP_GRANT_REF).status == 99
+    assert vcpu.op(GnttabOp.transfer, b"", count=1, at=UNMAPPED) == -Errno.EFAULT
 
 
 def test_an_array_that_ends_outside_memory_is_done_up_to_there(vcpu: FakeVcpu) -> None:

@@ -12,7 +12,9 @@ from paravane.abi.errno import Errno
 from paravane.abi.grant_table import GnttabCopy, GnttabCopyPtr, GrantCopyFlag, GrantFlag, GrantStatus
 from paravane.cpu import PAE, Ram
 from paravane.memory import DomainMemory, FrameType, MachineMemory, audit
-from paravane.memory.grants import ENTRIES_PER_FRAME, GrantRefusal, GrantTable, GrantTables
+from paravane.memory.grant_requests import copy_grant
+from paravane.memory.grant_use import GrantRefusal
+from paravane.memory.grants import ENTRIES_PER_FRAME, GrantTable, GrantTables
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -254,7 +256,9 @@ def test_copy_from_a_grant_into_an_own_frame(machine: Machine) -> None:
     one, two = machine.one, machine.two
     one.page(0)[100:105] = b"hello"
     one.grant(9, 2, one.p2m[0], PERMIT | GrantFlag.readonly)
-    two.table.copy(copy_request((9, 1, 100), (two.p2m[5], DomId.SELF, 200), 5, GrantCopyFlag.source_gref))
+    copy_grant(
+        two.table, copy_request((9, 1, 100), (two.p2m[5], DomId.SELF, 200), 5, GrantCopyFlag.source_gref)
+    )
     assert bytes(two.page(5)[200:205]) == b"hello"
     assert one.flags(9) == PERMIT | GrantFlag.readonly
     assert (one.counts(0), two.counts(5)) == ((1, 0), (1, 0))
@@ -264,7 +268,7 @@ def test_copy_into_a_grant(machine: Machine) -> None:
     one, two = machine.one, machine.two
     two.page(1)[:4] = b"data"
     one.grant(9, 2, one.p2m[0])
-    two.table.copy(copy_request((two.p2m[1], DomId.SELF, 0), (9, 1, 4092), 4, GrantCopyFlag.dest_gref))
+    copy_grant(two.table, copy_request((two.p2m[1], DomId.SELF, 0), (9, 1, 4092), 4, GrantCopyFlag.dest_gref))
     assert bytes(one.page(0)[4092:]) == b"data"
 
 
@@ -286,7 +290,7 @@ def test_what_cannot_be_copied(machine: Machine) -> None:
     ]
     for status, source, dest, length, flags in cases:
         request = copy_request(source, dest, length, flags)
-        refused(status, partial(two.table.copy, request))
+        refused(status, partial(copy_grant, two.table, request))
     assert (one.counts(0), two.counts(1), two.counts(2)) == ((1, 0), (1, 0), (1, 0))
     assert one.flags(9) == PERMIT | GrantFlag.readonly
     assert audit(machine.memory) == []
@@ -296,7 +300,7 @@ def test_a_page_table_is_never_the_target_of_a_copy(machine: Machine) -> None:
     two = machine.two
     machine.memory.types.get_page_and_type(two.p2m[3], 2, FrameType.L1_PAGE_TABLE)
     request = copy_request((two.p2m[1], DomId.SELF, 0), (two.p2m[3], DomId.SELF, 0), 8, 0)
-    refused(GrantStatus.general_error, lambda: two.table.copy(request))
+    refused(GrantStatus.general_error, lambda: copy_grant(two.table, request))
 
 
 def test_audits_know_of_what_is_in_use(machine: Machine) -> None:

@@ -156,7 +156,7 @@ def test_a_bad_list_ends_the_request(bench: Bench) -> None:
     assert audit(bench.machine) == []
 
 
-def exchange(bench: Bench, give: list[int], get: list[int], orders: tuple[int, int] = (0, 0)) -> int:
+def put_exchange(bench: Bench, give: list[int], get: list[int], orders: tuple[int, int] = (0, 0)) -> None:
     bench.guest.put(struct.pack(f"<{len(give)}I", *give), LISTS)
     bench.guest.put(struct.pack(f"<{len(get)}I", *get), LISTS + 0x1000)
     request = EXCHANGE(
@@ -165,6 +165,10 @@ def exchange(bench: Bench, give: list[int], get: list[int], orders: tuple[int, i
         0,
     )
     bench.guest.put(XEN_MEMORY_EXCHANGE.pack(request))
+
+
+def exchange(bench: Bench, give: list[int], get: list[int], orders: tuple[int, int] = (0, 0)) -> int:
+    put_exchange(bench, give, get, orders)
     return memory_op(bench.guest, MemoryOp.exchange, Guest.BASE, 0)
 
 
@@ -189,9 +193,52 @@ def test_exchange_of_a_mapped_page_fails_and_leaves_the_chunk_as_it_was(bench: B
     with pytest.raises(Refusal) as refused:
         exchange(bench, give, [100, 200], (0, 1))
     assert refused.value.errno == Errno.EINVAL
-    assert exchanged(bench) == 2
+    # As from Xen's 32-bit layer, the guest hears nothing of the chunk before, which was exchanged.
+    assert exchanged(bench) == 0
+    assert words(bench, 2, LISTS + 0x1000) == [100, 200]
+    assert bench.machine.frames.owner[bench.frame(50)] == FREE
     assert bench.machine.frames.owner[bench.frame(52)] == 1
     assert bench.domain.tot_pages == 80
+    assert audit(bench.machine) == []
+
+
+def test_an_exchange_whose_lists_cannot_be_read_whole_does_nothing(bench: Bench) -> None:
+    end = Guest.BASE + len(bench.guest.buffer)
+    bench.guest.put(struct.pack("<2I", bench.frame(50), bench.frame(51)), end - 8)
+    for give, get, count in ((LISTS, end - 4, 2), (end - 8, LISTS, 3)):
+        bench.guest.put(struct.pack("<3I", *(bench.frame(pfn) for pfn in (50, 51, 52))), LISTS)
+        request = EXCHANGE(RESERVATION(give, count, 0, 0, SELF), RESERVATION(get, count, 0, 0, SELF), 0)
+        bench.guest.put(XEN_MEMORY_EXCHANGE.pack(request))
+        with pytest.raises(Refusal) as refused:
+            memory_op(bench.guest, MemoryOp.exchange, Guest.BASE, 0)
+        assert refused.value.errno == Errno.EFAULT
+        assert bench.machine.frames.owner[bench.frame(50)] == 1
+    assert audit(bench.machine) == []
+
+
+def test_an_exchange_that_cannot_be_told_is_done_all_the_same(bench: Bench) -> None:
+    """The new list lies in memory that the guest can only read."""
+    give = [bench.frame(pfn) for pfn in (50, 51)]
+    put_exchange(bench, give, [100, 200])
+    bench.guest.read_only = range(LISTS + 0x1000, LISTS + 0x1004)
+    with pytest.raises(Refusal) as refused:
+        memory_op(bench.guest, MemoryOp.exchange, Guest.BASE, 0)
+    assert refused.value.errno == Errno.EFAULT
+    assert exchanged(bench) == 2
+    assert words(bench, 2, LISTS + 0x1000) == [100, 200]
+    assert bench.machine.frames.owner[give[1]] == FREE
+    assert bench.domain.tot_pages == 80
+    assert audit(bench.machine) == []
+
+
+def test_a_frame_number_that_cannot_be_told_ends_the_request_but_the_portion_is_done(bench: Bench) -> None:
+    bench.guest.put(struct.pack("<4I", 100, 101, 102, 103), LISTS)
+    bench.guest.read_only = range(LISTS + 8, LISTS + 12)
+    bench.guest.put(XEN_MEMORY_RESERVATION.pack(RESERVATION(LISTS, 4, 0, 0, SELF)))
+    before = bench.domain.tot_pages
+    assert memory_op(bench.guest, MemoryOp.populate_physmap, Guest.BASE, 0) == 2
+    assert bench.domain.tot_pages == before + 4
+    assert words(bench, 4, LISTS)[2:] == [102, 103]
     assert audit(bench.machine) == []
 
 

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
@@ -9,6 +10,7 @@ from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
 from paravane.cpu import PageFault
 from paravane.hypercalls import call
+from paravane.memory import DomainMemory
 from paravane.memory.frames import FREE, FrameTable, FrameType
 from paravane.preemption import Preempted, Work
 from paravane.refusal import Refusal
@@ -40,6 +42,9 @@ class Memory:
         self.machine = self
         self.space = self
         self.hole = HOLE
+
+    def check_writable(self, mfn: int) -> None:
+        DomainMemory.check_writable(cast("DomainMemory", self), mfn)
 
 
 class Domain:
