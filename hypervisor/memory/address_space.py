@@ -70,6 +70,7 @@ class AddressSpace:
     hole: int
     view: str
     entry_shift: int
+    entry_mask: int
     entries: int
     refused: tuple[int, ...]
     dropped: int
@@ -87,11 +88,6 @@ class AddressSpace:
     def table_shift(self) -> int:
         """Shift from a frame number to the index of its first entry in the view of all machine memory."""
         return PAGE_SHIFT - self.entry_shift
-
-    @property
-    def entry_mask(self) -> int:
-        """The bits of an entry."""
-        return (1 << (8 << self.entry_shift)) - 1
 
     @property
     def code(self) -> Literal["Q", "I"]:
@@ -115,6 +111,7 @@ PAE_SPACE: Final = AddressSpace(
     hole=HYPERVISOR_VIRT_START_PAE,
     view="quads",
     entry_shift=3,
+    entry_mask=(1 << 64) - 1,
     entries=512,
     refused=(0, _CACHE_FLAGS, _CACHE_FLAGS | Pte.GLOBAL, _CACHE_FLAGS | Pte.GLOBAL | 0xFFF << 52),
     dropped=_AVAIL_HIGH,
@@ -129,6 +126,7 @@ TWO_LEVEL_SPACE: Final = AddressSpace(
     hole=HYPERVISOR_VIRT_START_NONPAE,
     view="words",
     entry_shift=2,
+    entry_mask=(1 << 32) - 1,
     entries=1024,
     refused=(0, _CACHE_FLAGS, _CACHE_FLAGS | Pte.GLOBAL, 0),
     dropped=0,

@@ -33,6 +33,8 @@ def mmuext_op(caller: Caller, uops: int, count: int, pdone: int, foreigndom: int
     `foreigndom` is the domain whose tables they name. Raises Refusal and Preempted as `mmu_update` does, with
     `pdone` set.
     """
+    if count == 1 and foreigndom == DomId.SELF and not pdone and _flush_one(caller, uops):
+        return 0
     if count == Progress.PREEMPTED and not uops:
         return foreigndom - (1 << 32) if foreigndom & 0x8000_0000 else foreigndom
     wanted = count & ~Progress.PREEMPTED
@@ -63,6 +65,23 @@ def mmuext_op(caller: Caller, uops: int, count: int, pdone: int, foreigndom: int
     finally:
         progress.report(done)
     return 0
+
+
+def _flush_one(caller: Caller, uop: int) -> bool:
+    """The operation that real kernels ask for most: to flush the own processor, or one page of it. False: it
+    is any other, and nothing was done.
+    """
+    try:
+        op = MMUEXT_OP.unpack(caller.copy_from_guest(uop, MMUEXT_OP.size))
+    except PageFault:
+        return False
+    if op.cmd == MmuextCmd.INVLPG_LOCAL:
+        caller.paging.cpu.flush_page(op.arg1)
+    elif op.cmd == MmuextCmd.TLB_FLUSH_LOCAL:
+        caller.paging.cpu.flush_tlb()
+    else:
+        return False
+    return True
 
 
 class Operations:

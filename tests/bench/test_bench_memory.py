@@ -146,6 +146,12 @@ def test_mmu_update_that_moves_128_mappings(benchmark: BenchmarkFixture, bench: 
     assert bench.read_entry(5, 20) == bench.entry(20)
 
 
+@pytest.mark.parametrize("command", [MmuextCmd.INVLPG_LOCAL, MmuextCmd.TLB_FLUSH_LOCAL])
+def test_one_flush_by_mmuext_op(benchmark: BenchmarkFixture, bench: Bench, command: MmuextCmd) -> None:
+    bench.guest.put(MMUEXT_OP.pack(MmuextOp(command, 0x5000, 0)))
+    assert benchmark(mmuext_op, bench.guest, Guest.BASE, 1, 0, SELF) == 0
+
+
 def test_update_va_mapping(benchmark: BenchmarkFixture, bench: Bench) -> None:
     entries = [bench.entry(600), bench.entry(20)]
 
