@@ -71,7 +71,8 @@ class GrantMapping:
         if self._closed:
             return
         self._closed = True
-        self.page = memoryview(b"")
+        # Whoever still has the page can neither use it nor keep the machine's memory from being freed.
+        self.page.release()
         if self.writable:
             self.written()
         self._release()

@@ -8,6 +8,7 @@ flushed.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,9 @@ from paravane.memory.frames import L1, L2, L3, SEG_DESC
 from paravane.memory.memory_queries import memory_op
 from paravane.memory.mmu_update import mmu_update
 from paravane.memory.mmuext import mmuext_op
+from paravane.memory.store_emulation import NotEmulated
 from paravane.memory.va_mapping import update_va_mapping
+from paravane.memory.writable import TablePage
 from paravane.refusal import Refusal
 from tests.unit.memory_bench import DATA, READ_ONLY, TABLE, Bench, Guest, make_bench
 
@@ -244,13 +247,17 @@ class Pages(RuleBasedStateMachine):
         ),
         chosen=st.lists(picks, min_size=1, max_size=4),
         order=st.sampled_from([0, 0, 0, 1, 2, 9, 10]),
+        unwritable=st.none() | st.integers(0, 3),
     )
-    def change_reservation(self, op: MemoryOp, chosen: list[int], order: int) -> None:
+    def change_reservation(self, op: MemoryOp, chosen: list[int], order: int, unwritable: int | None) -> None:
         guest = self.bench.guest
         mfns = [self.mfn(pick) for pick in chosen]
         guest.put(struct.pack(f"<{len(mfns)}I", *mfns), LISTS)
         guest.put(XEN_MEMORY_RESERVATION.pack(XEN_MEMORY_RESERVATION.type(LISTS, len(mfns), order, 0, SELF)))
+        if unwritable is not None:
+            guest.read_only = range(LISTS + 4 * unwritable, LISTS + 4 * unwritable + 4)
         done = memory_op(guest, op, Guest.BASE, 0)
+        guest.read_only = range(0)
         assert 0 <= done <= len(mfns)
         if op != MemoryOp.decrease_reservation:
             for at in range(done):
@@ -258,9 +265,36 @@ class Pages(RuleBasedStateMachine):
                 self.bench.p2m.extend(range(first, first + (1 << order)))
         self.forget_lost_frames()
 
-    @rule(chosen=st.lists(picks, min_size=1, max_size=4), order=st.sampled_from([0, 0, 1, 2]))
-    def exchange(self, chosen: list[int], order: int) -> None:
+    @rule(
+        chosen=st.lists(picks, min_size=1, max_size=4),
+        order=st.sampled_from([0, 0, 1, 2]),
+        unwritable=st.none() | st.integers(0, 3),
+    )
+    def exchange(self, chosen: list[int], order: int, unwritable: int | None) -> None:
+        if unwritable is not None:
+            self.bench.guest.read_only = range(LISTS + 64 + 4 * unwritable, LISTS + 68 + 4 * unwritable)
         self.exchange_frames([self.mfn(pick) for pick in chosen], order)
+        self.bench.guest.read_only = range(0)
+
+    @rule(
+        table=st.integers(0, 16),
+        at=st.integers(0, 4095) | slots.map(lambda slot: 8 * slot),
+        pick=picks,
+        bits=flags,
+        size=st.sampled_from([1, 2, 4, 4, 8]),
+        plain=st.booleans(),
+    )
+    def guest_stores_to_a_live_table(  # noqa: PLR0917 - hypothesis calls it
+        self, table: int, at: int, pick: int, bits: int, size: int, plain: bool
+    ) -> None:
+        """What is left of an instruction once it is emulated: some bytes for a table that is read-only."""
+        mfn = self.mfn(table)
+        if not self.bench.machine.frames.in_use_as(mfn, 1, L1):
+            return
+        page = TablePage(self.bench.paging, 0x5000, mfn)
+        value = self.entry(pick, bits, 0) & (1 << 8 * size) - 1
+        with contextlib.suppress(NotEmulated):
+            page.store(0x5000 + at, value, size, plain=plain)
 
     @rule(at=picks, other=picks, exchange=st.booleans())
     def pin_what_the_processor_remembers(self, at: int, other: int, exchange: bool) -> None:

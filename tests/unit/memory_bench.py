@@ -94,7 +94,8 @@ class Guest:
         self.buffer[va - self.BASE : va - self.BASE + len(data)] = data
 
     def put(self, data: bytes, va: int = BASE) -> int:
-        self.copy_to_guest(va, data)
+        self._check(va, len(data), 6)
+        self.buffer[va - self.BASE : va - self.BASE + len(data)] = data
         return va
 
     def word(self, va: int) -> int:
