@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 
 from paravane.asm import modrm
 from paravane.asm.diagnostics import SourceError
+from paravane.asm.forms import ADDRESS, BOTH, LOW, REG, RM, forms
 from paravane.asm.model import Reference
-from paravane.asm.opcodes import forms
-from paravane.asm.opcodes.table import ADDRESS, BOTH, LOW, REG, RM
 from paravane.asm.operands import REGISTERS, Immediate, Memory, Operands, Register
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from paravane.asm.forms import Form
     from paravane.asm.model import Node
-    from paravane.asm.opcodes import Form
 
 _ORDER = {0x2E: 0, 0x36: 0, 0x3E: 0, 0x26: 0, 0x64: 0, 0x65: 0, 0x67: 1, 0x66: 2, 0xF2: 3, 0xF3: 3, 0xF0: 4}
 _STACK = frozenset(("push", "pop", "jmp", "call", "ljmp", "lcall", "lgdt", "lidt", "sgdt", "sidt"))

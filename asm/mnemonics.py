@@ -1,4 +1,4 @@
-"""The words that stand for instructions and are not in the table of `opcodes`: prefixes, branches,
+"""The words that stand for instructions and are not in the table of `forms`: prefixes, branches,
 strings."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from functools import cache
 
 import capstone.x86
 
-from paravane.asm import opcodes
+from paravane.asm.forms import forms, names
 from paravane.asm.opcodes import CONDITIONS
 
 PREFIXES = {
@@ -38,14 +38,14 @@ FAR = frozenset(("ljmp", "ljmpl", "ljmpw", "lcall", "lcalll", "lcallw"))
 def is_known(name: str) -> bool:
     """Whether the word is an instruction or a prefix."""
     words = (PREFIXES, STRINGS, BRANCHES, LOOPS, NEAR, FAR)
-    return any(name in known for known in words) or bool(opcodes.forms(name))
+    return any(name in known for known in words) or bool(forms(name))
 
 
 def unknown(name: str) -> str:
     """The message for a word that is no instruction of the guest's processor."""
     if name in _of_other_processors() or name.rstrip("bwl") in _of_other_processors():
         return f"the processor that runs the guest has no `{name}`"
-    words = opcodes.names().union(PREFIXES, STRINGS, BRANCHES, LOOPS, NEAR, FAR)
+    words = names().union(PREFIXES, STRINGS, BRANCHES, LOOPS, NEAR, FAR)
     close = difflib.get_close_matches(name, words, 1)
     return f"unknown instruction `{name}`" + (f"; did you mean `{close[0]}`?" if close else "")
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from paravane.asm import modrm
 from paravane.asm.encoder import Encoded, Field, add_prefixes
+from paravane.asm.forms import forms
 from paravane.asm.mnemonics import FAR, NEAR, PREFIXES, STRINGS
-from paravane.asm.opcodes import forms
 from paravane.asm.operands import MMX, SSE, Immediate, Memory, Register
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from paravane.asm import modrm
 from paravane.asm.encoder import Context, Encoded, append_immediate
+from paravane.asm.forms import is_port
 from paravane.asm.mnemonics import STRINGS
-from paravane.asm.opcodes import is_port
 from paravane.asm.operands import REGISTERS, Immediate, Memory, Operand, Operands, Register
 
 # What the operands of a string instruction may be: s the source (%esi), d the destination %es:(%edi),

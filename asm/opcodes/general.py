@@ -1,4 +1,4 @@
-"""The general-purpose instructions (Intel SDM, volume 2). The notation is described in `table.py`."""
+"""The general-purpose instructions (Intel SDM, volume 2); the notation is described in `forms.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""System instructions (Intel SDM, volume 2). The notation is described in `table.py`."""
+"""System instructions (Intel SDM, volume 2). The notation is described in `paravane.asm.forms`."""
 
 from __future__ import annotations
 

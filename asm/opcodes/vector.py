@@ -1,4 +1,4 @@
-"""MMX, SSE to SSE4.2, AES and carry-less multiplication (Intel SDM, volume 2); notation in `table.py`."""
+"""MMX, SSE to SSE4.2, AES and carry-less multiplication (Intel SDM, volume 2); notation as in `forms.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The instructions of the x87 (Intel SDM, volume 2). The notation is described in `table.py`."""
+"""The instructions of the x87 (Intel SDM, volume 2). The notation is described in `paravane.asm.forms`."""
 
 from __future__ import annotations
 

@@ -13,12 +13,13 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paravane.asm import mnemonics, opcodes
+from paravane.asm import mnemonics
+from paravane.asm.forms import forms, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paravane.asm.opcodes import Form, Slot
+    from paravane.asm.forms import Form, Slot
 
 STATES = 24
 PAGE_END = 0x1000_1000
@@ -120,12 +121,12 @@ def _operand(slot: Slot, chosen: random.Random) -> str | None:
         return "scratch + 4"
     if slot.memory and (not slot.kind or chosen.random() < 0.4):
         return chosen.choice(("(%esi)", "16(%edi)", "32(%esi)"))
-    names = {
+    registers = {
         "r8": ("al", "cl", "dl", "bl", "ah", "ch", "dh", "bh"), "r16": ("ax", "cx", "dx", "bx"),
         "r32": ("eax", "ecx", "edx", "ebx"), "mm": ("mm0", "mm3", "mm5"),
         "xmm": ("xmm0", "xmm1", "xmm4", "xmm7"), "st": ("st", "st(1)", "st(3)", "st(6)"),
     }.get(slot.kind)  # fmt: skip
-    return None if names is None else "%" + chosen.choice(names)
+    return None if registers is None else "%" + chosen.choice(registers)
 
 
 def _line(form: Form, chosen: random.Random) -> str | None:
@@ -136,8 +137,8 @@ def _line(form: Form, chosen: random.Random) -> str | None:
 
 
 def _of_the_table(chosen: random.Random, each: int) -> Iterator[Case]:
-    for name in sorted(opcodes.names()):
-        for form in opcodes.forms(name):
+    for name in sorted(names()):
+        for form in forms(name):
             if name != form.base + form.suffix or form.base in _LEFT_OUT or name in _LEFT_OUT:
                 continue
             wide = any(slot.kind in ("mm", "xmm", "st") for slot in form.slots) or name.startswith("f")
@@ -243,9 +244,9 @@ def cases(each: int = 2) -> list[Case]:
     chosen = random.Random(2003)
     found = list(_of_the_table(chosen, each))
     for code in _SPECIAL:
-        names = {word for part in code.split(";") for word in part.split()[:1]}
-        known = [mnemonic for mnemonic in names if mnemonics.is_known(mnemonic)]
-        bases = {form.base for name in known for form in opcodes.forms(name)[:1]}
+        words = {word for part in code.split(";") for word in part.split()[:1]}
+        known = [word for word in words if mnemonics.is_known(word)]
+        bases = {form.base for name in known for form in forms(name)[:1]}
         undefined = 0
         for base in bases:
             undefined |= _UNDEFINED.get(base, 0)

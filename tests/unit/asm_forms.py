@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import capstone
 import capstone.x86
 
-from paravane.asm import mnemonics, opcodes
+from paravane.asm import forms, mnemonics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ def decoded() -> list[str]:
 def shaped() -> Iterator[str]:
     """Each mnemonic of ours, with and without suffixes, with operands of each kind: most make no sense, and
     both assemblers are to say so."""
-    words = opcodes.names() | mnemonics.STRINGS.keys() | mnemonics.FAR
+    words = forms.names() | mnemonics.STRINGS.keys() | mnemonics.FAR
     words |= {word + suffix for word in words for suffix in "bwlsq"}
     chosen = random.Random(0)
     for word in sorted(words):

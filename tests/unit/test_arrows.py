@@ -53,7 +53,6 @@ APART = {
 
 STILL_UPWARD = {
     ("asm/directives", "asm"),
-    ("asm/opcodes", "asm"),
     ("traps/emulate", "traps"),
 }
 """Imports that point the wrong way today. This list only ever gets shorter."""

@@ -1,6 +1,6 @@
 """The instruction table: which operands a mnemonic takes, and the bytes of each form.
 
-The tables of this package are text, one form a line: `names operands opcode`.
+The tables in `opcodes` are text, one form a line: `names operands opcode`.
 
 `names` are the spellings of one instruction, separated by commas. A dot after the name says that a size
 suffix may follow it: `mov.` takes the suffix of its operands, `pop.w` takes `w` and no other.
@@ -38,10 +38,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from paravane.asm.opcodes.general import GENERAL
-from paravane.asm.opcodes.system import SYSTEM
-from paravane.asm.opcodes.vector import VECTOR
-from paravane.asm.opcodes.x87 import X87
+from paravane.asm.opcodes import TABLES
 from paravane.asm.operands import (
     CONTROL,
     DEBUG,
@@ -217,7 +214,7 @@ def _named(names: str, tokens: list[str], opcode: str, size: str) -> Iterator[tu
 def _lines() -> dict[str, list[str]]:
     """Each name without its suffix -> its lines."""
     lines: dict[str, list[str]] = {}
-    for text in (GENERAL, SYSTEM, X87, VECTOR):
+    for text in TABLES:
         for line in text.splitlines():
             for name in line.partition(" ")[0].split(","):
                 if name:
