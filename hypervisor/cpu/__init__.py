@@ -2,6 +2,7 @@
 
 from paravane.cpu.code import CodeGroup
 from paravane.cpu.engine.errors import EngineError
+from paravane.cpu.engine.report import engine_report
 from paravane.cpu.faults import PageFault, SegmentFault
 from paravane.cpu.geometry import PAE, PAGE_MASK, TWO_LEVEL, Geometry
 from paravane.cpu.paging import WalkStep
@@ -27,4 +28,5 @@ __all__ = [
     "SliceTimer",
     "TrapHandler",
     "WalkStep",
+    "engine_report",
 ]

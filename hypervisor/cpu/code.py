@@ -1,46 +1,113 @@
-"""Code one processor translated and another one's guest may have changed behind its back."""
+"""What was translated, and what may have changed since without the engine's noticing.
+
+An engine notices its own guest's stores into translated code through the mapping that the code was fetched
+by. It misses what another engine stores, and what is stored through a second mapping that is NX, but for
+the first store since it last forgot its translations of addresses. So frames are remembered as they were
+when code was translated from them, and compared wherever a change may come to light.
+"""
 
 from collections.abc import Iterable
+from typing import Final
 
+from unicorn import unicorn_const as uc_const
+
+from paravane.cpu.engine import library as api
+from paravane.cpu.engine.bounds import MovableHook
 from paravane.cpu.ram import Ram
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
+# While a hook of any memory kind lies over a frame the engine looks at every store into it. This kind is
+# never called; it costs every other page some 10 ns a hook at its first store after a flush.
+_INERT: Final = uc_const.UC_HOOK_MEM_WRITE_PROT
+_MOST_WATCHED: Final = 16
+_MOST_FRAMES: Final = 8192
+
 
 class CodeGroup:
-    """Processors whose guests may store into each other's code: the vcpus of one domain.
-
-    An engine notices its own guest's stores into translated code, not those made through another engine. So
-    each member remembers the frames as they were when it translated them, and compares when it runs again
-    after another member did.
-    """
+    """Processors whose guests may store into each other's code: the vcpus of one domain."""
 
     def __init__(self) -> None:
         self.last_runner: object | None = None
 
 
-class CodeCopies:
-    """What the frames looked like when one member of `group` last translated from them."""
+class _Frame:
+    """A frame when code was last translated from it, and where that code is: offset and size in bytes."""
 
-    def __init__(self, ram: Ram, group: CodeGroup) -> None:
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.pieces: set[tuple[int, int]] = set()
+
+
+class TranslatedCode:
+    """The frames that one processor translated code from."""
+
+    def __init__(self, ram: Ram, engine: api.Engine, group: CodeGroup | None) -> None:
         self._ram = ram
+        self._engine = engine
         self._group = group
-        self._copies: dict[int, bytes] = {}
+        self._frames: dict[int, _Frame] = {}
+        self._watched: dict[int, MovableHook] = {}
 
-    def note(self, mfn: int) -> None:
-        """Code is translated from frame `mfn` as it is now."""
-        self._copies[mfn] = self._frame(mfn)
+    @property
+    def is_full(self) -> bool:
+        """More frames than are worth remembering: time to drop all code."""
+        return len(self._frames) > _MOST_FRAMES
+
+    def note(self, maddr: int, size: int) -> bool:
+        """`size` bytes of one frame were translated from machine address `maddr`, as they are now.
+
+        True when other code of that frame was changed and may not have been translated anew: all of the
+        frame's is to be dropped.
+        """
+        mfn, piece = maddr >> PAGE_SHIFT, (maddr & PAGE_SIZE - 1, size)
+        self._ram.code_frames.add(mfn)
+        content = self._content(mfn)
+        frame = self._frames.get(mfn)
+        if frame is None:
+            frame = self._frames[mfn] = _Frame(content)
+        before, frame.content = frame.content, content
+        frame.pieces.add(piece)
+        if before == content:
+            return False
+        # Its guest stores into this frame: from now on no store there goes unseen.
+        self._watch(mfn)
+        return any(
+            before[start : start + length] != content[start : start + length]
+            for start, length in frame.pieces
+            if (start, length) != piece
+        )
 
     def forget(self, mfns: Iterable[int]) -> None:
         """Nothing translated from these frames is left."""
         for mfn in mfns:
-            self._copies.pop(mfn, None)
+            self._frames.pop(mfn, None)
+
+    def forget_all(self) -> None:
+        """Nothing translated is left."""
+        self._frames.clear()
 
     def changed_since(self, runner: object) -> list[int]:
-        """The frames that other members changed since `runner`, who runs now, last ran."""
+        """The frames that other members of the group changed since `runner`, who runs now, last ran."""
+        if self._group is None:
+            return []
         previous, self._group.last_runner = self._group.last_runner, runner
         if previous is runner:
             return []
-        return [mfn for mfn, copy in self._copies.items() if self._frame(mfn) != copy]
+        return [mfn for mfn, frame in self._frames.items() if self._content(mfn) != frame.content]
 
-    def _frame(self, mfn: int) -> bytes:
+    def _watch(self, mfn: int) -> None:
+        """Have every store into the frame seen, through whatever mapping."""
+        hook = self._watched.pop(mfn, None)
+        if hook is None:
+            if len(self._watched) < _MOST_WATCHED:
+                hook = MovableHook(self._engine, _INERT, api.NOTHING)
+            else:
+                # The one that was needed longest ago.
+                hook = self._watched.pop(next(iter(self._watched)))
+            hook.point(mfn << PAGE_SHIFT, (mfn << PAGE_SHIFT) + PAGE_SIZE - 1)
+        self._watched[mfn] = hook
+        # What the engine remembers of an address says also whether stores there are looked at.
+        self._engine.flush_tlb()
+
+    def _content(self, mfn: int) -> bytes:
         return self._ram.bytes[mfn << PAGE_SHIFT : (mfn << PAGE_SHIFT) + PAGE_SIZE].tobytes()

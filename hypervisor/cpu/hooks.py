@@ -229,7 +229,7 @@ class Hooks:
         cpu = self._cpu
         code = cpu.note_code(pc, size)
         self._engine.save()
-        if self._irets.in_virtual_8086:
+        if code is None or self._irets.in_virtual_8086:
             self._translate_again(pc, size)
             return
         if code[-1:] != _IRET_CODE and not may_hold_undefined(code):

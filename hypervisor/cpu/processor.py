@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from unicorn import x86_const
 
 from paravane.cpu import fpu, segments
-from paravane.cpu.code import CodeCopies, CodeGroup
+from paravane.cpu.code import CodeGroup, TranslatedCode
 from paravane.cpu.engine import guard
 from paravane.cpu.engine.context_offsets import SEGMENTS
 from paravane.cpu.engine.errors import EngineError
@@ -79,7 +79,7 @@ class Cpu(Registers, GuestMemory):
         """One processor over `ram`. Processors that share guest code (vcpus of a domain) share a `group`."""
         Registers.__init__(self)
         GuestMemory.__init__(self, ram, geometry)
-        self._copies = None if group is None else CodeCopies(ram, group)
+        self._translated = TranslatedCode(ram, self._engine, group)
         self._sigint = DeferredSigint(self.stop)
         self._handler = handler
         self._gdt = Table(0, None)
@@ -323,6 +323,7 @@ class Cpu(Registers, GuestMemory):
         if self._drop_all:
             self._drop_all = False
             self._stale.clear()
+            self._translated.forget_all()
             self._engine.flush_code()
         elif self._stale:
             self._drop_stale_code()
@@ -336,12 +337,12 @@ class Cpu(Registers, GuestMemory):
     def _drop_stale_code(self) -> None:
         """The engine drops code by linear address, so give it linear = machine for a moment."""
         stale, self._stale = self._stale, set()
-        if self._copies is not None:
-            self._copies.forget(stale)
         engine = self._engine
         if len(stale) > _DROP_ALL:
+            self._translated.forget_all()
             engine.flush_code()
             return
+        self._translated.forget(stale)
         engine.write_register(x86_const.UC_X86_REG_CR0, self._cr0 & ~Cr0.PG)
         engine.flush_tlb()
         for mfn in stale:
@@ -349,20 +350,23 @@ class Cpu(Registers, GuestMemory):
         engine.write_register(x86_const.UC_X86_REG_CR0, self._cr0)
         engine.flush_tlb()
 
-    def note_code(self, va: int, size: int) -> bytes:
-        """`size` bytes at linear `va` were translated: remember that their frames hold code. The bytes."""
-        code = b""
+    def note_code(self, va: int, size: int) -> bytes | None:
+        """`size` bytes at linear `va` were translated: remember that their frames hold code.
+
+        The bytes; None when they must not be executed, since code of the same frame has changed unseen.
+        """
+        code, changed = b"", False
         while size > 0:
             step = min(size, PAGE_SIZE - (va & PAGE_MASK))
             mfn = self.frame_at(va)
             if mfn is not None:
-                self._code_frames.add(mfn)
-                if self._copies is not None:
-                    self._copies.note(mfn)
                 start = (mfn << PAGE_SHIFT) + (va & PAGE_MASK)
                 code += self._ram_bytes[start : start + step].tobytes()
+                changed |= self._translated.note(start, step)
             va, size = va + step & 0xFFFFFFFF, size - step
-        return code
+        if self._translated.is_full:
+            self._drop_all = self._extra = changed = True
+        return None if changed else code
 
     def drop_block(self, va: int, size: int) -> None:
         """Forget the block of `size` bytes at linear `va`, and what else was translated from its frames."""
@@ -409,7 +413,7 @@ class Cpu(Registers, GuestMemory):
         self._thread = threading.get_ident()
         if self._take_stop():
             return RunEnd.STOPPED
-        if self._copies is not None and (changed := self._copies.changed_since(self)):
+        if changed := self._translated.changed_since(self):
             self.drop_code(changed)
         if self._hooks.settle():
             self._drop_all = self._extra = True

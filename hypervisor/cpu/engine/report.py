@@ -1,0 +1,40 @@
+"""What was found out about the engine in this process, for `paravane --version -v` and bug reports."""
+
+from importlib.metadata import version
+
+from paravane.cpu.engine import guard
+from paravane.cpu.engine.bounds import bounds_place
+from paravane.cpu.engine.context_offsets import ContextLayout, context_layout
+from paravane.cpu.engine.live import find
+from paravane.cpu.engine.stops import whole_blocks_switch
+
+
+def engine_report() -> list[str]:
+    """One line for each finding, without line ends; looks for all of them now. EngineError when the engine is
+    one that this code does not know."""
+    place, layout = find(), context_layout()
+    state = (
+        f"in place, {place.state:#x} bytes into the object at {place.pointer:#x} of its structure"
+        if place is not None
+        else "through copies: it was not found in memory"
+    )
+    missing = guard.why_not()
+    survived = f"no: that takes {missing}" if missing else "yes"
+    return [
+        f"engine: Unicorn {version('unicorn')}",
+        f"processor state: {state}",
+        *_offsets(layout),
+        f"stops between instructions: switch at {whole_blocks_switch():#x} of its structure",
+        f"bounds of hooks: at {bounds_place():#x} of a hook's record",
+        f"survives its own deaths: {survived}",
+    ]
+
+
+def _offsets(layout: ContextLayout) -> list[str]:
+    names = ("regs", "eip", "eflags", "flags", "hflags", "cr0", "cr2", "cr3", "dr")
+    faults = ("error_code", "is_int", "old_exception")
+    words = " ".join(f"{name} {4 * getattr(layout, name):#x}" for name in names + faults)
+    segments = " ".join(f"{name} {4 * slot.selector:#x}" for name, slot in layout.segments.items())
+    masks = ("cs32", "ss32", "addseg", "io_break", "inhibit")
+    bits = " ".join(f"{name} {getattr(layout, name):#x}" for name in masks)
+    return [f"offsets in it: {words}", f"segment registers: {segments}", f"cached flags: {bits}"]
