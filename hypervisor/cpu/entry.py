@@ -2,15 +2,15 @@
 
 from paravane.cpu import segments
 from paravane.cpu.faults import PageFault, SegmentFault
-from paravane.cpu.processor import Cpu
 from paravane.cpu.segments import Descriptor
+from paravane.cpu.state import ProcessorState
 from paravane.x86 import DescriptorFlags
 
 _DPL_SHIFT = 13
 _DPL = 3 << _DPL_SHIFT
 
 
-def raw_descriptor(cpu: Cpu, selector: int) -> int:
+def raw_descriptor(cpu: ProcessorState, selector: int) -> int:
     """The 64-bit descriptor that `selector` names in GDT or LDT. SegmentFault #GP(selector) if none."""
     table = cpu._ldt if selector & 4 else cpu._gdt
     offset = selector & 0xFFF8
@@ -23,12 +23,12 @@ def raw_descriptor(cpu: Cpu, selector: int) -> int:
         raise refusal from None
 
 
-def descriptor(cpu: Cpu, selector: int) -> Descriptor:
+def descriptor(cpu: ProcessorState, selector: int) -> Descriptor:
     """As `raw_descriptor`, taken apart as a segment."""
     return segments.unpack(selector, raw_descriptor(cpu, selector))
 
 
-def _watches(cpu: Cpu, selectors: tuple[int, ...]) -> tuple[tuple[memoryview, int, int], ...]:
+def _watches(cpu: ProcessorState, selectors: tuple[int, ...]) -> tuple[tuple[memoryview, int, int], ...]:
     """View, index and value of each descriptor and of the leaf entry that maps its page."""
     leaves = cpu.ram.quads if cpu.geometry.pae else cpu.ram.words
     quads = cpu.ram.quads
@@ -50,7 +50,7 @@ class PreparedEntry:
     are. Data segments too privileged for the new ring become null, as `Cpu.enter` has it.
     """
 
-    def __init__(self, cpu: Cpu, cs: int, ss: int, cpl: int) -> None:
+    def __init__(self, cpu: ProcessorState, cs: int, ss: int, cpl: int) -> None:
         """Raises SegmentFault where `Cpu.enter` would, and for selectors of the LDT and unaligned tables."""
         if (cs | ss) & 4 or cpu._gdt.base & 7:
             raise SegmentFault(segments.VECTOR_GP, cs & 0xFFF8)

@@ -7,7 +7,7 @@ in virtual-8086 mode, before it has executed an instruction there, the copy is p
 here.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from paravane.cpu import segments
 from paravane.cpu.engine.errors import EngineError
@@ -15,10 +15,8 @@ from paravane.cpu.engine.snapshot import Snapshot
 from paravane.cpu.faults import SegmentFault
 from paravane.cpu.instructions import IRET, decode
 from paravane.cpu.registers import EFLAGS_ARITHMETIC
+from paravane.cpu.state import ProcessorState
 from paravane.x86 import Eflags, Selector
-
-if TYPE_CHECKING:
-    from paravane.cpu.processor import Cpu
 
 _RPL: Final = int(Selector.RPL)
 _VM: Final = int(Eflags.VM)
@@ -35,7 +33,7 @@ _MOST_PLACES: Final = 64
 class NativeIrets:
     """The IRETs of one processor's guest, and the way back from virtual-8086 mode."""
 
-    def __init__(self, cpu: "Cpu") -> None:
+    def __init__(self, cpu: ProcessorState) -> None:
         self._cpu = cpu
         self._words = cpu._words
         self._eflags_at = cpu._layout.eflags
@@ -93,7 +91,7 @@ class NativeIrets:
         return instruction.opcode == IRET and wide and _word(cpu, 2) & _VM != 0
 
 
-def iret(cpu: "Cpu") -> None:
+def iret(cpu: ProcessorState) -> None:
     """Do the IRET at EIP, VM ignored. Raises PageFault or SegmentFault before anything has changed."""
     eip, cs, image = (_word(cpu, index) for index in range(3))
     cs &= 0xFFFF
@@ -116,10 +114,10 @@ def iret(cpu: "Cpu") -> None:
     cpu.eflags, cpu.esp = eflags, popped & _ADDRESS
 
 
-def _word(cpu: "Cpu", index: int) -> int:
+def _word(cpu: ProcessorState, index: int) -> int:
     at = cpu.segment_base("ss") + (cpu.esp + index * _WORD & _stack_mask(cpu)) & _ADDRESS
     return int.from_bytes(cpu.read(at, _WORD, user=cpu.cpl == _RPL), "little")
 
 
-def _stack_mask(cpu: "Cpu") -> int:
+def _stack_mask(cpu: ProcessorState) -> int:
     return _ADDRESS if cpu.has_big_stack else 0xFFFF

@@ -11,6 +11,9 @@ from paravane.cpu.engine.library import Mmr, Msr
 from paravane.cpu.engine.live import open_engine
 from paravane.x86 import DescriptorFlags, Eflags
 
+NONE_IN_FLIGHT: Final = 0xFFFFFFFF
+"""The engine's exception in flight, when there is none."""
+
 EFLAGS_FIXED: Final = int(Eflags.FIXED)
 EFLAGS_ARITHMETIC: Final = int(Eflags.CF | Eflags.PF | Eflags.AF | Eflags.ZF | Eflags.SF | Eflags.OF)
 EFLAGS_RF: Final = int(Eflags.RF)

@@ -7,7 +7,7 @@ none is armed any more the hooks go at the next run, and with them what they cos
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from unicorn import unicorn_const as uc_const
 
@@ -15,9 +15,6 @@ from paravane.cpu.engine import library as api
 from paravane.cpu.engine.bounds import MovableHook
 from paravane.cpu.geometry import PAGE_MASK
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
-
-if TYPE_CHECKING:
-    from paravane.cpu.engine.library import Engine
 
 _BOTH = uc_const.UC_HOOK_MEM_READ | uc_const.UC_HOOK_MEM_WRITE
 # No hook reports more bytes than this at once.
@@ -62,7 +59,7 @@ class Watchpoints:
 
     def __init__(
         self,
-        engine: "Engine",
+        engine: api.Engine,
         frame_at: Callable[[int], int | None],
         on_access: Callable[[int], None],
         on_gate: api.HookFunction,

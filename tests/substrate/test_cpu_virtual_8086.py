@@ -128,10 +128,11 @@ def test_a_step_asked_for_by_the_image_comes_after_one_instruction(machine: Benc
     assert machine.run(code) == [Trap("exception", 1, 0, target + 1, 1)]
 
 
-def test_flags_of_the_instruction_before_are_those_of_the_fault(machine: Bench) -> None:
+@pytest.mark.parametrize("image", [FLAGS, VM | FLAGS], ids=["without", "with"])
+def test_flags_of_the_instruction_before_are_those_of_the_fault(machine: Bench, image: int) -> None:
     machine.kernel()
     # xor %eax,%eax; dec %eax: SF, AF and PF
-    code = push(VM | FLAGS, 0, 0) + b"\x31\xc0\x48" + IRET
+    code = push(image, 0, 0) + b"\x31\xc0\x48" + IRET
     assert machine.run(code) == [Trap("exception", 13, 0, CODE + len(code) - 1, 1)]
     assert machine.cpu.eflags & 0x8D5 == 0x94
 

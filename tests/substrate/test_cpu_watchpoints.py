@@ -483,11 +483,11 @@ def test_nothing_is_watched_any_more_once_breakpoints_are_disabled(bench: Bench)
     until_interrupt(bench)
     watch(bench, DATA + 0x100)
     bench.run(absolute("a3") + END)
-    assert bench.cpu._hooks.watching
+    assert bench.cpu._hooks.debug.watching
     bench.cpu.set_dr(7, 0)
     bench.kernel()
     bench.run(absolute("a3") + END)
-    assert not bench.cpu._hooks.watching
+    assert not bench.cpu._hooks.debug.watching
 
 
 def test_an_engine_that_hides_its_bounds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,143 @@
+"""Code and memory hooks: breakpoints, and instructions to be looked at each time they are reached."""
+
+from typing import Final
+
+from paravane.cpu.breakpoints import Breakpoints
+from paravane.cpu.handler import TrapHandler
+from paravane.cpu.hooked_flags import HookedFlags
+from paravane.cpu.redirects import AFTER_ACCESS, Redirects
+from paravane.cpu.registers import NONE_IN_FLIGHT
+from paravane.cpu.state import ProcessorState
+from paravane.cpu.watchpoints import Watchpoints, armed
+from paravane.x86 import Vector
+
+_VECTOR_DB: Final = int(Vector.DB)
+_VECTOR_UD: Final = int(Vector.UD)
+
+
+class DebugHooks:
+    """The breakpoints of one processor, and what of its instructions is suspect."""
+
+    def __init__(
+        self,
+        cpu: ProcessorState,
+        handler: TrapHandler,
+        redirects: Redirects,
+        flags: HookedFlags,
+    ) -> None:
+        self._cpu = cpu
+        self._handler = handler
+        self._redirects = redirects
+        self._flags = flags
+        self._engine = cpu._engine
+        self._layout = cpu._layout
+        self._words = cpu._words
+        self._breakpoints = Breakpoints(self._engine, self._layout)
+        self._watchpoints = Watchpoints(self._engine, cpu.frame_at, self._on_access, self._on_gate)
+        self._hits = 0
+        self._hit_eip = 0
+
+    @property
+    def watching(self) -> bool:
+        """Data breakpoints are armed: `follow` before each return to the guest, and stop by `stop_soon`."""
+        return self._watchpoints.watching
+
+    def hooked(self, address: int) -> bool:
+        """The instruction at linear `address` was translated with a hook."""
+        return self._breakpoints.hooked(address) or self._watchpoints.instrumented
+
+    def arm(self) -> bool:
+        """Make the enabled breakpoints fire. True when translated code must be dropped for it."""
+        execution = self._breakpoints.arm(self._on_code)
+        dr = self._layout.dr
+        addresses = [self._words[dr + 2 * index] for index in range(4)]
+        return self._watchpoints.arm(armed(addresses, self._words[dr + 14])) or execution
+
+    def suspect(self, addresses: set[int]) -> bool:
+        """Raise #UD at linear `addresses` whenever what is there then is undefined. True as for `arm`."""
+        return self._breakpoints.suspect(addresses, self._on_code)
+
+    def follow(self) -> None:
+        """Data breakpoints are linear: look up where their bytes are now."""
+        self._watchpoints.follow()
+
+    def settle(self) -> bool:
+        """Before a run: drop hooks that are not needed. True when translated code must be dropped."""
+        return self._watchpoints.settle()
+
+    def stop_soon(self) -> None:
+        """End the run before the next instruction. Any thread.
+
+        The engine's own stop would let the rest of a block run, and that without its hooks.
+        """
+        self._watchpoints.open_gate()
+
+    def report_access(self, vector: int) -> bool:
+        """Trap `vector` arrived after an access that hit: report the access first, or False."""
+        self._watchpoints.close_gate()
+        words, hits = self._words, self._take_hits()
+        if vector == _VECTOR_DB:
+            # A single step of that instruction: one #DB tells both.
+            words[self._layout.dr + 12] |= hits
+            self._cpu._dirty = True
+            return False
+        if words[self._layout.eip] == self._hit_eip:
+            # The instruction itself faulted: it did not complete.
+            return False
+        self._report_hits(hits)
+        words[self._layout.old_exception] = NONE_IN_FLIGHT
+        self._cpu._dirty = True
+        self._handler.exception(_VECTOR_DB, 0)
+        return True
+
+    def _on_code(self, _uc: int, address: int, _size: int, _user: int) -> None:
+        """An instruction with a breakpoint that was armed at some time."""
+        if self._redirects.pending is not None:
+            # Something is to be reported already, or about to be: a trap after the last instruction comes
+            # first.
+            return
+        breakpoints = self._breakpoints
+        self._engine.save()
+        hits = breakpoints.matching(address)
+        if hits and not self._breakpoints.resume_flag_spent():
+            self._report_hits(hits)
+            self._redirects.leave(_VECTOR_DB, fault=True)
+        elif breakpoints.is_suspect(address) and self._cpu.at_undefined(address):
+            self._redirects.leave(_VECTOR_UD)
+
+    def _on_access(self, hits: int) -> None:
+        """Memory is about to be accessed in or near a watched range."""
+        self._engine.save()
+        self._flags.write_computed()
+        if hits:
+            self._hits |= hits
+            self._hit_eip = self._words[self._layout.eip]
+            self._redirects.pending = AFTER_ACCESS
+            self._watchpoints.open_gate()
+
+    def _on_gate(self, _uc: int, _address: int, _size: int, _user: int) -> None:
+        """The instruction after one that hit a data breakpoint, or where a stop is wanted."""
+        if self._redirects.pending is not None and self._redirects.pending is not AFTER_ACCESS:
+            return
+        cpu, words = self._cpu, self._words
+        self._engine.save()
+        if self._redirects.pending is None:
+            self._watchpoints.close_gate()
+            if cpu._stop_wanted:
+                self._redirects.leave(None)
+                self._engine.stop()
+            return
+        if words[self._layout.eip] == self._hit_eip and not cpu.ecx:
+            # A repeated string instruction looks at its count once more: it is over after that.
+            return
+        self._watchpoints.close_gate()
+        self._report_hits(self._take_hits())
+        self._redirects.leave(_VECTOR_DB)
+
+    def _take_hits(self) -> int:
+        hits, self._hits = self._hits, 0
+        return hits
+
+    def _report_hits(self, hits: int) -> None:
+        dr6 = self._layout.dr + 12
+        self._words[dr6] = self._words[dr6] & ~0xF | hits

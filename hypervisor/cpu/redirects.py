@@ -1,0 +1,85 @@
+"""Reporting something else than the engine would: instructions that it executes although the guest may not,
+breakpoints that it does not honour.
+
+Their hook keeps the state at the instruction and arranges for a native fault before anything else executes;
+that fault puts the kept state back and reports the exception that hardware would have raised.
+"""
+
+from typing import Final, NamedTuple
+
+from paravane.cpu.handler import TrapHandler
+from paravane.cpu.hooked_flags import HookedFlags
+from paravane.cpu.registers import EFLAGS_RF, NONE_IN_FLIGHT
+from paravane.cpu.state import ProcessorState
+from paravane.x86 import Vector
+
+_VECTOR_DB: Final = int(Vector.DB)
+
+
+class Redirect(NamedTuple):
+    """What to report instead of the fault that was arranged for, and the state to report it in."""
+
+    vector: int | None
+    """None: nothing, the run is to end here."""
+    state: bytes
+    fault: bool = True
+    """For #DB: before its instruction, so that RF must let that one pass."""
+
+
+AFTER_ACCESS = Redirect(None, b"")
+"""Nothing is arranged for: an access hit a data breakpoint, to be reported after its instruction."""
+
+
+class Redirects:
+    """What is arranged for on one processor: at most one thing at a time."""
+
+    def __init__(self, cpu: ProcessorState, handler: TrapHandler, flags: HookedFlags, void_root: int) -> None:
+        """`void_root` is a page-table root that maps nothing."""
+        self._cpu = cpu
+        self._handler = handler
+        self._flags = flags
+        self._void_root = void_root
+        self._engine = cpu._engine
+        self._layout = cpu._layout
+        self._words = cpu._words
+        self.pending: Redirect | None = None
+
+    def keep(self, vector: int) -> bool:
+        """Keep the state at this instruction, to report `vector` there; not when something is pending."""
+        if self.pending is not None:
+            return False
+        self._engine.save()
+        self._flags.after_fault(vector, 0)
+        self.pending = Redirect(vector, self._engine.bytes.tobytes())
+        return True
+
+    def leave(self, vector: int | None, *, fault: bool = False) -> None:
+        """From a code hook: report `vector` in the state before this instruction."""
+        eip = self._words[self._layout.eip]
+        self.pending = Redirect(vector, self._engine.bytes.tobytes(), fault)
+        self.go_nowhere()
+        self._engine.leave_block(eip)
+
+    def go_nowhere(self) -> None:
+        """Make the next fetch fault."""
+        self._words[self._layout.cr3] = self._void_root
+        self._engine.restore()
+        self._engine.flush_tlb()
+
+    def take(self) -> Redirect:
+        """What is pending, which it no longer is then."""
+        redirect, self.pending = self.pending, None
+        assert redirect is not None
+        return redirect
+
+    def report(self, redirect: Redirect) -> None:
+        """Put the kept state back and report what there is to report in it."""
+        self._engine.bytes[:] = redirect.state
+        self._engine.restore()
+        self._words[self._layout.old_exception] = NONE_IN_FLIGHT
+        self._cpu.flush_tlb()
+        if redirect.vector == _VECTOR_DB and redirect.fault:
+            # As hardware does: resuming must not break at the same instruction again (SDM 17.3.1.1).
+            self._cpu.eflags |= EFLAGS_RF
+        if redirect.vector is not None:
+            self._handler.exception(redirect.vector, 0)

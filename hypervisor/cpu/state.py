@@ -1,0 +1,198 @@
+"""The state of one processor while its guest does not execute: registers, segments, memory, code."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from unicorn import x86_const
+
+from paravane.cpu import fpu
+from paravane.cpu.code import CodeGroup, TranslatedCode
+from paravane.cpu.engine.library import Mmr, Msr
+from paravane.cpu.geometry import PAGE_MASK, Geometry
+from paravane.cpu.instructions import MAX_LENGTH, decode, is_undefined
+from paravane.cpu.ram import Ram
+from paravane.cpu.segment_registers import TASK_STATE, TSS_FLAGS, SegmentRegisters
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Cr0, Cr4, Dr6, Dr7, Eflags
+
+_MSR_EFER: Final = 0xC0000080
+_EFER_NXE: Final = 1 << 11
+_CR0: Final = int(Cr0.PE | Cr0.MP | Cr0.ET | Cr0.NE | Cr0.WP | Cr0.PG)
+_CR4: Final = int(Cr4.TSD | Cr4.OSFXSR | Cr4.OSXMMEXCPT)
+# The engine reads CR4.PCE the wrong way round: set, RDPMC outside ring 0 is #GP.
+_ENGINE_CR4: Final = int(Cr4.PCE)
+# Beyond this many frames dropping every translated block is cheaper than picking.
+_DROP_ALL: Final = 64
+
+
+class ProcessorState(SegmentRegisters):
+    """What hooks, traps and entries read and write; `Cpu` is what runs it.
+
+    Changes reach the engine when the guest resumes, or at once where only the engine's API gets them right.
+    """
+
+    def __init__(self, ram: Ram, geometry: Geometry, group: CodeGroup | None) -> None:
+        super().__init__(ram, geometry)
+        self._translated = TranslatedCode(ram, self._engine, group)
+        self._stale: set[int] = set()
+        self._drop_all = False
+        self._counted = False
+        self._cr0 = self._cr4 = 0
+        self._stop_wanted = False
+
+    def _reset(self) -> None:
+        """Ring 1 with paging and null segments, which can do nothing until `enter`."""
+        engine = self._engine
+        paging = Cr4.PAE if self.geometry.pae else 0
+        engine.write_register(x86_const.UC_X86_REG_CR4, _CR4 | paging | _ENGINE_CR4)
+        engine.write_register(x86_const.UC_X86_REG_CR0, _CR0)
+        if self.geometry.pae:
+            engine.write_structure(x86_const.UC_X86_REG_MSR, Msr(rid=_MSR_EFER, value=_EFER_NXE))
+        # Without a task register a call gate in a guest's table would make the engine abort the process; with
+        # an empty task-state segment the stack it looks for is beyond the limit: #TS. An `iret` with NT set
+        # does look into it, for the task to return to, and must not find a word that a guest wrote.
+        engine.write_structure(x86_const.UC_X86_REG_TR, Mmr(base=TASK_STATE, flags=TSS_FLAGS))
+        self._cr0, self._cr4 = _CR0, _CR4 | paging
+        engine.write_register(x86_const.UC_X86_REG_EFLAGS, Eflags.FIXED | Eflags.IF)
+        self._take()
+        self._words[self._layout.old_exception] = 0xFFFFFFFF
+        self._words[self._hflags_at] |= self._layout.io_break
+        self._words[self._debug_slot(6)] = Dr6.FIXED
+        self._words[self._debug_slot(7)] = Dr7.FIXED
+        # The engine starts in ring 0.
+        self._set_cpl(1)
+
+    # Control registers
+
+    @property
+    def cr0(self) -> int:
+        """CR0. PE and PG stay set whatever is written; a write flushes the TLB."""
+        return self._cr0
+
+    @cr0.setter
+    def cr0(self, value: int) -> None:
+        self._cr0 = value & 0xFFFFFFFF | Cr0.PE | Cr0.PG | Cr0.ET
+        self._write_protect = self._cr0 & Cr0.WP != 0
+        self._through_api(x86_const.UC_X86_REG_CR0, self._cr0)
+        self._want_flush()
+
+    @property
+    def cr3(self) -> int:
+        """CR3: machine address of the top page table. A write flushes the TLB."""
+        return self._cr3
+
+    @cr3.setter
+    def cr3(self, value: int) -> None:
+        self._cr3 = value & 0xFFFFFFFF
+        self._words[self._layout.cr3] = self._cr3
+        self._want_flush()
+
+    @property
+    def cr4(self) -> int:
+        """CR4. PAE follows the geometry whatever is written; a write flushes the TLB."""
+        return self._cr4
+
+    @cr4.setter
+    def cr4(self, value: int) -> None:
+        paging = Cr4.PAE if self.geometry.pae else 0
+        self._cr4 = value & 0xFFFFFFFF & ~Cr4.PAE | paging
+        self._large_pages = self.geometry.pae or self._cr4 & Cr4.PSE != 0
+        self._through_api(x86_const.UC_X86_REG_CR4, self._cr4 | _ENGINE_CR4)
+        self._want_flush()
+
+    def flush_tlb(self) -> None:
+        """Make edits of page tables visible to the guest before its next instruction."""
+        self._want_flush()
+
+    def flush_page(self, va: int) -> None:
+        """As `flush_tlb`: the engine offers no flush of a single page."""
+        self.flush_tlb()
+
+    def fpu_save(self) -> bytes:
+        """The x87 and SSE state as a 512-byte FXSAVE image."""
+        if self._dirty:
+            self._put_back()
+            self._dirty = True
+        return fpu.save(self._engine)
+
+    def fpu_load(self, image: bytes) -> None:
+        """Load an FXSAVE image. ValueError when its size or its MXCSR is wrong; then nothing has changed."""
+        if self._dirty:
+            self._put_back()
+        fpu.load(self._engine, image)
+        self._take()
+        self._dirty = True
+
+    # Code
+
+    def drop_code(self, mfns: Sequence[int]) -> None:
+        """Forget, before the guest's next instruction, what was translated from these frames."""
+        self._stale.update(mfns)
+        self._dirty = self._extra = True
+
+    def _finish_restore(self) -> None:
+        super()._finish_restore()
+        if self._drop_all:
+            self._drop_all = False
+            self._stale.clear()
+            self._translated.forget_all()
+            self._engine.flush_code()
+        elif self._stale:
+            self._drop_stale_code()
+
+    def _drop_stale_code(self) -> None:
+        """The engine drops code by linear address, so give it linear = machine for a moment."""
+        stale, self._stale = self._stale, set()
+        engine = self._engine
+        if len(stale) > _DROP_ALL:
+            self._translated.forget_all()
+            engine.flush_code()
+            return
+        self._translated.forget(stale)
+        engine.write_register(x86_const.UC_X86_REG_CR0, self._cr0 & ~Cr0.PG)
+        engine.flush_tlb()
+        for mfn in stale:
+            engine.remove_code(mfn << PAGE_SHIFT, PAGE_SIZE)
+        engine.write_register(x86_const.UC_X86_REG_CR0, self._cr0)
+        engine.flush_tlb()
+
+    def note_code(self, va: int, size: int) -> bytes | None:
+        """`size` bytes at linear `va` were translated: remember that their frames hold code.
+
+        The bytes; None when they must not be executed, since code of the same frame has changed unseen.
+        """
+        code, changed = b"", False
+        while size > 0:
+            step = min(size, PAGE_SIZE - (va & PAGE_MASK))
+            mfn = self.frame_at(va)
+            if mfn is not None:
+                start = (mfn << PAGE_SHIFT) + (va & PAGE_MASK)
+                code += self._ram_bytes[start : start + step].tobytes()
+                changed |= self._translated.note(start, step)
+            va, size = va + step & 0xFFFFFFFF, size - step
+        if self._translated.is_full:
+            self._drop_all = self._extra = changed = True
+        return None if changed else code
+
+    def drop_block(self, va: int, size: int) -> None:
+        """Forget the block of `size` bytes at linear `va`, and what else was translated from its frames."""
+        frames = {self.frame_at(va), self.frame_at(va + size - 1 & 0xFFFFFFFF)}
+        self.drop_code([mfn for mfn in frames if mfn is not None])
+
+    def fetch(self, va: int) -> bytes:
+        """The bytes of the longest instruction there may be at linear `va`, fewer where a page is missing."""
+        code = b""
+        for at in (va, (va | PAGE_MASK) + 1 & 0xFFFFFFFF):
+            mfn = self.frame_at(at)
+            if mfn is None or len(code) >= MAX_LENGTH:
+                break
+            start = at & PAGE_MASK
+            page = self.ram.bytes[mfn << PAGE_SHIFT : (mfn + 1) << PAGE_SHIFT]
+            code += page[start : start + MAX_LENGTH - len(code)].tobytes()
+        return code
+
+    def at_undefined(self, va: int) -> bool:
+        """The instruction at linear `va` is one that a processor refuses although the engine might run it."""
+        try:
+            return is_undefined(decode(self.fetch(va), big=self.has_big_code))
+        except IndexError:
+            return False
