@@ -61,7 +61,6 @@ STILL_ROUND: tuple[str, ...] = (
     "paravane.memory.audit paravane.memory.domain_memory paravane.memory.entries paravane.memory.flush "
     "paravane.memory.l1_tables paravane.memory.machine_memory paravane.memory.page_types "
     "paravane.memory.pins paravane.memory.upper_tables paravane.memory.vcpu_paging paravane.memory.writable",
-    "paravane.cpu.hooks paravane.cpu.native_iret paravane.cpu.processor",
 )
 """Circles of more than two files that are there today. A circle may lose members, none may gain one."""
 
