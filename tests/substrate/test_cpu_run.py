@@ -61,13 +61,21 @@ def test_stop_racing_with_the_start_is_not_lost(bench: Bench) -> None:
 
 
 def test_registers_are_whole_after_a_stop_between_blocks(bench: Bench) -> None:
-    bench.code(COUNT)
-    timer = threading.Timer(0.01, bench.cpu.stop)
-    timer.start()
-    bench.cpu.run()
-    timer.join()
+    # Count from when the other thread is there: int $0x82; 1: inc %ecx; jmp 1b
+    bench.code(b"\xcd\x82" + COUNT)
+    bench.cpu.ecx = 0
+
+    def stop() -> None:
+        while bench.cpu.ecx <= 1000:
+            time.sleep(0)
+        bench.cpu.stop()
+
+    stopper = threading.Thread(target=stop)
+    bench.handler.on_trap = lambda trap: stopper.start()
+    assert bench.cpu.run() is RunEnd.STOPPED
+    stopper.join()
     assert bench.cpu.ecx > 1000
-    assert bench.cpu.eip == CODE
+    assert bench.cpu.eip == CODE + 2
 
 
 def test_slice_timer_ends_runs_only_while_armed(bench: Bench) -> None:
@@ -163,13 +171,18 @@ def test_an_interrupt_from_the_keyboard_comes_out_of_run_once(bench: Bench) -> N
 
 def test_a_keyboard_interrupt_while_the_guest_traps_all_the_time_is_not_lost(bench: Bench) -> None:
     """The signal arrives at the very entry of a hook, where an exception would only be printed."""
-    bench.handler.on_trap = lambda trap: None
     bench.code(b"\xcd\x82" + b"\xeb\xfc")
-    timer = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    # Only once the guest traps: before the run the signal would hit the test.
+    sender = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT))
+
+    def on_trap(_trap: Trap) -> None:
+        if len(bench.traps) == 100:
+            sender.start()
+
+    bench.handler.on_trap = on_trap
     with pytest.raises(KeyboardInterrupt):
         bench.cpu.run()
-    timer.join()
+    sender.join()
 
 
 def test_an_access_outside_machine_memory_is_an_engine_error_with_the_registers(bench: Bench) -> None:
