@@ -1,4 +1,4 @@
-"""The processor: the only room that knows the engine, and nothing of Xen."""
+"""The processor: the only package that knows the engine, and nothing of Xen."""
 
 from paravane.cpu.code import CodeGroup
 from paravane.cpu.engine.errors import EngineError

@@ -77,7 +77,7 @@ class Ram:
             self._drop((mfn,))
 
     def close(self) -> None:
-        """Release the memory. Every engine must have been closed before. Harmless when repeated."""
+        """Release the memory. Every engine must have been closed before. Idempotent."""
         if self._holders:
             raise ValueError("machine memory is still mapped by a processor")
         for view in (self.quads, self.words, self.bytes):

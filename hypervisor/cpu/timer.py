@@ -55,7 +55,7 @@ class SliceTimer:
             return self._fired
 
     def close(self) -> None:
-        """Stop the thread and wait for it. Harmless when repeated."""
+        """Stop the thread and wait for it. Idempotent."""
         self.disarm()
         thread, self._thread = self._thread, None
         if thread is not None:

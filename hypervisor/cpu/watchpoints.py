@@ -2,7 +2,7 @@
 
 While one is armed, every memory access asks in C whether it lies in a watched range of machine memory, and
 every instruction whether the *gate* is open. An access that hits opens the gate, and the gate calls back
-before the next instruction: a data breakpoint is a trap behind its instruction (SDM volume 3B, 17.2.4). Once
+before the next instruction: a data breakpoint is a trap after its instruction (SDM volume 3B, 17.2.4). Once
 none is armed any more the hooks go at the next run, and with them what they cost.
 """
 

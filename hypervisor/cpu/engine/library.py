@@ -337,7 +337,7 @@ class Engine:
         emu_stop(self.handle)
 
     def close(self) -> None:
-        """Free the engine. Harmless when repeated."""
+        """Free the engine. Idempotent."""
         if not self._open:
             return
         self._open = False

@@ -1,6 +1,6 @@
 """Makes a stop from another thread land between instructions.
 
-The engine looks for a stop request at the start of each translated block and, left alone, behind every
+The engine looks for a stop request at the start of each translated block and, left alone, after every
 memory access as well. There it goes back to the start of the instruction, whose store has been done: an
 `incl (mem)` interrupted so is executed twice. The engine has a switch that leaves those checks out of the
 code it generates (its own translators use it for instructions that must not be split), but no call to set it.
@@ -80,8 +80,8 @@ class _Probe:
         for at in range(0, len(raw) - _SIZE_TO_SWITCH - 2, 4):
             payload = int.from_bytes(raw[at : at + 4], "little")
             switch = at + _SIZE_TO_SWITCH
-            before, behind = raw[at + 8 : switch - 1], raw[switch + 1]
-            neighbours = before == bytes(9) and raw[switch - 1] < 2 and behind == 1
+            before, after = raw[at + 8 : switch - 1], raw[switch + 1]
+            neighbours = before == bytes(9) and raw[switch - 1] < 2 and after == 1
             if largest - _CONTEXT_HEADER <= payload <= largest and neighbours and raw[switch] == 0:
                 yield switch
 
