@@ -12,6 +12,7 @@ VECTOR_GP: Final = int(Vector.GP)
 
 _TABLE_LDT: Final = int(Selector.LDT)
 _RPL: Final = int(Selector.RPL)
+_WRITABLE: Final = int(DescriptorFlags.NOT_SYSTEM | DescriptorFlags.WRITABLE_OR_READABLE)
 
 
 class Descriptor(NamedTuple):
@@ -29,6 +30,35 @@ class Descriptor(NamedTuple):
     def has(self, flags: int) -> bool:
         """All of `flags` are set."""
         return self.flags & flags == flags
+
+    @property
+    def is_present(self) -> bool:
+        return self.has(DescriptorFlags.PRESENT)
+
+    @property
+    def is_writable(self) -> bool:
+        """A writable data segment."""
+        return self.has(_WRITABLE) and not self.is_code
+
+    @property
+    def is_readable(self) -> bool:
+        """Any data segment, or a readable code segment."""
+        if not self.has(DescriptorFlags.NOT_SYSTEM):
+            return False
+        return not self.is_code or self.has(DescriptorFlags.WRITABLE_OR_READABLE)
+
+    @property
+    def expands_down(self) -> bool:
+        return not self.is_code and self.has(DescriptorFlags.CONFORMING_OR_DOWN)
+
+    @property
+    def bits(self) -> int:
+        """Default operand and address size of a code segment."""
+        return 32 if self.has(DescriptorFlags.BIG) else 16
+
+    def contains(self, offset: int, size: int) -> bool:
+        """Whether `size` bytes at `offset` are within the limit; as in Xen, also if it expands down."""
+        return offset + size - 1 <= self.limit
 
     @property
     def is_code(self) -> bool:

@@ -101,7 +101,7 @@ def push_frame(
     base, esp = stack
     info = state.host.info + UPCALL_MASK
     view = state.bytes
-    # Xen saves a whole word from the mask on: the padding byte behind it shows too.
+    # Xen saves a whole word from the mask on: the padding byte after it shows too.
     mask, padding = view[info], view[info + 1]
     words = [at.eip, at.cs | mask << 16 | padding << 24, frame_eflags(state, at.eflags, mask)]
     if error_code is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from paravane.abi.errno import Errno
@@ -58,6 +58,17 @@ class DebugRegisters:
             cpu.set_dr(6, self.dr6)
             return
         self._write_control(value & ~DR7_RESERVED_ZERO | DR7_RESERVED_ONE, cr4, cpu)
+
+    def copy(self) -> DebugRegisters:
+        """The same values, apart from these."""
+        return replace(self, address=list(self.address))
+
+    def load(self, cpu: Cpu) -> None:
+        """Make the processor watch for what these say."""
+        for register, address in enumerate(self.address):
+            cpu.set_dr(register, address)
+        cpu.set_dr(6, DR6_DEFAULT)
+        cpu.set_dr(7, self.dr7)
 
     def triggered(self, dr6: int) -> None:
         """Merge what the processor reports about a #DB into the guest's DR6."""

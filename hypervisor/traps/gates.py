@@ -16,10 +16,11 @@ from paravane.traps.bounce import Registers
 from paravane.traps.emulate.fault import Fault, NotEmulated
 from paravane.traps.far import decode_far
 from paravane.traps.rings import KERNEL_RING
-from paravane.traps.segments import Segment, reach, read_segment
+from paravane.traps.segments import reach, read_segment
 from paravane.x86 import PageFaultCode, Vector
 
 if TYPE_CHECKING:
+    from paravane.cpu.segments import Descriptor
     from paravane.traps.state import TrapState
 
 _SYSTEM_TYPE: Final = 0x1F00
@@ -99,7 +100,7 @@ def _gate(state: TrapState, selector: int, refused: Fault) -> CallGate:
     return gate
 
 
-def _fetch(state: TrapState, code: Segment) -> bytes:
+def _fetch(state: TrapState, code: Descriptor) -> bytes:
     """Up to 15 bytes at EIP."""
     linear = code.base + state.cpu.eip & _MASK
     try:
@@ -111,8 +112,8 @@ def _fetch(state: TrapState, code: Segment) -> bytes:
         return state.cpu.read(linear, readable)
 
 
-def _target(state: TrapState, gate: CallGate, *, jump: bool) -> Segment:
-    """The code segment behind the gate, with the checks of the processor (SDM 5.8.4)."""
+def _target(state: TrapState, gate: CallGate, *, jump: bool) -> Descriptor:
+    """The code segment that the gate leads to, with the checks of the processor (SDM 5.8.4)."""
     segment = read_segment(state, gate.selector)
     cpl = state.cpu.cpl
     if segment is None or not segment.is_code:
@@ -128,7 +129,7 @@ def _target(state: TrapState, gate: CallGate, *, jump: bool) -> Segment:
 
 
 def _call_inner(state: TrapState, to: Registers, gate: CallGate, back: int, refused: Fault) -> Registers:
-    """A call into the kernel: its stack, the caller's SS and ESP, the parameters, the way back."""
+    """A call into the kernel: its stack, the caller's SS and ESP, the parameters, the return address."""
     ss, esp = state.kernel_ss, state.kernel_sp
     stack = read_segment(state, ss)
     if ss & 3 != to.cpl or stack is None or stack.dpl != to.cpl or not stack.is_writable:
@@ -170,7 +171,7 @@ def _parameters(state: TrapState, count: int, refused: Fault) -> list[int]:
         raise Fault(Vector.PF, 0, fault.va) from None
 
 
-def _push(state: TrapState, stack: Segment, esp: int, words: list[int]) -> int:
+def _push(state: TrapState, stack: Descriptor, esp: int, words: list[int]) -> int:
     for word in words:
         esp = esp - 4 & _MASK
         try:
@@ -180,7 +181,7 @@ def _push(state: TrapState, stack: Segment, esp: int, words: list[int]) -> int:
     return esp
 
 
-def _within_stack(stack: Segment, esp: int, size: int) -> bool:
+def _within_stack(stack: Descriptor, esp: int, size: int) -> bool:
     """Whether `size` bytes below `esp` are in the segment; the expand-down bit turns the limit round."""
     bottom, top = esp - size & _MASK, esp - 1 & _MASK
     if bottom >= top:

@@ -1,4 +1,4 @@
-"""HYPERVISOR_iret for a 32-bit guest, and the way back from NMIs (Xen's compat_iret).
+"""HYPERVISOR_iret for a 32-bit guest, and the return from NMIs (Xen's compat_iret).
 
 The frame at ESP is EAX, EIP, CS, EFLAGS and, for a return to ring 2 or 3, ESP and SS. Xen reads it at linear
 ESP whatever SS is. IF in EFLAGS becomes the complement of the upcall mask.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from paravane.traps import bounce, context, gates, iret, sysenter
+from paravane.traps import bounce, context, gates, iret, saved, sysenter
 from paravane.traps.callbacks import nmi_gate
 from paravane.traps.crash import GuestCrash
 from paravane.traps.direct import SYSCALL_VECTOR, DirectGate
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from paravane.abi.trap import TrapInfo
     from paravane.abi.vcpu import VcpuGuestContext
     from paravane.traps.host import TrapHost
+    from paravane.traps.saved import TrapsSaved
     from paravane.traps.state import Counters, Observer, TrapNote
 
 IDT_ERROR: Final = 2
@@ -72,7 +73,7 @@ class VcpuTraps:
             bounce.deliver(state, vector, error_code if vector in VECTORS_WITH_ERROR_CODE else None)
 
     def interrupt(self, vector: int) -> bool:
-        """`int n`, `int3` or `into` that is no hypercall. EIP is behind the instruction.
+        """`int n`, `int3` or `into` that is no hypercall. EIP is after the instruction.
 
         True when it went through the direct gate, without the hypervisor as it were.
         """
@@ -95,7 +96,7 @@ class VcpuTraps:
         """What CPUID answers, natively executed or not."""
         return self.state.policy.leaf(leaf, subleaf)
 
-    # What is due on the way back to the guest.
+    # What is due on the return to the guest.
 
     @property
     def pending(self) -> bool:
@@ -147,6 +148,15 @@ class VcpuTraps:
         context.load_context(self.state, initial)
         self._direct.refresh()
         context.load_registers(self.state, initial.user_regs)
+
+    def save(self) -> TrapsSaved:
+        """What the guest registered and its virtual registers, to `restore` in this or another vcpu."""
+        return saved.save(self.state)
+
+    def restore(self, kept: TrapsSaved) -> None:
+        """Become what was saved; the peripherals of the domain are kept apart (`saved.py`)."""
+        saved.restore(self.state, kept)
+        self._direct.refresh()
 
     # What hypercalls change.
 

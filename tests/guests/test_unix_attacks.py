@@ -61,6 +61,8 @@ def test_an_iret_to_virtual_8086_mode_ends_the_process_and_writes_nothing(cs: st
     outcome = run("sh", "-c", "/bin/bad; echo $?; /bin/bad; echo $?", files={"bin/bad": bad})
     assert_clean(outcome)
     lines = outcome.console.splitlines()
+    assert lines[0].startswith("bad[2]: trap 13 at ")
+    assert lines[0].endswith(f"error code {int(cs, 16) & ~3:#010x}")
     assert lines[1:] == [
         "Segmentation fault",
         "139",

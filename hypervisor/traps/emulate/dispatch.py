@@ -51,20 +51,20 @@ def fetch(state: TrapState) -> Instruction | None:
     if segment is None or not segment.is_present or not segment.is_code:
         return None
     linear = segment.base + cpu.eip & 0xFFFFFFFF
-    room = min(instructions.MAX_LENGTH, segment.limit - cpu.eip + 1)
-    if room <= 0:
+    wanted = min(instructions.MAX_LENGTH, segment.limit - cpu.eip + 1)
+    if wanted <= 0:
         raise Fault(Vector.GP, 0)
-    end = room
+    end = wanted
     address = 0
     try:
-        code = cpu.read(linear, room)
+        code = cpu.read(linear, wanted)
     except PageFault as fault:
         end, address = fault.va - linear & 0xFFFFFFFF, fault.va
         code = cpu.read(linear, end) if end else b""
     try:
         return decode.decode(code, segment.bits)
     except decode.Truncated:
-        if end < room:
+        if end < wanted:
             raise Fault(Vector.PF, 0, address) from None
         raise Fault(Vector.GP, 0) from None
 
@@ -72,7 +72,7 @@ def fetch(state: TrapState) -> Instruction | None:
 def emulate(state: TrapState, instruction: Instruction | None) -> bool:
     """Carry out `instruction`, at EIP, which raised #GP(0). False: it is the guest's own fault.
 
-    Raises Fault when the instruction itself raises an exception. Otherwise EIP is behind the instruction.
+    Raises Fault when the instruction itself raises an exception. Otherwise EIP is after the instruction.
     """
     operation = None if instruction is None else _OPERATIONS.get(instruction.opcode)
     if instruction is None or operation is None:

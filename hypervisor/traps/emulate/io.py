@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from paravane.cpu import PageFault
 from paravane.traps.emulate.control import io_privilege
 from paravane.traps.emulate.fault import Completion, Fault, NotEmulated
-from paravane.traps.segments import Segment, read_segment
+from paravane.traps.segments import read_segment
 from paravane.x86 import Eflags, PageFaultCode, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from paravane.cpu.segments import Descriptor
     from paravane.traps.emulate.decode import Instruction
     from paravane.traps.state import TrapState
 
@@ -76,7 +77,7 @@ def string_in_out(state: TrapState, instruction: Instruction) -> Completion:
 class _Items(NamedTuple):
     """Items of `size` bytes in `segment`, walked with `register` in steps of the direction flag."""
 
-    segment: Segment
+    segment: Descriptor
     register: str
     size: int
     stack: bool
@@ -137,7 +138,7 @@ def _each(
     return done
 
 
-def _segment(state: TrapState, name: str) -> Segment:
+def _segment(state: TrapState, name: str) -> Descriptor:
     segment = read_segment(state, state.cpu.selector(name))
     if segment is None or not segment.is_present:
         raise NotEmulated
