@@ -11,6 +11,7 @@ from paravane.abi.arch import FlatSelector
 from paravane.abi.shared_info import VCPU_INFO
 from paravane.traps.callbacks import Callbacks
 from paravane.traps.debug import DebugRegisters
+from paravane.traps.emulate.decode import Decoded
 from paravane.traps.entries import Entries
 from paravane.traps.table import TrapTable
 from paravane.x86 import Vector
@@ -77,6 +78,7 @@ class TrapState:
         self.bytes = host.cpu.ram.bytes
         self.policy = policy
         self.entries = Entries(host.cpu)
+        self.decoded = Decoded()
         self.table = TrapTable()
         self.callbacks = Callbacks()
         self.counters = Counters()

@@ -19,6 +19,7 @@ CLTS, WBINVD, WRMSR, RDTSC, RDMSR, SYSENTER, CPUID = 0xF06, 0xF09, 0xF30, 0xF31,
 READ_CR, READ_DR, WRITE_CR, WRITE_DR = 0xF20, 0xF21, 0xF22, 0xF23
 RDTSCP = 0xF01F9
 _GROUP_7: Final = 0xF01
+_MOST_KNOWN: Final = 256
 
 _EMULATED: Final = (
     STRING_IO
@@ -47,6 +48,24 @@ class Instruction(NamedTuple):
     reg: int
     rm: int
     immediate: int
+
+
+class Decoded:
+    """Decodes and remembers: a kernel has its privileged instructions in a handful of places."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, int], Instruction | None] = {}
+
+    def find(self, code: bytes, size: int) -> Instruction | None:
+        """As `decode`."""
+        try:
+            return self._known[code, size]
+        except KeyError:
+            found = decode(code, size)
+        if len(self._known) == _MOST_KNOWN:
+            self._known.clear()
+        self._known[code, size] = found
+        return found
 
 
 def decode(code: bytes, size: int) -> Instruction | None:

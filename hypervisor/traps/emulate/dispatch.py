@@ -62,7 +62,7 @@ def fetch(state: TrapState) -> Instruction | None:
         end, address = fault.va - linear & 0xFFFFFFFF, fault.va
         code = cpu.read(linear, end) if end else b""
     try:
-        return decode.decode(code, segment.bits)
+        return state.decoded.find(code, segment.bits)
     except decode.Truncated:
         if end < wanted:
             raise Fault(Vector.PF, 0, address) from None
