@@ -100,7 +100,7 @@ class Scanner:
             raise self.error("number is too long", start)
         number = _NUMBER.match(found[0])
         if number is not None:
-            return _value(number[0])
+            return number_value(number[0])
         label = _LOCAL_LABEL.match(found[0])
         if label is not None:
             return int(label[1]), label[2].lower()
@@ -150,7 +150,8 @@ class Scanner:
         return found[1].replace('\\"', '"')
 
 
-def _value(text: str) -> int:
+def number_value(text: str) -> int:
+    """A number as it is written: hexadecimal, binary, octal after a zero, else decimal."""
     if text[:2] in ("0x", "0X"):
         return int(text, 16)
     if text[:2] in ("0b", "0B"):

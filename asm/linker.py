@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,22 +9,21 @@ from paravane.asm.emission import line_rows, section_bytes
 from paravane.asm.entry import find_entry
 from paravane.asm.evaluation import Unresolved, evaluate
 from paravane.asm.frames import write_frames
-from paravane.asm.model import UnitSection, Value
+from paravane.asm.model import UnitSection
 from paravane.asm.program import (
     SHF_ALLOC,
-    SHF_EXCLUDE,
     SHF_EXECINSTR,
     SHF_WRITE,
     SHT_NOBITS,
     SHT_NOTE,
     STB_LOCAL,
-    STB_WEAK,
     STT_FILE,
     Program,
     Section,
 )
 from paravane.asm.program import Symbol as ProgramSymbol
 from paravane.asm.relaxation import lay_out, section_size
+from paravane.asm.resolution import LinkedPlaces, evaluate_symbol, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,53 +63,13 @@ class Output:
         return rank, self.kind == SHT_NOBITS
 
 
-class LinkedPlaces:
-    """Places at the end: every symbol is an address or a number."""
-
-    def __init__(self) -> None:
-        self.globals: dict[str, Symbol] = {}
-        self.discarded: set[int] = set()  # ids of sections that another unit's group has in their place
-        self.section_addresses: dict[int, int] = {}  # by id of UnitSection: all live as long as the link
-
-    def place(self, symbol: Symbol) -> Value | None:
-        if symbol.binding != STB_LOCAL or not symbol.defined:
-            winner = self.globals.get(symbol.name)
-            if winner is None:
-                return Value(None, 0) if symbol.binding == STB_WEAK else None
-            if winner.expression is not None and winner is not symbol:
-                return evaluate_symbol(winner, self)
-            symbol = winner
-        if symbol.region is None:
-            return None
-        base = self.section_addresses.get(id(symbol.region.section))
-        if base is None:
-            raise Unresolved(f"`{symbol.name}` is in a section that is not linked")
-        return Value(None, base + symbol.region.offset + symbol.offset)
-
-    def is_discarded(self, symbol: Symbol) -> bool:
-        return symbol.region is not None and id(symbol.region.section) in self.discarded
-
-
-def evaluate_symbol(symbol: Symbol, places: LinkedPlaces) -> Value:
-    """The value of a symbol that is an assignment. Raises Unresolved for a circle of definitions."""
-    if symbol.resolving or symbol.expression is None:
-        raise Unresolved(f"`{symbol.name}` is defined in terms of itself")
-    symbol.resolving = True
-    try:
-        return evaluate(symbol.expression, places)
-    finally:
-        symbol.resolving = False
-
-
 def link(units: Sequence[Unit], base: int, reporter: Reporter) -> Program:
     """Places, resolves and fills in. Raises AssemblyError through the reporter."""
     for unit in units:
         lay_out(list(unit.sections.values()), reporter)
         _write_frames(unit, reporter)
     places = LinkedPlaces()
-    _choose_groups(units, places)
-    _collect_globals(units, places, reporter)
-    _check_undefined(units, places, reporter)
+    resolve(units, places, reporter)
     reporter.raise_errors()
     outputs = _gather(units, places)
     _place_common(units, places, outputs)
@@ -136,63 +94,6 @@ def _write_frames(unit: Unit, reporter: Reporter) -> None:
         section = unit.open_section(".debug_frame", 0)
         write_frames(frames.procedures, section, is_eh=False)
         lay_out([section], reporter)
-
-
-def _choose_groups(units: Sequence[Unit], places: LinkedPlaces) -> None:
-    """Of all COMDAT groups of a name the first unit's is linked."""
-    owners: dict[str, Unit] = {}
-    for unit in units:
-        for section in unit.sections.values():
-            group = section.group
-            is_first = group is None or not group.is_comdat or owners.setdefault(group.name, unit) is unit
-            if section.flags & SHF_EXCLUDE or not is_first:
-                places.discarded.add(id(section))
-
-
-def _collect_globals(units: Sequence[Unit], places: LinkedPlaces, reporter: Reporter) -> None:
-    """One winner per global name: a definition beats common storage, which beats a weak definition."""
-    for unit in units:
-        for symbol in unit.symbols.by_name.values():
-            if symbol.binding == STB_LOCAL or not symbol.defined or places.is_discarded(symbol):
-                continue
-            other = places.globals.get(symbol.name)
-            if other is None or _strength(symbol) > _strength(other):
-                places.globals[symbol.name] = symbol
-            elif _strength(symbol) == _strength(other) == 2:
-                where = other.defined_at
-                at = f" at {where.file}:{where.line}" if where else ""
-                reporter.error(f"symbol `{symbol.name}` is already defined{at}", symbol.defined_at)
-            elif symbol.common and other.common:
-                other.common = _larger(symbol.common, other.common)
-
-
-def _strength(symbol: Symbol) -> int:
-    if symbol.binding == STB_WEAK:
-        return 0
-    return 1 if symbol.common is not None else 2
-
-
-def _larger(left: tuple[int, int], right: tuple[int, int]) -> tuple[int, int]:
-    return max(left[0], right[0]), max(left[1], right[1])
-
-
-def _check_undefined(units: Sequence[Unit], places: LinkedPlaces, reporter: Reporter) -> None:
-    names = {name for unit in units for name, symbol in unit.symbols.by_name.items() if symbol.defined}
-    for unit in units:
-        for symbol in unit.symbols.by_name.values():
-            if symbol.defined or symbol.referenced_at is None or symbol.binding == STB_WEAK:
-                continue
-            if symbol.name not in places.globals:
-                reporter.error(_undefined(symbol.name, unit, units, names), symbol.referenced_at)
-
-
-def _undefined(name: str, unit: Unit, units: Sequence[Unit], names: set[str]) -> str:
-    message = f"undefined symbol `{name}`"
-    for other in units:
-        if other is not unit and other.symbols.is_defined(name):
-            return f"{message}; it is local to {other.name}: add `.globl {name}` there"
-    close = difflib.get_close_matches(name, (n for n in names if not n.startswith(".L")), 1)
-    return message + (f"; did you mean `{close[0]}`?" if close else "")
 
 
 def _gather(units: Sequence[Unit], places: LinkedPlaces) -> list[Output]:
@@ -223,7 +124,7 @@ def _has_symbols(section: UnitSection, unit: Unit) -> bool:
 
 
 def _place_common(units: Sequence[Unit], places: LinkedPlaces, outputs: list[Output]) -> None:
-    """Gives common storage room at the end of .bss."""
+    """Gives common storage its place at the end of .bss."""
     commons = [symbol for symbol in places.globals.values() if symbol.common is not None]
     commons += [
         symbol
@@ -286,7 +187,7 @@ def _program(
 def _symbols(
     units: Sequence[Unit], outputs: list[Output], places: LinkedPlaces, reporter: Reporter
 ) -> list[ProgramSymbol]:
-    """The symbol table: the locals of every unit behind its file's name, then the globals."""
+    """The symbol table: the locals of every unit after its file's name, then the globals."""
     index = {id(section): n for n, output in enumerate(outputs) for section, _ in output.pieces}
     local: list[ProgramSymbol] = []
     for unit in units:

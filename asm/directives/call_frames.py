@@ -10,6 +10,7 @@ from paravane.asm.directives.declaration import Handler, directive
 from paravane.asm.expressions import parse
 from paravane.asm.frames import DATA_ALIGNMENT, PE_OMIT, Operation, Pointer, Procedure
 from paravane.asm.leb128 import sleb128, uleb128
+from paravane.asm.reader import directive_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -286,7 +287,9 @@ def _val_encoded(unit: Unit, scanner: Scanner) -> None:
 
 @directive(TABLE, "cfi_inline_lsda", "cfi_personality_id", "cfi_fde_data")
 def _compact(_unit: Unit, scanner: Scanner) -> None:
-    raise SourceError(f"`{scanner.text.split()[0]}` belongs to compact tables, which the i386 does not have")
+    raise SourceError(
+        f"`{directive_of(scanner.text)}` belongs to compact tables, which the i386 does not have"
+    )
 
 
 @directive(TABLE, "cfi_label")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from paravane.asm.diagnostics import Expansion, SourceError
 from paravane.asm.directives.declaration import Handler, directive
 from paravane.asm.macros import Macro, characters, parse_parameters, read_argument
-from paravane.asm.reader import MAX_STATEMENTS, Frame, expand
+from paravane.asm.reader import MAX_STATEMENTS, Frame, directive_of, expand
 from paravane.asm.scrubber import kept_blanks, settled
 from paravane.asm.source import statements
 
@@ -66,8 +66,8 @@ def _exitm(unit: Unit, scanner: Scanner) -> None:
 
 @directive(TABLE, "endm", "endmacro", "endr")
 def _stray_end(unit: Unit, scanner: Scanner) -> None:
-    word = scanner.text.split()[-1]
-    opening = "`.macro`" if word.lower().startswith(".endm") else "`.rept`, `.irp` or `.irpc`"
+    word = directive_of(scanner.text)
+    opening = "`.macro`" if word.startswith(".endm") else "`.rept`, `.irp` or `.irpc`"
     unit.warn(f"`{word}` without {opening} is ignored")
 
 

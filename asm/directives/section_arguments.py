@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paravane.asm.lexer import QUOTED_PATTERN, unquote
+from paravane.asm.lexer import QUOTED_PATTERN, number_value, unquote
 from paravane.asm.model import Group
 from paravane.asm.program import (
     SHF_ALLOC,
@@ -39,6 +39,7 @@ _KINDS = {
     "progbits": SHT_PROGBITS, "nobits": SHT_NOBITS, "note": SHT_NOTE, "init_array": SHT_INIT_ARRAY,
     "fini_array": SHT_FINI_ARRAY, "preinit_array": SHT_PREINIT_ARRAY,
 }  # fmt: skip
+_FLAG_NUMBER = re.compile(r"(?:0[xX][0-9a-fA-F]{1,8}|0[0-7]{0,11}|[1-9][0-9]{0,9})$")
 _NAME = re.compile(rf'{QUOTED_PATTERN}|[^ \t\f\v\r,;"]+')
 
 
@@ -120,9 +121,9 @@ def _flags(unit: Unit, scanner: Scanner, arguments: SectionArguments) -> str:
     start = scanner.pos
     letters = scanner.string().decode("utf-8", "replace")
     flags = 0
-    number = re.search(r"(0[xX][0-9a-fA-F]+|[0-9]+)$", letters)
+    number = _FLAG_NUMBER.search(letters)
     if number is not None:
-        flags, letters = int(number[0], 0 if number[0] != "0" else 10), letters[: number.start()]
+        flags, letters = number_value(number[0]), letters[: number.start()]
     for letter in letters:
         if letter == "?":
             arguments.group = unit.section.group

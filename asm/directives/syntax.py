@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from paravane.asm.diagnostics import SourceError
 from paravane.asm.directives.declaration import Handler, directive
+from paravane.asm.reader import directive_of
 
 if TYPE_CHECKING:
     from paravane.asm.lexer import Scanner
@@ -26,7 +27,7 @@ def _att_syntax(_unit: Unit, scanner: Scanner) -> None:
 @directive(TABLE, "intel_syntax", "intel_mnemonic")
 def _intel_syntax(unit: Unit, scanner: Scanner) -> None:
     """There is but one syntax; what follows would only be misunderstood, so the unit ends here."""
-    word = scanner.text.split()[0]
+    word = directive_of(scanner.text)
     scanner.rest()
     unit.reader.frames.clear()
     if len(unit.conditionals):
@@ -38,7 +39,7 @@ def _intel_syntax(unit: Unit, scanner: Scanner) -> None:
 
 @directive(TABLE, "code16", "code16gcc", "code64")
 def _other_code(_unit: Unit, scanner: Scanner) -> None:
-    raise SourceError(f"`{scanner.text.split()[-1]}`: a PV kernel runs 32-bit code only")
+    raise SourceError(f"`{directive_of(scanner.text)}`: a PV kernel runs 32-bit code only")
 
 
 @directive(TABLE, "altmacro")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pytest
+
 from paravane import StopReason
 from paravane.abi.sched import ShutdownReason
-from paravane.asm import assemble_text
+from paravane.asm import AssemblyError, assemble, assemble_text
 from paravane.asm.elf_writer import write_elf
 from tests.guests.harness import Outcome, boot
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MEMORY = 4 << 20
 
@@ -125,3 +132,60 @@ def test_panic_names_its_message_and_crashes_the_domain() -> None:
     outcome = run('PANIC "the sky falls"')
     assert outcome.reason is ShutdownReason.crash
     assert outcome.console == "panic: the sky falls\n"
+
+
+def test_several_units_may_include_the_runtime(tmp_path: Path) -> None:
+    sources = [tmp_path / "main.S", tmp_path / "helper.S"]
+    sources[0].write_text("""
+        .include "runtime.inc"
+        .include "paging.inc"
+        XEN_NOTES
+        .text
+main:   PRINT "main\\n"
+        call helper
+        xorl %eax, %eax
+        call print_errno
+        PRINT "\\n"
+        ret
+""")
+    sources[1].write_text("""
+        .include "runtime.inc"
+        .include "paging.inc"
+        .include "shared.inc"
+        .globl helper
+helper: PRINT "helper, start_info is "
+        movl start_info, %eax
+        testl %eax, %eax
+        jz 1f
+        PRINT "known\\n"
+1:      movl $-EINVAL, %eax
+        call print_errno
+        PRINT ", then "
+        jmp map_shared_info
+""")
+    program = assemble(sources)
+    assert len([symbol for symbol in program.symbols if symbol.name == "print_string"]) == 1
+    outcome = boot(write_elf(program), memory=MEMORY)
+    assert outcome.reason is ShutdownReason.poweroff
+    assert outcome.console == "main\nhelper, start_info is known\nEINVAL, then OK\n"
+
+
+@pytest.mark.parametrize(
+    ("use", "expected"),
+    [
+        ("PRINT", "PRINT needs an argument"),
+        ("PRINT_HEX", "PRINT_HEX needs an argument"),
+        ("PANIC", "PANIC needs an argument"),
+        ("HYPERCALL", "macro `HYPERCALL` needs a value for `name`"),
+        ("TRAP_GATE 3, 3", "macro `TRAP_GATE` needs a value for `handler`"),
+        ("XEN_NOTE_LONG 1", "macro `XEN_NOTE_LONG` needs a value for `value`"),
+        ("MUST", "macro `MUST` needs a value for `what`"),
+        ("MMUEXT", "macro `MMUEXT` needs a value for `command`"),
+        ("UPDATE_ENTRY $1, $2, $3", "macro `UPDATE_ENTRY` needs a value for `flags`"),
+    ],
+)
+def test_a_macro_of_the_runtime_asks_for_its_arguments(use: str, expected: str) -> None:
+    source = f'.include "runtime.inc"\n.include "paging.inc"\nXEN_NOTES\nmain:\n{use}\nret\n'
+    with pytest.raises(AssemblyError) as caught:
+        assemble_text(source)
+    assert expected in str(caught.value)

@@ -367,6 +367,14 @@ def test_several_units_link_as_with_ld(tmp_path: Path) -> None:
     _compare(sources, tmp_path)
 
 
+def test_units_that_all_include_the_runtime_link_as_with_ld(tmp_path: Path) -> None:
+    sources = [tmp_path / "main.S", tmp_path / "other.S"]
+    include = '.include "runtime.inc"\n.include "paging.inc"\n'
+    sources[0].write_text(include + 'XEN_NOTES\n.text\nmain: PRINT "one"\n call other\n ret\n')
+    sources[1].write_text(include + '.globl other\nother: PRINT "two"\n PRINT_HEX start_info\n jmp panic\n')
+    _compare(sources, tmp_path, f"-I{asm.INCLUDE_DIR}")
+
+
 @pytest.mark.parametrize("kernel", guest_kernels.names())
 def test_a_guest_kernel_has_the_bytes_of_gnu_as_and_ld(kernel: str, tmp_path: Path) -> None:
     sources = list(guest_kernels.load(kernel).sources)
