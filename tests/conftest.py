@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,25 @@ from tests.support.needs import COMMAND, needs
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
+
+UNIT = Path(__file__).parent / "unit"
+NOT_QUICK = {
+    "test_abi_headers.py",
+    "test_asm_gnu_as.py",
+    "test_asm_limits.py",
+    "test_builder_domain.py",
+    "test_cli.py",
+    "test_disasm.py",
+    "test_elf_writer.py",
+    "test_guest_kernels.py",
+    "test_image_dwarf_lines.py",
+    "test_image_info.py",
+    "test_packaging.py",
+    "test_readme.py",
+    "test_support_needs.py",
+    "test_terminal.py",
+}
+"""Unit tests that start processes, or try bad input in bulk: not for between two edits."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,6 +51,12 @@ def pytest_configure(config: pytest.Config) -> None:
             print(f"\n{text}", file=sys.stderr, flush=True)
 
     needs().say = say
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == UNIT and item.path.name not in NOT_QUICK:
+            item.add_marker("quick")
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
