@@ -39,7 +39,7 @@ class StartOfDay:
 
     `ss` goes into SS, DS, ES, FS and GS; `ss` and `esp` are the kernel stack that Xen knows until the first
     stack_switch; ESI holds `esi`, all other general registers 0. `base_mfn` is the top page table, pinned;
-    `vm_assist` the mask of assists the image asked for (bits by VMASST_TYPE_*); `p2m[pfn]` the mfn behind a
+    `vm_assist` the mask of assists the image asked for (bits by VMASST_TYPE_*); `p2m[pfn]` the mfn of a
     pfn.
     """
 

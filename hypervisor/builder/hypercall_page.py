@@ -15,7 +15,7 @@ _INT3 = b"\xcc"
 
 
 def hypercall_page() -> bytes:
-    """4096 bytes: entry n is `mov $n, %eax; int $0x82; ret`; a call that goes astray behind it meets int3.
+    """4096 bytes: entry n is `mov $n, %eax; int $0x82; ret`; a call that goes astray past it meets int3.
 
     Guests jump to the entry of iret instead of calling it: it pushes EAX, the first word of the frame that
     the hypercall takes, and has no way back.

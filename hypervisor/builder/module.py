@@ -1,7 +1,7 @@
 """A domain's ramdisk, as Xen's toolstack hands it over: a gzipped one is unpacked on the way.
 
 The size then is what the last four bytes of the file promise, and 16 more; if the file does not unpack into
-that, the guest gets it as it is, in the same room.
+that, the guest gets it as it is, in as much space.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def module_size(blob: bytes) -> int:
 
 
 def module_contents(blob: bytes) -> bytes:
-    """What goes to the front of that room; zeroes follow. At most `module_size(blob)` bytes."""
+    """What goes to the front of that space; zeroes follow. At most `module_size(blob)` bytes."""
     if len(blob) < _SHORTEST_GZIP or not blob.startswith(b"\x1f\x8b"):
         return blob
     promised = int.from_bytes(blob[-4:], "little")

@@ -21,7 +21,7 @@ UPPER_FLAGS: Final = Pte.PRESENT | Pte.RW | Pte.USER | Pte.ACCESSED | Pte.DIRTY
 
 
 def page_table_pages(layout: StartLayout, p2m: array[int]) -> list[tuple[int, bytes]]:
-    """(pfn, contents) of every page-table page of the plan. `p2m[pfn]` is the mfn behind each pfn."""
+    """(pfn, contents) of every page-table page of the plan. `p2m[pfn]` is the mfn of each pfn."""
     pages: list[tuple[int, bytes]] = []
     size = layout.geometry.entry_size
     for run, below in zip(layout.tables, (*layout.tables[1:], None), strict=True):

@@ -2,7 +2,7 @@
 
 The initial mapping begins at VIRT_BASE with pfn 0 and runs through consecutive pfns: kernel, ramdisk, list
 of frames, start_info, xenstore ring, console ring, page tables, boot stack, padding. It ends on a 4 MiB
-boundary, at least 512 KiB behind the boot stack.
+boundary, at least 512 KiB past the boot stack.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Region:
 
     @property
     def end(self) -> int:
-        """The first pfn behind the region."""
+        """The first pfn past the region."""
         return self.pfn + self.pages
 
 

@@ -22,10 +22,11 @@ pattern_end:
     .popsection
 .endm
 
-.macro GRANT command
+# As many requests as there is room for below the hypervisor's area: an array that reaches into it is -EFAULT.
+.macro GRANT command, size
     movl $GNTTABOP_\command, %ebx
     movl $ALIAS, %ecx
-    movl $INT_MAX, %edx
+    movl $(HOLE_START - ALIAS) / \size, %edx
     HYPERCALL grant_table_op
 .endm
 
@@ -147,23 +148,23 @@ ask:
 .endif
 .ifdef COPY
     LIST 0
-    GRANT copy
+    GRANT copy, GNTTAB_COPY_sizeof
 .endif
 .ifdef SWAP_GRANT_REF
     LIST 0
-    GRANT swap_grant_ref
+    GRANT swap_grant_ref, GNTTAB_SWAP_GRANT_REF_sizeof
 .endif
 .ifdef MAP_GRANT_REF
     LIST 0
-    GRANT map_grant_ref
+    GRANT map_grant_ref, GNTTAB_MAP_GRANT_REF_sizeof
 .endif
 .ifdef UNMAP_GRANT_REF
     LIST 0
-    GRANT unmap_grant_ref
+    GRANT unmap_grant_ref, GNTTAB_UNMAP_GRANT_REF_sizeof
 .endif
 .ifdef CACHE_FLUSH
     LIST 0
-    GRANT cache_flush
+    GRANT cache_flush, GNTTAB_CACHE_FLUSH_sizeof
 .endif
 .ifdef XENSTORE
     .pushsection .rodata

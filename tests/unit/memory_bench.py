@@ -1,4 +1,4 @@
-"""A small machine without an engine, to drive the memory room directly."""
+"""A small machine without an engine, to drive the memory folder directly."""
 
 from __future__ import annotations
 
