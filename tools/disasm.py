@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import capstone
 
-from paravane.image.dwarf_lines import LineTableError, read_lines
 from paravane.image.elf import PF_X, SHF_EXECINSTR, Elf
 from paravane.image.errors import ImageError
+from paravane.image.lines import read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,20 +72,16 @@ def _code(elf: Elf) -> list[_Block]:
     return sorted(blocks)
 
 
-def _section(elf: Elf, name: str) -> bytes:
-    header = elf.section_named(name)
-    return b"" if header is None else bytes(elf.contents(header.sh_offset, header.sh_size, name))
-
-
 class _Listing:
     """What is known about addresses, and the decoder that turns bytes into lines."""
 
     def __init__(self, elf: Elf) -> None:
         self._labels: dict[int, list[str]] = {}
-        self._sources: dict[int, str] = {}
         self._complaints: list[str] = []
         self._read_labels(elf)
-        self._read_lines(elf)
+        self._lines = read_lines(elf)
+        if self._lines.problem:
+            self._complaints.append(f"; source lines are incomplete: {self._lines.problem}")
         self._starts = sorted(self._labels)
         self._decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_32)
         self._decoder.syntax = capstone.CS_OPT_SYNTAX_ATT
@@ -98,15 +94,6 @@ class _Listing:
                 self._labels.setdefault(symbol.address, []).append(symbol.name)
         except ImageError as error:
             self._complaints.append(f"; there are no labels: {error}")
-
-    def _read_lines(self, elf: Elf) -> None:
-        try:
-            strings = _section(elf, ".debug_line_str"), _section(elf, ".debug_str")
-            for address, file, line in read_lines(_section(elf, ".debug_line"), *strings):
-                if line:
-                    self._sources[address] = f"{file}:{line}"
-        except (LineTableError, ImageError) as error:
-            self._complaints.append(f"; source lines are incomplete: in the line table, {error}")
 
     def header(self, name: str) -> Iterator[str]:
         yield from self._complaints
@@ -143,9 +130,9 @@ class _Listing:
                 raise DisasmError(f"the decoder makes nothing of the bytes at {address + at:#x}")
 
     def _instruction(self, address: int, code: bytes, mnemonic: str, operands: str) -> Iterator[str]:
-        source = self._sources.get(address)
+        source = self._lines.starting_at(address)
         if source is not None:
-            yield f"; {source}"
+            yield f"; {source[0]}:{source[1]}"
         text = f"{mnemonic} {operands}".rstrip()
         if BRANCH.match(mnemonic) and operands.startswith("0x"):
             text += self._place(int(operands, 16))

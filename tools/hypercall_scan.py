@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from capstone import CS_ARCH_X86, CS_GRP_CALL, CS_GRP_INT, CS_GRP_JUMP, CS_GRP_RET, CS_MODE_32, Cs
@@ -33,6 +34,9 @@ WINDOW: Final = 64
 
 MAX_TRAPS: Final = 5_000
 """`int $0x82` instructions looked at. No kernel has so many; a file full of them must not take minutes."""
+
+MAX_CALLS: Final = 20_000
+"""Branches to near a trap looked at, for the same reason."""
 
 _TRAP = bytes((ENTRY_INT, HYPERCALL_VECTOR))
 _BRANCH = re.compile(rb"[\xe8\xe9](?=(....))", re.DOTALL)
@@ -65,11 +69,15 @@ def scan_hypercalls(image: Image) -> HypercallUse:
                 wrappers.append(at)
             else:
                 places[number] += 1
+        calls = 0
         for at, target in _branches(code, address):
             entry = _page_entry(image, target)
             if entry is not None:
                 places[entry] += 1
-            elif code[at] == 0xE8 and _is_wrapper(code, wrappers, target - address):
+            elif code[at] == 0xE8 and _is_near(wrappers, target - address) and calls < MAX_CALLS:
+                calls += 1
+                if not _is_wrapper(code, wrappers, target - address):
+                    continue
                 number = _number_before(code, at)
                 unknown += number is None
                 if number is not None:
@@ -79,11 +87,19 @@ def scan_hypercalls(image: Image) -> HypercallUse:
 
 def _code(image: Image) -> Iterator[tuple[int, bytes]]:
     """Address and bytes of each piece of code that the file holds."""
-    for start, end in image.code_ranges:
-        for segment in image.segments:
-            first, last = max(start, segment.address), min(end, segment.address + len(segment.data))
+    ranges = deque(image.code_ranges)
+    for segment in sorted(image.segments, key=attrgetter("address")):
+        file_end = segment.address + len(segment.data)
+        # Both are in order and apart from each other: each range is looked at once, and once more for each
+        # segment that it reaches into.
+        while ranges and ranges[0][0] < file_end:
+            start, end = ranges[0]
+            first, last = max(start, segment.address), min(end, file_end)
             if first < last:
                 yield first, bytes(segment.data[first - segment.address : last - segment.address])
+            if end > file_end:
+                break
+            ranges.popleft()
 
 
 def _traps(code: bytes) -> Iterator[int]:
@@ -120,12 +136,15 @@ def _number_before(code: bytes, at: int) -> int | None:
     return None
 
 
-def _is_wrapper(code: bytes, traps: list[int], at: int) -> bool:
-    """Whether a function at `at` comes straight to one of the traps."""
+def _is_near(traps: list[int], at: int) -> bool:
+    """Whether one of the traps comes soon after `at`."""
     index = bisect_left(traps, at)
-    if not 0 <= at < len(code) or index == len(traps) or traps[index] - at > WINDOW:
-        return False
-    return _runs_through(code[at : traps[index]], keeps_eax=False)
+    return at >= 0 and index < len(traps) and traps[index] - at <= WINDOW
+
+
+def _is_wrapper(code: bytes, traps: list[int], at: int) -> bool:
+    """Whether a function at `at`, which is near one of the traps, comes straight to it."""
+    return _runs_through(code[at : traps[bisect_left(traps, at)]], keeps_eax=False)
 
 
 def _runs_through(code: bytes, *, keeps_eax: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from paravane.image.notes import PaeMode
 from paravane.image.symbols import Symbols, read_symbols
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from paravane.cpu.geometry import Geometry
     from paravane.image.elf import Elf
     from paravane.image.notes import Notes
@@ -150,11 +153,13 @@ class Image:
 
     def is_code(self, address: int) -> bool:
         """Whether `address` holds the kernel's instructions, as far as its headers tell."""
-        return any(start <= address < end for start, end in self.code_ranges)
+        index = bisect_right(self.code_ranges, (address, 1 << 64)) - 1
+        return index >= 0 and address < self.code_ranges[index][1]
 
     @cached_property
     def code_ranges(self) -> tuple[tuple[int, int], ...]:
-        """Where instructions lie: the executable sections, or the file bytes of executable segments."""
+        """Where instructions lie, in order and apart: the executable sections, or the file's bytes of
+        executable segments."""
         segments = [s for s in self.segments if s.executable]
         offset = segments[0].address - segments[0].p_vaddr if segments else 0
         ranges = [
@@ -162,4 +167,15 @@ class Image:
             for section in self.elf.sections
             if section.sh_flags & SHF_EXECINSTR and section.sh_size
         ]
-        return tuple(ranges or ((s.address, s.address + len(s.data)) for s in segments))
+        return _union(ranges or [(s.address, s.address + len(s.data)) for s in segments])
+
+
+def _union(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """What ranges (start, end) cover together. A file may name the same megabyte thousands of times."""
+    apart: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if apart and start <= apart[-1][1]:
+            apart[-1] = (apart[-1][0], max(end, apart[-1][1]))
+        else:
+            apart.append((start, end))
+    return tuple(apart)

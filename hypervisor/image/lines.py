@@ -32,6 +32,10 @@ class Lines:
     def __len__(self) -> int:
         return len(self._starts)
 
+    def starting_at(self, address: int) -> Location | None:
+        """File and line whose instructions start just at `address`."""
+        return self._rows.get(address)
+
     def at(self, address: int) -> Location | None:
         """File and line (from 1) of the instruction at `address`."""
         index = bisect_right(self._starts, address) - 1

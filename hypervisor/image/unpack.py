@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, Protocol
 
 from paravane.abi.layout import U8, U16, U32, Chars, Layout
 from paravane.image.errors import ImageError
+from paravane.image.packed import LZ4_MAGIC, unpack_lz4, unpack_zstd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,11 +68,15 @@ _PAYLOADS: tuple[tuple[bytes, str, Callable[[], _Decompressor] | None], ...] = (
     (b"BZh", "bzip2", bz2.BZ2Decompressor),
     (b"\xfd7zXZ\0", "xz", _xz),
     (b"]\0", "lzma", _lzma_alone),
-    (b"\x28\xb5\x2f\xfd", "zstd", None),
     (b"\x89LZO", "lzo", None),
-    (b"\x02\x21", "lz4", None),
 )
 """Magic number, name and decompressor of each payload a bzImage may have; None: there is none for it here."""
+
+_WHOLE: tuple[tuple[bytes, str, Callable[[bytes, int], bytes]], ...] = (
+    (b"\x28\xb5\x2f\xfd", "zstd", unpack_zstd),
+    (LZ4_MAGIC, "lz4", unpack_lz4),
+)
+"""Those that are unpacked in one go, up to a limit."""
 
 
 def unpack(data: bytes) -> bytes:
@@ -107,6 +112,12 @@ def _unpack_bzimage(data: bytes) -> bytes:
                     f"the kernel in this bzImage is compressed with {name}; unpack its vmlinux first"
                 )
             return _decompress(decompressor(), payload, f"{name} payload of the bzImage")
+    for magic, name, unpack_whole in _WHOLE:
+        if payload.startswith(magic):
+            unpacked = unpack_whole(payload, MAX_UNPACKED)
+            if len(unpacked) > MAX_UNPACKED:
+                raise _too_large(f"{name} payload of the bzImage")
+            return unpacked
     raise ImageError(
         f"the kernel in this bzImage is compressed in an unknown way (it starts {payload[:6].hex(' ')})"
     )
@@ -120,5 +131,9 @@ def _decompress(decompressor: _Decompressor, data: bytes, what: str) -> bytes:
     if decompressor.eof:
         return unpacked
     if len(unpacked) >= MAX_UNPACKED:
-        raise ImageError(f"the {what} unpacks to more than {MAX_UNPACKED >> 20} MiB")
+        raise _too_large(what)
     raise ImageError(f"the {what} is truncated: it ends after {len(unpacked):#x} unpacked bytes")
+
+
+def _too_large(what: str) -> ImageError:
+    return ImageError(f"the {what} unpacks to more than {MAX_UNPACKED >> 20} MiB")

@@ -146,10 +146,8 @@ def test_damaged_line_table_costs_only_the_source_lines() -> None:
     assert image[at : at + 2] == b"\4\0"
     image[at : at + 2] = b"\x63\0"
     lines = list(disassemble(bytes(image)))
-    assert (
-        lines[0]
-        == "; source lines are incomplete: in the line table, it has version 99; versions 2 to 5 are known"
-    )
+    problem = "its line table is damaged: it has version 99; versions 2 to 5 are known"
+    assert lines[0] == f"; source lines are incomplete: {problem}"
     assert lines[-1] == "c010000e:  c3                       retl"
 
 

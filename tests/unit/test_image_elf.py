@@ -4,9 +4,12 @@ import bz2
 import gzip
 import lzma
 import struct
+import sys
 from typing import NoReturn
 
+import lz4.block
 import pytest
+import zstandard
 from elftools.common.exceptions import ELFParseError
 from elftools.construct.core import FieldError
 
@@ -38,6 +41,15 @@ def refusal(data: bytes | ElfImage) -> str:
     assert sentence
     assert "\n" not in sentence
     return sentence
+
+
+def lz4_blocks(data: bytes, size: int) -> bytes:
+    """An older lz4 frame with blocks of `size` bytes unpacked."""
+    packed = b"\x02\x21\x4c\x18"
+    for at in range(0, len(data), size):
+        block = lz4.block.compress(data[at : at + size], store_size=False)
+        packed += struct.pack("<I", len(block)) + block
+    return packed
 
 
 def bzimage(payload: bytes, *, version: int = 0x20F, length: int | None = None, offset: int = 0x40) -> bytes:
@@ -206,9 +218,22 @@ def test_segments_go_where_the_physical_address_says() -> None:
         lambda data: bzimage(bz2.compress(data) + b"size"),
         lambda data: bzimage(lzma.compress(data, check=lzma.CHECK_CRC32) + b"size"),
         lambda data: bzimage(lzma.compress(data, format=lzma.FORMAT_ALONE) + b"size"),
+        lambda data: bzimage(lz4_blocks(data, 100) + b"size"),
+        lambda data: bzimage(lz4_blocks(data, 1 << 20)),
+        lambda data: bzimage(zstandard.compress(data) + b"size"),
         lambda data: gzip.compress(bzimage(gzip.compress(data, mtime=0))),
     ],
-    ids=["gzip", "bzimage-gzip", "bzimage-bzip2", "bzimage-xz", "bzimage-lzma", "gzip-bzimage"],
+    ids=[
+        "gzip",
+        "bzimage-gzip",
+        "bzimage-bzip2",
+        "bzimage-xz",
+        "bzimage-lzma",
+        "bzimage-lz4",
+        "bzimage-lz4-one-block",
+        "bzimage-zstd",
+        "gzip-bzimage",
+    ],
 )
 def test_a_wrapped_kernel_is_found(wrap: "object") -> None:
     data = kernel(b"wrapped kernel").pack()
@@ -221,9 +246,11 @@ def test_a_wrapped_kernel_is_found(wrap: "object") -> None:
     [
         (gzip.compress(bytes(100), mtime=0)[:-9], "gzip file is truncated"),
         (b"\x1f\x8b" + bytes(64), "gzip file is damaged"),
-        (bzimage(b"\x28\xb5\x2f\xfd" + bytes(64)), "compressed with zstd"),
+        (bzimage(b"\x28\xb5\x2f\xfd" + b"\xff" * 64), "zstd payload is damaged"),
+        (bzimage(zstandard.compress(bytes(range(256)) * 9)[:-9]), "zstd payload is truncated"),
         (bzimage(b"\x89LZO" + bytes(64)), "compressed with lzo"),
-        (bzimage(b"\x02\x21" + bytes(64)), "compressed with lz4"),
+        (bzimage(b"\x02\x21\x4c\x18\x08\0\0\0" + b"\xff" * 64), "lz4 payload is damaged"),
+        (bzimage(b"\x02\x21\x4c\x18\x80\0\0\0" + bytes(64)), "lz4 payload is truncated"),
         (bzimage(b"plain"), "unknown way"),
         (bzimage(b"BZh9" + bytes(64)), "bzip2 payload of the bzImage is damaged"),
         (bzimage(b"\xfd7zXZ\0" + bytes(64)), "xz payload of the bzImage is damaged"),
@@ -236,10 +263,27 @@ def test_a_broken_wrapping_is_refused(data: bytes, part: str) -> None:
     assert part in refusal(data)
 
 
-def test_a_bomb_stops_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "packed",
+    [
+        gzip.compress(bytes(8 << 20), mtime=0),
+        bzimage(lz4_blocks(bytes(8 << 20), 1 << 20)),
+        bzimage(zstandard.compress(bytes(64 << 20))),
+    ],
+    ids=["gzip", "lz4", "zstd"],
+)
+def test_a_bomb_stops_at_the_limit(packed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paravane.image.unpack.MAX_UNPACKED", 1 << 20)
     with pytest.raises(ImageError, match="unpacks to more than 1 MiB"):
-        unpack(gzip.compress(bytes(8 << 20), mtime=0))
+        unpack(packed)
+
+
+@pytest.mark.parametrize(
+    ("magic", "module"), [(b"\x28\xb5\x2f\xfd", "zstandard"), (b"\x02\x21\x4c\x18", "lz4.block")]
+)
+def test_a_missing_library_is_named(magic: bytes, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    assert "install `paravane[kernels]`" in refusal(bzimage(magic + bytes(64)))
 
 
 def test_bsd_symbols_lie_behind_the_kernel_as_a_small_elf_file() -> None:

@@ -5,7 +5,16 @@ from paravane.abi.hypercall import Hypercall
 from paravane.image import load_image
 from paravane.tools.hypercall_scan import scan_hypercalls
 from paravane.tools.info import describe
-from tests.elfwriter import PAGE, ElfImage, ElfSymbol, kernel, legacy_kernel
+from tests.elfwriter import (
+    PAGE,
+    ElfImage,
+    ElfSection,
+    ElfSegment,
+    ElfSymbol,
+    kernel,
+    legacy_kernel,
+    xen_notes,
+)
 from tests.support.needs import GRUB, require
 
 TRAP = b"\xcd\x82"
@@ -123,3 +132,12 @@ def test_the_description_shows_a_loaded_symbol_table() -> None:
     assert "symbols:         1, loaded behind the kernel" in text
     assert "rw-  (symbol table)" in text
     assert "ABI:             xen-3.0-x86_32 (PAE: no)" in text
+
+
+def test_code_that_many_sections_name_is_looked_at_once() -> None:
+    code = b"\xb8\x1d\0\0\0" + TRAP
+    header = {"sh_flags": 4, "sh_addr": 0}  # SHF_EXECINSTR
+    sections = [ElfSection(f".text{at}", 1, code, header) for at in range(50)]
+    image = load_image(ElfImage([ElfSegment(0, code)], xen_notes(), sections=sections).pack())
+    assert image.code_ranges == ((0, len(code)),)
+    assert scan_hypercalls(image).places == {Hypercall.sched_op: 1}
