@@ -15,39 +15,70 @@ if TYPE_CHECKING:
     from paravane.machine import Machine, MachineBusyError
     from paravane.time.clock import HostClock, VirtualClock
     from paravane.toolstack import DomainConfig
+    from paravane.trace import (
+        DomainRecord,
+        EventRecord,
+        ExceptionRecord,
+        HypercallRecord,
+        Kind,
+        Record,
+        RefusalRecord,
+        Trace,
+    )
+    from paravane.trace_text import line as trace_line
 
 __all__ = [
     "Domain",
     "DomainConfig",
+    "DomainRecord",
     "Ending",
+    "EventRecord",
+    "ExceptionRecord",
     "HostClock",
+    "HypercallRecord",
     "Image",
     "ImageError",
+    "Kind",
     "Machine",
     "MachineBusyError",
+    "Record",
+    "RefusalRecord",
     "ShutdownReason",
     "StopReason",
+    "Trace",
     "VirtualClock",
     "load_image",
+    "trace_line",
 ]
 
 _HOMES = {
     "Domain": "paravane.domain",
     "DomainConfig": "paravane.toolstack",
+    "DomainRecord": "paravane.trace",
     "Ending": "paravane.ending",
+    "EventRecord": "paravane.trace",
+    "ExceptionRecord": "paravane.trace",
     "HostClock": "paravane.time.clock",
+    "HypercallRecord": "paravane.trace",
     "Image": "paravane.image",
     "ImageError": "paravane.image",
+    "Kind": "paravane.trace",
     "Machine": "paravane.machine",
     "MachineBusyError": "paravane.machine",
+    "Record": "paravane.trace",
+    "RefusalRecord": "paravane.trace",
     "ShutdownReason": "paravane.abi.sched",
     "StopReason": "paravane.ending",
+    "Trace": "paravane.trace",
     "VirtualClock": "paravane.time.clock",
     "load_image": "paravane.image",
+    "trace_line": "paravane.trace_text:line",
 }
+"""Name -> the module it lives in, and its name there where that is another one."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(module), attribute or name)

@@ -62,7 +62,7 @@ def set_iopl(caller: "Caller", arg: Annotated[PhysdevSetIopl, In(PHYSDEV_SET_IOP
     """The virtual I/O privilege level; the processor itself stays at 0."""
     if arg.iopl > 3:
         raise Refusal(Errno.EINVAL, f"I/O privilege level {arg.iopl} is not 0 to 3")
-    caller.traps.state.iopl = arg.iopl
+    caller.traps.set_iopl(arg.iopl)
     return 0
 
 
@@ -73,8 +73,7 @@ def set_iobitmap(caller: "Caller", arg: Annotated[PhysdevSetIobitmap, In(PHYSDEV
         raise Refusal(Errno.EINVAL, f"an I/O bitmap for {arg.nr_ports} ports, there are 65536")
     if arg.bitmap + IO_BITMAP_BYTES > caller.domain.memory.space.hole:
         raise Refusal(Errno.EINVAL, f"an I/O bitmap at {arg.bitmap:#010x} reaches into the hypervisor's hole")
-    state = caller.traps.state
-    state.io_bitmap, state.io_bitmap_ports = arg.bitmap, arg.nr_ports
+    caller.traps.set_io_bitmap(arg.bitmap, arg.nr_ports)
     return 0
 
 
@@ -86,7 +85,7 @@ def irq_unmask_notify(caller: "Caller") -> int:
 
 @physdev(PhysdevOp.eoi)
 def eoi(caller: "Caller", arg: Annotated[PhysdevEoi, In(PHYSDEV_EOI)]) -> int:
-    caller.traps.state.peripherals.irqs.check(arg.irq)
+    caller.traps.peripherals.irqs.check(arg.irq)
     raise Refusal(Errno.EINVAL, f"physical interrupt {arg.irq} is not bound to the domain")
 
 
@@ -95,7 +94,7 @@ def irq_status_query(
     caller: "Caller", arg: Annotated[PhysdevIrqStatusQuery, InOut(PHYSDEV_IRQ_STATUS_QUERY)]
 ) -> PhysdevIrqStatusQuery:
     """Every interrupt would need an EOI; none is shared."""
-    caller.traps.state.peripherals.irqs.check(arg.irq)
+    caller.traps.peripherals.irqs.check(arg.irq)
     return arg._replace(flags=int(IrqStatus.needs_eoi))
 
 
@@ -103,14 +102,21 @@ def irq_status_query(
 def get_free_pirq(
     caller: "Caller", arg: Annotated[PhysdevGetFreePirq, InOut(PHYSDEV_GET_FREE_PIRQ)]
 ) -> PhysdevGetFreePirq:
-    return arg._replace(pirq=caller.traps.state.peripherals.irqs.reserve(arg.type))
+    return arg._replace(pirq=caller.traps.peripherals.irqs.reserve(arg.type))
 
 
 @physdev(PhysdevOp.pirq_eoi_gmfn_v1, PhysdevOp.pirq_eoi_gmfn_v2)
 def pirq_eoi_gmfn(caller: "Caller", arg: Annotated[PhysdevPirqEoiGmfn, In(PHYSDEV_PIRQ_EOI_GMFN)]) -> int:
-    """Checked as Xen checks it and then never written: no interrupt will need its bit."""
-    caller.domain.memory.check_writable(arg.gmfn)
-    caller.traps.state.peripherals.irqs.set_eoi_map(arg.gmfn)
+    """Held as Xen holds it, so that it stays a page of data, and never written: no interrupt will need its
+    bit."""
+    domain, machine = caller.domain, caller.domain.memory.machine
+    machine.hold(arg.gmfn, domain.domid, writable=True)
+    try:
+        caller.traps.peripherals.irqs.set_eoi_map(arg.gmfn)
+    except Refusal:
+        machine.let_go(arg.gmfn, writable=True)
+        raise
+    domain.resources.callback(machine.let_go, arg.gmfn, writable=True)
     return 0
 
 

@@ -39,7 +39,7 @@ def yield_(caller: "Caller") -> int:
 @sched(SchedOp.block)
 def block(caller: "Caller") -> int:
     """Unmask upcalls and sleep until one is due, atomically: an event that is pending already wins."""
-    caller.traps.state.upcall_mask = 0
+    caller.traps.unmask_upcalls()
     caller.run_state.block()
     return 0
 

@@ -183,14 +183,6 @@ class DomainMemory(Owner):
         self.machine.ram.write(mfn << PAGE_SHIFT, data)
         types.put_page_and_type(mfn)
 
-    def check_writable(self, mfn: int) -> None:
-        """Raises Refusal (-EINVAL) unless `mfn` is a frame of the domain's own that it could write now."""
-        frames = self.machine.frames
-        if not frames.owned_by(mfn, self.domid):
-            raise Refusal(Errno.EINVAL, f"{frames.describe(mfn)} is not d{self.domid}'s")
-        if frames.type_count[mfn] and frames.type[mfn] != WRITABLE:
-            raise Refusal(Errno.EINVAL, f"{frames.describe(mfn)} is not to be written")
-
     def release_xen_frame(self, mfn: int) -> None:
         """Take a shared frame back; it is free once the guest has no mapping of it."""
         frames, types = self.machine.frames, self.machine.types

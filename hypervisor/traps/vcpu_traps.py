@@ -187,6 +187,18 @@ class VcpuTraps:
     def unregister_nmi(self) -> None:
         self.state.table.reset(Vector.NMI)
 
+    def set_iopl(self, level: int) -> None:
+        """PHYSDEVOP_set_iopl: the virtual I/O privilege level, 0 to 3."""
+        self.state.iopl = level
+
+    def set_io_bitmap(self, va: int, nr_ports: int) -> None:
+        """PHYSDEVOP_set_iobitmap: a bit for each of `nr_ports` ports at linear address `va`."""
+        self.state.io_bitmap, self.state.io_bitmap_ports = va, nr_ports
+
+    def unmask_upcalls(self) -> None:
+        """SCHEDOP_block: upcalls may be delivered from now on."""
+        self.state.upcall_mask = 0
+
     def set_task_switched(self, on: bool) -> None:
         """fpu_taskswitch."""
         set_task_switched(self.state, on)
@@ -197,6 +209,11 @@ class VcpuTraps:
         iret.iret(self.state)
 
     # For reports.
+
+    @property
+    def peripherals(self) -> Peripherals:
+        """What the domain has of interrupts and I/O ports."""
+        return self.state.peripherals
 
     @property
     def counters(self) -> Counters:

@@ -203,6 +203,55 @@ def test_hvm_op_gives_a_paravirtual_domain_the_time_and_little_else() -> None:
     ]
 
 
+EOI_MAP = """
+    .include "runtime.inc"
+    .include "paging.inc"
+    XEN_NOTES
+main:
+    movl $page, %eax
+    call va_to_mfn
+    movl %eax, eoi
+    movl %eax, pin + MMUEXT_OP_arg1
+    movl $PHYSDEVOP_pirq_eoi_gmfn_v2, %ebx
+    movl $eoi, %ecx
+    HYPERCALL physdev_op
+    call show
+    movl $page, %ebx                        # not mapped at all: the bitmap is what holds it
+    xorl %ecx, %ecx
+    xorl %edx, %edx
+    movl $UVMF_INVLPG, %esi
+    HYPERCALL update_va_mapping
+    call show
+    movl $MMUEXT_PIN_L1_TABLE, pin
+    movl $pin, %ebx
+    movl $1, %ecx
+    xorl %edx, %edx
+    movl $DOMID_SELF, %esi
+    HYPERCALL mmuext_op
+    call show
+    ret
+show:
+    negl %eax
+    call print_dec
+    PRINT "\\n"
+    ret
+    .data
+    .balign 4
+eoi: .long 0
+pin: .skip MMUEXT_OP_sizeof
+    .balign PAGE_SIZE
+page: .skip PAGE_SIZE
+"""
+
+
+def test_the_eoi_bitmap_stays_a_page_of_data() -> None:
+    outcome = boot(write_elf(assemble_text(EOI_MAP, name="eoi.S")), memory=4 << 20)
+    registered, unmapped, pinned = map(int, outcome.console.splitlines())
+    assert (registered, unmapped) == (0, 0)
+    assert pinned in (Errno.EBUSY, Errno.EINVAL)
+    assert outcome.audit == []
+
+
 EARLY = """
     .include "runtime.inc"
     XEN_NOTES

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Iterator
-from typing import cast
+from contextlib import ExitStack
 
 import pytest
 
@@ -10,7 +10,6 @@ from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
 from paravane.cpu import PageFault
 from paravane.hypercalls import call
-from paravane.memory import DomainMemory
 from paravane.memory.frames import FREE, FrameTable, FrameType
 from paravane.preemption import Preempted, Work
 from paravane.refusal import Refusal
@@ -42,9 +41,15 @@ class Memory:
         self.machine = self
         self.space = self
         self.hole = HOLE
+        self.held: list[int] = []
 
-    def check_writable(self, mfn: int) -> None:
-        DomainMemory.check_writable(cast("DomainMemory", self), mfn)
+    def hold(self, mfn: int, domid: int, *, writable: bool) -> None:
+        if not self.frames.owned_by(mfn, domid) or self.frames.type_count[mfn]:
+            raise Refusal(Errno.EINVAL, f"frame {mfn:#x}")
+        self.held.append(mfn)
+
+    def let_go(self, mfn: int, *, writable: bool) -> None:
+        self.held.remove(mfn)
 
 
 class Domain:
@@ -52,6 +57,7 @@ class Domain:
 
     def __init__(self) -> None:
         self.memory = Memory()
+        self.resources = ExitStack()
 
     def peer_exists(self, domid: int) -> bool:
         return domid == 2
@@ -254,6 +260,9 @@ def test_the_eoi_bitmap_is_checked_like_any_frame(vcpu: Vcpu) -> None:
     for mfn, answer in ((0x52, -Errno.EINVAL), (0x51, -Errno.EINVAL), (0x1000, -Errno.EINVAL), (0x50, 0)):
         assert physdev(vcpu, 28, "I", mfn) == answer
     assert physdev(vcpu, 17, "I", 0x50) == -Errno.EBUSY
+    assert vcpu.domain.memory.held == [0x50]
+    vcpu.domain.resources.close()
+    assert vcpu.domain.memory.held == []
 
 
 @pytest.mark.parametrize(
