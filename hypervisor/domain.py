@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -34,8 +35,22 @@ TRANSCRIPT = 16 << 20
 """Bytes of console output that a domain keeps."""
 
 
+@dataclass(slots=True)
+class DomainState:
+    """What has to be kept of a domain besides what its parts keep: how it ended, and what it has printed.
+
+    `shutdown_code` is what a later shutdown reports whatever reason it gives, `reason` why the domain ended
+    (None: it lives), `crash_report` what its administrator is told of a crash.
+    """
+
+    shutdown_code: int | None = None
+    reason: ShutdownReason | None = None
+    crash_report: str = ""
+    transcript: bytearray = field(default_factory=bytearray)
+
+
 class Domain:
-    """One guest: memory, vcpus, event channels, grants, and how it ended (`reason` is None while it runs).
+    """One guest: memory, vcpus, event channels, grants, and how it ended.
 
     `resources` are closed with the domain, those made last first.
     """
@@ -56,17 +71,24 @@ class Domain:
         self.log = logging.getLogger(f"paravane.d{domid}")
         self.vcpus: list[Vcpu] = []
         self.shared_info = 0
-        self.reason: ShutdownReason | None = None
-        self.crash_report = ""
+        self.state = DomainState()
         self.resources = ExitStack()
-        self._transcript = bytearray()
         self.hypervisor_console = HypervisorConsole(domid, self.log.warning)
         self.watchdogs = Watchdogs(platform, f"d{domid}", self._watchdog_expired)
-        self._shutdown_code: int | None = None
 
     @property
     def alive(self) -> bool:
-        return self.reason is None
+        return self.state.reason is None
+
+    @property
+    def reason(self) -> ShutdownReason | None:
+        """Why it ended: poweroff, reboot, suspend, crash, watchdog or soft_reset; None while it runs."""
+        return self.state.reason
+
+    @property
+    def crash_report(self) -> str:
+        """What ended it and where, as lines of text; empty unless it crashed by what a vcpu did."""
+        return self.state.crash_report
 
     def add_vcpu(self, vcpu: Vcpu) -> Vcpu:
         """Vcpus are added in the order of their ids."""
@@ -76,13 +98,14 @@ class Domain:
 
     def console_output(self) -> bytes:
         """The last `TRANSCRIPT` bytes the guest has put on its console, when nobody else takes them."""
-        return bytes(self._transcript)
+        return bytes(self.state.transcript)
 
     def keep_output(self, data: bytes) -> None:
         """Take output for `console_output`; of a guest that prints for ever, the end is kept."""
-        self._transcript += data
-        if len(self._transcript) > TRANSCRIPT:
-            del self._transcript[:-TRANSCRIPT]
+        transcript = self.state.transcript
+        transcript += data
+        if len(transcript) > TRANSCRIPT:
+            del transcript[:-TRANSCRIPT]
 
     def close(self) -> None:
         """Free processors, backends, grants and event channels, not the memory. Idempotent."""
@@ -107,8 +130,8 @@ class Domain:
 
     def set_shutdown_code(self, code: int) -> None:
         """Fix the reason that a later shutdown reports; the first one stays."""
-        if self._shutdown_code is None:
-            self._shutdown_code = code
+        if self.state.shutdown_code is None:
+            self.state.shutdown_code = code
 
     def shutdown(self, code: int, dump: Callable[[], str] | None = None) -> None:
         """Stop every vcpu for good. `code` is a SHUTDOWN_* reason; one Xen does not know is a crash.
@@ -117,8 +140,8 @@ class Domain:
         """
         if not self.alive:
             return
-        self.set_shutdown_code(code)
-        reached = self._shutdown_code if self._shutdown_code is not None else code
+        fixed = self.state.shutdown_code
+        reached = self.state.shutdown_code = code if fixed is None else fixed
         reason = ShutdownReason(reached) if reached <= SHUTDOWN_MAX else ShutdownReason.crash
         if reason is ShutdownReason.crash and dump is not None:
             self._report(f"its kernel asked for shutdown with reason {reached}", dump())
@@ -141,10 +164,10 @@ class Domain:
             trace.write(DomainRecord(now, self.domid, None, event, reason, sentence))
 
     def _report(self, sentence: str, dump: str) -> None:
-        self.crash_report = f"domain {self.domid} ({shown(self.name)}) crashed: {sentence}\n{dump}"
+        self.state.crash_report = f"domain {self.domid} ({shown(self.name)}) crashed: {sentence}\n{dump}"
 
     def _end(self, reason: ShutdownReason, action: str) -> None:
-        self.reason = reason
+        self.state.reason = reason
         self.watchdogs.stop()
         self.hypervisor_console.close()
         for vcpu in self.vcpus:
