@@ -15,6 +15,7 @@ from paravane.memory.guest import CONTROL_DOMID
 from paravane.place import Places
 from paravane.text import shown
 from paravane.trace import DomainEvent, DomainRecord, Kind
+from paravane.traps import Peripherals
 from paravane.watchdog import Watchdogs
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Domain:
         self.state = DomainState()
         self.resources = ExitStack()
         self.hypervisor_console = HypervisorConsole(domid, self.log.warning)
+        self.peripherals = Peripherals()
         self.watchdogs = Watchdogs(platform, f"d{domid}", self._watchdog_expired)
 
     @property

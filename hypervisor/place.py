@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -24,9 +23,9 @@ class Place(NamedTuple):
 
     @property
     def names(self) -> str:
-        """` <symbol+offset> file:line`, as far as known."""
+        """` <symbol+offset> file:line`, as far as known; of the file's path the last part."""
         text = f" <{self.symbol}+{self.offset:#x}>" if self.symbol else ""
-        return text + (f" {self.file}:{self.line}" if self.file else "")
+        return text + (f" {self.file.rpartition('/')[2]}:{self.line}" if self.file else "")
 
     def __str__(self) -> str:
         return f"{self.address:#010x}{self.names}"
@@ -37,17 +36,25 @@ class Places:
 
     def __init__(self, image: Image) -> None:
         self._image = image
-        self._known = lru_cache(REMEMBERED)(self._find)
+        self._known: dict[tuple[int, int], Place] = {}
 
     def at(self, address: int) -> Place:
         """The place of the instruction at `address`."""
-        return self._known(address, 0)
+        return self._find(address, 0)
 
     def before(self, address: int) -> Place:
         """The place of an instruction that ends at `address`: a call, seen from where it returns to."""
-        return self._known(address, 1)
+        return self._find(address, 1)
 
     def _find(self, address: int, back: int) -> Place:
+        place = self._known.get((address, back))
+        if place is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            place = self._known[address, back] = self._look_up(address, back)
+        return place
+
+    def _look_up(self, address: int, back: int) -> Place:
         symbol = self._image.symbol_at(address - back) or ("", -back)
         file, line = self._image.line_at(address - back) or ("", 0)
         return Place(address, symbol[0], symbol[1] + back, file, line)

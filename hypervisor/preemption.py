@@ -41,7 +41,7 @@ class Work:
     """The work of one vcpu's present entry into the hypervisor.
 
     `entry` numbers the entries: a new number is a new budget, and an entry that never asks pays nothing.
-    `due` says that something waits for the way back to the guest (an upcall, another vcpu), so that a list
+    `due` says that something waits for the return to the guest (an upcall, another vcpu), so that a list
     should not go on even within its budget. `walked` counts the tables whose entries were all looked at,
     whatever asked for that: they are charged without anybody's `spend`.
     """

@@ -67,7 +67,7 @@ class Vcpu:
         self.paging = VcpuPaging(domain.memory, vcpu_id, self.cpu)
         self.host = VcpuHost(platform, domain, vcpu_id, self.cpu, self.paging)
         self.time = self.host.time
-        self.traps = VcpuTraps(self.host)
+        self.traps = VcpuTraps(self.host, domain.peripherals)
         self.run_state = RunState(vcpu_id, domain.events, self.time, platform.timers, self.stop)
         walked = domain.memory.machine.types.tables_walked
         self.work = Work(lambda: platform.traps, self._return_is_wanted, walked)
@@ -178,7 +178,7 @@ class Vcpu:
         self._info_moved = True
         self.time.publish()
 
-    # The way back to the guest.
+    # The return to the guest.
 
     def _restart_hypercall(self, rest: Preempted) -> None:
         """Have the guest execute its `int $0x82` once more, for what is left (EAX still has the number).
@@ -199,7 +199,7 @@ class Vcpu:
         return run_state.yielded or not run_state.runnable or self._domain.events.upcall_due(self.vcpu_id)
 
     def _return_to_guest(self, cost: int = TRAP_COST) -> None:
-        """The one way back to the guest, after a trap that takes `cost` nanoseconds of virtual time."""
+        """The one return to the guest, after a trap that takes `cost` nanoseconds of virtual time."""
         platform = self._platform
         platform.traps = traps = platform.traps + 1
         if platform.bus.due:

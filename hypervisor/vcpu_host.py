@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from paravane.memory import DomainMemory, VcpuPaging
     from paravane.place import Places
     from paravane.platform import Platform
+    from paravane.traps import Peripherals
 
 _NMI_REASON = SHARED_INFO.offsets["arch.nmi_reason"]
 
@@ -37,6 +38,11 @@ class VcpuDomain(Protocol):
     def events(self) -> EventChannels: ...
     @property
     def image(self) -> Image: ...
+    @property
+    def peripherals(self) -> Peripherals:
+        """I/O ports and physical interrupts, which its vcpus share."""
+        ...
+
     @property
     def places(self) -> Places: ...
     @property

@@ -85,7 +85,7 @@ def irq_unmask_notify(caller: "Caller") -> int:
 
 @physdev(PhysdevOp.eoi)
 def eoi(caller: "Caller", arg: Annotated[PhysdevEoi, In(PHYSDEV_EOI)]) -> int:
-    caller.traps.peripherals.irqs.check(arg.irq)
+    caller.domain.peripherals.irqs.check(arg.irq)
     raise Refusal(Errno.EINVAL, f"physical interrupt {arg.irq} is not bound to the domain")
 
 
@@ -94,7 +94,7 @@ def irq_status_query(
     caller: "Caller", arg: Annotated[PhysdevIrqStatusQuery, InOut(PHYSDEV_IRQ_STATUS_QUERY)]
 ) -> PhysdevIrqStatusQuery:
     """Every interrupt would need an EOI; none is shared."""
-    caller.traps.peripherals.irqs.check(arg.irq)
+    caller.domain.peripherals.irqs.check(arg.irq)
     return arg._replace(flags=int(IrqStatus.needs_eoi))
 
 
@@ -102,7 +102,7 @@ def irq_status_query(
 def get_free_pirq(
     caller: "Caller", arg: Annotated[PhysdevGetFreePirq, InOut(PHYSDEV_GET_FREE_PIRQ)]
 ) -> PhysdevGetFreePirq:
-    return arg._replace(pirq=caller.traps.peripherals.irqs.reserve(arg.type))
+    return arg._replace(pirq=caller.domain.peripherals.irqs.reserve(arg.type))
 
 
 @physdev(PhysdevOp.pirq_eoi_gmfn_v1, PhysdevOp.pirq_eoi_gmfn_v2)
@@ -112,7 +112,7 @@ def pirq_eoi_gmfn(caller: "Caller", arg: Annotated[PhysdevPirqEoiGmfn, In(PHYSDE
     domain, machine = caller.domain, caller.domain.memory.machine
     machine.hold(arg.gmfn, domain.domid, writable=True)
     try:
-        caller.traps.peripherals.irqs.set_eoi_map(arg.gmfn)
+        caller.domain.peripherals.irqs.set_eoi_map(arg.gmfn)
     except Refusal:
         machine.let_go(arg.gmfn, writable=True)
         raise

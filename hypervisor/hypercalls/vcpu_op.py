@@ -2,7 +2,7 @@
 
 The first argument of a command is the vcpu it is about, the second a pointer whose struct depends on the
 command. A 32-bit guest's two `register_*_memory_area` structs are read as one word, their 32-bit address:
-what stands behind it may be in no page at all.
+what follows it may be in no page at all.
 """
 
 from typing import TYPE_CHECKING, Annotated

@@ -13,7 +13,6 @@ from paravane.traps.emulate.cpuid import CpuidPolicy
 from paravane.traps.emulate.fault import Fault
 from paravane.traps.emulate.lookback import interrupt_prefixes
 from paravane.traps.fpu import reset_fpu, set_task_switched
-from paravane.traps.peripherals import Peripherals
 from paravane.traps.state import UPCALL_MASK, UPCALL_PENDING, TrapState
 from paravane.traps.table import fix_selector
 from paravane.x86 import VECTORS_WITH_ERROR_CODE, Dr6, Eflags, Vector
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from paravane.abi.trap import TrapInfo
     from paravane.abi.vcpu import VcpuGuestContext
     from paravane.traps.host import TrapHost
+    from paravane.traps.peripherals import Peripherals
     from paravane.traps.saved import TrapsSaved
     from paravane.traps.state import Counters, Observer, TrapNote
 
@@ -41,9 +41,9 @@ class VcpuTraps:
     Both raise GuestCrash for what ends the domain. The vcpus of a domain share their `peripherals`.
     """
 
-    def __init__(self, host: TrapHost, peripherals: Peripherals | None = None) -> None:
+    def __init__(self, host: TrapHost, peripherals: Peripherals) -> None:
         policy = CpuidPolicy(tsc_khz=host.tsc_khz, max_mfn=host.max_mfn)
-        self.state = TrapState(host, policy, Peripherals() if peripherals is None else peripherals)
+        self.state = TrapState(host, policy, peripherals)
         self._direct = DirectGate(self.state)
         reset_fpu(self.state)
 
@@ -209,11 +209,6 @@ class VcpuTraps:
         iret.iret(self.state)
 
     # For reports.
-
-    @property
-    def peripherals(self) -> Peripherals:
-        """What the domain has of interrupts and I/O ports."""
-        return self.state.peripherals
 
     @property
     def counters(self) -> Counters:

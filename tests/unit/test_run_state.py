@@ -18,7 +18,7 @@ from paravane.time.vcpu_time import VcpuTime
 from paravane.watchdog import SECOND, Watchdogs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from paravane.cpu import Ram
     from paravane.platform import Platform
@@ -31,7 +31,7 @@ class Bench:
         self.timers, self.clock = TimerQueue(), VirtualClock()
         self.due = False
         self.sleeps = True
-        self.polls: list[Sequence[int]] = []
+        self.polls: list[list[int]] = []
         self.stops = 0
         self.info, self.name = 0, "d1v0"
         self.time = VcpuTime(self, cast("Ram", None), self.clock, self.timers)
@@ -43,9 +43,9 @@ class Bench:
     def upcall_due(self, vcpu_id: int, /) -> bool:
         return self.due
 
-    def poll(self, vcpu_id: int, ports: Sequence[int]) -> bool:
+    def poll(self, vcpu_id: int, ports: Iterable[int]) -> bool:
         if self.sleeps:
-            self.polls.append(ports)
+            self.polls.append(list(ports))
         return self.sleeps
 
     def stop_poll(self, vcpu_id: int) -> None:

@@ -13,6 +13,7 @@ from paravane.hypercalls import call
 from paravane.memory.frames import FREE, FrameTable, FrameType
 from paravane.preemption import Preempted, Work
 from paravane.refusal import Refusal
+from paravane.traps import Peripherals
 from tests.unit.trap_machine import (
     CURRENT_STACK_TOP,
     DATA,
@@ -55,7 +56,8 @@ class Memory:
 class Domain:
     domid = 1
 
-    def __init__(self) -> None:
+    def __init__(self, peripherals: Peripherals) -> None:
+        self.peripherals = peripherals
         self.memory = Memory()
         self.resources = ExitStack()
 
@@ -70,7 +72,7 @@ class Vcpu:
         self.machine = machine
         self.cpu = machine.cpu
         self.traps = machine.traps
-        self.domain = Domain()
+        self.domain = Domain(machine.peripherals)
         self.in_multicall = False
         self.sentences: list[str] = []
         self.entry = 0

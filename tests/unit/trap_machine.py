@@ -7,7 +7,7 @@ from paravane.abi.errno import Errno
 from paravane.abi.trap import TI_IF, TrapInfo
 from paravane.cpu import PAE, Cpu, Ram
 from paravane.refusal import Refusal
-from paravane.traps import GuestCrash, TrapNote, VcpuTraps
+from paravane.traps import GuestCrash, Peripherals, TrapNote, VcpuTraps
 
 ROOT, DIRECTORY, TABLE = 1, 2, 3
 INFO = 0x5000
@@ -76,7 +76,8 @@ class TrapMachine:
         self.cpu.cr3 = ROOT << 12
         self.cpu.set_gdt(GDT, GDT_LIMIT)
         self.cpu.set_ldt(LDT, LDT_LIMIT)
-        self.traps = VcpuTraps(self)
+        self.peripherals = Peripherals()
+        self.traps = VcpuTraps(self, self.peripherals)
         self.emulated: list[TrapNote] = []
         self.traps.observe(self._note)
         self.kernel()
