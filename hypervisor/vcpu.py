@@ -174,7 +174,6 @@ class Vcpu:
         machine.hold(mfn, domid, writable=True)
         self._domain.resources.callback(machine.let_go, mfn, writable=True)
         self._domain.events.move_vcpu_info(self.vcpu_id, (mfn << PAGE_SHIFT) + offset)
-        self.host.info_moved()
         self._info_moved = True
         self.time.publish()
 

@@ -65,7 +65,7 @@ class VcpuDomain(Protocol):
 class VcpuHost(GuestCopy):
     """One vcpu as its traps and its time see it (paravane.traps.TrapHost, paravane.time.vcpu_time.TimeHost).
 
-    `info` is the machine address of the vcpu_info in force.
+    `info` says where its vcpu_info is, wherever the guest moves it.
     """
 
     tsc_khz = TSC_KHZ
@@ -79,18 +79,8 @@ class VcpuHost(GuestCopy):
         self._domain = domain
         self._paging = paging
         self.name = f"d{domain.domid}v{vcpu_id}"
-        self.info = self._info_address()
+        self.info = domain.events.vcpu_info(vcpu_id)
         self.time = VcpuTime(self, platform.ram, platform.clock, platform.timers)
-
-    def info_moved(self) -> None:
-        """The event channels continue in another vcpu_info."""
-        self.info = self._info_address()
-
-    def _info_address(self) -> int:
-        address = self._domain.events.vcpu_info(self.vcpu_id)
-        if address is None:
-            raise ValueError("a vcpu runs only once it has a vcpu_info")
-        return address
 
     # What time asks.
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from paravane.events.port import Port
     from paravane.events.ports import Exchange
     from paravane.events.two_level import Memory
+    from paravane.vcpu_info import VcpuInfo
 
 _CONTROL_BLOCK_SIZE = 72
 _PAGE_SIZE = 4096
@@ -59,8 +60,8 @@ class EventChannels(PortTable):
         """What a later `EventChannels` over the same memory goes on from."""
         return EventState(self.save(), *self.two_level.save())
 
-    def vcpu_info(self, vcpu_id: int) -> int | None:
-        """Machine address of a vcpu's vcpu_info; None for a vcpu above 31 that has not registered one."""
+    def vcpu_info(self, vcpu_id: int) -> VcpuInfo:
+        """Where a vcpu's vcpu_info is, now and later: a vcpu above 31 has none before it registers one."""
         return self.two_level.vcpu_info(vcpu_id)
 
     def move_vcpu_info(self, vcpu_id: int, maddr: int) -> None:

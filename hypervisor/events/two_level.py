@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from paravane.abi.event_channel import EVTCHN_2L_NR_CHANNELS
 from paravane.abi.shared_info import SHARED_INFO, VCPU_INFO, XEN_LEGACY_MAX_VCPUS
+from paravane.vcpu_info import VcpuInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,8 +48,8 @@ class TwoLevel:
         self._pending = (shared_info + _PENDING) >> 2
         self._mask = (shared_info + _MASK) >> 2
         # Vcpus beyond the legacy ones have no vcpu_info, and so no upcalls, until they register one.
-        self._info: list[int | None] = [
-            shared_info + vcpu_id * VCPU_INFO.size if vcpu_id < XEN_LEGACY_MAX_VCPUS else None
+        self._infos = [
+            VcpuInfo(shared_info + vcpu_id * VCPU_INFO.size if vcpu_id < XEN_LEGACY_MAX_VCPUS else 0)
             for vcpu_id in range(nr_vcpus)
         ]
         self._wake = wake
@@ -57,16 +58,17 @@ class TwoLevel:
 
     def save(self) -> tuple[tuple[int | None, ...], dict[int, int | None]]:
         """The machine addresses of the vcpu_infos, and who polls which port. All else is in guest memory."""
-        return tuple(self._info), dict(self._pollers)
+        return tuple(info.maddr or None for info in self._infos), dict(self._pollers)
 
     def restore(self, infos: Sequence[int | None], pollers: Mapping[int, int | None]) -> None:
         """Go on from what `save` gave."""
-        self._info = list(infos)
+        for info, maddr in zip(self._infos, infos, strict=True):
+            info.maddr = maddr or 0
         self._pollers = dict(pollers)
 
-    def vcpu_info(self, vcpu_id: int) -> int | None:
-        """Machine address of a vcpu's vcpu_info, None while it has none."""
-        return self._info[vcpu_id]
+    def vcpu_info(self, vcpu_id: int) -> VcpuInfo:
+        """Where a vcpu's vcpu_info is, now and later."""
+        return self._infos[vcpu_id]
 
     def move_vcpu_info(self, vcpu_id: int, maddr: int) -> None:
         """Continue in the vcpu_info at `maddr` (VCPUOP_register_vcpu_info, already checked and 4-aligned).
@@ -74,23 +76,22 @@ class TwoLevel:
         The contents move along. Every word is then marked for a look and an upcall raised: an event that
         came in between must not be lost, and guests cope with a spurious one.
         """
-        old = self._info[vcpu_id]
-        if old is None:
+        info = self._infos[vcpu_id]
+        if not info.maddr:
             self._bytes[maddr : maddr + VCPU_INFO.size] = bytes(VCPU_INFO.size)
             self._bytes[maddr + _UPCALL_MASK] = 1
         else:
-            self._bytes[maddr : maddr + VCPU_INFO.size] = bytes(self._bytes[old : old + VCPU_INFO.size])
-        self._info[vcpu_id] = maddr
+            contents = bytes(self._bytes[info.maddr : info.maddr + VCPU_INFO.size])
+            self._bytes[maddr : maddr + VCPU_INFO.size] = contents
+        info.maddr = maddr
         self._words[(maddr + _PENDING_SEL) >> 2] = 0xFFFF_FFFF
         self._raise_upcall(vcpu_id, maddr)
 
     def upcall_due(self, vcpu_id: int) -> bool:
         """Whether the vcpu has an upcall pending that it has not masked."""
-        info = self._info[vcpu_id]
+        info = self._infos[vcpu_id].maddr
         return (
-            info is not None
-            and self._bytes[info + _UPCALL_PENDING] != 0
-            and self._bytes[info + _UPCALL_MASK] == 0
+            info != 0 and self._bytes[info + _UPCALL_PENDING] != 0 and self._bytes[info + _UPCALL_MASK] == 0
         )
 
     def set_pending(self, port: int, vcpu_id: int) -> None:
@@ -135,8 +136,8 @@ class TwoLevel:
         self._pollers.pop(vcpu_id, None)
 
     def _select(self, vcpu_id: int, index: int) -> None:
-        info = self._info[vcpu_id]
-        if info is None:
+        info = self._infos[vcpu_id].maddr
+        if not info:
             return
         at, bit = (info + _PENDING_SEL) >> 2, 1 << index
         word = self._words[at]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from paravane.cpu import Ram
     from paravane.time.clock import Clock
     from paravane.time.timers import TimerQueue
+    from paravane.vcpu_info import VcpuInfo
 
 _TIME = VCPU_INFO.offsets["time"]
 
@@ -47,13 +48,13 @@ class VcpuTimeState:
 
 
 class TimeHost(Protocol):
-    """One vcpu as its time sees it. `name` is the vcpu's among all of the machine ("d1v0"), `info` the
-    machine address of its vcpu_info."""
+    """One vcpu as its time sees it. `name` is the vcpu's among all of the machine ("d1v0"), `info`
+    says where its vcpu_info is."""
 
     @property
     def name(self) -> str: ...
     @property
-    def info(self) -> int: ...
+    def info(self) -> VcpuInfo: ...
     def raise_virq(self, virq: Virq) -> None: ...
     def copy_to_guest(self, va: int, data: bytes) -> None:
         """Raises PageFault."""
@@ -127,7 +128,7 @@ class VcpuTime:
 
     def publish(self) -> None:
         """Write the system time into vcpu_info, and into the record that the guest registered."""
-        at = self._host.info + _TIME
+        at = self._host.info.maddr + _TIME
         write_vcpu_time(self._ram, at, self._clock.now())
         if self._time_area:
             self._write(self._time_area, bytes(self._ram.bytes[at : at + VCPU_TIME_INFO.size]))

@@ -99,7 +99,7 @@ def push_frame(
 ) -> int:
     """Save `at` on the stack at (base, ESP); the new ESP. Masks upcalls if asked. Raises GuestCrash."""
     base, esp = stack
-    info = state.host.info + UPCALL_MASK
+    info = state.info.maddr + UPCALL_MASK
     view = state.bytes
     # Xen saves a whole word from the mask on: the padding byte after it shows too.
     mask, padding = view[info], view[info + 1]

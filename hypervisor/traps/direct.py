@@ -73,7 +73,7 @@ class DirectGate:
         except PageFault:
             return False
         view = state.bytes
-        info = state.host.info + UPCALL_MASK
+        info = state.info.maddr + UPCALL_MASK
         mask = view[info]
         eflags = cpu.eflags
         shown = eflags & ~_IF_IOPL | (0 if mask else _IF)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from paravane.cpu import Cpu
+    from paravane.vcpu_info import VcpuInfo
 
 
 class TrapHost(Protocol):
     """One vcpu as its traps see it.
 
-    `info` is the machine address of the vcpu_info in force; the guest may move it
-    (VCPUOP_register_vcpu_info).
+    `info` says where its vcpu_info is; the guest may move it (VCPUOP_register_vcpu_info).
     """
 
     @property
@@ -22,7 +22,7 @@ class TrapHost(Protocol):
     def vcpu_id(self) -> int: ...
 
     @property
-    def info(self) -> int: ...
+    def info(self) -> VcpuInfo: ...
 
     @property
     def architectural_iopl(self) -> bool:

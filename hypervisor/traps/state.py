@@ -74,6 +74,7 @@ class TrapState:
 
     def __init__(self, host: TrapHost, policy: CpuidPolicy, peripherals: Peripherals) -> None:
         self.host = host
+        self.info = host.info
         self.cpu = host.cpu
         self.bytes = host.cpu.ram.bytes
         self.policy = policy
@@ -102,22 +103,22 @@ class TrapState:
     @property
     def upcall_mask(self) -> int:
         """evtchn_upcall_mask: 0 when upcalls may be delivered; a guest may write any byte there."""
-        return self.bytes[self.host.info + UPCALL_MASK]
+        return self.bytes[self.info.maddr + UPCALL_MASK]
 
     @upcall_mask.setter
     def upcall_mask(self, value: int) -> None:
-        self.bytes[self.host.info + UPCALL_MASK] = value
+        self.bytes[self.info.maddr + UPCALL_MASK] = value
 
     @property
     def upcall_due(self) -> bool:
         """Something is pending and upcalls are not masked."""
-        info = self.host.info
+        info = self.info.maddr
         return self.bytes[info + UPCALL_PENDING] != 0 and self.bytes[info + UPCALL_MASK] == 0
 
     def show_cr2(self, address: int) -> None:
         """Put a faulting linear address where the guest looks for it: CR2 and vcpu_info.arch.cr2."""
         self.cr2 = address
-        _WORD.pack_into(self.bytes, self.host.info + CR2, address)
+        _WORD.pack_into(self.bytes, self.info.maddr + CR2, address)
 
     def in_kernel(self) -> bool:
         """Whether the guest's kernel is running: ring 1, and only ring 1."""

@@ -102,7 +102,7 @@ class VcpuTraps:
     def pending(self) -> bool:
         """Whether `deliver_pending` has anything to do. `upcall_due` is spelled out: this path is hot."""
         state = self.state
-        shared, info = state.bytes, state.host.info
+        shared, info = state.bytes, state.info.maddr
         if shared[info + UPCALL_PENDING] and not shared[info + UPCALL_MASK]:
             return True
         return state.cpu.segments_due or (state.nmi_pending and not state.nmi_active)

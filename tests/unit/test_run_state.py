@@ -15,6 +15,7 @@ from paravane.run_state import RunState, Waiting
 from paravane.time.clock import VirtualClock
 from paravane.time.timers import NEVER, TimerQueue
 from paravane.time.vcpu_time import VcpuTime
+from paravane.vcpu_info import VcpuInfo
 from paravane.watchdog import SECOND, Watchdogs
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Bench:
         self.sleeps = True
         self.polls: list[list[int]] = []
         self.stops = 0
-        self.info, self.name = 0, "d1v0"
+        self.info, self.name = VcpuInfo(), "d1v0"
         self.time = VcpuTime(self, cast("Ram", None), self.clock, self.timers)
         self.state = RunState(0, self, self.time, self.timers, self._stop, waiting)
 

@@ -12,6 +12,7 @@ from paravane.time.clock import VirtualClock
 from paravane.time.run_states import RunStates
 from paravane.time.timers import NEVER, Timer, TimerQueue, system_time
 from paravane.time.vcpu_time import VcpuTime
+from paravane.vcpu_info import VcpuInfo
 
 MS = 1_000_000
 INFO = 64
@@ -27,7 +28,7 @@ class Host:
     def __init__(self) -> None:
         self.ram, self.clock, self.timers = Ram(1), VirtualClock(), TimerQueue()
         self.memory = bytearray(4096)
-        self.info = INFO
+        self.info = VcpuInfo(INFO)
         self.ticks: list[int] = []
         self.time = VcpuTime(self, self.ram, self.clock, self.timers)
 

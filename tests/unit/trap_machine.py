@@ -8,6 +8,7 @@ from paravane.abi.trap import TI_IF, TrapInfo
 from paravane.cpu import PAE, Cpu, Ram
 from paravane.refusal import Refusal
 from paravane.traps import GuestCrash, Peripherals, TrapNote, VcpuTraps
+from paravane.vcpu_info import VcpuInfo
 
 ROOT, DIRECTORY, TABLE = 1, 2, 3
 INFO = 0x5000
@@ -59,7 +60,7 @@ class TrapMachine:
         self.ram = Ram(0x100)
         self.cpu = Cpu(self.ram, self, PAE)
         self.vcpu_id = 0
-        self.info = INFO
+        self.info = VcpuInfo(INFO)
         self.architectural_iopl = False
         self.tsc_khz = 1_000_000
         self.max_mfn = 0xFF
