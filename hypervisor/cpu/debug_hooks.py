@@ -101,7 +101,7 @@ class DebugHooks:
         hits = breakpoints.matching(address)
         if hits and not self._breakpoints.resume_flag_spent():
             self._report_hits(hits)
-            self._redirects.leave(_VECTOR_DB, fault=True)
+            self._redirects.leave(_VECTOR_DB, sets_rf=True)
         elif breakpoints.is_suspect(address) and self._cpu.at_undefined(address):
             self._redirects.leave(_VECTOR_UD)
 
@@ -127,12 +127,13 @@ class DebugHooks:
                 self._redirects.leave(None)
                 self._engine.stop()
             return
-        if words[self._layout.eip] == self._hit_eip and not cpu.ecx:
+        half_done = words[self._layout.eip] == self._hit_eip
+        if half_done and not cpu.ecx:
             # A repeated string instruction looks at its count once more: it is over after that.
             return
         self._watchpoints.close_gate()
         self._report_hits(self._take_hits())
-        self._redirects.leave(_VECTOR_DB)
+        self._redirects.leave(_VECTOR_DB, sets_rf=half_done)
 
     def _take_hits(self) -> int:
         hits, self._hits = self._hits, 0

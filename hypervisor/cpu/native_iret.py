@@ -12,7 +12,7 @@ from typing import Final
 from paravane.cpu import segments
 from paravane.cpu.engine.errors import EngineError
 from paravane.cpu.engine.snapshot import Snapshot
-from paravane.cpu.faults import SegmentFault
+from paravane.cpu.faults import PageFault, SegmentFault
 from paravane.cpu.instructions import IRET, decode
 from paravane.cpu.registers import EFLAGS_ARITHMETIC
 from paravane.cpu.state import ProcessorState
@@ -86,9 +86,13 @@ class NativeIrets:
 
     def _would_set_vm(self, address: int) -> bool:
         cpu = self._cpu
-        instruction = decode(cpu.fetch(address), big=cpu.has_big_code)
-        wide = instruction.has_operand_size_prefix != cpu.has_big_code
-        return instruction.opcode == IRET and wide and _word(cpu, 2) & _VM != 0
+        try:
+            instruction = decode(cpu.fetch(address), big=cpu.has_big_code)
+            wide = instruction.has_operand_size_prefix != cpu.has_big_code
+            return instruction.opcode == IRET and wide and _word(cpu, 2) & _VM != 0
+        except (PageFault, IndexError):
+            # It could not even be fetched, or not read its frame: the copy is of an older IRET.
+            return False
 
 
 def iret(cpu: ProcessorState) -> None:

@@ -22,8 +22,8 @@ class Redirect(NamedTuple):
     vector: int | None
     """None: nothing, the run is to end here."""
     state: bytes
-    fault: bool = True
-    """For #DB: before its instruction, so that RF must let that one pass."""
+    sets_rf: bool = True
+    """For #DB: at an instruction that is not over, so that resuming there must not break at it."""
 
 
 AFTER_ACCESS = Redirect(None, b"")
@@ -53,10 +53,10 @@ class Redirects:
         self.pending = Redirect(vector, self._engine.bytes.tobytes())
         return True
 
-    def leave(self, vector: int | None, *, fault: bool = False) -> None:
+    def leave(self, vector: int | None, *, sets_rf: bool = False) -> None:
         """From a code hook: report `vector` in the state before this instruction."""
         eip = self._words[self._layout.eip]
-        self.pending = Redirect(vector, self._engine.bytes.tobytes(), fault)
+        self.pending = Redirect(vector, self._engine.bytes.tobytes(), sets_rf)
         self.go_nowhere()
         self._engine.leave_block(eip)
 
@@ -78,7 +78,7 @@ class Redirects:
         self._engine.restore()
         self._words[self._layout.old_exception] = NONE_IN_FLIGHT
         self._cpu.flush_tlb()
-        if redirect.vector == _VECTOR_DB and redirect.fault:
+        if redirect.vector == _VECTOR_DB and redirect.sets_rf:
             # As hardware does: resuming must not break at the same instruction again (SDM 17.3.1.1).
             self._cpu.eflags |= EFLAGS_RF
         if redirect.vector is not None:

@@ -59,6 +59,27 @@ def test_a_step_inside_a_repeated_instruction_saves_rf(machine: TrapMachine, ins
     assert len(found) >= 4
 
 
+def test_a_data_breakpoint_inside_a_repeated_instruction_saves_rf(machine: TrapMachine) -> None:
+    """Three bytes are written, and each is watched: two hits inside the instruction, one after it."""
+    found: list[tuple[int, bool]] = []
+
+    def go_on() -> bool:
+        if machine.trace[-1].vector == 1:
+            eip, _, eflags = machine.frame(3)
+            found.append((eip - USER, bool(eflags & RF)))
+        return machine.trace[-1].vector == 1
+
+    machine.ram.write(handler(1), b"\xcf")
+    machine.resume = go_on
+    for index in range(3):
+        machine.traps.state.debug.write(index, DATA + index, 0, machine.cpu)
+    machine.traps.state.debug.write(7, 0x01110015, 0, machine.cpu)
+    machine.user()
+    machine.cpu.edi = DATA
+    machine.run(ECX_3 + b"\xf3\xaa" + NOP + STOP)
+    assert found == [(5, True), (5, True), (7, False)]
+
+
 def test_a_jump_to_itself_is_no_repeated_instruction(machine: TrapMachine) -> None:
     assert steps(machine, ECX_3 + b"\xe2\xfe")[:4] == [(5, False), (5, False), (5, False), (7, False)]
 
