@@ -7,7 +7,7 @@ import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, NoReturn
 
-from paravane.cpu import EngineError
+from paravane.cpu import EngineError, engine_report
 from paravane.tools import boot, build, kernels, report
 from paravane.tools.status import EXPLAINED, Status, UsageError
 from paravane.tools.streams import abandon_stdout, say
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _EPILOG = "exit status:\n" + "\n".join(f"  {status:3}  {meaning}" for status, meaning in EXPLAINED)
 
-_LIBRARIES = ("unicorn", "capstone", "keystone-engine", "pyelftools", "lz4", "zstandard")
+_LIBRARIES = ("capstone", "keystone-engine", "pyelftools", "lz4", "zstandard")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -69,6 +69,7 @@ def _version(options: argparse.Namespace) -> int:
     if options.verbose:
         for library in _LIBRARIES:
             print(f"{library} {_installed(library)}")
+        print(*engine_report(), sep="\n")
     return Status.OK
 
 
