@@ -13,6 +13,7 @@ from elftools.elf.sections import SymbolTableSection
 from paravane import asm
 from paravane.abi import catalog
 from paravane.asm import include_gen
+from tests.support.needs import tool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +69,7 @@ def test_symbols_have_xens_names(name: str, value: int) -> None:
 def test_gnu_as_reads_the_same_values_even_when_included_twice(tmp_path: Path) -> None:
     source, target = tmp_path / "all.S", tmp_path / "all.o"
     source.write_text('.include "xen.inc"\n.include "xen.inc"\n.include "xen_memory.inc"\n')
-    command = ["as", "--32", f"-I{asm.INCLUDE_DIR}", str(source), "-o", str(target)]
+    command = [tool("as"), "--32", f"-I{asm.INCLUDE_DIR}", str(source), "-o", str(target)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     with target.open("rb") as stream:

@@ -24,6 +24,7 @@ from paravane.asm.program import (
     Symbol,
 )
 from paravane.tools.disasm import DisasmError, disassemble
+from tests.support.needs import tool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,8 +133,8 @@ def test_line_tables_of_the_gnu_assembler_are_read(version: int, tmp_path: Path)
     source = tmp_path / "a.S"
     source.write_text(".globl _start\n_start:\n nop\n" + "\n" * 300 + " ret\n .skip 70000, 0x90\n nop\n")
     files = [str(tmp_path / "a.o"), str(tmp_path / "a.elf")]
-    subprocess.run(["as", "--32", f"--gdwarf-{version}", "-o", files[0], str(source)], check=True)
-    subprocess.run(["ld", "-m", "elf_i386", "-Ttext=0xC0100000", "-o", files[1], files[0]], check=True)
+    subprocess.run([tool("as"), "--32", f"--gdwarf-{version}", "-o", files[0], str(source)], check=True)
+    subprocess.run([tool("ld"), "-m", "elf_i386", "-Ttext=0xC0100000", "-o", files[1], files[0]], check=True)
     lines = list(disassemble((tmp_path / "a.elf").read_bytes()))
     assert f"; {source}:3" in lines
     assert lines[lines.index(f"; {source}:304") + 1] == "c0100001:  c3                       retl"

@@ -11,6 +11,7 @@ from elftools.elf.elffile import ELFFile
 
 from paravane import guest_kernels
 from paravane.guest_kernels.expected import differences
+from tests.support.needs import tool
 
 NAMES = guest_kernels.names()
 INCLUDE = Path(guest_kernels.__file__).parent.parent / "asm" / "include"
@@ -46,10 +47,12 @@ def test_gnu_tools_accept_the_sources(name: str, tmp_path: Path) -> None:
     for source in guest_kernels.load(name).sources:
         target = tmp_path / f"{source.stem}.o"
         options = ["--32", "--fatal-warnings", f"-I{INCLUDE}", f"-I{source.parent}"]
-        subprocess.run(["as", *options, "-o", str(target), str(source)], check=True)
+        subprocess.run([tool("as"), *options, "-o", str(target), str(source)], check=True)
         objects.append(str(target))
     image = tmp_path / "kernel.elf"
-    subprocess.run(["ld", "-m", "elf_i386", "-Ttext=0xC0100000", "-o", str(image), *objects], check=True)
+    subprocess.run(
+        [tool("ld"), "-m", "elf_i386", "-Ttext=0xC0100000", "-o", str(image), *objects], check=True
+    )
     with image.open("rb") as file:
         elf = ELFFile(file)
         assert elf.header.e_entry >= 0xC0100000
