@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _EPILOG = "exit status:\n" + "\n".join(f"  {status:3}  {meaning}" for status, meaning in EXPLAINED)
 
-_LIBRARIES = ("capstone", "keystone-engine", "pyelftools", "lz4", "zstandard")
+_LIBRARIES = ("capstone", "pyelftools", "lz4", "zstandard")
 
 
 class _Parser(argparse.ArgumentParser):
