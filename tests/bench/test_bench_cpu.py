@@ -14,7 +14,7 @@ from unicorn import x86_const as x86
 from paravane.cpu import Cpu, Ram
 from paravane.cpu.engine import library as api
 from paravane.cpu.engine.library import Engine
-from tests.substrate.machine import CODE, DATA, GDT_VA, KERNEL_CS, KERNEL_DS, ROOT, STACK, Bench
+from tests.support.cpu_bench import CODE, DATA, GDT_VA, KERNEL_CS, KERNEL_DS, ROOT, STACK, Bench
 
 CALLS = 2000
 STEPS = 5_000_000

@@ -18,7 +18,7 @@ from paravane.memory.memory_queries import memory_op
 from paravane.memory.mmu_update import mmu_update
 from paravane.memory.mmuext import mmuext_op
 from paravane.memory.va_mapping import update_va_mapping
-from tests.unit.memory_bench import DATA, READ_ONLY, Bench, Guest, make_bench
+from tests.support.memory_bench import DATA, READ_ONLY, Bench, Guest, make_bench
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture

@@ -7,7 +7,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from paravane.abi.trap import TI_IF
-from tests.unit.trap_machine import KERNEL, UNMAPPED, USER, TrapMachine, handler
+from tests.support.trap_machine import KERNEL, UNMAPPED, USER, TrapMachine, handler
 
 REPEATS = 500
 DONE = 0x21

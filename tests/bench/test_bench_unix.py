@@ -14,7 +14,7 @@ import pytest
 from paravane import DomainConfig, Machine, StopReason, load_image
 from tests.bench.test_bench_cpu import CALLS as FLOOR_CALLS
 from tests.bench.test_bench_cpu import HYPERCALLS, BareLoop
-from tests.guests.unix_archive import archive, kernel, program
+from tests.support.unix_archive import archive, kernel, program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
 from tests.guests.processor_cases import PAGE_END, STATES, state
-from tests.guests.unix_archive import USER_BASE
+from tests.support.unix_archive import USER_BASE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

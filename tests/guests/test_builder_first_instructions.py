@@ -8,7 +8,7 @@ from paravane.builder import StartOfDay, build_domain
 from paravane.cpu import Cpu, Ram
 from paravane.image import Image, load_image
 from paravane.memory import DomainMemory, MachineMemory, VcpuPaging, audit
-from tests.elfwriter import PAGE, ElfImage, ElfSegment, xen_notes
+from tests.support.elfwriter import PAGE, ElfImage, ElfSegment, xen_notes
 from tests.support.needs import GRUB, require
 
 MIB = 256

@@ -5,7 +5,7 @@ from __future__ import annotations
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
-from tests.guests.harness import boot
+from tests.support.boot import boot
 
 HANDLED_FAULT = """
     movl $traps, %ebx

@@ -16,7 +16,7 @@ from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
 from paravane.cpu.engine import guard
-from tests.guests.harness import HOST_TIMEOUT, boot, paravane
+from tests.support.boot import HOST_TIMEOUT, boot, paravane
 
 if TYPE_CHECKING:
     from pathlib import Path

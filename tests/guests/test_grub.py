@@ -18,16 +18,16 @@ from paravane import StopReason, guest_kernels
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import build
 from paravane.guest_kernels.expected import differences
-from tests.guests.harness import HOST_TIMEOUT, boot, paravane
-from tests.guests.unix_archive import archive
+from tests.support.boot import HOST_TIMEOUT, boot, paravane
 from tests.support.grub import lines, standalone
 from tests.support.needs import GRUB, require
+from tests.support.unix_archive import archive
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from paravane.guest_kernels import GuestKernel
-    from tests.guests.harness import Outcome
+    from tests.support.boot import Outcome
 
 MEMORY = 64 << 20
 TYPED = b"echo hi\nxen_cat domid\nhalt\n"

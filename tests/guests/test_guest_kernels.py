@@ -5,7 +5,7 @@ import pytest
 from paravane import StopReason, guest_kernels
 from paravane.asm import build
 from paravane.guest_kernels.expected import differences
-from tests.guests.harness import boot, paravane
+from tests.support.boot import boot, paravane
 
 
 @pytest.mark.parametrize("name", guest_kernels.names())

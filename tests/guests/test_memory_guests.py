@@ -13,7 +13,7 @@ from paravane.abi.sched import ShutdownReason
 from paravane.asm import build
 from paravane.guest_kernels.expected import differences
 from paravane.trace import RefusalRecord
-from tests.guests.harness import HOST_TIMEOUT, Outcome, boot
+from tests.support.boot import HOST_TIMEOUT, Outcome, boot
 
 if TYPE_CHECKING:
     from paravane.memory.l1_tables import L1Tables

@@ -21,7 +21,7 @@ from paravane.devices.xenstore import Session
 from paravane.guest_kernels.expected import differences
 from paravane.trace import DomainRecord, HypercallRecord, Kind, Record
 from paravane.trace_text import body, line
-from tests.guests.harness import HOST_TIMEOUT, Outcome, boot, paravane
+from tests.support.boot import HOST_TIMEOUT, Outcome, boot, paravane
 
 if TYPE_CHECKING:
     from paravane.abi.xs_wire import XsdSockmsg

@@ -14,7 +14,7 @@ from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
-from tests.guests.harness import boot, paravane
+from tests.support.boot import boot, paravane
 
 if TYPE_CHECKING:
     from pathlib import Path

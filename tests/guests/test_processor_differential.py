@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.guests import unix_archive
 from tests.guests.processor_cases import cases
 from tests.guests.processor_program import FIELDS, outcomes, program
+from tests.support import unix_archive
 
 if TYPE_CHECKING:
     from pathlib import Path

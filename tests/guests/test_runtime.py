@@ -10,7 +10,7 @@ from paravane import StopReason
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import AssemblyError, assemble, assemble_text
 from paravane.asm.elf_writer import write_elf
-from tests.guests.harness import Outcome, boot
+from tests.support.boot import Outcome, boot
 
 if TYPE_CHECKING:
     from pathlib import Path

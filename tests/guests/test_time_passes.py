@@ -8,7 +8,7 @@ import pytest
 
 from paravane import DomainConfig, Machine, StopReason, load_image
 from paravane.asm import build
-from tests.guests.harness import HOST_TIMEOUT
+from tests.support.boot import HOST_TIMEOUT
 
 MEMORY = 8 << 20
 

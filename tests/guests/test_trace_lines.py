@@ -7,7 +7,7 @@ from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
 from paravane.trace import ExceptionRecord, HypercallRecord, Kind, Record
 from paravane.trace_text import answer_text, body, call_text
-from tests.guests.harness import boot
+from tests.support.boot import boot
 
 KERNEL = """
     .include "runtime.inc"

@@ -14,7 +14,7 @@ from paravane.abi.vcpu import VCPU_GUEST_CONTEXT, VcpuContextFlag
 from paravane.asm import assemble_text, build
 from paravane.asm.elf_writer import write_elf
 from paravane.guest_kernels.expected import differences
-from tests.guests.harness import HOST_TIMEOUT, Outcome, boot, paravane
+from tests.support.boot import HOST_TIMEOUT, Outcome, boot, paravane
 
 if TYPE_CHECKING:
     from pathlib import Path

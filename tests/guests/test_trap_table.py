@@ -17,7 +17,7 @@ from paravane import DomainConfig, Machine, StopReason, load_image
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble
 from paravane.asm.elf_writer import write_elf
-from tests.guests.harness import HOST_TIMEOUT
+from tests.support.boot import HOST_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

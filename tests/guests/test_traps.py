@@ -6,7 +6,7 @@ from paravane import StopReason
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
-from tests.guests.harness import boot
+from tests.support.boot import boot
 
 MEMORY = 4 << 20
 

@@ -11,9 +11,9 @@ import pytest
 
 from paravane import DomainConfig, Machine, StopReason, load_image
 from paravane.abi.sched import ShutdownReason
-from tests.guests.harness import boot, paravane
-from tests.guests.unix_archive import SMALL, archive, assert_clean, kernel, program, run
+from tests.support.boot import boot, paravane
 from tests.support.needs import BUSYBOX, require
+from tests.support.unix_archive import SMALL, archive, assert_clean, kernel, program, run
 
 if TYPE_CHECKING:
     from pathlib import Path

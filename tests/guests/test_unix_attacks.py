@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from tests.guests.harness import boot
-from tests.guests.unix_archive import SMALL, archive, assert_clean, entry, kernel, program, run
+from tests.support.boot import boot
+from tests.support.unix_archive import SMALL, archive, assert_clean, entry, kernel, program, run
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from paravane.trace_text import body
-from tests.guests.unix_archive import SMALL, assert_clean, program, run
+from tests.support.unix_archive import SMALL, assert_clean, program, run
 
 _COPY_ON_WRITE = """
     movl $2, %eax

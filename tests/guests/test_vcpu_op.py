@@ -9,7 +9,7 @@ from paravane.abi.errno import Errno
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
-from tests.guests.harness import Outcome, boot
+from tests.support.boot import Outcome, boot
 
 PRELUDE = """
     .include "runtime.inc"

@@ -20,7 +20,7 @@ from paravane.asm.program import (
 )
 from paravane.builder import plan_layout
 from paravane.image import Image, ImageError, load_image
-from tests.elfwriter import PAGE, ElfSymbol, kernel, legacy_kernel, xen_notes
+from tests.support.elfwriter import PAGE, ElfSymbol, kernel, legacy_kernel, xen_notes
 from tests.support.needs import GRUB, require
 from tests.unit.test_image_elf import bzimage
 

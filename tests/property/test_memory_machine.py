@@ -29,7 +29,7 @@ from paravane.memory.store_emulation import NotEmulated
 from paravane.memory.va_mapping import update_va_mapping
 from paravane.memory.writable import TablePage
 from paravane.refusal import Refusal
-from tests.unit.memory_bench import DATA, READ_ONLY, TABLE, Bench, Guest, make_bench
+from tests.support.memory_bench import DATA, READ_ONLY, TABLE, Bench, Guest, make_bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable

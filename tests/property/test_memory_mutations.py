@@ -10,7 +10,7 @@ from paravane.memory import audit
 from paravane.memory.frames import L1, L2, L3
 from paravane.memory.pins import pin, unpin
 from paravane.refusal import Refusal
-from tests.unit.memory_bench import DATA, READ_ONLY, Bench, make_bench
+from tests.support.memory_bench import DATA, READ_ONLY, Bench, make_bench
 
 ROOT = 20
 TABLES = 6

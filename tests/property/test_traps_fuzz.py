@@ -3,7 +3,7 @@
 import random
 import zlib
 
-from tests.unit.trap_machine import FOREIGN_FRAMES, GDT, HANDLERS, KERNEL, PRESENT, USER, TrapMachine
+from tests.support.trap_machine import FOREIGN_FRAMES, GDT, HANDLERS, KERNEL, PRESENT, USER, TrapMachine
 
 TRAPS_WANTED = 100_000
 TRAPS_PER_RUN = 40

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from paravane.traps import GuestCrash
-from tests.unit.trap_machine import (
+from tests.support.trap_machine import (
     CURRENT_STACK_TOP,
     DATA,
     GDT,

@@ -7,7 +7,7 @@ import pytest
 from paravane.cpu import PAE, TWO_LEVEL
 from paravane.cpu.engine import live
 from paravane.cpu.engine.context_offsets import context_layout
-from tests.substrate.machine import Bench
+from tests.support.cpu_bench import Bench
 
 
 @pytest.fixture

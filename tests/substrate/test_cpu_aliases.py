@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from paravane.cpu import code as code_module
-from tests.substrate.machine import CODE, CODE_MFN, KERNEL_PAGE, NX, Bench
+from tests.support.cpu_bench import CODE, CODE_MFN, KERNEL_PAGE, NX, Bench
 
 F, G = CODE + 0x800, CODE + 0xA00
 ALIAS = 0x15000

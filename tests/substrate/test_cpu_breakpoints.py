@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.substrate.machine import CODE, Bench, Trap
+from tests.support.cpu_bench import CODE, Bench, Trap
 
 pytestmark = pytest.mark.usefixtures("either_state")
 

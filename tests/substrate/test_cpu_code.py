@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from paravane.cpu import CodeGroup, Cpu, Ram
-from tests.substrate.machine import (
+from tests.support.cpu_bench import (
     CODE,
     CODE_MFN,
     DATA,

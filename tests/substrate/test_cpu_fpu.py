@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from tests.substrate.machine import DATA, Bench
+from tests.support.cpu_bench import DATA, Bench
 
 IMAGE_AT = DATA + 0x200  # FXSAVE wants 16-byte alignment
 

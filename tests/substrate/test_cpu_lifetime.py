@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paravane.cpu import Cpu, EngineError, Ram
-from tests.substrate.machine import CODE, Bench, Trap
+from tests.support.cpu_bench import CODE, Bench, Trap
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import pytest
 from paravane.cpu.engine import live
 from paravane.cpu.engine.context_offsets import context_layout
 from paravane.cpu.engine.library import GPRS, Engine
-from tests.substrate.machine import CODE, Bench, Trap
+from tests.support.cpu_bench import CODE, Bench, Trap
 
 # mov $5,%eax; int $0x82; cli; inc %eax; int $0x20
 CODE_BYTES = bytes.fromhex("b805000000 cd82 fa 40 cd20")

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from paravane.cpu import PAE, PAGE_SIZE, TWO_LEVEL, PageFault, Ram
-from tests.substrate.machine import CODE, DATA, DATA_MFN, ROOT, STACK_MFN, TABLES, USER, USER_MFN, Bench
+from tests.support.cpu_bench import CODE, DATA, DATA_MFN, ROOT, STACK_MFN, TABLES, USER, USER_MFN, Bench
 
 PRESENT, RW, US, ACCESSED, DIRTY = 1, 2, 4, 0x20, 0x40
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from paravane.cpu import PAE, Cpu, EngineError, Ram, RunEnd, SliceTimer
-from tests.substrate.machine import CODE, DATA, Bench, Recorder, Trap
+from tests.support.cpu_bench import CODE, DATA, Bench, Recorder, Trap
 
 SPIN = b"\xeb\xfe"
 COUNT = b"\x41\xeb\xfd"  # inc %ecx ; jmp

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from paravane.cpu import PAE, Cpu, EngineError, Ram, SegmentFault
-from tests.substrate.machine import (
+from tests.support.cpu_bench import (
     CODE,
     DATA,
     DESCRIPTORS,

@@ -6,7 +6,7 @@ import pytest
 
 from paravane.cpu import EngineError, SliceTimer
 from paravane.cpu.engine import stops
-from tests.substrate.machine import DATA, DATA_MFN, Bench
+from tests.support.cpu_bench import DATA, DATA_MFN, Bench
 
 ROUNDS = 3_000_000
 # 1: incl (DATA); xchg %ebx, (DATA+4); addl $3, (DATA+8); loop 1b; int $0x20

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from tests.substrate.machine import CODE, DATA, KERNEL_CS, STACK, USER, USER_CS, USER_DS, Bench, Trap
+from tests.support.cpu_bench import CODE, DATA, KERNEL_CS, STACK, USER, USER_CS, USER_DS, Bench, Trap
 
 UNMAPPED = 0x50000
 MOV_EAX = b"\xb8"

@@ -10,7 +10,7 @@ import pytest
 from capstone import CS_ARCH_X86, CS_MODE_16, CS_MODE_32, Cs
 
 from paravane.cpu.instructions import decode, instructions, is_undefined, may_hold_undefined
-from tests.substrate.machine import CODE, DATA, USER, Bench, Trap
+from tests.support.cpu_bench import CODE, DATA, USER, Bench, Trap
 
 INT20 = b"\xcd\x20"
 AT_DATA = struct.pack("<I", DATA)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paravane.cpu import RunEnd
-from tests.substrate.machine import (
+from tests.support.cpu_bench import (
     CODE,
     DATA,
     DATA_MFN,

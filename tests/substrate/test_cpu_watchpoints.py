@@ -6,7 +6,7 @@ import pytest
 
 from paravane.cpu import PAE, TWO_LEVEL, EngineError, RunEnd, SliceTimer
 from paravane.cpu.engine import bounds
-from tests.substrate.machine import CODE, DATA, DATA_MFN, KERNEL_PAGE, NX, STACK, USER, Bench, Trap
+from tests.support.cpu_bench import CODE, DATA, DATA_MFN, KERNEL_PAGE, NX, STACK, USER, Bench, Trap
 
 pytestmark = pytest.mark.usefixtures("either_state")
 

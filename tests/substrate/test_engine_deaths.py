@@ -13,7 +13,7 @@ import pytest
 
 from paravane.cpu import Cpu, EngineError
 from paravane.cpu.engine import guard, host_signals
-from tests.substrate.machine import CODE, STACK, USER, Bench, Trap
+from tests.support.cpu_bench import CODE, STACK, USER, Bench, Trap
 
 pytestmark = pytest.mark.skipif(bool(guard.why_not()), reason=f"needs {guard.why_not()}")
 
@@ -183,7 +183,7 @@ def test_without_a_guard_it_is_said_once(
 
 PROGRAM = """
 import ctypes, faulthandler, os, signal, sys
-from tests.substrate.machine import Bench
+from tests.support.cpu_bench import Bench
 bench = Bench()
 {before}
 bench.code(bytes.fromhex("{code}"))

@@ -17,7 +17,7 @@ from paravane.cpu.engine.context_offsets import SEGMENTS, context_layout
 from paravane.cpu.engine.errors import EngineError
 from paravane.cpu.engine.library import Engine, Mmr
 from paravane.cpu.hooks import Hooks
-from tests.substrate.machine import CODE, CODE_MFN, DATA, DATA_MFN, GDT_VA, KERNEL_DS, USER, Bench, Trap
+from tests.support.cpu_bench import CODE, CODE_MFN, DATA, DATA_MFN, GDT_VA, KERNEL_DS, USER, Bench, Trap
 
 SIZE, AT = 0x4000, 0x1000
 

@@ -14,7 +14,7 @@ from paravane.builder import StartOfDay, build_domain, hypercall_page
 from paravane.cpu.ram import Ram
 from paravane.image import Image, ImageError, load_image
 from paravane.memory import DomainMemory, FrameFlag, FrameType, MachineMemory, audit
-from tests.elfwriter import PAGE, PF_R, ElfImage, ElfSegment, ElfSymbol, legacy_kernel, xen_notes
+from tests.support.elfwriter import PAGE, PF_R, ElfImage, ElfSegment, ElfSymbol, legacy_kernel, xen_notes
 from tests.support.needs import GRUB, require
 
 DOMID = 5

@@ -5,7 +5,7 @@ import pytest
 from paravane.abi.elfnote import ElfNote
 from paravane.builder import Region, StartLayout, plan_layout
 from paravane.image import Image, ImageError, load_image
-from tests.elfwriter import PAGE, ElfImage, ElfSegment, xen_notes
+from tests.support.elfwriter import PAGE, ElfImage, ElfSegment, xen_notes
 from tests.support.needs import GRUB, require
 
 MIB = 256

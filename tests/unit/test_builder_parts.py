@@ -11,7 +11,7 @@ from paravane.builder import StartLayout, hypercall_page, plan_layout
 from paravane.builder.module import module_contents, module_size
 from paravane.builder.page_tables import page_table_pages
 from paravane.image import load_image
-from tests.elfwriter import PAGE, ElfImage, ElfSegment, xen_notes
+from tests.support.elfwriter import PAGE, ElfImage, ElfSegment, xen_notes
 
 LEAF, READ_ONLY_LEAF, UPPER = 0x23, 0x21, 0x67
 NR_PAGES = 8192

@@ -16,7 +16,7 @@ from elftools.construct.core import FieldError
 from paravane.abi.elfnote import ElfNote
 from paravane.image import ImageError, load_image
 from paravane.image.unpack import unpack
-from tests.elfwriter import (
+from tests.support.elfwriter import (
     PAGE,
     PF_R,
     ElfImage,

@@ -5,7 +5,7 @@ from paravane.abi.hypercall import Hypercall
 from paravane.image import load_image
 from paravane.tools.hypercall_scan import scan_hypercalls
 from paravane.tools.info import describe
-from tests.elfwriter import (
+from tests.support.elfwriter import (
     PAGE,
     ElfImage,
     ElfSection,

@@ -5,7 +5,7 @@ import pytest
 from paravane.abi.elfnote import ElfNote
 from paravane.abi.version import XenFeature
 from paravane.image import ImageError, PaeMode, load_image
-from tests.elfwriter import PAGE, ElfImage, ElfSegment, kernel, legacy_kernel, note, xen_notes
+from tests.support.elfwriter import PAGE, ElfImage, ElfSegment, kernel, legacy_kernel, note, xen_notes
 from tests.support.needs import GRUB, require
 
 LEGACY = "GUEST_OS=NetBSD,XEN_VER=xen-3.0,LOADER=generic"

@@ -18,7 +18,7 @@ from paravane.image.elf import MAX_SYMBOL_NAME, MAX_SYMBOLS, SYMBOL_SIZE
 from paravane.text import printable
 from paravane.tools.disasm import disassemble
 from paravane.tools.info import describe
-from tests.elfwriter import (
+from tests.support.elfwriter import (
     SHN_ABS,
     SHT_STRTAB,
     SHT_SYMTAB,

@@ -15,7 +15,7 @@ from paravane.memory.frames import SEG_DESC
 from paravane.memory.vcpu_paging import Fix
 from paravane.refusal import Refusal
 from paravane.x86 import PageFaultCode
-from tests.unit.memory_bench import READ_ONLY, Bench, Guest, make_bench
+from tests.support.memory_bench import READ_ONLY, Bench, Guest, make_bench
 
 HOLE = 0xF580_0000
 CODE_RING1 = 0x00CFBB00_0000FFFF

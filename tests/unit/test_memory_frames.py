@@ -16,7 +16,7 @@ from paravane.memory.address_space import INVALID_M2P_ENTRY
 from paravane.memory.frames import ALLOCATED, FREE, FrameType
 from paravane.memory.pool import FramePool
 from paravane.refusal import Refusal
-from tests.unit.memory_bench import make_bench
+from tests.support.memory_bench import make_bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from paravane.memory import DomainMemory, audit
 from paravane.memory.frames import L1, WRITABLE
 from paravane.memory.grant_mappings import create_grant_mapping, destroy_grant_mapping
 from paravane.refusal import Refusal
-from tests.unit.memory_bench import Bench, make_bench
+from tests.support.memory_bench import Bench, make_bench
 
 VA = 20 << 12
 HOST = int(GrantMapFlag.host_map)

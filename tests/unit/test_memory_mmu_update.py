@@ -14,7 +14,7 @@ from paravane.memory.frames import L1, WRITABLE
 from paravane.memory.mmu_update import mmu_update
 from paravane.memory.va_mapping import update_va_mapping
 from paravane.refusal import Refusal
-from tests.unit.memory_bench import DATA, READ_ONLY, TABLE, Bench, FakeCpu, Guest, make_bench
+from tests.support.memory_bench import DATA, READ_ONLY, TABLE, Bench, FakeCpu, Guest, make_bench
 
 DONE = 0x8000
 SELF = int(DomId.SELF)

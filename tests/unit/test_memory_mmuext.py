@@ -13,7 +13,7 @@ from paravane.memory import DomainMemory, VcpuPaging, audit
 from paravane.memory.frames import PINNED
 from paravane.memory.mmuext import mmuext_op
 from paravane.refusal import Refusal
-from tests.unit.memory_bench import DATA, TABLE, Bench, FakeCpu, Guest, make_bench
+from tests.support.memory_bench import DATA, TABLE, Bench, FakeCpu, Guest, make_bench
 
 DONE, SELF = 0x8000, 0x7FF0
 

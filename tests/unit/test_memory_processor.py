@@ -20,8 +20,8 @@ from paravane.memory.mmu_update import mmu_update
 from paravane.memory.mmuext import mmuext_op
 from paravane.refusal import Refusal
 from paravane.x86 import Eflags
-from tests.unit.memory_bench import DATA, READ_ONLY, FakeCpu, Guest, make_bench
-from tests.unit.memory_live import CODE, DONE, Live
+from tests.support.memory_bench import DATA, READ_ONLY, FakeCpu, Guest, make_bench
+from tests.support.memory_live import CODE, DONE, Live
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

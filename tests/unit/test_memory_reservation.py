@@ -24,7 +24,7 @@ from paravane.memory import DomainMemory, audit
 from paravane.memory.frames import FREE
 from paravane.memory.memory_queries import memory_op
 from paravane.refusal import Refusal
-from tests.unit.memory_bench import Bench, Guest, make_bench
+from tests.support.memory_bench import Bench, Guest, make_bench
 
 SELF, LISTS = 0x7FF0, 0x4000
 RESERVATION = XEN_MEMORY_RESERVATION.type

@@ -10,7 +10,7 @@ from paravane.memory import DomainMemory, audit
 from paravane.memory.frames import L1, L2, L3, NONE, PAE_XEN_L2, WRITABLE
 from paravane.memory.pins import unpin
 from paravane.refusal import Refusal
-from tests.unit.memory_bench import DATA, READ_ONLY, TABLE, Bench, make_bench
+from tests.support.memory_bench import DATA, READ_ONLY, TABLE, Bench, make_bench
 
 NX = 1 << 63
 

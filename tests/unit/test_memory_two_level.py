@@ -17,7 +17,7 @@ from paravane.memory.memory_queries import memory_op
 from paravane.memory.mmu_update import mmu_update
 from paravane.memory.mmuext import mmuext_op
 from paravane.refusal import Refusal
-from tests.unit.memory_bench import DATA, READ_ONLY, TABLE, Bench, Guest, make_bench
+from tests.support.memory_bench import DATA, READ_ONLY, TABLE, Bench, Guest, make_bench
 
 SELF = 0x7FF0
 

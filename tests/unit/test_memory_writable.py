@@ -12,8 +12,8 @@ from paravane.abi.hypercall import VmassistCmd, VmassistType
 from paravane.cpu import PAE, TWO_LEVEL, Geometry
 from paravane.memory import audit, fix_page_fault
 from paravane.memory.instruction import StoreDecoder
-from tests.unit.memory_bench import DATA, READ_ONLY
-from tests.unit.memory_live import CODE, DONE, PLAIN, TABLE, Live
+from tests.support.memory_bench import DATA, READ_ONLY
+from tests.support.memory_live import CODE, DONE, PLAIN, TABLE, Live
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

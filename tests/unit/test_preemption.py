@@ -21,7 +21,7 @@ from paravane.memory.mmuext import mmuext_op
 from paravane.memory.reservation import change_reservation
 from paravane.preemption import TABLE_WORK, WORK_BUDGET, Preempted, Work
 from paravane.refusal import Refusal
-from tests.unit.memory_bench import TABLE, Bench, Guest, make_bench
+from tests.support.memory_bench import TABLE, Bench, Guest, make_bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.trap_emulation import carried_out, emulating_machine, faults, mov_imm
-from tests.unit.trap_machine import (
+from tests.support.trap_emulation import carried_out, emulating_machine, faults, mov_imm
+from tests.support.trap_machine import (
     INFO,
     KERNEL,
     UNMAPPED,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.trap_machine import (
+from tests.support.trap_machine import (
     CURRENT_STACK_TOP,
     DATA,
     KERNEL,

@@ -6,7 +6,7 @@ import pytest
 
 from paravane.abi.trap import TI_IF, TrapInfo
 from paravane.traps import GuestCrash
-from tests.unit.trap_machine import (
+from tests.support.trap_machine import (
     CURRENT_STACK_TOP,
     INFO,
     KERNEL,

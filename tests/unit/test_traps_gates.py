@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.trap_emulation import emulating_machine, faults
-from tests.unit.trap_machine import (
+from tests.support.trap_emulation import emulating_machine, faults
+from tests.support.trap_machine import (
     CURRENT_STACK_TOP,
     DATA,
     GDT,

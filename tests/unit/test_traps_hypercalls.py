@@ -14,7 +14,7 @@ from paravane.memory.frames import FREE, FrameTable, FrameType
 from paravane.preemption import Preempted, Work
 from paravane.refusal import Refusal
 from paravane.traps import Peripherals
-from tests.unit.trap_machine import (
+from tests.support.trap_machine import (
     CURRENT_STACK_TOP,
     DATA,
     KERNEL,

@@ -8,7 +8,7 @@ import pytest
 from paravane.abi.trap import CPU_USER_REGS, TI_IF, TrapInfo
 from paravane.abi.vcpu import VCPU_GUEST_CONTEXT, VcpuGuestContext
 from paravane.traps import GuestCrash
-from tests.unit.trap_machine import (
+from tests.support.trap_machine import (
     CURRENT_STACK_TOP,
     KERNEL,
     KERNEL_STACK_TOP,

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from paravane.traps.emulate import decode
-from tests.unit.trap_emulation import STOP, carried_out, emulating_machine, faults, mov_imm
-from tests.unit.trap_machine import (
+from tests.support.trap_emulation import STOP, carried_out, emulating_machine, faults, mov_imm
+from tests.support.trap_machine import (
     DATA,
     EVERYTHING,
     INFO,

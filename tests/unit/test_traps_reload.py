@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from paravane.traps import GuestCrash
-from tests.unit.trap_machine import CURRENT_STACK_TOP, DATA, KERNEL, KERNEL_STACK_TOP, TrapMachine, handler
+from tests.support.trap_machine import CURRENT_STACK_TOP, DATA, KERNEL, KERNEL_STACK_TOP, TrapMachine, handler
 
 CODE, STACK = 8 * 1 + 1, 8 * 2 + 1
 USER_CODE, USER_STACK = 8 * 3 + 3, 8 * 4 + 3

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.unit.trap_machine import (
+from tests.support.trap_machine import (
     KERNEL_STACK_TOP,
     RING1_CS,
     RING1_DS,

@@ -12,7 +12,7 @@ from paravane.abi.trap import TI_IF
 from paravane.traps.peripherals import Peripherals
 from paravane.traps.saved import PeripheralsSaved, TrapsSaved, restore_peripherals, save_peripherals
 from paravane.x86 import Cr4
-from tests.unit.trap_machine import (
+from tests.support.trap_machine import (
     CURRENT_STACK_TOP,
     DATA,
     KERNEL_STACK_TOP,

@@ -1,6 +1,6 @@
 """Running one instruction that the hypervisor is to carry out, or to refuse."""
 
-from tests.unit.trap_machine import TrapMachine, handler
+from tests.support.trap_machine import TrapMachine, handler
 
 STOP = b"\xcd\x21"
 """`int $0x21`: the end of a piece of code."""

@@ -11,13 +11,13 @@ from paravane import StopReason, guest_kernels
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble_text, build
 from paravane.asm.elf_writer import write_elf
-from tests.guests.harness import boot
+from tests.support.boot import boot
 from tests.support.needs import BUSYBOX, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.guests.harness import Outcome
+    from tests.support.boot import Outcome
 
 USER_BASE = 0x08048000
 SMALL = 8 << 20

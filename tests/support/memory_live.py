@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from paravane.abi.arch import FlatSelector
 from paravane.cpu import PAE, Cpu, Geometry, Ram
 from paravane.memory import DomainMemory, MachineMemory, VcpuPaging, fix_page_fault
-from tests.unit.memory_bench import Bench, FakeCpu, Guest
+from tests.support.memory_bench import Bench, FakeCpu, Guest
 
 if TYPE_CHECKING:
     from array import array
