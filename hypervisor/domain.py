@@ -10,6 +10,7 @@ from uuid import UUID
 
 from paravane.abi.sched import SHUTDOWN_MAX, ShutdownReason
 from paravane.abi.shared_info import SHARED_INFO
+from paravane.cpu import CodeGroup
 from paravane.hypervisor_console import HypervisorConsole
 from paravane.memory.guest import CONTROL_DOMID
 from paravane.place import Places
@@ -76,6 +77,7 @@ class Domain:
         self.resources = ExitStack()
         self.hypervisor_console = HypervisorConsole(domid, self.log.warning)
         self.peripherals = Peripherals()
+        self.code_group = CodeGroup()
         self.watchdogs = Watchdogs(platform, f"d{domid}", self._watchdog_expired)
 
     @property

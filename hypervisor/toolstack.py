@@ -170,7 +170,7 @@ class Toolstack:
         return backend
 
     def _page(self, domain: Domain, ref: int) -> memoryview:
-        """The ring page behind a reserved grant: while it is mapped, the guest cannot give it to others."""
+        """The ring page of a reserved grant: while it is mapped, the guest cannot give it to others."""
         mapping = domain.grants.map_for_backend(ref, writable=True)
         domain.resources.callback(mapping.close)
         return mapping.page

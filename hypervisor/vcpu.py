@@ -61,7 +61,7 @@ class Vcpu:
         self.vcpu_id = vcpu_id
         self._platform = platform
         self._domain = domain
-        self.cpu = Cpu(platform.ram, self, domain.memory.geometry)
+        self.cpu = Cpu(platform.ram, self, domain.memory.geometry, group=domain.code_group)
         # Before anything else can fail: a processor that stays open would keep the machine's memory.
         domain.resources.callback(self.cpu.close)
         self.paging = VcpuPaging(domain.memory, vcpu_id, self.cpu)

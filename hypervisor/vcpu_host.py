@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from paravane.abi.event_channel import Virq
-    from paravane.cpu import Cpu
+    from paravane.cpu import CodeGroup, Cpu
     from paravane.events import EventChannels
     from paravane.image import Image
     from paravane.memory import DomainMemory, VcpuPaging
@@ -41,6 +41,11 @@ class VcpuDomain(Protocol):
     @property
     def peripherals(self) -> Peripherals:
         """I/O ports and physical interrupts, which its vcpus share."""
+        ...
+
+    @property
+    def code_group(self) -> CodeGroup:
+        """Tells each of its vcpus of code that another has stored into."""
         ...
 
     @property

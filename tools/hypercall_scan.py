@@ -45,7 +45,7 @@ _LOADS = re.compile(rb"(?=\xb8(....)|\x6a(.)|\xc7\x04\x24(....)|[\x31\x33]\xc0()
 
 _EAX = frozenset((X86_REG_EAX, X86_REG_AX, X86_REG_AH, X86_REG_AL))
 _GOES_AWAY = (CS_GRP_RET, CS_GRP_JUMP, CS_GRP_CALL, CS_GRP_INT)
-"""Groups of instructions behind which another one may follow than the next, or EAX may be another."""
+"""Groups of instructions after which another one may follow than the next, or EAX may be another."""
 
 _NUMBERS = frozenset(int(number) for number in Hypercall)
 

@@ -39,7 +39,7 @@ def _summary(image: Image) -> Iterator[str]:
     pages = smallest_memory(image)
     yield _field("memory", "more than any domain has" if pages > MAX_PAGES else f"at least {amount(pages)}")
     yield _field("ramdisk", "by pfn, outside the initial mapping" if image.mod_start_pfn else "mapped")
-    placed = ", loaded behind the kernel" if image.bsd_symtab else ""
+    placed = ", loaded after the kernel" if image.bsd_symtab else ""
     problem = f"; {image.symbols.problem}" if image.symbols.problem else ""
     yield _field("symbols", f"{len(image.symbols)}{placed}{problem}")
     lines = f"{len(image.lines)} rows{'; ' * bool(image.lines.problem)}{image.lines.problem}"

@@ -45,7 +45,7 @@ def _compares() -> str:
 
 
 def _waiting() -> str:
-    """Each instruction that does not wait, and its form behind a WAIT."""
+    """Each instruction that does not wait, and its form after a WAIT."""
     places = {
         "init": "- db e3", "clex": "- db e2", "eni": "- db e0", "disi": "- db e1", "setpm": "- db e4",
         "stcw": "M d9 /7", "stcww": "M d9 /7", "stenv": "M d9 /6", "stenvl": "M d9 /6",

@@ -287,7 +287,7 @@ close_page:
     TRAP_STUB GP
     TRAP_STUB PF
 
-# Goes on behind the attack, on its stack, in our segments.
+# Goes on after the attack, on its stack, in our segments.
 resume:
     pushl %eax
     movl $FLAT_KERNEL_SS, %eax

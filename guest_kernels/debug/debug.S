@@ -1,8 +1,8 @@
 # Debugging: single steps, breakpoint instructions, and breakpoints in the debug registers.
 #
-# Observe: with TF set every instruction is a #DB behind it, those that the hypervisor emulates too; an execution
+# Observe: with TF set every instruction is a #DB after it, those that the hypervisor emulates too; an execution
 # breakpoint is a #DB before its instruction, and the handler has to set RF to get past it, a data breakpoint one
-# behind it; DR6 says which it was and keeps saying so until the kernel clears it; debug registers work by hypercall and by `mov`, in both rings, and
+# after it; DR6 says which it was and keeps saying so until the kernel clears it; debug registers work by hypercall and by `mov`, in both rings, and
 # what would reach the hypervisor is refused.
 
     .include "runtime.inc"
@@ -43,13 +43,13 @@ watched:                            # what the data breakpoints are for
     .skip PAGE_SIZE - 12
 user_stack_top:
 
-# Reports are relative to the label 70 that follows; steps end at the label 79 behind it.
+# Reports are relative to the label 70 that follows; steps end at the label 79 after it.
 .macro WATCH
     movl $70f, start
     movl $79f, last
 .endm
 
-# Sets TF: the first #DB comes behind the first instruction that follows.
+# Sets TF: the first #DB comes after the first instruction that follows.
 .macro STEP
     pushfl
     orl $EFLAGS_TF, (%esp)
@@ -196,7 +196,7 @@ kernel_breakpoint:
 kernel_target:
     ret
 
-# Breakpoint 2 on a word: each is reported behind its instruction.
+# Breakpoint 2 on a word: each is reported after its instruction.
     .type data_breakpoints, @function
 data_breakpoints:
     movl $2, %ebx

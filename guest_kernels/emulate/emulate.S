@@ -2,7 +2,7 @@
 #
 # Observe: control registers, some MSRs, the time stamp counter and CPUID are emulated, with the guest's own values;
 # what would change the machine is ignored or #GP(0); ports need an I/O privilege level that the kernel asks for,
-# and then read as if nothing was there; `cpuid` answers the same natively and behind the prefix that forces its
+# and then read as if nothing was there; `cpuid` answers the same natively and after the prefix that forces its
 # emulation; flags that only the hypervisor may change survive popf as they were.
 
     .include "runtime.inc"
@@ -63,7 +63,7 @@
     TRY_END
 .endm
 
-# CPUID behind the prefix that has it emulated.
+# CPUID after the prefix that has it emulated.
 .macro FORCED_CPUID
     ud2
     .ascii "xen"
@@ -87,7 +87,7 @@ trap_table:
     TRAP_TABLE_END
 attempt:                            # text of the instruction
     .long 0
-resume:                             # address behind it
+resume:                             # address after it
     .long 0
 show_result:                        # function that prints what it did
     .long 0

@@ -16,7 +16,7 @@
 # Selectors of our GDT
 .equ ABSENT_CODE, 8 | 3
 .equ ABSENT_DATA, 16 | 3
-.equ BEYOND, 512 * 8                # behind its end
+.equ BEYOND, 512 * 8                # after its end
 .equ NONE, 0                        # a return within ring 1 keeps its stack
 
     .data

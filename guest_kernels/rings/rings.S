@@ -13,7 +13,7 @@
 .equ SYS_PRINT_DEC, 2               # ring 3: EDX = number
 .equ SYS_DONE, 3
 
-# Runs one instruction that should fault; the handler names it and goes on behind it.
+# Runs one instruction that should fault; the handler names it and goes on after it.
 .macro TRY instruction:vararg
     .pushsection .rodata
 .Ltext\@:
@@ -39,7 +39,7 @@ trap_table:
 user_page:                          # the application's data and stack
 attempt:                            # text of the instruction that TRY runs
     .skip 4
-resume:                             # address behind it
+resume:                             # address after it
     .skip 4
     .skip PAGE_SIZE - 8
 user_stack_top:

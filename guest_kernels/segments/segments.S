@@ -56,7 +56,7 @@ scratch:                            # an LDT nobody made read-only
 gdt_frames:
     .long 0
 
-# Runs one instruction; a fault in it is noted, and execution goes on behind it.
+# Runs one instruction; a fault in it is noted, and execution goes on after it.
 .macro TRY instruction:vararg
     movl $0, fault_name
     movl $.Lresume\@, fault_resume

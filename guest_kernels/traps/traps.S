@@ -18,7 +18,7 @@
 .equ SYS_TASK_SWITCH, 2             # ring 3, EAX: let the next FPU instruction trap
 .equ ABSENT_3, 8 | 3                # selectors of our GDT: segments that are not present,
 .equ ABSENT_1, 16 | 1
-.equ BEYOND, 512 * 8                # and one behind its end
+.equ BEYOND, 512 * 8                # and one after its end
 .equ TI_IF, 4
 .equ NT, 0x4000                     # EFLAGS
 
@@ -65,7 +65,7 @@ user_stack:
     .skip PAGE_SIZE
 user_stack_top:
 
-# The probes that both rings share. The handlers go on behind each of them.
+# The probes that both rings share. The handlers go on after each of them.
 .macro FAULTS stack
     xorl %edx, %edx
     xorl %ecx, %ecx
@@ -218,7 +218,7 @@ nested_task:
     popfl
     ret
 
-# TF traps behind the instruction that follows popf.
+# TF traps after the instruction that follows popf.
     .type single_step, @function
 single_step:
     PROBE_BEGIN "pushfl; orl $0x100, (%esp); popfl; nop"

@@ -58,7 +58,7 @@ FUNCTION args_split
 6:  popl %esi
     ret
 
-# ESI = string: adds it with its zero; moves ESI behind it.
+# ESI = string: adds it with its zero; moves ESI after it.
 put_string:
     lodsb
     call args_put

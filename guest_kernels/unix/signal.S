@@ -316,7 +316,7 @@ enter_handler:
     movl $SIG_DFL, SIGACTION_handler(%esi)
 2:  ret
 
-# The handler is done: EBP = frame, whose stack pointer is behind the return address and, for the older form,
+# The handler is done: EBP = frame, whose stack pointer is after the return address and, for the older form,
 # the signal.
 FUNCTION sys_sigreturn
     movl FRAME_esp(%ebp), %eax

@@ -50,7 +50,7 @@ fault_address:
     call begin_way
 .endm
 
-# Runs one instruction; a page fault in it is noted in fault_error, and execution goes on behind it.
+# Runs one instruction; a page fault in it is noted in fault_error, and execution goes on after it.
 .macro TRY instruction:vararg
     movl $-1, fault_error
     movl $.Lresume\@, fault_resume
@@ -356,7 +356,7 @@ string_stores:
     popl %esi
     ret
 
-# Goes on behind the store.
+# Goes on after the store.
     .type page_fault, @function
 page_fault:
     pushl %eax

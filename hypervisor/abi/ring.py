@@ -40,6 +40,6 @@ SRING = Layout("sring", Sring)
 
 
 def ring_entries(entry_size: int, page_bytes: int = 4096) -> int:
-    """Entries of a ring: the greatest power of two that fits behind the header."""
+    """Entries of a ring: the greatest power of two that fits after the header."""
     room = (page_bytes - SRING.size) // entry_size
     return 1 << (room.bit_length() - 1)

@@ -130,8 +130,6 @@ def xenoprof_op(caller: "Caller", op: Int, arg: Ptr) -> None:
 @hypercall(Hypercall.dm_op)
 def dm_op(caller: "Caller", domid: Domid, nr_bufs: UInt, bufs: Ptr) -> None:
     """What device models ask of the guests they serve, which are HVM ones: there are none."""
-    if nr_bufs == 0:
-        raise Refusal(Errno.ENODATA, "dm_op takes its request in a buffer")
     if nr_bufs > DM_OP_BUFFERS:
         raise Refusal(Errno.E2BIG, f"{nr_bufs} buffers for dm_op, {DM_OP_BUFFERS} are the most it takes")
     for at in range(nr_bufs):

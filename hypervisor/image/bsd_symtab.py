@@ -1,6 +1,6 @@
-"""The symbol table that BSD kernels find behind their last byte (XEN_ELFNOTE_BSD_SYMTAB, public/elfnote.h).
+"""The symbol table that BSD kernels find after their last byte (XEN_ELFNOTE_BSD_SYMTAB, public/elfnote.h).
 
-In memory, from the first 4-byte boundary behind the kernel: one word with the size of what follows, then
+In memory, from the first 4-byte boundary after the kernel: one word with the size of what follows, then
 a small ELF file of three sections: none, .symtab, .strtab. Xen's loader gives the headers of both word sizes
 the room of the larger one, and kernels find the section headers through e_shoff; the gaps are kept.
 """
@@ -26,7 +26,7 @@ _EMPTY = SectionHeader(0, "SHT_NULL", 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def bsd_symtab(elf: Elf) -> bytes | None:
-    """The bytes to place behind the kernel; None when the file has no symbol table."""
+    """The bytes to place after the kernel; None when the file has no symbol table."""
     tables = elf.symbol_table()
     if tables is None:
         return None

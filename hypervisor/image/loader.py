@@ -86,7 +86,7 @@ def _segment(elf: Elf, header: ProgramHeader, virt_offset: int) -> Segment:
 
 
 def _symtab_segment(elf: Elf, notes: Notes, segments: tuple[Segment, ...]) -> Segment | None:
-    """The symbol table behind the kernel, if the kernel asks for it and the file has one."""
+    """The symbol table after the kernel, if the kernel asks for it and the file has one."""
     data = bsd_symtab(elf) if notes.bsd_symtab else None
     if data is None:
         return None

@@ -1,8 +1,8 @@
 """What an instruction makes of a value in memory, and of the arithmetic flags.
 
-Flags are those of Intel SDM volume 1, appendix A; where that leaves one undefined, it keeps its value. `size`
-is an operand's size in bytes, values are unsigned, `flags` is EFLAGS before, and what is given is the result
-with EFLAGS after.
+Flags are those of Intel SDM volume 1, appendix A; where that leaves one undefined, it is what processors
+do. `size` is an operand's size in bytes, values are unsigned, `flags` is EFLAGS before, and what is given is
+the result with EFLAGS after.
 """
 
 from __future__ import annotations

@@ -206,9 +206,5 @@ def _with_memory(
     )
 
 
-def _number(found: Any, register: int) -> int:
-    return _BY_NAME[found.reg_name(register)][0] if register else -1
-
-
 def _address_mask(found: Any) -> int:
     return 0xFFFF if _ADDRESS_SIZE in found.prefix else 0xFFFF_FFFF

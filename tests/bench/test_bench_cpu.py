@@ -1,4 +1,4 @@
-"""What the processor room costs, next to the engine alone: figures in `extra_info`, no assertion on time."""
+"""What the processor costs, next to the engine alone: figures in `extra_info`, no assertion on time."""
 
 import ctypes
 import mmap

@@ -1,4 +1,4 @@
-"""One vcpu's traps over a real processor, without a domain: what the tests of the traps room stand on."""
+"""One vcpu's traps over a real processor, without a domain: what the tests of the traps package stand on."""
 
 import struct
 from collections.abc import Callable

@@ -129,7 +129,7 @@ def test_the_description_shows_a_loaded_symbol_table() -> None:
     elf: ElfImage = legacy_kernel("XEN_VER=xen-3.0,LOADER=generic,BSD_SYMTAB")
     elf.symbols = [ElfSymbol("start", 0)]
     text = describe(load_image(elf.pack()))
-    assert "symbols:         1, loaded behind the kernel" in text
+    assert "symbols:         1, loaded after the kernel" in text
     assert "rw-  (symbol table)" in text
     assert "ABI:             xen-3.0-x86_32 (PAE: no)" in text
 

@@ -1,4 +1,4 @@
-"""The memory room under a real processor: what the hypervisor maps, descriptor loads, stale translations."""
+"""Memory under a real processor: what the hypervisor maps, descriptor loads, stale translations."""
 
 from __future__ import annotations
 

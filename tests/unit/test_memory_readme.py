@@ -78,9 +78,9 @@ def test_every_check_exists_where_the_table_says(row: Row) -> None:
     checks = CHECKS.findall(row.checks)
     assert CHECKS.sub("", row.checks).strip("; ") == ""
     for module, quoted in checks:
-        room = importlib.import_module(f"paravane.memory.{module}")
+        package = importlib.import_module(f"paravane.memory.{module}")
         for name in names(quoted):
-            assert reduce(getattr, name.split("."), room) is not None
+            assert reduce(getattr, name.split("."), package) is not None
 
 
 @pytest.mark.parametrize("row", EVERY)

@@ -1,4 +1,4 @@
-"""The hypercalls of the traps room: decoding, effects and errnos."""
+"""The hypercalls of the traps package: decoding, effects and errnos."""
 
 import struct
 from collections.abc import Iterator

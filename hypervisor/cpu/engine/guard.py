@@ -55,7 +55,8 @@ class Guard:
         atexit.register(self.remove)
 
     def ensure(self) -> None:
-        """Install the handler, also where somebody replaced it since (as `faulthandler.enable` does)."""
+        """Install the handler, also where somebody replaced it since (as `faulthandler.enable` does, for all
+        five: one look at one of them is enough)."""
         if host_signals.get_action(signal.SIGSEGV).handler == self._action.handler:
             return
         for number in SIGNALS:
