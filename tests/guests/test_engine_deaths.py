@@ -13,10 +13,8 @@ import pytest
 
 from paravane import DomainConfig, Machine, StopReason, load_image
 from paravane.abi.sched import ShutdownReason
-from paravane.asm import assemble_text
-from paravane.asm.elf_writer import write_elf
 from paravane.cpu.engine import guard
-from tests.support.boot import HOST_TIMEOUT, boot, paravane
+from tests.support.boot import HOST_TIMEOUT, boot, kernel_image, paravane
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,12 +70,8 @@ trap_table:
 MEMORY = 4 << 20
 
 
-def image(source: str) -> bytes:
-    return write_elf(assemble_text(source, name="guest.S"))
-
-
 def test_the_domain_ends_with_a_dump() -> None:
-    outcome = boot(image(DEADLY), memory=MEMORY)
+    outcome = boot(DEADLY, memory=MEMORY)
     assert (outcome.ending, outcome.reason) == (StopReason.DONE, ShutdownReason.crash)
     assert outcome.console == "before\n"
     report = outcome.crash_report
@@ -91,7 +85,7 @@ def test_the_other_domains_of_the_machine_go_on() -> None:
     hello = UNDEFINED.replace("$10000", "$3")
     with Machine(Machine.size_for(*[MEMORY] * 4)) as machine:
         sources = (DEADLY, hello, DEADLY, hello)
-        domains = [machine.create(load_image(image(s)), DomainConfig(memory=MEMORY)) for s in sources]
+        domains = [machine.create(load_image(kernel_image(s)), DomainConfig(memory=MEMORY)) for s in sources]
         assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
         consoles = [domain.console_output() for domain in domains]
         assert consoles == [b"before\n", b"0x00000003", b"before\n", b"0x00000003"]
@@ -100,7 +94,7 @@ def test_the_other_domains_of_the_machine_go_on() -> None:
 
 
 def test_ten_thousand_undefined_instructions_are_ten_thousand_traps() -> None:
-    outcome = boot(image(UNDEFINED), memory=MEMORY)
+    outcome = boot(UNDEFINED, memory=MEMORY)
     assert (outcome.reason, outcome.console) == (ShutdownReason.poweroff, f"{10000:#010x}")
 
 

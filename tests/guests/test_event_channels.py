@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from paravane import StopReason
-from paravane.abi.sched import ShutdownReason
-from paravane.asm import assemble_text
-from paravane.asm.elf_writer import write_elf
 from tests.support.boot import boot
+from tests.support.prelude import prelude
 
 MEMORY = 4 << 20
 
-PRELUDE = """
-    .include "runtime.inc"
-    XEN_NOTES
-
-.macro CHECK text:vararg            # prints the text and EAX as a signed number
-    pushl %eax
-    PRINT \\text
-    popl %eax
-    testl %eax, %eax
-    jns .Lcheck\\@
-    pushl %eax
-    PRINT "-"
-    popl %eax
-    negl %eax
-.Lcheck\\@:
-    call print_dec
-    PRINT "\\n"
-.endm
-
+PRELUDE = (
+    prelude()
+    + """
 .macro EVTCHN command, struct
     movl $EVTCHNOP_\\command, %ebx
     movl $\\struct, %ecx
@@ -50,15 +31,12 @@ window:                             # becomes the first page of the grant table
     .skip PAGE_SIZE
     .text
 """
+)
 
 
-def run(body: str) -> str:
-    """Boot a kernel and give what it printed."""
-    outcome = boot(write_elf(assemble_text(PRELUDE + body, name="body.S")), memory=MEMORY)
-    assert outcome.ending is StopReason.DONE, outcome.console
-    assert outcome.reason is ShutdownReason.poweroff, outcome.console + outcome.crash_report
-    assert outcome.audit == []
-    return outcome.console
+def run(body: str) -> list[str]:
+    """The lines a kernel printed that powers off."""
+    return boot(PRELUDE + body, memory=MEMORY).ended().lines
 
 
 MAP_SHARED_INFO = """
@@ -68,12 +46,12 @@ MAP_SHARED_INFO = """
     xorl %ecx, %ecx
     movl $shared, %eax
     call write_pte
-    CHECK "shared_info "
+    SHOW_SIGNED "shared_info "
 """
 
 
 def test_a_guest_interrupts_itself_over_a_channel_of_its_own() -> None:
-    console = run(f"""
+    lines = run(f"""
 main:
     {MAP_SHARED_INFO}
     movl $FLAT_KERNEL_CS, %ebx
@@ -81,29 +59,29 @@ main:
     movl $FLAT_KERNEL_CS, %edx
     movl $upcall, %esi
     HYPERCALL set_callbacks
-    CHECK "callbacks "
+    SHOW_SIGNED "callbacks "
     EVTCHN alloc_unbound, unbound
-    CHECK "unbound "
+    SHOW_SIGNED "unbound "
     movl unbound + EVTCHN_ALLOC_UNBOUND_port, %eax
     movl %eax, interdomain + EVTCHN_BIND_INTERDOMAIN_remote_port
-    CHECK "port "
+    SHOW_SIGNED "port "
     EVTCHN bind_interdomain, interdomain
-    CHECK "bound "
+    SHOW_SIGNED "bound "
     movl interdomain + EVTCHN_BIND_INTERDOMAIN_local_port, %eax
     movl %eax, port
-    CHECK "local "
+    SHOW_SIGNED "local "
     movl $6, shared + SHARED_INFO_evtchn_mask       # ports 1 and 2: console and xenstore
     movb $0, shared + VCPU_INFO_evtchn_upcall_mask
     call yield                      # the event of the binding comes on the way out
     PRINT "sending\\n"
     EVTCHN send, port
-    CHECK "sent "
+    SHOW_SIGNED "sent "
     EVTCHN close, port
-    CHECK "closed "
+    SHOW_SIGNED "closed "
     EVTCHN send, port
-    CHECK "closed port "
+    SHOW_SIGNED "closed port "
     EVTCHN send, unbound + EVTCHN_ALLOC_UNBOUND_port
-    CHECK "unbound port "
+    SHOW_SIGNED "unbound port "
     ret
 
 upcall:
@@ -116,7 +94,7 @@ upcall:
     jz 2f
     bsfl %eax, %eax
     btrl %eax, shared + SHARED_INFO_evtchn_pending
-    CHECK "upcall for port "
+    SHOW_SIGNED "upcall for port "
     jmp 1b
 2:  popal
     movb $0, shared + VCPU_INFO_evtchn_upcall_mask
@@ -133,7 +111,7 @@ interdomain:
 port:
     .long 0
 """)
-    assert console.splitlines() == [
+    assert lines == [
         "shared_info 0",
         "callbacks 0",
         "unbound 0",
@@ -151,12 +129,12 @@ port:
 
 
 def test_a_guest_maps_its_grant_table_and_finds_the_toolstacks_entries() -> None:
-    console = run("""
+    lines = run("""
 main:
     GRANT setup_table, setup
-    CHECK "setup "
+    SHOW_SIGNED "setup "
     movswl setup + GNTTAB_SETUP_TABLE_status, %eax
-    CHECK "status "
+    SHOW_SIGNED "status "
     movl frames, %edx
     movl %edx, %ecx
     shll $12, %edx
@@ -164,26 +142,26 @@ main:
     orl $PTE_PRESENT | PTE_RW, %edx
     movl $window, %eax
     call write_pte
-    CHECK "mapped "
+    SHOW_SIGNED "mapped "
     movzwl window, %eax             # reference 0, the console's: permitted, being read and written
-    CHECK "console flags "
+    SHOW_SIGNED "console flags "
     movl start_info, %edx
     movl START_INFO_console_domU_mfn(%edx), %eax
     subl window + 4, %eax
-    CHECK "console frame off by "
+    SHOW_SIGNED "console frame off by "
     movl start_info, %edx
     movl START_INFO_store_mfn(%edx), %eax
     subl window + 12, %eax
-    CHECK "xenstore frame off by "
+    SHOW_SIGNED "xenstore frame off by "
     GRANT set_version, version
-    CHECK "version 2 "
+    SHOW_SIGNED "version 2 "
     movl version, %eax
-    CHECK "version "
+    SHOW_SIGNED "version "
     movl $window, %eax
     call read_pte
     call pte_to_mfn
     subl frames, %eax
-    CHECK "read back "
+    SHOW_SIGNED "read back "
     ret
 
     .data
@@ -196,7 +174,7 @@ version:
 frames:
     .long 0
 """)
-    assert console.splitlines() == [
+    assert lines == [
         "setup 0",
         "status 0",
         "mapped 0",
@@ -210,7 +188,7 @@ frames:
 
 
 def test_only_ports_in_use_can_be_polled_and_unmasked() -> None:
-    console = run(f"""
+    lines = run(f"""
 .macro POLL list, count
     movl $\\list, poll
     movl $\\count, poll + 4
@@ -223,66 +201,66 @@ main:
     {MAP_SHARED_INFO}
     movl start_info, %edx
     movl START_INFO_store_evtchn(%edx), %eax
-    CHECK "store "
+    SHOW_SIGNED "store "
     movl start_info, %edx
     movl START_INFO_console_domU_evtchn(%edx), %eax
-    CHECK "console "
+    SHOW_SIGNED "console "
     orl $-1, shared + SHARED_INFO_evtchn_mask
     orl $-1, shared + SHARED_INFO_evtchn_mask + 4
     EVTCHN bind_ipi, ipi
-    CHECK "ipi "
+    SHOW_SIGNED "ipi "
     movl $edge + PAGE_SIZE, %ebx        # a page that is not there follows one that is
     xorl %ecx, %ecx
     xorl %edx, %edx
     movl $UVMF_INVLPG, %esi
     HYPERCALL update_va_mapping
-    CHECK "unmapped "
+    SHOW_SIGNED "unmapped "
     POLL closed, 1
-    CHECK "closed "
+    SHOW_SIGNED "closed "
     POLL reserved, 1
-    CHECK "reserved "
+    SHOW_SIGNED "reserved "
     POLL absent, 1
-    CHECK "never created "
+    SHOW_SIGNED "never created "
     movl $40, last
     POLL last, 2
-    CHECK "closed, then unreadable "
+    SHOW_SIGNED "closed, then unreadable "
     movl ipi + EVTCHN_BIND_IPI_port, %eax
     movl %eax, last
     POLL last, 2
-    CHECK "silent, then unreadable "
+    SHOW_SIGNED "silent, then unreadable "
     EVTCHN send, last
     POLL last, 2
-    CHECK "pending, then unreadable "
+    SHOW_SIGNED "pending, then unreadable "
     POLL closed, 129
-    CHECK "too many "
+    SHOW_SIGNED "too many "
     EVTCHN unmask, closed
-    CHECK "unmask closed "
+    SHOW_SIGNED "unmask closed "
     EVTCHN unmask, reserved
-    CHECK "unmask reserved "
+    SHOW_SIGNED "unmask reserved "
     EVTCHN unmask, absent
-    CHECK "unmask never created "
+    SHOW_SIGNED "unmask never created "
     EVTCHN unmask, last
-    CHECK "unmask ipi "
+    SHOW_SIGNED "unmask ipi "
     xorl %eax, %eax
     btl $40, shared + SHARED_INFO_evtchn_mask
     adcl $0, %eax
     btl $0, shared + SHARED_INFO_evtchn_mask
     adcl $0, %eax
-    CHECK "still masked "
+    SHOW_SIGNED "still masked "
     xorl %eax, %eax
     btl $3, shared + SHARED_INFO_evtchn_mask
     adcl $0, %eax
-    CHECK "ipi masked "
+    SHOW_SIGNED "ipi masked "
     EVTCHN close, reserved
-    CHECK "close reserved "
+    SHOW_SIGNED "close reserved "
     EVTCHN close, closed
-    CHECK "close closed "
+    SHOW_SIGNED "close closed "
     EVTCHN send, closed
-    CHECK "send closed "
+    SHOW_SIGNED "send closed "
     movl $14, %ebx                      # what Xen restarts a reset with
     movl $self, %ecx
     HYPERCALL event_channel_op
-    CHECK "go on with no reset "
+    SHOW_SIGNED "go on with no reset "
     ret
     .data
     .balign 4
@@ -304,7 +282,7 @@ poll:
 edge:
     .skip 2 * PAGE_SIZE
 """)
-    assert console.splitlines() == [
+    assert lines == [
         "shared_info 0",
         "store 1",
         "console 2",

@@ -12,9 +12,7 @@ from paravane import DomainConfig, Machine, load_image
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
-from paravane.asm import assemble_text
-from paravane.asm.elf_writer import write_elf
-from tests.support.boot import boot, paravane
+from tests.support.boot import boot, kernel_image, paravane
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +51,7 @@ show:
     .balign 8
 {data}
 """
-    outcome = boot(write_elf(assemble_text(kernel, name="kernel.S")), memory=4 << 20)
+    outcome = boot(kernel, memory=4 << 20)
     return [int(line) for line in outcome.console.splitlines()]
 
 
@@ -245,7 +243,7 @@ page: .skip PAGE_SIZE
 
 
 def test_the_eoi_bitmap_stays_a_page_of_data() -> None:
-    outcome = boot(write_elf(assemble_text(EOI_MAP, name="eoi.S")), memory=4 << 20)
+    outcome = boot(EOI_MAP, memory=4 << 20)
     registered, unmapped, pinned = map(int, outcome.console.splitlines())
     assert (registered, unmapped) == (0, 0)
     assert pinned in (Errno.EBUSY, Errno.EINVAL)
@@ -283,7 +281,7 @@ text_end:
 
 
 def test_a_debug_build_prints_what_is_printable_line_by_line(caplog: pytest.LogCaptureFixture) -> None:
-    image = load_image(write_elf(assemble_text(EARLY, name="early.S")))
+    image = load_image(kernel_image(EARLY))
     with Machine(Machine.size_for(4 << 20)) as machine:
         domain = machine.create(image, DomainConfig(memory=4 << 20))
         machine.run()

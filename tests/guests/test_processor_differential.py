@@ -18,7 +18,7 @@ import pytest
 
 from tests.guests.processor_cases import cases
 from tests.guests.processor_program import FIELDS, outcomes, program
-from tests.support import unix_archive
+from tests.support.unix_archive import run_unix
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,8 +168,8 @@ def test_the_processor_does_what_the_hosts_own_does(tmp_path: Path) -> None:
     sequences = cases()
     image = program(sequences)
     native = outcomes(_native(tmp_path / "sequences", image))
-    outcome = unix_archive.run("/bin/sequences", files={"bin/sequences": image}, with_busybox=False)
-    unix_archive.assert_clean(outcome)
+    files = {"bin/sequences": image}
+    outcome = run_unix("/bin/sequences", files=files, with_busybox=False).ended()
     guest = outcomes(outcome.console)
     assert len(native) == len(guest) == len(sequences) > 3000
     used, unexplained = set[Known](), []

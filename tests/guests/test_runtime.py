@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import StopReason
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import AssemblyError, assemble, assemble_text
 from paravane.asm.elf_writer import write_elf
 from tests.support.boot import Outcome, boot
+from tests.support.prelude import prelude
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,13 +18,9 @@ if TYPE_CHECKING:
 MEMORY = 4 << 20
 
 
-def run(body: str) -> Outcome:
-    """Boot a kernel whose `main` is `body`; what follows a `ret` in it may be data."""
-    source = f'.include "runtime.inc"\nXEN_NOTES\n.text\nmain:\n{body}\n'
-    outcome = boot(write_elf(assemble_text(source, name="body.S")), memory=MEMORY)
-    assert outcome.ending is StopReason.DONE, outcome.console
-    assert outcome.audit == []
-    return outcome
+def run(body: str, reason: ShutdownReason = ShutdownReason.poweroff) -> Outcome:
+    """What came of a kernel whose `main` is `body`; what follows a `ret` in it may be data."""
+    return boot(f"{prelude()}main:\n{body}\n", memory=MEMORY).ended(reason)
 
 
 def test_numbers_print_in_all_their_forms() -> None:
@@ -45,7 +41,6 @@ def test_numbers_print_in_all_their_forms() -> None:
         PRINT "\\n"
         ret
     """)
-    assert outcome.reason is ShutdownReason.poweroff
     assert outcome.console == "0xdeadbeef\n0x0123456789abcdef\n0 4294967295 10!\n"
 
 
@@ -129,8 +124,7 @@ def test_read_pte_gives_nothing_where_nothing_is_mapped() -> None:
 
 
 def test_panic_names_its_message_and_crashes_the_domain() -> None:
-    outcome = run('PANIC "the sky falls"')
-    assert outcome.reason is ShutdownReason.crash
+    outcome = run('PANIC "the sky falls"', ShutdownReason.crash)
     assert outcome.console == "panic: the sky falls\n"
 
 
@@ -165,8 +159,7 @@ helper: PRINT "helper, start_info is "
 """)
     program = assemble(sources)
     assert len([symbol for symbol in program.symbols if symbol.name == "print_string"]) == 1
-    outcome = boot(write_elf(program), memory=MEMORY)
-    assert outcome.reason is ShutdownReason.poweroff
+    outcome = boot(write_elf(program), memory=MEMORY).ended()
     assert outcome.console == "main\nhelper, start_info is known\nEINVAL, then OK\n"
 
 

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from paravane import StopReason
 from paravane.abi.sched import ShutdownReason
-from paravane.asm import assemble_text
-from paravane.asm.elf_writer import write_elf
 from tests.support.boot import Outcome, boot
+from tests.support.prelude import prelude
 
-PRELUDE = """
-    .include "runtime.inc"
-    .include "paging.inc"
-    XEN_NOTES segments_test
-
+PRELUDE = (
+    prelude("paging")
+    + """
 .equ CODE, 8 + 1
 .equ STACK, 16 + 1
 .equ DATA, 24 + 1
-
-.macro SHOW text:vararg             # prints the text and EAX in hexadecimal
-    pushl %eax
-    PRINT \\text
-    popl %eax
-    call print_hex32
-    PRINT "\\n"
-.endm
 
 .macro UPDATE slot, low, high       # update_descriptor of an entry of `gdt`
     movl $gdt, %eax
@@ -56,10 +44,10 @@ trap_table:
     .text
 not_present:
     popl %eax
-    SHOW "not present: "
+    SHOW_HEX "not present: "
     popl %eax
     subl $underfoot, %eax           # the instruction after the hypercall that took it away
-    SHOW "offset "
+    SHOW_HEX "offset "
     jmp exit
 
 install:
@@ -86,47 +74,39 @@ protect:                            # make the page at EAX read-only
     jmp write_pte
 
 """
+)
 
 
-def run(body: str) -> Outcome:
-    outcome = boot(write_elf(assemble_text(PRELUDE + body, name="body.S")), memory=4 << 20)
-    assert outcome.ending is StopReason.DONE, outcome.console
-    assert outcome.audit == []
-    return outcome
-
-
-def lines(body: str) -> list[str]:
-    outcome = run(body)
-    assert outcome.reason is ShutdownReason.poweroff, outcome.console + outcome.crash_report
-    return outcome.console.splitlines()
+def run(body: str, reason: ShutdownReason = ShutdownReason.poweroff) -> Outcome:
+    return boot(PRELUDE + body, memory=4 << 20).ended(reason)
 
 
 def test_the_processor_sets_accessed_bits_as_it_loads_segments() -> None:
-    assert lines("""
+    assert run("""
 underfoot:
 main:
     call install
     movl gdt + 28, %eax
-    SHOW "installed "
+    SHOW_HEX "installed "
     movl $DATA, %ecx
     larl %ecx, %eax
     andl $0x00F0FF00, %eax
-    SHOW "lar       "
+    SHOW_HEX "lar       "
     verr %cx
     verw %cx
     movl gdt + 28, %eax
-    SHOW "looked at "
+    SHOW_HEX "looked at "
     movl $DATA, %ecx
     movl %ecx, %es
     movl gdt + 28, %eax
-    SHOW "loaded    "
+    SHOW_HEX "loaded    "
     UPDATE 3, 0xFFFF, 0x00CFB200
     movl gdt + 28, %eax
-    SHOW "updated   "
+    SHOW_HEX "updated   "
     movl $FLAT_KERNEL_DS, %ecx
     movl %ecx, %es
     jmp exit
-""") == [
+""").lines == [
         "installed 0x00cfb200",
         "lar       0x00c0b200",
         "looked at 0x00cfb200",
@@ -136,7 +116,7 @@ main:
 
 
 def test_a_code_segment_taken_away_underfoot_is_np_at_the_next_instruction() -> None:
-    assert lines("""
+    assert run("""
 main:
     call install
     ljmp $CODE, $on_own_code
@@ -155,11 +135,12 @@ on_own_code:
 underfoot:
     PRINT "still running\\n"
     jmp exit
-""") == ["on its own code segment", "not present: 0x00000008", "offset 0x00000000"]
+""").lines == ["on its own code segment", "not present: 0x00000008", "offset 0x00000000"]
 
 
 def test_a_stack_segment_taken_away_underfoot_ends_the_domain() -> None:
-    outcome = run("""
+    outcome = run(
+        """
 main:
     call install
     movl $STACK, %eax
@@ -168,14 +149,15 @@ main:
 underfoot:
     PRINT "still running"
     jmp exit
-""")
-    assert outcome.reason is ShutdownReason.crash
+""",
+        ShutdownReason.crash,
+    )
     assert "stack segment 0x0011" in outcome.crash_report
     assert outcome.console == ""
 
 
 def test_the_registers_a_vcpu_starts_with() -> None:
-    assert lines("""
+    assert run("""
     .bss
     .balign 16
 image:
@@ -184,21 +166,21 @@ image:
 main:
     fxsave image
     movzwl image, %eax
-    SHOW "control word "
+    SHOW_HEX "control word "
     movzwl image + 2, %eax
-    SHOW "status word  "
+    SHOW_HEX "status word  "
     movzbl image + 4, %eax
-    SHOW "tags in use  "
+    SHOW_HEX "tags in use  "
     movl image + 24, %eax
-    SHOW "MXCSR        "
+    SHOW_HEX "MXCSR        "
     xorl %eax, %eax
     strw %ax
-    SHOW "STR          "
+    SHOW_HEX "STR          "
     sldtw %ax
-    SHOW "SLDT         "
+    SHOW_HEX "SLDT         "
 underfoot:
     jmp exit
-""") == [
+""").lines == [
         "control word 0x0000037f",
         "status word  0x00000000",
         "tags in use  0x00000000",

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from paravane import DomainConfig, Machine, load_image
-from paravane.asm import assemble_text
-from paravane.asm.elf_writer import write_elf
 from paravane.trace import ExceptionRecord, HypercallRecord, Kind, Record
 from paravane.trace_text import answer_text, body, call_text
-from tests.support.boot import boot
+from tests.support.boot import boot, kernel_image
 
 KERNEL = """
     .include "runtime.inc"
@@ -46,7 +44,7 @@ requests: .long 0x1003, 0, 0x2000, 0
 
 def calls(name: str) -> list[str]:
     """The trace's lines about a hypercall, from its name to its result."""
-    records = boot(write_elf(assemble_text(KERNEL, name="kernel.S")), memory=4 << 20).records
+    records = boot(KERNEL, memory=4 << 20).records
     lines = [f"{call_text(r)} = {answer_text(r)}" for r in records if isinstance(r, HypercallRecord)]
     return [line for line in lines if line.startswith(name)]
 
@@ -90,7 +88,7 @@ through_the_page:
 
 
 def test_a_call_is_shown_where_the_guests_own_code_makes_it() -> None:
-    outcome = boot(write_elf(assemble_text(CALLERS, name="callers.S")), memory=4 << 20)
+    outcome = boot(kernel_image(CALLERS, "callers.S"), memory=4 << 20)
     places = [
         record.place
         for record in outcome.records
@@ -123,7 +121,7 @@ traps:
 
 
 def test_subscribers_hear_of_traps_whenever_they_come_and_not_after_they_went() -> None:
-    image = load_image(write_elf(assemble_text(TRAPS, name="traps.S")))
+    image = load_image(kernel_image(TRAPS, "traps.S"))
     records: list[Record] = []
     with Machine(Machine.size_for(4 << 20)) as machine:
         machine.create(image, DomainConfig(memory=4 << 20))
@@ -143,7 +141,7 @@ def test_subscribers_hear_of_traps_whenever_they_come_and_not_after_they_went() 
 
 
 def test_the_life_of_a_domain_is_told() -> None:
-    image = load_image(write_elf(assemble_text(CALLERS, name="callers.S")))
+    image = load_image(kernel_image(CALLERS, "callers.S"))
     records: list[Record] = []
     with Machine(Machine.size_for(4 << 20)) as machine:
         machine.trace.subscribe(records.append, (Kind.DOMAIN,))

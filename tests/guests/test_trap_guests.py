@@ -15,6 +15,7 @@ from paravane.asm import assemble_text, build
 from paravane.asm.elf_writer import write_elf
 from paravane.guest_kernels.expected import differences
 from tests.support.boot import HOST_TIMEOUT, Outcome, boot, paravane
+from tests.support.prelude import prelude
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,27 +23,11 @@ if TYPE_CHECKING:
 MEMORY = 8 << 20
 KERNELS = ("debug", "emulate", "failsafe", "fastcall", "fpu", "traps")
 
-PRELUDE = """
-    .include "runtime.inc"
-    .include "paging.inc"
-    .include "shared.inc"
-    .include "user.inc"
-    .include "probe.inc"
-    XEN_NOTES trap_test
-"""
-
-
-def image(body: str) -> bytes:
-    """A kernel whose sections and `main` are `body`."""
-    return write_elf(assemble_text(PRELUDE + body, name="body.S"))
+PRELUDE = prelude("paging", "shared", "user", "probe")
 
 
 def crash(body: str) -> Outcome:
-    outcome = boot(image(body), memory=MEMORY)
-    assert outcome.ending is StopReason.DONE
-    assert outcome.reason is ShutdownReason.crash, outcome.console
-    assert outcome.audit == []
-    return outcome
+    return boot(PRELUDE + body, memory=MEMORY).ended(ShutdownReason.crash)
 
 
 def first_line(outcome: Outcome) -> str:

@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-from paravane import StopReason
 from paravane.abi.sched import ShutdownReason
-from paravane.asm import assemble_text
-from paravane.asm.elf_writer import write_elf
 from tests.support.boot import boot
+from tests.support.prelude import prelude
 
 MEMORY = 4 << 20
 
-PRELUDE = """
-    .include "runtime.inc"
-    XEN_NOTES
-
-.macro SHOW text:vararg             # prints the text and EAX in hexadecimal
-    pushl %eax
-    PRINT \\text
-    popl %eax
-    call print_hex32
-    PRINT "\\n"
-.endm
-
+PRELUDE = (
+    prelude()
+    + """
 .macro TRAPS
     movl $trap_table, %eax
     call set_trap_table
 .endm
 
-    .text
 """
+)
 
 
 def run(body: str) -> list[str]:
-    """Boot a kernel and give the lines it printed."""
-    outcome = boot(write_elf(assemble_text(PRELUDE + body, name="body.S")), memory=MEMORY)
-    assert outcome.ending is StopReason.DONE, outcome.console
-    assert outcome.reason is ShutdownReason.poweroff, outcome.console + outcome.crash_report
-    return outcome.console.splitlines()
+    """The lines a kernel printed that powers off."""
+    return boot(PRELUDE + body, memory=MEMORY).ended().lines
 
 
 def test_the_fpu_traps_once_after_a_task_switch() -> None:
@@ -47,11 +33,11 @@ main:
     movl $1, %ebx
     HYPERCALL fpu_taskswitch
     movl %cr0, %eax
-    SHOW "CR0 after the switch "
+    SHOW_HEX "CR0 after the switch "
     fld1
     fstp %st(0)
     movl %cr0, %eax
-    SHOW "CR0 after the FPU was used "
+    SHOW_HEX "CR0 after the FPU was used "
     ret
 
 device_not_available:
@@ -83,10 +69,10 @@ main:
     andl $0xfffffeff, (%esp)
     popfl
     movl %ebx, %eax
-    SHOW "steps "
+    SHOW_HEX "steps "
     movl $6, %ebx
     HYPERCALL get_debugreg
-    SHOW "DR6 "
+    SHOW_HEX "DR6 "
     ret
 
 single_step:
@@ -120,10 +106,10 @@ breakpoint:
     pushal
     movl 32(%esp), %eax
     subl $there, %eax
-    SHOW "#DB at there + "
+    SHOW_HEX "#DB at there + "
     movl %dr6, %eax
     andl $0xf, %eax
-    SHOW "by breakpoints "
+    SHOW_HEX "by breakpoints "
     popal
     orl $0x10000, 8(%esp)           # RF: go on
     iret
@@ -167,12 +153,12 @@ open_to_user:
     ret
 
 system_call:
-    SHOW "EAX from ring 3 "
+    SHOW_HEX "EAX from ring 3 "
     movl 4(%esp), %eax
-    SHOW "CS and mask "
+    SHOW_HEX "CS and mask "
     movl 8(%esp), %eax
     andl $0xffffff02, %eax          # without arithmetic flags
-    SHOW "EFLAGS "
+    SHOW_HEX "EFLAGS "
     movl $SHUTDOWN_poweroff, %eax
     call exit
 
@@ -209,31 +195,31 @@ main:
     PRINT "\\n"
     movl $0x40000001, %eax
     cpuid
-    SHOW "version "
+    SHOW_HEX "version "
     movl $0xc0000080, %ecx
     rdmsr
-    SHOW "EFER "
+    SHOW_HEX "EFER "
     inb $0x42, %al
     PRINT "not reached without I/O privilege\\n"
 resume:
     movl $level, %ecx
     movl $PHYSDEVOP_set_iopl, %ebx
     HYPERCALL physdev_op
-    SHOW "set_iopl "
+    SHOW_HEX "set_iopl "
     cli
     sti
     xorl %eax, %eax
     inb $0x42, %al
-    SHOW "timer "
+    SHOW_HEX "timer "
     movw $0xcfc, %dx
     inl %dx, %eax
-    SHOW "configuration space "
+    SHOW_HEX "configuration space "
     ret
 
 general_protection:
     pushal
     movl 32(%esp), %eax
-    SHOW "#GP, error code "
+    SHOW_HEX "#GP, error code "
     popal
     addl $4, %esp
     movl $resume, (%esp)
@@ -276,7 +262,7 @@ trap_table:
     TRAP_GATE 6, 0, invalid_opcode
     TRAP_TABLE_END
 """
-    outcome = boot(write_elf(assemble_text(PRELUDE + body, name="body.S")), memory=MEMORY)
+    outcome = boot(PRELUDE + body, memory=MEMORY)
     assert outcome.reason is ShutdownReason.crash
     assert "exception frame" in outcome.crash_report
     assert "0xcffffff4" in outcome.crash_report

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from paravane.trace_text import body
-from tests.support.unix_archive import SMALL, assert_clean, program, run
+from tests.support.unix_archive import SMALL, program, run_unix
 
 _COPY_ON_WRITE = """
     movl $2, %eax
@@ -35,8 +35,7 @@ status:
 
 def test_child_writes_to_its_own_copy() -> None:
     files = {"bin/cow": program(_COPY_ON_WRITE)}
-    outcome = run("/bin/cow", files=files, with_busybox=False, memory=SMALL)
-    assert_clean(outcome)
+    outcome = run_unix("/bin/cow", files=files, with_busybox=False, memory=SMALL).ended()
     assert outcome.console == "copied\n"
 
 
@@ -84,8 +83,7 @@ seen:
 
 
 def test_fpu_and_sse_registers_follow_their_process() -> None:
-    outcome = run("/bin/fpu", files={"bin/fpu": program(_FPU)}, with_busybox=False, memory=SMALL)
-    assert_clean(outcome)
+    outcome = run_unix("/bin/fpu", files={"bin/fpu": program(_FPU)}, with_busybox=False, memory=SMALL).ended()
     assert outcome.console == "kept\nkept\n"
     traps = [body(record) for record in outcome.records]
     assert any("fpu_taskswitch" in text for text in traps)
@@ -145,8 +143,7 @@ information:
 
 
 def test_no_page_is_lost_by_fork_exec_and_exit() -> None:
-    outcome = run("/bin/leak", files={"bin/leak": program(_LEAK)})
-    assert_clean(outcome)
+    outcome = run_unix("/bin/leak", files={"bin/leak": program(_LEAK)}).ended()
     assert outcome.console == ""
 
 
@@ -228,8 +225,8 @@ seen:
 )
 def test_signal_handler_returns_to_unchanged_registers(flags: int, restore: str) -> None:
     text = _HANDLER.replace("{flags}", str(flags)).replace("{restore}", restore)
-    outcome = run("/bin/signal", files={"bin/signal": program(text)}, with_busybox=False, memory=SMALL)
-    assert_clean(outcome)
+    files = {"bin/signal": program(text)}
+    outcome = run_unix("/bin/signal", files=files, with_busybox=False, memory=SMALL).ended()
     assert outcome.console == "unharmed\n"
 
 
@@ -254,6 +251,6 @@ _VFORK = """
 
 
 def test_parent_of_vfork_waits_for_the_child() -> None:
-    outcome = run("/bin/vfork", files={"bin/vfork": program(_VFORK)}, with_busybox=False, memory=SMALL)
-    assert_clean(outcome)
+    files = {"bin/vfork": program(_VFORK)}
+    outcome = run_unix("/bin/vfork", files=files, with_busybox=False, memory=SMALL).ended()
     assert outcome.console == "child\nparent\n"

@@ -6,17 +6,12 @@ import re
 
 from paravane import DomainConfig, Machine, StopReason, load_image
 from paravane.abi.errno import Errno
-from paravane.abi.sched import ShutdownReason
-from paravane.asm import assemble_text
-from paravane.asm.elf_writer import write_elf
-from tests.support.boot import Outcome, boot
+from tests.support.boot import Outcome, boot, kernel_image
+from tests.support.prelude import prelude
 
-PRELUDE = """
-    .include "runtime.inc"
-    .include "paging.inc"
-    .include "shared.inc"
-    XEN_NOTES
-
+PRELUDE = (
+    prelude("paging", "shared")
+    + """
 .macro VCPU_OP command, vcpuid=$0, arg=$0
     movl $VCPUOP_\\command, %ebx
     movl \\vcpuid, %ecx
@@ -89,23 +84,15 @@ poll: .long port, 1
 port: .long 0
     .text
 """
+)
 
 
 def run(body: str) -> Outcome:
-    return boot(write_elf(assemble_text(PRELUDE + body, name="body.S")), memory=4 << 20)
-
-
-def lines(body: str) -> list[str]:
-    """Boot a kernel that powers off, and give what it printed."""
-    outcome = run(body)
-    assert outcome.ending is StopReason.DONE, outcome.console
-    assert outcome.reason is ShutdownReason.poweroff, outcome.console + outcome.crash_report
-    assert outcome.audit == []
-    return outcome.console.splitlines()
+    return boot(PRELUDE + body, memory=4 << 20)
 
 
 def test_every_command_answers_with_the_errno_of_xen() -> None:
-    assert lines("""
+    assert run("""
 main:
     SHOW is_up
     SHOW is_up, $1
@@ -143,7 +130,7 @@ in_the_hole: .long 0xF5800000 - VCPU_RUNSTATE_INFO_sizeof + 1
 past: .quad 0
     .long VCPU_SSHOTTMR_future
 context: .skip VCPU_GUEST_CONTEXT_sizeof
-""") == [
+""").ended().lines == [
         "is_up 1",
         f"is_up {-Errno.ENOENT}",
         f"get_physid {-Errno.EINVAL}",
@@ -166,7 +153,8 @@ context: .skip VCPU_GUEST_CONTEXT_sizeof
 
 
 def test_a_vcpu_is_ticked_a_hundred_times_a_second_until_it_asks_for_another_rate() -> None:
-    ticks = lines("""
+    ticks = (
+        run("""
 .macro COUNT
     movl $200, %eax
     call count_ticks
@@ -187,6 +175,9 @@ main:
     .data
 often: .quad 4000000
 """)
+        .ended()
+        .lines
+    )
     default, often, stopped = map(int, ticks)
     assert default in (20, 21)
     assert often in (50, 51)
@@ -230,7 +221,8 @@ last: .quad 0x7FFFFFFFFFFFFFFF
 
 def test_a_sleep_shows_in_the_run_states() -> None:
     """Three seconds asleep are blocked time, in the registered area and in the answer to the call."""
-    console = lines("""
+    console = (
+        run("""
 main:
     call bind_timer
     VCPU_OP stop_periodic_timer
@@ -267,13 +259,16 @@ deadline: .skip VCPU_SET_SINGLESHOT_TIMER_sizeof
 area_at: .long area
 area: .skip VCPU_RUNSTATE_INFO_sizeof
 """)
+        .ended()
+        .lines
+    )
     assert console[0] == "0 blocked 0 ms"
     assert re.fullmatch(r"0 blocked (299\d|300\d) ms", console[1])
     assert console[2] == console[1]
 
 
 def test_vcpu_info_moves_once_and_takes_its_contents_along() -> None:
-    assert lines("""
+    assert run("""
 main:
     call map_shared_info
     call mask_all_events
@@ -333,7 +328,7 @@ info: .skip PAGE_SIZE
     .data
     .balign 4
 new: .skip VCPU_REGISTER_VCPU_INFO_sizeof
-""") == [
+""").ended().lines == [
         f"register_vcpu_info {-Errno.ENXIO}",
         f"register_vcpu_info {-Errno.ENXIO}",
         f"register_vcpu_info {-Errno.ENXIO}",
@@ -348,7 +343,7 @@ new: .skip VCPU_REGISTER_VCPU_INFO_sizeof
 
 def test_a_vcpu_info_outlives_the_page_that_the_guest_gives_back() -> None:
     """The hypervisor keeps the frame for as long as it writes there, and no longer."""
-    image = load_image(write_elf(assemble_text(PRELUDE + GIVE_BACK, name="body.S")))
+    image = load_image(kernel_image(PRELUDE + GIVE_BACK))
     memory = 4 << 20
     with Machine(Machine.size_for(memory)) as machine:
         free = set[int]()
@@ -399,7 +394,7 @@ reservation: .long mfn, 1, 0, 0
 
 
 def test_vcpu_info_does_not_move_onto_a_page_table() -> None:
-    assert lines("""
+    assert run("""
 main:
     movl start_info, %eax
     movl START_INFO_pt_base(%eax), %eax
@@ -410,11 +405,11 @@ main:
     .data
     .balign 4
 new: .skip VCPU_REGISTER_VCPU_INFO_sizeof
-""") == [f"register_vcpu_info {-Errno.EINVAL}"]
+""").ended().lines == [f"register_vcpu_info {-Errno.EINVAL}"]
 
 
 def test_an_nmi_that_a_vcpu_sends_itself_arrives_at_its_callback() -> None:
-    assert lines("""
+    assert run("""
 main:
     movl $CALLBACKOP_register, %ebx
     movl $callback, %ecx
@@ -433,14 +428,14 @@ nmi:
 callback:
     .word CALLBACKTYPE_nmi, 0
     .long FLAT_KERNEL_CS, nmi
-""") == ["NMI", "sent"]
+""").ended().lines == ["NMI", "sent"]
 
 
 def test_the_last_vcpu_that_goes_down_powers_the_domain_off() -> None:
-    assert lines("""
+    assert run("""
 main:
     PRINT "down\\n"
     call console_flush
     VCPU_OP down
     PANIC "still there"
-""") == ["down"]
+""").ended().lines == ["down"]

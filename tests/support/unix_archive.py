@@ -7,8 +7,7 @@ import shlex
 import stat
 from typing import TYPE_CHECKING
 
-from paravane import StopReason, guest_kernels
-from paravane.abi.sched import ShutdownReason
+from paravane import guest_kernels
 from paravane.asm import assemble_text, build
 from paravane.asm.elf_writer import write_elf
 from tests.support.boot import boot
@@ -90,7 +89,7 @@ def archive(files: Mapping[str, bytes | str], *, with_busybox: bool = True) -> b
     return b"".join(entries) + entry("TRAILER!!!", 0)
 
 
-def run(
+def run_unix(
     *words: str,
     files: Mapping[str, bytes | str] | None = None,
     with_busybox: bool = True,
@@ -101,10 +100,3 @@ def run(
     """Boot the kernel with an archive of busybox and `files`, its command line the words."""
     ramdisk = archive(files or {}, with_busybox=with_busybox)
     return boot(kernel(), memory=memory, cmdline=shlex.join(words), ramdisk=ramdisk, stdin=stdin, seed=seed)
-
-
-def assert_clean(outcome: Outcome) -> None:
-    """The domain powered off itself, and the hypervisor's books agree with the page tables."""
-    assert outcome.ending is StopReason.DONE, outcome.console
-    assert outcome.reason is ShutdownReason.poweroff, outcome.crash_report
-    assert outcome.audit == []
