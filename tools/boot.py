@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,8 @@ DETERMINISTIC_SLICE = 1_000_000
 
 _EPILOG = """\
 On a terminal every key goes to the guest, but Ctrl-], which leaves the console and ends the domain. What
-follows `--` is the kernel's command line, its words joined by blanks."""
+follows `--` is the kernel's command line: one word is taken as it stands, several are quoted where they need
+it, as for a shell, and joined by blanks."""
 
 
 def add_command(commands: Commands) -> None:
@@ -162,7 +164,7 @@ def _machine(options: argparse.Namespace, memory: int) -> Machine:
 def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Path]]:
     """The image and the domain that the user means by IMAGE|NAME|SOURCE.S and the options, and the files that
     were read for them."""
-    path, memory, cmdline = Path(options.image), options.memory, " ".join(options.cmdline)
+    path, memory, cmdline = Path(options.image), options.memory, _command_line(options.cmdline)
     inputs: Sequence[Path] = (path,)
     if options.image in guest_kernels.names() and not path.is_file():
         kernel = guest_kernels.load(options.image)
@@ -182,6 +184,11 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
     # A name that is no text would be none in xenstore either.
     name = shown(options.name or path.stem)
     return data, DomainConfig(name, memory or DEFAULT_MEMORY, cmdline, ramdisk), inputs
+
+
+def _command_line(words: Sequence[str]) -> str:
+    """One word may be a whole line. Of several, each stays a word for a kernel that takes its line apart."""
+    return words[0] if len(words) == 1 else shlex.join(words)
 
 
 def _assembled(sources: Sequence[Path], options: argparse.Namespace) -> tuple[bytes, Sequence[Path]]:

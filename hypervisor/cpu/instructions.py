@@ -57,18 +57,21 @@ _LOCKABLE: Final = {
 _POP: Final = 0x8F
 _BIT_TEST: Final = 0xFBA
 _SUSPICIOUS: Final = re.compile(
-    rb"\xf0|\x8f[\x08-\x3f\x48-\x7f\x88-\xbf\xc8-\xff]|\x0f\xba[\x00-\x1f\x40-\x5f\x80-\x9f\xc0-\xdf]"
+    rb"\xf0|[\xc4\xc5][\xc0-\xff]|\x8f[\x08-\x3f\x48-\x7f\x88-\xbf\xc8-\xff]"
+    rb"|\x0f\xba[\x00-\x1f\x40-\x5f\x80-\x9f\xc0-\xdf]"
 )
 
 
 class Instruction(NamedTuple):
-    """`opcode` as 0xNN, 0xFNN, 0xF38NN or 0xF3ANN; `modrm` is -1 where there is none."""
+    """`opcode` as 0xNN, 0xFNN, 0xF38NN or 0xF3ANN; `modrm` is -1 where there is none; `vex` marks AVX's
+    encoding."""
 
     offset: int
     length: int
     prefixes: bytes
     opcode: int
     modrm: int
+    vex: bool = False
 
     @property
     def is_locked(self) -> bool:
@@ -96,7 +99,8 @@ def decode(code: bytes, offset: int = 0, *, big: bool = True) -> Instruction:
     prefixes = code[offset:at]
     opcode = code[at]
     at += 1
-    if opcode in _VEX and big and code[at] >= 0xC0:
+    vex = opcode in _VEX and big and code[at] >= 0xC0
+    if vex:
         size = _VEX[opcode]
         opcode = _VEX_MAPS.get(code[at] & 0x1F if size == 2 else 1, 0xF00) | code[at + size]
         at += size + 1
@@ -115,7 +119,7 @@ def decode(code: bytes, offset: int = 0, *, big: bool = True) -> Instruction:
     at += _immediate(opcode, modrm, full, 4 if wide else 2)
     if at > len(code):
         raise IndexError
-    return Instruction(offset, at - offset, prefixes, opcode, modrm)
+    return Instruction(offset, at - offset, prefixes, opcode, modrm, vex)
 
 
 def instructions(code: bytes, *, big: bool) -> Iterator[Instruction]:
@@ -131,6 +135,8 @@ def instructions(code: bytes, *, big: bool) -> Iterator[Instruction]:
 def is_undefined(instruction: Instruction) -> bool:
     """A processor raises #UD for it, whatever its operands hold, and the engine does not."""
     opcode, reg = instruction.opcode, instruction.reg
+    if instruction.vex:
+        return True  # what nobody enables: CR4.OSXSAVE cannot be set
     if instruction.is_locked:
         return not (instruction.has_memory_operand and reg in _LOCKABLE.get(opcode, ()))
     return (opcode == _POP and reg != 0) or (opcode == _BIT_TEST and reg < 4)

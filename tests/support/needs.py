@@ -21,7 +21,7 @@ import pytest
 from tests.support.debian import Cache, Unavailable, cache_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 NOT_AGAIN = 600.0
 """Seconds before a fetch that failed is tried again: without a network each run would wait for it."""
@@ -157,18 +157,24 @@ def tool(name: str) -> str:
     return str(require(PROGRAMS[name]))
 
 
-def main() -> int:
-    """Fetch everything, and print where each piece is. Status 1 if some cannot be had."""
+def main(packages: Sequence[str] = ()) -> int:
+    """Fetch everything, and print where each piece is. Status 1 if some cannot be had.
+
+    With `packages`, those of these alone, and of each nothing but the path: for use in a shell.
+    """
     needs().retry()
     status = 0
-    for piece in PIECES:
+    if packages:
+        needs().say = lambda text: print(text, file=sys.stderr)
+    for piece in (piece for piece in PIECES if not packages or piece.package in packages):
         try:
-            print(f"{piece}: {needs().have(piece)}")
+            place = needs().have(piece)
+            print(place if packages else f"{piece}: {place}")
         except Unavailable as error:
-            print(f"{piece}: {error}")
+            print(f"{piece}: {error}", file=sys.stderr if packages else sys.stdout)
             status = 1
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

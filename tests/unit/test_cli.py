@@ -90,7 +90,7 @@ def test_list_names_every_kernel(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_follows_the_dashes_is_the_kernels_command_line(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["boot", "hello", "--memory", "8M", "--", "root=/dev/xvda", "-s", "two words"]) == 0
-    assert "command line: root=/dev/xvda -s two words\n" in capfd.readouterr().out
+    assert "command line: root=/dev/xvda -s 'two words'\n" in capfd.readouterr().out
 
 
 def test_lost_console_output_is_told() -> None:
@@ -198,9 +198,15 @@ def test_a_written_file_is_like_one_written_in_place(tmp_path: Path) -> None:
     assert error.value.filename == str(tmp_path / "none" / "x")
 
 
-def test_the_words_of_a_command_line_are_joined_by_blanks(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["boot", "hello", "--", "a b", "c"]) == 0
-    assert "command line: a b c\n" in capfd.readouterr().out
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [(["a b"], "a b"), (["a", "b=c"], "a b=c"), (["sh", "-c", "echo $i"], "sh -c 'echo $i'")],
+)
+def test_one_word_is_a_whole_command_line_and_several_stay_words(
+    words: list[str], line: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["boot", "hello", "--", *words]) == 0
+    assert f"command line: {line}\n" in capfd.readouterr().out
 
 
 def test_help_names_statuses_events_and_the_escape_key(

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
-from pathlib import Path
-
 import paravane
 from paravane import (
     DomainConfig,
@@ -22,7 +17,6 @@ from paravane import (
     trace_line,
 )
 
-README = Path(__file__).parents[2] / "README.md"
 MEMORY = 8 << 20
 
 
@@ -33,17 +27,6 @@ def hello() -> bytes:
 def test_every_name_is_there() -> None:
     assert sorted(paravane.__all__) == paravane.__all__
     assert [name for name in paravane.__all__ if not hasattr(paravane, name)] == []
-
-
-def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
-    (example,) = re.findall(r"## From Python\n.*?```python\n(.*?)```", README.read_text(), re.DOTALL)
-    (tmp_path / "KERNEL.elf").write_bytes(hello())
-    done = subprocess.run(
-        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "poweroff" in done.stdout
-    assert "hello from ring 1" in done.stdout
 
 
 def test_how_a_domain_ended_has_a_name() -> None:
