@@ -35,7 +35,8 @@ SCRIPTS = {
     "compression": "gzip < etc/noise | gunzip | cmp - etc/noise && echo same",
     "long pipeline": "cat etc/noise etc/noise | cat | cat | tail -c 90000 | head -c 80000 | md5sum",
     "early reader end": "yes | head -n 3; echo $?",
-    "traps": "trap 'echo usr' USR1; kill -USR1 $$; trap 'echo bye' EXIT; sleep 5 & kill $!; wait $! 2>/dev/null; echo $?",
+    "traps": "trap 'echo usr' USR1; kill -USR1 $$; trap 'echo bye' EXIT; "
+    "sleep 5 & kill $!; wait $! 2>/dev/null; echo $?",
     "background jobs": "for i in 1 2 3 4; do (sleep 0.$i; echo $i) & done; wait; echo all",
     "descriptors": "exec 5<etc/motd; read a <&5; read b <&5; echo $b $a; { echo err >&2; } 2>&1 | tr e E",
     "directories": "cd etc; basename `pwd`; cd ..; test -d etc && test -f etc/motd && test ! -e x; echo $?",
