@@ -65,10 +65,15 @@ class Outlet:
         return len(self._waiting) + self._in_flight
 
     def when_space(self, call: Callable[[], None]) -> None:
-        """Make `call` once, in the writing thread, as soon as at most half of the capacity is in use."""
+        """Make `call` once, in the writing thread, as soon as at most half of the capacity is in use; at
+        once, in this thread, when the outlet has failed."""
         with self._changed:
-            self._space_wanted = call
-            self._changed.notify_all()
+            if self.failure is None:
+                self._space_wanted = call
+                self._changed.notify_all()
+                return
+        # The writing thread ends with the failure: it may not be there to make the call.
+        call()
 
     def drain(self, deadline: float | None, abandon: Callable[[], bool] = lambda: False) -> int:
         """Wait until everything is written, `deadline` (of `time.monotonic`) has come, or `abandon` says so.

@@ -115,6 +115,27 @@ def test_a_reader_that_goes_away_does_not_leave_the_machine_held() -> None:
     os.close(ours)
 
 
+def test_a_reader_that_goes_away_just_before_the_machine_is_held_does_not_leave_it_held() -> None:
+    theirs, ours = os.pipe()
+    others = set(threading.enumerate())
+
+    class Unlucky(FakeMachine):
+        def hold(self) -> None:
+            super().hold()
+            os.close(theirs)
+            for writer in set(threading.enumerate()) - others:
+                writer.join(60)
+
+    machine = Unlucky()
+    outlet = Outlet(ours)
+    Backpressure(outlet, machine).put(bytes(4 * CAPACITY))
+    assert isinstance(outlet.failure, BrokenPipeError)
+    machine.posted.get_nowait()()
+    assert machine.holds == 0
+    assert machine.posted.empty(), "it is told once"
+    os.close(ours)
+
+
 def test_lines_are_in_a_file_as_soon_as_they_are_written(tmp_path: Path) -> None:
     with (tmp_path / "trace").open("wb") as stream:
         lines = Lines(stream.fileno())
