@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import threading
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -30,6 +31,9 @@ class Inbox:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
+        # A write to a closed pipe could go to whoever has its number by then. Reentrant: a signal handler may
+        # wake in the very middle of a wake or a close of the thread it interrupts.
+        self._pipe_lock = threading.RLock()
         self._open = True
 
     @property
@@ -62,8 +66,8 @@ class Inbox:
 
     def wake(self) -> None:
         """End a wait of `deliver`, now or the next one. Any thread and any signal handler may do so."""
-        if self._open:
-            with suppress(BlockingIOError):
+        with self._pipe_lock, suppress(BlockingIOError):
+            if self._open:
                 os.write(self._wake_write, b"\0")
 
     def deliver(self, wait: float) -> None:
@@ -81,13 +85,14 @@ class Inbox:
 
     def close(self) -> None:
         """Watch nothing any more and drop what was posted. Idempotent."""
-        if not self._open:
-            return
-        self._open = False
-        self._posted.clear()
-        self._selector.close()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        with self._pipe_lock:
+            if not self._open:
+                return
+            self._open = False
+            self._posted.clear()
+            self._selector.close()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
 
     def _keep_promise(self, call: Callable[[], object]) -> None:
         def kept() -> None:
