@@ -73,13 +73,14 @@ class GrantTable:
     def __init__(
         self, memory: DomainMemory, tables: GrantTables, *, max_frames: int = MAX_GRANT_FRAMES
     ) -> None:
+        """A table of `INITIAL_FRAMES`, known to `tables`. Raises MemoryError."""
         self.memory = memory
         self.domid = memory.domid
         self.max_frames = max_frames
         self._tables = tables
         self.state = GrantState()
         self._words = memory.machine.ram.words
-        self.grow(INITIAL_FRAMES)
+        self._add_frames(INITIAL_FRAMES)
         tables.add(self)
 
     @property
@@ -104,15 +105,10 @@ class GrantTable:
             raise GrantRefusal(
                 GrantStatus.general_error, f"{nr_frames} frames for a grant table, at most {self.max_frames}"
             )
-        added: list[int] = []
         try:
-            while len(self.state.frames) + len(added) < nr_frames:
-                added.append(self.memory.share_xen_frame())
+            self._add_frames(nr_frames - len(self.state.frames))
         except MemoryError as error:
-            for mfn in added:
-                self.memory.release_xen_frame(mfn)
             raise GrantRefusal(GrantStatus.general_error, "no memory for more grant frames") from error
-        self.state.frames += added
 
     def reserve(self, ref: int, mfn: int, domid: int = 0) -> None:
         """Fill one of the references that the toolstack keeps (GNTTAB_RESERVED_*): `domid` may use `mfn`."""
@@ -212,6 +208,18 @@ class GrantTable:
                 uses = f"{active.readers}r {active.writers}w" if active else "unused"
                 lines.append(f"{ref}: flags={first & 0xFFFF:#x} dom={first >> 16} frame={frame:#x} {uses}")
         return "\n".join(lines)
+
+    def _add_frames(self, nr_frames: int) -> None:
+        """Give the table so many frames more. Raises MemoryError, changing nothing."""
+        added: list[int] = []
+        try:
+            while len(added) < nr_frames:
+                added.append(self.memory.share_xen_frame())
+        except MemoryError:
+            for mfn in added:
+                self.memory.release_xen_frame(mfn)
+            raise
+        self.state.frames += added
 
     def _at(self, ref: int) -> int:
         """Index of an entry's first word in machine memory: flags, then the domain in the high half."""

@@ -311,3 +311,14 @@ def test_audits_know_of_what_is_in_use(machine: Machine) -> None:
         assert one.table.text().endswith("0r 1w")
     assert audit(machine.memory) == []
     assert one.table.text().endswith("unused")
+
+
+def test_a_domain_without_a_frame_for_its_table_is_a_memory_error(machine: Machine) -> None:
+    memory = DomainMemory(machine.memory, 3, PAE, max_pages=64)
+    memory.populate(machine.memory.nr_free)
+    with pytest.raises(MemoryError):
+        GrantTable(memory, machine.tables)
+    assert not machine.tables.exists(3)
+    before = machine.one.table.frames
+    refused(GrantStatus.general_error, lambda: machine.one.table.grow(2))
+    assert machine.one.table.frames == before
