@@ -9,6 +9,7 @@ from enum import Enum
 from paravane.cpu.code import CodeGroup
 from paravane.cpu.engine import guard
 from paravane.cpu.engine.errors import EngineError
+from paravane.cpu.engine.progress import counter_place, instructions_begun
 from paravane.cpu.engine.stops import end_runs_between_blocks
 from paravane.cpu.geometry import PAE, Geometry
 from paravane.cpu.handler import TrapHandler
@@ -23,6 +24,10 @@ VOID_ROOT = 0xFFFFF000
 # How often and how long stop() repeats itself while a run is just being entered.
 _STOP_TRIES, _STOP_PAUSE = 20, 0.0005
 _NO_BUDGET = 1 << 62
+
+RESTART_COST = 10_000
+"""What a restart takes of a budget, in instructions. It takes the host most of a millisecond: were it free, a
+guest that causes one after the other would make a slice of a million instructions last a minute."""
 
 
 class RunEnd(Enum):
@@ -107,7 +112,8 @@ class Cpu(ProcessorState):
     # Running
 
     def run(self, *, instructions: int = 0) -> RunEnd:
-        """Run the guest until `stop`, or for at most `instructions` instructions (0: no limit).
+        """Run the guest until `stop`, or for at most `instructions` instructions (0: no limit), fewer by
+        `RESTART_COST` whenever code that was translated already must be translated again.
 
         A stop asked for before the run ends it at once. Raises what the handler raised, or EngineError.
         """
@@ -127,27 +133,37 @@ class Cpu(ProcessorState):
         if self._hooks.debug.settle():
             self._drop_all = self._extra = True
         with self._sigint:
-            self._put_back()
-            self._execute(instructions)
-            while self._hooks.restart and not self._stop_wanted and not instructions:
-                self._hooks.restart = False
-                self._put_back()
-                self._execute(instructions)
-        if self._take_stop() or self._hooks.restart:
-            self._hooks.restart = False
+            self._execute_and_restart(instructions)
+        if self._take_stop():
             return RunEnd.STOPPED
         if instructions:
             return RunEnd.BUDGET
         raise EngineError(f"the engine stopped without being asked to ({self._describe()})")
 
+    def _execute_and_restart(self, instructions: int) -> None:
+        """Execute, and go on where that ended only for code to be translated again, with what is left of the
+        budget: without one, whoever else runs would never have a turn, or time would never pass for them."""
+        left = instructions
+        while True:
+            self._put_back()
+            self._execute(left)
+            if not self._hooks.restart or self._stop_wanted:
+                return
+            if instructions:
+                left -= instructions_begun(self._engine) + RESTART_COST
+                if left <= 0:
+                    return
+
     def _execute(self, instructions: int) -> None:
         # Blocks translated before the first budget do not count. And removing the counting hook
         # leaves a stray fault behind, so a processor that once ran on a budget keeps counting.
         if instructions and not self._counted:
+            counter_place()  # an engine that does not tell is refused now, not in the middle of a run
             self._counted = self._hooks.code_hooked = True
             # A budget ends at any instruction, by a stop that comes before it: that one splits nothing.
             end_runs_between_blocks(self._engine, False)
             self._engine.flush_code()
+        self._hooks.restart = False
         self._running = True
         if self._guard is not None:
             self._guard.ensure()

@@ -6,7 +6,9 @@ import struct
 
 import pytest
 
+from paravane.cpu import RunEnd
 from paravane.cpu import code as code_module
+from paravane.cpu.processor import RESTART_COST
 from tests.support.cpu_bench import CODE, CODE_MFN, KERNEL_PAGE, NX, Bench
 
 F, G = CODE + 0x800, CODE + 0xA00
@@ -98,3 +100,25 @@ def test_what_is_remembered_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyP
     bench.run(program.end())
     assert bench.cpu.eax == 11
     assert len(bench.cpu._translated._frames) <= 5
+
+
+INC_ECX_FOR_EVER = b"\x41\xeb\xfd"
+
+
+def test_a_budget_goes_on_after_code_was_translated_again(aliased: Bench) -> None:
+    # F is changed unseen; that is noticed as G is translated, after five instructions.
+    program = Program().call(F).store(ALIAS + (F & 0xFFF) + 1, 2).call(G)
+    aliased.code(program.code + INC_ECX_FOR_EVER)
+    aliased.cpu.ecx = 0
+    assert aliased.cpu.run(instructions=RESTART_COST + 1007) is RunEnd.BUDGET
+    assert aliased.cpu.ecx == 500, "seven instructions, then two for each round"
+
+
+def test_a_restart_that_costs_more_than_the_budget_uses_it_up(aliased: Bench) -> None:
+    program = Program().call(F).store(ALIAS + (F & 0xFFF) + 1, 2).call(G)
+    aliased.code(program.code + INC_ECX_FOR_EVER)
+    aliased.cpu.ecx = 0
+    assert aliased.cpu.run(instructions=1000) is RunEnd.BUDGET
+    assert (aliased.cpu.eip, aliased.cpu.ecx) == (G, 0)
+    assert aliased.cpu.run(instructions=1002) is RunEnd.BUDGET
+    assert aliased.cpu.ecx == 500

@@ -18,6 +18,7 @@ def test_every_finding_has_a_line() -> None:
         "segment registers",
         "cached flags",
         "stops between instructions",
+        "instructions of a run",
         "bounds of hooks",
         "survives its own deaths",
     ]
