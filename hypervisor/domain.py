@@ -114,8 +114,10 @@ class Domain:
     def close(self) -> None:
         """Free processors, backends, grants and event channels, not the memory. Idempotent."""
         self.watchdogs.stop()
-        self.resources.close()
-        self.vcpus.clear()
+        try:
+            self.resources.close()
+        finally:
+            self.vcpus.clear()
 
     @property
     def max_pfn(self) -> int:

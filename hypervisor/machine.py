@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from paravane.cpu import Ram
@@ -23,7 +24,7 @@ from paravane.time.clock import VirtualClock
 from paravane.toolstack import DomainConfig, Toolstack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from paravane.domain import Domain
@@ -121,15 +122,16 @@ class Machine:
     def destroy(self, domain: Domain) -> None:
         """Take a domain away; its memory is erased and free for others. Idempotent.
 
-        Called from inside `run` (by a console sink, a trace subscriber, ...) it takes effect before any guest
-        runs again.
+        Called by a console sink, a trace subscriber, ... it takes effect before any guest runs again. What
+        one of them raises as it hears of the end is raised here when all is done.
         """
         self._check_thread("destroy a domain")
         if self.domains.get(domain.domid) is not domain or domain in self._doomed:
             return
         self._doomed.append(domain)
         if self._runner is None:
-            self._settle()
+            with self._occupied():
+                pass  # it is over for the doomed at the end
         else:
             # Its processor may be in the middle of the very hypercall that called us.
             for vcpu in domain.vcpus:
@@ -178,25 +180,17 @@ class Machine:
     ) -> Ending:
         """Run the domains until all have ended, or for `timeout` host seconds, or until `deadline` (as
         `time.monotonic` counts), or for `max_traps` traps. MachineBusyError while it is running already."""
-        if not self._run_lock.acquire(blocking=False):
-            whose = "by this thread" if self._runner == threading.get_ident() else "by another thread"
-            raise MachineBusyError(f"the machine is being run already, {whose}")
-        try:
-            self._runner = threading.get_ident()
+        with self._occupied():
             if self._closed:
                 raise ValueError("the machine is closed")
             self.platform.trap_limit = self.platform.traps + max_traps if max_traps else 0
             if timeout is not None:
                 end = time.monotonic() + timeout
                 deadline = end if deadline is None else min(deadline, end)
-            return self._loop.run(deadline)
-        finally:
-            self._settle()
-            self._loop.interrupted = False
-            self._runner = None
-            self._run_lock.release()
-            if self._close_wanted:
-                self.close()
+            try:
+                return self._loop.run(deadline)
+            finally:
+                self._loop.interrupted = False
 
     def audit(self) -> list[str]:
         """Every difference between the frame table and what the page tables say; empty when all is right."""
@@ -205,7 +199,7 @@ class Machine:
 
     def close(self) -> None:
         """Free every processor and the machine's memory. Idempotent. Called from inside `run`, it makes that
-        come back (INTERRUPTED) and takes effect then."""
+        come back (INTERRUPTED) and takes effect then; from inside `destroy`, as soon as that is done."""
         self._check_thread("close the machine")
         if self._closed:
             return
@@ -217,11 +211,13 @@ class Machine:
                     vcpu.stop()
             return
         self._closed = True
-        for domain in self.domains.values():
-            domain.close()
-        self.domains.clear()
-        self._inbox.close()
-        self.platform.ram.close()
+        domains = list(self.domains.values())
+        self.domains.clear()  # whoever hears of the end has none to destroy any more
+        with ExitStack() as steps:  # taken from the last to the first, whichever of them raises
+            steps.callback(self.platform.ram.close)
+            steps.callback(self._inbox.close)
+            for domain in reversed(domains):
+                steps.callback(domain.close)
 
     def __enter__(self) -> Machine:
         return self
@@ -240,15 +236,37 @@ class Machine:
         if self._runner not in (None, threading.get_ident()):
             raise MachineBusyError(f"another thread runs the machine: only that one can {what} now")
 
-    def _settle(self) -> None:
-        """Take away the domains that were destroyed while a guest was executing."""
-        while self._doomed:
-            domain = self._doomed[0]
-            for vcpu in domain.vcpus:
-                self._policy.remove(vcpu)
-                self._loop.forget(vcpu)
-            del self.domains[domain.domid]
+    @contextmanager
+    def _occupied(self) -> Iterator[None]:
+        """The machine is this thread's alone. What callbacks ask for meanwhile, that domains be destroyed or
+        the machine closed, is done at the end, whatever raises. MachineBusyError when it is occupied already.
+        """
+        if not self._run_lock.acquire(blocking=False):
+            whose = "by this thread" if self._runner == threading.get_ident() else "by another thread"
+            raise MachineBusyError(f"the machine is being run already, {whose}")
+        self._runner = threading.get_ident()
+        try:
+            yield
+        finally:
             try:
-                self._toolstack.destroy(domain)
+                self._settle()
             finally:
-                self._doomed.remove(domain)
+                self._runner = None
+                self._run_lock.release()
+                if self._close_wanted:
+                    self.close()
+
+    def _settle(self) -> None:
+        """Take away the domains that were destroyed meanwhile: all of them, also when a console sink or a
+        trace subscriber raises at the end of one."""
+        if not self._doomed:
+            return
+        domain = self._doomed.pop(0)
+        for vcpu in domain.vcpus:
+            self._policy.remove(vcpu)
+            self._loop.forget(vcpu)
+        del self.domains[domain.domid]
+        try:
+            self._toolstack.destroy(domain)
+        finally:
+            self._settle()

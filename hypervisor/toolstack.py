@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -76,18 +77,20 @@ class Toolstack:
         domain = Domain(self._platform, domid, config.name, image, memory)
         try:
             self._build(domain, image, config)
+            domain.tell(DomainEvent.BUILT)
         except BaseException:
             self.destroy(domain)
             raise
-        domain.tell(DomainEvent.BUILT)
         return domain
 
     def destroy(self, domain: Domain) -> None:
-        """Take a domain away with everything it had."""
-        domain.close()
-        domain.memory.destroy()
-        domain.tell(DomainEvent.DESTROYED)
-        forget_domain(self.store, domain.domid)
+        """Take a domain away with everything it had; completely, even when a console sink, a trace subscriber
+        or a watch that hears of it raises, which comes out after that."""
+        with ExitStack() as steps:  # taken from the last to the first, whichever of them raises
+            steps.callback(forget_domain, self.store, domain.domid)
+            steps.callback(domain.tell, DomainEvent.DESTROYED)
+            steps.callback(domain.memory.destroy)
+            steps.callback(domain.close)
 
     def _build(self, domain: Domain, image: Image, config: DomainConfig) -> None:
         domain.shared_info = domain.memory.share_xen_frame() << PAGE_SHIFT

@@ -29,11 +29,15 @@ from paravane import (
 from paravane import domain as domain_module
 from paravane.asm.elf_writer import write_elf
 from paravane.cpu import EngineError
+from paravane.memory import DomainMemory
+from paravane.run_loop import INSTRUCTION_TIME
 from paravane.trace import Kind, Record
 from paravane.trace_text import line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from paravane.domain import Domain
 
 MEMORY = 8 << 20
 SPIN = '.include "runtime.inc"\nXEN_NOTES spin\n.text\nmain: jmp main\n'
@@ -148,6 +152,37 @@ def test_virtual_time_jumps_over_an_hour_of_sleep() -> None:
         assert domain.console_output() == b"an hour later\n"
         assert isinstance(machine.platform.clock, VirtualClock)
         assert machine.platform.clock.now() > 3600 * 10**9
+
+
+NEW_CODE = """
+    .include "runtime.inc"
+    XEN_NOTES newcode
+    .text
+main:
+    movl $code, %edi
+again:
+    movb $0xcf, (%edi)              # an iret where there was none
+    pushfl
+    pushl %cs
+    pushl $next
+    jmp *%edi
+next:
+    incl %edi
+    cmpl $code + 64, %edi
+    jne again
+    ret
+    .bss
+code: .skip 64
+"""
+
+
+def test_time_passes_for_a_guest_whose_code_is_translated_again_and_again() -> None:
+    with Machine(Machine.size_for(MEMORY), slice_instructions=1000) as machine:
+        domain = machine.create(_image(NEW_CODE), DomainConfig(memory=MEMORY))
+        began = machine.platform.clock.now()
+        assert machine.run(timeout=60).reason is StopReason.DONE
+        assert domain.reason is ShutdownReason.poweroff
+        assert machine.platform.clock.now() - began >= 64 * 1000 * INSTRUCTION_TIME, "a slice for each iret"
 
 
 def test_a_number_of_traps_can_be_the_limit(machine: Machine, hello: Image) -> None:
@@ -406,3 +441,147 @@ def test_a_closed_machine_gives_its_memory_back_without_the_collector(hello: Ima
         assert domain.reason is ShutdownReason.poweroff, "what came of it can still be asked"
     finally:
         gc.enable()
+
+
+class OutsideError(Exception):
+    """What the sinks and subscribers of these tests raise."""
+
+
+def _fail(_: object) -> None:
+    raise OutsideError
+
+
+def _with_output(machine: Machine, *sinks: Callable[[bytes], int | None]) -> list[Domain]:
+    """A domain for each sink, with output in its console that the sink has not been offered yet."""
+    holding = True
+
+    def held(sink: Callable[[bytes], int | None]) -> Callable[[bytes], int | None]:
+        def offer(data: bytes) -> int | None:
+            if not holding:
+                return sink(data)
+            machine.interrupt()
+            return 0
+
+        return offer
+
+    kernel = _image(PRINTER)
+    domains = [machine.create(kernel, DomainConfig(memory=MEMORY, sink=held(sink))) for sink in sinks]
+    while not all(domain.console.waiting for domain in domains):
+        assert machine.run(timeout=60).reason is StopReason.INTERRUPTED
+    holding = False
+    return domains
+
+
+def test_a_sink_that_raises_for_the_last_words_too_leaves_a_machine_that_runs_and_closes(
+    hello: Image,
+) -> None:
+    machine = Machine(Machine.size_for(MEMORY))
+
+    def sink(_: bytes) -> None:
+        machine.destroy(domain)
+        raise OutsideError
+
+    domain = machine.create(_image(PRINTER), DomainConfig(memory=MEMORY, sink=sink))
+    with pytest.raises(OutsideError):
+        machine.run(timeout=60)
+    assert machine.domains == {}
+    other = machine.create(hello, DomainConfig(memory=MEMORY))
+    assert machine.run(timeout=60).reason is StopReason.DONE, "there is memory for another, and it can be run"
+    assert other.reason is ShutdownReason.poweroff
+    assert machine.audit() == []
+    machine.close()
+    with pytest.raises(ValueError, match="closed"):
+        machine.run()
+
+
+def test_nothing_is_left_of_a_domain_whose_sink_raises_at_its_end(machine: Machine, hello: Image) -> None:
+    machine.destroy(machine.create(hello, DomainConfig(memory=MEMORY)))
+    free = machine.platform.memory.nr_free
+    (domain,) = _with_output(machine, _fail)
+    with pytest.raises(OutsideError):
+        machine.destroy(domain)
+    assert machine.domains == {}
+    assert machine.platform.memory.nr_free == free
+    assert machine._toolstack.store.find(f"/local/domain/{domain.domid}") is None
+    assert machine.audit() == []
+
+
+def test_all_that_were_destroyed_in_a_run_go_although_sinks_raise() -> None:
+    with Machine(Machine.size_for(MEMORY, MEMORY, MEMORY)) as machine:
+        domains = _with_output(machine, _fail, _fail, len)
+
+        def destroy() -> None:
+            for domain in domains:
+                machine.destroy(domain)
+
+        machine.post(destroy)
+        with pytest.raises(OutsideError):
+            machine.run(timeout=60)
+        assert machine.domains == {}
+        assert machine.audit() == []
+
+
+def test_every_domain_and_the_memory_go_with_a_machine_although_sinks_raise() -> None:
+    machine = Machine(Machine.size_for(MEMORY, MEMORY))
+    domains = _with_output(machine, _fail, _fail)
+    with pytest.raises(OutsideError):
+        machine.close()
+    assert all(not domain.vcpus for domain in domains)
+    with pytest.raises(ValueError, match="released"):
+        machine.platform.ram.read(0, 1)
+
+
+def test_last_words_may_destroy_another_domain_and_close_the_machine() -> None:
+    machine = Machine(Machine.size_for(MEMORY, MEMORY))
+    other = machine.create(_image(SPIN), DomainConfig(memory=MEMORY))
+
+    def sink(data: bytes) -> int:
+        machine.destroy(other)
+        machine.close()
+        return len(data)
+
+    machine.destroy(*_with_output(machine, sink))
+    assert machine.domains == {}
+    assert not other.vcpus
+    with pytest.raises(ValueError, match="closed"):
+        machine.run()
+
+
+def test_a_sink_may_destroy_every_domain_while_the_machine_is_closed() -> None:
+    machine = Machine(Machine.size_for(MEMORY, MEMORY))
+
+    def sink(data: bytes) -> int:
+        for domain in domains:
+            machine.destroy(domain)
+        return len(data)
+
+    domains = _with_output(machine, sink, sink)
+    machine.close()
+    assert all(not domain.vcpus for domain in domains)
+
+
+def test_a_domain_that_a_subscriber_refuses_to_hear_of_leaves_nothing_behind(
+    machine: Machine, hello: Image
+) -> None:
+    machine.destroy(machine.create(hello, DomainConfig(memory=MEMORY)))
+    free = machine.platform.memory.nr_free
+    machine.trace.subscribe(_fail, (Kind.DOMAIN,))
+    with pytest.raises(OutsideError):
+        machine.create(hello, DomainConfig(memory=MEMORY))
+    assert machine.platform.memory.nr_free == free
+    assert machine.audit() == []
+
+
+def test_a_machine_with_a_few_frames_left_says_that_a_domain_does_not_fit(
+    machine: Machine, hello: Image
+) -> None:
+    machine.destroy(machine.create(hello, DomainConfig(memory=MEMORY)))
+    memory = machine.platform.memory
+    hog = DomainMemory(memory, 99, hello.geometry, max_pages=memory.nr_free)
+    for left in range(20, -1, -1):
+        hog.populate(memory.nr_free - left, hog.tot_pages)
+        with pytest.raises(MemoryError, match="does not fit into this machine"):
+            machine.create(hello, DomainConfig(memory=MEMORY))
+        assert memory.nr_free == left
+    hog.destroy()
+    assert machine.audit() == []
