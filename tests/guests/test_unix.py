@@ -11,7 +11,7 @@ import pytest
 
 from paravane import DomainConfig, Machine, StopReason, load_image
 from paravane.abi.sched import ShutdownReason
-from tests.support.boot import boot, paravane
+from tests.support.boot import HOST_TIMEOUT, boot, paravane
 from tests.support.needs import BUSYBOX, require
 from tests.support.unix_archive import SMALL, archive, kernel, program, run_unix
 
@@ -68,7 +68,7 @@ def test_busybox_prints_what_it_prints_on_linux(name: str, host_root: Path) -> N
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=60,
+        timeout=HOST_TIMEOUT,
         check=True,
     )
     outcome.ended()
@@ -194,7 +194,7 @@ def test_control_c_reaches_what_runs_in_the_foreground(work: str) -> None:
             if b"ready" in domain.console_output() and (work != "cat" or reason is StopReason.STALLED):
                 break
         domain.console.feed(b"\x03")
-        assert machine.run(timeout=60).reason is StopReason.DONE
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
         assert domain.reason is ShutdownReason.poweroff
         assert domain.console_output().decode().splitlines() == ["ready", "^C", "caught"]
 

@@ -14,6 +14,7 @@ from paravane.abi.vcpu import VcpuOp
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
 from paravane.cpu import PageFault
+from tests.support.boot import HOST_TIMEOUT
 
 if TYPE_CHECKING:
     from paravane.vcpu import Vcpu
@@ -48,7 +49,7 @@ def test_random_vcpu_operations_end_in_errnos(seed: int) -> None:
             assert result is not None
             assert result in (0, 1) or Errno(-result)
             if call % 100 == 0:
-                assert machine.run(max_traps=50, timeout=10).reason is StopReason.TRAPS
+                assert machine.run(max_traps=50, timeout=HOST_TIMEOUT).reason is StopReason.TRAPS
         assert machine.audit() == []
         assert machine.platform.timers.size < CALLS
         free_of_guests = machine.platform.memory.nr_free

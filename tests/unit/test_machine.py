@@ -33,6 +33,7 @@ from paravane.memory import DomainMemory
 from paravane.run_loop import INSTRUCTION_TIME
 from paravane.trace import Kind, Record
 from paravane.trace_text import line
+from tests.support.boot import HOST_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,14 +98,14 @@ def machine() -> Iterator[Machine]:
 def test_a_domain_runs_to_its_end(machine: Machine, hello: Image) -> None:
     domain = machine.create(hello, DomainConfig(memory=MEMORY))
     assert domain.alive
-    assert machine.run(timeout=30).reason is StopReason.DONE
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
     assert domain.reason is ShutdownReason.poweroff
     assert domain.console_output().startswith(b"hello from ring 1\n")
 
 
 def test_domains_run_side_by_side(machine: Machine, hello: Image) -> None:
     domains = [machine.create(hello, DomainConfig(name=name, memory=MEMORY)) for name in ("one", "two")]
-    assert machine.run(timeout=30).reason is StopReason.DONE
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
     assert [domain.domid for domain in domains] == [1, 2]
     assert domains[0].console_output() == domains[1].console_output()
     assert machine.audit() == []
@@ -114,7 +115,7 @@ def test_the_memory_of_a_destroyed_domain_is_free_again(machine: Machine, hello:
     free = machine.platform.memory.nr_free
     for _ in range(3):
         domain = machine.create(hello, DomainConfig(memory=MEMORY))
-        machine.run(timeout=30)
+        machine.run(timeout=HOST_TIMEOUT)
         machine.destroy(domain)
     shared = len(machine.platform.memory.m2p_tables(domain.memory.space))
     assert machine.platform.memory.nr_free == free - shared
@@ -140,7 +141,7 @@ def test_a_timeout_ends_a_guest_that_only_computes(machine: Machine) -> None:
 
 def test_blocked_with_nothing_to_wait_for_is_told(machine: Machine) -> None:
     machine.create(_image(BLOCK), DomainConfig(memory=MEMORY))
-    assert machine.run(timeout=30).reason is StopReason.STALLED
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.STALLED
 
 
 def test_virtual_time_jumps_over_an_hour_of_sleep() -> None:
@@ -148,7 +149,7 @@ def test_virtual_time_jumps_over_an_hour_of_sleep() -> None:
     # would then wake it.
     with Machine(Machine.size_for(MEMORY), slice_instructions=1_000_000) as machine:
         domain = machine.create(_image(SLEEP), DomainConfig(memory=MEMORY))
-        assert machine.run(timeout=30).reason is StopReason.DONE
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
         assert domain.console_output() == b"an hour later\n"
         assert isinstance(machine.platform.clock, VirtualClock)
         assert machine.platform.clock.now() > 3600 * 10**9
@@ -191,7 +192,7 @@ def test_a_number_of_traps_can_be_the_limit(machine: Machine, hello: Image) -> N
     machine.create(hello, DomainConfig(memory=MEMORY))
     assert machine.run(max_traps=3).reason is StopReason.TRAPS
     assert len(records) == 3
-    assert machine.run(timeout=30).reason is StopReason.DONE
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
 
 
 def test_the_same_seed_gives_the_same_frames_and_another_seed_others(hello: Image) -> None:
@@ -212,7 +213,7 @@ def test_two_deterministic_runs_leave_the_same_trace() -> None:
         with Machine(Machine.size_for(MEMORY), slice_instructions=10_000) as machine:
             machine.trace.subscribe(records.append)
             machine.create(kernel, DomainConfig(memory=MEMORY))
-            assert machine.run(timeout=60).reason is StopReason.DONE
+            assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
         traces.append([line(record) for record in records])
     assert traces[0] == traces[1]
     assert len(traces[0]) > 20
@@ -233,7 +234,7 @@ main:
 text: .ascii "half"
 """
     machine.create(_image(source), DomainConfig(memory=MEMORY))
-    assert machine.run(timeout=30).reason is StopReason.DONE
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
     assert "(d1) half" in caplog.messages
 
 
@@ -242,7 +243,7 @@ def test_a_domain_keeps_the_end_of_what_it_printed(
 ) -> None:
     monkeypatch.setattr(domain_module, "TRANSCRIPT", 16)
     domain = machine.create(hello, DomainConfig(memory=MEMORY))
-    assert machine.run(timeout=30).reason is StopReason.DONE
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
     assert len(domain.console_output()) == 16
     assert domain.console_output().endswith(b"\n")
 
@@ -256,7 +257,7 @@ def test_a_processor_that_fails_ends_its_domain_and_no_other(
         raise EngineError("the engine refused to run")
 
     monkeypatch.setattr(broken.vcpus[0].cpu, "run", fail)
-    assert machine.run(timeout=30).reason is StopReason.DONE
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
     assert broken.reason is ShutdownReason.crash
     assert "its processor cannot go on: the engine refused to run" in broken.crash_report
     assert healthy.reason is ShutdownReason.poweroff
@@ -309,7 +310,7 @@ def test_a_domain_can_be_destroyed_from_inside_a_run(hello: Image, where: str) -
         if where == "post":
             machine.post(destroy)
         other = machine.create(hello, DomainConfig(memory=MEMORY))
-        assert machine.run(timeout=60).reason is StopReason.DONE
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
         assert other.reason is ShutdownReason.poweroff
         assert list(machine.domains.values()) == [other]
         assert len(outputs) <= 2, "it printed once, and what was left in its ring"
@@ -333,7 +334,7 @@ def test_a_machine_can_be_closed_from_inside_a_run(where: str) -> None:
     machine.create(_image(PRINTER), DomainConfig(memory=MEMORY, sink=sink))
     if where == "post":
         machine.post(close)
-    assert machine.run(timeout=60).reason is StopReason.INTERRUPTED
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.INTERRUPTED
     assert machine.domains == {}
     with pytest.raises(ValueError, match="closed"):
         machine.run()
@@ -342,7 +343,7 @@ def test_a_machine_can_be_closed_from_inside_a_run(where: str) -> None:
 def test_a_sink_that_destroys_its_domain_while_that_is_closed_changes_nothing(hello: Image) -> None:
     machine = Machine(Machine.size_for(MEMORY))
     domain = machine.create(hello, DomainConfig(memory=MEMORY, sink=lambda _: machine.destroy(domain)))
-    machine.run(timeout=60)
+    machine.run(timeout=HOST_TIMEOUT)
     machine.close()
     assert machine.domains == {}
 
@@ -368,7 +369,7 @@ def test_a_machine_that_runs_is_refused_to_other_threads(machine: Machine, hello
 
     thread = threading.Thread(target=meddle)
     machine.post(thread.start)
-    assert machine.run(timeout=60).reason is StopReason.INTERRUPTED
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.INTERRUPTED
     thread.join()
     assert len(refused) == 7
     assert all("thread" in sentence for sentence in refused)
@@ -379,7 +380,7 @@ def test_a_run_inside_a_run_is_refused(machine: Machine) -> None:
     machine.create(_image(SPIN), DomainConfig(memory=MEMORY))
     machine.post(machine.run)
     with pytest.raises(MachineBusyError, match="by this thread"):
-        machine.run(timeout=60)
+        machine.run(timeout=HOST_TIMEOUT)
     assert machine.run(timeout=0.05).reason is StopReason.TIMEOUT, "it can be run again"
 
 
@@ -397,7 +398,7 @@ def test_posts_are_delivered_in_order_in_the_running_thread(machine: Machine) ->
 
     thread = threading.Thread(target=post)
     thread.start()
-    assert machine.run(timeout=60).reason is StopReason.INTERRUPTED
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.INTERRUPTED
     thread.join()
     assert seen == [(number, threading.get_ident()) for number in range(100)]
 
@@ -406,14 +407,14 @@ def test_a_blocked_machine_waits_for_what_was_promised(machine: Machine) -> None
     machine.create(_image(BLOCK), DomainConfig(memory=MEMORY))
     keep = machine.promise()
     threading.Timer(0.05, keep, (machine.interrupt,)).start()
-    assert machine.run(timeout=60).reason is StopReason.INTERRUPTED
-    assert machine.run(timeout=60).reason is StopReason.STALLED
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.INTERRUPTED
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.STALLED
 
 
 def test_a_machine_dropped_without_close_is_freed_with_a_warning(hello: Image) -> None:
     machine = Machine(Machine.size_for(MEMORY))
     machine.create(hello, DomainConfig(memory=MEMORY))
-    machine.run(timeout=60)
+    machine.run(timeout=HOST_TIMEOUT)
     gone = weakref.ref(machine)
     del machine
     with pytest.warns(ResourceWarning, match="without being closed"):
@@ -434,7 +435,7 @@ def test_a_closed_machine_gives_its_memory_back_without_the_collector(hello: Ima
         for life in range(lives):
             with Machine(Machine.size_for(memory)) as machine:
                 domain = machine.create(hello, DomainConfig(memory=memory))
-                machine.run(timeout=60)
+                machine.run(timeout=HOST_TIMEOUT)
             if life == 0:
                 before = _address_space()
         assert _address_space() - before < memory

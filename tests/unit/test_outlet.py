@@ -11,6 +11,7 @@ import pytest
 
 from paravane.tools.lines import Lines
 from paravane.tools.outlet import CAPACITY, Backpressure, Outlet
+from tests.support.boot import HOST_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,7 +80,7 @@ def test_a_failure_is_told_once_and_all_after_it_is_dropped() -> None:
     told = threading.Semaphore(0)
     outlet = Outlet(ours, failed=told.release)
     outlet.put(b"x")
-    assert told.acquire(timeout=60)
+    assert told.acquire(timeout=HOST_TIMEOUT)
     assert isinstance(outlet.failure, BrokenPipeError)
     outlet.put(bytes(CAPACITY))
     assert not outlet.congested
@@ -97,7 +98,7 @@ def test_a_slow_reader_holds_the_machine_until_it_has_caught_up(pipe: tuple[int,
     assert machine.holds == 1, "it is held once"
     assert machine.posted.empty()
     read(pipe[0], total)
-    machine.posted.get(timeout=60)()
+    machine.posted.get(timeout=HOST_TIMEOUT)()
     assert machine.holds == 0
     output.put(b"x")
     assert machine.holds == 0
@@ -110,7 +111,7 @@ def test_a_reader_that_goes_away_does_not_leave_the_machine_held() -> None:
     output.put(bytes(4 * CAPACITY))
     assert machine.holds == 1
     os.close(theirs)
-    machine.posted.get(timeout=60)()
+    machine.posted.get(timeout=HOST_TIMEOUT)()
     assert machine.holds == 0
     os.close(ours)
 

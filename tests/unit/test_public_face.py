@@ -16,6 +16,7 @@ from paravane import (
     load_image,
     trace_line,
 )
+from tests.support.boot import HOST_TIMEOUT
 
 MEMORY = 8 << 20
 
@@ -39,7 +40,7 @@ def test_records_can_be_collected_and_read() -> None:
     with Machine(Machine.size_for(MEMORY)) as machine:
         machine.create(load_image(hello()), DomainConfig(memory=MEMORY))
         machine.trace.subscribe(records.append, (Kind.HYPERCALL,))
-        assert machine.run(timeout=60).reason is StopReason.DONE
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
     calls = [record for record in records if isinstance(record, HypercallRecord)]
     assert len(calls) == len(records) > 2
     assert all(f"d1v0 hypercall {call.name}" in trace_line(call) for call in calls)

@@ -17,6 +17,7 @@ import pytest
 
 from paravane.tools.raw_mode import RawMode
 from paravane.tools.terminal import Terminal
+from tests.support.boot import HOST_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -292,7 +293,7 @@ class Child:
         )
 
     def wait_raw(self) -> None:
-        assert within(10, lambda: is_raw(self.follower))
+        assert within(HOST_TIMEOUT, lambda: is_raw(self.follower))
 
     def end(self) -> int:
         status = self.process.wait(10)
@@ -317,7 +318,7 @@ def test_a_stopped_process_lends_its_terminal_back(tty_pair: tuple[int, int]) ->
     child.wait_raw()
     for _ in range(2):
         child.process.send_signal(signal.SIGTSTP)
-        assert within(10, lambda: not is_raw(child.follower))
+        assert within(HOST_TIMEOUT, lambda: not is_raw(child.follower))
         child.process.send_signal(signal.SIGCONT)
         child.wait_raw()
     child.process.terminate()
