@@ -325,7 +325,9 @@ def test_lines_on_a_terminal_start_at_its_left_edge(terminal: tuple[int, int]) -
     assert process.wait(PATIENCE) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGUSR1]
+)
 def test_a_terminal_is_whole_after_a_signal(terminal: tuple[int, int], source: Path, number: int) -> None:
     controller, follower = terminal
     before = termios.tcgetattr(follower)
