@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import pytest
 
@@ -25,51 +25,26 @@ from paravane.abi.event_channel import (
     Virq,
 )
 from paravane.abi.hypercall import Hypercall
-from paravane.cpu import PageFault
 from paravane.events import EventChannels, Exchange
-from paravane.hypercalls import call
-
-if TYPE_CHECKING:
-    from paravane.hypercalls.caller import Caller
-    from paravane.refusal import Refusal
+from tests.support.caller import FakeCaller
 
 SIZE = 4096
 UNMAPPED = 0x10_0000
 
 
-class FakeVcpu:
+class FakeVcpu(FakeCaller):
     """A vcpu of domain 1 with one page of memory, at 0."""
 
     def __init__(self) -> None:
+        super().__init__()
         exchange = Exchange()
         machine = memoryview(bytearray(3 * 4096))
         memory = SimpleNamespace(bytes=machine, words=machine.cast("I"))
-        self.memory = bytearray(SIZE)
-        self.refusals: list[str] = []
         self.events, self.peer = (
             EventChannels(domid, exchange, memory, domid * 4096, nr_vcpus=1, wake=lambda vcpu_id: None)
             for domid in (1, 2)
         )
-        self.domain = SimpleNamespace(events=self.events, domid=1)
-
-    def copy_from_guest(self, va: int, size: int) -> bytes:
-        if va + size > SIZE:
-            raise PageFault(va, 4)
-        return bytes(self.memory[va : va + size])
-
-    def copy_to_guest(self, va: int, data: bytes) -> None:
-        if va + len(data) > SIZE:
-            raise PageFault(va, 6)
-        self.memory[va : va + len(data)] = data
-
-    def refused(self, request: str, refusal: Refusal) -> None:
-        self.refusals.append(refusal.sentence)
-
-    def call(self, number: Hypercall, *arguments: int) -> int:
-        words = (*arguments, *[0] * (6 - len(arguments)))
-        result = call(cast("Caller", self), number, words)
-        assert result is not None
-        return result
+        self.domain.events = self.events
 
     def op(self, command: int, struct: bytes, at: int = 64) -> int:
         self.memory[at : at + len(struct)] = struct

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import pytest
 
@@ -36,28 +36,22 @@ from paravane.abi.grant_table import (
     GrantStatus,
 )
 from paravane.abi.hypercall import Hypercall
-from paravane.cpu import PAE, PageFault, Ram
-from paravane.hypercalls import call
+from paravane.cpu import PAE, Ram
 from paravane.memory import DomainMemory, MachineMemory
 from paravane.memory.grants import GrantTable, GrantTables
-from paravane.preemption import Work
-
-if TYPE_CHECKING:
-    from paravane.hypercalls.caller import Caller
-    from paravane.refusal import Refusal
+from tests.support.caller import FakeCaller
 
 SIZE = 4096
 UNMAPPED = 0x10_0000
 SELF = int(DomId.SELF)
 
 
-class FakeVcpu:
+class FakeVcpu(FakeCaller):
     """A vcpu of domain 1 with one page of memory, at 0; domain 2 is there too."""
 
     def __init__(self) -> None:
+        super().__init__()
         machine, tables = MachineMemory(Ram(64), seed=1, low_frames=1), GrantTables()
-        self.memory = bytearray(SIZE)
-        self.refusals: list[str] = []
         memories = [DomainMemory(machine, domid, PAE, max_pages=16) for domid in (1, 2)]
         self.p2m = memories[0].populate(4)
         self.peers_p2m = memories[1].populate(4)
@@ -65,33 +59,13 @@ class FakeVcpu:
         self.domain = SimpleNamespace(
             grants=self.table, domid=1, memory=memories[0], peer_exists=lambda domid: domid in (1, 2)
         )
-        self.platform = SimpleNamespace(memory=machine)
-        self.entry = 0
-        self.read_only = range(0)
-        self.work = Work(lambda: self.entry, lambda: False)
-
-    def copy_from_guest(self, va: int, size: int) -> bytes:
-        if va + size > SIZE:
-            raise PageFault(va, 4)
-        return bytes(self.memory[va : va + size])
-
-    def copy_to_guest(self, va: int, data: bytes) -> None:
-        if va + len(data) > SIZE or va in self.read_only:
-            raise PageFault(va, 6)
-        self.memory[va : va + len(data)] = data
-
-    def refused(self, request: str, refusal: Refusal) -> None:
-        self.refusals.append(refusal.sentence)
+        self.platform.memory = machine
 
     def op(self, command: int, *structs: bytes, count: int | None = None, at: int = 64) -> int:
         data = b"".join(structs)
         if data:
             self.memory[at : at + len(data)] = data
-        arguments = (command, at, len(structs) if count is None else count, 0, 0, 0)
-        self.entry += 1
-        result = call(cast("Caller", self), Hypercall.grant_table_op, arguments)
-        assert result is not None
-        return result
+        return self.call(Hypercall.grant_table_op, command, at, len(structs) if count is None else count)
 
     def answer(self, layout: Any, index: int = 0) -> Any:
         return layout.unpack(self.memory, 64 + index * layout.size)
