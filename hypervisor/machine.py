@@ -8,6 +8,7 @@ with Machine() as machine:
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import warnings
@@ -112,6 +113,7 @@ class Machine:
         MemoryError when the machine has not so much left.
         """
         self._check_thread("create a domain")
+        self._check_open()
         domid, self._next_domid = self._next_domid, self._next_domid + 1
         domain = self._toolstack.create(domid, image, config)
         self.domains[domid] = domain
@@ -181,8 +183,9 @@ class Machine:
         """Run the domains until all have ended, or for `timeout` host seconds, or until `deadline` (as
         `time.monotonic` counts), or for `max_traps` traps. MachineBusyError while it is running already."""
         with self._occupied():
-            if self._closed:
-                raise ValueError("the machine is closed")
+            self._check_open()
+            if any(limit is not None and math.isnan(limit) for limit in (timeout, deadline)) or max_traps < 0:
+                raise ValueError("a limit of a run must be a number, and not a negative one of traps")
             self.platform.trap_limit = self.platform.traps + max_traps if max_traps else 0
             if timeout is not None:
                 end = time.monotonic() + timeout
@@ -195,6 +198,7 @@ class Machine:
     def audit(self) -> list[str]:
         """Every difference between the frame table and what the page tables say; empty when all is right."""
         self._check_thread("audit the machine")
+        self._check_open()
         return audit(self.platform.memory)
 
     def close(self) -> None:
@@ -231,6 +235,10 @@ class Machine:
         if not self._closed:
             warnings.warn("a Machine was dropped without being closed", ResourceWarning, 1, self)
             self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("the machine is closed")
 
     def _check_thread(self, what: str) -> None:
         if self._runner not in (None, threading.get_ident()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import threading
 import time
@@ -586,3 +587,17 @@ def test_a_machine_with_a_few_frames_left_says_that_a_domain_does_not_fit(
         assert memory.nr_free == left
     hog.destroy()
     assert machine.audit() == []
+
+
+def test_a_closed_machine_says_so(hello: Image) -> None:
+    machine = Machine(MEMORY)
+    machine.close()
+    for use in (machine.run, machine.audit, lambda: machine.create(hello, DomainConfig())):
+        with pytest.raises(ValueError, match="the machine is closed"):
+            use()
+
+
+@pytest.mark.parametrize("limit", [{"timeout": math.nan}, {"deadline": math.nan}, {"max_traps": -1}])
+def test_a_limit_that_is_none_is_refused(machine: Machine, limit: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="a limit of a run"):
+        machine.run(**limit)  # type: ignore[arg-type]  # that is the point
