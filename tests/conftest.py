@@ -44,9 +44,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A run in a shell's background ignores SIGINT, and so would every command that a test starts.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A run in a shell's background ignores these two, and so would every command that a test starts.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     capture = config.pluginmanager.getplugin("capturemanager")
 
     def say(text: str) -> None:
