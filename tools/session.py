@@ -158,7 +158,9 @@ class Session:
         if ending.reason is not StopReason.DONE or domain.reason is None:
             self._say(f"{domain.name} did not end: {self._why(ending)}")
             self._where(domain, ending)
-            return _CUT_SHORT[ending.reason]
+            # A guest that is quick ends before anybody notices that its output goes nowhere: same status.
+            lost = self._nobody_reads(ending) and self._terminal.failure is not None
+            return Status.ERRORS if lost else _CUT_SHORT[ending.reason]
         status, sentence = _ENDED[domain.reason]
         if sentence:
             self._say(f"{domain.name} {sentence}")
@@ -172,9 +174,14 @@ class Session:
                 return f"{self._signals.caught.name} came"
             if self._terminal.detached:
                 return "its console was left"
-            if self._terminal.broken:
+            if self._nobody_reads(ending):
                 return "nobody reads its console any more"
         return str(ending)
+
+    def _nobody_reads(self, ending: Ending) -> bool:
+        """Whether the run was ended because console output cannot be put out any more."""
+        asked = self._signals.caught is not None or self._terminal.detached
+        return ending.reason is StopReason.INTERRUPTED and self._terminal.broken and not asked
 
     def _where(self, domain: Domain, ending: Ending) -> None:
         for line in where(domain, ending.vcpu):
