@@ -16,6 +16,7 @@ MAX_TABLE: Final = 16 << 20
 """Bytes of line tables that are read. A larger one would take minutes."""
 
 MAX_ROWS: Final = 1_000_000
+"""Rows of line tables that are read: some seconds' worth."""
 
 Location = tuple[str, int]
 
@@ -49,14 +50,14 @@ def read_lines(elf: Elf) -> Lines:
         table = _section(elf, ".debug_line")
         if len(table) > MAX_TABLE:
             return Lines({}, f"its line tables are larger than {MAX_TABLE >> 20} MiB")
-        for address, file, line in read_table(
-            table, _section(elf, ".debug_line_str"), _section(elf, ".debug_str")
-        ):
+        strings = _section(elf, ".debug_line_str"), _section(elf, ".debug_str")
+        # All rows count, not only those that stay: a table may name one address over and over.
+        for count, (address, file, line) in enumerate(read_table(table, *strings), 1):
+            if count > MAX_ROWS:
+                return Lines(rows, f"its line tables have more than {MAX_ROWS} rows")
             # The end of one run of instructions may be the start of the next one, which then counts.
             if line or rows.get(address) is None:
                 rows[address] = (file, line) if line else None
-            if len(rows) > MAX_ROWS:
-                return Lines(rows, f"its line tables have more than {MAX_ROWS} rows")
     except LineTableError as error:
         return Lines(rows, f"its line table is damaged: {error}")
     except ImageError as error:

@@ -16,6 +16,7 @@ from tests.support.elfwriter import (
     xen_notes,
 )
 from tests.support.needs import GRUB, require
+from tests.support.work import lines_executed
 
 TRAP = b"\xcd\x82"
 HLT = b"\xf4"
@@ -141,3 +142,20 @@ def test_code_that_many_sections_name_is_looked_at_once() -> None:
     image = load_image(ElfImage([ElfSegment(0, code)], xen_notes(), sections=sections).pack())
     assert image.code_ranges == ((0, len(code)),)
     assert scan_hypercalls(image).places == {Hypercall.sched_op: 1}
+
+
+def _work(segments: int, padding: int = 0) -> int:
+    """What it takes to describe an image of so many segments, each followed by zeros in the file."""
+    code = b"\xb8\x1d\0\0\0" + TRAP + HLT
+    pieces = [ElfSegment(at * PAGE, code.ljust(len(code) + padding, b"\0")) for at in range(segments)]
+    image = ElfImage(pieces, xen_notes()).pack()
+    return lines_executed(lambda: describe(load_image(image)))
+
+
+def test_the_work_grows_with_the_segments_and_no_faster() -> None:
+    few, many = _work(50), _work(400)
+    assert many < 8 * few * 1.1
+
+
+def test_padding_costs_no_work() -> None:
+    assert _work(1, padding=1 << 20) <= _work(1) + 10

@@ -2,6 +2,8 @@
 
 import struct
 
+import pytest
+
 from paravane.abi.elfnote import ElfNote
 from paravane.asm.elf_writer import write_elf
 from paravane.asm.program import (
@@ -14,6 +16,7 @@ from paravane.asm.program import (
     Section,
 )
 from paravane.image import Image, load_image
+from paravane.image import lines as lines_module
 from paravane.image.elf import MAX_SYMBOL_NAME, MAX_SYMBOLS, SYMBOL_SIZE
 from paravane.text import printable
 from paravane.tools.disasm import disassemble
@@ -30,8 +33,12 @@ from tests.support.elfwriter import (
     kernel,
     xen_notes,
 )
+from tests.support.work import lines_executed
+from tests.unit.test_image_dwarf_lines import line_unit
 
 BASE = 0x1000
+COPY = 1
+"""DW_LNS_copy: another row of the line table (DWARF 4, 6.2.5.2)."""
 
 
 def with_symbols(*symbols: ElfSymbol) -> Image:
@@ -167,6 +174,26 @@ def test_damaged_line_tables_are_told_and_harm_nothing() -> None:
         image.line_at(BASE)
         problems.add(image.lines.problem)
     assert any("damaged" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "problem"),
+    [
+        ("MAX_TABLE", 1 << 20, "its line tables are larger than 1 MiB"),
+        ("MAX_ROWS", 5000, "its line tables have more than 5000 rows"),
+    ],
+)
+def test_too_large_line_tables_are_told_and_cost_no_more_than_allowed(
+    monkeypatch: pytest.MonkeyPatch, limit: str, value: int, problem: str
+) -> None:
+    """A million rows of one address, so that nothing but their number tells that they are many."""
+    monkeypatch.setattr(lines_module, limit, value)
+    elf = kernel(bytes(0x100))
+    elf.sections = [ElfSection(".debug_line", SHT_PROGBITS, line_unit(bytes((COPY,)) * (1 << 20)))]
+    image = load_image(elf.pack())
+    assert lines_executed(lambda: image.lines) < 200_000
+    assert image.lines.problem == problem
+    assert f"; {problem}\n" in describe(image)
 
 
 def test_an_image_without_line_tables_has_no_lines() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
-
 import pytest
 
 from paravane.abi.domid import DomId
@@ -17,9 +14,7 @@ from paravane.memory.frames import ALLOCATED, FREE, FrameType
 from paravane.memory.pool import FramePool
 from paravane.refusal import Refusal
 from tests.support.memory_bench import make_bench
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.support.work import lines_executed
 
 
 def test_frames_given_in_a_row_are_never_neighbours() -> None:
@@ -164,24 +159,6 @@ def test_destroying_a_domain_gives_everything_back_whatever_it_had_installed() -
     assert bench.machine.nr_free == free
     assert bench.machine.domains == {}
     assert audit(bench.machine) == []
-
-
-def lines_executed(action: Callable[[], object]) -> int:
-    """How many lines of Python `action` takes: a measure of work that does not depend on the host."""
-    lines = 0
-
-    def count(frame: object, event: str, _: object) -> Any:
-        nonlocal lines
-        lines += event == "line"
-        return count
-
-    before = sys.gettrace()
-    sys.settrace(count)
-    try:
-        action()
-    finally:
-        sys.settrace(before)
-    return lines
 
 
 def test_what_it_takes_to_release_a_domain_does_not_grow_with_the_machine() -> None:
