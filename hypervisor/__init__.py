@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         RefusalRecord,
         Trace,
     )
-    from paravane.trace_text import line as trace_line
+    from paravane.trace.text import line as trace_line
 
 __all__ = [
     "Domain",
@@ -72,7 +72,7 @@ _HOMES = {
     "Trace": "paravane.trace",
     "VirtualClock": "paravane.time.clock",
     "load_image": "paravane.image",
-    "trace_line": "paravane.trace_text:line",
+    "trace_line": "paravane.trace.text:line",
 }
 """Name -> the module it lives in, and its name there where that is another one."""
 

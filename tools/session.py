@@ -18,8 +18,8 @@ from paravane.tools.streams import STDERR
 from paravane.tools.terminal import Terminal
 from paravane.tools.where import where
 from paravane.trace import Kind
-from paravane.trace_text import body
-from paravane.trace_text import line as trace_line
+from paravane.trace.text import body
+from paravane.trace.text import line as trace_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -290,6 +290,12 @@ class Layout(Generic[T]):
             f"{item.name.rstrip('_')}={_show(item.kind, part, item.names)}" for item, part in pairs
         )
 
+    def plain(self, value: T) -> dict[str, Any]:
+        """The struct as JSON can hold it: field -> a number, the name of one that has a name, text or hex
+        digits of bytes, a list, or the fields of a nested struct. Of a union its first member."""
+        pairs = zip(self.fields, value, strict=True)
+        return {item.name.rstrip("_"): _plain(item.kind, part, item.names) for item, part in pairs}
+
     def __repr__(self) -> str:
         return f"Layout({self.name!r}, {self.size} bytes)"
 
@@ -307,6 +313,20 @@ def _show(kind: Kind, value: Any, names: Names | None) -> str:
     return show_number(value, names)
 
 
+def _plain(kind: Kind, value: Any, names: Names | None) -> Any:
+    if isinstance(value, bytes):
+        text = value.rstrip(b"\0")
+        return text.decode("ascii") if _is_text(text) else text.hex()
+    if isinstance(kind, Union):
+        return _plain(next(iter(kind.members.values())), value, names)
+    if isinstance(kind, Layout):
+        return kind.plain(value)
+    if isinstance(kind, Array):
+        return [_plain(kind.element, item, names) for item in value]
+    named = names is not None and value in names._value2member_map_
+    return show_number(value, names) if named else value
+
+
 def show_number(value: int, names: Names | None = None) -> str:
     """A number as trace text: its name in the number set if it has one, else decimal when small, else hex."""
     if names is not None and value in names._value2member_map_:
@@ -316,6 +336,10 @@ def show_number(value: int, names: Names | None = None) -> str:
 
 def _show_bytes(value: bytes) -> str:
     text = value.rstrip(b"\0")
-    if text and all(32 <= byte < 127 for byte in text):
+    if _is_text(text):
         return repr(text[:64].decode("ascii")) + "..." * (len(text) > 64)
     return (text[:16].hex() or "0") + "..." * (len(text) > 16)
+
+
+def _is_text(value: bytes) -> bool:
+    return bool(value) and all(32 <= byte < 127 for byte in value)

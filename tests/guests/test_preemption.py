@@ -19,7 +19,7 @@ from paravane.devices.bus import BACKEND_PORTION
 from paravane.devices.xenstore import Session
 from paravane.guest_kernels.expected import differences
 from paravane.trace import DomainRecord, HypercallRecord, Kind, Record
-from paravane.trace_text import body, line
+from paravane.trace.text import body, line
 from tests.support.boot import HOST_TIMEOUT, Outcome, boot, kernel_image, paravane
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paravane import DomainConfig, Machine, load_image
 from paravane.trace import ExceptionRecord, HypercallRecord, Kind, Record
-from paravane.trace_text import answer_text, body, call_text
+from paravane.trace.text import answer_text, body, call_text
 from tests.support.boot import boot, kernel_image
 
 KERNEL = """

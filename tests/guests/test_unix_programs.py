@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from paravane.trace_text import body
+from paravane.trace.text import body
 from tests.support.unix_archive import SMALL, program, run_unix
 
 _COPY_ON_WRITE = """

@@ -28,7 +28,6 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "platform",
         "builder devices/xenstore events sched time traps",
         "devices traps/emulate",
-        "trace_text",
         "trace",
         "hypervisor_console place",
         "memory",

@@ -33,7 +33,7 @@ from paravane.cpu import EngineError
 from paravane.memory import DomainMemory
 from paravane.run_loop import INSTRUCTION_TIME
 from paravane.trace import Kind, Record
-from paravane.trace_text import line
+from paravane.trace.text import line
 from tests.support.boot import HOST_TIMEOUT
 
 if TYPE_CHECKING:

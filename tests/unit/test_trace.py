@@ -18,7 +18,7 @@ from paravane.trace import (
     Trace,
     Written,
 )
-from paravane.trace_text import body, line
+from paravane.trace.text import body, line
 
 WORDS = (1, 0xC0002000, 0, 0, 0, 0)
 HERE = Place(0xC0001000)

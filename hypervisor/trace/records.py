@@ -1,14 +1,7 @@
-"""The trace: records of what guests asked and what came of it, one stream with many writers.
-
-Records are data: numbers, decoded values, errnos, places. What they look like as text, or in a file, is a
-writer's business (`paravane.trace_text` is one). Whoever has something to tell builds a record and hands it
-to `Trace.write`; whoever wants records subscribes with the kinds of interest, at any time. Nobody subscribed
-to a kind means nobody pays for it: callers ask `wants` before they build a record.
-"""
+"""The typed records of a trace: numbers, decoded values, errnos, places, and no text but sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -39,6 +32,13 @@ class Record:
     time: int
     domid: int
     vcpu: int | None
+
+    if TYPE_CHECKING:
+
+        @property
+        def name(self) -> str:
+            """What happened: the hypercall, `#PF`, `upcall`, `built`. A field or a property of each class."""
+            raise NotImplementedError
 
 
 class Argument(NamedTuple):
@@ -113,6 +113,10 @@ class EventRecord(Record):
     kind: ClassVar[Kind] = Kind.EVENT
     ports: tuple[int, ...]
 
+    @property
+    def name(self) -> str:
+        return "upcall"
+
 
 @dataclass(frozen=True, slots=True)
 class RefusalRecord(Record):
@@ -122,6 +126,10 @@ class RefusalRecord(Record):
     request: str
     errno: Errno
     sentence: str
+
+    @property
+    def name(self) -> str:
+        return self.request
 
 
 class DomainEvent(Enum):
@@ -142,53 +150,6 @@ class DomainRecord(Record):
     reason: ShutdownReason | None = None
     sentence: str = ""
 
-
-Writer = Callable[[Record], None]
-
-
-class Trace:
-    """One machine's trace stream. `hypercalls` is `wants(Kind.HYPERCALL)`, for the hottest path."""
-
-    def __init__(self) -> None:
-        self._writers: list[tuple[frozenset[Kind], Writer]] = []
-        self._watchers: list[Callable[[], None]] = []
-        self._wanted: frozenset[Kind] = frozenset()
-        self.hypercalls = False
-
-    def subscribe(self, writer: Writer, kinds: Iterable[Kind] = tuple(Kind)) -> Callable[[], None]:
-        """Call `writer` with every later record of `kinds`, in the order they happen. Calling the result
-        ends that."""
-        entry = (frozenset(kinds), writer)
-        self._writers.append(entry)
-        self._changed()
-
-        def unsubscribe() -> None:
-            if entry in self._writers:
-                self._writers.remove(entry)
-                self._changed()
-
-        return unsubscribe
-
-    def wants(self, kind: Kind) -> bool:
-        """Whether anybody reads records of `kind`; build none that nobody reads."""
-        return kind in self._wanted
-
-    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Call `changed` now and whenever `wants` may answer differently. Calling the result ends that.
-
-        For sources that have to be set up before they can tell anything.
-        """
-        self._watchers.append(changed)
-        changed()
-        return lambda: self._watchers.remove(changed)
-
-    def write(self, record: Record) -> None:
-        for kinds, writer in tuple(self._writers):
-            if record.kind in kinds:
-                writer(record)
-
-    def _changed(self) -> None:
-        self._wanted = frozenset().union(*(wanted for wanted, _ in self._writers))
-        self.hypercalls = Kind.HYPERCALL in self._wanted
-        for changed in tuple(self._watchers):
-            changed()
+    @property
+    def name(self) -> str:
+        return self.event.value

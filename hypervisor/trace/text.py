@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from paravane.abi.parameters import COUNT_BITS, Items, Word
-from paravane.trace import (
+from paravane.trace.records import (
     Argument,
     DomainRecord,
     EventRecord,
@@ -15,7 +15,7 @@ from paravane.trace import (
 )
 
 if TYPE_CHECKING:
-    from paravane.trace import Record
+    from paravane.trace.records import Record
 
 
 def line(record: Record) -> str:

@@ -1,0 +1,133 @@
+"""Trace records as plain data: what every file format is written from and read into.
+
+An entry is what JSON can hold, so that one written to a file and read back is equal to it. Numbers stay
+numbers; what has a name in the ABI (an errno, a virtual interrupt, a shutdown reason) is that name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from paravane.abi.parameters import COUNT_BITS, Items, Word, domid_text
+from paravane.place import Place
+from paravane.trace.records import HypercallRecord
+
+if TYPE_CHECKING:
+    from paravane.trace.records import Argument, Record
+
+_HEAD: Final = frozenset({"time", "end", "domid", "vcpu", "place", "name"})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record: from `time` to `end` in nanoseconds of system time (the same for what takes none), the
+    domain and its vcpu (None: none in particular), the kind and name of what happened, where, and the rest.
+    """
+
+    time: int
+    end: int
+    domid: int
+    vcpu: int | None
+    kind: str
+    name: str
+    place: Place | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as JSON has it: `place` an object, whatever is unknown or empty left out."""
+        found: dict[str, Any] = {"time": self.time}
+        if self.end != self.time:
+            found["end"] = self.end
+        found["domain"] = self.domid
+        if self.vcpu is not None:
+            found["vcpu"] = self.vcpu
+        found |= {"kind": self.kind, "name": self.name}
+        if self.place is not None:
+            found["place"] = {key: value for key, value in self.place._asdict().items() if value != ""}
+        return found | ({"data": self.data} if self.data else {})
+
+    @classmethod
+    def from_json(cls, found: Any) -> Entry:
+        """The other way round. Raises ValueError for anything that no entry was written as."""
+        try:
+            place = Place(**found["place"]) if "place" in found else None
+            entry = cls(
+                found["time"],
+                found.get("end", found["time"]),
+                found["domain"],
+                found.get("vcpu"),
+                found["kind"],
+                found["name"],
+                place,
+                found.get("data", {}),
+            )
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError("this is no trace record") from error
+        entry._check()
+        return entry
+
+    def _check(self) -> None:
+        numbers = [self.time, self.end, self.domid, 0 if self.vcpu is None else self.vcpu]
+        texts = [self.kind, self.name]
+        if self.place is not None:
+            numbers += [self.place.address, self.place.offset, self.place.line]
+            texts += [self.place.symbol, self.place.file]
+        if (
+            any(type(number) is not int for number in numbers)
+            or any(type(text) is not str for text in texts)
+            or type(self.data) is not dict
+        ):
+            raise ValueError("this is no trace record: a field has a value of another type")
+
+
+def entry_of(record: Record) -> Entry:
+    """The record as plain data."""
+    place: Place | None = getattr(record, "place", None)
+    end: int = getattr(record, "end", record.time)
+    head = (record.time, end, record.domid, record.vcpu, record.kind.value, record.name, place)
+    if isinstance(record, HypercallRecord):
+        return Entry(*head, _call(record))
+    found = {item.name: getattr(record, item.name) for item in fields(record) if item.name not in _HEAD}
+    return Entry(*head, {name: _plain(value) for name, value in found.items() if value not in (None, "")})
+
+
+def _call(record: HypercallRecord) -> dict[str, Any]:
+    data: dict[str, Any] = {"number": record.number, "words": list(record.words)}
+    if record.name:
+        data["arguments"] = _arguments(record.arguments)
+    for name in ("result", "preempted"):
+        if (value := getattr(record, name)) is not None:
+            data[name] = value
+    if record.errno is not None:
+        data |= {"errno": record.errno.name, "sentence": record.sentence}
+    if record.written is not None:
+        data["written"] = record.written.layout.plain(record.written.value)
+    return data
+
+
+def _arguments(arguments: tuple[Argument, ...]) -> dict[str, Any]:
+    """Name -> a number or the name of one; of a struct that could be read its fields; of an array its
+    pointer, its first structs and its length."""
+    found: dict[str, Any] = {}
+    for at, argument in enumerate(arguments):
+        kind, value = argument.kind, argument.value
+        if isinstance(kind, Items):
+            count = arguments[at + 1].word & COUNT_BITS
+            items = [kind.layout.plain(item) for item in value]
+            found[argument.name] = {"pointer": argument.word, "items": items, "count": count}
+        elif isinstance(kind, Word):
+            named = kind.text is domid_text and not kind.text(value).isdigit()
+            found[argument.name] = kind.text(value) if named else value
+        else:
+            found[argument.name] = argument.word if value is None else kind.layout.plain(value)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, bytes):
+        return value.hex()
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
