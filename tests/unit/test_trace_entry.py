@@ -1,7 +1,7 @@
 """Trace records as plain data: what JSON holds of them, and that it comes back the same."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -29,7 +29,7 @@ WORDS = (1, 0xC0002000, 0, 0, 0, 0)
 HERE = Place(0xC0001000, "main", 0x20, "kernel.S", 12)
 BIND = EvtchnBindVirq(Virq.TIMER, 0, 0)
 UPDATE = MmuUpdate(0x1000, 0x2067)
-COUNT, DOMID = UInt.__metadata__[0], Domid.__metadata__[0]
+COUNT, DOMID = get_args(UInt)[1], get_args(Domid)[1]
 
 CALL = HypercallRecord(
     7,
