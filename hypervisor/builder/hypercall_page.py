@@ -1,5 +1,7 @@
 """The page of entry points a kernel calls hypercalls through (public/arch-x86/xen-x86_32.h)."""
 
+from functools import cache
+
 from paravane.abi.hypercall import (
     ENTRY_INT,
     ENTRY_MOV_EAX,
@@ -14,6 +16,7 @@ from paravane.abi.hypercall import (
 _INT3 = b"\xcc"
 
 
+@cache
 def hypercall_page() -> bytes:
     """4096 bytes: entry n is `mov $n, %eax; int $0x82; ret`; a call that goes astray past it meets int3.
 

@@ -77,6 +77,10 @@ class TranslatedCode:
             if (start, length) != piece
         )
 
+    def among(self, mfns: Iterable[int]) -> list[int]:
+        """Those of the frames that something is translated from."""
+        return [mfn for mfn in mfns if mfn in self._frames]
+
     def forget(self, mfns: Iterable[int]) -> None:
         """Nothing translated from these frames is left."""
         for mfn in mfns:

@@ -67,9 +67,12 @@ class Ram:
         self.write(mfn << PAGE_SHIFT, _ZERO_PAGE)
 
     def clear_frames(self, mfns: Sequence[int]) -> None:
-        """Fill frames with zeroes."""
+        """Fill frames of machine memory with zeroes."""
+        view = self.bytes
         for mfn in mfns:
-            self.clear_frame(mfn)
+            view[mfn << PAGE_SHIFT : mfn + 1 << PAGE_SHIFT] = _ZERO_PAGE
+        if self.code_frames:
+            self._drop(mfns)
 
     def code_changed(self, mfn: int) -> None:
         """Frame `mfn` was changed through a view: drop what was translated from it."""

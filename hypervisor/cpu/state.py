@@ -125,9 +125,15 @@ class ProcessorState(SegmentRegisters):
     # Code
 
     def drop_code(self, mfns: Sequence[int]) -> None:
-        """Forget, before the guest's next instruction, what was translated from these frames."""
-        self._stale.update(mfns)
-        self._dirty = self._extra = True
+        """Forget, before the guest's next instruction, what was translated from these frames.
+
+        Most frames with code are others' alone: were they not told apart, a domain that goes would cost
+        every other one its translated code.
+        """
+        own = self._translated.among(mfns)
+        if own:
+            self._stale.update(own)
+            self._dirty = self._extra = True
 
     def _finish_restore(self) -> None:
         super()._finish_restore()

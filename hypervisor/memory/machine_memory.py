@@ -187,6 +187,27 @@ class MachineMemory:
         self.frames.reset(mfn)
         self._pool.give_back((mfn,))
 
+    def _free_unused(self, domain: Owner, owned: list[int]) -> None:
+        """Free, all at once, those of a domain's frames that nobody uses for anything and that only it has a
+        reference to: nearly all of its memory. That they are free is all that anybody has to hear of it."""
+        frames, domid = self.frames, domain.domid
+        owner, count, uses, flags = frames.owner, frames.count, frames.type_count, frames.flags
+        unused = [
+            mfn
+            for mfn in owned
+            if owner[mfn] == domid
+            and count[mfn] == 1
+            and not uses[mfn]
+            and flags[mfn] & (ALLOCATED | XEN_HEAP) == ALLOCATED
+        ]
+        self.ram.clear_frames(unused)
+        words, m2p = self.ram.words, self.m2p_frames.start * _M2P_PER_FRAME
+        for mfn in unused:
+            words[m2p + mfn] = INVALID_M2P_ENTRY
+        frames.reset_all(unused)
+        self._pool.give_back(unused)
+        domain.tot_pages -= len(unused)
+
     def scrub(self, mfn: int) -> None:
         """Erase a frame, what was translated from it, and its pseudo-physical number."""
         self.ram.clear_frame(mfn)
@@ -200,6 +221,7 @@ class MachineMemory:
             if frames.flags[mfn] & PINNED:
                 frames.flags[mfn] &= ~PINNED
                 self.types.put_page_and_type(mfn)
+        self._free_unused(domain, owned)
         for mfn in owned:
             if frames.owner[mfn] == domid and frames.flags[mfn] & ALLOCATED:
                 frames.flags[mfn] &= ~ALLOCATED

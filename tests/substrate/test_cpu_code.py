@@ -5,6 +5,7 @@ import struct
 import pytest
 
 from paravane.cpu import CodeGroup, Cpu, Ram
+from paravane.cpu.engine.library import Engine
 from tests.support.cpu_bench import (
     CODE,
     CODE_MFN,
@@ -12,6 +13,7 @@ from tests.support.cpu_bench import (
     GDT_VA,
     KERNEL_CS,
     KERNEL_DS,
+    KERNEL_PAGE,
     ROOT,
     STACK,
     USER,
@@ -191,13 +193,15 @@ def test_stores_of_one_vcpu_reach_the_code_of_another() -> None:
 
 def test_dropping_very_many_frames_drops_everything() -> None:
     bench = Bench(nr_frames=256)
-    bench.run(ONE)
-    bench.ram.code_frames.update(range(100, 200))
-    bench.ram.write(100 << 12, bytes(100 << 12))
-    bench.kernel()
-    bench.ram.write(CODE_MADDR, TWO)
-    bench.run()
-    assert bench.cpu.eax == 2
+    first, count = 100, 100
+    for mfn in range(first, first + count):
+        bench.map(mfn << 12, mfn, KERNEL_PAGE)
+    to_the_next = (b"\xe9" + struct.pack("<i", 0x1000 - 5)).ljust(0x1000, b"\0") * (count - 1)
+    for tail, result in ((ONE, 1), (TWO, 2)):
+        bench.ram.write(first << 12, to_the_next + tail)
+        bench.kernel(first << 12)
+        bench.run()
+        assert bench.cpu.eax == result
     bench.close()
 
 
@@ -257,3 +261,29 @@ def test_host_writes_into_frames_without_code_drop_nothing(bench: Bench) -> None
     assert not bench.cpu._stale
     assert CODE_MFN in bench.ram.code_frames
     assert isinstance(bench.ram, Ram)
+
+
+def test_code_that_a_processor_never_translated_is_not_its_to_drop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped: list[Engine] = []
+
+    def remove_code(engine: Engine, address: int, size: int) -> None:
+        dropped.append(engine)
+
+    other = second_cpu(bench, CodeGroup())
+    try:
+        bench.run(ONE)
+        bench.code(TWO, at=DATA)
+        enter(other, DATA)
+        other.run()
+        monkeypatch.setattr(Engine, "remove_code", remove_code)
+        bench.ram.write(CODE_MADDR + 0x800, ONE)
+        enter(other, DATA)
+        other.run()
+        assert dropped == []
+        bench.kernel()
+        bench.run()
+        assert len(dropped) == 1
+    finally:
+        other.close()

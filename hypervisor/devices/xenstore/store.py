@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.errno import Errno
 from paravane.devices.xenstore.access import Access
+from paravane.devices.xenstore.node_index import NodeIndex
 from paravane.devices.xenstore.rights import Quota, Rights
 from paravane.devices.xenstore.transaction import Transaction
 from paravane.devices.xenstore.tree import ROOT, Node, Permission, Right, join, parent_of, valid_path
@@ -75,8 +75,7 @@ class Store:
         else:
             self._nodes = dict(state.nodes)
             self._generation = state.generation
-        # How many nodes each domain owns.
-        self._entries = Counter(node.owner for node in self._nodes.values())
+        self._index = NodeIndex(self._nodes)
         if state is None:
             self._host.mkdir("/tool/xenstored")
 
@@ -137,9 +136,9 @@ class Store:
         """A domain is there from now on. What permissions say of its id so far meant another domain: a new
         domain inherits nothing from a dead one."""
         self.rights.add(domid, self.next_generation())
-        for path, node in list(self._nodes.items()):
-            if any(entry.domid == domid for entry in node.permissions[1:]):
-                self.put(path, node._replace(permissions=self.rights.current(node.permissions, 0)))
+        for path in self._index.naming(domid):
+            node = self._nodes[path]
+            self.put(path, node._replace(permissions=self.rights.current(node.permissions, 0)))
 
     def introduce(self, domid: int) -> None:
         """Tell who waits for it that a domain can use xenstore."""
@@ -150,7 +149,7 @@ class Store:
         """A domain is gone: delete the nodes it owns, with all below them, and announce it."""
         if not self.rights.known(domid):
             return
-        for path in [path for path, node in self._nodes.items() if node.owner == domid]:
+        for path in self._index.owned(domid):
             if path in self._nodes:
                 self._host.remove(path)
         self.rights.remove(domid)
@@ -210,20 +209,17 @@ class Store:
 
     def put(self, path: str, node: Node) -> None:
         self.steps += 1
-        old = self._nodes.get(path)
-        if old is not None:
-            self._entries[old.owner] -= 1
-        self._entries[node.owner] += 1
+        self._index.changed(path, self._nodes.get(path), node)
         self._nodes[path] = node._replace(generation=self.next_generation())
 
     def delete(self, path: str) -> None:
         self.steps += 1
-        self._entries[self._nodes.pop(path).owner] -= 1
+        self._index.changed(path, self._nodes.pop(path), None)
         self.next_generation()
 
     def entries(self, domid: int) -> int:
         """How many nodes a domain owns."""
-        return self._entries[domid]
+        return self._index.nr_owned(domid)
 
     def next_generation(self) -> int:
         self._generation += 1
