@@ -32,23 +32,30 @@ class Scanner:
         self.pos = pos
 
     def skip_space(self) -> None:
+        # Most calls find nothing to skip. Every blank sorts before the first character that is none, `!`.
+        if self.text[self.pos : self.pos + 1] > " ":
+            return
         found = _SPACE.match(self.text, self.pos)
         if found is not None:
             self.pos = found.end()
 
     def peek(self) -> str:
         """The next character after blanks, or the empty string at the end."""
+        character = self.text[self.pos : self.pos + 1]
+        if character > " ":
+            return character
         self.skip_space()
-        return self.text[self.pos] if self.pos < len(self.text) else ""
+        return self.text[self.pos : self.pos + 1]
 
     def at_end(self) -> bool:
         return self.peek() == ""
 
     def accept(self, wanted: str) -> bool:
         """Consumes `wanted` when it is next."""
-        self.skip_space()
         if not self.text.startswith(wanted, self.pos):
-            return False
+            self.skip_space()
+            if not self.text.startswith(wanted, self.pos):
+                return False
         self.pos += len(wanted)
         return True
 

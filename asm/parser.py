@@ -11,6 +11,7 @@ from paravane.asm.expressions import parse
 from paravane.asm.instructions import assemble_instruction
 from paravane.asm.lexer import NAME, NAME_PATTERN, QUOTED_PATTERN, Scanner, unquote
 from paravane.asm.macros import bind
+from paravane.asm.model import Number
 from paravane.asm.reader import Frame, TooManyStatements, directive_of, expand
 from paravane.asm.source import read_text, statements
 
@@ -26,6 +27,11 @@ _BLANK = r"[ \t\f\v\r]*"
 _ANY_NAME = f"({NAME_PATTERN}|{QUOTED_PATTERN})"
 _LABEL = re.compile(f"{_BLANK}(?:{_ANY_NAME}|([0-9]+)){_BLANK}:")
 _ASSIGNMENT = re.compile(f"{_BLANK}{_ANY_NAME}{_BLANK}(==?)(?!=)")
+_CONSTANT = re.compile(
+    rf"{_BLANK}\.(?:equ|set)[ \t]+([A-Za-z_][A-Za-z0-9_.$]*){_BLANK},"
+    rf"{_BLANK}(0x[0-9A-Fa-f]{{1,16}}|0|[1-9][0-9]{{0,18}}){_BLANK}\Z"
+)
+"""`.equ NAME, number`: most statements of a unit that includes Xen's numbers are no more than that."""
 _MAX_NUMERIC_LABEL = 10  # digits
 
 
@@ -91,13 +97,17 @@ def _finish(unit: Unit) -> None:
 
 def _statement(unit: Unit, statement: Statement) -> None:
     text = statement.text
+    constant = _CONSTANT.match(text)
+    if constant is not None:  # no macro can have the name of a directive: nothing else may be meant
+        unit.assign(constant[1], Number(int(constant[2], 0)), constant.start(1), constant.end(1))
+        return
     scanner = Scanner(text)
-    while (found := _LABEL.match(text, scanner.pos)) is not None:
+    while ":" in text and (found := _LABEL.match(text, scanner.pos)) is not None:
         _label(unit, found)
         scanner.pos = found.end()
     if scanner.at_end():
         return
-    assignment = _ASSIGNMENT.match(text, scanner.pos)
+    assignment = _ASSIGNMENT.match(text, scanner.pos) if "=" in text else None
     if assignment is not None:
         _assignment(unit, scanner, assignment)
         return

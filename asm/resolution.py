@@ -101,7 +101,6 @@ def _larger(left: tuple[int, int], right: tuple[int, int]) -> tuple[int, int]:
 
 
 def _check_undefined(units: Sequence[Unit], places: LinkedPlaces, reporter: Reporter) -> None:
-    names = {name for unit in units for name, symbol in unit.symbols.by_name.items() if symbol.defined}
     for unit in units:
         used = _used_symbols(unit, places)
         for symbol in unit.symbols.by_name.values():
@@ -110,7 +109,7 @@ def _check_undefined(units: Sequence[Unit], places: LinkedPlaces, reporter: Repo
             if used is not None and id(symbol) not in used:
                 continue
             if symbol.name not in places.globals:
-                reporter.error(_undefined(symbol.name, unit, units, names), symbol.referenced_at)
+                reporter.error(_undefined(symbol.name, unit, units), symbol.referenced_at)
 
 
 def _used_symbols(unit: Unit, places: LinkedPlaces) -> set[int] | None:
@@ -144,10 +143,16 @@ def _tail_expression(tail: Tail | None) -> list[Node]:
     return [tail.value] if isinstance(tail, Leb) else []
 
 
-def _undefined(name: str, unit: Unit, units: Sequence[Unit], names: set[str]) -> str:
+def _undefined(name: str, unit: Unit, units: Sequence[Unit]) -> str:
     message = f"undefined symbol `{name}`"
     for other in units:
         if other is not unit and other.symbols.is_defined(name):
             return f"{message}; it is local to {other.name}: add `.globl {name}` there"
-    close = difflib.get_close_matches(name, (n for n in names if not n.startswith(".L")), 1)
+    names = {
+        known
+        for other in units
+        for known, symbol in other.symbols.by_name.items()
+        if symbol.defined and not known.startswith(".L")
+    }
+    close = difflib.get_close_matches(name, names, 1)
     return message + (f"; did you mean `{close[0]}`?" if close else "")

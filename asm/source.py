@@ -25,6 +25,8 @@ _INSTEAD = {
     "ifndef": "`.ifndef`",
     "error": "`.error`",
 }
+# Without any of these a line is one statement as it stands.
+_SPECIAL = re.compile(r"""["';#/\0]""")
 # What may hold a separator or a comment sign without being one, and what ends the code of a line.
 _TOKEN = re.compile(r"""["']|[#;]|/[*/]""")
 _STRING = re.compile(r'"(?:[^"\\\n]|\\.)*(?:"|\\?$)')
@@ -97,6 +99,9 @@ def statements(
     for number, raw in enumerate(text.replace("\r\n", "\n").split("\n"), first_line):  # noqa: B007 (used after)
         line = SourceLine(file, number, raw, expansions)
         if opened is None and (not raw or raw.isspace()):
+            continue
+        if opened is None and _SPECIAL.search(raw) is None:
+            yield Statement(raw, line, 0)
             continue
         _reject(line, opened is not None)
         code, opened = _blank_comments(line, opened)

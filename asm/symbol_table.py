@@ -84,6 +84,9 @@ class SymbolTable:
             symbol = self._renew(symbol)
         symbol.redefinable = not once
         symbol.defined_at = location
+        if isinstance(value, Number):
+            symbol.expression = value
+            return symbol
         try:
             known = evaluate(value, READING)
         except Unresolved:
