@@ -1,4 +1,4 @@
-"""Paravane: Xen's paravirtual machine in a process. `Machine` is the way in.
+"""Paravane: Xen's paravirtual machine in a process. `boot` runs a kernel in one call, `Machine` has the rest.
 
 The names below are loaded when they are first used: the assembler and the tools that only look at images read
 `paravane.abi` without starting an engine.
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from paravane.ending import Ending, StopReason
     from paravane.image import Image, ImageError, load_image
     from paravane.machine import Machine, MachineBusyError
+    from paravane.quick import BootResult, boot
     from paravane.time.clock import HostClock, VirtualClock
     from paravane.toolstack import DomainConfig
     from paravane.trace import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from paravane.trace.text import line as trace_line
 
 __all__ = [
+    "BootResult",
     "Domain",
     "DomainConfig",
     "DomainRecord",
@@ -47,11 +49,13 @@ __all__ = [
     "StopReason",
     "Trace",
     "VirtualClock",
+    "boot",
     "load_image",
     "trace_line",
 ]
 
 _HOMES = {
+    "BootResult": "paravane.quick",
     "Domain": "paravane.domain",
     "DomainConfig": "paravane.toolstack",
     "DomainRecord": "paravane.trace",
@@ -71,6 +75,7 @@ _HOMES = {
     "StopReason": "paravane.ending",
     "Trace": "paravane.trace",
     "VirtualClock": "paravane.time.clock",
+    "boot": "paravane.quick",
     "load_image": "paravane.image",
     "trace_line": "paravane.trace.text:line",
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from paravane import Machine, ShutdownReason, StopReason
+from paravane.ending import exit_status
 from paravane.text import shown
 from paravane.tools.files import write_file
 from paravane.tools.lines import LineHandler, Lines
@@ -31,23 +32,12 @@ GRACE: Final = 0.25
 """Seconds that the readers of our output have left when the time given is over."""
 
 _ENDED: Final = {
-    ShutdownReason.poweroff: (Status.OK, ""),
-    ShutdownReason.reboot: (Status.REBOOT, "asked for a reboot"),
-    ShutdownReason.suspend: (Status.SUSPENDED, "suspended itself"),
-    ShutdownReason.soft_reset: (Status.SOFT_RESET, "asked for a soft reset"),
-    ShutdownReason.watchdog: (
-        Status.WATCHDOG,
-        "did not push its watchdog back in time",
-    ),
-    ShutdownReason.crash: (Status.CRASHED, ""),  # its dump says so
+    ShutdownReason.reboot: "asked for a reboot",
+    ShutdownReason.suspend: "suspended itself",
+    ShutdownReason.soft_reset: "asked for a soft reset",
+    ShutdownReason.watchdog: "did not push its watchdog back in time",
 }
-_CUT_SHORT: Final = {
-    StopReason.DONE: Status.ERRORS,
-    StopReason.TIMEOUT: Status.TIMEOUT,
-    StopReason.TRAPS: Status.TIMEOUT,
-    StopReason.STALLED: Status.STALLED,
-    StopReason.INTERRUPTED: Status.INTERRUPTED,
-}
+"""What is said of a domain that ended other than by a power-off, or by a crash, whose dump says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +94,7 @@ class Session:
                 return status
             if (reason := self._used_up()) is not None:
                 self._say(f"{self._config.name} is not restarted: {reason.value}")
-                return _CUT_SHORT[reason]
+                return Status(exit_status(reason, None))
 
     def _life(self) -> Status:
         """From the start of day to the end."""
@@ -160,13 +150,12 @@ class Session:
             self._where(domain, ending)
             # A guest that is quick ends before anybody notices that its output goes nowhere: same status.
             lost = self._nobody_reads(ending) and self._terminal.failure is not None
-            return Status.ERRORS if lost else _CUT_SHORT[ending.reason]
-        status, sentence = _ENDED[domain.reason]
-        if sentence:
-            self._say(f"{domain.name} {sentence}")
+            return Status.ERRORS if lost else Status(exit_status(ending.reason, None))
+        if domain.reason in _ENDED:
+            self._say(f"{domain.name} {_ENDED[domain.reason]}")
         if domain.reason is ShutdownReason.watchdog:
             self._where(domain, ending)
-        return status
+        return Status(exit_status(ending.reason, domain.reason))
 
     def _why(self, ending: Ending) -> str:
         if ending.reason is StopReason.INTERRUPTED:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from paravane.abi.sched import ShutdownReason
+from paravane.ending import CUT_SHORT_STATUS, ENDED_STATUS, StopReason
+
 
 class Status(IntEnum):
     """What the shell sees. 3 and above are `boot`'s, but for 5 and 130."""
@@ -11,15 +14,15 @@ class Status(IntEnum):
     OK = 0
     ERRORS = 1
     USAGE = 2
-    CRASHED = 3
-    REBOOT = 4
+    CRASHED = ENDED_STATUS[ShutdownReason.crash]
+    REBOOT = ENDED_STATUS[ShutdownReason.reboot]
     IMAGE = 5
-    SUSPENDED = 6
-    SOFT_RESET = 7
-    WATCHDOG = 8
-    STALLED = 9
-    TIMEOUT = 124
-    INTERRUPTED = 130
+    SUSPENDED = ENDED_STATUS[ShutdownReason.suspend]
+    SOFT_RESET = ENDED_STATUS[ShutdownReason.soft_reset]
+    WATCHDOG = ENDED_STATUS[ShutdownReason.watchdog]
+    STALLED = CUT_SHORT_STATUS[StopReason.STALLED]
+    TIMEOUT = CUT_SHORT_STATUS[StopReason.TIMEOUT]
+    INTERRUPTED = CUT_SHORT_STATUS[StopReason.INTERRUPTED]
 
 
 EXPLAINED = (

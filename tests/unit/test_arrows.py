@@ -13,9 +13,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "__main__",
         "tools",
+        "paravane",
+        "quick",
         "asm guest_kernels",
         "asm/directives asm/opcodes",
-        "paravane",
         "machine",
         "run_loop",
         "ending inbox",
