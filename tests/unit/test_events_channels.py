@@ -10,6 +10,7 @@ from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.event_channel import EvtchnStat, Virq
 from paravane.abi.shared_info import SHARED_INFO, VCPU_INFO
+from paravane.cpu import Ram
 from paravane.events import EventChannels, Exchange, HostEvents, HostPort, Status
 from paravane.refusal import Refusal
 
@@ -19,17 +20,11 @@ if TYPE_CHECKING:
 PAGE = 4096
 
 
-class FakeMemory:
-    def __init__(self) -> None:
-        self.bytes = memoryview(bytearray(16 * PAGE))
-        self.words = self.bytes.cast("I")
-
-
 class Machine:
     """Two guests, 1 (two vcpus) and 2, and the host."""
 
     def __init__(self) -> None:
-        self.memory = FakeMemory()
+        self.memory = Ram(16)
         self.exchange = Exchange()
         self.host = HostEvents(self.exchange)
         self.woken: list[tuple[int, int]] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +24,7 @@ from paravane.abi.event_channel import (
     Virq,
 )
 from paravane.abi.hypercall import Hypercall
+from paravane.cpu import Ram
 from paravane.events import EventChannels, Exchange
 from tests.support.caller import FakeCaller
 
@@ -38,8 +38,7 @@ class FakeVcpu(FakeCaller):
     def __init__(self) -> None:
         super().__init__()
         exchange = Exchange()
-        machine = memoryview(bytearray(3 * 4096))
-        memory = SimpleNamespace(bytes=machine, words=machine.cast("I"))
+        memory = Ram(3)
         self.events, self.peer = (
             EventChannels(domid, exchange, memory, domid * 4096, nr_vcpus=1, wake=lambda vcpu_id: None)
             for domid in (1, 2)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from paravane.abi.domid import DomId
 from paravane.abi.event_channel import EvtchnStat
+from paravane.cpu import Ram
 from paravane.events import EventChannels, EventState, Exchange, HostEvents, HostPort
 from paravane.refusal import Refusal
 
@@ -25,9 +25,7 @@ SOME_DOMAINS = (0, 1, 2, 3, 9, int(DomId.SELF), int(DomId.INVALID))
 class Machine:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        pages = memoryview(bytearray(8 * PAGE))
-        self.words = pages.cast("I")
-        self.memory = SimpleNamespace(bytes=pages, words=self.words)
+        self.memory = Ram(8)
         self.exchange = Exchange()
         self.host = HostEvents(self.exchange)
         self.heard = 0
@@ -84,7 +82,7 @@ class Machine:
 
     def scribble(self) -> None:
         """A guest may write anything into the pages it shares."""
-        self.words[self.random.randrange(PAGE // 4, 4 * PAGE // 4)] = self.random.getrandbits(32)
+        self.memory.words[self.random.randrange(PAGE // 4, 4 * PAGE // 4)] = self.random.getrandbits(32)
 
     def check(self) -> None:
         for domid, guest in self.guests.items():

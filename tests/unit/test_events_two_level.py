@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from paravane.abi.shared_info import SHARED_INFO, VCPU_INFO
+from paravane.cpu import Ram
 from paravane.events import TwoLevel
 
 PAGE = 4096
@@ -14,15 +15,9 @@ MASK = BASE + SHARED_INFO.offsets["evtchn_mask"]
 SEL = VCPU_INFO.offsets["evtchn_pending_sel"]
 
 
-class FakeMemory:
-    def __init__(self) -> None:
-        self.bytes = memoryview(bytearray(16 * PAGE))
-        self.words = self.bytes.cast("I")
-
-
 class Guest:
     def __init__(self, nr_vcpus: int = 2) -> None:
-        self.memory = FakeMemory()
+        self.memory = Ram(16)
         self.woken: list[int] = []
         self.events = TwoLevel(self.memory, BASE, nr_vcpus, self.woken.append)
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import struct
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
-from paravane.abi.hypercall import MULTICALL_ENTRY, Hypercall, MulticallEntry
 from paravane.abi.memory import XEN_MEMORY_RESERVATION, MemoryOp, XenMemoryReservation
 from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
-from paravane.cpu import PageFault
-from paravane.hypercalls import call
 from paravane.memory import audit
 from paravane.memory.mmu_update import mmu_update
 from paravane.memory.mmuext import mmuext_op
@@ -26,7 +22,6 @@ from tests.support.memory_bench import TABLE, Bench, Guest, make_bench
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paravane.hypercalls.caller import Caller
 
 SELF = int(DomId.SELF)
 DONE = 0x1000
@@ -191,77 +186,3 @@ def test_larger_extents_are_fewer_to_an_entry() -> None:
     rest = first_portion(lambda: change_reservation(bench.guest, op, DONE, 0))
     assert rest.done == 2
     assert bench.domain.tot_pages == 80 + 16
-
-
-class FakeVcpu:
-    """A vcpu with 64 KiB of memory at 0, and a hypervisor's console that keeps what is written."""
-
-    def __init__(self) -> None:
-        self.memory = bytearray(1 << 16)
-        self.printed = bytearray()
-        self.domain = SimpleNamespace(hypervisor_console=SimpleNamespace(write=self.print))
-        self.platform = SimpleNamespace(debug=True)
-        self.in_multicall = False
-        self.entry = 0
-        self.work = Work(lambda: self.entry, lambda: False)
-        self.sentences: list[str] = []
-
-    def print(self, chunk: bytes) -> int:
-        self.printed.extend(chunk)
-        return len(chunk)
-
-    def copy_from_guest(self, va: int, size: int) -> bytes:
-        if va + size > len(self.memory):
-            raise PageFault(va, 4)
-        return bytes(self.memory[va : va + size])
-
-    def copy_to_guest(self, va: int, data: bytes) -> None:
-        if va + len(data) > len(self.memory):
-            raise PageFault(va, 6)
-        self.memory[va : va + len(data)] = data
-
-    def refused(self, request: str, refusal: Refusal) -> None:
-        self.sentences.append(f"{request}: {refusal.sentence}")
-
-    def hypercall(self, number: int, arguments: tuple[int, ...]) -> int | None:
-        return call(cast("Caller", self), number, arguments)
-
-    def call(self, number: Hypercall, *arguments: int) -> int | None:
-        """One entry. Raises Preempted."""
-        self.entry += 1
-        return self.hypercall(number, (*arguments, *[0] * (6 - len(arguments))))
-
-
-def test_an_entry_of_a_multicall_holds_what_is_left_of_it() -> None:
-    vcpu = FakeVcpu()
-    text = bytes(range(48, 58)) * 3000
-    vcpu.memory[0x2000 : 0x2000 + len(text)] = text
-    version = MulticallEntry(Hypercall.xen_version, 0, (0,) * 6)
-    write = MulticallEntry(Hypercall.console_io, 0, (0, len(text), 0x2000, 11, 12, 13))
-    calls = 0x100
-    vcpu.copy_to_guest(calls, MULTICALL_ENTRY.pack(version) + MULTICALL_ENTRY.pack(write))
-    rest = first_portion(lambda: vcpu.call(Hypercall.multicall, calls, 2))
-    at = calls + MULTICALL_ENTRY.size
-    assert (rest.done, rest.arguments) == (1, (at, 1))
-    entry = MULTICALL_ENTRY.unpack(vcpu.copy_from_guest(at, MULTICALL_ENTRY.size))
-    done = len(vcpu.printed)
-    assert 0 < done < len(text)
-    assert entry == MulticallEntry(
-        Hypercall.console_io, Hypercall.console_io, (0, len(text) - done, 0x2000 + done, 11, 12, 13)
-    )
-    assert not vcpu.in_multicall
-    assert vcpu.call(Hypercall.multicall, *rest.arguments) == 0
-    assert bytes(vcpu.printed) == text
-    assert MULTICALL_ENTRY.unpack(vcpu.copy_from_guest(at, MULTICALL_ENTRY.size)).result == 0
-
-
-def test_a_multicall_list_that_ends_early_is_efault_and_says_where() -> None:
-    vcpu = FakeVcpu()
-    at = len(vcpu.memory) - MULTICALL_ENTRY.size
-    vcpu.copy_to_guest(at, MULTICALL_ENTRY.pack(MulticallEntry(Hypercall.xen_version, 0, (0,) * 6)))
-    assert vcpu.call(Hypercall.multicall, at, 0xFFFFFFFF) == -Errno.EFAULT
-    assert vcpu.sentences == [
-        "multicall: an argument points to 0x00010000, which the guest's own kernel could not read"
-    ]
-    assert vcpu.call(Hypercall.xen_version, 1, 0xFFF8) == -Errno.EFAULT
-    assert vcpu.sentences[1].endswith("points to 0x0000fff8, which the guest's own kernel could not write to")

@@ -3,17 +3,18 @@
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
 from paravane.cpu import PageFault
-from paravane.hypercalls import call
 from paravane.memory.frames import FREE, FrameTable, FrameType
-from paravane.preemption import Preempted, Work
+from paravane.preemption import Preempted
 from paravane.refusal import Refusal
 from paravane.traps import Peripherals
+from tests.support.caller import FakeCaller
 from tests.support.trap_machine import (
     CURRENT_STACK_TOP,
     DATA,
@@ -65,18 +66,15 @@ class Domain:
         return domid == 2
 
 
-class Vcpu:
-    """What a hypercall sees of its vcpu."""
+class Vcpu(FakeCaller):
+    """What a hypercall sees of its vcpu, whose memory is that of a real processor."""
 
     def __init__(self, machine: TrapMachine) -> None:
+        super().__init__()
         self.machine = machine
         self.cpu = machine.cpu
         self.traps = machine.traps
-        self.domain = Domain(machine.peripherals)
-        self.in_multicall = False
-        self.sentences: list[str] = []
-        self.entry = 0
-        self.work = Work(lambda: self.entry, lambda: False)
+        self.domain: Any = Domain(machine.peripherals)
 
     def copy_from_guest(self, va: int, size: int) -> bytes:
         if va + size > HOLE:
@@ -86,13 +84,10 @@ class Vcpu:
     def copy_to_guest(self, va: int, data: bytes) -> None:
         self.cpu.write(va, data)
 
-    def refused(self, request: str, refusal: Refusal) -> None:
-        self.sentences.append(f"{request}: {refusal}")
-
     def __call__(self, number: Hypercall, *arguments: int) -> int | None:
-        padded = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
+        """One entry into the hypervisor. Raises Preempted and GuestCrash."""
         self.entry += 1
-        return call(self, int(number), padded)  # type: ignore[arg-type]  # stands in for a Caller
+        return self.hypercall(number, (*arguments, *[0] * (6 - len(arguments))))
 
     def put(self, layout: str, *values: int, at: int = DATA) -> int:
         """Store values where the guest would; their address."""
@@ -275,7 +270,7 @@ def test_the_eoi_bitmap_is_checked_like_any_frame(vcpu: Vcpu) -> None:
 )
 def test_hardware_nobody_has_is_refused(vcpu: Vcpu, command: int, answer: Errno) -> None:
     assert physdev(vcpu, command, "8I", *range(8)) == -answer
-    assert len(vcpu.sentences) == 1
+    assert len(vcpu.refusals) == 1
 
 
 def test_mapping_interrupts_is_for_others(vcpu: Vcpu) -> None:
