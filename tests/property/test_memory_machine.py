@@ -63,6 +63,10 @@ descriptors = st.sampled_from(
 ) | st.integers(0, (1 << 64) - 1)
 
 
+NOBODYS = -1
+"""An address that no flush of a single page can name: what is remembered of it goes with all the rest."""
+
+
 class Pages(RuleBasedStateMachine):
     """One machine with two domains; every rule is one hypercall of the first or the second."""
 
@@ -77,7 +81,7 @@ class Pages(RuleBasedStateMachine):
         self.shared = self.bench.domain.share_xen_frame()
         machine.frames.count_limit = 40
         self.bench.boot(mapped=8)
-        self.flushes = self.bench.cpu.flushes
+        self.bench.cpu.tlb.add(NOBODYS)
         self.remembered: set[int] = set()
 
     def teardown(self) -> None:
@@ -425,10 +429,10 @@ class Pages(RuleBasedStateMachine):
         """A processor remembers every writable mapping until it is flushed: that must not matter."""
         if not hasattr(self, "bench"):
             return
-        frames, flushes = self.bench.machine.frames, self.bench.cpu.flushes
-        if flushes != self.flushes:
-            self.flushes = flushes
+        frames, tlb = self.bench.machine.frames, self.bench.cpu.tlb
+        if NOBODYS not in tlb:
             self.remembered.clear()
+            tlb.add(NOBODYS)
         for mfn in self.remembered:
             assert frames.owner[mfn] == 1, frames.describe(mfn)
             in_use = frames.type_count[mfn] and frames.type[mfn] in (L1, L2, L3, SEG_DESC)

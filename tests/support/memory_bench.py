@@ -26,15 +26,17 @@ ROOT_ENTRY = int(P)
 
 @dataclass
 class FakeCpu:
-    """A processor that only remembers what it was asked."""
+    """A processor that only remembers what it was asked.
+
+    `tlb` is for a test to fill: linear addresses of pages that it may still translate as it once did.
+    """
 
     cr2: int = 0
     cr3: int = 0
     eip: int = 0
     eflags: int = 2
     cpl: int = 1
-    flushes: int = 0
-    pages: list[int] = field(default_factory=list)
+    tlb: set[int] = field(default_factory=set)
     gdt: tuple[int, int] = (0, 0)
     ldt: tuple[int, int] = (0, 0)
     ldt_selector: int = 0
@@ -44,10 +46,10 @@ class FakeCpu:
     ss: int = int(FlatSelector.RING1_DS)
 
     def flush_tlb(self) -> None:
-        self.flushes += 1
+        self.tlb.clear()
 
     def flush_page(self, va: int) -> None:
-        self.pages.append(va)
+        self.tlb.discard(va)
 
     def set_gdt(self, base: int, limit: int) -> None:
         self.gdt = (base, limit)
