@@ -99,21 +99,31 @@ def test_a_signal_ends_it_though_nobody_reads(source: Path, number: int, status:
     assert f"guest did not end: {signal.Signals(number).name} came\n" in errors
 
 
-def test_a_guest_whose_output_waits_costs_no_processor_time(source: Path) -> None:
+def processor_time(process: subprocess.Popen[bytes]) -> float:
+    """Seconds of processor time that a process has used (proc(5), stat)."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_guest_whose_output_waits_makes_no_more_calls_and_costs_no_processor_time(
+    source: Path, tmp_path: Path
+) -> None:
     source.write_text(PRINTER)
-    process = start(source)
-    until(lambda: is_stuck(process))
+    trace = tmp_path / "trace"
+    process = start(source, "--trace", trace)
 
-    def used() -> int:
-        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-        return int(fields[11]) + int(fields[12])
-
-    def at_rest() -> bool:
-        before = used()
+    def calls_ended() -> bool:
+        before = trace.stat().st_size
         time.sleep(0.5)
-        return used() - before < 10  # of 50 ticks
+        return trace.stat().st_size == before
 
-    until(at_rest)
+    until(lambda: is_stuck(process) and calls_ended())
+    calls, used = trace.stat().st_size, processor_time(process)
+    time.sleep(2)
+    # A process that looks around twenty times a second takes some 0.02 s, on any host; one that spins takes
+    # all that it gets.
+    assert processor_time(process) - used < 0.2
+    assert trace.stat().st_size == calls
     process.kill()
     ended(process)
 
