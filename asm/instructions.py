@@ -118,6 +118,8 @@ def _assemble(unit: Unit, statement: Statement, scanner: Scanner, context: Conte
 def _check_displacement(context: Context, operands: Operands) -> None:
     """Refuses a wish for a displacement that this kind of address cannot have."""
     wish = context.displacement
+    if wish == 16 and context.is_branch:
+        raise context.error(f"`{context.name}` has no displacement of 16 bits")
     for operand in operands.items:
         if isinstance(operand, Memory) and not context.is_branch:
             narrow = modrm.is_16bit(operand)

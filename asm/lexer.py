@@ -14,7 +14,7 @@ _QUOTED = re.compile(QUOTED_PATTERN)
 _SPACE = re.compile(r"[ \t\f\v\r]*")
 _DIGITS = re.compile(r"[0-9][A-Za-z0-9_.$]*")
 _NUMBER = re.compile(r"(0[xX][0-9a-fA-F]+|0[bB][01]+|0[0-7]*|[1-9][0-9]*)\Z")
-_LOCAL_LABEL = re.compile(r"([0-9]+)([bfBF])\Z")
+_LOCAL_LABEL = re.compile(r"(0[0-7]*|[1-9][0-9]*)([bf])\Z")
 _ESCAPE = re.compile(r"\\(?:[xX]([0-9a-fA-F]*)|([0-9]{1,3})|(.))", re.DOTALL)
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPES = {"b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92, '"': 34}
@@ -110,7 +110,7 @@ class Scanner:
             return number_value(number[0])
         label = _LOCAL_LABEL.match(found[0])
         if label is not None:
-            return int(label[1]), label[2].lower()
+            return number_value(label[1]), label[2]
         raise self.error(f"bad number `{found[0]}`", start)
 
     def character(self) -> int:

@@ -1,10 +1,16 @@
-"""The ELF attributes that the name of a section implies."""
+"""What flags, types and names of sections mean in ELF."""
 
 from __future__ import annotations
 
 from paravane.asm.program import (
     SHF_ALLOC,
+    SHF_EXCLUDE,
     SHF_EXECINSTR,
+    SHF_GNU_RETAIN,
+    SHF_GROUP,
+    SHF_LINK_ORDER,
+    SHF_MERGE,
+    SHF_STRINGS,
     SHF_TLS,
     SHF_WRITE,
     SHT_FINI_ARRAY,
@@ -14,6 +20,18 @@ from paravane.asm.program import (
     SHT_PREINIT_ARRAY,
     SHT_PROGBITS,
 )
+
+FLAGS = {
+    "a": SHF_ALLOC, "w": SHF_WRITE, "x": SHF_EXECINSTR, "M": SHF_MERGE, "S": SHF_STRINGS, "G": SHF_GROUP,
+    "T": SHF_TLS, "o": SHF_LINK_ORDER, "e": SHF_EXCLUDE, "R": SHF_GNU_RETAIN, "d": 0,
+}  # fmt: skip
+"""Letter in the flags of `.section` -> SHF_*."""
+
+KINDS = {
+    "progbits": SHT_PROGBITS, "nobits": SHT_NOBITS, "note": SHT_NOTE, "init_array": SHT_INIT_ARRAY,
+    "fini_array": SHT_FINI_ARRAY, "preinit_array": SHT_PREINIT_ARRAY,
+}  # fmt: skip
+"""Type in `.section`, without its `@` -> SHT_*."""
 
 _RW = SHF_ALLOC | SHF_WRITE
 _DEFAULTS: tuple[tuple[str, int, int], ...] = (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from paravane.asm.diagnostics import SourceError
 from paravane.asm.directives.declaration import Handler, directive
 from paravane.asm.directives.section_arguments import SectionArguments, read_arguments, section_name
+from paravane.asm.model import Group
 from paravane.asm.program import SHT_NOTE, SHT_PROGBITS
 from paravane.asm.section_attributes import implied_attributes
 
@@ -100,6 +101,18 @@ def _opened(unit: Unit, arguments: SectionArguments) -> UnitSection:
             # A name says the type where the source does not, but `"a"` alone makes no section empty.
             kind = SHT_NOTE if name.startswith(".note") else implied[1] if implied else SHT_PROGBITS
     return unit.open_section(name, flags, kind, arguments.group, arguments.unique)
+
+
+@directive(TABLE, "attach_to_group")
+def _attach(unit: Unit, scanner: Scanner) -> None:
+    """`.attach_to_group name`: the section is linked or left out as the others of that group are."""
+    name = section_name(scanner)
+    if unit.section.group is not None:
+        unit.warn(f"section `{unit.section.name}` is in group `{unit.section.group.name}` already")
+        return
+    groups = (section.group for section in unit.sections.values())
+    same = (group for group in groups if group is not None and group.name == name)
+    unit.section.group = next(same, None) or Group(name, is_comdat=False)
 
 
 @directive(TABLE, "struct", "offset")

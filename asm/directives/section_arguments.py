@@ -8,37 +8,12 @@ from typing import TYPE_CHECKING
 
 from paravane.asm.lexer import QUOTED_PATTERN, number_value, unquote
 from paravane.asm.model import Group
-from paravane.asm.program import (
-    SHF_ALLOC,
-    SHF_EXCLUDE,
-    SHF_EXECINSTR,
-    SHF_GNU_RETAIN,
-    SHF_GROUP,
-    SHF_LINK_ORDER,
-    SHF_MERGE,
-    SHF_STRINGS,
-    SHF_TLS,
-    SHF_WRITE,
-    SHT_FINI_ARRAY,
-    SHT_INIT_ARRAY,
-    SHT_NOBITS,
-    SHT_NOTE,
-    SHT_PREINIT_ARRAY,
-    SHT_PROGBITS,
-)
+from paravane.asm.section_attributes import FLAGS, KINDS
 
 if TYPE_CHECKING:
     from paravane.asm.lexer import Scanner
     from paravane.asm.unit import Unit
 
-_FLAGS = {
-    "a": SHF_ALLOC, "w": SHF_WRITE, "x": SHF_EXECINSTR, "M": SHF_MERGE, "S": SHF_STRINGS, "G": SHF_GROUP,
-    "T": SHF_TLS, "o": SHF_LINK_ORDER, "e": SHF_EXCLUDE, "R": SHF_GNU_RETAIN, "d": 0,
-}  # fmt: skip
-_KINDS = {
-    "progbits": SHT_PROGBITS, "nobits": SHT_NOBITS, "note": SHT_NOTE, "init_array": SHT_INIT_ARRAY,
-    "fini_array": SHT_FINI_ARRAY, "preinit_array": SHT_PREINIT_ARRAY,
-}  # fmt: skip
 _FLAG_NUMBER = re.compile(r"(?:0[xX][0-9a-fA-F]{1,8}|0[0-7]{0,11}|[1-9][0-9]{0,9})$")
 _NAME = re.compile(rf'{QUOTED_PATTERN}|[^ \t\f\v\r,;"]+')
 
@@ -74,7 +49,7 @@ def read_arguments(unit: Unit, scanner: Scanner, name: str) -> SectionArguments:
         _warn_missing(unit, letters)
         return arguments
     if scanner.peek() in ("@", "%", '"'):
-        arguments.kind = _kind(scanner)
+        arguments.kind = _kind(unit, scanner)
         if not scanner.accept(","):
             _warn_missing(unit, letters)
             return arguments
@@ -127,16 +102,16 @@ def _flags(unit: Unit, scanner: Scanner, arguments: SectionArguments) -> str:
     for letter in letters:
         if letter == "?":
             arguments.group = unit.section.group
-        elif letter in _FLAGS:
-            flags |= _FLAGS[letter]
+        elif letter in FLAGS:
+            flags |= FLAGS[letter]
         else:
             raise scanner.error(f"unknown section flag `{letter}`", start)
     arguments.flags = flags
     return letters
 
 
-def _kind(scanner: Scanner) -> int:
-    """`@progbits`, `%progbits`, `"progbits"` or `@1`."""
+def _kind(unit: Unit, scanner: Scanner) -> int | None:
+    """`@progbits`, `%progbits`, `"progbits"` or `@1`; None, with a warning, for an unknown word."""
     if scanner.peek() != '"':
         scanner.pos += 1
     start = scanner.pos
@@ -145,8 +120,7 @@ def _kind(scanner: Scanner) -> int:
         if isinstance(number, int) and number < 1 << 32:
             return number
         raise scanner.error("expected a section type", start)
-    name = scanner.expect_name("a section type")
-    if name not in _KINDS:
-        known = ", ".join(_KINDS)
-        raise scanner.error(f"unknown section type `{name}`: GNU as knows {known}", start)
-    return _KINDS[name]
+    name = scanner.name() or ""
+    if name not in KINDS:
+        unit.warn(f"section type `{name}` is ignored: it is none of {', '.join(KINDS)}", start, scanner.pos)
+    return KINDS.get(name)

@@ -51,9 +51,13 @@ def _comm(unit: Unit, scanner: Scanner) -> None:
 
 @directive(TABLE, "lcomm")
 def _lcomm(unit: Unit, scanner: Scanner) -> None:
-    """Storage in .bss that only this unit sees."""
+    """`.lcomm name, size`: storage in .bss that only this unit sees, aligned as its size is."""
     name, size, align = _storage(unit, scanner)
-    align = align or min(8, 1 << max(size.bit_length() - 1, 0))
+    if align:
+        raise SourceError(
+            "`.lcomm` takes no alignment: write `.local NAME` and `.comm NAME, SIZE, ALIGNMENT`"
+        )
+    align = min(8, 1 << max(size.bit_length() - 1, 0))
     section = unit.open_section(".bss")
     section.align = max(section.align, align)
     if align > 1:
