@@ -23,6 +23,7 @@ from paravane.run_loop import RunLoop
 from paravane.sched import RoundRobin
 from paravane.time.clock import VirtualClock
 from paravane.toolstack import DomainConfig, Toolstack
+from paravane.x86 import PAGE_SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from paravane.trace import Trace
     from paravane.vcpu import Vcpu
 
-PAGE = 4096
 FIRST_GUEST_DOMID = 1
 OWN_MEMORY, OWN_PER_DOMAIN = 1 << 20, (1 << 17) + (1 << 20)
 """Bytes of machine memory for the hypervisor, besides 1/64 of the guests'; and for each domain, with the
@@ -81,7 +81,7 @@ class Machine:
         self._closed = True  # until there is something to close
         self._runner: int | None = None
         self._run_lock = threading.Lock()
-        ram = Ram(memory // PAGE)
+        ram = Ram(memory >> PAGE_SHIFT)
         self.platform = Platform(ram, MachineMemory(ram, seed=seed), clock or VirtualClock(), debug=debug)
         self.domains: dict[int, Domain] = {}
         self._policy: Policy[Vcpu] = policy or RoundRobin()

@@ -19,6 +19,7 @@ from paravane.memory.grants import GrantTable
 from paravane.time.records import write_wall_clock
 from paravane.trace import DomainEvent
 from paravane.vcpu import Vcpu
+from paravane.x86 import PAGE_SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from paravane.platform import Platform
     from paravane.vcpu import Hypercalls
 
-PAGE_SHIFT = 12
 SLACK_PAGES = 256
 """Pages a domain may have beyond its `memory=`: xl allows 1 MiB more (LIBXL_MAXMEM_CONSTANT)."""
 

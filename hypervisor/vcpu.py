@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from paravane.abi.arch import KERNEL_RING
 from paravane.abi.hypercall import HYPERCALL_VECTOR
 from paravane.cpu import Cpu, EngineError, PageFault, RunEnd
 from paravane.dump import processor_dump
@@ -19,7 +20,7 @@ from paravane.time.clock import GATE_COST, TRAP_COST
 from paravane.trace import EventRecord, ExceptionRecord, Kind
 from paravane.traps import GuestCrash, VcpuTraps
 from paravane.vcpu_host import VcpuHost
-from paravane.x86 import Vector
+from paravane.x86 import INT_LENGTH, PAGE_SHIFT, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
     from paravane.platform import Platform
     from paravane.traps import TrapNote
     from paravane.vcpu_host import VcpuDomain
-
-KERNEL_CPL = 1
-PAGE_SHIFT = 12
-INT_LENGTH = 2
-"""Bytes of `int $0x82`."""
 
 _ARGUMENT_REGISTERS = ("ebx", "ecx", "edx", "esi", "edi", "ebp")
 
@@ -80,7 +76,9 @@ class Vcpu:
         self.paging.load_base(start.base_mfn)
         self.traps.switch_stack(start.ss, start.esp)
         cpu = self.cpu
-        cpu.enter(cs=start.cs, eip=start.eip, eflags=start.eflags, cpl=KERNEL_CPL, ss=start.ss, esp=start.esp)
+        cpu.enter(
+            cs=start.cs, eip=start.eip, eflags=start.eflags, cpl=KERNEL_RING, ss=start.ss, esp=start.esp
+        )
         for name in ("ds", "es", "fs", "gs"):
             cpu.load_segment(name, start.ss)
         cpu.esi = start.esi
@@ -143,7 +141,7 @@ class Vcpu:
         cpu = self.cpu
         cost = TRAP_COST
         try:
-            if vector == HYPERCALL_VECTOR and cpu.cpl == KERNEL_CPL:
+            if vector == HYPERCALL_VECTOR and cpu.cpl == KERNEL_RING:
                 eax, ecx, edx, ebx, _, ebp, esi, edi = cpu.gprs()
                 result = self.hypercall(eax, (ebx, ecx, edx, esi, edi, ebp))
                 if result is not None:

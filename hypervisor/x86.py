@@ -10,6 +10,12 @@ from typing import Final
 PAGE_SHIFT: Final = 12
 PAGE_SIZE: Final = 1 << PAGE_SHIFT
 
+INT_LENGTH: Final = 2
+"""Bytes of `int n`, without prefixes."""
+
+FXSAVE_SIZE: Final = 512
+"""Bytes of an FXSAVE image (SDM volume 1, 10.5.1)."""
+
 
 class Vector(IntEnum):
     """Exception vectors, by Intel's mnemonics."""
@@ -148,12 +154,14 @@ class Selector(IntEnum):
 
 
 class Dr6(IntEnum):
-    """Bits of DR6; FIXED read as ones (SDM volume 3B, 17.2.3)."""
+    """Bits of DR6; FIXED read as ones, and are all there is before a #DB; ZERO reads as zero (SDM volume 3B,
+    17.2.3)."""
 
     B0 = 1 << 0
     B1 = 1 << 1
     B2 = 1 << 2
     B3 = 1 << 3
+    ZERO = 1 << 12
     BD = 1 << 13
     BS = 1 << 14
     BT = 1 << 15
@@ -161,7 +169,19 @@ class Dr6(IntEnum):
 
 
 class Dr7(IntEnum):
-    """Bits of DR7; FIXED reads as one (SDM volume 3B, 17.2.4)."""
+    """Bits of DR7; FIXED reads as one and ZERO as zeroes, ENABLED are the local and global enable bits of the
+    four breakpoints (SDM volume 3B, 17.2.4)."""
 
+    ENABLED = 0xFF
     FIXED = 1 << 10
     GD = 1 << 13
+    ZERO = 0xD800
+
+
+class Dr7Type(IntEnum):
+    """What a breakpoint waits for: its R/W field in DR7. IO needs CR4.DE."""
+
+    EXECUTION = 0
+    WRITES = 1
+    IO = 2
+    ACCESSES = 3

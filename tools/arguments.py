@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from paravane.x86 import PAGE_SIZE
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-PAGE = 4096
 
 
 def memory_size(text: str) -> int:
@@ -20,8 +21,8 @@ def memory_size(text: str) -> int:
     if not digits.isascii() or not digits.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a size: write 32M, 65536K or 1G")
     size = int(digits) * _UNITS[unit]
-    if size == 0 or size % PAGE:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive multiple of {PAGE} bytes")
+    if size == 0 or size % PAGE_SIZE:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive multiple of {PAGE_SIZE} bytes")
     return size
 
 

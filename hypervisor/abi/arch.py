@@ -4,6 +4,11 @@ from enum import IntEnum
 from typing import Final
 
 from paravane.abi.names import c_names
+from paravane.x86 import PAGE_SIZE
+
+KERNEL_RING: Final = 1
+APPLICATION_RING: Final = 3
+"""Where a 32-bit guest runs its kernel and its applications: ring 0 is the hypervisor's."""
 
 
 @c_names("FLAT_")
@@ -27,7 +32,7 @@ class FlatSelector(IntEnum):
 FIRST_RESERVED_GDT_PAGE: Final = 14
 """GDT pages from here on are the hypervisor's."""
 
-FIRST_RESERVED_GDT_BYTE: Final = FIRST_RESERVED_GDT_PAGE * 4096
+FIRST_RESERVED_GDT_BYTE: Final = FIRST_RESERVED_GDT_PAGE * PAGE_SIZE
 FIRST_RESERVED_GDT_ENTRY: Final = FIRST_RESERVED_GDT_BYTE // 8
 
 HYPERVISOR_VIRT_START_PAE: Final = 0xF5800000

@@ -6,6 +6,7 @@ from typing import Annotated, Final, NamedTuple
 from paravane.abi.layout import S32, U32, U64, UINT32, UINT64, ULONG, Array, Chars, Layout, Union
 from paravane.abi.names import c_names
 from paravane.abi.trap import CPU_USER_REGS, TRAP_INFO, CpuUserRegs, TrapInfo
+from paravane.x86 import FXSAVE_SIZE
 
 
 @c_names("VCPUOP_")
@@ -134,7 +135,7 @@ _WORDS8 = Annotated[tuple[int, ...], Array("I", 8)]
 class VcpuGuestContext(NamedTuple):
     """State in which VCPUOP_initialise starts a vcpu. `ctrlreg[3]` is `xen_cr3`: the root's mfn rotated."""
 
-    fpu_ctxt: Annotated[bytes, Chars(512)]
+    fpu_ctxt: Annotated[bytes, Chars(FXSAVE_SIZE)]
     flags: ULONG
     user_regs: Annotated[CpuUserRegs, CPU_USER_REGS]
     trap_ctxt: Annotated[tuple[TrapInfo, ...], Array(TRAP_INFO, 256)]

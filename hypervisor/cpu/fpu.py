@@ -5,8 +5,8 @@ import struct
 from unicorn import x86_const as x86
 
 from paravane.cpu.engine.library import Engine
+from paravane.x86 import FXSAVE_SIZE
 
-FXSAVE_SIZE = 512
 # FCW FSW FTW(abridged) FOP FIP FCS FDP FDS MXCSR MXCSR_MASK
 _HEADER = struct.Struct("<HHBxHIHxxIHxxII")
 _MXCSR_MASK = 0xFFBF

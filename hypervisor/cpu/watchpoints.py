@@ -14,12 +14,11 @@ from unicorn import unicorn_const as uc_const
 from paravane.cpu.engine import library as api
 from paravane.cpu.engine.bounds import MovableHook
 from paravane.cpu.geometry import PAGE_MASK
-from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Dr7Type
 
 _BOTH = uc_const.UC_HOOK_MEM_READ | uc_const.UC_HOOK_MEM_WRITE
 # No hook reports more bytes than this at once.
 _WIDEST = 8
-_DR7_WRITES, _DR7_ACCESSES = 1, 3
 # LEN field of DR7 (SDM volume 3B, 17.2.4).
 _LENGTHS = (1, 2, 8, 4)
 
@@ -47,10 +46,10 @@ def armed(dr: list[int], dr7: int) -> list[Watch]:
     watches = []
     for index in range(4):
         kind = dr7 >> 16 + 4 * index & 3
-        if dr7 >> 2 * index & 3 and kind in {_DR7_WRITES, _DR7_ACCESSES}:
+        if dr7 >> 2 * index & 3 and kind in {Dr7Type.WRITES, Dr7Type.ACCESSES}:
             size = _LENGTHS[dr7 >> 18 + 4 * index & 3]
             # The processor ignores the address bits below the length.
-            watches.append(Watch(1 << index, dr[index] & -size, size, kind == _DR7_ACCESSES))
+            watches.append(Watch(1 << index, dr[index] & -size, size, kind == Dr7Type.ACCESSES))
     return watches
 
 

@@ -12,8 +12,6 @@ from paravane.devices.ring import ByteRing, RingFault
 if TYPE_CHECKING:
     from paravane.devices.bus import Budget, Port
 
-_OFFSETS = XENCONS_INTERFACE.offsets
-
 BACKLOG: Final = 1 << 16
 """Bytes of input that wait for the ring to have space; `feed` accepts no more."""
 
@@ -39,20 +37,8 @@ class Console:
 
     def __init__(self, page: memoryview, port: Port, sink: Sink, *, domid: int = 0) -> None:
         self.domid = domid
-        self._out = ByteRing(
-            page,
-            data=_OFFSETS["out"],
-            size=XENCONS_OUT_SIZE,
-            consumer=_OFFSETS["out_cons"],
-            producer=_OFFSETS["out_prod"],
-        )
-        self._in = ByteRing(
-            page,
-            data=_OFFSETS["in_"],
-            size=XENCONS_IN_SIZE,
-            consumer=_OFFSETS["in_cons"],
-            producer=_OFFSETS["in_prod"],
-        )
+        self._out = ByteRing(page, XENCONS_INTERFACE, "out", XENCONS_OUT_SIZE)
+        self._in = ByteRing(page, XENCONS_INTERFACE, "in_", XENCONS_IN_SIZE)
         self._port = port
         self._sink = sink
         self._backlog = bytearray()

@@ -7,7 +7,10 @@ modulo 2**32, as Xen's public headers have them (public/io/console.h, public/io/
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from paravane.abi.layout import Layout
 
 _INDEX_MASK: Final = 0xFFFF_FFFF
 
@@ -17,18 +20,19 @@ class RingFault(Exception):
 
 
 class ByteRing:
-    """`size` bytes of ring data, a power of two, at byte `data` of a shared page (a writable memoryview of
-    bytes); `consumer` and `producer` are the byte offsets of the two indices.
+    """The ring called `name` in a shared page (a writable memoryview of bytes) that is laid out as a public
+    header says: `size` bytes, a power of two, in that field, with the indices `<name>_cons`, `<name>_prod`.
 
     Every method but `release` raises RingFault when the indices are impossible, and has changed nothing then.
     """
 
-    def __init__(self, page: memoryview, *, data: int, size: int, consumer: int, producer: int) -> None:
+    def __init__(self, page: memoryview, layout: Layout[Any], name: str, size: int) -> None:
+        offsets, indices = layout.offsets, name.rstrip("_")
         self._page = page
         self._words = page.cast("I")
-        self._data = data
-        self._consumer = consumer >> 2
-        self._producer = producer >> 2
+        self._data = offsets[name]
+        self._consumer = offsets[f"{indices}_cons"] >> 2
+        self._producer = offsets[f"{indices}_prod"] >> 2
         self.size = size
 
     @property

@@ -9,6 +9,7 @@ from paravane.abi.errno import Errno
 from paravane.events.ports import PortTable
 from paravane.events.two_level import TwoLevel
 from paravane.refusal import Refusal
+from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from paravane.vcpu_info import VcpuInfo
 
 _CONTROL_BLOCK_SIZE = 72
-_PAGE_SIZE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class EventChannels(PortTable):
     def init_control(self, vcpu_id: int, offset: int) -> None:
         """EVTCHNOP_init_control: no FIFO ABI here, as in Xen before 4.4. Guests stay with two levels."""
         self._check_vcpu(vcpu_id)
-        if offset > _PAGE_SIZE - _CONTROL_BLOCK_SIZE or offset & 7:
+        if offset > PAGE_SIZE - _CONTROL_BLOCK_SIZE or offset & 7:
             raise Refusal(Errno.EINVAL, f"a FIFO control block cannot be at offset {offset:#x} of a page")
         raise Refusal(Errno.ENOSYS, "this hypervisor has the 2-level event ABI only")
 

@@ -12,11 +12,11 @@ from paravane.abi.hypercall import (
     HYPERCALL_VECTOR,
 )
 from paravane.cpu import PageFault
+from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
     from paravane.cpu import Cpu
 
-PAGE_SIZE = 4096
 _AFTER_INT = bytes((ENTRY_INT, HYPERCALL_VECTOR, ENTRY_RET))
 _TO_INT = 7
 """Bytes from the start of an entry of the hypercall page to the end of its `int`."""

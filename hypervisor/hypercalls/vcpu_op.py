@@ -26,12 +26,12 @@ from paravane.abi.vcpu import (
 from paravane.hypercalls.table import Arguments, In, Ptr, UInt, commands
 from paravane.refusal import Refusal
 from paravane.time.timers import system_time
+from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
     from paravane.hypercalls.caller import Caller
     from paravane.vcpu import Vcpu
 
-PAGE_SIZE = 4096
 SHORTEST_PERIOD = 1_000_000
 LONGEST_PERIOD = 2**62 - 1
 """Nanoseconds: bounds of a periodic timer (Xen's STIME_DELTA_MAX above)."""

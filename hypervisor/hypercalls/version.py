@@ -15,6 +15,7 @@ from paravane.abi.version import (
 )
 from paravane.hypercalls.table import Ptr, commands
 from paravane.refusal import Refusal
+from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
     from paravane.hypercalls.caller import Caller
@@ -89,7 +90,7 @@ def get_features(caller: "Caller", arg: Ptr) -> int:
 def pagesize(caller: "Caller", arg: Ptr) -> int:
     if arg:
         raise Refusal(Errno.EINVAL, "the page size is a result, it takes no buffer")
-    return 4096
+    return PAGE_SIZE
 
 
 @version(XenVersion.guest_handle)

@@ -21,9 +21,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from paravane.abi.arch import FIRST_RESERVED_GDT_ENTRY, FlatSelector
+from paravane.abi.arch import FIRST_RESERVED_GDT_ENTRY, KERNEL_RING, FlatSelector
 from paravane.abi.errno import Errno
 from paravane.refusal import Refusal
+from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from paravane.cpu.ram import Ram
     from paravane.memory.frames import FrameTable
     from paravane.memory.owner import Owner
-
-GUEST_KERNEL_RPL: Final = 1
 
 _ACCESSED: Final = 1 << 8
 _TYPE: Final = 15 << 8
@@ -54,7 +53,7 @@ FLAT_DESCRIPTORS: Final = {
 
 def reserved_gdt_page() -> bytes:
     """The page of every GDT that is the hypervisor's: its flat segments and nothing else."""
-    page = bytearray(4096)
+    page = bytearray(PAGE_SIZE)
     for selector, raw in FLAT_DESCRIPTORS.items():
         page[(selector & 0xFF8) : (selector & 0xFF8) + 8] = raw.to_bytes(8, "little")
     return bytes(page)
@@ -67,7 +66,7 @@ def check_descriptor(raw: int, hole: int) -> int | None:
     a, b = raw & 0xFFFF_FFFF, raw >> 32
     if not b & _PRESENT:
         return raw
-    dpl = max(b >> 13 & 3, GUEST_KERNEL_RPL)
+    dpl = max(b >> 13 & 3, KERNEL_RING)
     if b & _S:
         return None if b & _LONG else _extended(a, b & ~_DPL | dpl << 13, hole)
     kind = b & _TYPE

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
+from paravane.abi.arch import KERNEL_RING
 from paravane.cpu.faults import PageFault
 from paravane.memory.frames import L1
 from paravane.memory.instruction import MAX_INSTRUCTION
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from paravane.cpu import Cpu
     from paravane.memory.vcpu_paging import VcpuPaging
 
-KERNEL_CPL: Final = 1
 _WRITE_PRESENT: Final = PageFaultCode.page_present | PageFaultCode.write_access
 _NOT_A_STORE: Final = PageFaultCode.reserved_bit | PageFaultCode.insn_fetch
 
@@ -62,7 +62,7 @@ def _table_page(paging: VcpuPaging, va: int, error_code: int) -> TablePage | Non
     if error_code & _WRITE_PRESENT != _WRITE_PRESENT or error_code & _NOT_A_STORE:
         return None
     domain = paging.domain
-    if not domain.writable_page_tables or paging.cpu.cpl != KERNEL_CPL:
+    if not domain.writable_page_tables or paging.cpu.cpl != KERNEL_RING:
         return None
     entry = paging.read_l1_entry(va)
     mfn = (entry & domain.space.geometry.address_mask) >> 12

@@ -14,9 +14,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from paravane.abi.arch import KERNEL_RING
 from paravane.cpu import PageFault, SegmentFault
 from paravane.traps.crash import GuestCrash
-from paravane.traps.rings import KERNEL_RING
 from paravane.traps.segments import frame_base, reach
 from paravane.traps.state import UPCALL_MASK, trap_name
 from paravane.x86 import VECTORS_WITH_ERROR_CODE, Eflags, Vector

@@ -7,24 +7,10 @@ from typing import TYPE_CHECKING
 
 from paravane.abi.errno import Errno
 from paravane.refusal import Refusal
-from paravane.x86 import Cr4, Dr6
+from paravane.x86 import Cr4, Dr6, Dr7, Dr7Type
 
 if TYPE_CHECKING:
     from paravane.cpu import Cpu
-
-DR6_DEFAULT = 0xFFFF0FF0
-DR7_DEFAULT = 0x00000400
-DR6_RESERVED_ZERO = 0x00001000
-DR6_RESERVED_ONE = 0xFFFF0FF0
-DR7_RESERVED_ZERO = 0x0000D800
-DR7_RESERVED_ONE = 0x00000400
-DR7_GENERAL_DETECT = 1 << 13
-DR7_ENABLED = 0xFF
-"""Local and global enable bits of the four breakpoints."""
-
-DR6_STEP = 1 << 14
-BREAK_IO = 2
-"""R/W field of DR7: break on I/O, valid with CR4.DE."""
 
 
 @dataclass(slots=True)
@@ -33,8 +19,8 @@ class DebugRegisters:
     sees."""
 
     address: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
-    dr6: int = DR6_DEFAULT
-    dr7: int = DR7_DEFAULT
+    dr6: int = int(Dr6.FIXED)
+    dr7: int = int(Dr7.FIXED)
     emulated: int = 0
     reported_at: int | None = None
     """EIP of the last #DB that the processor raised."""
@@ -54,10 +40,10 @@ class DebugRegisters:
             cpu.set_dr(register, value)
             return
         if self._resolve(register, cr4) == 6:
-            self.dr6 = value & ~DR6_RESERVED_ZERO | DR6_RESERVED_ONE
+            self.dr6 = value & ~Dr6.ZERO | Dr6.FIXED
             cpu.set_dr(6, self.dr6)
             return
-        self._write_control(value & ~DR7_RESERVED_ZERO | DR7_RESERVED_ONE, cr4, cpu)
+        self._write_control(value & ~Dr7.ZERO | Dr7.FIXED, cr4, cpu)
 
     def copy(self) -> DebugRegisters:
         """The same values, apart from these."""
@@ -67,13 +53,13 @@ class DebugRegisters:
         """Make the processor watch for what these say."""
         for register, address in enumerate(self.address):
             cpu.set_dr(register, address)
-        cpu.set_dr(6, DR6_DEFAULT)
+        cpu.set_dr(6, Dr6.FIXED)
         cpu.set_dr(7, self.dr7)
 
     def triggered(self, dr6: int) -> None:
         """Merge what the processor reports about a #DB into the guest's DR6."""
-        self.dr6 |= dr6 & ~DR6_DEFAULT
-        self.dr6 &= (dr6 | ~DR6_DEFAULT) & 0xFFFFFFFF
+        self.dr6 |= dr6 & ~Dr6.FIXED
+        self.dr6 &= (dr6 | ~Dr6.FIXED) & 0xFFFFFFFF
 
     def report(self, cpu: Cpu) -> int:
         """A #DB of the guest: take over what the processor says about it, and reset its DR6 as Xen does.
@@ -82,7 +68,7 @@ class DebugRegisters:
         """
         cause = cpu.get_dr(6)
         self.triggered(cause)
-        cpu.set_dr(6, DR6_DEFAULT)
+        cpu.set_dr(6, Dr6.FIXED)
         return cause
 
     def is_instruction_breakpoint(self, cause: int) -> bool:
@@ -90,9 +76,9 @@ class DebugRegisters:
         hit = [index for index in range(4) if cause >> index & 1]
         return bool(hit) and not cause & Dr6.BS and not any(self.dr7 >> 16 + 4 * index & 3 for index in hit)
 
-    def stepped(self, bits: int = DR6_STEP) -> None:
+    def stepped(self, bits: int = Dr6.BS) -> None:
         """An emulated instruction ended in a single step or touched a port with a breakpoint on it."""
-        self.dr6 |= bits | DR6_RESERVED_ONE
+        self.dr6 |= bits | Dr6.FIXED
 
     def io_breakpoints(self, port: int, size: int, cr4: int) -> int:
         """DR6 bits of the I/O breakpoints that cover `size` bytes of ports from `port`."""
@@ -118,12 +104,12 @@ class DebugRegisters:
         raise Refusal(Errno.ENODEV, f"there is no debug register {register} with CR4 {cr4:#x}")
 
     def _write_control(self, value: int, cr4: int, cpu: Cpu) -> None:
-        if value & DR7_GENERAL_DETECT:
+        if value & Dr7.GD:
             raise Refusal(Errno.EPERM, "DR7.GD would trap the hypervisor's own use of the debug registers")
         emulated = 0
-        if value & DR7_ENABLED:
+        if value & Dr7.ENABLED:
             for index in range(4):
-                if value >> 16 + 4 * index & 3 != BREAK_IO:
+                if value >> 16 + 4 * index & 3 != Dr7Type.IO:
                     continue
                 if not cr4 & Cr4.DE:
                     raise Refusal(Errno.EPERM, f"breakpoint {index} is for I/O, which needs CR4.DE")

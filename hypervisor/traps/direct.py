@@ -15,8 +15,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
+from paravane.abi.arch import APPLICATION_RING
 from paravane.cpu import PageFault
-from paravane.traps.rings import APPLICATION_RING
 from paravane.traps.state import UPCALL_MASK
 from paravane.x86 import Eflags
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from paravane.abi.arch import KERNEL_RING
 from paravane.cpu import SegmentFault
 from paravane.cpu.entry import PreparedEntry
-from paravane.traps.rings import KERNEL_RING
 from paravane.x86 import Selector
 
 if TYPE_CHECKING:

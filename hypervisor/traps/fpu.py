@@ -8,12 +8,11 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from paravane.x86 import Cr0
+from paravane.x86 import FXSAVE_SIZE, Cr0
 
 if TYPE_CHECKING:
     from paravane.traps.state import TrapState
 
-FXSAVE_SIZE: Final = 512
 INITIAL_CONTROL_WORD: Final = 0x37F
 INITIAL_MXCSR: Final = 0x1F80
 """Everything masked, results rounded to nearest, x87 results to 64 bits."""

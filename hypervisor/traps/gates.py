@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from paravane.abi.arch import HYPERVISOR_VIRT_START_NONPAE, HYPERVISOR_VIRT_START_PAE
+from paravane.abi.arch import HYPERVISOR_VIRT_START_NONPAE, HYPERVISOR_VIRT_START_PAE, KERNEL_RING
 from paravane.cpu import PageFault, SegmentFault
 from paravane.cpu.entry import raw_descriptor
 from paravane.traps.bounce import Registers
 from paravane.traps.emulate.fault import Fault, NotEmulated
 from paravane.traps.far import decode_far
-from paravane.traps.rings import KERNEL_RING
 from paravane.traps.segments import reach, read_segment
 from paravane.x86 import PageFaultCode, Vector
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from paravane.abi.arch import FlatSelector
 from paravane.cpu import SegmentFault
 from paravane.cpu.entry import descriptor
 from paravane.cpu.segments import Descriptor, check_data
+from paravane.memory.descriptors import FLAT_DESCRIPTORS
 
 if TYPE_CHECKING:
     from paravane.traps.state import TrapState
@@ -15,13 +15,8 @@ if TYPE_CHECKING:
 
 # The flat segments of the reserved part of every GDT never change, so nobody has to look them up.
 _FLAT: Final = {
-    int(selector): Descriptor(int(selector), 0, 0xFFFFFFFF, flags)
-    for selector, flags in (
-        (FlatSelector.RING1_CS, 0x00CFBB00),
-        (FlatSelector.RING1_DS, 0x00CFB300),
-        (FlatSelector.RING3_CS, 0x00CFFB00),
-        (FlatSelector.RING3_DS, 0x00CFF300),
-    )
+    int(selector): Descriptor(int(selector), 0, 0xFFFFFFFF, raw >> 32)
+    for selector, raw in FLAT_DESCRIPTORS.items()
 }
 FLAT_SELECTORS: Final = frozenset(_FLAT)
 _NULL: Final = Descriptor(0, 0, 0, 0)

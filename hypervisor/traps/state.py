@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from paravane.abi.arch import FlatSelector
+from paravane.abi.arch import KERNEL_RING, FlatSelector
 from paravane.abi.shared_info import VCPU_INFO
 from paravane.traps.callbacks import Callbacks
 from paravane.traps.debug import DebugRegisters
@@ -122,7 +122,7 @@ class TrapState:
 
     def in_kernel(self) -> bool:
         """Whether the guest's kernel is running: ring 1, and only ring 1."""
-        return self.cpu.cpl == 1
+        return self.cpu.cpl == KERNEL_RING
 
     def noted(
         self, vector: int, error_code: int | None, outcome: str, handler: tuple[int, int] | None = None

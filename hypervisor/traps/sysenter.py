@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paravane.abi.arch import FlatSelector
+from paravane.abi.arch import APPLICATION_RING, FlatSelector
 from paravane.traps.bounce import Registers, bounce_at
-from paravane.traps.rings import APPLICATION_RING
 from paravane.x86 import Eflags, Vector
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from paravane.abi.arch import KERNEL_RING
 from paravane.abi.trap import TI_DPL_MASK, TI_IF
-from paravane.traps.rings import KERNEL_RING
 
 if TYPE_CHECKING:
     from paravane.abi.trap import TrapInfo

@@ -15,7 +15,7 @@ from paravane.traps.emulate.lookback import interrupt_prefixes
 from paravane.traps.fpu import reset_fpu, set_task_switched
 from paravane.traps.state import UPCALL_MASK, UPCALL_PENDING, TrapState
 from paravane.traps.table import fix_selector
-from paravane.x86 import VECTORS_WITH_ERROR_CODE, Dr6, Eflags, Vector
+from paravane.x86 import INT_LENGTH, VECTORS_WITH_ERROR_CODE, Dr6, Eflags, Vector
 
 if TYPE_CHECKING:
     from paravane.abi.trap import TrapInfo
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 IDT_ERROR: Final = 2
 """Error-code bit: the index is a vector."""
 
-INT_LENGTH: Final = 2
 """Bytes of `int n` without prefixes."""
 
 _DIRECT_GATES: Final = (Vector.BP, Vector.OF)

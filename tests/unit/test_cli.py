@@ -100,7 +100,8 @@ def test_lost_console_output_is_told() -> None:
             command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT
         )
     assert result.returncode == 1
-    assert result.stderr == "paravane: console output was lost: No space left on device\n"
+    # A guest that is still at work when that is noticed did not end either, which is told before.
+    assert result.stderr.endswith("paravane: console output was lost: No space left on device\n")
 
 
 def test_a_dump_that_cannot_be_written_does_not_hide_the_crash(capfd: pytest.CaptureFixture[str]) -> None:

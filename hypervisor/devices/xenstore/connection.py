@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from paravane.devices.bus import Budget, Bus, Port
     from paravane.devices.xenstore.store import Store
 
-_OFFSETS = XENSTORE_DOMAIN_INTERFACE.offsets
-_ERROR: Final = _OFFSETS["error"]
+_ERROR: Final = XENSTORE_DOMAIN_INTERFACE.offsets["error"]
 _MESSAGE_UNITS: Final = 4
 
 log = logging.getLogger(__name__)
@@ -32,20 +31,8 @@ class Connection:
     def __init__(self, store: Store, domid: int, page: memoryview, port: Port, bus: Bus) -> None:
         self.domid = domid
         self._page = page
-        self._requests = ByteRing(
-            page,
-            data=_OFFSETS["req"],
-            size=XENSTORE_RING_SIZE,
-            consumer=_OFFSETS["req_cons"],
-            producer=_OFFSETS["req_prod"],
-        )
-        self._responses = ByteRing(
-            page,
-            data=_OFFSETS["rsp"],
-            size=XENSTORE_RING_SIZE,
-            consumer=_OFFSETS["rsp_cons"],
-            producer=_OFFSETS["rsp_prod"],
-        )
+        self._requests = ByteRing(page, XENSTORE_DOMAIN_INTERFACE, "req", XENSTORE_RING_SIZE)
+        self._responses = ByteRing(page, XENSTORE_DOMAIN_INTERFACE, "rsp", XENSTORE_RING_SIZE)
         self._port = port
         self._bus = bus
         self._input = Assembler()
