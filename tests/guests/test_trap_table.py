@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from paravane import DomainConfig, Machine, StopReason, load_image
+from paravane import StopReason
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble
 from paravane.asm.elf_writer import write_elf
-from tests.support.boot import HOST_TIMEOUT
+from tests.support.boot import booted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -147,18 +147,27 @@ def _symbol(vector: int) -> str:
     return str(vector) if vector < 0x80 else f"0x{vector:x}"
 
 
-def run(cases: Iterable[Case]) -> tuple[Machine, bytes, Mapping[str, int]]:
-    """Boot the guest over `cases`; the machine (to be closed), its results, and where its symbols are."""
+class Results(NamedTuple):
+    """What came of a run over some cases: how the domain ended, what it wrote down, where its symbols are."""
+
+    reason: ShutdownReason | None
+    crash_report: str
+    found: bytes
+    at: Mapping[str, int]
+
+
+def run(cases: Iterable[Case]) -> Results:
+    """Boot the guest over `cases`."""
     table = b"".join(case.pack() for case in cases)
     program = assemble([SOURCE], defines={"RESULTS": len(table) // 20})
     at = {symbol.name: symbol.value for symbol in program.symbols}
-    machine = Machine(Machine.size_for(MEMORY))
-    domain = machine.create(load_image(write_elf(program)), DomainConfig(memory=MEMORY, ramdisk=table))
-    ending = machine.run(timeout=HOST_TIMEOUT).reason
-    assert ending is StopReason.DONE
-    cpu = domain.vcpus[0].cpu
-    at["esp"] = cpu.read_u32(at["stack_of_kernel"])
-    return machine, cpu.read(at["results"], len(table) // 20 * FOUND.size), at
+    with booted(write_elf(program), memory=MEMORY, ramdisk=table) as guest:
+        assert guest.ending.reason is StopReason.DONE
+        domain = guest.domain
+        cpu = domain.vcpus[0].cpu
+        at["esp"] = cpu.read_u32(at["stack_of_kernel"])
+        found = cpu.read(at["results"], len(table) // 20 * FOUND.size)
+        return Results(domain.reason, domain.crash_report, found, at)
 
 
 def unpack(raw: tuple[int, ...], words: int) -> Found:
@@ -167,16 +176,14 @@ def unpack(raw: tuple[int, ...], words: int) -> Found:
 
 
 def compare(cases: list[Case]) -> None:
-    machine, results, at = run(cases)
-    with machine:
-        (domain,) = machine.domains.values()
-        assert domain.reason is ShutdownReason.poweroff, domain.crash_report
-        cr2 = 0
-        for case, raw in zip(cases, FOUND.iter_unpack(results), strict=True):
-            want = expected(case, at)
-            cr2 = want.cr2 or cr2  # it stays
-            got = unpack(raw, len(want.words))
-            assert got == want._replace(cr2=cr2), f"{case}\nfound  {show(got)}\nwanted {show(want)}"
+    results = run(cases)
+    assert results.reason is ShutdownReason.poweroff, results.crash_report
+    cr2 = 0
+    for case, raw in zip(cases, FOUND.iter_unpack(results.found), strict=True):
+        want = expected(case, results.at)
+        cr2 = want.cr2 or cr2  # it stays
+        got = unpack(raw, len(want.words))
+        assert got == want._replace(cr2=cr2), f"{case}\nfound  {show(got)}\nwanted {show(want)}"
 
 
 def show(found: Found) -> str:
@@ -218,9 +225,7 @@ def test_int_80_without_a_handler_obeys_the_dpl_like_any_other(ring: int) -> Non
 @pytest.mark.parametrize("name", ["0", "6", "14", "int_80", "int_90"])
 def test_a_handler_with_a_null_selector_ends_the_domain(name: str, ring: int, cs: int) -> None:
     number = next(index for index, trigger in enumerate(TRIGGERS) if trigger.name == name)
-    machine, results, at = run([Case(number, ring, 3, cs, 0, ARITHMETIC)])
-    with machine:
-        (domain,) = machine.domains.values()
-        assert domain.reason is ShutdownReason.crash
-        assert "null selector" in domain.crash_report.splitlines()[0]
-        assert not any(results), "no handler ran"
+    results = run([Case(number, ring, 3, cs, 0, ARITHMETIC)])
+    assert results.reason is ShutdownReason.crash
+    assert "null selector" in results.crash_report.splitlines()[0]
+    assert not any(results.found), "no handler ran"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from paravane.domain import Domain
+    from paravane.ending import Ending
     from paravane.trace import Record
 
 HOST_TIMEOUT = 300.0
@@ -52,7 +55,18 @@ def kernel_image(source: str, name: str = "kernel.S") -> bytes:
     return write_elf(assemble_text(source, name=name))
 
 
-def boot(
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """A domain that ran, in its machine, which can still be asked: memory, registers, clocks."""
+
+    machine: Machine
+    domain: Domain
+    ending: Ending
+    records: Sequence[Record]
+
+
+@contextmanager
+def booted(
     guest: bytes | str,
     *,
     memory: int = 32 << 20,
@@ -61,8 +75,8 @@ def boot(
     stdin: bytes = b"",
     seed: int = 0,
     slice_instructions: int = 0,
-) -> Outcome:
-    """Run one domain until it ends, with the frame audit of its last moment.
+) -> Iterator[Booted]:
+    """Run one domain until it ends; its machine is closed with the `with` block.
 
     `guest` is an image, or a kernel in assembly; `memory` is in bytes. A guest whose output depends on when
     its time passes needs slices counted in instructions.
@@ -74,14 +88,37 @@ def boot(
         config = DomainConfig(memory=memory, cmdline=cmdline, ramdisk=ramdisk)
         domain = machine.create(load_image(image), config)
         domain.console.feed(stdin)
-        ending = machine.run(timeout=HOST_TIMEOUT).reason
+        yield Booted(machine, domain, machine.run(timeout=HOST_TIMEOUT), records)
+
+
+def boot(
+    guest: bytes | str,
+    *,
+    memory: int = 32 << 20,
+    cmdline: str = "",
+    ramdisk: bytes | None = None,
+    stdin: bytes = b"",
+    seed: int = 0,
+    slice_instructions: int = 0,
+) -> Outcome:
+    """What came of one domain (see `booted`), with the frame audit of its last moment."""
+    with booted(
+        guest,
+        memory=memory,
+        cmdline=cmdline,
+        ramdisk=ramdisk,
+        stdin=stdin,
+        seed=seed,
+        slice_instructions=slice_instructions,
+    ) as guest_run:
+        domain = guest_run.domain
         return Outcome(
-            ending,
+            guest_run.ending.reason,
             domain.reason,
             domain.console_output().decode(),
             domain.crash_report,
-            records,
-            machine.audit(),
+            guest_run.records,
+            guest_run.machine.audit(),
         )
 
 
