@@ -166,8 +166,9 @@ class Domain:
         """Write what happened to the domain into the trace."""
         trace = self.platform.trace
         if trace.wants(Kind.DOMAIN):
-            now = self.platform.clock.now()
-            trace.write(DomainRecord(now, self.domid, None, event, reason, sentence))
+            _, vcpu, place = trace.here(self.domid)
+            head = (self.platform.clock.now(), self.domid, vcpu, place)
+            trace.write(DomainRecord(*head, event, self.name, reason, sentence))
 
     def _report(self, sentence: str, dump: str) -> None:
         self.state.crash_report = f"domain {self.domid} ({shown(self.name)}) crashed: {sentence}\n{dump}"

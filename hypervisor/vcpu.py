@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from paravane.abi.arch import KERNEL_RING
 from paravane.abi.hypercall import HYPERCALL_VECTOR
+from paravane.call_site import call_site
 from paravane.cpu import Cpu, EngineError, PageFault, RunEnd
 from paravane.dump import processor_dump
 from paravane.memory import VcpuPaging, fix_page_fault
 from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, Work
 from paravane.run_state import RunState
 from paravane.time.clock import GATE_COST, TRAP_COST
-from paravane.trace import EventRecord, ExceptionRecord, Kind
+from paravane.trace import Kind, TrapRecord, UpcallRecord
 from paravane.traps import GuestCrash, VcpuTraps
 from paravane.vcpu_host import VcpuHost
 from paravane.x86 import INT_LENGTH, PAGE_SHIFT, Vector
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paravane.builder import StartOfDay
+    from paravane.place import Place
     from paravane.platform import Platform
     from paravane.traps import TrapNote
     from paravane.vcpu_host import VcpuDomain
@@ -68,6 +70,7 @@ class Vcpu:
         walked = domain.memory.machine.types.tables_walked
         self.work = Work(lambda: platform.traps, self._return_is_wanted, walked)
         self._info_moved = False
+        self._placed: tuple[int, int, Place | None] = (-1, 0, None)
         domain.resources.callback(platform.trace.watch(self._trace_changed))
         self.hypercall = hypercalls(self)
 
@@ -95,17 +98,19 @@ class Vcpu:
         executed them all."""
         self.time.publish()
         self.run_state.begin_slice()
+        self._platform.trace.scene = self
         try:
             self._deliver_events()
+            return self.cpu.run(instructions=instructions) is RunEnd.BUDGET
         except GuestCrash as crash:
             self._crash(crash.sentence, _address(crash))
             return False
-        try:
-            return self.cpu.run(instructions=instructions) is RunEnd.BUDGET
         except EngineError as error:
             # Whatever the guest did to its processor must not end the other domains.
             self._crash(f"its processor cannot go on: {error}")
             return False
+        finally:
+            self._platform.trace.scene = None
 
     def stop(self) -> None:
         """Leave the guest soon: after the trap being served, or at once from another thread."""
@@ -223,21 +228,44 @@ class Vcpu:
 
     def _deliver_events(self) -> None:
         if self.traps.pending and self.run_state.runnable:
-            entered = self.traps.deliver_pending()
-            trace = self._platform.trace
-            if entered and trace.wants(Kind.EVENT):
-                trace.write(EventRecord(*self._now(), self._domain.events.two_level.unmasked()))
+            if self._platform.trace.wants(Kind.EVENT):
+                self._deliver_traced()
+            else:
+                self.traps.deliver_pending()
 
     # The trace.
 
+    def place(self) -> Place:
+        """Where its guest is (paravane.trace.Scene): after an `int $0x82`, where it made the hypercall."""
+        cpu, entry = self.cpu, self._platform.traps
+        eip = cpu.eip
+        before, address, place = self._placed
+        if place is None or before != entry or address != eip:
+            site = call_site(cpu)
+            places = self._domain.places
+            place = places.at(eip) if site is None else places.before(site)
+            self._placed = entry, eip, place
+        return place
+
+    def _deliver_traced(self) -> None:
+        platform, place = self._platform, self._domain.places.at(self.cpu.eip)
+        if self.traps.deliver_pending():
+            ports = self._domain.events.two_level.unmasked()
+            head = (platform.clock.now(), self.domid, self.vcpu_id, place)
+            platform.trace.write(UpcallRecord(*head, ports))
+
     def _trace_changed(self) -> None:
         """Have traps reported for as long as anybody reads of them."""
-        self.traps.observe(self._trapped if self._platform.trace.wants(Kind.EXCEPTION) else None)
+        self.traps.observe(self._trapped if self._platform.trace.wants(Kind.TRAP) else None)
 
     def _trapped(self, note: TrapNote) -> None:
+        clock = self._platform.clock
+        cost = GATE_COST if note.outcome == "direct" else TRAP_COST
         self._platform.trace.write(
-            ExceptionRecord(
-                *self._now(),
+            TrapRecord(
+                clock.now(),
+                self.domid,
+                self.vcpu_id,
                 self._domain.places.at(note.eip),
                 note.cpl,
                 note.vector,
@@ -246,12 +274,9 @@ class Vcpu:
                 note.cr2,
                 note.outcome,
                 note.handler,
+                clock.after(cost),
             )
         )
-
-    def _now(self) -> tuple[int, int, int]:
-        """Head of a record: the time, and who."""
-        return self._platform.clock.now(), self.domid, self.vcpu_id
 
     def _crash(self, sentence: str, fault: int | None = None) -> None:
         """End the domain for what this vcpu did; `fault` is the linear address it failed at, if at one."""

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from paravane.abi.errno import Errno
 from paravane.cpu import PageFault
-from paravane.hypercalls.call_site import call_site
 from paravane.hypercalls.declaration import Call
 from paravane.hypercalls.table import TABLE
 from paravane.preemption import Preempted
 from paravane.refusal import Refusal
+from paravane.time.clock import TRAP_COST
 from paravane.trace import HypercallRecord
 from paravane.x86 import PageFaultCode
 
@@ -37,7 +37,7 @@ class Dispatcher:
         caller = self._caller
         entry = TABLE.get(number)
         asked = Call("", problem=_unknown(number)) if entry is None else entry.decode(caller, arguments)
-        place = caller.domain.places.before(call_site(caller.cpu))
+        time, place = caller.clock.now(), caller.vcpu.place()
         result: int | None = None
         errno: Errno | None = None
         sentence, preempted = "", None
@@ -52,7 +52,7 @@ class Dispatcher:
         finally:
             self._trace.write(
                 HypercallRecord(
-                    caller.clock.now(),
+                    time,
                     caller.domain.domid,
                     caller.vcpu_id,
                     place,
@@ -65,6 +65,7 @@ class Dispatcher:
                     sentence,
                     preempted,
                     asked.written,
+                    caller.clock.after(TRAP_COST),
                 )
             )
         return result

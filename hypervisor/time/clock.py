@@ -35,6 +35,10 @@ class Clock(Protocol):
         """The guest was interrupted once, for `cost` nanoseconds. Gives the system time after that."""
         ...
 
+    def after(self, cost: int) -> int:
+        """The system time when an interruption is over that ends now and takes `cost` nanoseconds."""
+        ...
+
     def ran(self, nanoseconds: int) -> None:
         """The guest computed for a time slice of this length without entering the hypervisor."""
         ...
@@ -60,6 +64,9 @@ class VirtualClock:
         self._now = now = self._now + cost
         return now
 
+    def after(self, cost: int) -> int:
+        return self._now + cost
+
     def ran(self, nanoseconds: int) -> None:
         self._now += nanoseconds
 
@@ -83,6 +90,10 @@ class HostClock:
         return self._wall
 
     def trapped(self, cost: int = TRAP_COST) -> int:
+        """Host time passes by itself."""
+        return self.now()
+
+    def after(self, cost: int) -> int:
         """Host time passes by itself."""
         return self.now()
 

@@ -10,20 +10,22 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from paravane.abi.parameters import COUNT_BITS, Items, Word, domid_text
+from paravane.abi.parameters import COUNT_BITS, Items, Word
 from paravane.place import Place
 from paravane.trace.records import HypercallRecord
 
 if TYPE_CHECKING:
     from paravane.trace.records import Argument, Record
 
-_HEAD: Final = frozenset({"time", "end", "domid", "vcpu", "place", "name"})
+_HEAD: Final = frozenset({"time", "end", "domid", "vcpu", "place", "name", "request", "event"})
+"""Fields of records that are not among an entry's data: `request` and `event` are its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One record: from `time` to `end` in nanoseconds of system time (the same for what takes none), the
     domain and its vcpu (None: none in particular), the kind and name of what happened, where, and the rest.
+    What `data` has for each kind is said in this folder's README.
     """
 
     time: int
@@ -84,13 +86,30 @@ class Entry:
 
 def entry_of(record: Record) -> Entry:
     """The record as plain data."""
-    place: Place | None = getattr(record, "place", None)
-    end: int = getattr(record, "end", record.time)
-    head = (record.time, end, record.domid, record.vcpu, record.kind.value, record.name, place)
+    end: int | None = getattr(record, "end", None)
+    head = (
+        record.time,
+        record.time if end is None else end,
+        record.domid,
+        record.vcpu,
+        record.kind.value,
+        record.name,
+        record.place,
+    )
     if isinstance(record, HypercallRecord):
         return Entry(*head, _call(record))
-    found = {item.name: getattr(record, item.name) for item in fields(record) if item.name not in _HEAD}
+    found = {name: getattr(record, name) for name in _data_fields(type(record))}
     return Entry(*head, {name: _plain(value) for name, value in found.items() if value not in (None, "")})
+
+
+_known_fields: dict[type[Record], tuple[str, ...]] = {}
+
+
+def _data_fields(kind: type[Record]) -> tuple[str, ...]:
+    found = _known_fields.get(kind)
+    if found is None:
+        found = _known_fields[kind] = tuple(item.name for item in fields(kind) if item.name not in _HEAD)
+    return found
 
 
 def _call(record: HypercallRecord) -> dict[str, Any]:
@@ -118,16 +137,21 @@ def _arguments(arguments: tuple[Argument, ...]) -> dict[str, Any]:
             items = [kind.layout.plain(item) for item in value]
             found[argument.name] = {"pointer": argument.word, "items": items, "count": count}
         elif isinstance(kind, Word):
-            named = kind.text is domid_text and not kind.text(value).isdigit()
-            found[argument.name] = kind.text(value) if named else value
+            found[argument.name] = _word(kind, value)
         else:
             found[argument.name] = argument.word if value is None else kind.layout.plain(value)
     return found
+
+
+def _word(kind: Word, value: int) -> int | str:
+    """A number, or its name if that is how it reads."""
+    text = kind.text(value)
+    return value if text.lstrip("-")[:1].isdigit() else text
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.name
     if isinstance(value, bytes):
-        return value.hex()
+        return value.decode("utf-8", "backslashreplace")
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

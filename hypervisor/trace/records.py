@@ -1,4 +1,8 @@
-"""The typed records of a trace: numbers, decoded values, errnos, places, and no text but sentences."""
+"""The typed records of a trace: numbers, decoded values, errnos, places, and no text but sentences.
+
+Records are not frozen, though nobody changes one: a frozen dataclass takes three times as long to make, and
+one is made for every hypercall that is traced.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +22,33 @@ class Kind(Enum):
     """What a record is about; the values are the names `--trace-events` takes."""
 
     HYPERCALL = "hypercall"
-    EXCEPTION = "exception"
-    EVENT = "event"
     REFUSAL = "refusal"
+    TRAP = "trap"
+    EVENT = "event"
+    TIMER = "timer"
+    SCHEDULE = "schedule"
+    PAGE = "page"
+    GRANT = "grant"
+    RING = "ring"
+    STORE = "store"
+    CONSOLE = "console"
     DOMAIN = "domain"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
-    """Common head of every record. `time` is nanoseconds of system time, `vcpu` is None for domain-wide."""
+    """Common head of every record.
+
+    `time` is when it began, in nanoseconds of system time; a record that takes time has an `end` as well.
+    `domid` and `vcpu` are whose it is (vcpu None: no vcpu's in particular), `place` where that vcpu's guest
+    was (None: it was not executing).
+    """
 
     kind: ClassVar[Kind]
     time: int
     domid: int
     vcpu: int | None
+    place: Place | None
 
     if TYPE_CHECKING:
 
@@ -60,7 +77,7 @@ class Written(NamedTuple):
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HypercallRecord(Record):
     """A hypercall and its answer.
 
@@ -70,7 +87,7 @@ class HypercallRecord(Record):
     `errno` and `sentence` say why it was refused, `preempted` how many items were done before it was
     interrupted, to go on later, `written` what it has put into guest memory on success.
     `place` is where the guest called: the instruction after its `int $0x82` or, through its hypercall page,
-    after its call.
+    after its call. `end` is when the guest goes on if nothing else is due.
     """
 
     kind: ClassVar[Kind] = Kind.HYPERCALL
@@ -84,41 +101,10 @@ class HypercallRecord(Record):
     sentence: str = ""
     preempted: int | None = None
     written: Written | None = None
+    end: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExceptionRecord(Record):
-    """A fault, trap or `int n` and what the hypervisor did with it.
-
-    `name` is `#PF` for exceptions and `int 0x80` for the rest; `cr2` is the address of a page fault.
-    `outcome` is a word (`bounced`, `emulated`, ...), `handler` the selector and offset of the guest's
-    handler if it was entered.
-    """
-
-    kind: ClassVar[Kind] = Kind.EXCEPTION
-    place: Place
-    cpl: int
-    vector: int
-    name: str
-    error_code: int | None
-    cr2: int | None
-    outcome: str
-    handler: tuple[int, int] | None
-
-
-@dataclass(frozen=True, slots=True)
-class EventRecord(Record):
-    """A vcpu entered its event upcall; `ports` are pending and not masked then."""
-
-    kind: ClassVar[Kind] = Kind.EVENT
-    ports: tuple[int, ...]
-
-    @property
-    def name(self) -> str:
-        return "upcall"
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RefusalRecord(Record):
     """A request refused: what was asked, the errno the guest got and the sentence that explains it."""
 
@@ -132,6 +118,171 @@ class RefusalRecord(Record):
         return self.request
 
 
+@dataclass(slots=True)
+class TrapRecord(Record):
+    """A fault, trap or `int n` and what the hypervisor did with it.
+
+    `name` is `#PF` for exceptions and `int 0x80` for the rest; `cpl` is the ring it came from, `cr2` the
+    address of a page fault. `outcome` is a word (`bounced`, `emulated`, `direct`, ...), `handler` the
+    selector and offset of the guest's handler if it was entered.
+    """
+
+    kind: ClassVar[Kind] = Kind.TRAP
+    place: Place
+    cpl: int
+    vector: int
+    name: str
+    error_code: int | None
+    cr2: int | None
+    outcome: str
+    handler: tuple[int, int] | None
+    end: int | None = None
+
+
+@dataclass(slots=True)
+class EventRecord(Record):
+    """Something of event channels. A flow is an event on its way, numbered from 1 in each machine: the record
+    that sets it off and the upcall that delivers it have the same number."""
+
+    kind: ClassVar[Kind] = Kind.EVENT
+
+
+@dataclass(slots=True)
+class SendRecord(EventRecord):
+    """The owner of the record sent an event through its `port`: it came out at `to_port` of `to_domid`.
+
+    An event that finds its port pending already travels with the one that made it so, and has its `flow`;
+    None for the host's ports, which are called at once.
+    """
+
+    port: int
+    to_domid: int
+    to_port: int
+    flow: int | None
+
+    @property
+    def name(self) -> str:
+        return "send"
+
+
+@dataclass(slots=True)
+class VirqRecord(EventRecord):
+    """A virtual interrupt was raised and came out at the owner's `port`."""
+
+    virq: Enum
+    port: int
+    flow: int | None
+
+    @property
+    def name(self) -> str:
+        return "virq"
+
+
+@dataclass(slots=True)
+class UpcallRecord(EventRecord):
+    """A vcpu entered its event upcall; `ports` are pending and not masked then, `flows` those of them that no
+    upcall has told of yet. `place` is where it was interrupted."""
+
+    ports: tuple[int, ...]
+    flows: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return "upcall"
+
+
+@dataclass(slots=True)
+class TimerRecord(Record):
+    """A timer was `armed` for `deadline` (system time), `disarmed`, or has `expired`. `timer` says what it is
+    for: `single-shot`, `tick`, `poll`, `watchdog 1`."""
+
+    kind: ClassVar[Kind] = Kind.TIMER
+    name: str
+    timer: str
+    deadline: int
+
+
+@dataclass(slots=True)
+class ScheduleRecord(Record):
+    """A vcpu got (`in`) or lost (`out`) the processor; `why` it lost it: `slice over`, `blocked`, `polling`,
+    `yielded`, `down`, `ended`."""
+
+    kind: ClassVar[Kind] = Kind.SCHEDULE
+    name: str
+    why: str = ""
+
+
+@dataclass(slots=True)
+class PageRecord(Record):
+    """A machine frame changed its type, `before` and `after` by Xen's names, with so many `uses` after it.
+
+    `name` says how: `type`, `validated`, `refused`, `devalidated`, `pinned`, `unpinned`. `owner` is the
+    domain whose frame it is.
+    """
+
+    kind: ClassVar[Kind] = Kind.PAGE
+    name: str
+    mfn: int
+    owner: int
+    before: str
+    after: str
+    uses: int
+
+
+@dataclass(slots=True)
+class GrantRecord(Record):
+    """Domain `by` began (`map`, `copy`) or ended (`unmap`, `copied`) a use of grant `ref` of the record's
+    domain, which is machine frame `mfn`."""
+
+    kind: ClassVar[Kind] = Kind.GRANT
+    name: str
+    ref: int
+    by: int
+    mfn: int
+    writable: bool
+
+
+@dataclass(slots=True)
+class RingRecord(Record):
+    """A backend took something from a ring of the record's domain (`request`) or put something into it
+    (`response`). `id` numbers requests where the protocol does, `op` and `status` are the protocol's words,
+    `size` is in bytes."""
+
+    kind: ClassVar[Kind] = Kind.RING
+    name: str
+    device: str
+    op: str
+    size: int
+    id: int | None = None
+    status: str = ""
+
+
+@dataclass(slots=True)
+class StoreRecord(Record):
+    """A xenstore request of the record's domain and what came of it, or a watch of its that fired.
+
+    `name` is that of the message (`READ`, `WATCH_EVENT`), `path` what it is about, `transaction` 0 outside
+    any. `result` is the payload of the answer or, of an event, the token of the watch.
+    """
+
+    kind: ClassVar[Kind] = Kind.STORE
+    name: str
+    path: str
+    transaction: int = 0
+    errno: Errno | None = None
+    sentence: str = ""
+    result: bytes = b""
+
+
+@dataclass(slots=True)
+class ConsoleRecord(Record):
+    """Bytes that the guest put on its console (`out`), or that it was given (`in`)."""
+
+    kind: ClassVar[Kind] = Kind.CONSOLE
+    name: str
+    text: bytes
+
+
 class DomainEvent(Enum):
     """What happened to a domain."""
 
@@ -141,12 +292,14 @@ class DomainEvent(Enum):
     DESTROYED = "destroyed"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DomainRecord(Record):
-    """A domain was built, ended or destroyed. `reason` is set when it ends, `sentence` when it crashed."""
+    """A domain was built, ended or destroyed. `domain_name` is the one it was given; `reason` is set when it
+    ends, `sentence` when it crashed."""
 
     kind: ClassVar[Kind] = Kind.DOMAIN
     event: DomainEvent
+    domain_name: str
     reason: ShutdownReason | None = None
     sentence: str = ""
 

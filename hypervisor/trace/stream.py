@@ -1,43 +1,86 @@
 """One machine's stream of records: whoever has something to tell writes, whoever wants to know subscribes.
 
-Nobody subscribed to a kind means nobody pays for it: sources ask `wants` before they build a record.
+Nobody subscribed to a kind means nobody pays for it: sources ask `wants` before they build a record, or are
+set up by `watch` only while somebody wants theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
 
 from paravane.trace.records import Kind, Record
 
-Writer = Callable[[Record], None]
+if TYPE_CHECKING:
+    from paravane.place import Place
+
+Subscriber = Callable[[Record], None]
+
+
+class Selection(Protocol):
+    """Which records somebody wants: see `paravane.trace.filters`."""
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """The only kinds among them."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Whether all records of these kinds are wanted."""
+        ...
+
+    def takes(self, record: Record) -> bool: ...
+
+
+class Scene(Protocol):
+    """The vcpu that has the processor."""
+
+    @property
+    def domid(self) -> int: ...
+    @property
+    def vcpu_id(self) -> int: ...
+    def place(self) -> Place:
+        """Where its guest is: of a hypercall where it was called."""
+        ...
+
+
+Who = tuple[int, int | None, "Place | None"]
 
 
 class Trace:
-    """One machine's trace stream. `hypercalls` is `wants(Kind.HYPERCALL)`, for the hottest path."""
+    """One machine's trace stream.
+
+    `hypercalls` is `wants(Kind.HYPERCALL)`, for the hottest path. `scene` is the vcpu whose guest executes
+    (None: no guest does), set by whoever runs it.
+    """
 
     def __init__(self) -> None:
-        self._writers: list[tuple[frozenset[Kind], Writer]] = []
+        self._subscriptions: list[tuple[frozenset[Kind], Subscriber]] = []
+        self._by_kind: dict[Kind, tuple[Subscriber, ...]] = {}
         self._watchers: list[Callable[[], None]] = []
-        self._wanted: frozenset[Kind] = frozenset()
         self.hypercalls = False
+        self.scene: Scene | None = None
 
-    def subscribe(self, writer: Writer, kinds: Iterable[Kind] = tuple(Kind)) -> Callable[[], None]:
-        """Call `writer` with every later record of `kinds`, in the order they happen. Calling the result
-        ends that."""
-        entry = (frozenset(kinds), writer)
-        self._writers.append(entry)
+    def subscribe(
+        self, subscriber: Subscriber, wanted: Iterable[Kind] | Selection = tuple(Kind)
+    ) -> Callable[[], None]:
+        """Call `subscriber` with every later record that is wanted (some kinds, or what a filter takes), in
+        the order in which they are complete. Calling the result ends that."""
+        entry = _subscription(subscriber, wanted)
+        self._subscriptions.append(entry)
         self._changed()
 
         def unsubscribe() -> None:
-            if entry in self._writers:
-                self._writers.remove(entry)
+            if entry in self._subscriptions:
+                self._subscriptions.remove(entry)
                 self._changed()
 
         return unsubscribe
 
     def wants(self, kind: Kind) -> bool:
         """Whether anybody reads records of `kind`; build none that nobody reads."""
-        return kind in self._wanted
+        return kind in self._by_kind
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call `changed` now and whenever `wants` may answer differently. Calling the result ends that.
@@ -49,12 +92,40 @@ class Trace:
         return lambda: self._watchers.remove(changed)
 
     def write(self, record: Record) -> None:
-        for kinds, writer in tuple(self._writers):
-            if record.kind in kinds:
-                writer(record)
+        # A tuple that changes replace: a subscriber may end its own subscription, or another's.
+        for subscriber in self._by_kind.get(record.kind, ()):
+            subscriber(record)
+
+    def here(self, domid: int) -> Who:
+        """Domain, vcpu and place of something that happens in the name of domain `domid`: those of the vcpu
+        that has the processor, if it is one of that domain's."""
+        scene = self.scene
+        if scene is None or scene.domid != domid:
+            return domid, None, None
+        return domid, scene.vcpu_id, scene.place()
 
     def _changed(self) -> None:
-        self._wanted = frozenset().union(*(wanted for wanted, _ in self._writers))
-        self.hypercalls = Kind.HYPERCALL in self._wanted
+        wanted = frozenset[Kind]().union(*(kinds for kinds, _ in self._subscriptions))
+        self._by_kind = {
+            kind: tuple(subscriber for kinds, subscriber in self._subscriptions if kind in kinds)
+            for kind in Kind
+            if kind in wanted
+        }
+        self.hypercalls = Kind.HYPERCALL in wanted
         for changed in tuple(self._watchers):
             changed()
+
+
+def _subscription(
+    subscriber: Subscriber, wanted: Iterable[Kind] | Selection
+) -> tuple[frozenset[Kind], Subscriber]:
+    if isinstance(wanted, Iterable):
+        return frozenset(wanted), subscriber
+    if wanted.whole:
+        return wanted.kinds, subscriber
+
+    def chosen(record: Record) -> None:
+        if wanted.takes(record):
+            subscriber(record)
+
+    return wanted.kinds, chosen

@@ -1,90 +1,73 @@
-"""Trace records as lines of text."""
+"""Trace entries as lines of text, live or from a file: columns of when, who, what kind, what, and where.
+
+[    0.000123000] d1v0 hypercall sched_op.block() = 0     @0xc0001042 <idle+0x12> kernel.S:80
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
-from paravane.abi.parameters import COUNT_BITS, Items, Word
-from paravane.trace.records import (
-    Argument,
-    DomainRecord,
-    EventRecord,
-    ExceptionRecord,
-    HypercallRecord,
-    RefusalRecord,
-)
+from paravane.abi.domid import DomId
+from paravane.text import shown
+from paravane.trace.entry import Entry, entry_of
+from paravane.trace.wording import body_of
 
 if TYPE_CHECKING:
     from paravane.trace.records import Record
+    from paravane.trace.writer import Header
+
+_KIND_WIDTH: Final = 9
+_BODY_WIDTH: Final = 48
+"""Columns of what happened when a place follows it: most calls fit, and with the place into 125 columns."""
+
+_BOLD, _DIM, _RED, _YELLOW, _CYAN = (f"\x1b[{code}m" for code in (1, 2, 31, 33, 36))
+_PLAIN: Final = "\x1b[0m"
+_COLOURS: Final = {"trap": _YELLOW, "event": _CYAN, "refusal": _RED, "domain": _BOLD}
+
+
+class TextLines:
+    """Writes entries as lines (paravane.trace.writer.Writer); with `colour` for a terminal."""
+
+    def __init__(self, *, colour: bool = False) -> None:
+        self._colour = colour
+
+    def begin(self, header: Header) -> bytes:
+        return b""
+
+    def entry(self, entry: Entry) -> bytes:
+        return (text(entry, colour=self._colour) + "\n").encode("utf-8", "backslashreplace")
+
+    def end(self) -> bytes:
+        return b""
 
 
 def line(record: Record) -> str:
-    """The record as one line: `[seconds.nanoseconds] d1v0 kind body`."""
-    who = f"d{record.domid}" if record.vcpu is None else f"d{record.domid}v{record.vcpu}"
-    seconds, nanoseconds = divmod(record.time, 1_000_000_000)
-    return f"[{seconds:5d}.{nanoseconds:09d}] {who} {record.kind.value} {body(record)}"
+    """A record as one line."""
+    return text(entry_of(record))
 
 
 def body(record: Record) -> str:
-    """What a record says besides when and of whom. Raises TypeError for a record of no known kind."""
-    if isinstance(record, HypercallRecord):
-        return f"{call_text(record)} = {answer_text(record)} @{record.place}"
-    if isinstance(record, ExceptionRecord):
-        return _exception(record)
-    if isinstance(record, EventRecord):
-        return f"upcall{''.join(f' {port}' for port in record.ports)}"
-    if isinstance(record, RefusalRecord):
-        return f"{record.request} -> -{record.errno.name}: {record.sentence}"
-    if isinstance(record, DomainRecord):
-        detail = record.sentence or (record.reason.name if record.reason is not None else "")
-        return f"{record.event.value}: {detail}" if detail else record.event.value
-    raise TypeError(f"{type(record).__name__} has no text form")
+    """What a record says besides when, of whom and where."""
+    return shown(body_of(entry_of(record)))
 
 
-def call_text(record: HypercallRecord) -> str:
-    """`xen_version.version(arg=0x0)`; a number without a declaration is shown with its registers."""
-    if not record.name:
-        return f"hypercall_{record.number}({', '.join(map(hex, record.words))})"
-    shown = []
-    for at, argument in enumerate(record.arguments):
-        following = record.arguments[at + 1].word if isinstance(argument.kind, Items) else 0
-        shown.append(f"{argument.name}={_argument(argument, following & COUNT_BITS)}")
-    return f"{record.name}({', '.join(shown)})"
+def text(entry: Entry, *, colour: bool = False) -> str:
+    """An entry as one line, without its end; with `colour` in a terminal's colours."""
+    seconds, nanoseconds = divmod(entry.time, 1_000_000_000)
+    when = f"[{seconds:5d}.{nanoseconds:09d}]"
+    kind, what = shown(entry.kind), shown(body_of(entry))
+    where = "" if entry.place is None else shown(f"@{entry.place}")
+    if where:
+        what = f"{what:<{_BODY_WIDTH}}"
+    if colour:
+        when, where = f"{_DIM}{when}{_PLAIN}", f"{_DIM}{where}{_PLAIN}" if where else ""
+        shade = _RED if "errno" in entry.data else _COLOURS.get(entry.kind)
+        what = f"{shade}{what}{_PLAIN}" if shade else what
+    return f"{when} {who(entry):<4} {kind:<{_KIND_WIDTH}} {what}" + (f" {where}" if where else "")
 
 
-def answer_text(record: HypercallRecord) -> str:
-    """`0`, `-EINVAL`, `0 {port=3}`, `preempted after 4096` or `no result`."""
-    if record.preempted is not None:
-        return f"preempted after {record.preempted}"
-    if record.errno is not None:
-        return f"-{record.errno.name}"
-    if record.result is None:
-        return "no result"
-    if record.written is not None:
-        return f"{record.result} {{{record.written.layout.format(record.written.value)}}}"
-    return str(record.result)
-
-
-def _argument(argument: Argument, count: int) -> str:
-    kind, value = argument.kind, argument.value
-    if isinstance(kind, Word):
-        return kind.text(value)
-    if isinstance(kind, Items):
-        return _items(argument.word, kind, value, count)
-    return hex(argument.word) if value is None else f"{{{kind.layout.format(value)}}}"
-
-
-def _items(pointer: int, kind: Items, values: tuple[Any, ...], count: int) -> str:
-    """An array as `0xc0001000[{...} {...} +9]`: the first structs it has, and how many more there are."""
-    shown = [f"{{{kind.layout.format(value)}}}" for value in values]
-    if len(shown) < count:
-        shown.append(f"+{count - len(shown)}")
-    return f"{pointer:#x}[{' '.join(shown)}]" if shown else hex(pointer)
-
-
-def _exception(record: ExceptionRecord) -> str:
-    detail = "" if record.error_code is None else f" error={record.error_code:#x}"
-    if record.cr2 is not None:
-        detail += f" cr2={record.cr2:#010x}"
-    to = "" if record.handler is None else f" to {record.handler[0]:#06x}:{record.handler[1]:#010x}"
-    return f"{record.name}{detail} ring={record.cpl} @{record.place} -> {record.outcome}{to}"
+def who(entry: Entry) -> str:
+    """`d1v0`, `d1` for what is no vcpu's in particular, `xen` for the hypervisor's own."""
+    if entry.domid == DomId.XEN:
+        return "xen"
+    return f"d{entry.domid}" if entry.vcpu is None else f"d{entry.domid}v{entry.vcpu}"

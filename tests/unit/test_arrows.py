@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "domain",
         "vcpu",
         "vcpu_host run_state",
-        "dump watchdog",
+        "call_site dump watchdog",
         "platform",
         "builder devices/xenstore events sched time traps",
         "devices traps/emulate",

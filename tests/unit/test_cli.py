@@ -39,7 +39,7 @@ def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
         (("list", "--", "x"), 2, "boot"),
         (("boot", "hello", "--memory", "4K"), 5, "memory"),
         (("boot", "hello", "--timeout", "-1"), 2, "seconds"),
-        (("boot", "hello", "--trace-events", "sound"), 2, "hypercall, exception"),
+        (("boot", "hello", "--trace-events", "sound"), 2, "hypercall, refusal"),
         (("boot", "hello", "--ramdisk", "no-such-file"), 2, "no-such-file"),
         (("boot", str(ROOT / "README.md")), 5, "README.md"),
         (("info", str(ROOT / "README.md")), 5, "README.md"),
@@ -221,7 +221,7 @@ def test_help_names_statuses_events_and_the_escape_key(
     }
     _, out, _ = _run(capsys, "boot", "--help")
     assert "Ctrl-]" in out
-    assert "hypercall,exception,event" in out
+    assert "hypercall,refusal,trap,event" in out
     assert "64M, 65536K, 1G" in out
 
 
