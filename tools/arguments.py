@@ -1,14 +1,11 @@
-"""Values on the command line: sizes, definitions, and what `IMAGE|NAME|SOURCE.S` stands for."""
+"""Values on the command line: sizes, numbers, definitions; the options that several commands have."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from paravane.x86 import PAGE_SIZE
-
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -58,3 +55,25 @@ def definition(text: str) -> tuple[str, int]:
     if not name.replace("_", "a").replace(".", "a").isalnum() or name[0].isdigit():
         raise argparse.ArgumentTypeError(f"{name!r} is not a symbol name")
     return name, number(value) if equals else 1
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that assembles."""
+    parser.add_argument(
+        "-I",
+        dest="include",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="where .include and .incbin look after the folder of the source; several are searched in order",
+    )
+    parser.add_argument(
+        "-D",
+        dest="define",
+        type=definition,
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="a symbol that every source has (without a value: 1)",
+    )

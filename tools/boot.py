@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from contextlib import contextmanager
+import time
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paravane import DomainConfig, HostClock, ImageError, Machine, VirtualClock, guest_kernels, load_image
-from paravane.asm.elf_writer import write_elf
+from paravane.cpu import EngineError
 from paravane.text import shown
-from paravane.tools.arguments import memory_size, positive_count, positive_seconds
-from paravane.tools.build import add_source_options, assemble
-from paravane.tools.files import read_file, refuse_overwriting
+from paravane.tools.arguments import add_source_options, memory_size, positive_count, positive_seconds
+from paravane.tools.deadline import Expired, expiring
+from paravane.tools.files import OutputError, read_file, refuse_overwriting
 from paravane.tools.lines import Lines
 from paravane.tools.session import Session, Wishes
 from paravane.tools.status import Status, UsageError
@@ -25,8 +27,6 @@ from paravane.trace import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from paravane.tools.arguments import Commands
-
 DEFAULT_MEMORY = 32 << 20
 MACHINE_MEMORY = 4 << 30
 """What 32-bit page-table roots can address: no machine is larger."""
@@ -35,19 +35,22 @@ DETERMINISTIC_SLICE = 1_000_000
 """Guest instructions in a time slice of --deterministic."""
 
 _EPILOG = """\
-On a terminal every key goes to the guest, but Ctrl-], which leaves the console and ends the domain. What
-follows `--` is the kernel's command line: one word is taken as it stands, several are quoted where they need
-it, as for a shell, and joined by blanks."""
+On a terminal every key goes to the guest, but Ctrl-], which leaves the console
+and ends the domain. What follows `--` is the kernel's command line: one word is
+taken as it stands, several are quoted where they need it, as for a shell, and
+joined by blanks.
+
+examples:
+  paravane boot hello
+  paravane boot greet.S --trace - -- world
+  paravane boot vmlinuz --memory 256M --ramdisk initrd.gz --timeout 60 -- console=hvc0"""
 
 
-def add_command(commands: Commands) -> None:
-    parser = commands.add_parser(
-        "boot",
-        help="run one domain, its console on this terminal",
-        description=__doc__,
-        usage="%(prog)s IMAGE|NAME|SOURCE.S [options] [-- CMDLINE...]",
-        epilog=_EPILOG,
-    )
+def define(parser: argparse.ArgumentParser) -> None:
+    """`paravane boot IMAGE|NAME|SOURCE.S [-- CMDLINE...]`."""
+    parser.description = "Run one domain, its console on this terminal."
+    parser.usage = "%(prog)s IMAGE|NAME|SOURCE.S [options] [-- CMDLINE...]"
+    parser.epilog = _EPILOG
     parser.add_argument(
         "image", metavar="IMAGE|NAME|SOURCE.S", help="an ELF image, a kernel of `list`, or a source"
     )
@@ -79,7 +82,10 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         "--deterministic", action="store_true", help="preempt by instruction count, not by time"
     )
     parser.add_argument(
-        "--timeout", type=positive_seconds, metavar="S", help="give up after S seconds in all: status 124"
+        "--timeout",
+        type=positive_seconds,
+        metavar="S",
+        help="give up after S seconds in all, assembling and waiting for files included: status 124",
     )
     parser.add_argument(
         "--xen-build",
@@ -125,21 +131,32 @@ def _kinds(text: str) -> tuple[Kind, ...]:
 
 
 def _boot(options: argparse.Namespace) -> int:
-    data, config, inputs = _what(options)
-    trace = None if options.trace in (None, "-") else Path(options.trace)
-    refuse_overwriting((("--trace", trace), ("--dump-on-crash", options.dump_on_crash)), inputs)
+    deadline = None if options.timeout is None else time.monotonic() + options.timeout
     try:
-        image = load_image(data)
-        with _trace(options.trace) as lines:
-            return Session(image, config, _wishes(options, config, lines)).run()
+        with ExitStack() as stack:
+            with expiring(deadline):
+                data, config, inputs = _what(options)
+                trace = None if options.trace in (None, "-") else Path(options.trace)
+                refuse_overwriting((("--trace", trace), ("--dump-on-crash", options.dump_on_crash)), inputs)
+                image = load_image(data)
+                lines = stack.enter_context(_trace(options.trace))
+            return Session(image, config, _wishes(options, config, lines, deadline)).run()
     except ImageError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
+    except EngineError as error:
+        raise UsageError(str(error), Status.ERRORS) from None
+    except Expired:
+        raise UsageError(
+            f"{options.image} was not ready when the time given was used up", Status.TIMEOUT
+        ) from None
 
 
-def _wishes(options: argparse.Namespace, config: DomainConfig, trace: Lines | None) -> Wishes:
+def _wishes(
+    options: argparse.Namespace, config: DomainConfig, trace: Lines | None, deadline: float | None
+) -> Wishes:
     return Wishes(
         machine=partial(_machine, options, config.memory),
-        timeout=options.timeout,
+        deadline=deadline,
         max_traps=options.max_traps,
         restart=options.on_reboot == "restart",
         trace=trace,
@@ -192,8 +209,11 @@ def _command_line(words: Sequence[str]) -> str:
 
 
 def _assembled(sources: Sequence[Path], options: argparse.Namespace) -> tuple[bytes, Sequence[Path]]:
-    program = assemble(sources, options.include, dict(options.define))
-    return write_elf(program), program.inputs
+    """The image of sources, and the files read for it. The assembler is loaded for those who need it."""
+    image: tuple[bytes, Sequence[Path]] = import_module("paravane.tools.build").image(
+        sources, options.include, dict(options.define)
+    )
+    return image
 
 
 @contextmanager
@@ -204,7 +224,10 @@ def _trace(name: str | None) -> Iterator[Lines | None]:
     elif name == "-":
         yield Lines(STDERR)
     else:
-        number = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            number = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise OutputError(error.errno, error.strerror, name) from None
         try:
             yield Lines(number)
         finally:

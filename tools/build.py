@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from paravane import asm
 from paravane.asm.elf_writer import write_elf
-from paravane.tools.arguments import definition, number
+from paravane.tools.arguments import add_source_options, number
 from paravane.tools.files import refuse_overwriting, write_file
 from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import tell
@@ -17,27 +17,44 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from paravane.asm.program import Program
-    from paravane.tools.arguments import Commands
+
+_EPILOG = """\
+examples:
+  paravane build greet.S -o greet.elf
+  paravane build start.S main.S -o kernel.elf -I include -D DEBUG -D CPUS=2 --listing kernel.lst"""
 
 
-def add_command(commands: Commands) -> None:
-    parser = commands.add_parser("build", help="assemble a kernel", description=__doc__)
-    parser.add_argument("sources", nargs="+", type=Path, metavar="KERNEL.S")
-    parser.add_argument("-o", dest="output", type=Path, required=True, metavar="KERNEL.elf")
-    add_source_options(parser)
-    parser.add_argument("--base", type=number, default=asm.DEFAULT_BASE, help="address of the first section")
+def define(parser: argparse.ArgumentParser) -> None:
+    """`paravane build KERNEL.S... -o KERNEL.elf`."""
+    parser.description = "Assemble sources and link them to a kernel image."
+    parser.epilog = _EPILOG
     parser.add_argument(
-        "--listing", type=Path, metavar="FILE", help="addresses, bytes and sources (- for stdout)"
+        "sources",
+        nargs="+",
+        type=Path,
+        metavar="KERNEL.S",
+        help="a source in GNU syntax; each is a unit of its own",
+    )
+    parser.add_argument(
+        "-o",
+        dest="output",
+        type=Path,
+        required=True,
+        metavar="KERNEL.elf",
+        help="the image to write: ELF, 32 bits",
+    )
+    add_source_options(parser)
+    parser.add_argument(
+        "--base",
+        type=number,
+        default=asm.DEFAULT_BASE,
+        metavar="ADDRESS",
+        help=f"address of the first section (default: {asm.DEFAULT_BASE:#x})",
+    )
+    parser.add_argument(
+        "--listing", type=Path, metavar="FILE", help="write addresses, bytes and sources (-: to stdout)"
     )
     parser.set_defaults(run=_build)
-
-
-def add_source_options(parser: argparse.ArgumentParser) -> None:
-    """The options of every command that assembles."""
-    parser.add_argument("-I", dest="include", type=Path, action="append", default=[], metavar="DIR")
-    parser.add_argument(
-        "-D", dest="define", type=definition, action="append", default=[], metavar="NAME=VALUE"
-    )
 
 
 def assemble(
@@ -52,6 +69,14 @@ def assemble(
     for warning in program.warnings:
         tell(warning)
     return program
+
+
+def image(
+    sources: Sequence[Path], include: Sequence[Path], defines: Mapping[str, int]
+) -> tuple[bytes, Sequence[Path]]:
+    """The image that sources make, and every file that was read for it; for a user, as `assemble` is."""
+    program = assemble(sources, include, defines)
+    return write_elf(program), program.inputs
 
 
 def _build(options: argparse.Namespace) -> int:

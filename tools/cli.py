@@ -1,7 +1,7 @@
 """The command line's front door: `paravane COMMAND ...`.
 
-It loads the commands itself, so that whatever happens meanwhile (Ctrl-C, no memory) ends in one line and a
-status as well; see `paravane.tools.status` for those.
+It imports next to nothing before Ctrl-C is taken care of, and loads the commands itself, so that whatever
+happens meanwhile (Ctrl-C, no memory) ends in one line and a status as well; see `paravane.tools.status`.
 """
 
 from __future__ import annotations
@@ -9,53 +9,58 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from importlib import import_module
 from typing import TYPE_CHECKING
-
-from paravane.tools import streams
-from paravane.tools.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType, ModuleType
 
-_COMMANDS = "paravane.tools.commands"
+_ERRORS, _INTERRUPTED = 1, 130  # of `Status`, which is not loaded yet when they are needed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status."""
-    streams.claim()
     try:
-        status: int = _commands().run(sys.argv[1:] if arguments is None else arguments)
-    except SystemExit as end:
-        # argparse has shown its help.
-        return end.code if isinstance(end.code, int) else Status.OK
+        commands = _commands()
+        status: int = commands.run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
-        return Status.INTERRUPTED
+        return _INTERRUPTED
     except MemoryError:
-        streams.say("there is not enough memory")
-        return Status.ERRORS
+        _say("there is not enough memory")
+        return _ERRORS
     except (ImportError, OSError) as error:
-        streams.say(f"a part of it cannot be loaded: {error}")
-        return Status.ERRORS
+        _say(f"a part of it cannot be loaded: {error}")
+        return _ERRORS
     return status
+
+
+def _say(sentence: str) -> None:
+    import_module("paravane.tools.streams").say(sentence)
 
 
 def _commands() -> ModuleType:
     """Import them. Ctrl-C is no exception meanwhile: some libraries would drop it, or report it."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before == signal.SIG_IGN:
-        return import_module(_COMMANDS)
-    signal.signal(signal.SIGINT, _give_up)
     try:
-        return import_module(_COMMANDS)
+        before = signal.getsignal(signal.SIGINT)
+        if before != signal.SIG_IGN:
+            signal.signal(signal.SIGINT, _give_up)
+    except ValueError:
+        # Not the main thread: signals are not ours.
+        return _loaded()
+    try:
+        return _loaded()
     finally:
         signal.signal(signal.SIGINT, before)
 
 
+def _loaded() -> ModuleType:
+    import_module("paravane.tools.streams").claim()
+    return import_module("paravane.tools.commands")
+
+
 def _give_up(number: int, frame: FrameType | None) -> None:
-    os._exit(Status.INTERRUPTED)
+    os._exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":

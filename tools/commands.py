@@ -1,35 +1,46 @@
-"""The commands: one parser, one function per command, one line per mistake."""
+"""The commands: one parser, one mistake a line, and what ends them as an exit status."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
-from importlib import metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
-from paravane.cpu import EngineError, engine_report
-from paravane.tools import boot, build, kernels, report
+from paravane.tools.files import OutputError
 from paravane.tools.status import EXPLAINED, Status, UsageError
 from paravane.tools.streams import abandon_stdout, say
+from paravane.tools.verbs import NAMES, VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paravane.tools.arguments import Commands
+    from _typeshed import SupportsWrite
 
-_EPILOG = "exit status:\n" + "\n".join(f"  {status:3}  {meaning}" for status, meaning in EXPLAINED)
+_EPILOG = """\
+examples:
+  paravane boot hello                   boot a kernel that comes with it
+  paravane boot greet.S -- world        assemble and boot one's own, `world` its command line
+  paravane boot --help                  the options of a command
 
-_LIBRARIES = ("capstone", "pyelftools", "lz4", "zstandard")
+exit status:
+""" + "\n".join(f"  {status:3}  {meaning}" for status, meaning in EXPLAINED)
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse with its mistakes in one line that says what to do."""
+    """argparse with its mistakes in one line that says what to do, and a help that is not lost in silence."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        # The original would ignore that it cannot be written.
+        print(self.format_help(), end="", file=file)
 
-def _parser() -> argparse.ArgumentParser:
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser. Of the verbs, those among `words` have their arguments: to load all would take a second."""
     parser = _Parser(
         prog="paravane",
         description="Boot, trace and test 32-bit x86 Xen paravirtual kernels, without Xen.",
@@ -39,53 +50,66 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="show the version (with -v: the engine's too)")
     parser.add_argument("-v", "--verbose", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=None)
-    commands: Commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
-    build.add_command(commands)
-    report.add_info(commands)
-    boot.add_command(commands)
-    kernels.add_command(commands)
-    report.add_disasm(commands)
+    commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
+    for name, verb in VERBS.items():
+        command = commands.add_parser(
+            name,
+            aliases=verb.aliases,
+            help=verb.summary,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if any(word in words for word in (name, *verb.aliases)):
+            verb.define(command)
+            command.set_defaults(prog=command.prog)
     return parser
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     """What follows the first `--` is the kernel's command line, whatever it looks like."""
-    parser = _parser()
     at = arguments.index("--") if "--" in arguments else len(arguments)
-    options = parser.parse_args(arguments[:at])
-    if options.version:
-        options.run = _version
-    elif options.run is None:
-        parser.error("a COMMAND is required")
+    words = arguments[:at]
+    _check_verb(words)
+    options, stray = _parser(words).parse_known_args(words)
+    if stray:
+        what = "there is no option" if stray[0].startswith("-") else "this is one argument too many:"
+        raise UsageError(f"{what} {stray[0]}; see `{getattr(options, 'prog', 'paravane')} --help`")
+    if options.run is None and not options.version:
+        raise UsageError(f"a COMMAND is missing: {', '.join(VERBS)}; see `paravane --help`")
     if at < len(arguments):
         if "cmdline" not in options:
-            parser.error("only `boot` takes a command line after `--`")
+            raise UsageError("only `boot` takes a command line after `--`; see `paravane boot --help`")
         options.cmdline = arguments[at + 1 :]
     return options
 
 
-def _version(options: argparse.Namespace) -> int:
-    print(f"paravane {_installed('paravane')}")
-    if options.verbose:
-        for library in _LIBRARIES:
-            print(f"{library} {_installed(library)}")
-        print(*engine_report(), sep="\n")
-    return Status.OK
+def _check_verb(words: Sequence[str]) -> None:
+    """Refuse a first word that is no command. What comes before it are options without values."""
+    word = next((word for word in words if not word.startswith("-")), None)
+    if word is not None and word not in NAMES:
+        close = difflib.get_close_matches(word, NAMES, 1)
+        hint = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(VERBS)};"
+        raise UsageError(f"there is no command {word!r}: {hint} see `paravane --help`")
 
 
-def _installed(distribution: str) -> str:
+def _execute(arguments: Sequence[str]) -> int:
+    """Run it, until all that it printed is out."""
     try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
+        options = _parse(list(arguments))
+        if options.version:
+            status: int = import_module("paravane.tools.version").show(verbose=options.verbose)
+        else:
+            status = options.run(options)
+    except SystemExit:
+        # argparse has shown its help.
+        status = Status.OK
+    sys.stdout.flush()
+    return status
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; gives the exit status. SystemExit for `--help`, KeyboardInterrupt as it comes."""
+    """Run one command; gives the exit status. KeyboardInterrupt and MemoryError as they come."""
     try:
-        options = _parse(list(arguments))
-        status: int = options.run(options)
-        sys.stdout.flush()
+        return _execute(arguments)
     except UsageError as error:
         say(str(error))
         return error.status
@@ -93,14 +117,13 @@ def run(arguments: Sequence[str]) -> int:
         # Whoever read our output has seen enough.
         abandon_stdout()
         return Status.OK
-    except EngineError as error:
-        say(str(error))
+    except OutputError as error:
+        say(f"{error.filename}: {error.strerror}")
         return Status.ERRORS
     except OSError as error:
         if error.filename is not None:
             say(f"{error.filename}: {error.strerror}")
             return Status.USAGE
         abandon_stdout()
-        say(str(error.strerror or error))
+        say(f"output could not be written: {error.strerror or error}")
         return Status.ERRORS
-    return status

@@ -18,6 +18,10 @@ LARGEST = 1 << 30
 """Bytes of the largest image or ramdisk read: more than any 32-bit domain could hold beside its kernel."""
 
 
+class OutputError(OSError):
+    """A file that the user asked for cannot be written; `filename` is the name that the user gave."""
+
+
 def read_file(path: Path, what: str) -> bytes:
     """The contents of a file or a pipe. UsageError beyond `LARGEST` bytes, OSError as reading does."""
     with path.open("rb") as stream:
@@ -30,8 +34,7 @@ def read_file(path: Path, what: str) -> bytes:
 def write_file(path: Path, data: bytes) -> None:
     """Make `data` the contents of a file, whole or not at all: it is written beside and then renamed.
 
-    What is no regular file (a pipe, /dev/null) is written as it is. Raises OSError, with the name that the
-    user gave.
+    What is no regular file (a pipe, /dev/null) is written as it is. Raises OutputError.
     """
     try:
         if path.exists() and not path.is_file():
@@ -40,7 +43,7 @@ def write_file(path: Path, data: bytes) -> None:
             # Through a symbolic link: the file it leads to changes, not the link.
             _replace(Path(os.path.realpath(path)), data)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        raise OutputError(error.errno, error.strerror, str(path)) from None
 
 
 def _replace(target: Path, data: bytes) -> None:

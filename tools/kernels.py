@@ -10,11 +10,11 @@ from paravane.tools.status import Status
 if TYPE_CHECKING:
     import argparse
 
-    from paravane.tools.arguments import Commands
 
-
-def add_command(commands: Commands) -> None:
-    parser = commands.add_parser("list", aliases=["kernels"], help="the guest kernels that come with it")
+def define(parser: argparse.ArgumentParser) -> None:
+    """`paravane list`: no arguments."""
+    parser.description = __doc__
+    parser.epilog = "example:\n  paravane list                         then `paravane boot NAME`"
     parser.set_defaults(run=_list)
 
 

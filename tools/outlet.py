@@ -46,7 +46,7 @@ class Outlet:
         self._failed = failed
         self._waiting = bytearray()
         self._in_flight = 0
-        self._space_wanted: Callable[[], None] | None = None
+        self._room_wanted: Callable[[], None] | None = None
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -64,12 +64,12 @@ class Outlet:
     def _unread(self) -> int:
         return len(self._waiting) + self._in_flight
 
-    def when_space(self, call: Callable[[], None]) -> None:
+    def when_room(self, call: Callable[[], None]) -> None:
         """Make `call` once, in the writing thread, as soon as at most half of the capacity is in use; at
         once, in this thread, when the outlet has failed."""
         with self._changed:
             if self.failure is None:
-                self._space_wanted = call
+                self._room_wanted = call
                 self._changed.notify_all()
                 return
         # The writing thread ends with the failure: it may not be there to make the call.
@@ -104,14 +104,14 @@ class Outlet:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while self.failure is None:
             with self._changed:
-                while not self._waiting and self._space_wanted is None:
+                while not self._waiting and self._room_wanted is None:
                     self._changed.wait()
                 chunk = bytes(self._waiting[:_CHUNK])
                 del self._waiting[:_CHUNK]
                 self._in_flight = len(chunk)
             if chunk:
                 self._write(chunk)
-            self._tell_of_space()
+            self._tell_of_room()
 
     def _write(self, chunk: bytes) -> None:
         written, failure = 0, None
@@ -134,11 +134,11 @@ class Outlet:
         if failure is not None and self._failed is not None:
             self._failed()
 
-    def _tell_of_space(self) -> None:
+    def _tell_of_room(self) -> None:
         with self._changed:
             if 2 * self._unread > CAPACITY:
                 return
-            call, self._space_wanted = self._space_wanted, None
+            call, self._room_wanted = self._room_wanted, None
         if call is not None:
             call()
 
@@ -157,7 +157,7 @@ class Backpressure:
         if self._outlet.congested and not self._holding:
             self._holding = True
             self._machine.hold()
-            self._outlet.when_space(lambda: self._machine.post(self._release))
+            self._outlet.when_room(lambda: self._machine.post(self._release))
 
     def _release(self) -> None:
         self._holding = False

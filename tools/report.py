@@ -14,21 +14,30 @@ from paravane.tools.status import Status, UsageError
 if TYPE_CHECKING:
     import argparse
 
-    from paravane.tools.arguments import Commands
 
-
-def add_info(commands: Commands) -> None:
-    parser = commands.add_parser(
-        "info", help="what an image is: notes, segments, entry, hypercalls it seems to use"
-    )
-    parser.add_argument("image", type=Path, metavar="IMAGE")
+def define_info(parser: argparse.ArgumentParser) -> None:
+    """`paravane info IMAGE`."""
+    parser.description = "Tell what an image is, without running it."
+    parser.epilog = "example:\n  paravane info greet.elf"
+    _add_image(parser)
     parser.set_defaults(run=_info)
 
 
-def add_disasm(commands: Commands) -> None:
-    parser = commands.add_parser("disasm", help="disassemble an image, with symbols and source lines")
-    parser.add_argument("image", type=Path, metavar="IMAGE")
+def define_disasm(parser: argparse.ArgumentParser) -> None:
+    """`paravane disasm IMAGE`."""
+    parser.description = "Disassemble an image, with its symbols and source lines where it has them."
+    parser.epilog = "example:\n  paravane disasm greet.elf | less"
+    _add_image(parser)
     parser.set_defaults(run=_disasm)
+
+
+def _add_image(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "image",
+        type=Path,
+        metavar="IMAGE",
+        help="a kernel: ELF, packed or not, or a bzImage; `paravane build` makes one of sources",
+    )
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -44,14 +44,14 @@ _ENDED: Final = {
 class Wishes:
     """What the user wants of a session.
 
-    `machine` makes a machine; `timeout` (seconds) and `max_traps` (0: none) are for all lives together;
+    `machine` makes a machine; `deadline` (of `time.monotonic`) and `max_traps` (0: none) are for all lives;
     `restart` begins another life when the guest asks for a reboot; `trace` takes records of `kinds` as lines,
     and stderr those of refusals to `explain`; `audit` recounts all frames at the end; `dump` is a file for
     the crash dump.
     """
 
     machine: Callable[[], Machine]
-    timeout: float | None = None
+    deadline: float | None = None
     max_traps: int = 0
     restart: bool = False
     trace: Lines | None = None
@@ -72,13 +72,11 @@ class Session:
         self._errors = Lines(STDERR)
         self._terminal = Terminal()
         self._signals = Signals(self._terminal.restore)
-        self._deadline: float | None = None
+        self._deadline = wishes.deadline
         self._traps = 0
 
     def run(self) -> Status:
         """The exit status of the last life. Does not return when a signal other than SIGINT ended it."""
-        if self._wishes.timeout is not None:
-            self._deadline = time.monotonic() + self._wishes.timeout
         with self._signals, _logging(self._errors, self._wishes.log_level):
             status = self._lives()
             status = self._put_out(status)

@@ -27,8 +27,8 @@ class Status(IntEnum):
 
 EXPLAINED = (
     (Status.OK, "success; boot: the guest powered off"),
-    (Status.ERRORS, "the input has errors, or output could not be written"),
-    (Status.USAGE, "bad usage"),
+    (Status.ERRORS, "the sources have errors, or output could not be written"),
+    (Status.USAGE, "bad usage, or a file that cannot be read"),
     (Status.CRASHED, "the guest crashed; its dump is on stderr"),
     (Status.REBOOT, "the guest asked for a reboot, and --on-reboot is stop"),
     (Status.IMAGE, "the image could not be loaded"),

@@ -2,8 +2,10 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ import pytest
 from paravane.tools import files
 from paravane.tools.arguments import definition, memory_size, number
 from paravane.tools.cli import main
+from paravane.tools.deadline import expiring
 from paravane.tools.status import Status
+from paravane.tools.verbs import VERBS
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,8 +32,13 @@ def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        ((), 2, "COMMAND"),
-        (("fly",), 2, "fly"),
+        ((), 2, "COMMAND is missing: build, info, boot"),
+        (("fly",), 2, "no command 'fly': there are build, info"),
+        (("biuld", "x.S"), 2, "did you mean `build`?"),
+        (("--fast",), 2, "no option --fast; see `paravane --help`"),
+        (("boot", "hello", "--fast"), 2, "no option --fast; see `paravane boot --help`"),
+        (("build", "x.S"), 2, "-o; see `paravane build --help`"),
+        (("info",), 2, "IMAGE; see `paravane info --help`"),
         (("boot",), 2, "IMAGE|NAME|SOURCE.S"),
         (("boot", "no-such-kernel"), 2, "paravane list"),
         (("boot", "hello", "--memory", "lots"), 2, "32M"),
@@ -177,7 +186,7 @@ def test_a_build_that_fails_leaves_the_old_file(
 
     monkeypatch.setattr(os, "fsync", full)
     status, _, err = _run(capsys, "build", str(tmp_path / "a.S"), "-o", str(output))
-    assert (status, err) == (2, f"paravane: {output}: No space left on device\n")
+    assert (status, err) == (1, f"paravane: {output}: No space left on device\n")
     assert output.read_bytes() == b"good"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.S", "a.elf"]
 
@@ -233,3 +242,98 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert status == 0
     assert "engine: Unicorn " in verbose
     assert "survives its own deaths: " in verbose
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_the_help_of_every_verb_explains_its_arguments_and_has_an_example(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    status, out, _ = _run(capsys, verb, "--help")
+    assert status == 0
+    assert f"\n  paravane {verb}" in out
+    for line in out.partition("\noptions:")[0].partition("arguments:\n")[2].splitlines():
+        assert len(line.split()) > 2, f"an argument without an explanation: {line}"
+    assert all(len(line) <= 100 for line in out.partition("example")[2].splitlines())
+
+
+def _command(*arguments: str, stdout: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "paravane", *arguments]
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=300,
+        check=False,
+        stdout=stdout,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("boot", "--help"), ("--version",), ("list",), ("build", "a.S", "-o", "/dev/full")],
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_status_1_for_every_verb(
+    arguments: tuple[str, ...], unbuffered: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    (tmp_path / "a.S").write_text("_start: ret\n")
+    with open("/dev/full", "wb") as full:
+        ended = _command(*arguments, stdout=full.fileno())
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("paravane: ")
+    assert ended.stderr.count("\n") == 1
+    assert "No space left on device" in ended.stderr
+
+
+def test_a_trace_that_cannot_be_written_is_status_1(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    name = str(tmp_path / "none" / "trace")
+    assert _run(capsys, "boot", "hello", "--trace", name) == (
+        1, "", f"paravane: {name}: No such file or directory\n"
+    )  # fmt: skip
+
+
+ENDLESS = (
+    "".join(f".macro m{n}\n" + f"m{n + 1}\n" * 8 + ".endm\n" for n in range(6)) + ".macro m6\n.endm\nm0\n"
+)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("slow.S",), ("fifo",), ("hello", "--ramdisk", "fifo"), ("hello", "--trace", "fifo")]
+)
+def test_the_time_given_counts_what_comes_before_the_guest(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Assembling, and opening a FIFO that nobody has at its other end."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "slow.S").write_text(ENDLESS)
+    os.mkfifo(tmp_path / "fifo")
+    ended = _command("boot", *arguments, "--timeout", "0.05", stdout=subprocess.DEVNULL)
+    assert ended.returncode == Status.TIMEOUT
+    assert ended.stderr == f"paravane: {arguments[0]} was not ready when the time given was used up\n"
+
+
+def test_the_alarm_is_as_before_when_the_deadline_did_not_come() -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    with expiring(time.monotonic() + 1000):
+        assert signal.getsignal(signal.SIGALRM) is not before
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("boot", "no-such-kernel"), ("list",)])
+def test_a_verb_loads_only_what_it_needs(arguments: tuple[str, ...]) -> None:
+    """`list` and `--help` start no engine and no assembler."""
+    report = (
+        "import sys; from paravane.tools.cli import main; main(sys.argv[1:]); print([m for m in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", report, *arguments], capture_output=True, text=True, check=True, timeout=300
+    )
+    assert ("'unicorn'" in ended.stdout) is (arguments[0] == "boot")
+    assert "'paravane.asm'" not in ended.stdout

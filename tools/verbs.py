@@ -1,0 +1,43 @@
+"""The verbs of the command line. What defines one is loaded when it is asked for, since most need much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """`summary` is the line in the list of commands; `home` is "module:function", a function that adds the
+    verb's arguments, description and `run` to a parser."""
+
+    summary: str
+    home: str
+    aliases: tuple[str, ...] = ()
+
+    def define(self, parser: argparse.ArgumentParser) -> None:
+        module, _, function = self.home.partition(":")
+        getattr(import_module(module), function)(parser)
+
+
+VERBS = {
+    "build": Verb("assemble a kernel", "paravane.tools.build:define"),
+    "info": Verb(
+        "what an image is: notes, segments, entry, hypercalls it seems to use",
+        "paravane.tools.report:define_info",
+    ),
+    "boot": Verb("run one domain, its console on this terminal", "paravane.tools.boot:define"),
+    "list": Verb(
+        "the guest kernels that come with it", "paravane.tools.kernels:define", aliases=("kernels",)
+    ),
+    "disasm": Verb(
+        "disassemble an image, with symbols and source lines", "paravane.tools.report:define_disasm"
+    ),
+}
+
+NAMES = {name: verb for first, verb in VERBS.items() for name in (first, *verb.aliases)}
+"""Every word that stands for a verb."""

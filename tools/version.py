@@ -1,0 +1,30 @@
+"""`paravane --version`: what is installed, and with -v what its engine can do."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from paravane.cpu import EngineError, engine_report
+from paravane.tools.status import Status, UsageError
+
+_LIBRARIES = ("capstone", "pyelftools", "lz4", "zstandard")
+
+
+def show(*, verbose: bool) -> int:
+    """Print it. UsageError when the engine cannot be loaded, which -v asks for."""
+    print(f"paravane {_installed('paravane')}")
+    if verbose:
+        for library in _LIBRARIES:
+            print(f"{library} {_installed(library)}")
+        try:
+            print(*engine_report(), sep="\n")
+        except EngineError as error:
+            raise UsageError(str(error), Status.ERRORS) from None
+    return Status.OK
+
+
+def _installed(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
