@@ -58,6 +58,14 @@ DEFINED = {
     "pop (mem) after push": "508f05" + AT_DATA.hex(),
     "jg": "0f8f00000000",
     "btl $1,%eax": "0fbae001",
+    "prefetch hint /3": "0f181d" + AT_DATA.hex(),
+    "reserved hint /4": "0f1825" + AT_DATA.hex(),
+    "reserved hint /7": "0f183d" + AT_DATA.hex(),
+    "prefetch": "0f0d05" + AT_DATA.hex(),
+    "prefetchw": "0f0d0d" + AT_DATA.hex(),
+    "prefetch form /2": "0f0d15" + AT_DATA.hex(),
+    "prefetch form /7": "0f0d3d" + AT_DATA.hex(),
+    "multibyte nop": "0f1f05" + AT_DATA.hex(),
 }
 
 

@@ -66,6 +66,10 @@ def test_an_undefined_symbol_is_marked_where_it_is_used() -> None:
             "k.S:1:1: error: `.att_syntax noprefix` is not supported: write registers as `%eax`",
         ),
         ("_start: .code16 # boot", "k.S:1:1: error: `.code16`: a PV kernel runs 32-bit code only"),
+        (
+            "mov eax,1",
+            "k.S:1:5: error: `mov` does not take these operands; registers are written `%eax` and numbers",
+        ),
         ("_start: .intel_syntax", "k.S:1:1: error: `.intel_syntax` is not supported"),
         ('.section .x, "a09"', "k.S:1:14: error: unknown section flag `0`"),
         (".byte '\\012", "k.S:1:7: error: a character constant has no numeric escape: write the number"),
