@@ -50,8 +50,7 @@ MAP_SHARED_INFO = """
 """
 
 
-def test_a_guest_interrupts_itself_over_a_channel_of_its_own() -> None:
-    lines = run(f"""
+INTERRUPTS_ITSELF = f"""
 main:
     {MAP_SHARED_INFO}
     movl $FLAT_KERNEL_CS, %ebx
@@ -110,7 +109,11 @@ interdomain:
     .long 0, 0
 port:
     .long 0
-""")
+"""
+
+
+def test_a_guest_interrupts_itself_over_a_channel_of_its_own() -> None:
+    lines = run(INTERRUPTS_ITSELF)
     assert lines == [
         "shared_info 0",
         "callbacks 0",
@@ -187,8 +190,7 @@ frames:
     ]
 
 
-def test_only_ports_in_use_can_be_polled_and_unmasked() -> None:
-    lines = run(f"""
+POLLS_AND_UNMASKS = f"""
 .macro POLL list, count
     movl $\\list, poll
     movl $\\count, poll + 4
@@ -281,7 +283,11 @@ poll:
     .balign PAGE_SIZE
 edge:
     .skip 2 * PAGE_SIZE
-""")
+"""
+
+
+def test_only_ports_in_use_can_be_polled_and_unmasked() -> None:
+    lines = run(POLLS_AND_UNMASKS)
     assert lines == [
         "shared_info 0",
         "store 1",

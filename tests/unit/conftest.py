@@ -1,4 +1,4 @@
-"""What the tests of machines share; a file with another idea of a machine has a fixture of its own."""
+"""What tests of machines share, and those of xenstore; a file with another idea of it has its own fixture."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paravane import Image, Machine, asm, guest_kernels, load_image
+from paravane.devices.xenstore import Store, populate_domain
 from tests.support.small_machines import MEMORY
 
 if TYPE_CHECKING:
@@ -22,3 +23,12 @@ def hello() -> Image:
 def machine() -> Iterator[Machine]:
     with Machine(Machine.size_for(MEMORY, MEMORY)) as made:
         yield made
+
+
+@pytest.fixture
+def store() -> Store:
+    """Xenstore with the nodes of two guests, 1 and 2."""
+    made = Store()
+    for domid in (1, 2):
+        populate_domain(made, domid, f"guest{domid}", 65536)
+    return made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import threading
 from typing import TYPE_CHECKING
 
@@ -12,25 +11,11 @@ import pytest
 from paravane.tools.lines import Lines
 from paravane.tools.outlet import CAPACITY, Backpressure, Outlet
 from tests.support.boot import HOST_TIMEOUT
+from tests.support.holdable import HeldMachine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
-
-
-class FakeMachine:
-    def __init__(self) -> None:
-        self.holds = 0
-        self.posted: queue.Queue[Callable[[], object]] = queue.Queue()
-
-    def hold(self) -> None:
-        self.holds += 1
-
-    def release(self) -> None:
-        self.holds -= 1
-
-    def post(self, call: Callable[[], object]) -> None:
-        self.posted.put(call)
 
 
 @pytest.fixture
@@ -90,7 +75,7 @@ def test_a_failure_is_told_once_and_all_after_it_is_dropped() -> None:
 
 
 def test_a_slow_reader_holds_the_machine_until_it_has_caught_up(pipe: tuple[int, int]) -> None:
-    machine = FakeMachine()
+    machine = HeldMachine()
     output = Backpressure(Outlet(pipe[1]), machine)
     total = 4 * CAPACITY
     output.put(bytes(total - 1024))
@@ -106,7 +91,7 @@ def test_a_slow_reader_holds_the_machine_until_it_has_caught_up(pipe: tuple[int,
 
 def test_a_reader_that_goes_away_does_not_leave_the_machine_held() -> None:
     theirs, ours = os.pipe()
-    machine = FakeMachine()
+    machine = HeldMachine()
     output = Backpressure(Outlet(ours), machine)
     output.put(bytes(4 * CAPACITY))
     assert machine.holds == 1
@@ -120,7 +105,7 @@ def test_a_reader_that_goes_away_just_before_the_machine_is_held_does_not_leave_
     theirs, ours = os.pipe()
     others = set(threading.enumerate())
 
-    class Unlucky(FakeMachine):
+    class Unlucky(HeldMachine):
         def hold(self) -> None:
             super().hold()
             os.close(theirs)

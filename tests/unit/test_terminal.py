@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import queue
 import signal
 import subprocess
 import sys
@@ -18,17 +17,17 @@ import pytest
 from paravane.tools.raw_mode import RawMode
 from paravane.tools.terminal import Terminal
 from tests.support.boot import HOST_TIMEOUT
+from tests.support.holdable import HeldMachine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class FakeMachine:
+class FakeMachine(HeldMachine):
     def __init__(self) -> None:
+        super().__init__()
         self.inputs: dict[int, Callable[[], None]] = {}
         self.interrupted = False
-        self.holds = 0
-        self.posted: queue.Queue[Callable[[], object]] = queue.Queue()
 
     def add_input(self, fileno: int, ready: Callable[[], None]) -> None:
         assert fileno not in self.inputs
@@ -39,15 +38,6 @@ class FakeMachine:
 
     def interrupt(self) -> None:
         self.interrupted = True
-
-    def hold(self) -> None:
-        self.holds += 1
-
-    def release(self) -> None:
-        self.holds -= 1
-
-    def post(self, call: Callable[[], object]) -> None:
-        self.posted.put(call)
 
     def run(self) -> None:
         """Call whoever listens once, as the machine does when there is input."""

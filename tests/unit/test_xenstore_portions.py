@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import TYPE_CHECKING
 
 from paravane.abi.xs_wire import XsMessage
 from paravane.devices.bus import BACKEND_PORTION, Bus
-from paravane.devices.xenstore import Store, populate_domain
-from tests.unit.test_xenstore_wire import Guest, request
+from tests.support.xenstore_guest import Guest, request
+
+if TYPE_CHECKING:
+    from paravane.devices.xenstore import Store
 
 LARGEST_ITEM = 4096
 """Units by which one item may overdraw a portion: a request that touches all the nodes its quota allows."""
-
-
-@pytest.fixture
-def store() -> Store:
-    made = Store()
-    for domid in (1, 2):
-        populate_domain(made, domid, f"guest{domid}", 65536)
-    return made
 
 
 def guests(store: Store) -> tuple[Bus, Guest, Guest]:

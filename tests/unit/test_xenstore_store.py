@@ -24,14 +24,6 @@ def perms(*texts: str) -> tuple[Permission, ...]:
     return tuple(map(Permission.parse, texts))
 
 
-@pytest.fixture
-def store() -> Store:
-    made = Store()
-    for domid in (1, 2):
-        populate_domain(made, domid, f"guest{domid}", 65536)
-    return made
-
-
 def test_a_new_domain_finds_xls_nodes(store: Store) -> None:
     home = "/local/domain/1"
     assert store.read(f"{home}/name") == b"guest1"
