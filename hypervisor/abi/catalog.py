@@ -29,6 +29,7 @@ from paravane.abi import (
     sched,
     shared_info,
     start_info,
+    trace,
     trap,
     vcpu,
     version,
@@ -77,6 +78,7 @@ MODULES: tuple[ModuleType, ...] = (
     physdev,
     pmu,
     control,
+    trace,
 )
 """Every module that declares something, in reading order; Intel's numbers are below the ABI, but guests'
 include files hold them too."""

@@ -60,6 +60,7 @@ enum xen_errno {
 #include <xen/physdev.h>
 #include <xen/pmu.h>
 #include <xen/sched.h>
+#include <xen/trace.h>
 #include <xen/vcpu.h>
 #include <xen/version.h>
 #include <xen/sysctl.h>
