@@ -67,10 +67,10 @@ class Entry:
             )
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError("this is no trace record") from error
-        entry._check()
-        return entry
+        return entry.check()
 
-    def _check(self) -> None:
+    def check(self) -> Entry:
+        """The entry itself, once it is read from a file. Raises ValueError if it is like no record."""
         numbers = [self.time, self.end, self.domid, 0 if self.vcpu is None else self.vcpu]
         texts = [self.kind, self.name]
         if self.place is not None:
@@ -82,6 +82,13 @@ class Entry:
             or type(self.data) is not dict
         ):
             raise ValueError("this is no trace record: a field has a value of another type")
+        if (
+            not all(0 <= number < 1 << 64 for number in numbers)
+            or max(self.domid, self.vcpu or 0) >= 1 << 15
+            or not self.time <= self.end < 1 << 63
+        ):
+            raise ValueError("this is no trace record: a number is out of range")
+        return self
 
 
 def entry_of(record: Record) -> Entry:

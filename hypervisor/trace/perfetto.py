@@ -1,0 +1,162 @@
+"""Traces for Perfetto's viewer and trace processor (ui.perfetto.dev): a stream of TracePackets.
+
+A domain is a process and each of its vcpus a thread. What takes time is a slice, the rest are instants; the
+data are debug annotations, and an arrow leads from where an event was sent to the upcall that delivers it.
+No packet refers to another but for its track, which is described before its first use: a file that is cut
+off loads up to where it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from paravane.trace.annotations import write_annotation
+from paravane.trace.perfetto_schema import (
+    SEQ_INCREMENTAL_STATE_CLEARED,
+    TRACE_PACKET,
+    Event,
+    EventType,
+    Packet,
+    Process,
+    Source,
+    Thread,
+    Track,
+)
+from paravane.trace.protobuf import fixed64, message, number, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from paravane.place import Place
+    from paravane.trace.entry import Entry
+    from paravane.trace.writer import Header
+
+MARK: Final = "Paravane trace"
+"""Name of the first track, which no event is on: it tells our files from others. Its description is what the
+trace's header says."""
+
+PLACE, NAME, ESCAPE = "place", "name", "data."
+"""Annotations beside the data: the address, and the name where it is empty. Data so called are escaped."""
+
+SLICES: Final = frozenset({"hypercall", "trap"})
+"""Kinds that are slices even if no time passes meanwhile."""
+
+_SEQUENCE: Final = number(Packet.trusted_packet_sequence_id, 1)
+_BEGIN: Final = number(Event.type, EventType.SLICE_BEGIN)
+_END: Final = number(Event.type, EventType.SLICE_END)
+_INSTANT: Final = number(Event.type, EventType.INSTANT)
+
+
+class PerfettoWriter:
+    """Entries as packets (paravane.trace.writer.Writer). It remembers which tracks it has described."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, str] = {}
+        self._tracks: dict[tuple[int, int | None], bytes] = {}
+        self._uuid = 1
+
+    def begin(self, header: Header) -> bytes:
+        about = text(Track.description, f"{header.producer}, {header.clock} clock")
+        mark = number(Track.uuid, self._uuid) + text(Track.name_, MARK) + about
+        cleared = number(Packet.sequence_flags, SEQ_INCREMENTAL_STATE_CLEARED)
+        return _packet(0, cleared + message(Packet.track_descriptor, mark))
+
+    def entry(self, entry: Entry) -> bytes:
+        described = self._meet(entry)
+        track = self._tracks[entry.domid, entry.vcpu]
+        if entry.kind not in SLICES and entry.end == entry.time:
+            return described + _event(entry.time, _INSTANT + track + _what(entry))
+        begin = _event(entry.time, _BEGIN + track + _what(entry))
+        return described + begin + _event(entry.end, _END + track)
+
+    def end(self) -> bytes:
+        return b""
+
+    def _meet(self, entry: Entry) -> bytes:
+        """Descriptions of the tracks that an entry needs and that have none yet."""
+        domid, found = entry.domid, b""
+        if entry.kind == "domain" and entry.name == "built":
+            # A domain after a restart is another one: its time starts anew, and so do its tracks.
+            for key in [key for key in self._tracks if key[0] == domid]:
+                del self._tracks[key]
+            self._names[domid] = str(entry.data.get("domain_name", ""))
+        if (domid, None) not in self._tracks:
+            title = self._names.get(domid) or f"domain {domid}"
+            process = number(Process.pid, domid) + text(Process.process_name, title)
+            found += self._describe((domid, None), message(Track.process, process))
+        if entry.vcpu is not None and (domid, entry.vcpu) not in self._tracks:
+            thread = (
+                number(Thread.pid, domid)
+                + number(Thread.tid, thread_id(domid, entry.vcpu))
+                + text(Thread.thread_name, f"d{domid}v{entry.vcpu}")
+            )
+            found += self._describe((domid, entry.vcpu), message(Track.thread, thread))
+        return found
+
+    def _describe(self, key: tuple[int, int | None], kind: bytes) -> bytes:
+        self._uuid += 1
+        self._tracks[key] = number(Event.track_uuid, self._uuid)
+        # From time 0 on: a hypercall is written when it is over, after what happened in it.
+        return _packet(0, message(Packet.track_descriptor, number(Track.uuid, self._uuid) + kind))
+
+
+def thread_id(domid: int, vcpu: int) -> int:
+    """A number for a vcpu that is nobody else's: Perfetto has one name space for all threads."""
+    return (domid + 1) << 16 | vcpu
+
+
+def flows(entry: Entry) -> tuple[list[int], list[int]]:
+    """Numbers of the arrows that begin and that end at an entry."""
+    if entry.kind != "event":
+        return [], []
+    sent, delivered = entry.data.get("flow"), entry.data.get("flows")
+    return _numbers([sent]), _numbers(delivered if isinstance(delivered, list) else [])
+
+
+def _numbers(values: Iterable[Any]) -> list[int]:
+    return [value for value in values if type(value) is int and 0 <= value < 1 << 64]
+
+
+def _packet(time: int, body: bytes) -> bytes:
+    return message(TRACE_PACKET, number(Packet.timestamp, time) + _SEQUENCE + body)
+
+
+def _event(time: int, body: bytes) -> bytes:
+    return _packet(time, message(Packet.track_event, body))
+
+
+def _what(entry: Entry) -> bytes:
+    """Kind, name, place, data and arrows of an entry."""
+    begin, end = flows(entry)
+    parts = [text(Event.categories, entry.kind), text(Event.name_, entry.name or _title(entry))]
+    if entry.place is not None:
+        parts.append(_place(entry.place))
+    parts += [fixed64(Event.flow_ids, flow) for flow in begin]
+    parts += [fixed64(Event.terminating_flow_ids, flow) for flow in end]
+    if not entry.name:
+        parts.append(write_annotation(Event.debug_annotations, NAME, ""))
+    for key, value in entry.data.items():
+        name = ESCAPE + key if key in (PLACE, NAME) or key.startswith(ESCAPE) else key
+        parts.append(write_annotation(Event.debug_annotations, name, value))
+    return b"".join(parts)
+
+
+def _title(entry: Entry) -> str:
+    """A name for what has none: `hypercall 99`."""
+    return f"{entry.kind} {entry.data.get('number', '')}".rstrip()
+
+
+def _place(place: Place) -> bytes:
+    """Symbol, file and line where Perfetto shows them, the rest as an annotation."""
+    source = b""
+    if place.file:
+        source += text(Source.file_name, place.file)
+    if place.symbol:
+        source += text(Source.function_name, place.symbol)
+    if place.line:
+        source += number(Source.line_number, place.line)
+    rest: dict[str, Any] = {"address": place.address}
+    if place.offset:
+        rest["offset"] = place.offset
+    found = message(Event.source_location, source) if source else b""
+    return found + write_annotation(Event.debug_annotations, PLACE, rest)
