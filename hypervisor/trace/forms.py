@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from paravane.trace.jsonl import JsonLines
+from paravane.trace.perfetto import PerfettoWriter
 from paravane.trace.text import TextLines
+from paravane.trace.xentrace import XentraceWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +29,8 @@ FORMS: Final[dict[str, Form]] = {
     for form in (
         Form("text", (".txt", ".log"), TextLines),
         Form("json", (".jsonl",), JsonLines),
+        Form("perfetto", (".perfetto-trace", ".pftrace"), PerfettoWriter),
+        Form("xentrace", (".xentrace",), XentraceWriter),
     )
 }
 """Every format by its name, the default first."""

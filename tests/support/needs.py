@@ -72,6 +72,7 @@ PROGRAMS = {
     **_programs("gcc", "gcc"),
     **_programs("gdb", "gdb"),
     **_programs("grub-common", "grub-mkstandalone"),
+    **_programs("xen-utils-common", "xenalyze"),
 }
 PIECES = (GRUB, GRUB_MODULES, BUSYBOX, XEN_HEADERS, LINUX_HEADERS, *PROGRAMS.values())
 
