@@ -41,7 +41,7 @@ TRAILING_ARRAYS = {"buf", "ring"}
 OPAQUE = {"union grant_entry_v2"}
 
 # Constants whose C name is no macro. The literals restate prose: TI_GET_DPL/TI_GET_IF in arch-x86/xen.h, the
-# hypercall page as Xen fills it, the sector unit in io/blkif.h.
+# hypercall page as Xen fills it, the length of `int n`, the sector unit in io/blkif.h.
 C_CONSTANTS = {
     "TI_DPL_MASK": "3",
     "TI_IF": "4",
@@ -54,6 +54,10 @@ C_CONSTANTS = {
     "ENTRY_RET": "0xc3",
     "PAGE_SHIFT": "XEN_PAGE_SHIFT",
     "PAGE_SIZE": "1 << XEN_PAGE_SHIFT",
+    "KERNEL_RING": "FLAT_RING1_CS & 3",
+    "APPLICATION_RING": "FLAT_RING3_CS & 3",
+    "INT_LENGTH": "2",
+    "FXSAVE_SIZE": "sizeof(((struct vcpu_guest_context *)0)->fpu_ctxt)",
     "XEN_COMMANDLINE_LEN": "sizeof(xen_commandline_t)",
     "XEN_DOMAIN_HANDLE_LEN": "sizeof(xen_domain_handle_t)",
     "XENCONS_IN_SIZE": "sizeof(((struct xencons_interface *)0)->in)",
