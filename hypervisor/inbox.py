@@ -47,11 +47,20 @@ class Inbox:
         return self.watching or self._promised > 0 or bool(self._posted)
 
     def watch(self, fileno: int, ready: Callable[[], object]) -> None:
-        """Call `ready` whenever `fileno` is readable or at its end."""
+        """Call `ready` whenever `fileno` is readable or at its end. Raises ValueError for what is not an open
+        file descriptor, which would count as at its end for ever, and for one that is watched already."""
+        try:
+            os.fstat(fileno)
+        except (OSError, OverflowError):
+            raise ValueError(f"fileno {fileno} is not an open file descriptor") from None
+        if fileno in self._selector.get_map():
+            raise ValueError(f"fileno {fileno} is watched already")
         self._selector.register(fileno, selectors.EVENT_READ, ready)
 
     def unwatch(self, fileno: int) -> None:
-        """Call nobody for `fileno` any more."""
+        """Call nobody for `fileno` any more. Raises ValueError for one that is not watched."""
+        if fileno not in self._selector.get_map():
+            raise ValueError(f"fileno {fileno} is not watched")
         self._selector.unregister(fileno)
 
     def post(self, call: Callable[[], object]) -> None:

@@ -15,7 +15,9 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from paravane.arguments import check_callable, check_type
 from paravane.cpu import Ram
+from paravane.image import Image
 from paravane.inbox import Inbox
 from paravane.memory import MachineMemory, audit
 from paravane.platform import Platform
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
     from paravane.domain import Domain
     from paravane.ending import Ending
-    from paravane.image import Image
     from paravane.sched import Policy
     from paravane.time.clock import Clock
     from paravane.trace import Trace
@@ -79,6 +80,10 @@ class Machine:
         With `debug=False` guests find a release build of Xen, whose console_io is not for them.
         """
         self._closed = True  # until there is something to close
+        for name, number in (("memory", memory), ("seed", seed), ("slice_instructions", slice_instructions)):
+            check_type(name, number, int)
+        if slice_instructions < 0:
+            raise ValueError(f"slice_instructions must not be negative, as {slice_instructions} is")
         self._runner: int | None = None
         self._run_lock = threading.Lock()
         ram = Ram(memory >> PAGE_SHIFT)
@@ -114,6 +119,8 @@ class Machine:
         """
         self._check_thread("create a domain")
         self._check_open()
+        check_type("image", image, Image)
+        check_type("config", config, DomainConfig)
         domid, self._next_domid = self._next_domid, self._next_domid + 1
         domain = self._toolstack.create(domid, image, config)
         self.domains[domid] = domain
@@ -140,12 +147,15 @@ class Machine:
                 vcpu.stop()
 
     def add_input(self, fileno: int, ready: Callable[[], None]) -> None:
-        """Call `ready` between time slices whenever the file descriptor is readable."""
+        """Call `ready` between time slices whenever the file descriptor is readable. Raises ValueError for a
+        number that is not an open file descriptor, or that `ready` is called for already."""
         self._check_thread("add an input")
+        check_type("fileno", fileno, int)
+        check_callable("ready", ready)
         self._inbox.watch(fileno, ready)
 
     def remove_input(self, fileno: int) -> None:
-        """Call nobody for this file descriptor any more."""
+        """Call nobody for this file descriptor any more. Raises ValueError when nobody is called for it."""
         self._check_thread("remove an input")
         self._inbox.unwatch(fileno)
 
@@ -184,6 +194,9 @@ class Machine:
         `time.monotonic` counts), or for `max_traps` traps. MachineBusyError while it is running already."""
         with self._occupied():
             self._check_open()
+            for name, limit in (("timeout", timeout), ("deadline", deadline)):
+                check_type(name, limit, int, float, type(None))
+            check_type("max_traps", max_traps, int)
             if any(limit is not None and math.isnan(limit) for limit in (timeout, deadline)) or max_traps < 0:
                 raise ValueError("a limit of a run must be a number, and not a negative one of traps")
             self.platform.trap_limit = self.platform.traps + max_traps if max_traps else 0

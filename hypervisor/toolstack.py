@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from paravane.abi.domid import DomId
 from paravane.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
+from paravane.arguments import check_callable, check_type
 from paravane.builder import amount, build_domain
 from paravane.devices.console import Console
 from paravane.devices.xenstore import Connection, Store, forget_domain, populate_domain
@@ -46,6 +47,15 @@ class DomainConfig:
     cmdline: str = ""
     ramdisk: bytes | None = None
     sink: Sink | None = None
+
+    def __post_init__(self) -> None:
+        """Raises TypeError for a value of a wrong type, by its name."""
+        check_type("name", self.name, str)
+        check_type("memory", self.memory, int)
+        check_type("cmdline", self.cmdline, str)
+        check_type("ramdisk", self.ramdisk, bytes, type(None))
+        if self.sink is not None:
+            check_callable("sink", self.sink)
 
 
 class Toolstack:
@@ -128,6 +138,7 @@ class Toolstack:
             store_port=store_port,
         )
         self._connect(domain, config, console_port, store_port)
+        self.store.introduce(domain.domid)
 
     def _vcpu(self, domain: Domain, vcpu_id: int) -> Vcpu:
         def hypercalls(vcpu: Vcpu) -> Hypercalls:

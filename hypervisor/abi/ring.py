@@ -3,7 +3,6 @@
 from typing import Annotated, NamedTuple
 
 from paravane.abi.layout import U8, U32, Array, Chars, Layout, Named, Union
-from paravane.x86 import PAGE_SIZE
 
 
 class RingPvtNetif(NamedTuple):
@@ -38,9 +37,3 @@ class Sring(NamedTuple):
 
 
 SRING = Layout("sring", Sring)
-
-
-def ring_entries(entry_size: int, page_bytes: int = PAGE_SIZE) -> int:
-    """Entries of a ring: the greatest power of two that fits after the header."""
-    room = (page_bytes - SRING.size) // entry_size
-    return 1 << (room.bit_length() - 1)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.console import XENCONS_IN_SIZE, XENCONS_INTERFACE, XENCONS_OUT_SIZE
+from paravane.arguments import check_type
 from paravane.devices.ring import ByteRing, RingFault
 
 if TYPE_CHECKING:
@@ -85,16 +86,6 @@ class Console:
         """How many bytes `feed` would accept now."""
         return 0 if self._closed else BACKLOG - len(self._backlog)
 
-    @property
-    def unread(self) -> int:
-        """Bytes of input the guest has not taken yet, in the ring and waiting for it."""
-        if self._closed:
-            return 0
-        try:
-            return len(self._backlog) + self._in.used
-        except RingFault:
-            return len(self._backlog)
-
     def close(self) -> None:
         """Let go of the guest's page and port, and put out what the guest wrote last; what the sink does not
         take then waits for `resume`. Idempotent."""
@@ -143,8 +134,14 @@ class Console:
         return taken
 
     def _offer(self, output: bytes) -> int:
+        """What the sink takes. Raises TypeError or ValueError for a sink that says nonsense of it."""
         taken = self._sink(output)
-        return len(output) if taken is None else max(0, min(taken, len(output)))
+        if taken is None:
+            return len(output)
+        check_type("what a console sink returns, the number of bytes it took,", taken, int, type(None))
+        if not 0 <= taken <= len(output):
+            raise ValueError(f"a console sink was offered {len(output)} bytes and says that it took {taken}")
+        return taken
 
     def _peek_output(self) -> bytes:
         try:

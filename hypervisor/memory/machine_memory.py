@@ -103,18 +103,6 @@ class MachineMemory:
             self.frames.reset(mfn)
         self._pool.give_back(run)
 
-    def allocate(self, domid: int, nr_frames: int) -> array[int]:
-        """Frames for a domain, scattered. They count in its reservation; their m2p entries are set by the
-        caller.
-
-        Raises MemoryError when there are not so many, taking none.
-        """
-        mfns = array("I")
-        for run in self.take(domid, nr_frames, ALLOCATED):
-            mfns.extend(run)
-        self.domains[domid].tot_pages += nr_frames
-        return mfns
-
     def free(self, mfns: Iterable[int]) -> None:
         """Drop the owner's own reference to frames; those nobody uses otherwise are free at once."""
         for mfn in mfns:

@@ -36,7 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "guest_copy",
         "cpu",
         "cpu/engine",
-        "preemption refusal text vcpu_info",
+        "arguments preemption refusal text vcpu_info",
         "abi",
         "x86",
     )

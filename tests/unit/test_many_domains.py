@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import DomainConfig, Machine, load_image
+from paravane import DomainConfig, Machine, VirtualClock, load_image
+from paravane.cpu import Ram
+from paravane.memory import MachineMemory
+from paravane.platform import Platform
+from paravane.toolstack import Toolstack
 from tests.support.boot import kernel_image
 
 if TYPE_CHECKING:
@@ -65,3 +69,17 @@ def test_a_domain_among_many_is_made_and_taken_away_with_the_work_of_one_among_f
     # Where its frames lie differs a little from one time to the next.
     assert many_made <= few_made * 1.1
     assert many_gone <= few_gone * 1.1
+
+
+def test_a_new_domain_is_announced_in_the_store_when_it_can_use_it(image: Image) -> None:
+    ram = Ram(Machine.size_for(MEMORY) >> 12)
+    toolstack = Toolstack(Platform(ram, MachineMemory(ram), VirtualClock()))
+    heard: list[bytes] = []
+    toolstack.store.watch(
+        "@introduceDomain",
+        lambda path: heard.append(toolstack.store.find("/local/domain/1/store/port") or b""),
+    )
+    domain = toolstack.create(1, image, DomainConfig(memory=MEMORY))
+    assert heard == [b"", b"1"]
+    toolstack.destroy(domain)
+    ram.close()

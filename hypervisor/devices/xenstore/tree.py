@@ -97,11 +97,6 @@ def join(parent: str, name: str) -> str:
     return f"/{name}" if parent == ROOT else f"{parent}/{name}"
 
 
-def is_child(path: str, ancestor: str) -> bool:
-    """Whether `path` is `ancestor` or below it."""
-    return ancestor in (ROOT, path) or path.startswith(ancestor + "/")
-
-
 def domain_path(domid: int) -> str:
     """Where a domain's own nodes are, and what its relative paths are relative to."""
     return f"/local/domain/{domid}"
