@@ -182,7 +182,7 @@ upcall:
     incl upcalls
     movl done, %eax
     movl %eax, seen_done
-    movl 32(%esp), %eax             # EIP of the frame, behind the eight registers
+    movl 32(%esp), %eax             # EIP of the frame, after the eight registers
     movl %eax, seen_eip
     xorl %ecx, %ecx
     movl $calls, %edx

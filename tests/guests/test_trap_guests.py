@@ -295,7 +295,7 @@ on_failsafe:
 """
 
 BAD = 0x1003
-"""A selector behind the end of every guest's descriptor table."""
+"""A selector past the end of every guest's descriptor table."""
 
 
 @pytest.mark.parametrize("masks", [False, True], ids=["plain", "masking"])

@@ -34,7 +34,7 @@ ODD = 0x244C02  # the same with DF, NT, AC and ID
 
 
 class Trigger(NamedTuple):
-    """One way to trap. `length` is how far behind the trigger EIP points; `software` is for `int n`."""
+    """One way to trap. `length` is how far past the trigger EIP points; `software` is for `int n`."""
 
     name: str
     vector: int

@@ -99,7 +99,7 @@ main:
     PRINT "on the way\\n"
 there:
     nop
-    PRINT "behind it\\n"
+    PRINT "after it\\n"
     ret
 
 breakpoint:
@@ -118,7 +118,7 @@ breakpoint:
 trap_table:
     TRAP_GATE 1, 0, breakpoint
     TRAP_TABLE_END
-""") == ["on the way", "#DB at there + 0x00000000", "by breakpoints 0x00000001", "behind it"]
+""") == ["on the way", "#DB at there + 0x00000000", "by breakpoints 0x00000001", "after it"]
 
 
 def test_the_iret_hypercall_goes_to_ring_3_and_int_0x80_comes_back() -> None:

@@ -86,7 +86,7 @@ def test_breakpoint_at_or_before_what_hooks_see_fires_first(
     assert [(trap.vector, trap.eip) for trap in bench.run(before + code)] == [(1, CODE), (vector, end)]
 
 
-def test_cpuid_behind_a_breakpoint_is_asked_for_once(bench: Bench) -> None:
+def test_cpuid_after_a_breakpoint_is_asked_for_once(bench: Bench) -> None:
     until_interrupt(bench)
     bench.cpu.set_dr(0, CODE)
     bench.cpu.set_dr(7, 1)

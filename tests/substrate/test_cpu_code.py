@@ -77,7 +77,7 @@ def test_a_frame_cleared_and_reused_executes_its_new_contents(bench: Bench) -> N
 
 
 def test_code_reached_only_through_jumps_is_noticed_too(bench: Bench) -> None:
-    """Blocks chained behind the first of a run are translated out of sight."""
+    """Blocks chained after the first of a run are translated out of sight."""
     bench.code(ONE, at=DATA)
     bench.code(b"\xe9" + struct.pack("<i", DATA - CODE - 5))
     bench.run()

@@ -24,7 +24,7 @@ def load_from(va: int) -> bytes:
     return b"\xa1" + imm32(va)
 
 
-def test_software_interrupt_arrives_with_eip_behind_it_and_registers_readable(any_bench: Bench) -> None:
+def test_software_interrupt_arrives_with_eip_past_it_and_registers_readable(any_bench: Bench) -> None:
     traps = any_bench.run(MOV_EAX + imm32(0x12345678) + b"\xcd\x82")
     assert traps == [Trap("interrupt", 0x82, 0, CODE + 7, 1)]
     assert any_bench.cpu.eax == 0x12345678

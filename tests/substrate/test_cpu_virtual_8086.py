@@ -111,7 +111,7 @@ def test_an_application_reaches_no_inner_ring(machine: Bench) -> None:
     assert machine.run(code, at=start) == [Trap("exception", 13, KERNEL_CS & ~3, start + len(code) - 1, 3)]
 
 
-def test_a_single_step_over_it_reports_behind_it(machine: Bench) -> None:
+def test_a_single_step_over_it_reports_right_after_it(machine: Bench) -> None:
     machine.kernel()
     target = CODE + 0x100
     machine.code(b"\x90\x90", target)

@@ -1,4 +1,4 @@
-"""Data breakpoints in the debug registers: a trap behind the instruction that accessed what they watch."""
+"""Data breakpoints in the debug registers: a trap after the instruction that accessed what they watch."""
 
 import struct
 
@@ -38,7 +38,7 @@ def until_interrupt(bench: Bench, hits: list[tuple[int, int]] | None = None) -> 
 
 
 def hits_of(bench: Bench, code: bytes, at: int = CODE) -> list[tuple[int, int]]:
-    """Where #DB came (offset from `at`) and which breakpoints it named, until `int $0x20` behind `code`."""
+    """Where #DB came (offset from `at`) and which breakpoints it named, until the end of `code`."""
     hits: list[tuple[int, int]] = []
     until_interrupt(bench, hits)
     traps = bench.run(code + END, at)
@@ -81,7 +81,7 @@ ACCESSES: dict[str, tuple[bytes, bool]] = {
 
 
 @pytest.mark.parametrize("name", ACCESSES)
-def test_an_access_is_reported_behind_its_instruction(bench: Bench, name: str) -> None:
+def test_an_access_is_reported_after_its_instruction(bench: Bench, name: str) -> None:
     code, writes = ACCESSES[name]
     bench.cpu.eax = 0x77
     watch(bench, DATA, kind=ACCESS, index=1)
@@ -146,7 +146,7 @@ def test_a_store_across_two_pages_that_lie_apart(bench: Bench, watched: int) -> 
 
 def test_stack_accesses_of_calls_returns_and_pushes(bench: Bench) -> None:
     watch(bench, STACK_TOP - 4, kind=ACCESS)
-    # push; pop; call 1f; nop; 1: ret $0 -> behind the call
+    # push; pop; call 1f; nop; 1: ret $0 -> after the call
     code = b"\x50\x58" + b"\xe8\x03\x00\x00\x00" + b"\xeb\x04\x90" + b"\xc2\x00\x00" + b"\x90\x90"
     assert hits_of(bench, code) == [(1, 1), (2, 1), (10, 1), (7, 1)]
 
@@ -246,7 +246,7 @@ def test_a_repeated_store_is_reported_after_its_iteration(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("code", [b"\xf3\xab", b"\xf3\xa5", b"\xf3\x66\xab", b"\xf3\xaa"])
-def test_the_last_iteration_is_reported_behind_the_instruction(bench: Bench, code: bytes) -> None:
+def test_the_last_iteration_is_reported_after_the_instruction(bench: Bench, code: bytes) -> None:
     width = {b"\xf3\x66\xab": 2, b"\xf3\xaa": 1}.get(code, 4)
     bench.cpu.edi, bench.cpu.esi, bench.cpu.ecx = DATA, DATA + 0x100, 3
     watch(bench, DATA + 2 * width, 1)
@@ -366,7 +366,7 @@ def test_cpuid_keeps_the_flags_while_a_breakpoint_is_armed(bench: Bench) -> None
     assert bench.cpu.ebx & 0x8D5 == 0x85
 
 
-def test_a_budget_that_ends_behind_the_access_reports_it_all_the_same(bench: Bench) -> None:
+def test_a_budget_that_ends_after_the_access_reports_it_all_the_same(bench: Bench) -> None:
     watch(bench, DATA)
     until_interrupt(bench)
     bench.code(b"\x40" + absolute("a3") + b"\x40\x40" + END)

@@ -215,7 +215,7 @@ def test_arithmetic_flags_are_not_where_the_other_flags_are(bench: Bench) -> Non
     assert 0x85 not in kept
 
 
-def test_a_fault_behind_a_code_hook_computes_other_flags(bare: Bare) -> None:
+def test_a_fault_after_a_code_hook_computes_other_flags(bare: Bare) -> None:
     """`Hooks._restore_flags` exists for this."""
     # mov $0xf0000000,%eax; add %eax,%eax; divl 0x3000 (a zero)
     code = b"\xb8\x00\x00\x00\xf0\x01\xc0\xf7\x35\x00\x30\x00\x00"

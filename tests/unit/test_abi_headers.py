@@ -34,7 +34,7 @@ C_TYPES = {
 }
 C_SIZES = {"sring": "offsetof(struct blkif_sring, ring)"}
 
-# Arrays of variable length behind a struct, no part of its size as we count it.
+# Arrays of variable length after a struct, no part of its size as we count it.
 TRAILING_ARRAYS = {"buf", "ring"}
 
 # Declared as its raw bytes; its views are layouts of their own.

@@ -163,7 +163,7 @@ def test_upcalls_start_masked_on_every_vcpu() -> None:
     assert not any(vcpu.evtchn_upcall_pending for vcpu in shared.vcpu_info)
 
 
-def test_a_ramdisk_is_mapped_behind_the_kernel() -> None:
+def test_a_ramdisk_is_mapped_after_the_kernel() -> None:
     ramdisk = bytes(range(251)) * 100
     built = Built(small_kernel(), 8, ramdisk=ramdisk)
     assert (built.info.mod_start, built.info.mod_len) == (0xC0003000, len(ramdisk))
@@ -188,7 +188,7 @@ def test_a_ramdisk_may_be_handed_over_by_pfn() -> None:
     assert audit(built.machine) == []
 
 
-def test_a_bsd_kernel_finds_its_symbols_behind_it() -> None:
+def test_a_bsd_kernel_finds_its_symbols_after_it() -> None:
     keys = "XEN_VER=xen-3.0,LOADER=generic,VIRT_BASE=0xc0000000,VIRT_ENTRY=0xc0100000,PAE=yes,BSD_SYMTAB=yes"
     elf = legacy_kernel(keys, bytes(PAGE + 2), 0xC0100000)
     elf.symbols = [ElfSymbol("main", 0xC0100000)]

@@ -20,7 +20,7 @@ def image(
     pae: str = "yes",
     extra: dict[int, int | str | bytes] | None = None,
 ) -> Image:
-    """A kernel of `pages` pages, `start` bytes behind VIRT_BASE."""
+    """A kernel of `pages` pages, `start` bytes above VIRT_BASE."""
     places: dict[int, int | str | bytes] = {ElfNote.VIRT_BASE: base, ElfNote.ENTRY: base + start}
     notes = xen_notes(places | {ElfNote.PAE_MODE: pae} | (extra or {}))
     return load_image(ElfImage([ElfSegment(start, b"\xf4", pages * PAGE)], notes).pack())
@@ -92,7 +92,7 @@ def test_a_mapped_ramdisk_extends_the_initial_mapping() -> None:
     assert layout.mapped_pages == 3 * 1024
 
 
-def test_an_unmapped_ramdisk_lies_behind_it() -> None:
+def test_an_unmapped_ramdisk_lies_after_it() -> None:
     layout = plan_layout(image(extra={ElfNote.MOD_START_PFN: 1}), 32 * MIB, 8 << 20)
     assert layout.module_is_unmapped
     assert layout.module == Region(1024, 2048)

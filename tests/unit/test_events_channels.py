@@ -250,7 +250,7 @@ def test_poll_sleeps_only_when_nothing_is_there(machine: Machine) -> None:
     assert machine.woken == []
     machine.one.send(first)
     assert machine.woken == [(1, 1)]
-    assert not machine.one.poll(1, [first, 9999]), "ports behind a pending one are not looked at"
+    assert not machine.one.poll(1, [first, 9999]), "ports after a pending one are not looked at"
     refused(Errno.EINVAL, machine.one.poll, 1, [9999, first])
     for unused in (0, 9):
         refused(Errno.EINVAL, machine.one.poll, 1, [unused])

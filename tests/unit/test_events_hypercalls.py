@@ -115,7 +115,7 @@ def test_unknown_commands_and_bad_pointers(vcpu: FakeVcpu) -> None:
         assert vcpu.call(Hypercall.event_channel_op, command, UNMAPPED) == -Errno.EFAULT
 
 
-def test_the_old_form_finds_its_struct_behind_the_command(vcpu: FakeVcpu) -> None:
+def test_the_old_form_finds_its_struct_after_the_command(vcpu: FakeVcpu) -> None:
     union = EVTCHN_ALLOC_UNBOUND.pack(EvtchnAllocUnbound(DomId.SELF, 2, 0)).ljust(24, b"\0")
     vcpu.memory[64 : 64 + EVTCHN_OP.size] = EVTCHN_OP.pack(EvtchnOpCompat(EvtchnOp.alloc_unbound, union))
     assert vcpu.call(Hypercall.event_channel_op_compat, 64) == 0

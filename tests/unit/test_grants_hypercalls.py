@@ -263,7 +263,7 @@ def test_counts_and_commands(vcpu: FakeVcpu) -> None:
         (GnttabOp.cache_flush, GNTTAB_CACHE_FLUSH),
     ],
 )
-def test_a_long_array_goes_on_behind_the_last_request_done(
+def test_a_long_array_goes_on_after_the_last_request_done(
     vcpu: FakeVcpu, command: GnttabOp, layout: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preemption, "WORK_BUDGET", 16)

@@ -286,7 +286,7 @@ def test_a_missing_library_is_named(magic: bytes, module: str, monkeypatch: pyte
     assert "install `paravane[kernels]`" in refusal(bzimage(magic + bytes(64)))
 
 
-def test_bsd_symbols_lie_behind_the_kernel_as_a_small_elf_file() -> None:
+def test_bsd_symbols_lie_after_the_kernel_as_a_small_elf_file() -> None:
     text = "XEN_VER=xen-3.0,LOADER=generic,BSD_SYMTAB"
     elf = legacy_kernel(text, bytes(PAGE + 1))
     elf.symbols = [ElfSymbol("start", 0), ElfSymbol("panic", 0x20)]

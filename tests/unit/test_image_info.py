@@ -41,9 +41,9 @@ def test_the_last_load_of_eax_before_the_trap_counts() -> None:
 
 def test_a_load_that_is_overwritten_or_not_reached_does_not_count() -> None:
     overwritten = b"\xb8\x0e\0\0\0" + b"\x89\xd8" + TRAP
-    behind_ret = b"\xb8\x0e\0\0\0" + b"\xc3" + TRAP
+    after_ret = b"\xb8\x0e\0\0\0" + b"\xc3" + TRAP
     assert found(overwritten) == ({}, 0)
-    assert found(behind_ret) == ({}, 0)
+    assert found(after_ret) == ({}, 0)
 
 
 def test_branches_into_the_hypercall_page_count_by_entry() -> None:

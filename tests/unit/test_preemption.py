@@ -98,7 +98,7 @@ def test_arguments_are_words() -> None:
     assert Preempted(1, 1 << 32 | 5, -1).arguments == (5, 0xFFFFFFFF)
 
 
-def test_page_table_requests_go_on_behind_the_last_one_done(bench: Bench) -> None:
+def test_page_table_requests_go_on_after_the_last_one_done(bench: Bench) -> None:
     count = WORK_BUDGET + 900
     bench.guest.put(struct.pack("<QQ", bench.maddr(5, 20), 0) * count, LIST)
     rest = first_portion(lambda: mmu_update(bench.guest, LIST, count, DONE, SELF))

@@ -129,7 +129,7 @@ def test_lines_from_a_pipe_end_with_the_enter_key(pipes: Pipes, typed: list[byte
     assert not pipes.terminal.detached
 
 
-def test_the_end_of_input_is_remembered_and_harmless(pipes: Pipes) -> None:
+def test_the_end_of_input_is_remembered_and_asking_again_changes_nothing(pipes: Pipes) -> None:
     os.write(pipes.input, b"last")
     os.close(pipes.input)
     with pipes.terminal.joined(pipes.machine, pipes.console):

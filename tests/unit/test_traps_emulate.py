@@ -63,7 +63,7 @@ def test_writing_cr2_shows_in_vcpu_info(machine: TrapMachine) -> None:
     assert machine.words(INFO + 8, 1) == [0xCAFE]
 
 
-def test_writing_cr3_goes_to_the_memory_room(machine: TrapMachine) -> None:
+def test_writing_cr3_loads_a_base_pointer_or_is_the_guests_fault(machine: TrapMachine) -> None:
     carried_out(machine, mov_imm(0, 0x99000) + b"\x0f\x22\xd8")
     assert machine.base == 0x99000
     machine.trace.clear()

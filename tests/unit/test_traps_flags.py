@@ -102,7 +102,7 @@ def test_a_step_is_reported_after_other_emulated_instructions(
 def test_rf_after_an_iret_hypercall_is_for_one_instruction(
     machine: TrapMachine, at: int, broken: int | None
 ) -> None:
-    """The breakpoint at the instruction it returns to is passed, those behind it are not."""
+    """The breakpoint at the instruction it returns to is passed, those after it are not."""
     machine.ram.write(USER, NOP * 3 + STOP)
     machine.traps.state.debug.write(0, USER + at, 0, machine.cpu)
     machine.traps.state.debug.write(7, 1, 0, machine.cpu)

@@ -47,7 +47,7 @@ def test_a_guest_that_fetches_nothing_is_made_to_wait(store: Store) -> None:
             break
         guest.event()
         sent += 1
-    assert 20 <= sent < 80, "the request ring fills up behind 20 unfetched replies"
+    assert 20 <= sent < 80, "the request ring fills up once 20 replies are unfetched"
     replies = guest.receive()
     assert [reply[3] for reply in replies] == [value] * len(replies)
     assert len(replies) == sent
