@@ -10,7 +10,7 @@ import pytest
 
 from paravane import asm
 from paravane.asm.program import SHT_NOBITS
-from tests.unit import asm_gnu
+from tests.unit import asm_gnu, asm_programs
 
 CORPUS = Path(__file__).with_name("asm_directives.txt")
 
@@ -116,6 +116,12 @@ def _layout(seed: int) -> str:
 @pytest.mark.parametrize("seed", range(100))
 def test_a_random_layout_is_that_of_gnu_as(seed: int, tmp_path: Path) -> None:
     text = _layout(seed)
+    assert not _differences(text, tmp_path), text
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_random_program_has_the_bytes_of_gnu_as(seed: int, tmp_path: Path) -> None:
+    text = asm_programs.program(seed)
     assert not _differences(text, tmp_path), text
 
 
