@@ -72,7 +72,8 @@ def _assemble(
     try:
         units = [_read(session, name, reader) for name, reader in readers]
         reporter.raise_errors()
-        return replace(link(units, base, reporter), inputs=tuple(session.inputs))
+        program = link(units, base, reporter)
+        return replace(program, inputs=tuple(session.inputs), absent=tuple(session.absent))
     except TooManyErrors:
         raise AssemblyError(reporter.diagnostics) from None
 

@@ -60,7 +60,8 @@ class LineRow:
 class Program:
     """A linked kernel: everything an ELF32 executable says about it.
 
-    `inputs` are the files it was made from: sources, and what they include.
+    `inputs` are the files it was made from: sources, and what they include. `absent` are those that would
+    have been included instead, had they been there.
     """
 
     entry: int
@@ -70,3 +71,4 @@ class Program:
     lines: tuple[LineRow, ...] = ()
     warnings: tuple[str, ...] = field(default=())
     inputs: tuple[Path, ...] = field(default=(), compare=False)
+    absent: tuple[Path, ...] = field(default=(), compare=False)

@@ -45,6 +45,8 @@ class Session:
     count: Count = field(default_factory=Count)
     inputs: dict[Path, None] = field(default_factory=dict)
     """The files that `.include` and `.incbin` found, in order and once each."""
+    absent: dict[Path, None] = field(default_factory=dict)
+    """Where they looked before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 from paravane import DomainConfig, HostClock, ImageError, Machine, VirtualClock, guest_kernels, load_image
 from paravane.cpu import EngineError
 from paravane.text import shown
+from paravane.tools import image_cache
 from paravane.tools.arguments import add_source_options, memory_size, positive_count, positive_seconds
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.files import OutputError, read_file, refuse_overwriting
 from paravane.tools.lines import Lines
 from paravane.tools.session import Session, Wishes
 from paravane.tools.status import Status, UsageError
-from paravane.tools.streams import STDERR
+from paravane.tools.streams import STDERR, tell
 from paravane.trace import Kind
 
 if TYPE_CHECKING:
@@ -209,11 +210,18 @@ def _command_line(words: Sequence[str]) -> str:
 
 
 def _assembled(sources: Sequence[Path], options: argparse.Namespace) -> tuple[bytes, Sequence[Path]]:
-    """The image of sources, and the files read for it. The assembler is loaded for those who need it."""
-    image: tuple[bytes, Sequence[Path]] = import_module("paravane.tools.build").image(
-        sources, options.include, dict(options.define)
+    """The image of sources, and the files read for it. The assembler is loaded when the cache lacks it."""
+    cache, request = (
+        image_cache.of_user(),
+        image_cache.Request(sources, options.include, dict(options.define)),
     )
-    return image
+    entry = None if cache is None else cache.find(request)
+    if entry is None:
+        entry = import_module("paravane.tools.build").entry(request, cache)
+    else:
+        for warning in entry.warnings:
+            tell(warning)
+    return entry.image, entry.inputs
 
 
 @contextmanager

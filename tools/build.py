@@ -9,6 +9,7 @@ from paravane import asm
 from paravane.asm.elf_writer import write_elf
 from paravane.tools.arguments import add_source_options, number
 from paravane.tools.files import refuse_overwriting, write_file
+from paravane.tools.image_cache import Entry, now
 from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import tell
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from paravane.asm.program import Program
+    from paravane.tools.image_cache import ImageCache, Request
 
 _EPILOG = """\
 examples:
@@ -71,12 +73,14 @@ def assemble(
     return program
 
 
-def image(
-    sources: Sequence[Path], include: Sequence[Path], defines: Mapping[str, int]
-) -> tuple[bytes, Sequence[Path]]:
-    """The image that sources make, and every file that was read for it; for a user, as `assemble` is."""
-    program = assemble(sources, include, defines)
-    return write_elf(program), program.inputs
+def entry(request: Request, cache: ImageCache | None) -> Entry:
+    """What sources make; for a user, as `assemble` is. The cache gets it, too."""
+    began = now()
+    program = assemble(request.sources, request.include, request.defines)
+    image = write_elf(program)
+    if cache is not None:
+        cache.keep(request, program, image, began)
+    return Entry(image, program.inputs, program.warnings)
 
 
 def _build(options: argparse.Namespace) -> int:

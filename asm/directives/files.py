@@ -25,6 +25,7 @@ def find_file(unit: Unit, scanner: Scanner) -> Path:
         if _is_file(path):
             unit.session.inputs[path] = None
             return path
+        unit.session.absent[path] = None
     names = [entry for candidate in folders for entry in _names(candidate)]
     close = difflib.get_close_matches(name, names, 1)
     hint = f"; did you mean `{close[0]}`?" if close else ""

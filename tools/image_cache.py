@@ -1,0 +1,132 @@
+"""Images that were assembled before, in the user's cache folder: `boot` of the same sources starts at once.
+
+An entry is found by what was asked for (names of sources, include path, definitions) and by the assembler's
+own code. It holds while every file that was read has the contents it had, and no file has appeared where one
+was looked for in vain before. A cache that is damaged, or cannot be read or written, is no cache: the sources
+are assembled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from paravane.tools.files import write_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from paravane.asm.program import Program
+
+KEPT: Final = 32
+"""Entries in the folder; when there are more, the oldest go."""
+
+_SUFFIX = ".image"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be assembled: everything but the contents of files."""
+
+    sources: Sequence[Path]
+    include: Sequence[Path]
+    defines: Mapping[str, int]
+
+    def key(self) -> str:
+        """Where its entry is. A name is part of it as it was given, too: that is what the line table has."""
+        names = [[str(path), os.path.abspath(path)] for path in (*self.sources, *self.include)]
+        parts = [_assembler(), len(self.sources), names, sorted(self.defines.items())]
+        return hashlib.sha256(json.dumps(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An image, the files it was made from, and what the assembler had to say."""
+
+    image: bytes
+    inputs: tuple[Path, ...]
+    warnings: tuple[str, ...]
+
+
+class ImageCache:
+    """The entries in one folder, which need not exist."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self, request: Request) -> Entry | None:
+        """The entry of a request if it still holds."""
+        try:
+            head, _, image = self._path(request).read_bytes().partition(b"\n")
+            fields = json.loads(head)
+            held = fields["image"] == _digest(image) and all(
+                _digest(Path(path).read_bytes()) == digest for path, digest in fields["read"]
+            )
+            if not held or any(Path(path).exists() for path in fields["absent"]):
+                return None
+            return Entry(image, tuple(Path(name) for name in fields["inputs"]), tuple(fields["warnings"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            # Not there, damaged, of another version, or a file that was read is gone.
+            return None
+
+    def keep(self, request: Request, program: Program, image: bytes, began: int) -> None:
+        """Make an entry of what was assembled from `began` on (nanoseconds, of `time.time_ns`)."""
+        with suppress(OSError, ValueError):
+            if any(path.stat().st_mtime_ns >= began for path in program.inputs):
+                return  # changed meanwhile: nobody knows which contents were read
+            fields = {
+                "image": _digest(image),
+                "read": [[os.path.abspath(path), _digest(path.read_bytes())] for path in program.inputs],
+                "absent": [os.path.abspath(path) for path in program.absent],
+                "inputs": [str(path) for path in program.inputs],
+                "warnings": program.warnings,
+            }
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_file(self._path(request), json.dumps(fields).encode("ascii") + b"\n" + image)
+            self._forget(self._folder.glob(f"*{_SUFFIX}"))
+
+    def _path(self, request: Request) -> Path:
+        return self._folder / (request.key() + _SUFFIX)
+
+    def _forget(self, entries: Iterable[Path]) -> None:
+        by_age = sorted(entries, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for path in by_age[KEPT:]:
+            path.unlink(missing_ok=True)
+
+
+def of_user() -> ImageCache | None:
+    """The cache in the user's cache folder (XDG_CACHE_HOME); None for a user without a home."""
+    told = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        folder = Path(told) if os.path.isabs(told) else Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return ImageCache(folder / "paravane" / "images")
+
+
+def now() -> int:
+    """The moment an assembly begins, for `ImageCache.keep`."""
+    return time.time_ns()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _assembler() -> str:
+    """A digest of the assembler's code. It is read, not loaded: that is what takes the time."""
+    spec = find_spec("paravane.asm")
+    assert spec is not None
+    digest = hashlib.sha256()
+    for folder in spec.submodule_search_locations or ():
+        for path in sorted(Path(folder).rglob("*.py")):
+            digest.update(b"%s %d\n" % (os.fsencode(path.relative_to(folder)), path.stat().st_size))
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
