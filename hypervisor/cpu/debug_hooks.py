@@ -1,10 +1,13 @@
-"""Code and memory hooks: breakpoints, and instructions to be looked at each time they are reached."""
+"""Code and memory hooks: breakpoints of the guest and of debuggers, and instructions to be looked at whenever
+they are reached."""
 
 from typing import Final
 
 from paravane.cpu.breakpoints import Breakpoints
+from paravane.cpu.debuggers import GUESTS_BITS, Debuggers
 from paravane.cpu.handler import TrapHandler
 from paravane.cpu.hooked_flags import HookedFlags
+from paravane.cpu.moving_breakpoints import MovingBreakpoints
 from paravane.cpu.redirects import AFTER_ACCESS, Redirects
 from paravane.cpu.registers import NONE_IN_FLIGHT
 from paravane.cpu.state import ProcessorState
@@ -24,7 +27,9 @@ class DebugHooks:
         handler: TrapHandler,
         redirects: Redirects,
         flags: HookedFlags,
+        debuggers: Debuggers,
     ) -> None:
+        self._debuggers = debuggers
         self._cpu = cpu
         self._handler = handler
         self._redirects = redirects
@@ -33,9 +38,12 @@ class DebugHooks:
         self._layout = cpu._layout
         self._words = cpu._words
         self._breakpoints = Breakpoints(self._engine, self._layout)
+        self._moving = MovingBreakpoints(self._engine, self._on_moving)
         self._watchpoints = Watchpoints(self._engine, cpu.frame_at, self._on_access, self._on_gate)
         self._hits = 0
         self._hit_eip = 0
+        self.access_reported = False
+        """The #DB being served is also that of a data breakpoint."""
 
     @property
     def watching(self) -> bool:
@@ -44,14 +52,23 @@ class DebugHooks:
 
     def hooked(self, address: int) -> bool:
         """The instruction at linear `address` was translated with a hook."""
-        return self._breakpoints.hooked(address) or self._watchpoints.instrumented
+        return (
+            self._breakpoints.hooked(address)
+            or self._watchpoints.instrumented
+            or self._moving.placed(address)
+        )
 
     def arm(self) -> bool:
         """Make the enabled breakpoints fire. True when translated code must be dropped for it."""
-        execution = self._breakpoints.arm(self._on_code)
+        debuggers = self._debuggers
+        moved = (
+            self._moving.place(debuggers.breakpoints()) if debuggers.attached else self._moving.remove_all()
+        )
+        execution = self._breakpoints.arm(self._on_code) or moved
         dr = self._layout.dr
         addresses = [self._words[dr + 2 * index] for index in range(4)]
-        return self._watchpoints.arm(armed(addresses, self._words[dr + 14])) or execution
+        watches = armed(addresses, self._words[dr + 14]) + debuggers.watches()
+        return self._watchpoints.arm(watches) or execution
 
     def suspect(self, addresses: set[int]) -> bool:
         """Raise #UD at linear `addresses` whenever what is there then is undefined. True as for `arm`."""
@@ -76,18 +93,28 @@ class DebugHooks:
         """Trap `vector` arrived after an access that hit: report the access first, or False."""
         self._watchpoints.close_gate()
         words, hits = self._words, self._take_hits()
-        if vector == _VECTOR_DB:
-            # A single step of that instruction: one #DB tells both.
-            words[self._layout.dr + 12] |= hits
-            self._cpu._dirty = True
-            return False
-        if words[self._layout.eip] == self._hit_eip:
+        single_step = vector == _VECTOR_DB
+        if not single_step and words[self._layout.eip] == self._hit_eip:
             # The instruction itself faulted: it did not complete.
             return False
-        self._report_hits(hits)
+        stops = hits > GUESTS_BITS and self._debuggers.accessed(hits)
+        if stops:
+            self._cpu._stop_wanted = self._cpu._extra = True
+        if single_step:
+            # Of that instruction: one #DB tells both.
+            self.access_reported = hits & GUESTS_BITS != 0
+            words[self._layout.dr + 12] |= hits & GUESTS_BITS
+            self._cpu._dirty = True
+            return False
+        if hits & GUESTS_BITS:
+            self._report_hits(hits)
+        elif not stops:
+            return False
         words[self._layout.old_exception] = NONE_IN_FLIGHT
         self._cpu._dirty = True
-        self._handler.exception(_VECTOR_DB, 0)
+        if hits & GUESTS_BITS:
+            self._handler.exception(_VECTOR_DB, 0)
+        # Nothing is lost of the trap that arrived: its instruction is executed again.
         return True
 
     def _on_code(self, _uc: int, address: int, _size: int, _user: int) -> None:
@@ -95,6 +122,9 @@ class DebugHooks:
         if self._redirects.pending is not None:
             # Something is to be reported already, or about to be: a trap after the last instruction comes
             # first.
+            return
+        self._debuggers.reached(address)
+        if self._redirects.pending is not None:
             return
         breakpoints = self._breakpoints
         self._engine.save()
@@ -104,6 +134,12 @@ class DebugHooks:
             self._redirects.leave(_VECTOR_DB, sets_rf=True)
         elif breakpoints.is_suspect(address) and self._cpu.at_undefined(address):
             self._redirects.leave(_VECTOR_UD)
+
+    def _on_moving(self, _uc: int, address: int, _size: int, _user: int) -> None:
+        """An instruction with a debugger's breakpoint, or one that was not needed elsewhere yet."""
+        # Where the guest has had one as well, its hook asks: that must not spend RF before a debugger stops.
+        if self._redirects.pending is None and not self._breakpoints.hooked(address):
+            self._debuggers.reached(address)
 
     def _on_access(self, hits: int) -> None:
         """Memory is about to be accessed in or near a watched range."""
@@ -132,8 +168,19 @@ class DebugHooks:
             # A repeated string instruction looks at its count once more: it is over after that.
             return
         self._watchpoints.close_gate()
-        self._report_hits(self._take_hits())
-        self._redirects.leave(_VECTOR_DB, sets_rf=half_done)
+        cpu._eflags = None
+        hits = self._take_hits()
+        if hits > GUESTS_BITS and self._debuggers.accessed(hits):
+            cpu._stop_wanted = True
+        if hits & GUESTS_BITS:
+            self._report_hits(hits)
+            self._redirects.leave(_VECTOR_DB, sets_rf=half_done)
+        elif cpu._stop_wanted:
+            self._redirects.leave(None)
+        else:
+            self._redirects.pending = None
+        if cpu._stop_wanted:
+            self._engine.stop()
 
     def _take_hits(self) -> int:
         hits, self._hits = self._hits, 0
@@ -141,4 +188,4 @@ class DebugHooks:
 
     def _report_hits(self, hits: int) -> None:
         dr6 = self._layout.dr + 12
-        self._words[dr6] = self._words[dr6] & ~0xF | hits
+        self._words[dr6] = self._words[dr6] & ~0xF | hits & 0xF

@@ -1,12 +1,14 @@
 """The engine's hooks of one processor: every trap of the guest becomes one call of its handler."""
 
 import ctypes
+from collections.abc import Callable
 from typing import Final
 
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const
 
 from paravane.cpu.debug_hooks import DebugHooks
+from paravane.cpu.debuggers import Debuggers
 from paravane.cpu.engine import library as api
 from paravane.cpu.faults import PageFault, SegmentFault
 from paravane.cpu.handler import TrapHandler
@@ -40,8 +42,10 @@ _CPUID_REGISTERS: Final = (
 class Hooks:
     """Raw hooks over one engine."""
 
-    def __init__(self, cpu: ProcessorState, handler: TrapHandler, void_root: int) -> None:
-        """`void_root` is a page-table root that maps nothing."""
+    def __init__(
+        self, cpu: ProcessorState, handler: TrapHandler, void_root: int, rearm: Callable[[], None]
+    ) -> None:
+        """`void_root` is a page-table root that maps nothing; `rearm` has breakpoints armed anew."""
         self._cpu = cpu
         self._handler = handler
         self._engine = cpu._engine
@@ -50,7 +54,8 @@ class Hooks:
         self._irets = NativeIrets(cpu)
         self._flags = HookedFlags(cpu, self._is_hooked)
         self._redirects = Redirects(cpu, handler, self._flags, void_root)
-        self.debug = DebugHooks(cpu, handler, self._redirects, self._flags)
+        self.debuggers = Debuggers(cpu, self._redirects, self._fail, rearm)
+        self.debug = DebugHooks(cpu, handler, self._redirects, self._flags, self.debuggers)
         self.code_hooked = False
         """Instructions have, or had, hooks: a budget or a breakpoint was set at some time."""
         self.restart = False
@@ -117,10 +122,13 @@ class Hooks:
                     # Left alone, the engine would take the next fault for a double fault.
                     words[in_flight] = NONE_IN_FLIGHT
                     cpu._dirty = True
-                    if vector == _VECTOR_PF and words[cr2] == TASK_STATE and cpu.eflags & _NESTED_TASK:
+                    if vector == _VECTOR_DB and self._is_debuggers_step():
+                        pass
+                    elif vector == _VECTOR_PF and words[cr2] == TASK_STATE and cpu.eflags & _NESTED_TASK:
                         # `iret` with NT set returns to another task; a 64-bit hypervisor has none: #GP(0).
-                        vector, code = _VECTOR_GP, 0
-                    exception(vector, code)
+                        exception(_VECTOR_GP, 0)
+                    else:
+                        exception(vector, code)
             except BaseException as failure:
                 self._fail(failure)
             # The ring is looked at on every return to the guest, whatever the handler did or did not do.
@@ -129,6 +137,11 @@ class Hooks:
             cpu._dirty = False
 
         return on_trap
+
+    def _is_debuggers_step(self) -> bool:
+        """#DB arrived, and tells a debugger's step only."""
+        reported, self.debug.access_reported = self.debug.access_reported, False
+        return self.debuggers.stepping and self.debuggers.single_step(access_reported=reported)
 
     def _resume(self) -> None:
         try:

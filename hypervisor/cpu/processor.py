@@ -7,6 +7,7 @@ from ctypes import addressof, c_char
 from enum import Enum
 
 from paravane.cpu.code import CodeGroup
+from paravane.cpu.debuggers import Debuggers
 from paravane.cpu.engine import guard
 from paravane.cpu.engine.errors import EngineError
 from paravane.cpu.engine.progress import counter_place, instructions_begun
@@ -75,7 +76,7 @@ class Cpu(ProcessorState):
         if self._guard is None or not self._guard.protect(engine, self._layout, self._at_undefined):
             self._guard = None
             guard.warn_once()
-        self._hooks = Hooks(self, self._handler, VOID_ROOT)
+        self._hooks = Hooks(self, self._handler, VOID_ROOT, self._rearm)
         self._hooks.install()
         self._reset()
 
@@ -94,8 +95,17 @@ class Cpu(ProcessorState):
         self._words[self._debug_slot(index)] = value & 0xFFFFFFFF | fixed
         self._dirty = True
         if index != 6:
-            self._drop_all |= self._hooks.arm_breakpoints()
-            self._extra = True
+            self._rearm()
+
+    @property
+    def debuggers(self) -> Debuggers:
+        """Debuggers outside the guest."""
+        return self._hooks.debuggers
+
+    def _rearm(self) -> None:
+        """Breakpoints have changed."""
+        self._drop_all |= self._hooks.arm_breakpoints()
+        self._dirty = self._extra = True
 
     def _finish_restore(self) -> None:
         super()._finish_restore()
@@ -103,6 +113,10 @@ class Cpu(ProcessorState):
             # Nothing but a trap or a stop can change where a linear address is.
             self._hooks.debug.follow()
             self._extra = True
+        if self._hooks.debuggers.stepping:
+            if self._running:
+                self._hooks.debuggers.trap_served()
+            self._extra = True  # to be asked again at the next trap
         if self._stop_wanted:
             self._engine.stop()
 
@@ -132,8 +146,14 @@ class Cpu(ProcessorState):
             self.drop_code(changed)
         if self._hooks.debug.settle():
             self._drop_all = self._extra = True
+        debuggers = self._hooks.debuggers
+        if not debuggers.begin_run():
+            debuggers.end_run()
+            self._take_stop()
+            return RunEnd.STOPPED
         with self._sigint:
             self._execute_and_restart(instructions)
+        debuggers.end_run()
         if self._take_stop():
             return RunEnd.STOPPED
         if instructions:

@@ -1,4 +1,4 @@
-"""Data breakpoints of DR0-DR3, which the engine does not honour by itself.
+"""Data breakpoints, those of DR0-DR3, which the engine does not honour by itself, and those of debuggers.
 
 While one is armed, every memory access asks in C whether it lies in a watched range of machine memory, and
 every instruction whether the *gate* is open. An access that hits opens the gate, and the gate calls back
@@ -24,12 +24,14 @@ _LENGTHS = (1, 2, 8, 4)
 
 
 class Watch(NamedTuple):
-    """An armed data breakpoint: its DR6 bit, its first linear byte and how many follow."""
+    """An armed data breakpoint: its bit in what is reported (of a guest's own, that of DR6), its first linear
+    byte, how many there are, and which accesses count."""
 
     bit: int
     start: int
     size: int
     reads: bool
+    writes: bool = True
 
 
 class _Range(NamedTuple):
@@ -53,6 +55,17 @@ def armed(dr: list[int], dr7: int) -> list[Watch]:
     return watches
 
 
+def _reach(watch: Watch) -> tuple[int, int]:
+    """The first and the last linear address where an access may start that reaches `watch`."""
+    return max(watch.start - _WIDEST + 1, 0), watch.start + watch.size - 1
+
+
+def _pages(watch: Watch) -> range:
+    """The pages of these addresses: that of `watch`, perhaps also the one before, or more."""
+    first, last = _reach(watch)
+    return range(first & ~PAGE_MASK, last + 1, PAGE_SIZE)
+
+
 class Watchpoints:
     """The watched ranges of one processor and the hooks that see them."""
 
@@ -63,7 +76,7 @@ class Watchpoints:
         on_access: Callable[[int], None],
         on_gate: api.HookFunction,
     ) -> None:
-        """`on_access` gets the DR6 bits that an access hit (0: none), before it happens.
+        """`on_access` gets the bits of the watches that an access hit (0: none), before it happens.
 
         Both callbacks are made inside the engine; `on_gate` is a code hook.
         """
@@ -93,6 +106,8 @@ class Watchpoints:
         """Watch these. True when translated code must be dropped for it."""
         self._watches = watches
         if self._memory or not watches:
+            if watches:
+                self._reserve()
             self.follow()
             return False
         if self._gate is None or self._everything is None:
@@ -100,7 +115,7 @@ class Watchpoints:
             # With two hooks of this kind the engine compares bounds at each instruction instead of once.
             self._gate = MovableHook(self._engine, uc_const.UC_HOOK_CODE, self._on_gate)
         self._everything.everywhere()
-        self._memory = [MovableHook(self._engine, _BOTH, self._on_memory) for _ in range(8)]
+        self._reserve()
         self.follow()
         return True
 
@@ -136,11 +151,17 @@ class Watchpoints:
         if self._gate is not None:
             self._gate.nowhere()
 
+    def _reserve(self) -> None:
+        """Have a hook for each page that may hold a part of what is watched."""
+        wanted = sum(len(_pages(watch)) for watch in self._watches)
+        for _ in range(wanted - len(self._memory)):
+            self._memory.append(MovableHook(self._engine, _BOTH, self._on_memory))
+
     def _parts(self, watch: Watch) -> list[_Range]:
-        """Where an access may start that reaches `watch`: in its page, perhaps also in the one before."""
-        first, last = max(watch.start - _WIDEST + 1, 0), watch.start + watch.size - 1
+        """Where an access may start that reaches `watch`."""
+        first, last = _reach(watch)
         parts = []
-        for page in {first & ~PAGE_MASK, last & ~PAGE_MASK}:
+        for page in _pages(watch):
             mfn = self._frame_at(page)
             if mfn is not None:
                 begin, end = max(first, page), min(last, page + PAGE_SIZE - 1)
@@ -151,7 +172,8 @@ class Watchpoints:
     def _see(self, _uc: int, kind: int, maddr: int, size: int, _value: int, _user: int) -> None:
         bits = 0
         for watch, begin, end, to_linear in self._ranges:
-            if begin <= maddr <= end and (watch.reads or kind == uc_const.UC_MEM_WRITE):
+            counts = watch.writes if kind == uc_const.UC_MEM_WRITE else watch.reads
+            if begin <= maddr <= end and counts:
                 start = maddr + to_linear
                 if start < watch.start + watch.size and watch.start < start + size:
                     bits |= watch.bit

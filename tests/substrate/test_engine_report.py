@@ -20,6 +20,7 @@ def test_every_finding_has_a_line() -> None:
         "stops between instructions",
         "instructions of a run",
         "bounds of hooks",
+        "steps unseen by its guest",
         "survives its own deaths",
     ]
     assert lines[0].startswith("engine: Unicorn 2.")

@@ -7,6 +7,7 @@ from paravane.cpu.engine.bounds import bounds_place
 from paravane.cpu.engine.context_offsets import ContextLayout, context_layout
 from paravane.cpu.engine.live import find
 from paravane.cpu.engine.progress import counter_place
+from paravane.cpu.engine.stepping import step_flag
 from paravane.cpu.engine.stops import whole_blocks_switch
 
 
@@ -28,6 +29,7 @@ def engine_report() -> list[str]:
         f"stops between instructions: switch at {whole_blocks_switch():#x} of its structure",
         f"instructions of a run: counted at {counter_place():#x} of its structure",
         f"bounds of hooks: at {bounds_place():#x} of a hook's record",
+        f"steps unseen by its guest: by {step_flag():#x} of the cached flags",
         f"survives its own deaths: {survived}",
     ]
 

@@ -1,0 +1,44 @@
+"""What debuggers outside the guest ask of a processor. Nothing of it can the guest see.
+
+They have no debug registers, no EFLAGS.TF and no byte of memory of the guest's: what they set is kept here.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple, Protocol
+
+
+class Watched(NamedTuple):
+    """`size` bytes from linear address `start`, and which accesses count."""
+
+    start: int
+    size: int
+    reads: bool
+    writes: bool
+
+
+class Debugger(Protocol):
+    """Somebody who watches a guest, as one processor sees him.
+
+    Its methods are called in the middle of a run, where registers and memory may be read and nothing may be
+    changed. True ends the run there: before the instruction of a breakpoint, after that of an access.
+    """
+
+    @property
+    def breakpoints(self) -> Collection[int]:
+        """Linear addresses of instructions."""
+        ...
+
+    @property
+    def watched(self) -> Sequence[Watched]: ...
+
+    def at_breakpoint(self, address: int) -> bool:
+        """The instruction at this one of `breakpoints` is the next."""
+        ...
+
+    def accessed(self, watched: Watched) -> bool:
+        """An instruction has read or written some of this one of `watched`."""
+        ...
+
+    def stepped(self) -> None:
+        """The step that was asked for is over, and the run has ended."""
+        ...

@@ -1,0 +1,145 @@
+"""The debuggers that are attached to one processor: their breakpoints, and their steps."""
+
+from collections.abc import Callable
+from typing import Final
+
+from paravane.cpu.debugger import Debugger, Watched
+from paravane.cpu.redirects import Redirects
+from paravane.cpu.state import ProcessorState
+from paravane.cpu.stepping import Step
+from paravane.cpu.watchpoints import Watch
+
+_FIRST_BIT: Final = 8
+"""Below it are the bits of the guest's own data breakpoints, as DR6 has them."""
+
+GUESTS_BITS: Final = (1 << _FIRST_BIT) - 1
+"""What of an access concerns the guest itself."""
+
+
+class Debuggers:
+    """All debuggers of one processor. The processor's hooks and runs tell it what happens."""
+
+    def __init__(
+        self,
+        cpu: ProcessorState,
+        redirects: Redirects,
+        fail: Callable[[BaseException], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """`fail` takes what a debugger raises inside a hook; `changed` has hooks set up anew."""
+        self._cpu = cpu
+        self._redirects = redirects
+        self._fail = fail
+        self._changed = changed
+        self._attached: list[Debugger] = []
+        self._step: Step | None = None
+        self._watched: list[tuple[Debugger, Watched]] = []
+
+    # What debuggers ask for. The guest must not be executing, or be in one of its traps.
+
+    def attach(self, debugger: Debugger) -> None:
+        """Let `debugger` hear from now on of what it says it wants to."""
+        self._attached.append(debugger)
+        self.update()
+
+    def detach(self, debugger: Debugger) -> None:
+        """Let it hear of nothing any more: the guest then runs as if it never had been there."""
+        self._attached.remove(debugger)
+        if self._step is not None and self._step.debugger is debugger:
+            self._step.give_up()
+            self._step = None
+        self.update()
+
+    def update(self) -> None:
+        """A debugger has changed its breakpoints or what it watches. ValueError for too many breakpoints."""
+        self._watched = [(one, watched) for one in self._attached for watched in one.watched]
+        self._changed()
+
+    def step(self, debugger: Debugger, within: range = range(0)) -> None:
+        """End the next run after one instruction, or after the first one that does not lead to an address of
+        `within`. The hypervisor's part of an instruction counts as that: a trap is over in the handler."""
+        self._step = Step(self._cpu, debugger, within)
+
+    # What the processor asks.
+
+    @property
+    def attached(self) -> bool:
+        """There is any."""
+        return bool(self._attached)
+
+    def breakpoints(self) -> set[int]:
+        """Where somebody wants to be asked."""
+        return {at for one in self._attached for at in one.breakpoints}
+
+    def watches(self) -> list[Watch]:
+        """What is watched; the bits of a hit are for `accessed`."""
+        return [
+            Watch(1 << _FIRST_BIT + index, watched.start, watched.size, watched.reads, watched.writes)
+            for index, (_, watched) in enumerate(self._watched)
+        ]
+
+    @property
+    def stepping(self) -> bool:
+        """A step has not come to its end."""
+        return self._step is not None
+
+    # What the processor tells.
+
+    def reached(self, address: int) -> None:
+        """The next instruction, one with a hook, is at linear `address`: ask whose breakpoint it is, and end
+        the run if one of them says so."""
+        hit = [debugger for debugger in self._attached if address in debugger.breakpoints]
+        if not hit or (self._step is not None and self._step.is_first_at(address)):
+            return
+        cpu = self._cpu
+        cpu._take()
+        try:
+            wanted = any([debugger.at_breakpoint(address) for debugger in hit])
+        except BaseException as failure:
+            self._fail(failure)
+            wanted = True
+        if wanted:
+            cpu._stop_wanted = True
+            self._redirects.leave(None)
+            cpu._engine.stop()
+
+    def accessed(self, hits: int) -> bool:
+        """An instruction with these hits is over. Whether the run is to end."""
+        hit = [pair for index, pair in enumerate(self._watched) if hits >> _FIRST_BIT + index & 1]
+        try:
+            return any([debugger.accessed(watched) for debugger, watched in hit])
+        except BaseException as failure:
+            self._fail(failure)
+            return True
+
+    def begin_run(self) -> bool:
+        """A run is to begin. False: it need not."""
+        if self._step is None:
+            return True
+        self._step.begin()
+        return not self._step.over
+
+    def single_step(self, *, access_reported: bool) -> bool:
+        """#DB arrived. Whether it is for a debugger's step only."""
+        swallowed = self._step is not None and self._step.trapped(access_reported=access_reported)
+        self._stop_after_step()
+        return swallowed
+
+    def trap_served(self) -> None:
+        """A trap was served, or its handler has changed what takes effect at once."""
+        if self._step is not None:
+            self._step.served()
+            self._stop_after_step()
+
+    def end_run(self) -> None:
+        """A run has ended."""
+        step = self._step
+        if step is not None:
+            step.served()  # what the end of the run overtook
+        if step is not None and step.over:
+            self._step = None
+            step.debugger.stepped()
+
+    def _stop_after_step(self) -> None:
+        if self._step is not None and self._step.over:
+            self._cpu._stop_wanted = True
