@@ -37,8 +37,8 @@ class Preempted(Exception):
         self.arguments = tuple(argument & 0xFFFF_FFFF for argument in arguments)
 
 
-class Work:
-    """The work of one vcpu's present entry into the hypervisor.
+class PreemptionBudget:
+    """How much work one vcpu's present entry into the hypervisor may do before it is preempted.
 
     `entry` numbers the entries: a new number is a new budget, and an entry that never asks pays nothing.
     `due` says that something waits for the return to the guest (an upcall, another vcpu), so that a list

@@ -15,7 +15,7 @@ from paravane.call_site import call_site
 from paravane.cpu import Cpu, EngineError, PageFault, RunEnd
 from paravane.dump import processor_dump
 from paravane.memory import VcpuPaging, fix_page_fault
-from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, Work
+from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, PreemptionBudget
 from paravane.run_state import RunState
 from paravane.time.clock import GATE_COST, TRAP_COST
 from paravane.trace import Kind, TrapRecord, UpcallRecord
@@ -68,7 +68,7 @@ class Vcpu:
         self.traps = VcpuTraps(self.host, domain.peripherals)
         self.run_state = RunState(vcpu_id, domain.events, self.time, platform.timers, self.stop)
         walked = domain.memory.machine.types.tables_walked
-        self.work = Work(lambda: platform.traps, self._return_is_wanted, walked)
+        self.budget = PreemptionBudget(lambda: platform.traps, self._return_is_wanted, walked)
         self._info_moved = False
         self._placed: tuple[int, int, Place | None] = (-1, 0, None)
         domain.resources.callback(platform.trace.watch(self._trace_changed))
@@ -191,8 +191,8 @@ class Vcpu:
         for name, argument in zip(_ARGUMENT_REGISTERS, rest.arguments, strict=False):
             setattr(cpu, name, argument)
         cpu.eip -= INT_LENGTH
-        if self.work.spent >= WORK_BUDGET:
-            self._platform.clock.ran(self.work.spent * UNIT_TIME)
+        if self.budget.spent >= WORK_BUDGET:
+            self._platform.clock.ran(self.budget.spent * UNIT_TIME)
             self.stop()
 
     def _return_is_wanted(self) -> bool:

@@ -30,7 +30,7 @@ class Caller(GuestCopy):
         self.traps = vcpu.traps
         self.time = vcpu.time
         self.run_state = vcpu.run_state
-        self.work = vcpu.work
+        self.budget = vcpu.budget
         self.clock = platform.clock
         self.in_multicall = False
 

@@ -31,11 +31,11 @@ def write(caller: "Caller", count: UInt, buffer: Ptr) -> int:
         raise Refusal(Errno.EPERM, "a release build of the hypervisor prints for no ordinary domain")
     done = 0
     while done < count:
-        if done and not caller.work.left():
+        if done and not caller.budget.left():
             raise Preempted(done, ConsoleIo.write, count - done, buffer + done)
         chunk = caller.copy_from_guest(buffer + done, min(CHUNK, count - done))
         done += caller.domain.hypervisor_console.write(chunk)
-        caller.work.spend(_CHUNK_WORK)
+        caller.budget.spend(_CHUNK_WORK)
     return 0
 
 

@@ -29,7 +29,7 @@ def multicall(caller: "Caller", call_list: Ptr, nr_calls: UInt) -> int | None:
     try:
         for done in range(nr_calls):
             address = call_list + done * MULTICALL_ENTRY.size
-            if done and not caller.work.left():
+            if done and not caller.budget.left():
                 raise Preempted(done, address, nr_calls - done)
             entry = MULTICALL_ENTRY.unpack(caller.copy_from_guest(address, MULTICALL_ENTRY.size))
             try:
@@ -40,7 +40,7 @@ def multicall(caller: "Caller", call_list: Ptr, nr_calls: UInt) -> int | None:
             if result is None:
                 return None
             caller.copy_to_guest(address + _RESULT, (result & 0xFFFF_FFFF).to_bytes(4, "little"))
-            caller.work.spend(_ENTRY_WORK)
+            caller.budget.spend(_ENTRY_WORK)
     finally:
         caller.in_multicall = False
     return 0

@@ -36,13 +36,13 @@ def set_trap_table(caller: "Caller", table: Ptr) -> int:
         return 0
     for done in count():
         at = table + done * TRAP_INFO.size
-        if done and not caller.work.left():
+        if done and not caller.budget.left():
             raise Preempted(done, at)
         info = TRAP_INFO.unpack(caller.copy_from_guest(at, TRAP_INFO.size))
         if info.address == 0:
             break
         caller.traps.install_trap(info)
-        caller.work.spend(_GATE_WORK)
+        caller.budget.spend(_GATE_WORK)
     return 0
 
 

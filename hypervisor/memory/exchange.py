@@ -118,7 +118,7 @@ class _Portion:
     def run(self) -> bool:
         """Exchange chunk after chunk; False when some are left for another time. Raises Refusal; the chunk
         that failed is as it was."""
-        give, work = self._give, self._caller.work
+        give, budget = self._give, self._caller.budget
         if max(give.extent_order, self._get.extent_order) > MAX_ORDER:
             raise Refusal(Errno.EPERM, f"extents above order {MAX_ORDER} are not for guests")
         if give.domid != self._get.domid:
@@ -133,10 +133,10 @@ class _Portion:
         check_may_use(current, domain.domid)
         first = self.exchanged // self._in_chunk
         for chunk in range(first, self._end // self._in_chunk):
-            if chunk != first and not work.left():
+            if chunk != first and not budget.left():
                 return False
             extents = self._in_chunk + self._out_chunk
-            work.spend(EXTENT_WORK * extents + 2 * FRAME_WORK * (self._in_chunk << give.extent_order))
+            budget.spend(EXTENT_WORK * extents + 2 * FRAME_WORK * (self._in_chunk << give.extent_order))
             self._exchange_chunk(domain, chunk, limit)
             self.exchanged = (chunk + 1) * self._in_chunk
         return True

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from paravane.memory.domain_memory import DomainMemory
     from paravane.memory.owner import Installed, Owner
     from paravane.memory.vcpu_paging import VcpuPaging
-    from paravane.preemption import Work
+    from paravane.preemption import PreemptionBudget
 
 
 CONTROL_DOMID: Final = 0
@@ -30,7 +30,7 @@ class Caller(Protocol):
     @property
     def paging(self) -> VcpuPaging: ...
     @property
-    def work(self) -> Work: ...
+    def budget(self) -> PreemptionBudget: ...
     def copy_from_guest(self, va: int, size: int) -> bytes: ...
     def copy_to_guest(self, va: int, data: bytes) -> None: ...
 

@@ -104,7 +104,7 @@ class Query:
         if not e820:
             raise Refusal(Errno.ENOSYS, "this domain was given no memory map")
         shown = e820[: wanted.nr_entries]
-        self._caller.work.spend(len(shown))
+        self._caller.budget.spend(len(shown))
         self._caller.copy_to_guest(wanted.buffer, b"".join(map(E820ENTRY.pack, shown)))
         self._caller.copy_to_guest(self._pointer, XEN_MEMORY_MAP.pack(wanted._replace(nr_entries=len(shown))))
         return 0
@@ -118,7 +118,7 @@ class Query:
         domain = named_domain(self._domain, wanted.domid)
         check_may_use(self._domain, domain.domid)
         data = self._caller.copy_from_guest(wanted.map.buffer, wanted.map.nr_entries * E820ENTRY.size)
-        self._caller.work.spend(wanted.map.nr_entries)
+        self._caller.budget.spend(wanted.map.nr_entries)
         domain.e820 = list(E820ENTRY.iter_unpack(data))
         return 0
 
@@ -135,7 +135,7 @@ class Query:
     def machphys_mfn_list(self) -> int:
         wanted = self._argument(XEN_MACHPHYS_MFN_LIST)
         extents = self._machine.m2p_frames[::_M2P_EXTENT_FRAMES][: wanted.max_extents]
-        self._caller.work.spend(len(extents))
+        self._caller.budget.spend(len(extents))
         for at, mfn in enumerate(extents):
             self._caller.copy_to_guest(wanted.extent_start + 4 * at, mfn.to_bytes(4, "little"))
         answer = wanted._replace(nr_extents=len(extents))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from paravane.memory.domain_memory import DomainMemory
     from paravane.memory.guest import Caller
     from paravane.memory.owner import Owner
-    from paravane.preemption import Work
+    from paravane.preemption import PreemptionBudget
 
 _REQUEST: Final = 16
 _WORDS: Final = Struct("<QQ")
@@ -42,15 +42,15 @@ def mmu_update(caller: Caller, ureqs: int, count: int, pdone: int, foreigndom: i
     count &= ~Progress.PREEMPTED
     domain = caller.paging.domain
     tables = _table_owner(domain, foreigndom >> 16)
-    work, done = caller.work, 0
+    budget, done = caller.budget, 0
     try:
         if not tables.vcpus:
             raise Refusal(Errno.EINVAL, f"d{tables.domid} has no vcpu")
-        batch = Batch(domain, tables, page_owner(domain, foreigndom & 0xFFFF), work)
+        batch = Batch(domain, tables, page_owner(domain, foreigndom & 0xFFFF), budget)
         while done < count:
             at, rest = ureqs + done * _REQUEST, count - done
             # Most calls have one request: they need not ask.
-            wanted = 1 if count == 1 else min(rest, work.left() or not done)
+            wanted = 1 if count == 1 else min(rest, budget.left() or not done)
             if not wanted:
                 raise Preempted(done, at, rest | Progress.PREEMPTED, pdone, foreigndom)
             data, fault = read_requests(caller, at, _REQUEST, wanted)
@@ -58,7 +58,7 @@ def mmu_update(caller: Caller, ureqs: int, count: int, pdone: int, foreigndom: i
                 batch.run(data)
             finally:
                 done += batch.done
-                work.spend(batch.done)
+                budget.spend(batch.done)
             if fault is not None and batch.done * _REQUEST == len(data):
                 raise Refusal(Errno.EFAULT, f"request {done} of {count} cannot be read at {fault.va:#010x}")
     finally:
@@ -103,13 +103,13 @@ def _table_owner(domain: DomainMemory, number: int) -> Owner:
 class Batch:
     """Requests of one call. `done` counts those of the last `run` that were carried out."""
 
-    def __init__(self, domain: DomainMemory, tables: Owner, pg_owner: int, work: Work) -> None:
+    def __init__(self, domain: DomainMemory, tables: Owner, pg_owner: int, budget: PreemptionBudget) -> None:
         self._domain = domain
         self._machine = domain.machine
         self._tables = tables
         self._pg_owner = pg_owner
         self._own = tables is domain and pg_owner == domain.domid
-        self._work = work
+        self._budget = budget
         self.done = 0
 
     def run(self, data: bytes) -> None:
@@ -161,7 +161,7 @@ class Batch:
         types = self._machine.types
         before = types.tables_walked()
         self._one(ptr, val)
-        return types.tables_walked() == before or self._work.left() > 0
+        return types.tables_walked() == before or self._budget.left() > 0
 
     def _one(self, ptr: int, val: int) -> None:
         low = (1 << self._tables.space.entry_shift) - 1

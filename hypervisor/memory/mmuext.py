@@ -53,7 +53,7 @@ def mmuext_op(caller: Caller, uops: int, count: int, pdone: int, foreigndom: int
             chunk = min(_CHUNK, wanted - done)
             data, fault = read_requests(caller, uops + done * MMUEXT_OP.size, MMUEXT_OP.size, chunk)
             for op in MMUEXT_OP.iter_unpack(data):
-                if done and not caller.work.left():
+                if done and not caller.budget.left():
                     rest = wanted - done | Progress.PREEMPTED
                     raise Preempted(done, uops + done * MMUEXT_OP.size, rest, pdone, foreigndom)
                 batch.run(op)
@@ -102,7 +102,7 @@ class Operations:
             name = MmuextCmd(op.cmd).name
             raise Refusal(Errno.EPERM, f"{name} is for the caller's own domain, not for d{self._owner.domid}")
         action(self, op)
-        self._caller.work.spend(_OP_WORK)
+        self._caller.budget.spend(_OP_WORK)
 
     def pin(self, op: MmuextOp) -> None:
         """Levels that the guest's shape of table does not have are ignored, as Xen ignores them."""

@@ -75,7 +75,7 @@ def change_reservation(caller: Caller, op: int, pointer: int, start: int) -> int
     first, more = start, True
     while more:
         first, more = extents.portion(first)
-        if more and not caller.work.left():
+        if more and not caller.budget.left():
             raise Preempted(first - start, op | first << CONTINUATION_SHIFT, pointer)
     return first
 
@@ -122,15 +122,15 @@ class Extents:
 
     def portion(self, start: int) -> tuple[int, bool]:
         """Deal with extents from `start` on: how far it came, and whether more can be tried after them."""
-        work, wanted = self._caller.work, min(_XLAT_SPACE, self._nr_extents - start)
+        budget, wanted = self._caller.budget, min(_XLAT_SPACE, self._nr_extents - start)
         numbers = self._numbers(start, wanted) if self._is_read else [0] * wanted
         done: list[int] = []
         failed = len(numbers) < wanted
         for number in numbers:
-            if done and not work.left():
+            if done and not budget.left():
                 failed = False
                 break
-            work.spend(EXTENT_WORK + (FRAME_WORK << self._order))
+            budget.spend(EXTENT_WORK + (FRAME_WORK << self._order))
             result = self._action(number)
             if result is None:
                 failed = True

@@ -210,7 +210,7 @@ def test_answers_do_not_tell_how_many_portions_there_were(
 def test_the_trace_shows_each_portion_once_with_what_was_left() -> None:
     lines = [body(record) for record in preempted(boot(portions()))]
     updates = [line for line in lines if line.startswith("mmu_update")][:4]
-    assert [re.findall(r"count=([^,]*),.* = (.*) @", line)[0] for line in updates] == [
+    assert [re.findall(r"count=([^,]*),.* = (preempted after \d+)", line)[0] for line in updates] == [
         ("20000", "preempted after 4096"),
         ("15904 more", "preempted after 4096"),
         ("11808 more", "preempted after 4096"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from paravane.cpu import PageFault
 from paravane.hypercalls import call
-from paravane.preemption import Work
+from paravane.preemption import PreemptionBudget
 from paravane.x86 import PageFaultCode
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class FakeCaller:
         self.platform = SimpleNamespace()
         self.in_multicall = False
         self.entry = 0
-        self.work = Work(lambda: self.entry, lambda: False)
+        self.budget = PreemptionBudget(lambda: self.entry, lambda: False)
         self.refusals: list[str] = []
 
     def copy_from_guest(self, va: int, size: int) -> bytes:

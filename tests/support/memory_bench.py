@@ -11,7 +11,7 @@ from paravane.cpu.faults import PageFault
 from paravane.cpu.geometry import PAE, Geometry
 from paravane.cpu.ram import Ram
 from paravane.memory import DomainMemory, MachineMemory, VcpuPaging
-from paravane.preemption import Work
+from paravane.preemption import PreemptionBudget
 from paravane.x86 import Pte
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ class Guest:
         self.read_only = range(0)
         self.entry: int | None = None
         self._ever_new = count()
-        self.work = Work(self._entry_number, lambda: False, paging.domain.machine.types.tables_walked)
+        self.budget = PreemptionBudget(
+            self._entry_number, lambda: False, paging.domain.machine.types.tables_walked
+        )
 
     def _entry_number(self) -> int:
         return next(self._ever_new) if self.entry is None else self.entry

@@ -15,7 +15,7 @@ from paravane.memory import audit
 from paravane.memory.mmu_update import mmu_update
 from paravane.memory.mmuext import mmuext_op
 from paravane.memory.reservation import change_reservation
-from paravane.preemption import TABLE_WORK, WORK_BUDGET, Preempted, Work
+from paravane.preemption import TABLE_WORK, WORK_BUDGET, Preempted, PreemptionBudget
 from paravane.refusal import Refusal
 from tests.support.memory_bench import TABLE, Bench, Guest, make_bench
 
@@ -61,37 +61,37 @@ class Entries:
         self.number = 0
         self.due = False
         self.walked = 100
-        self.work = Work(lambda: self.number, lambda: self.due, lambda: self.walked)
+        self.budget = PreemptionBudget(lambda: self.number, lambda: self.due, lambda: self.walked)
 
 
 def test_each_entry_has_a_budget_of_its_own() -> None:
     entries = Entries()
-    assert entries.work.left() == WORK_BUDGET
-    entries.work.spend(1000)
-    assert (entries.work.left(), entries.work.spent) == (WORK_BUDGET - 1000, 1000)
-    entries.work.spend(WORK_BUDGET)
-    assert entries.work.left() == 0
+    assert entries.budget.left() == WORK_BUDGET
+    entries.budget.spend(1000)
+    assert (entries.budget.left(), entries.budget.spent) == (WORK_BUDGET - 1000, 1000)
+    entries.budget.spend(WORK_BUDGET)
+    assert entries.budget.left() == 0
     entries.number += 1
-    assert (entries.work.spent, entries.work.left()) == (0, WORK_BUDGET)
+    assert (entries.budget.spent, entries.budget.left()) == (0, WORK_BUDGET)
     entries.number += 1
-    entries.work.spend(7)
-    assert entries.work.spent == 7
+    entries.budget.spend(7)
+    assert entries.budget.spent == 7
 
 
 def test_walked_tables_are_charged_to_the_entry_in_which_they_were_walked() -> None:
     entries = Entries()
-    assert entries.work.left() == WORK_BUDGET
+    assert entries.budget.left() == WORK_BUDGET
     entries.walked += 3
-    assert entries.work.left() == WORK_BUDGET - 3 * TABLE_WORK
+    assert entries.budget.left() == WORK_BUDGET - 3 * TABLE_WORK
     entries.number += 1
-    assert entries.work.left() == WORK_BUDGET
+    assert entries.budget.left() == WORK_BUDGET
 
 
 def test_what_is_due_leaves_nothing_of_the_budget() -> None:
     entries = Entries()
     entries.due = True
-    assert entries.work.left() == 0
-    assert entries.work.spent == 0
+    assert entries.budget.left() == 0
+    assert entries.budget.spent == 0
 
 
 def test_arguments_are_words() -> None:
@@ -181,7 +181,7 @@ def test_larger_extents_are_fewer_to_an_entry() -> None:
     request = XenMemoryReservation(extent_start=0, nr_extents=1000, extent_order=3, mem_flags=0, domid=SELF)
     bench.domain.max_pages = 1 << 20
     bench.guest.put(XEN_MEMORY_RESERVATION.pack(request), DONE)
-    bench.guest.work.spend(WORK_BUDGET - 40)
+    bench.guest.budget.spend(WORK_BUDGET - 40)
     op = int(MemoryOp.increase_reservation)
     rest = first_portion(lambda: change_reservation(bench.guest, op, DONE, 0))
     assert rest.done == 2

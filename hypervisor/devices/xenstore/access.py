@@ -121,22 +121,21 @@ class Access:
     def _create(self, path: str, value: bytes) -> Node:
         """Create a node and its missing ancestors, with the nearest ancestor's permissions; a guest owns what
         it creates. All quotas are checked before anything is changed."""
-        missing = [path]
-        parent = self._view.get(parent_of(path))
-        while parent is None:
-            missing.append(parent_of(missing[-1]))
-            parent = self._view.get(parent_of(missing[-1]))
+        # A path may have a thousand levels: each is cut off once, and looked at once.
+        missing, above = [path], parent_of(path)
+        while (parent := self._view.get(above)) is None:
+            missing.append(above)
+            above = parent_of(above)
         permissions = parent.permissions
         if not self._privileged:
             permissions = (Permission(self._domid, permissions[0].right), *permissions[1:])
             if self._view.entries(self._domid) + len(missing) > self._rights.quota.nodes:
                 raise Refusal(Errno.ENOSPC, f"domain {self._domid} has its {self._rights.quota.nodes} nodes")
-        changes = []
-        for at, child in enumerate(missing):
-            below = (name_of(missing[at - 1]),) if at else ()
-            changes.append((child, Node(b"" if at else value, permissions, below)))
-        top = parent_of(missing[-1])
-        changes.append((top, parent._replace(children=(*parent.children, name_of(missing[-1])))))
+        names = [name_of(child) for child in missing]
+        changes = [(path, Node(value, permissions))]
+        for child, below in zip(missing[1:], names, strict=False):
+            changes.append((child, Node(b"", permissions, (below,))))
+        changes.append((above, parent._replace(children=(*parent.children, names[-1]))))
         for changed, node in changes:
             self._check_size(changed, node)
         for changed, node in changes:

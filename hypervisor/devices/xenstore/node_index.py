@@ -30,8 +30,10 @@ class NodeIndex:
         new = () if now is None else now.permissions
         # Most changes are of a value or of the list of children.
         if old != new:
-            self._remove(path, old)
-            self._add(path, new)
+            if old:
+                self._remove(path, old)
+            if new:
+                self._add(path, new)
 
     def nr_owned(self, domid: int) -> int:
         """How many nodes a domain owns."""
@@ -46,14 +48,12 @@ class NodeIndex:
         return list(self._named.get(domid, ()))
 
     def _add(self, path: str, permissions: tuple[Permission, ...]) -> None:
-        if permissions:
-            self._owned.setdefault(permissions[0].domid, {})[path] = None
+        self._owned.setdefault(permissions[0].domid, {})[path] = None
         for entry in permissions[1:]:
             self._named.setdefault(entry.domid, {})[path] = None
 
     def _remove(self, path: str, permissions: tuple[Permission, ...]) -> None:
-        if permissions:
-            _drop(self._owned, permissions[0].domid, path)
+        _drop(self._owned, permissions[0].domid, path)
         for domid in {entry.domid for entry in permissions[1:]}:
             _drop(self._named, domid, path)
 
