@@ -163,7 +163,7 @@ FUNCTION build_stack
     movl $-1, FRAME_orig(%ebp)
     ret
 
-# EDI = user memory, ESI = strings, ECX = how many: stores their addresses and a zero, moves ESI behind them.
+# EDI = user memory, ESI = strings, ECX = how many: stores their addresses and a zero, moves ESI past them.
 store_pointers:
 1:  jecxz 3f
     movl %esi, %eax

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from paravane.devices.bus import Budget, Port
 
 BACKLOG: Final = 1 << 16
-"""Bytes of input that wait for the ring to have space; `feed` accepts no more."""
+"""Bytes of input that wait for the ring to have room; `feed` accepts no more."""
 
 Sink = Callable[[bytes], int | None]
 """Takes what a guest writes, unaltered, and says how many bytes of its front it took; None: all of it.

@@ -2,7 +2,7 @@
 
 In memory, from the first 4-byte boundary after the kernel: one word with the size of what follows, then
 a small ELF file of three sections: none, .symtab, .strtab. Xen's loader gives the headers of both word sizes
-the room of the larger one, and kernels find the section headers through e_shoff; the gaps are kept.
+the space of the larger one, and kernels find the section headers through e_shoff; the gaps are kept.
 """
 
 from __future__ import annotations

@@ -292,7 +292,9 @@ sys.exit(main(["boot", "hello"]))
 """
 
 
-@pytest.mark.parametrize("module", ["paravane.tools.commands", "unicorn", "capstone", "paravane.memory"])
+@pytest.mark.parametrize(
+    "module", ["paravane.tools.streams", "paravane.tools.commands", "unicorn", "capstone", "paravane.memory"]
+)
 def test_ctrl_c_while_it_is_still_loading_is_quiet(module: str) -> None:
     result = subprocess.run(
         [sys.executable, "-c", EARLY.format(module=module)],

@@ -46,7 +46,7 @@ def counter_place() -> int:
 
 
 def _places(engine: api.Engine, budget: int) -> set[int]:
-    """Where the structure has the count of a run that used `budget` up, and behind it the budget: the engine
+    """Where the structure has the count of a run that used `budget` up, and after it the budget: the engine
     ends a run as it counts the first instruction too many."""
     engine.start(_CODE, budget)
     raw = engine.structure()
