@@ -29,6 +29,8 @@ KEPT: Final = 32
 """Entries in the folder; when there are more, the oldest go."""
 
 _SUFFIX = ".image"
+_TICK = 10_000_000
+"""Nanoseconds by which the time of a file may lag: file systems read the clock of the last timer tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +74,15 @@ class ImageCache:
             if not held or any(Path(path).exists() for path in fields["absent"]):
                 return None
             return Entry(image, tuple(Path(name) for name in fields["inputs"]), tuple(fields["warnings"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             # Not there, damaged, of another version, or a file that was read is gone.
             return None
 
     def keep(self, request: Request, program: Program, image: bytes, began: int) -> None:
         """Make an entry of what was assembled from `began` on (nanoseconds, of `time.time_ns`)."""
         with suppress(OSError, ValueError):
-            if any(path.stat().st_mtime_ns >= began for path in program.inputs):
-                return  # changed meanwhile: nobody knows which contents were read
+            if any(path.stat().st_mtime_ns >= began - _TICK for path in program.inputs):
+                return  # changed meanwhile, perhaps: nobody knows which contents were read
             fields = {
                 "image": _digest(image),
                 "read": [[os.path.abspath(path), _digest(path.read_bytes())] for path in program.inputs],

@@ -27,6 +27,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "include").mkdir()
     (tmp_path / "include" / "part.inc").write_text('.warning "mind the gap"\n')
     (tmp_path / "kernel.S").write_text(SOURCE)
+    for path in (tmp_path / "include" / "part.inc", tmp_path / "kernel.S"):
+        os.utime(path, (1, 1))  # long before anybody assembles them
     return tmp_path
 
 
@@ -86,12 +88,26 @@ def _cut(folder: Path) -> None:
         path.write_bytes(path.read_bytes()[:100])
 
 
-def _empty(folder: Path) -> None:
+def _other_shape(folder: Path) -> None:
     for path in (folder / "cache").rglob("*.image"):
         path.write_bytes(b"[1, 2]\n")
 
 
-CHANGES = (_edit_source, _edit_include, _shadow_include, _remove_include, _flip_a_bit, _cut, _empty)
+def _too_deep(folder: Path) -> None:
+    for path in (folder / "cache").rglob("*.image"):
+        path.write_bytes(b"[" * 100_000 + b"\n")
+
+
+CHANGES = (
+    _edit_source,
+    _edit_include,
+    _shadow_include,
+    _remove_include,
+    _flip_a_bit,
+    _cut,
+    _other_shape,
+    _too_deep,
+)
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -117,6 +133,7 @@ def test_other_definitions_names_and_assemblers_have_other_entries(
 
 
 def test_a_file_that_changed_meanwhile_is_not_kept(request_of: Request) -> None:
+    """Or may have: what matters is when it changed, and when assembling began."""
     cache, program = (
         image_cache.of_user(),
         build.assemble(request_of.sources, request_of.include, request_of.defines),
