@@ -14,8 +14,8 @@ import pytest
 
 from paravane import DomainConfig, Machine, StopReason, guest_kernels, load_image, preemption
 from paravane.abi.sched import ShutdownReason
+from paravane.abi.xs_wire import XENSTORE_RING_SIZE, XSD_SOCKMSG
 from paravane.asm import build
-from paravane.devices.bus import BACKEND_PORTION
 from paravane.devices.xenstore import Session
 from paravane.guest_kernels.expected import differences
 from paravane.trace import DomainRecord, HypercallRecord, Kind, Record
@@ -136,8 +136,8 @@ def test_a_backend_does_no_more_at_once_than_its_portion(monkeypatch: pytest.Mon
         machine.create(load_image(endless("XENSTORE")), DomainConfig(memory=MEMORY))
         assert machine.run(timeout=HOST_TIMEOUT, max_traps=400).reason is StopReason.TRAPS
     assert sum(served.values()) > 64, "the backend serves its guest"
-    # Once on the return to the guest and once between two slices, each portion may be overdrawn by one.
-    assert max(served.values()) <= 2 * (BACKEND_PORTION // 16 + 1)
+    # What one ring holds, on the return to the guest and between two slices, and one more for each.
+    assert max(served.values()) <= 2 * (XENSTORE_RING_SIZE // XSD_SOCKMSG.size + 1)
 
 
 @pytest.mark.parametrize("options", [(), ("--deterministic",), ("--clock", "host")])
