@@ -25,6 +25,7 @@ from paravane.run_loop import RunLoop
 from paravane.sched import RoundRobin
 from paravane.time.clock import VirtualClock
 from paravane.toolstack import DomainConfig, Toolstack
+from paravane.trace.sources import observe
 from paravane.x86 import PAGE_SHIFT
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Machine:
         self._run_lock = threading.Lock()
         ram = Ram(memory >> PAGE_SHIFT)
         self.platform = Platform(ram, MachineMemory(ram, seed=seed), clock or VirtualClock(), debug=debug)
+        observe(self.platform)
         self.domains: dict[int, Domain] = {}
         self._policy: Policy[Vcpu] = policy or RoundRobin()
         self._toolstack = Toolstack(self.platform)

@@ -9,6 +9,7 @@ from paravane.cpu import SliceTimer
 from paravane.ending import Ending, StopReason
 from paravane.preemption import UNIT_TIME
 from paravane.time.timers import NEVER
+from paravane.trace import Kind, ScheduleRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,6 +54,7 @@ class RunLoop:
         self._slice_end = platform.timers.timer("machine", "slice", self._slice_over)
         self._between_slices = between_slices
         self._running: Vcpu | None = None
+        self._why_stopped = ""
 
     def run(self, deadline: float | None) -> Ending:
         """Run until something ends it; `deadline` is on `time.monotonic`."""
@@ -118,6 +120,7 @@ class RunLoop:
         self._switch_to(vcpu)
         began = clock.now()
         used_up = self._run_counted(vcpu) if self._slice_instructions else self._run_timed(vcpu, slices)
+        self._why_stopped = vcpu.run_state.why_stopped
         if vcpu.run_state.yielded:
             self._after_yield(vcpu)
         elif used_up and vcpu.run_state.runnable:
@@ -150,10 +153,18 @@ class RunLoop:
         if vcpu is self._running:
             return
         if self._running is not None:
+            self._tell(self._running, "out", self._why_stopped)
             self._running.run_state.switch_out()
         self._running = vcpu
         if vcpu is not None:
+            self._tell(vcpu, "in")
             vcpu.run_state.switch_in()
+
+    def _tell(self, vcpu: Vcpu, what: str, why: str = "") -> None:
+        trace = self._platform.trace
+        if trace.wants(Kind.SCHEDULE):
+            head = (self._platform.clock.now(), vcpu.domid, vcpu.vcpu_id, vcpu.place())
+            trace.write(ScheduleRecord(*head, what, why))
 
     def _after_yield(self, vcpu: Vcpu) -> None:
         """A vcpu with nothing to do polls by yielding. When nobody else can run, neither spin the host nor

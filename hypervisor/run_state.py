@@ -63,6 +63,7 @@ class RunState:
         """`stop` makes the processor leave the guest after the trap it serves."""
         self.waiting = Waiting() if waiting is None else waiting
         self.yielded = False
+        self._polls = False
         self._vcpu_id = vcpu_id
         self._wakers = wakers
         self._time = time
@@ -79,6 +80,16 @@ class RunState:
     def down(self) -> bool:
         """Whether the vcpu is not to run before VCPUOP_up."""
         return self.waiting.down
+
+    @property
+    def why_stopped(self) -> str:
+        """Why the slice that ended now did not go on, for the trace."""
+        waiting = self.waiting
+        if waiting.ended or waiting.down:
+            return "ended" if waiting.ended else "down"
+        if waiting.blocked:
+            return "polling" if self._polls else "blocked"
+        return "yielded" if self.yielded else "slice over"
 
     @property
     def resting(self) -> Runstate:
@@ -130,6 +141,7 @@ class RunState:
         if deadline:
             self.waiting.poll_deadline = deadline
             self._poll_timer.arm(deadline)
+        self._polls = True
         self._sleep()
 
     def bring_up(self) -> None:
@@ -147,6 +159,7 @@ class RunState:
 
     def wake(self) -> None:
         """Something happened that the vcpu waits for."""
+        self._polls = False
         self.waiting.blocked = False
         self.waiting.poll_deadline = NEVER
         self._poll_timer.disarm()

@@ -64,7 +64,7 @@ class Toolstack:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._events = HostEvents(platform.exchange)
-        self.store = Store()
+        self.store = Store(observers=platform.bus.observers)
 
     def create(self, domid: int, image: Image, config: DomainConfig) -> Domain:
         """A domain at its start of day, with one vcpu. Raises ImageError when the image does not fit into its
@@ -161,7 +161,13 @@ class Toolstack:
         domain.console = self._backend(
             domain,
             console_port,
-            lambda port: Console(self._page(domain, GNTTAB_RESERVED_CONSOLE), port, sink, domid=domain.domid),
+            lambda port: Console(
+                self._page(domain, GNTTAB_RESERVED_CONSOLE),
+                port,
+                sink,
+                domid=domain.domid,
+                observers=bus.observers,
+            ),
         )
         domain.store = self._backend(
             domain,

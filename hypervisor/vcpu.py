@@ -18,7 +18,7 @@ from paravane.memory import VcpuPaging, fix_page_fault
 from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, PreemptionBudget
 from paravane.run_state import RunState
 from paravane.time.clock import GATE_COST, TRAP_COST
-from paravane.trace import Kind, TrapRecord, UpcallRecord
+from paravane.trace import Kind, TrapRecord
 from paravane.traps import GuestCrash, VcpuTraps
 from paravane.vcpu_host import VcpuHost
 from paravane.x86 import INT_LENGTH, PAGE_SHIFT, Vector
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paravane.builder import StartOfDay
+    from paravane.events.ports import Observer
     from paravane.place import Place
     from paravane.platform import Platform
     from paravane.traps import TrapNote
@@ -228,10 +229,10 @@ class Vcpu:
 
     def _deliver_events(self) -> None:
         if self.traps.pending and self.run_state.runnable:
-            if self._platform.trace.wants(Kind.EVENT):
-                self._deliver_traced()
-            else:
+            if self._platform.exchange.observer is None:
                 self.traps.deliver_pending()
+            else:
+                self._deliver_observed(self._platform.exchange.observer)
 
     # The trace.
 
@@ -247,12 +248,13 @@ class Vcpu:
             self._placed = entry, eip, place
         return place
 
-    def _deliver_traced(self) -> None:
-        platform, place = self._platform, self._domain.places.at(self.cpu.eip)
-        if self.traps.deliver_pending():
+    def _deliver_observed(self, observer: Observer) -> None:
+        counters, place = self.traps.counters, self._domain.places.at(self.cpu.eip)
+        upcalls = counters.upcalls
+        self.traps.deliver_pending()
+        if counters.upcalls != upcalls:
             ports = self._domain.events.two_level.unmasked()
-            head = (platform.clock.now(), self.domid, self.vcpu_id, place)
-            platform.trace.write(UpcallRecord(*head, ports))
+            observer.delivered(self.domid, self.vcpu_id, place, ports)
 
     def _trace_changed(self) -> None:
         """Have traps reported for as long as anybody reads of them."""

@@ -9,11 +9,12 @@ import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from paravane import DomainConfig, HostClock, ImageError, Machine, VirtualClock, guest_kernels, load_image
 from paravane.cpu import EngineError
+from paravane.hypercalls import names as hypercall_names
 from paravane.text import shown
 from paravane.tools import image_cache
 from paravane.tools.arguments import add_source_options, memory_size, positive_count, positive_seconds
@@ -22,8 +23,11 @@ from paravane.tools.files import OutputError, read_file, refuse_overwriting
 from paravane.tools.lines import Lines
 from paravane.tools.session import Session, Wishes
 from paravane.tools.status import Status, UsageError
-from paravane.tools.streams import STDERR, tell
-from paravane.trace import Kind
+from paravane.tools.streams import STDERR, colourful, tell
+from paravane.tools.trace_output import TraceOutput
+from paravane.trace import Header, Kind, filters
+from paravane.trace.forms import FORMS, form_of
+from paravane.trace.text import TextLines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -109,11 +113,23 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trace",
         metavar="FILE",
-        help="write a line for every hypercall, exception, event, ..., at once (-: stderr)",
+        help="write what the guest asks and gets, one event after the other, at once (-: stderr)",
     )
     kinds = ",".join(kind.value for kind in Kind)
     parser.add_argument(
-        "--trace-events", type=_kinds, default=tuple(Kind), metavar="LIST", help=f"which: some of {kinds}"
+        "--trace-events",
+        type=_filter,
+        metavar="LIST",
+        help=f"which: some of {kinds}, each with or without a colon and what it is about: "
+        "hypercall:sched_op.block, trap:14, event:3, refusal:EINVAL, store:/local; domain:N and vcpu:N "
+        f"restrict all of it, all is everything (default: {filters.DEFAULT})",
+    )
+    parser.add_argument(
+        "--trace-format",
+        choices=tuple(FORMS),
+        help="how the trace is written (default: as the name of the file says: "
+        + ", ".join(f"{form.suffixes[0]} {form.name}" for form in FORMS.values())
+        + ", else text)",
     )
     parser.add_argument("--explain", action="store_true", help="say on stderr why each request was refused")
     parser.add_argument("--audit", action="store_true", help="recount all frames' owners, types and uses")
@@ -123,12 +139,11 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _kinds(text: str) -> tuple[Kind, ...]:
+def _filter(text: str) -> filters.Filter:
     try:
-        return tuple(Kind(word.strip()) for word in text.split(","))
-    except ValueError:
-        known = ", ".join(kind.value for kind in Kind)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of these: {known}") from None
+        return filters.parse(text, hypercall_names())
+    except filters.FilterError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _boot(options: argparse.Namespace) -> int:
@@ -140,8 +155,8 @@ def _boot(options: argparse.Namespace) -> int:
                 trace = None if options.trace in (None, "-") else Path(options.trace)
                 refuse_overwriting((("--trace", trace), ("--dump-on-crash", options.dump_on_crash)), inputs)
                 image = load_image(data)
-                lines = stack.enter_context(_trace(options.trace))
-            return Session(image, config, _wishes(options, config, lines, deadline)).run()
+                output = stack.enter_context(_trace(options))
+            return Session(image, config, _wishes(options, config, output, deadline)).run()
     except ImageError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
     except EngineError as error:
@@ -153,7 +168,7 @@ def _boot(options: argparse.Namespace) -> int:
 
 
 def _wishes(
-    options: argparse.Namespace, config: DomainConfig, trace: Lines | None, deadline: float | None
+    options: argparse.Namespace, config: DomainConfig, trace: TraceOutput | None, deadline: float | None
 ) -> Wishes:
     return Wishes(
         machine=partial(_machine, options, config.memory),
@@ -161,7 +176,6 @@ def _wishes(
         max_traps=options.max_traps,
         restart=options.on_reboot == "restart",
         trace=trace,
-        kinds=options.trace_events,
         explain=options.explain,
         audit=options.audit,
         dump=options.dump_on_crash,
@@ -225,18 +239,29 @@ def _assembled(sources: Sequence[Path], options: argparse.Namespace) -> tuple[by
 
 
 @contextmanager
-def _trace(name: str | None) -> Iterator[Lines | None]:
-    """Where trace lines go. The file is open while in the `with`, so that it can be followed."""
+def _trace(options: argparse.Namespace) -> Iterator[TraceOutput | None]:
+    """Where the trace goes. The file is open while in the `with`, so that it can be followed."""
+    name = options.trace
     if name is None:
+        if options.trace_events or options.trace_format:
+            raise UsageError("--trace says where the trace goes: --trace FILE, or --trace - for stderr")
         yield None
     elif name == "-":
-        yield Lines(STDERR)
+        yield _output(options, STDERR)
     else:
         try:
             number = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise OutputError(error.errno, error.strerror, name) from None
         try:
-            yield Lines(number)
+            yield _output(options, number)
         finally:
             os.close(number)
+
+
+def _output(options: argparse.Namespace, fileno: int) -> TraceOutput:
+    form = FORMS[options.trace_format] if options.trace_format else form_of(PurePath(options.trace))
+    # A writer of text knows what a terminal is to be sent; the others write files.
+    writer = TextLines(colour=colourful(fileno)) if form.name == "text" else form.writer()
+    wanted = options.trace_events or filters.parse(filters.DEFAULT)
+    return TraceOutput(Lines(fileno), writer, wanted, Header(clock=options.clock))

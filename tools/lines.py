@@ -39,7 +39,10 @@ class Lines:
 
     def write(self, line: str) -> None:
         """Put out one line, or several; never raises and never waits."""
-        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        self.put(line.encode("utf-8", "backslashreplace") + b"\n")
+
+    def put(self, data: bytes) -> None:
+        """Put out bytes; never raises and never waits."""
         if self._outlet is None:
             self._write_file(data)
         elif self._backpressure is not None:

@@ -20,13 +20,13 @@ from paravane.tools.terminal import Terminal
 from paravane.tools.where import where
 from paravane.trace import Kind
 from paravane.trace.text import body
-from paravane.trace.text import line as trace_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from paravane import Domain, DomainConfig, Ending, Image
+    from paravane.tools.trace_output import TraceOutput
 
 GRACE: Final = 0.25
 """Seconds that the readers of our output have left when the time given is over."""
@@ -45,7 +45,7 @@ class Wishes:
     """What the user wants of a session.
 
     `machine` makes a machine; `deadline` (of `time.monotonic`) and `max_traps` (0: none) are for all lives;
-    `restart` begins another life when the guest asks for a reboot; `trace` takes records of `kinds` as lines,
+    `restart` begins another life when the guest asks for a reboot; `trace` takes records,
     and stderr those of refusals to `explain`; `audit` recounts all frames at the end; `dump` is a file for
     the crash dump.
     """
@@ -54,8 +54,7 @@ class Wishes:
     deadline: float | None = None
     max_traps: int = 0
     restart: bool = False
-    trace: Lines | None = None
-    kinds: tuple[Kind, ...] = tuple(Kind)
+    trace: TraceOutput | None = None
     explain: bool = False
     audit: bool = False
     dump: Path | None = None
@@ -132,9 +131,6 @@ class Session:
             if lines is not None:
                 lines.join(machine)
                 stack.callback(lines.join, None)
-        trace = wishes.trace
-        if trace is not None:
-            machine.trace.subscribe(lambda record: trace.write(trace_line(record)), wishes.kinds)
         if wishes.explain:
             machine.trace.subscribe(lambda record: errors.write(body(record)), (Kind.REFUSAL,))
 
@@ -201,6 +197,7 @@ class Session:
         self._terminal.drain(deadline, abandon)
         losses = [("console output", self._terminal.failure, self._terminal.lost)]
         if self._wishes.trace is not None:
+            self._wishes.trace.finish()
             lost = self._wishes.trace.drain(deadline, abandon)
             losses.append(("the trace", self._wishes.trace.failure, lost))
         for what, failure, lost in losses:

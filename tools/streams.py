@@ -53,3 +53,9 @@ def abandon_stdout() -> None:
         number = os.open(os.devnull, os.O_WRONLY)
         os.dup2(number, STDOUT)
         os.close(number)
+
+
+def colourful(fileno: int) -> bool:
+    """Whether text that goes there is to have colours: on a terminal that has them, unless the user asked for
+    none (NO_COLOR, see no-color.org)."""
+    return os.isatty(fileno) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from paravane.devices.observers import DeviceObservers
+
 BACKEND_PORTION: Final = 1024
 """Units of work (`paravane.preemption`: about a microsecond of the host's time each) in one portion."""
 
@@ -60,12 +62,13 @@ class Backend(Protocol):
 
 
 class Bus:
-    """The backends of one machine that have something due."""
+    """The backends of one machine that have something due, and who is told what they do."""
 
     def __init__(self) -> None:
         # domid -> its due backends, in the order they were called. An empty dict is what a return to the
         # guest looks at, so a domain without anything due is not in here.
         self.due: dict[int, dict[Backend, None]] = {}
+        self.observers = DeviceObservers()
 
     def call(self, backend: Backend) -> None:
         """The backend has something to do. Idempotent."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.abi.console import XENCONS_IN_SIZE, XENCONS_INTERFACE, XENCONS_OUT_SIZE
 from paravane.arguments import check_type
+from paravane.devices.observers import DeviceObservers
 from paravane.devices.ring import ByteRing, RingFault
 
 if TYPE_CHECKING:
@@ -36,8 +37,17 @@ class Console:
     are sane again; that is said once in the log.
     """
 
-    def __init__(self, page: memoryview, port: Port, sink: Sink, *, domid: int = 0) -> None:
+    def __init__(
+        self,
+        page: memoryview,
+        port: Port,
+        sink: Sink,
+        *,
+        domid: int = 0,
+        observers: DeviceObservers | None = None,
+    ) -> None:
         self.domid = domid
+        self._observers = observers or DeviceObservers()
         self._out = ByteRing(page, XENCONS_INTERFACE, "out", XENCONS_OUT_SIZE)
         self._in = ByteRing(page, XENCONS_INTERFACE, "in_", XENCONS_IN_SIZE)
         self._port = port
@@ -72,6 +82,8 @@ class Console:
         if self._closed:
             return 0
         accepted = min(len(data), self.room)
+        if self._observers.console is not None and accepted:
+            self._observers.console(self.domid, "in", bytes(data[:accepted]))
         self._backlog += data[:accepted]
         if self._put_input():
             self._port.notify()
@@ -131,16 +143,20 @@ class Console:
             self._last_words = self._last_words[taken:]
         else:
             self._out.consume(taken)
+        if self._observers.ring is not None and taken:
+            self._observers.ring(self.domid, "request", "console", "out", taken, None, "")
         return taken
 
     def _offer(self, output: bytes) -> int:
         """What the sink takes. Raises TypeError or ValueError for a sink that says nonsense of it."""
         taken = self._sink(output)
         if taken is None:
-            return len(output)
+            taken = len(output)
         check_type("what a console sink returns, the number of bytes it took,", taken, int, type(None))
         if not 0 <= taken <= len(output):
             raise ValueError(f"a console sink was offered {len(output)} bytes and says that it took {taken}")
+        if self._observers.console is not None and taken:
+            self._observers.console(self.domid, "out", output[:taken])
         return taken
 
     def _peek_output(self) -> bytes:
@@ -159,6 +175,8 @@ class Console:
         except RingFault as fault:
             self._warn(fault)
             return 0
+        if self._observers.ring is not None and count:
+            self._observers.ring(self.domid, "response", "console", "in", count, None, "")
         del self._backlog[:count]
         return count
 

@@ -78,6 +78,10 @@ class HostEvents:
         if callback is not None:
             callback()
 
+    def is_pending(self, port: int) -> bool:
+        """A callback leaves nothing pending."""
+        return False
+
     def clear_pending(self, port: int) -> None:
         """A callback leaves nothing pending."""
 

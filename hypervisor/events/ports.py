@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from paravane.abi.event_channel import Virq
     from paravane.events.port import Delivery
+    from paravane.place import Place
 
 NR_PIRQS: Final = 256
 """Interrupt numbers that exist. None belongs to a guest, as none is passed through."""
@@ -24,8 +25,27 @@ _BUCKET: Final = 64
 """Xen creates ports by this many; one that was never created is -EINVAL, a created free one is `closed`."""
 
 
+class Observer(Protocol):
+    """Is told of events before they come out; `pending` says that they find the port pending already."""
+
+    def sent(self, domid: int, port: int, to_domid: int, to_port: int, *, pending: bool) -> None:
+        """Domain `domid` sends through its `port` to a port of `to_domid`."""
+        ...
+
+    def raised(self, domid: int, vcpu_id: int, virq: Virq, port: int, *, pending: bool) -> None:
+        """A virtual interrupt of `domid` comes out at a port that notifies `vcpu_id`."""
+        ...
+
+    def delivered(self, domid: int, vcpu_id: int, place: Place, ports: tuple[int, ...]) -> None:
+        """A vcpu entered its upcall, interrupted at `place`, with these ports pending and not masked."""
+        ...
+
+
 class Exchange:
-    """The domains of one machine as event channels see them."""
+    """The domains of one machine as event channels see them. `observer`, if there is one, is told of every
+    event."""
+
+    observer: Observer | None = None
 
     def __init__(self) -> None:
         self._domains: dict[int, PortTable] = {}
@@ -175,9 +195,14 @@ class PortTable:
         entry = ports[port] if port < len(ports) else None
         if entry is not None:
             if entry.state is State.INTERDOMAIN:
-                self._exchange.at(entry.remote_domid)._fire(entry.remote_port)
+                other = self._exchange.at(entry.remote_domid)
+                if self._exchange.observer is not None:
+                    other._tell_of_send(self.domid, port, entry.remote_port)
+                other._fire(entry.remote_port)
                 return
             if entry.state is State.IPI:
+                if self._exchange.observer is not None:
+                    self._tell_of_send(self.domid, port, port)
                 self._delivery.set_pending(port, entry.vcpu_id)
                 return
             if entry.state is State.UNBOUND:
@@ -230,6 +255,9 @@ class PortTable:
         """Fire a virtual interrupt, if the guest has bound it. A global one goes where it was moved."""
         port = self._virqs.get((vcpu_id if virq in VCPU_VIRQS else 0, virq))
         if port is not None:
+            if (observer := self._exchange.observer) is not None:
+                pending = self._delivery.is_pending(port)
+                observer.raised(self.domid, vcpu_id, virq, port, pending=pending)
             self._fire(port)
 
     def usable(self, port: int) -> bool:
@@ -240,6 +268,12 @@ class PortTable:
         """Whether the port is one end of a connection."""
         entry = self._ports[port] if port < len(self._ports) else None
         return entry is not None and entry.state is State.INTERDOMAIN
+
+    def _tell_of_send(self, domid: int, port: int, own_port: int) -> None:
+        """An event is about to come out here, at `own_port`, that went in at `port` of `domid`."""
+        if self._exchange.observer is not None:
+            pending = self._delivery.is_pending(own_port)
+            self._exchange.observer.sent(domid, port, self.domid, own_port, pending=pending)
 
     def _fire(self, port: int) -> None:
         entry = self._ports[port]

@@ -54,6 +54,7 @@ __all__ = [
     "commands",
     "domid_text",
     "hypercall",
+    "names",
 ]
 
 TABLE: dict[int, Entry] = {}
@@ -68,6 +69,13 @@ def hypercall(number: Hypercall) -> Callable[[Handler], Handler]:
         return function
 
     return declare
+
+
+def names() -> frozenset[str]:
+    """The names of all hypercalls, of families and of each of their commands: what a trace calls them."""
+    families = [entry for entry in TABLE.values() if isinstance(entry, Family)]
+    found = [command.name for family in families for command in family.commands.values()]
+    return frozenset((*found, *(entry.name for entry in TABLE.values())))
 
 
 def commands(

@@ -8,7 +8,7 @@ view.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
@@ -42,8 +42,16 @@ _WRITING: Final = int(GrantFlag.writing)
 _SUB_PAGE: Final = int(GrantFlag.sub_page)
 
 
+class Observer(Protocol):
+    def __call__(self, what: str, domid: int, ref: int, by: int, mfn: int, *, writable: bool) -> None:
+        """Domain `by` began (`map`, `copy`) or ended (`release`) a use of grant `ref` of `domid`."""
+        ...
+
+
 class GrantTables:
-    """The grant tables of one machine by domain."""
+    """The grant tables of one machine by domain. `observer`, if there is one, is told of every use."""
+
+    observer: Observer | None = None
 
     def __init__(self) -> None:
         self._tables: dict[int, GrantTable] = {}
@@ -170,6 +178,9 @@ class GrantTable:
             active.writers += 1
         else:
             active.readers += 1
+        if self._tables.observer is not None:
+            what = "map" if mapping else "copy"
+            self._tables.observer(what, self.domid, ref, domid, mfn, writable=writable)
         return mfn
 
     def release(self, ref: int, mfn: int, *, writable: bool) -> None:
@@ -180,6 +191,8 @@ class GrantTable:
             active.writers -= 1
         else:
             active.readers -= 1
+        if self._tables.observer is not None:
+            self._tables.observer("release", self.domid, ref, active.domid, mfn, writable=writable)
         remaining = active if active.readers or active.writers else None
         if remaining is None:
             del self.state.active[ref]

@@ -107,6 +107,8 @@ class L1Tables:
                     continue
                 uses = type_count[mfn]
                 if not uses:
+                    if kind[mfn] != WRITABLE and self._types.observer is not None:
+                        self._types.observer("type", mfn, kind[mfn], WRITABLE)
                     kind[mfn] = WRITABLE
                     flags[mfn] |= VALIDATED
                 if not uses or (kind[mfn] == WRITABLE and uses < limit):

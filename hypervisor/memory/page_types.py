@@ -47,7 +47,8 @@ class PageTypes:
     """Reference counts, type counts and validation of all machine frames.
 
     `domains` are the owners whose rules their frames are checked by; `released` is told of each frame whose
-    last reference went. `contents` has the rules of each type whose contents matter.
+    last reference went. `contents` has the rules of each type whose contents matter. `observer`, if there is
+    one, is told what becomes of frames: the word for it, the mfn, its type before and after.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class PageTypes:
         self.frames = frames
         self.domains = domains
         self.contents: dict[int, Contents] = {}
+        self.observer: Callable[[str, int, int, int], None] | None = None
         self._released = released
         self._tables_walked = 0
 
@@ -104,8 +106,12 @@ class PageTypes:
             frames.type[mfn] = NONE
             frames.type_count[mfn] = 0
             frames.flags[mfn] &= ~(VALIDATED | PAE_XEN_L2 | PINNED)
+            if self.observer is not None:
+                self.observer("refused", mfn, wanted, NONE)
             raise
         frames.flags[mfn] |= VALIDATED
+        if self.observer is not None and wanted != WRITABLE:
+            self.observer("validated", mfn, wanted, wanted)
 
     def put_type(self, mfn: int, parent: int = -1) -> None:
         """Stop using the frame as its type. The last one to stop using a page table releases what it maps.
@@ -119,6 +125,8 @@ class PageTypes:
             frames.flags[mfn] &= ~VALIDATED
             self._demote(mfn, kind)
             frames.flags[mfn] &= ~PAE_XEN_L2
+            if self.observer is not None:
+                self.observer("devalidated", mfn, kind, kind)
         if parent >= 0 and frames.type[parent] == kind:
             frames.linear[mfn] += 1
             frames.linear[parent] -= 1
@@ -149,6 +157,8 @@ class PageTypes:
         if frames.type[mfn] == WRITABLE and wanted != WRITABLE:
             # A processor may remember that the guest could write here; the contents are about to be trusted.
             self.owner_of(mfn).flush_tlb()
+        if self.observer is not None and frames.type[mfn] != wanted:
+            self.observer("type", mfn, frames.type[mfn], wanted)
         frames.type[mfn] = wanted
         frames.flags[mfn] = frames.flags[mfn] & ~VALIDATED | (PAE_XEN_L2 if xen_l2 else 0)
 

@@ -21,6 +21,8 @@ def pin(types: PageTypes, domain: Owner, mfn: int, kind: int) -> None:
         types.put_page_and_type(mfn)
         raise Refusal(Errno.EINVAL, f"{frames.describe(mfn)} is pinned already")
     frames.flags[mfn] |= PINNED
+    if types.observer is not None:
+        types.observer("pinned", mfn, kind, kind)
 
 
 def unpin(types: PageTypes, domain: Owner, mfn: int) -> None:
@@ -31,4 +33,6 @@ def unpin(types: PageTypes, domain: Owner, mfn: int) -> None:
     if not frames.flags[mfn] & PINNED:
         raise Refusal(Errno.EINVAL, f"{frames.describe(mfn)} is not pinned")
     frames.flags[mfn] &= ~PINNED
+    if types.observer is not None:
+        types.observer("unpinned", mfn, frames.type[mfn], frames.type[mfn])
     types.put_page_and_type(mfn)

@@ -46,6 +46,8 @@ class Timer:
             self._queue.add(self)
 
     def disarm(self) -> None:
+        if self._queue.observer is not None and self.deadline != NEVER:
+            self._queue.observer("disarmed", self.name, self.deadline)
         self.deadline = NEVER
 
 
@@ -53,6 +55,7 @@ class TimerQueue:
     """Every timer of a machine. A re-armed timer leaves its old entry behind, dropped when it surfaces.
 
     `deadline` is never later than the earliest armed one: what a hot path compares with the clock.
+    `observer`, if there is one, is told when timers are `armed`, `disarmed` and have `expired`.
     """
 
     def __init__(self) -> None:
@@ -60,6 +63,7 @@ class TimerQueue:
         self._heap: list[tuple[int, int, Timer]] = []
         self._order = count()
         self._limit = _FEW
+        self.observer: Callable[[str, TimerName, int], None] | None = None
 
     @property
     def size(self) -> int:
@@ -84,6 +88,8 @@ class TimerQueue:
             self._forget_stale()
         heapq.heappush(self._heap, (timer.deadline, next(self._order), timer))
         self.deadline = min(self.deadline, timer.deadline)
+        if self.observer is not None:
+            self.observer("armed", timer.name, timer.deadline)
 
     def next_deadline(self) -> int:
         """The earliest armed deadline, or NEVER."""
@@ -97,6 +103,8 @@ class TimerQueue:
         while (deadline := self.next_deadline()) <= now and deadline != NEVER:
             timer = heapq.heappop(self._heap)[2]
             timer.deadline = NEVER
+            if self.observer is not None:
+                self.observer("expired", timer.name, deadline)
             timer.fired()
         self.deadline = self.next_deadline()
 

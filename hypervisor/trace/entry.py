@@ -105,14 +105,15 @@ def entry_of(record: Record) -> Entry:
     )
     if isinstance(record, HypercallRecord):
         return Entry(*head, _call(record))
-    found = {name: getattr(record, name) for name in _data_fields(type(record))}
+    found = {name: getattr(record, name) for name in data_fields(type(record))}
     return Entry(*head, {name: _plain(value) for name, value in found.items() if value not in (None, "")})
 
 
 _known_fields: dict[type[Record], tuple[str, ...]] = {}
 
 
-def _data_fields(kind: type[Record]) -> tuple[str, ...]:
+def data_fields(kind: type[Record]) -> tuple[str, ...]:
+    """The fields of a record that are an entry's data. A hypercall's are made from several of its own."""
     found = _known_fields.get(kind)
     if found is None:
         found = _known_fields[kind] = tuple(item.name for item in fields(kind) if item.name not in _HEAD)

@@ -231,8 +231,8 @@ class PageRecord(Record):
 
 @dataclass(slots=True)
 class GrantRecord(Record):
-    """Domain `by` began (`map`, `copy`) or ended (`unmap`, `copied`) a use of grant `ref` of the record's
-    domain, which is machine frame `mfn`."""
+    """Domain `by` began (`map`, `copy`) or ended (`release`) a use of grant `ref` of the record's domain,
+    which is machine frame `mfn`."""
 
     kind: ClassVar[Kind] = Kind.GRANT
     name: str
@@ -261,13 +261,15 @@ class RingRecord(Record):
 class StoreRecord(Record):
     """A xenstore request of the record's domain and what came of it, or a watch of its that fired.
 
-    `name` is that of the message (`READ`, `WATCH_EVENT`), `path` what it is about, `transaction` 0 outside
-    any. `result` is the payload of the answer or, of an event, the token of the watch.
+    `name` is that of the message (`READ`, `WATCH_EVENT`), `path` what it is about, as an absolute path where
+    it is one, `value` what came after that: what is written, the token of a watch. `transaction` is 0 outside
+    any, `result` the payload of the answer.
     """
 
     kind: ClassVar[Kind] = Kind.STORE
     name: str
     path: str
+    value: bytes = b""
     transaction: int = 0
     errno: Errno | None = None
     sentence: str = ""

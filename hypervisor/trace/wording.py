@@ -133,8 +133,11 @@ def _ring(entry: Entry) -> str:
 def _store(entry: Entry) -> str:
     data = entry.data
     inside = f" in transaction {data['transaction']}" if data["transaction"] else ""
-    answer = f"-{data['errno']}: {data['sentence']}" if "errno" in data else repr(data.get("result", ""))
-    return f"{entry.name} {data.get('path', '')}{inside} = {answer}"
+    value = f" {data['value']!r}" if data["value"] else ""
+    if entry.name == "WATCH_EVENT":
+        return f"{entry.name} {data['path']}{value}"
+    answer = f"-{data['errno']}: {data['sentence']}" if "errno" in data else repr(data["result"])
+    return f"{entry.name} {data.get('path', '')}{value}{inside} = {answer}"
 
 
 def _console(entry: Entry) -> str:

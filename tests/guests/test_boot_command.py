@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import json
 import os
 import select
 import signal
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from paravane.trace import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -144,6 +147,21 @@ def test_a_trace_to_a_pipe_that_nobody_reads_holds_nothing_up(source: Path) -> N
     process = start(source, "--trace", "-", "--timeout", "5", stdout=subprocess.DEVNULL)
     assert process.wait(PATIENCE) == 124
     ended(process)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_leaves_complete_lines_of_json(source: Path, tmp_path: Path, number: int) -> None:
+    source.write_text(PRINTER)
+    trace = tmp_path / "trace.jsonl"
+    process = start(source, "--trace", trace, "--trace-events", "all", stdout=subprocess.DEVNULL)
+    # Most of what comes first is the domain being built.
+    until(lambda: trace.exists() and '"send"' in trace.read_text())
+    process.send_signal(number)
+    ended(process)
+    header, *entries = trace.read_text().split("\n")
+    assert json.loads(header) == {"trace": 1, "producer": "paravane", "clock": "virtual"}
+    assert entries.pop() == ""
+    assert {Entry.from_json(json.loads(entry)).domid for entry in entries} == {0, 1}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])

@@ -26,6 +26,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "vcpu",
         "vcpu_host run_state",
         "call_site dump watchdog",
+        "trace/sources",
         "platform",
         "builder devices/xenstore events sched time traps",
         "devices traps/emulate",

@@ -86,7 +86,7 @@ LIST = HypercallRecord(
         PageRecord(1, 1, 0, HERE, "type", 0x2A, 1, "writable_page", "l1_page_table", 0),
         GrantRecord(1, 1, None, None, "map", 8, 0, 0x2A, writable=True),
         RingRecord(1, 1, None, None, "response", "store", "READ", 20, 7, "OK"),
-        StoreRecord(1, 1, None, None, "READ", "/local/domain/1/name", 0, result=b"one\xff"),
+        StoreRecord(1, 1, None, None, "READ", "/local/domain/1/name", b"", 0, result=b"one\xff"),
         ConsoleRecord(1, 1, None, None, "out", b"hello\r\n"),
         RefusalRecord(2, 1, 0, HERE, "mmu_update", Errno.EINVAL, "the frame is not the domain's"),
         DomainRecord(0, 3, None, None, DomainEvent.ENDED, "one", ShutdownReason.reboot),

@@ -5,12 +5,19 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from paravane.abi.xs_wire import XENSTORE_DOMAIN_INTERFACE, XENSTORE_RING_SIZE, XenstoreError
+from paravane.abi.xs_wire import (
+    XENSTORE_DOMAIN_INTERFACE,
+    XENSTORE_RING_SIZE,
+    XSD_SOCKMSG,
+    XenstoreError,
+    XsMessage,
+)
 from paravane.devices.ring import ByteRing, RingFault
-from paravane.devices.xenstore.messages import Assembler, Garbled
+from paravane.devices.xenstore.messages import HEADER_SIZE, Assembler, Garbled, message_name
 from paravane.devices.xenstore.session import Session
 
 if TYPE_CHECKING:
+    from paravane.abi.xs_wire import XsdSockmsg
     from paravane.devices.bus import Budget, Bus, Port
     from paravane.devices.xenstore.store import Store
 
@@ -94,6 +101,8 @@ class Connection:
         """Handle the next request, or take bytes from the ring towards it. False when there is nothing."""
         pending = self._input.next()
         if pending is not None:
+            if self._bus.observers.ring is not None:
+                self._tell("request", pending[0])
             budget.spend(self._session.handle(*pending))
             return True
         taken = self._requests.take()
@@ -111,12 +120,21 @@ class Connection:
                 if following is None:
                     return
                 self._unsent = following
+                if self._bus.observers.ring is not None:
+                    self._tell("response", XSD_SOCKMSG.unpack(following))
                 budget.spend(_MESSAGE_UNITS)
             count = self._responses.put(self._unsent)
             if not count:
                 return
             self._unsent = self._unsent[count:]
             self._moved = True
+
+    def _tell(self, what: str, message: XsdSockmsg) -> None:
+        if self._bus.observers.ring is not None:
+            size = HEADER_SIZE + message.len
+            status = "ERROR" if message.type == XsMessage.ERROR else ""
+            op = message_name(message.type)
+            self._bus.observers.ring(self.domid, what, "store", op, size, message.req_id, status)
 
     def _ignore(self, reason: XenstoreError, sentence: str) -> bool:
         log.warning("domain %d: xenstore does not serve its ring any more: %s", self.domid, sentence)

@@ -45,6 +45,11 @@ class Assembler:
         return header, payload
 
 
+def message_name(kind: int) -> str:
+    """`READ`; a number that is no message's stays one."""
+    return XsMessage(kind).name if kind in XsMessage._value2member_map_ else f"message {kind}"
+
+
 def message(kind: int, req_id: int, tx_id: int, payload: bytes) -> bytes:
     return XSD_SOCKMSG.pack(XsdSockmsg(kind, req_id, tx_id, len(payload))) + payload
 

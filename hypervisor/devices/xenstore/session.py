@@ -44,6 +44,15 @@ _PRIVILEGED: Final = frozenset(
         XsMessage.SET_TARGET,
     )
 )
+_WITHOUT_PATH: Final = frozenset(
+    (
+        XsMessage.TRANSACTION_START,
+        XsMessage.TRANSACTION_END,
+        XsMessage.GET_DOMAIN_PATH,
+        XsMessage.RESET_WATCHES,
+        *_PRIVILEGED,
+    )
+)
 _WITHOUT_TRANSACTION: Final = frozenset((XsMessage.WATCH, XsMessage.UNWATCH))
 
 log = logging.getLogger(__name__)
@@ -102,8 +111,11 @@ class Session:
         except Refusal as refusal:
             log.debug("domain %d: %s", self.domid, refusal)
             self._answer = error(request, refusal.errno)
+            self._tell(request, payload, b"", refusal)
         else:
             self._answer = reply(request, answer) if answer is not None else None
+            if answer is not None:
+                self._tell(request, payload, answer)
         self._announcement.add(self._store.take_changes())
         self.working = True
         return _REQUEST_UNITS + (self._store.steps - steps) + len(payload) // _BYTES_PER_UNIT
@@ -128,6 +140,8 @@ class Session:
     def event(self, watch: Watch, path: str) -> None:
         """Something that the guest watches has changed."""
         if (watch.path, watch.token) in self._watches:
+            if (observer := self._store.observers.store) is not None:
+                observer(self.domid, XsMessage.WATCH_EVENT, path, watch.token, 0, b"", None)
             self.outbox.event(path[len(watch.relative) :] if watch.relative else path, watch.token)
 
     def close(self) -> None:
@@ -139,6 +153,16 @@ class Session:
         self._store.deliver()
         self.working = False
         self.outbox.clear()
+
+    def _tell(
+        self, request: XsdSockmsg, payload: bytes, answer: bytes, refusal: Refusal | None = None
+    ) -> None:
+        if (observer := self._store.observers.store) is not None:
+            name, _, value = payload.partition(b"\0")
+            path = name.decode("latin-1")
+            if request.type not in _WITHOUT_PATH:
+                path = self._absolute(path)
+            observer(self.domid, request.type, path, value, request.tx_id, answer, refusal)
 
     def _dispatch(self, request: XsdSockmsg, payload: bytes) -> bytes | None:
         if request.type in _PRIVILEGED:
@@ -220,6 +244,7 @@ class Session:
             raise Refusal(Errno.E2BIG, f"domain {self.domid} has {len(self._watches)} watches")
         watch = self._watches[path, token] = Watch(path, token, relative)
         self._store.watches.add(self, watch)
+        self._tell(request, payload, _OK)
         self.outbox.reply(reply(request, _OK))
         self.event(watch, path)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.errno import Errno
+from paravane.devices.observers import DeviceObservers
 from paravane.devices.xenstore.access import Access
 from paravane.devices.xenstore.node_index import NodeIndex
 from paravane.devices.xenstore.rights import Quota, Rights
@@ -60,7 +61,13 @@ class Store:
     """The live tree (a `LiveTree`). The methods with simple names are the host's, which may do everything and
     are complete when they return; guests come through `access`, in portions."""
 
-    def __init__(self, quota: Quota | None = None, state: StoreState | None = None) -> None:
+    def __init__(
+        self,
+        quota: Quota | None = None,
+        state: StoreState | None = None,
+        observers: DeviceObservers | None = None,
+    ) -> None:
+        self.observers = observers or DeviceObservers()
         self.quota = quota or Quota()
         self.rights = Rights(self.quota, None if state is None else state.since)
         self.watches = WatchIndex()

@@ -1,0 +1,48 @@
+"""Records of event channels, and the flows that lead from a send to the upcall that delivers it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paravane.events import HOST_DOMID
+from paravane.trace.records import SendRecord, UpcallRecord, VirqRecord
+
+if TYPE_CHECKING:
+    from paravane.abi.event_channel import Virq
+    from paravane.place import Place
+    from paravane.platform import Platform
+
+
+class EventSource:
+    """Observes what is sent, raised and delivered (paravane.events.ports.Observer)."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._numbered = 0
+        # (domain, port) -> the flow that made the port pending and that no upcall has told of.
+        self._flows: dict[tuple[int, int], int] = {}
+
+    def sent(self, domid: int, port: int, to_domid: int, to_port: int, *, pending: bool) -> None:
+        head = (self._platform.clock.now(), *self._platform.trace.here(domid))
+        flow = self._flow(to_domid, to_port, pending=pending)
+        self._platform.trace.write(SendRecord(*head, port, to_domid, to_port, flow))
+
+    def raised(self, domid: int, vcpu_id: int, virq: Virq, port: int, *, pending: bool) -> None:
+        flow = self._flow(domid, port, pending=pending)
+        head = (self._platform.clock.now(), domid, vcpu_id, None)
+        self._platform.trace.write(VirqRecord(*head, virq, port, flow))
+
+    def delivered(self, domid: int, vcpu_id: int, place: Place, ports: tuple[int, ...]) -> None:
+        flows = (self._flows.pop((domid, port), None) for port in ports)
+        head = (self._platform.clock.now(), domid, vcpu_id, place)
+        self._platform.trace.write(UpcallRecord(*head, ports, tuple(flow for flow in flows if flow)))
+
+    def _flow(self, domid: int, port: int, *, pending: bool) -> int | None:
+        """The flow of an event: a new one, unless it finds the port pending already."""
+        if domid == HOST_DOMID:
+            return None
+        if pending:
+            return self._flows.get((domid, port))
+        self._numbered += 1
+        self._flows[domid, port] = self._numbered
+        return self._numbered

@@ -1,0 +1,381 @@
+"""What the trace tells of each kind, as guests bring it about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from paravane import DomainConfig, Machine, load_image
+from paravane.abi.errno import Errno
+from paravane.devices.observers import DeviceObservers
+from paravane.trace import (
+    ConsoleRecord,
+    GrantRecord,
+    Kind,
+    PageRecord,
+    Record,
+    RefusalRecord,
+    RingRecord,
+    ScheduleRecord,
+    SendRecord,
+    StoreRecord,
+    TimerRecord,
+    UpcallRecord,
+    VirqRecord,
+    entry_of,
+)
+from paravane.trace.jsonl import JsonLines
+from tests.support.boot import HOST_TIMEOUT, boot, kernel_image
+from tests.support.prelude import prelude
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MEMORY = 4 << 20
+SLICE = 100_000
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+def only(records: Iterable[Record], kind: type[RecordT]) -> list[RecordT]:
+    return [record for record in records if isinstance(record, kind)]
+
+
+def trace(*kernels: str, kinds: Iterable[Kind] = tuple(Kind)) -> list[Record]:
+    """The records of kernels that run beside each other, domain 1 the first, until all have ended."""
+    records: list[Record] = []
+    size = Machine.size_for(*[MEMORY] * len(kernels))
+    with Machine(size, slice_instructions=SLICE) as machine:
+        machine.trace.subscribe(records.append, kinds)
+        for number, kernel in enumerate(kernels, 1):
+            image = load_image(kernel_image(kernel, f"kernel{number}.S"))
+            machine.create(image, DomainConfig(name=f"kernel{number}", memory=MEMORY))
+        machine.run(timeout=HOST_TIMEOUT)
+        assert all(not domain.alive for domain in machine.domains.values())
+    return records
+
+
+UPCALLS = """
+    .macro UNMASK_UPCALLS
+    call map_shared_info
+    call mask_all_events
+    movl $FLAT_KERNEL_CS, %ebx
+    movl $upcall, %ecx
+    movl $FLAT_KERNEL_CS, %edx
+    movl $upcall, %esi
+    HYPERCALL set_callbacks
+    MUST set_callbacks
+    movb $0, UPCALL_MASK
+    .endm
+
+    .macro OP hypercall, command, struct
+    movl $\\command, %ebx
+    movl $\\struct, %ecx
+    HYPERCALL \\hypercall
+    .endm
+
+    .globl upcall
+upcall:                             # notes that it came, and leaves nothing pending
+    movb $0, shared_info + VCPU_INFO_evtchn_upcall_pending
+    movl $0, shared_info + VCPU_INFO_evtchn_pending_sel
+    movl $0, shared_info + SHARED_INFO_evtchn_pending
+    incl upcalls
+    movb $0, UPCALL_MASK
+    iret
+
+    .data
+    .balign 4
+upcalls: .long 0
+    .text
+"""
+
+WAITER = (
+    prelude("paging", "shared")
+    + UPCALLS
+    + """
+main:
+    UNMASK_UPCALLS
+    OP event_channel_op, EVTCHNOP_alloc_unbound, unbound
+    MUST alloc_unbound
+    movl $0, shared_info + SHARED_INFO_evtchn_mask
+1:  cmpl $0, upcalls
+    jne 2f
+    OP sched_op, SCHEDOP_block, 0
+    jmp 1b
+2:  ret
+    .data
+    .balign 4
+unbound: .word DOMID_SELF, 2        # struct evtchn_alloc_unbound: for domain 2
+    .long 0
+"""
+)
+
+SENDER = (
+    prelude("paging")
+    + """
+main:
+1:  movl $EVTCHNOP_bind_interdomain, %ebx
+    movl $interdomain, %ecx
+    HYPERCALL event_channel_op
+    testl %eax, %eax
+    jz ring
+    movl $SCHEDOP_yield, %ebx
+    HYPERCALL sched_op
+    jmp 1b
+ring:
+    movl interdomain + EVTCHN_BIND_INTERDOMAIN_local_port, %eax
+    movl %eax, port
+    movl $EVTCHNOP_send, %ebx
+    movl $port, %ecx
+    HYPERCALL event_channel_op
+    MUST send
+    ret
+    .data
+    .balign 4
+interdomain: .word 1, 0             # struct evtchn_bind_interdomain: port 3 of domain 1
+    .long 3, 0
+port: .long 0
+"""
+)
+
+
+def test_an_event_between_domains_can_be_followed_from_the_send_to_the_upcall() -> None:
+    records = trace(WAITER, SENDER)
+    (send,) = [record for record in only(records, SendRecord) if record.to_domid == 1 and record.domid == 2]
+    assert (send.vcpu, send.port, send.to_port) == (0, 3, 3)
+    assert send.place is not None
+    assert (send.place.symbol, send.place.file) == ("ring", "kernel2.S")
+    assert send.flow is not None
+    (upcall,) = [record for record in only(records, UpcallRecord) if send.flow in record.flows]
+    assert (upcall.domid, upcall.vcpu) == (1, 0)
+    assert 3 in upcall.ports
+    assert records.index(upcall) > records.index(send)
+    assert entry_of(send).data["flow"] == entry_of(upcall).data["flows"][0]
+
+
+def test_the_schedule_says_who_ran_and_why_not_longer() -> None:
+    told = only(trace(WAITER, SENDER, kinds=(Kind.SCHEDULE,)), ScheduleRecord)
+    steps = [(record.domid, record.name, record.why) for record in told]
+    assert steps[0] == (1, "in", "")
+    assert (1, "out", "blocked") in steps
+    assert {name for _, name, _ in steps[::2]} == {"in"}
+    for gone, come in zip(steps[1::2], steps[2::2], strict=False):
+        assert (gone[1], come[1]) == ("out", "in")
+
+
+TIMERS = (
+    prelude("paging", "shared")
+    + UPCALLS
+    + """
+main:
+    UNMASK_UPCALLS
+    OP event_channel_op, EVTCHNOP_bind_virq, virq
+    MUST bind_virq
+    movl $VCPUOP_stop_periodic_timer, %ebx
+    xorl %ecx, %ecx
+    HYPERCALL vcpu_op
+    MUST stop_periodic_timer
+    movl $0, shared_info + SHARED_INFO_evtchn_mask
+    movl $5000000, %ebx             # nanoseconds
+    xorl %ecx, %ecx
+    HYPERCALL set_timer_op
+arm:
+    MUST set_timer_op
+    OP sched_op, SCHEDOP_block, 0
+    movl $poll, %ecx
+    movl $SCHEDOP_poll, %ebx
+    HYPERCALL sched_op
+    MUST poll
+    ret
+    .data
+    .balign 4
+virq: .long VIRQ_TIMER, 0, 0
+poll: .long ports, 1, 9000000, 0    # struct sched_poll: until 9 ms
+ports: .long 3
+"""
+)
+
+
+def test_timers_are_told_with_the_interrupt_they_raise_and_the_upcall_it_ends_in() -> None:
+    records = trace(TIMERS)
+    single = [record for record in only(records, TimerRecord) if record.timer == "single-shot"]
+    armed, expired = [record for record in single if record.name in ("armed", "expired")]
+    assert (armed.name, armed.deadline, armed.domid, armed.vcpu) == ("armed", 5_000_000, 1, 0)
+    assert armed.place is not None
+    assert armed.place.file == "kernel1.S"
+    assert (expired.name, expired.deadline, expired.place) == ("expired", 5_000_000, None)
+    assert expired.time >= 5_000_000
+    (virq,) = [record for record in only(records, VirqRecord) if record.time == expired.time]
+    assert (virq.virq.name, virq.port, virq.domid) == ("TIMER", 3, 1)
+    (upcall,) = [record for record in only(records, UpcallRecord) if virq.flow in record.flows]
+    assert 3 in upcall.ports
+    polls = [record for record in only(records, TimerRecord) if record.timer == "poll"]
+    assert [(record.name, record.deadline) for record in polls] == [
+        ("armed", 9_000_000),
+        ("expired", 9_000_000),
+    ]
+
+
+STORE = (
+    prelude("paging")
+    + """
+.macro MESSAGE type, number, text:vararg    # struct xsd_sockmsg
+    .long \\type, \\number, 0, 7f - 6f
+6:  .ascii \\text
+7:
+.endm
+main:
+    movl start_info, %edx
+    movl START_INFO_store_mfn(%edx), %edx
+    movl $page, %eax
+    movl $PTE_DATA, %ecx
+    call map_frame
+    MUST map_frame
+    movl $requests, %esi
+    movl $page, %edi
+    movl $requests_end - requests, %ecx
+    rep movsb
+    movl $requests_end - requests, page + XENSTORE_DOMAIN_INTERFACE_req_prod
+    movl start_info, %edx
+    movl START_INFO_store_evtchn(%edx), %eax
+    movl %eax, port
+    movl $EVTCHNOP_send, %ebx
+    movl $port, %ecx
+    HYPERCALL event_channel_op
+    MUST send
+    PRINT "asked\\n"
+    ret
+    .data
+    .balign 4
+port: .long 0
+requests:
+    MESSAGE XS_READ, 7, "name\\0"
+    MESSAGE XS_WATCH, 8, "data\\0token\\0"
+    MESSAGE XS_WRITE, 9, "data/x\\0value"
+    MESSAGE XS_RM, 10, "data/nowhere/y\\0"
+requests_end:
+    .bss
+    .balign PAGE_SIZE
+page: .skip PAGE_SIZE
+"""
+)
+
+
+def test_xenstore_is_told_by_message_with_what_came_of_it() -> None:
+    records = trace(STORE)
+    told = only(records, StoreRecord)
+    home = "/local/domain/1"
+    assert [(record.name, record.path, record.value, record.errno, record.result) for record in told] == [
+        ("READ", f"{home}/name", b"", None, b"kernel1"),
+        ("WATCH", f"{home}/data", b"token", None, b"OK"),
+        ("WATCH_EVENT", f"{home}/data", b"token", None, b""),
+        ("WRITE", f"{home}/data/x", b"value", None, b"OK"),
+        ("WATCH_EVENT", f"{home}/data/x", b"token", None, b""),
+        ("RM", f"{home}/data/nowhere/y", b"", Errno.ENOENT, b""),
+    ]
+    assert "nowhere" in told[-1].sentence
+
+
+def test_rings_and_consoles_are_told_with_what_went_through_them() -> None:
+    records = trace(STORE)
+    store = [record for record in only(records, RingRecord) if record.device == "store"]
+    requests = [(record.op, record.id) for record in store if record.name == "request"]
+    assert requests == [("READ", 7), ("WATCH", 8), ("WRITE", 9), ("RM", 10)]
+    answers = [(record.op, record.id, record.status) for record in store if record.name == "response"]
+    assert ("READ", 7, "") in answers
+    assert ("ERROR", 10, "ERROR") in answers
+    (out,) = only(records, ConsoleRecord)
+    assert (out.name, out.text, out.domid) == ("out", b"asked\n", 1)
+    (ring,) = [record for record in only(records, RingRecord) if record.device == "console"]
+    assert (ring.name, ring.op, ring.size) == ("request", "out", len(out.text))
+
+
+PAGES = (
+    prelude("paging")
+    + """
+main:
+    movl $table, %eax
+    call make_read_only
+    MUST make_read_only
+    movl $table, %eax
+    call va_to_mfn
+    movl %eax, pin + MMUEXT_OP_arg1
+    movl %eax, unpin + MMUEXT_OP_arg1
+    movl $pin, %ebx
+    call operate
+    MUST pin
+    movl $unpin, %ebx
+    call operate
+    MUST unpin
+    movl $unpin, %ebx
+    call operate                    # a second time: refused
+    ret
+operate:
+    movl $1, %ecx
+    xorl %edx, %edx
+    movl $DOMID_SELF, %esi
+    HYPERCALL mmuext_op
+    ret
+    .data
+    .balign 4
+pin: .long MMUEXT_PIN_L1_TABLE, 0, 0
+unpin: .long MMUEXT_UNPIN_TABLE, 0, 0
+    .bss
+    .balign PAGE_SIZE
+table: .skip PAGE_SIZE
+"""
+)
+
+
+def test_page_types_are_told_by_the_vcpu_that_changed_them() -> None:
+    records = trace(PAGES)
+    pins = [record for record in only(records, PageRecord) if record.place is not None]
+    assert [(record.name, record.before, record.after) for record in pins] == [
+        ("type", "writable_page", "l1_page_table"),
+        ("validated", "l1_page_table", "l1_page_table"),
+        ("pinned", "l1_page_table", "l1_page_table"),
+        ("unpinned", "l1_page_table", "l1_page_table"),
+        ("devalidated", "l1_page_table", "l1_page_table"),
+    ]
+    assert len({record.mfn for record in pins}) == 1
+    assert {(record.domid, record.owner, record.vcpu) for record in pins} == {(1, 1, 0)}
+    assert {record.place.symbol for record in pins if record.place} == {"operate"}
+    (refusal,) = only(records, RefusalRecord)
+    assert (refusal.name, refusal.errno) == ("mmuext_op", Errno.EINVAL)
+    assert refusal.place is not None
+    assert refusal.place.symbol == "operate"
+
+
+def test_backends_use_the_grants_of_their_rings() -> None:
+    grants = only(trace(prelude() + "main: ret"), GrantRecord)
+    assert [(record.name, record.ref, record.by, record.domid) for record in grants] == [
+        ("map", 0, 0, 1),
+        ("map", 1, 0, 1),
+        ("release", 1, 0, 1),
+        ("release", 0, 0, 1),
+    ]
+
+
+def test_two_runs_give_the_same_trace_byte_for_byte() -> None:
+    writer = JsonLines()
+    first, second = (
+        b"".join(writer.entry(entry_of(record)) for record in trace(WAITER, SENDER)) for _ in range(2)
+    )
+    assert first == second
+    assert first.count(b"\n") > 50
+
+
+def test_nothing_is_observed_when_nobody_wants_it() -> None:
+    with Machine(Machine.size_for(MEMORY)) as machine:
+        platform = machine.platform
+        observed = (platform.memory.types, platform.grants, platform.exchange, platform.timers)
+        unsubscribe = machine.trace.subscribe(lambda record: None)
+        assert all(owner.observer is not None for owner in observed)
+        unsubscribe()
+        assert all(owner.observer is None for owner in observed)
+        assert platform.bus.observers == DeviceObservers()
+
+
+def test_what_an_in_process_boot_sees_has_places_throughout() -> None:
+    records = boot(kernel_image(PAGES, "pages.S"), memory=MEMORY, slice_instructions=SLICE).records
+    without = {type(record).__name__ for record in records if record.vcpu is not None and not record.place}
+    assert without <= {"TimerRecord", "VirqRecord"}
