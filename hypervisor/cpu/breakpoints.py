@@ -13,7 +13,7 @@ from paravane.cpu.engine.library import Engine
 from paravane.cpu.registers import EFLAGS_RF
 
 # A guest picks these addresses: beyond this many one hook on everything takes over (slow, but bounded).
-_MOST_HOOKS = 64
+_MOST_HOOKS = 1024
 _DR7_TYPE_SHIFT = 16
 _ENABLED = 0xFF
 
@@ -26,12 +26,22 @@ class Breakpoints:
         self._words = engine.words
         self._dr = layout.dr
         self._hooked: set[int] = set()
-        self._undefined: set[int] = set()
+        self._suspects: set[int] = set()
         self._everywhere = False
 
     def hooked(self, address: int) -> bool:
         """The instruction at linear `address` was translated with a hook."""
         return self._everywhere or address in self._hooked
+
+    @property
+    def everywhere(self) -> bool:
+        """Every instruction that is translated from now on has the hook."""
+        return self._everywhere
+
+    @property
+    def enabled(self) -> bool:
+        """Some address is armed."""
+        return bool(self._armed())
 
     def matching(self, address: int) -> int:
         """DR6 bits of the enabled execution breakpoints at linear `address`."""
@@ -45,12 +55,12 @@ class Breakpoints:
         """As `arm`, for instructions at these linear addresses, which are to be looked at each time."""
         if self._everywhere:
             return False
-        self._undefined |= addresses
+        self._suspects |= addresses
         return self._hook(addresses, on_code)
 
     def is_suspect(self, address: int) -> bool:
         """The instruction at linear `address` is to be looked at."""
-        return self._everywhere or address in self._undefined
+        return self._everywhere or address in self._suspects
 
     def _hook(self, addresses: set[int], on_code: api.HookFunction) -> bool:
         wanted = addresses - self._hooked

@@ -11,6 +11,7 @@ from paravane.cpu.moving_breakpoints import MovingBreakpoints
 from paravane.cpu.redirects import AFTER_ACCESS, Redirects
 from paravane.cpu.registers import NONE_IN_FLIGHT
 from paravane.cpu.state import ProcessorState
+from paravane.cpu.string_hooks import StringCompares
 from paravane.cpu.watchpoints import Watchpoints, armed
 from paravane.x86 import Vector
 
@@ -37,6 +38,7 @@ class DebugHooks:
         self._engine = cpu._engine
         self._layout = cpu._layout
         self._words = cpu._words
+        self._compares = StringCompares(cpu, handler)
         self._breakpoints = Breakpoints(self._engine, self._layout)
         self._moving = MovingBreakpoints(self._engine, self._on_moving)
         self._watchpoints = Watchpoints(self._engine, cpu.frame_at, self._on_access, self._on_gate)
@@ -49,6 +51,17 @@ class DebugHooks:
     def watching(self) -> bool:
         """Data breakpoints are armed: `follow` before each return to the guest, and stop by `stop_soon`."""
         return self._watchpoints.watching
+
+    @property
+    def breaks_on_execution(self) -> bool:
+        """Execution breakpoints are armed."""
+        return self._breakpoints.enabled
+
+    @property
+    def takes_stops(self) -> bool:
+        """Every instruction has a hook, and the guest is stopped by `stop_soon`: after the engine's own stop
+        the rest of a block would run without hooks."""
+        return self.watching or self._breakpoints.everywhere
 
     def hooked(self, address: int) -> bool:
         """The instruction at linear `address` was translated with a hook."""
@@ -71,7 +84,9 @@ class DebugHooks:
         return self._watchpoints.arm(watches) or execution
 
     def suspect(self, addresses: set[int]) -> bool:
-        """Raise #UD at linear `addresses` whenever what is there then is undefined. True as for `arm`."""
+        """Look at what is at linear `addresses` whenever they are reached. What is undefined then is #UD; a
+        comparison of strings that the engine gets wrong is done by `StringCompares`. True as for `arm`.
+        """
         return self._breakpoints.suspect(addresses, self._on_code)
 
     def follow(self) -> None:
@@ -87,7 +102,8 @@ class DebugHooks:
 
         The engine's own stop would let the rest of a block run, and that without its hooks.
         """
-        self._watchpoints.open_gate()
+        if self.watching:
+            self._watchpoints.open_gate()
 
     def report_access(self, vector: int) -> bool:
         """Trap `vector` arrived after an access that hit: report the access first, or False."""
@@ -122,18 +138,26 @@ class DebugHooks:
         if self._redirects.pending is not None:
             # Something is to be reported already, or about to be: a trap after the last instruction comes
             # first.
+            if self._redirects.pending is not AFTER_ACCESS:
+                self._redirects.disarm()
             return
         self._debuggers.reached(address)
         if self._redirects.pending is not None:
             return
         breakpoints = self._breakpoints
         self._engine.save()
+        if breakpoints.everywhere and self._cpu._stop_wanted:
+            self._redirects.leave(None, action=self._engine.stop)
+            return
         hits = breakpoints.matching(address)
         if hits and not self._breakpoints.resume_flag_spent():
             self._report_hits(hits)
             self._redirects.leave(_VECTOR_DB, sets_rf=True)
-        elif breakpoints.is_suspect(address) and self._cpu.at_undefined(address):
-            self._redirects.leave(_VECTOR_UD)
+        elif breakpoints.is_suspect(address):
+            if self._cpu.at_undefined(address):
+                self._redirects.leave(_VECTOR_UD)
+            elif self._compares.due(address):
+                self._redirects.leave(None, action=self._compares.carry_out)
 
     def _on_moving(self, _uc: int, address: int, _size: int, _user: int) -> None:
         """An instruction with a debugger's breakpoint, or one that was not needed elsewhere yet."""

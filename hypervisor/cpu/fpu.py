@@ -36,7 +36,7 @@ def save(engine: Engine) -> bytes:
     )
     for i in range(_REGISTERS):
         image[_ST0 + i * _SLOT : _ST0 + i * _SLOT + 10] = engine.read_bytes(x86.UC_X86_REG_ST0 + i, 10)
-        image[_XMM0 + i * _SLOT : _XMM0 + (i + 1) * _SLOT] = engine.read_bytes(x86.UC_X86_REG_XMM0 + i, 16)
+        image[_XMM0 + i * _SLOT : _XMM0 + (i + 1) * _SLOT] = read_xmm(engine, i)
     return bytes(image)
 
 
@@ -60,4 +60,14 @@ def load(engine: Engine, image: bytes) -> None:
     engine.write_register(x86.UC_X86_REG_MXCSR, mxcsr)
     for i in range(_REGISTERS):
         engine.write_bytes(x86.UC_X86_REG_ST0 + i, image[_ST0 + i * _SLOT : _ST0 + i * _SLOT + 10])
-        engine.write_bytes(x86.UC_X86_REG_XMM0 + i, image[_XMM0 + i * _SLOT : _XMM0 + (i + 1) * _SLOT])
+        write_xmm(engine, i, image[_XMM0 + i * _SLOT : _XMM0 + (i + 1) * _SLOT])
+
+
+def read_xmm(engine: Engine, number: int) -> bytes:
+    """One SSE register. Must be read while the engine holds the processor's current state."""
+    return engine.read_bytes(x86.UC_X86_REG_XMM0 + number, _SLOT)
+
+
+def write_xmm(engine: Engine, number: int, value: bytes) -> None:
+    """Make 16 bytes one SSE register."""
+    engine.write_bytes(x86.UC_X86_REG_XMM0 + number, value)

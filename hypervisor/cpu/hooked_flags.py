@@ -8,6 +8,7 @@ from unicorn import x86_const
 from paravane.cpu.geometry import PAGE_MASK
 from paravane.cpu.registers import EFLAGS_ARITHMETIC
 from paravane.cpu.state import ProcessorState
+from paravane.cpu.states_before import StatesBefore
 from paravane.x86 import PageFaultCode, Vector
 
 _VECTOR_DB: Final = int(Vector.DB)
@@ -19,9 +20,10 @@ _WRITE: Final = int(PageFaultCode.write_access)
 class HookedFlags:
     """Undoes what a fault, or a hook that looks, does to the flags of a hooked instruction."""
 
-    def __init__(self, cpu: ProcessorState, is_hooked: Callable[[int], bool]) -> None:
+    def __init__(self, cpu: ProcessorState, is_hooked: Callable[[int], bool], before: StatesBefore) -> None:
         """`is_hooked` tells whether the instruction at a linear address was translated with a hook."""
         self._cpu = cpu
+        self._before = before
         self._engine = cpu._engine
         self._layout = cpu._layout
         self._words = cpu._words
@@ -41,7 +43,12 @@ class HookedFlags:
             return
         if vector == _VECTOR_PF and self._is_fetch(eip, error_code):
             return
-        self.write_computed()
+        if self._before.is_of(eip):
+            # Not even what was computed is left of the flags where the instruction has changed them.
+            self._engine.write_register(x86_const.UC_X86_REG_EFLAGS, self._before.eflags())
+            self._engine.save()
+        else:
+            self.write_computed()
 
     def write_computed(self) -> None:
         """Make the flags that were computed for a hook those of the processor."""

@@ -13,12 +13,13 @@ from paravane.cpu.engine import library as api
 from paravane.cpu.faults import PageFault, SegmentFault
 from paravane.cpu.handler import TrapHandler
 from paravane.cpu.hooked_flags import HookedFlags
-from paravane.cpu.instructions import IRET, instructions, is_undefined, may_hold_undefined
 from paravane.cpu.native_iret import NativeIrets, iret
 from paravane.cpu.redirects import AFTER_ACCESS, Redirects
 from paravane.cpu.registers import NONE_IN_FLIGHT
 from paravane.cpu.segment_registers import TASK_STATE
 from paravane.cpu.state import ProcessorState
+from paravane.cpu.states_before import StatesBefore
+from paravane.cpu.suspects import suspects
 from paravane.x86 import Dr6, Eflags, Vector
 
 _VECTOR_DB: Final = int(Vector.DB)
@@ -28,7 +29,6 @@ _VECTOR_PF: Final = int(Vector.PF)
 _TRAP_FLAG: Final = int(Eflags.TF)
 _VIRTUAL_8086: Final = int(Eflags.VM)
 _NESTED_TASK: Final = int(Eflags.NT)
-_IRET_CODE: Final = bytes((IRET,))
 # DR7: breakpoint 0 enabled, on port access, one byte.
 _BREAK_ON_PORT = 0x20402
 _CPUID_REGISTERS: Final = (
@@ -51,8 +51,9 @@ class Hooks:
         self._engine = cpu._engine
         self._layout = cpu._layout
         self._words = cpu._words
-        self._irets = NativeIrets(cpu)
-        self._flags = HookedFlags(cpu, self._is_hooked)
+        self._before = StatesBefore(cpu)
+        self._irets = NativeIrets(cpu, self._before)
+        self._flags = HookedFlags(cpu, self._is_hooked, self._before)
         self._redirects = Redirects(cpu, handler, self._flags, void_root)
         self.debuggers = Debuggers(cpu, self._redirects, self._fail, rearm)
         self.debug = DebugHooks(cpu, handler, self._redirects, self._flags, self.debuggers)
@@ -77,12 +78,13 @@ class Hooks:
     def arm_breakpoints(self) -> bool:
         """Make the enabled breakpoints fire. True when translated code must be dropped for it."""
         new = self.debug.arm()
+        self._before.run_next_alone(self.debug.breaks_on_execution)
         self.code_hooked |= new
         return new
 
     def close(self) -> None:
         """Free what the hooks need. The engine must be closed."""
-        self._irets.close()
+        self._before.close()
 
     def finish(self) -> None:
         """After a run: deliver what the stop overtook, raise what the handler raised."""
@@ -192,13 +194,14 @@ class Hooks:
         if code is None or self._irets.in_virtual_8086:
             self._translate_again(pc, size)
             return
-        if code[-1:] != _IRET_CODE and not may_hold_undefined(code):
+        found = suspects(code, pc, big=cpu.has_big_code)
+        if found is None:
             return
-        found = list(instructions(code, big=cpu.has_big_code))
-        undefined = {pc + at.offset for at in found if is_undefined(at)}
-        irets = {pc + at.offset for at in found if at.opcode == IRET}
-        if self.debug.suspect(undefined) | self._irets.watch(irets):
+        if self.debug.suspect(found.looked_at) | self._before.copy_at(found.copied_before):
             self.code_hooked = True
+            if self.debug.takes_stops:
+                # Nothing may run any more that has no hook to stop it.
+                cpu._drop_all = cpu._extra = True
             self._translate_again(pc, size)
 
     def _translate_again(self, pc: int, size: int) -> None:
@@ -251,7 +254,7 @@ class Hooks:
                 self._handler.exception(_VECTOR_DB, 0)
 
     def _is_hooked(self, eip: int) -> bool:
-        return self.debug.hooked(eip) or self._irets.watched(eip) or self._cpu._counted
+        return self.debug.hooked(eip) or self._before.copied_at(eip) or self._cpu._counted
 
     def _on_cpuid(self, _uc: int, _user: int) -> int:
         engine = self._engine

@@ -4,18 +4,19 @@ A length decoder over bytes (SDM volume 2, chapter 2 and the opcode maps of appe
 blocks that the engine has just translated, so all that it is shown are instructions the engine knows.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 MAX_LENGTH: Final = 15
 LOCK, OPERAND_SIZE, ADDRESS_SIZE = 0xF0, 0x66, 0x67
+REPEATS: Final = (0xF2, 0xF3)
+SEGMENTS: Final = {0x26: "es", 0x2E: "cs", 0x36: "ss", 0x3E: "ds", 0x64: "fs", 0x65: "gs"}
+"""The segment registers that prefixes name."""
+
 IRET: Final = 0xCF
 
-_PREFIXES: Final = frozenset(
-    (LOCK, OPERAND_SIZE, ADDRESS_SIZE, 0xF2, 0xF3, 0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65)
-)
+_PREFIXES: Final = frozenset((LOCK, OPERAND_SIZE, ADDRESS_SIZE, *REPEATS, *SEGMENTS))
 
 
 def _opcodes(text: str) -> frozenset[int]:
@@ -56,10 +57,11 @@ _LOCKABLE: Final = {
 }
 _POP: Final = 0x8F
 _BIT_TEST: Final = 0xFBA
-_SUSPICIOUS: Final = re.compile(
-    rb"\xf0|[\xc4\xc5][\xc0-\xff]|\x8f[\x08-\x3f\x48-\x7f\x88-\xbf\xc8-\xff]"
-    rb"|\x0f\xba[\x00-\x1f\x40-\x5f\x80-\x9f\xc0-\xdf]"
-)
+# The engine takes these with a memory operand too, and as longer or shorter than their bytes say. EXTRQ and
+# INSERTQ (SSE4a) are AMD's alone, and not advertised.
+_NEVER_MEMORY: Final = frozenset((0xF50, 0xF71, 0xF72, 0xF73))
+_MOVE_QUAD: Final = 0xFD6
+_SSE4A: Final = frozenset((0xF78, 0xF79))
 
 
 class Instruction(NamedTuple):
@@ -80,6 +82,17 @@ class Instruction(NamedTuple):
     @property
     def has_operand_size_prefix(self) -> bool:
         return OPERAND_SIZE in self.prefixes
+
+    @property
+    def is_repeated(self) -> bool:
+        """It has a REP prefix; only string instructions heed it."""
+        return any(prefix in REPEATS for prefix in self.prefixes)
+
+    @property
+    def segment(self) -> str | None:
+        """The segment register that a prefix names; the last of several counts."""
+        named = [SEGMENTS[prefix] for prefix in self.prefixes if prefix in SEGMENTS]
+        return named[-1] if named else None
 
     @property
     def reg(self) -> int:
@@ -139,12 +152,9 @@ def is_undefined(instruction: Instruction) -> bool:
         return True  # what nobody enables: CR4.OSXSAVE cannot be set
     if instruction.is_locked:
         return not (instruction.has_memory_operand and reg in _LOCKABLE.get(opcode, ()))
-    return (opcode == _POP and reg != 0) or (opcode == _BIT_TEST and reg < 4)
-
-
-def may_hold_undefined(code: bytes) -> bool:
-    """False where a look at the bytes alone tells that `is_undefined` is true for none of `code`."""
-    return _SUSPICIOUS.search(code) is not None
+    if opcode in _NEVER_MEMORY or (opcode == _MOVE_QUAD and instruction.is_repeated):
+        return instruction.has_memory_operand
+    return (opcode == _POP and reg != 0) or (opcode == _BIT_TEST and reg < 4) or opcode in _SSE4A
 
 
 def _displacement(code: bytes, at: int, *, wide: bool) -> int:

@@ -11,11 +11,10 @@ from typing import Final
 
 from paravane.cpu import segments
 from paravane.cpu.engine.errors import EngineError
-from paravane.cpu.engine.snapshot import Snapshot
 from paravane.cpu.faults import PageFault, SegmentFault
 from paravane.cpu.instructions import IRET, decode
-from paravane.cpu.registers import EFLAGS_ARITHMETIC
 from paravane.cpu.state import ProcessorState
+from paravane.cpu.states_before import StatesBefore
 from paravane.x86 import Eflags, Selector
 
 _RPL: Final = int(Selector.RPL)
@@ -26,63 +25,29 @@ _KEPT: Final = int(Eflags.IOPL | Eflags.VM | Eflags.VIF | Eflags.VIP)
 _INTERRUPT: Final = int(Eflags.IF)
 _IOPL_SHIFT: Final = 12
 _WORD: Final = 4
-# Guests return from few places; beyond this many one hook on everything takes over (slow, but bounded).
-_MOST_PLACES: Final = 64
 
 
 class NativeIrets:
-    """The IRETs of one processor's guest, and the way back from virtual-8086 mode."""
+    """The way back from virtual-8086 mode."""
 
-    def __init__(self, cpu: ProcessorState) -> None:
+    def __init__(self, cpu: ProcessorState, before: StatesBefore) -> None:
+        """`before` must copy the state at every IRET."""
         self._cpu = cpu
         self._words = cpu._words
         self._eflags_at = cpu._layout.eflags
-        self._snapshot: Snapshot | None = None
-        self._places: set[int] = set()
-        self._everywhere = False
+        self._before = before
 
     @property
     def in_virtual_8086(self) -> bool:
         """The engine entered virtual-8086 mode."""
         return self._words[self._eflags_at] & _VM != 0
 
-    def watched(self, address: int) -> bool:
-        """The instruction at linear `address` was translated with a hook."""
-        return self._everywhere or address in self._places
-
-    def watch(self, addresses: set[int]) -> bool:
-        """Copy the state at the IRETs at these linear addresses. True when code must be translated anew."""
-        wanted = addresses - self._places
-        if not wanted or self._everywhere:
-            return False
-        if self._snapshot is None:
-            self._snapshot = Snapshot(self._cpu._engine, 4 * self._cpu._layout.end_of_segments)
-        if len(self._places) + len(wanted) > _MOST_PLACES:
-            self._everywhere = True
-            self._snapshot.at()
-            return True
-        for address in wanted:
-            self._snapshot.at(address, address)
-        self._places |= wanted
-        return True
-
     def take_back(self) -> None:
         """Make the state that of the IRET that led into virtual-8086 mode. EngineError when none did."""
-        cpu, snapshot = self._cpu, self._snapshot
-        if snapshot is not None:
-            cpu._engine.bytes[: len(snapshot.bytes)] = snapshot.bytes
-            # The hook put the arithmetic flags here as well; they would never be cleared again.
-            self._words[self._eflags_at] &= ~EFLAGS_ARITHMETIC & _ADDRESS
-            cpu._engine.restore()
-            cpu._eflags = None
-            if self._would_set_vm(cpu.eip + cpu.segment_base("cs") & _ADDRESS):
-                return
+        cpu = self._cpu
+        if self._before.put_back() and self._would_set_vm(cpu.eip + cpu.segment_base("cs") & _ADDRESS):
+            return
         raise EngineError("the processor got into virtual-8086 mode, and by no IRET")
-
-    def close(self) -> None:
-        """After the engine was closed."""
-        if self._snapshot is not None:
-            self._snapshot.close()
 
     def _would_set_vm(self, address: int) -> bool:
         cpu = self._cpu

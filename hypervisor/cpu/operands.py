@@ -1,5 +1,6 @@
 """Memory operands: what ModRM, SIB and displacement of a decoded instruction name (SDM volume 2, 2.1.5)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from paravane.cpu.instructions import ADDRESS_SIZE, Instruction
@@ -28,7 +29,7 @@ class MemoryOperand(NamedTuple):
         """The segment register where no prefix names another."""
         return "ss" if self.base in (ESP, EBP) else "ds"
 
-    def offset(self, registers: tuple[int, ...]) -> int:
+    def offset(self, registers: Sequence[int]) -> int:
         """The offset in its segment, with general registers in the order of their numbers."""
         value = self.displacement
         if self.base != NONE:
@@ -36,6 +37,11 @@ class MemoryOperand(NamedTuple):
         if self.other != NONE:
             value += registers[self.other] * self.scale
         return value & self.mask
+
+
+def absolute_operand(offset: int, mask: int) -> MemoryOperand:
+    """The operand of the moves that hold an offset and no ModRM byte."""
+    return MemoryOperand(NONE, NONE, 1, offset, mask)
 
 
 def memory_operand(code: bytes, instruction: Instruction, *, big: bool) -> MemoryOperand:

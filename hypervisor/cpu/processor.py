@@ -215,7 +215,7 @@ class Cpu(ProcessorState):
                 self._ask_to_stop()
 
     def _ask_to_stop(self) -> None:
-        if self._hooks.debug.watching:
+        if self._hooks.debug.takes_stops:
             self._hooks.debug.stop_soon()
         else:
             self._engine.stop()

@@ -5,6 +5,7 @@ Their hook keeps the state at the instruction and arranges for a native fault be
 that fault puts the kept state back and reports the exception that hardware would have raised.
 """
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from paravane.cpu.handler import TrapHandler
@@ -20,10 +21,12 @@ class Redirect(NamedTuple):
     """What to report instead of the fault that was arranged for, and the state to report it in."""
 
     vector: int | None
-    """None: nothing, the run is to end here."""
+    """None: nothing, the run is to end here, or `action` says."""
     state: bytes
     sets_rf: bool = True
     """For #DB: at an instruction that is not over, so that resuming there must not break at it."""
+    action: Callable[[], None] | None = None
+    """What to do in that state, where something is to be done."""
 
 
 AFTER_ACCESS = Redirect(None, b"")
@@ -53,12 +56,22 @@ class Redirects:
         self.pending = Redirect(vector, self._engine.bytes.tobytes())
         return True
 
-    def leave(self, vector: int | None, *, sets_rf: bool = False) -> None:
-        """From a code hook: report `vector` in the state before this instruction."""
+    def leave(
+        self, vector: int | None, *, sets_rf: bool = False, action: Callable[[], None] | None = None
+    ) -> None:
+        """From a code hook: report `vector`, or do `action`, in the state before this instruction."""
         eip = self._words[self._layout.eip]
-        self.pending = Redirect(vector, self._engine.bytes.tobytes(), sets_rf)
+        self.pending = Redirect(vector, self._engine.bytes.tobytes(), sets_rf, action)
+        self.disarm()
         self.go_nowhere()
         self._engine.leave_block(eip)
+
+    def disarm(self) -> None:
+        """With the state kept, this instruction and the rest of its block run to no effect. Have none be a
+        comparison of strings with lengths that the engine dies of.
+        """
+        self._cpu.eax = self._cpu.edx = 0
+        self._engine.restore()
 
     def go_nowhere(self) -> None:
         """Make the next fetch fault."""
@@ -83,3 +96,5 @@ class Redirects:
             self._cpu.eflags |= EFLAGS_RF
         if redirect.vector is not None:
             self._handler.exception(redirect.vector, 0)
+        if redirect.action is not None:
+            redirect.action()

@@ -122,6 +122,18 @@ class ProcessorState(SegmentRegisters):
         self._take()
         self._dirty = True
 
+    def read_xmm(self, number: int) -> bytes:
+        """The 16 bytes of an XMM register."""
+        return fpu.read_xmm(self._engine, number)
+
+    def write_xmm(self, number: int, value: bytes) -> None:
+        """Write the 16 bytes of an XMM register."""
+        if self._dirty:
+            self._put_back()
+        fpu.write_xmm(self._engine, number, value)
+        self._take()
+        self._dirty = True
+
     # Code
 
     def drop_code(self, mfns: Sequence[int]) -> None:

@@ -88,13 +88,15 @@ def shift(name: str, old: int, count: int, size: int, flags: int) -> tuple[int, 
     """A shift or rotation by `count`, which is not 0 and at most 31."""
     if name in ("rol", "ror"):
         return _rotate(name, old, count, size, flags)
+    if name in ("rcl", "rcr"):
+        return _rotate_through_carry(name, old, count, size, flags)
     return _shift(name, old, count, size, flags)
 
 
 def _shift(name: str, old: int, count: int, size: int, flags: int) -> tuple[int, int]:
     bits = 8 * size
     mask, sign = (1 << bits) - 1, 1 << bits - 1
-    if name in ("shl", "sal"):
+    if name == "shl":
         result, carry = old << count & mask, bool(old << count >> bits & 1)
     elif name == "shr":
         result, carry = old >> count, bool(old >> count - 1 & 1)
@@ -128,6 +130,18 @@ def _rotate(name: str, old: int, count: int, size: int, flags: int) -> tuple[int
     top = result >> bits - 1
     carry, other = (top, result >> bits - 2 & 1) if name == "ror" else (result & 1, top)
     return result, _overflow(flags & ~Eflags.CF | carry, count, bool(carry ^ other))
+
+
+def _rotate_through_carry(name: str, old: int, count: int, size: int, flags: int) -> tuple[int, int]:
+    """CF is one bit more, above the others."""
+    bits = 8 * size
+    wide = (flags & Eflags.CF) << bits | old
+    right = count % (bits + 1) if name == "rcr" else -count % (bits + 1)
+    wide = (wide >> right | wide << bits + 1 - right) & (1 << bits + 1) - 1
+    result, carry = wide & (1 << bits) - 1, wide >> bits
+    # By one to the left: CF and the top bit. By one to the right: the two top bits.
+    other = carry if name == "rcl" else result >> bits - 2 & 1
+    return result, _overflow(flags & ~Eflags.CF | carry, count, bool(result >> bits - 1 ^ other))
 
 
 def _after_shift(flags: int, result: int, size: int, *, carry: bool) -> int:

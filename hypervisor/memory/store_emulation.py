@@ -8,6 +8,7 @@ from paravane.memory.arithmetic import COUNT_MASK, compute, condition, double_sh
 from paravane.memory.instruction import (
     ARITHMETIC,
     BIT,
+    BY_CL,
     DOUBLE_SHIFTS,
     SHIFTS,
     SINGLE,
@@ -82,10 +83,8 @@ class StoreEmulation:
     def _address(self) -> int:
         """Linear address of the memory operand."""
         op = self._op
-        offset = op.displacement
-        offset += self._registers[op.base] if op.base >= 0 else 0
-        offset += self._registers[op.index] * op.scale if op.index >= 0 else 0
-        return self._linear(op.segment, offset)
+        assert op.memory is not None
+        return self._cpu.segment_base(op.segment) + op.memory.offset(self._registers) & _LINEAR
 
     def _source(self) -> int:
         op = self._op
@@ -139,7 +138,7 @@ class StoreEmulation:
 
     def _double_shift(self) -> None:
         op, filler = self._op, self._source()
-        count = (self._registers[_ECX] if op.immediate < 0 else op.immediate) & COUNT_MASK
+        count = (self._registers[_ECX] if op.immediate == BY_CL else op.immediate) & COUNT_MASK
         if count:
             self._update(lambda old: double_shift(op.name, old, filler, count, op.size, self._flags))
 
@@ -196,20 +195,28 @@ class StoreEmulation:
 
     # The stack
 
+    def _stack(self, offset: int) -> int:
+        """Linear address of an offset in the stack segment, of which one that uses SP sees 16 bits."""
+        mask = _LINEAR if self._cpu.has_big_stack else 0xFFFF
+        return self._cpu.segment_base("ss") + (offset & mask) & _LINEAR
+
+    def _move_stack(self, by: int) -> None:
+        """Add to ESP, or to SP alone where the stack segment uses that."""
+        self._set_register(_ESP, self._registers[_ESP] + by, 4 if self._cpu.has_big_stack else 2)
+
     def _push_value(self, value: int) -> None:
         size = self._op.size
-        self._set_register(_ESP, self._registers[_ESP] - size)
-        address = self._cpu.segment_base("ss") + self._registers[_ESP] & _LINEAR
-        self._page.store(address, value & (1 << 8 * size) - 1, size)
+        self._move_stack(-size)
+        self._page.store(self._stack(self._registers[_ESP]), value & (1 << 8 * size) - 1, size)
 
     def _pop_value(self) -> int:
-        value = self._read(self._cpu.segment_base("ss") + self._registers[_ESP] & _LINEAR, self._op.size)
-        self._set_register(_ESP, self._registers[_ESP] + self._op.size)
+        value = self._read(self._stack(self._registers[_ESP]), self._op.size)
+        self._move_stack(self._op.size)
         return value
 
     def _operand(self) -> int:
         """What a push or an indirect call names."""
-        return self._read(self._address(), self._op.size) if self._op.has_memory else self._source()
+        return self._source() if self._op.memory is None else self._read(self._address(), self._op.size)
 
     def _push(self) -> None:
         self._push_value(self._operand())
@@ -224,9 +231,8 @@ class StoreEmulation:
 
     def _call(self) -> None:
         op = self._op
-        relative = op.source is None and not op.has_memory
-        # A relative target was decoded for address 0.
-        target = self._cpu.eip + op.immediate if relative else self._operand()
+        relative = op.source is None and op.memory is None
+        target = self._eip + op.immediate if relative else self._operand()
         self._push_value(self._eip)
         self._eip = target & (1 << 8 * op.size) - 1
 
@@ -236,12 +242,11 @@ class StoreEmulation:
         self._push_value(base)
         frame = self._registers[_ESP]
         for level in range(1, op.code):
-            address = self._cpu.segment_base("ss") + base - level * op.size & _LINEAR
-            self._push_value(self._read(address, op.size))
+            self._push_value(self._read(self._stack(base - level * op.size), op.size))
         if op.code:
             self._push_value(frame)
         self._set_register(_EBP, frame & mask, op.size)
-        self._set_register(_ESP, self._registers[_ESP] - op.immediate)
+        self._move_stack(-op.immediate)
 
     # Strings
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from paravane.abi.arch import KERNEL_RING
 from paravane.cpu.faults import PageFault
+from paravane.cpu.instructions import MAX_LENGTH
 from paravane.memory.frames import L1
-from paravane.memory.instruction import MAX_INSTRUCTION
 from paravane.memory.store_emulation import NotEmulated, StoreEmulation
 from paravane.refusal import Refusal
 from paravane.x86 import PAGE_SIZE, PageFaultCode, Vector
@@ -45,7 +45,7 @@ def store_to_page_table(paging: VcpuPaging, va: int, error_code: int) -> GuestFa
     # Only a real processor faults, so here it has all its registers.
     cpu = cast("Cpu", paging.cpu)
     try:
-        op = paging.domain.store_decoder.decode(_fetch(cpu))
+        op = paging.domain.store_decoder.decode(_fetch(cpu), big=cpu.has_big_code)
         if op is None:
             return unmended
         stepped = StoreEmulation(cpu, page, op).run()
@@ -75,7 +75,7 @@ def _fetch(cpu: Cpu) -> bytes:
     """The bytes at EIP, fewer where a page that cannot be read begins."""
     address = cpu.segment_base("cs") + cpu.eip & 0xFFFF_FFFF
     try:
-        return cpu.read(address, MAX_INSTRUCTION)
+        return cpu.read(address, MAX_LENGTH)
     except PageFault as fault:
         return cpu.read(address, fault.va - address & 0xFFFF_FFFF)
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from paravane.cpu import PageFault, instructions
 from paravane.cpu.instructions import OPERAND_SIZE
 from paravane.cpu.operands import memory_operand
-from paravane.traps.emulate.decode import SEGMENTS
 from paravane.traps.emulate.fault import Fault, NotEmulated
 from paravane.traps.segments import read_segment
 from paravane.x86 import Vector
@@ -51,8 +50,7 @@ def decode_far(state: TrapState, code: bytes, size: int) -> FarTransfer:
 def _selector_in_memory(state: TrapState, code: bytes, found: Instruction, size: int) -> int:
     """The selector that follows the offset in the memory operand."""
     operand = memory_operand(code, found, big=size == 32)
-    overrides = [SEGMENTS[prefix] for prefix in found.prefixes if prefix in SEGMENTS]
-    name = overrides[-1] if overrides else operand.segment
+    name = found.segment or operand.segment
     offset_size = 2 if (OPERAND_SIZE in found.prefixes) == (size == 32) else 4
     offset = operand.offset(state.cpu.gprs()) + offset_size & operand.mask
     segment = read_segment(state, state.cpu.selector(name))

@@ -17,7 +17,7 @@ from paravane.asm import mnemonics
 from paravane.asm.forms import forms, names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from paravane.asm.forms import Form, Slot
 
@@ -239,6 +239,16 @@ _SPECIAL = (
 )  # fmt: skip
 
 
+_LENGTHS = (0, 1, 5, 11, 15, 16, 17, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFF, 0xFFFFFFF4)
+"""Explicit lengths of strings, among them that without a magnitude of its own."""
+
+
+def _stored(offset: int, contents: Sequence[int]) -> str:
+    """Instructions that store 16 bytes in scratch memory."""
+    words = struct.unpack("<4I", bytes(contents))
+    return "".join(f"movl ${word:#x}, {offset + 4 * at}(%esi); " for at, word in enumerate(words))
+
+
 def cases(each: int = 2) -> list[Case]:
     """All cases: `each` times every form of the table, and those that need more than an instruction."""
     chosen = random.Random(2003)
@@ -252,9 +262,13 @@ def cases(each: int = 2) -> list[Case]:
             undefined |= _UNDEFINED.get(base, 0)
         found += [Case(code, number, 0, undefined, wide=True) for number in (1, 5, 6)]
     for name in ("pcmpestri", "pcmpestrm", "pcmpistri", "pcmpistrm"):
-        # Lengths within the registers: the engine dies of larger ones, which its own test has.
-        lengths = "movl $5, %eax; movl $11, %edx; " if "estr" in name else ""
-        found += [
-            Case(f"{lengths}{name} ${i}, %xmm4, %xmm1", i % STATES, 0, wide=True) for i in range(0, 128, 5)
-        ]
+        for control in range(128):
+            lengths = [chosen.choice(_LENGTHS) for _ in range(2)]
+            before = "movl ${:#x}, %eax; movl ${:#x}, %edx; ".format(*lengths) if "estr" in name else ""
+            first, second = (chosen.choices(b"ab\0", weights=(6, 2, 1), k=16) for _ in range(2))
+            loads = f"{_stored(0, first)}{_stored(16, second)}movdqu (%esi), %xmm1; "
+            in_memory = chosen.random() < 0.5
+            operand = "16(%esi)" if in_memory else "%xmm4"
+            code = f"{loads if in_memory else ''}{before}{name} ${control}, {operand}, %xmm1"
+            found.append(Case(code, control % STATES, 0, wide=True))
     return found

@@ -7,14 +7,15 @@ import pty
 import subprocess
 import sys
 import termios
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from paravane import DomainConfig, Machine, StopReason, load_image
 from paravane.abi.sched import ShutdownReason
+from paravane.cpu import string_hooks
 from paravane.cpu.engine import guard
-from tests.support.boot import HOST_TIMEOUT, boot, kernel_image, paravane
+from tests.support.boot import HOST_TIMEOUT, boot, kernel_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,8 +69,34 @@ trap_table:
     TRAP_TABLE_END
 """
 MEMORY = 4 << 20
+UNGUARDED = """
+from paravane.cpu import string_hooks
+string_hooks.engine_is_wrong = lambda *_: False
+from paravane.tools.cli import main
+raise SystemExit(main())
+"""
+"""The command, without what keeps the engine from executing its deadly instruction."""
 
 
+@pytest.fixture
+def deadly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the engine execute its deadly instruction by itself."""
+    monkeypatch.setattr(string_hooks, "engine_is_wrong", lambda *_: False)
+
+
+def boot_deadly(folder: Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    source = folder / "deadly.S"
+    source.write_text(DEADLY)
+    command = [sys.executable, "-c", UNGUARDED, "boot", str(source), "--memory", "4M"]
+    return subprocess.run(command, timeout=HOST_TIMEOUT, check=False, **options)
+
+
+def test_a_length_that_the_engine_would_die_of_gives_a_result() -> None:
+    outcome = boot(DEADLY, memory=MEMORY)
+    assert (outcome.reason, outcome.console) == (ShutdownReason.poweroff, "before\nafter\n")
+
+
+@pytest.mark.usefixtures("deadly")
 def test_the_domain_ends_with_a_dump() -> None:
     outcome = boot(DEADLY, memory=MEMORY)
     assert (outcome.ending, outcome.reason) == (StopReason.DONE, ShutdownReason.crash)
@@ -81,6 +108,7 @@ def test_the_domain_ends_with_a_dump() -> None:
     assert "66 0f 3a 61 c1 00" in report
 
 
+@pytest.mark.usefixtures("deadly")
 def test_the_other_domains_of_the_machine_go_on() -> None:
     hello = UNDEFINED.replace("$10000", "$3")
     with Machine(Machine.size_for(*[MEMORY] * 4)) as machine:
@@ -99,9 +127,7 @@ def test_ten_thousand_undefined_instructions_are_ten_thousand_traps() -> None:
 
 
 def test_the_command_ends_with_status_3_and_a_dump(tmp_path: Path) -> None:
-    source = tmp_path / "deadly.S"
-    source.write_text(DEADLY)
-    ended = paravane("boot", str(source), "--memory", "4M")
+    ended = boot_deadly(tmp_path, capture_output=True)
     assert (ended.returncode, ended.stdout) == (3, b"before\n")
     assert b"the engine died of SIGSEGV in helper_pcmpestri_xmm" in ended.stderr
     assert b"<culprit+0x0>" in ended.stderr
@@ -109,12 +135,9 @@ def test_the_command_ends_with_status_3_and_a_dump(tmp_path: Path) -> None:
 
 
 def test_the_terminal_is_left_as_it_was(tmp_path: Path) -> None:
-    source = tmp_path / "deadly.S"
-    source.write_text(DEADLY)
     terminal, side = pty.openpty()
     before = termios.tcgetattr(side)
-    command = [sys.executable, "-m", "paravane.tools.cli", "boot", str(source), "--memory", "4M"]
-    ended = subprocess.run(command, stdin=side, capture_output=True, timeout=HOST_TIMEOUT, check=False)
+    ended = boot_deadly(tmp_path, stdin=side, capture_output=True)
     assert ended.returncode == 3
     assert termios.tcgetattr(side) == before
     os.close(side)

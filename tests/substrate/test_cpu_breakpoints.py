@@ -2,6 +2,7 @@
 
 import pytest
 
+from paravane.cpu import breakpoints
 from tests.support.cpu_bench import CODE, Bench, Trap
 
 pytestmark = pytest.mark.usefixtures("either_state")
@@ -30,6 +31,32 @@ def test_breakpoint_fires_before_its_instruction_and_once(bench: Bench, index: i
     assert seen == [2]
     assert bench.cpu.eax == 4
     assert bench.cpu.get_dr(6) & 0xF == 1 << index
+
+
+def test_rf_of_a_native_iret_is_for_one_instruction(bench: Bench) -> None:
+    """The instruction returned to is not broken at, the next one of the same block is."""
+    until_interrupt(bench)
+    for index, address in enumerate((CODE + 0x100, CODE + 0x101, CODE + 0x103)):
+        bench.cpu.set_dr(index, address)
+    bench.cpu.set_dr(7, 0b010101)
+    bench.code(INCREMENTS, CODE + 0x100)
+    # push $0x10202; push %cs; push $CODE + 0x100; iret
+    traps = bench.run(bytes.fromhex("6802020100 0e 6800010100 cf"))
+    assert [(trap.vector, trap.eip) for trap in traps] == [
+        (1, CODE + 0x101),
+        (1, CODE + 0x103),
+        (0x20, CODE + 0x106),
+    ]
+    assert bench.cpu.eax == 4
+
+
+def test_without_rf_a_native_iret_arrives_at_a_breakpoint(bench: Bench) -> None:
+    until_interrupt(bench)
+    bench.cpu.set_dr(0, CODE + 0x100)
+    bench.cpu.set_dr(7, 1)
+    bench.code(INCREMENTS, CODE + 0x100)
+    traps = bench.run(bytes.fromhex("6802020000 0e 6800010100 cf"))
+    assert [(trap.vector, trap.eip) for trap in traps] == [(1, CODE + 0x100), (0x20, CODE + 0x106)]
 
 
 def test_breakpoint_in_a_loop_fires_every_time(bench: Bench) -> None:
@@ -112,7 +139,10 @@ def test_resume_flag_lets_one_instruction_pass(bench: Bench) -> None:
     assert [trap.vector for trap in bench.run(INCREMENTS)] == [0x20]
 
 
-def test_very_many_addresses_stay_bounded_and_still_fire(bench: Bench) -> None:
+def test_very_many_addresses_stay_bounded_and_still_fire(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breakpoints, "_MOST_HOOKS", 64)
     until_interrupt(bench)
     bench.cpu.set_dr(7, 1)
     for address in range(0x100):

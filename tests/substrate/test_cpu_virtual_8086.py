@@ -68,6 +68,27 @@ def test_a_bad_cs_is_refused_at_the_iret(machine: Bench, ring: int, cs: int) -> 
     assert not machine.cpu.eflags & VM
 
 
+LONGER_THAN_THE_ENGINE_TAKES_THEM = {
+    "movmskps -49(%ebp)": "0f5045cf",
+    "psrlw": "0f715590cf",
+    "psrldq": "660f735d90cf",
+    "pslld in 16 bits": "670f7275cfcf",
+}
+
+
+@pytest.mark.parametrize("ring", [1, 3])
+@pytest.mark.parametrize("code", LONGER_THAN_THE_ENGINE_TAKES_THEM.values())
+def test_no_iret_hides_in_an_instruction_that_the_engine_takes_for_shorter(
+    machine: Bench, code: str, ring: int
+) -> None:
+    """The engine would go on in the middle of one undefined instruction, at an IRET without a hook."""
+    start, cs, _ = enter(machine, ring)
+    machine.cpu.ebp = machine.cpu.edi = DATA
+    before = push(1, 2, 3, 4, 5, 6, VM | FLAGS, cs, start + 0x100)
+    expected = Trap("exception", 6, 0, start + len(before), ring)
+    assert machine.run(before + bytes.fromhex(code) + IRET, at=start) == [expected]
+
+
 @pytest.mark.parametrize("ring", [1, 3])
 def test_three_words_are_popped(machine: Bench, ring: int) -> None:
     start, cs, esp = enter(machine, ring)
@@ -188,4 +209,4 @@ def test_many_places_are_watched_by_one_hook(machine: Bench) -> None:
             machine.cpu.translate(STACK + 0x800), struct.pack("<9I", 0x20, 0, VM | FLAGS, *[0] * 6)
         )
         assert machine.run(IRET, at=start) == [Trap("exception", 13, 0, start, 1)]
-    assert machine.cpu._hooks._irets._everywhere
+    assert machine.cpu._hooks._before._everywhere

@@ -1,7 +1,7 @@
 """A copy of the processor's state that is made whenever the guest reaches certain instructions.
 
 For instructions that leave nothing to tell what was before them. The copy costs some 50 ns where it is made
-by 30 bytes of machine code: on x86-64, where the state is in place and this process may make memory
+by 60 bytes of machine code: on x86-64, where the state is in place and this process may make memory
 executable as the engine does. Elsewhere Python makes it, for about 1 us.
 """
 
@@ -17,21 +17,37 @@ from paravane.cpu.engine import library
 from paravane.cpu.engine.library import Engine
 
 _WORD: Final = 8
-# mov $from,%rsi; mov $to,%rdi; mov $words,%ecx; rep movsq; ret
-_COPY: Final = (b"\x48\xbe", b"\x48\xbf", b"\xb9", b"\xf3\x48\xa5\xc3")
+# mov $from,%rsi; mov $to,%rdi; mov $words,%ecx; rep movsq
+_COPY: Final = (b"\x48\xbe", b"\x48\xbf", b"\xb9", b"\xf3\x48\xa5")
+# mov $mark,%rax; mov (%rax),%eax; mov $word,%rcx; or %eax,(%rcx); ret
+_MARK: Final = (b"\x48\xb8", b"\x8b\x00\x48\xb9", b"\x09\x01\xc3")
 
 
 class Snapshot:
-    """The first `size` bytes of an engine's state (`Engine.bytes`) at the last hooked instruction."""
+    """The first `size` bytes of an engine's state (`Engine.bytes`) at the last hooked instruction.
 
-    def __init__(self, engine: Engine, size: int) -> None:
+    After the copy was made the bits of `mark` are set in word `marked` of the state (`Engine.words`).
+    """
+
+    def __init__(self, engine: Engine, size: int, marked: int) -> None:
         self._engine = engine
+        self._marked = marked
+        self._mark = ctypes.c_uint32(0)
         self._code: mmap.mmap | None = None
         size = size + _WORD - 1 & -_WORD
         self._copy = (ctypes.c_char * size)()
         self.bytes = memoryview(self._copy).cast("B")
         self.words = self.bytes.cast("I")
         self._callback = self._machine_code() or library.CODE_HOOK(self._take)
+
+    @property
+    def mark(self) -> int:
+        """Bits to set; at first none."""
+        return self._mark.value
+
+    @mark.setter
+    def mark(self, bits: int) -> None:
+        self._mark.value = bits
 
     def at(self, begin: int = 1, end: int = 0) -> None:
         """Make the copy at linear `begin`-`end` (default: everywhere), before that code is translated."""
@@ -45,6 +61,9 @@ class Snapshot:
     def _take(self, _uc: int, _address: int, _size: int, _user: int) -> None:
         self._engine.save()
         self.bytes[:] = self._engine.bytes[: len(self.bytes)]
+        if self.mark:
+            self._engine.words[self._marked] |= self.mark
+            self._engine.restore()
 
     def _machine_code(self) -> ctypes.c_void_p | None:
         if (
@@ -63,6 +82,9 @@ class Snapshot:
         load_from, load_to, load_count, copy = _COPY
         code = load_from + source.to_bytes(8, "little") + load_to + target.to_bytes(8, "little")
         code += load_count + (len(self.bytes) // _WORD).to_bytes(4, "little") + copy
+        load_mark, load_word, set_bits = _MARK
+        code += load_mark + ctypes.addressof(self._mark).to_bytes(8, "little")
+        code += load_word + (source + 4 * self._marked).to_bytes(8, "little") + set_bits
         page[: len(code)] = code
         self._code = page
         return ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(page)))

@@ -7,9 +7,6 @@ from typing import Final, NamedTuple
 from paravane.cpu import instructions
 from paravane.cpu.instructions import ADDRESS_SIZE, MAX_LENGTH, OPERAND_SIZE
 
-REPEATS: Final = (0xF2, 0xF3)
-SEGMENTS: Final = {0x26: "es", 0x2E: "cs", 0x36: "ss", 0x3E: "ds", 0x64: "fs", 0x65: "gs"}
-
 STRING_IO: Final = frozenset(range(0x6C, 0x70))
 STRINGS: Final = STRING_IO | set(range(0xA4, 0xA8)) | set(range(0xAA, 0xB0))
 IMMEDIATE_IO: Final = frozenset(range(0xE4, 0xE8))
@@ -85,15 +82,14 @@ def decode(code: bytes, size: int) -> Instruction | None:
     if opcode not in _EMULATED or found.length > MAX_LENGTH:
         return None
     prefixes = found.prefixes
-    overrides = [SEGMENTS[prefix] for prefix in prefixes if prefix in SEGMENTS] if prefixes else []
     return Instruction(
         opcode,
         found.length,
         48 - size if OPERAND_SIZE in prefixes else size,
         48 - size if ADDRESS_SIZE in prefixes else size,
-        any(prefix in REPEATS for prefix in prefixes),
+        found.is_repeated,
         found.is_locked,
-        overrides[-1] if overrides else None,
+        found.segment,
         found.reg,
         found.modrm & 7,
         code[found.length - 1] if opcode in IMMEDIATE_IO else 0,

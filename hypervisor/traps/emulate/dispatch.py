@@ -110,9 +110,7 @@ def icebp_length(state: TrapState) -> int:
 def is_repeating(state: TrapState) -> bool:
     """Whether the instruction at EIP is a string instruction with repetitions left."""
     found = instruction_at(state)
-    if found is None or found.opcode not in decode.STRINGS or not state.cpu.ecx:
-        return False
-    return any(prefix in decode.REPEATS for prefix in found.prefixes)
+    return found is not None and found.opcode in decode.STRINGS and found.is_repeated and bool(state.cpu.ecx)
 
 
 def is_port_string(state: TrapState) -> bool:

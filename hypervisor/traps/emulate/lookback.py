@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import instructions
-from paravane.traps.emulate.decode import SEGMENTS
+from paravane.cpu.instructions import SEGMENTS
 from paravane.traps.emulate.dispatch import readable, runs_32_bit_code
 
 if TYPE_CHECKING:
