@@ -152,9 +152,10 @@ def _arguments(arguments: tuple[Argument, ...]) -> dict[str, Any]:
 
 
 def _word(kind: Word, value: int) -> int | str:
-    """A number, or its name if that is how it reads."""
+    """A number, or its name if that is how it reads: `DOMID_SELF`, `15904 more`."""
     text = kind.text(value)
-    return value if text.lstrip("-")[:1].isdigit() else text
+    digits = text.lstrip("-")
+    return value if digits[:1].isdigit() and digits.isalnum() else text
 
 
 def _plain(value: Any) -> Any:
