@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from tests.support.needs import COMMAND, needs
+from tests.support.needs import COMMAND, Needs, needs
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-UNIT = Path(__file__).parent / "unit"
+TESTS = Path(__file__).parent
+QUICK = "quick"
 NOT_QUICK = {
     "test_abi_headers.py",
+    "test_asm_directives_gnu_as.py",
     "test_asm_gnu_as.py",
     "test_asm_limits.py",
+    "test_asm_macro_arguments.py",
     "test_builder_domain.py",
     "test_cli.py",
     "test_disasm.py",
@@ -31,8 +35,12 @@ NOT_QUICK = {
     "test_readme.py",
     "test_support_needs.py",
     "test_terminal.py",
+    "test_trace_xentrace.py",
 }
-"""Unit tests that start processes, or try bad input in bulk: not for between two edits."""
+"""Files of unit tests that start processes, or try bad input in bulk: not for between two edits.
+
+A single such test in another file is marked `slow`.
+"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,10 +66,30 @@ def pytest_configure(config: pytest.Config) -> None:
     needs().say = say
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m quick` the other files are not even read: importing all of them would take half the time."""
+    left_out = (
+        config.option.markexpr == QUICK and collection_path.suffix == ".py" and not _quick(collection_path)
+    )
+    return left_out or None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.parent == UNIT and item.path.name not in NOT_QUICK:
-            item.add_marker("quick")
+        if _quick(item.path) and not item.get_closest_marker("slow"):
+            item.add_marker(QUICK)
+
+
+@pytest.fixture(autouse=True)
+def _quick_tests_start_nothing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the quick subset may cost is kept by what its tests may do, for no test can assert a time."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        pytest.fail("a quick test starts no process and needs no guest: mark it `slow`")
+
+    if request.node.get_closest_marker(QUICK):
+        monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+        monkeypatch.setattr(Needs, "have", refuse)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
@@ -83,6 +111,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     strict = session.config.getoption("--strict-guests")
     if strict and reporter and reporter.stats.get("skipped") and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _quick(path: Path) -> bool:
+    return path.parent == TESTS / "unit" and path.name not in NOT_QUICK
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ def modules() -> dict[str, Path]:
     return found
 
 
+@functools.cache
 def module_graph() -> Graph:
     """Module -> the modules of ours that it imports, wherever in the file it does so."""
     known = modules()

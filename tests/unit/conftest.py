@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def hello() -> Image:
     return load_image(asm.build(guest_kernels.load("hello").sources))
 

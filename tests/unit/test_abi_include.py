@@ -66,6 +66,7 @@ def test_symbols_have_xens_names(name: str, value: int) -> None:
     assert include_gen.symbols()[name] == value
 
 
+@pytest.mark.slow
 def test_gnu_as_reads_the_same_values_even_when_included_twice(tmp_path: Path) -> None:
     source, target = tmp_path / "all.S", tmp_path / "all.o"
     source.write_text('.include "xen.inc"\n.include "xen.inc"\n.include "xen_memory.inc"\n')

@@ -216,6 +216,7 @@ def test_a_message_header_shows_its_type_by_name() -> None:
     assert XSD_SOCKMSG.format(XsdSockmsg(11, 1, 0, 5)) == "type=WRITE req_id=1 tx_id=0 len=5"
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("layout", ALL, ids=lambda layout: layout.name)

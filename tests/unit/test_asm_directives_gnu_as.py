@@ -35,7 +35,7 @@ REFUSED = {
     ".set counter, %ecx": "a register is no number; a macro's parameter may be one",
     '.string "a\\\nb"': "a string ends on its line",
     ".type _start, @gnu_indirect_function": "no dynamic loader would ask such a function",
-    ".p2align 30": "no page is larger than 4 MiB",
+    ".p2align 24": "no page is larger than 4 MiB",
     "a = 1\na: nop": "one name for two things",
     ".struct 5\nnop": "a structure holds no code",
     ".rept\n.endr": "a count left out is a mistake",

@@ -104,6 +104,7 @@ def test_init_p2m_moves_nothing_in_a_32_bit_domain() -> None:
     assert plan_layout(wanted, 32 * MIB) == plan_layout(image(base=0xC0000000), 32 * MIB)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mib", [8, 16, 32, 64, 256, 512, 1024])
 def test_grub_finds_twice_its_list_of_frames_mapped(mib: int) -> None:
     layout = plan_layout(load_image(require(GRUB).read_bytes()), mib * MIB)
@@ -111,6 +112,7 @@ def test_grub_finds_twice_its_list_of_frames_mapped(mib: int) -> None:
     assert layout.page_tables.pages == 5 + layout.mapped_pages // 512
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_refused_with_the_amount_that_does() -> None:
     grub = load_image(require(GRUB).read_bytes())
     with pytest.raises(ImageError, match="does not fit into 4 MiB of memory; it needs at least 8 MiB"):

@@ -18,6 +18,7 @@ TAIL = bytes((0x84, 0x93, 0xA2, 0xF1, 0x00, 0x00))
 """Displacements with their top bits set, then zeroes."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opcode", [b"\x8b", b"\x0f\xb6", b"\x0f\x38\x00"], ids=bytes.hex)
 @pytest.mark.parametrize("prefixes", [b"", b"\x67", b"\x66", b"\x2e\x67"], ids=bytes.hex)
 @pytest.mark.parametrize("big", [True, False])

@@ -95,6 +95,7 @@ class Machine:
                     assert any(held.port == status.port and held.connected for held in self.host_ports)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_no_sequence_of_requests_breaks_a_connection(seed: int) -> None:
     machine = Machine(seed)

@@ -94,6 +94,7 @@ def test_short_files_are_refused(data: bytes, part: str) -> None:
     assert part in refusal(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "part"), [("grub-x86_64-xen.bin", "64-bit image"), ("grub-i386-xen_pvh.bin", "PVH domain only")]
 )
@@ -101,6 +102,7 @@ def test_grubs_other_images_are_refused_by_their_kind(name: str, part: str) -> N
     assert part in refusal(require(GRUB).with_name(name).read_bytes())
 
 
+@pytest.mark.slow
 def test_every_truncation_of_an_image_is_refused_or_still_whole() -> None:
     data = kernel(bytes(range(256))).pack()
     for size in range(len(data)):
@@ -146,6 +148,7 @@ def test_sections_that_make_no_sense_to_the_elf_library_do_not_matter() -> None:
     assert bytes(load_image(image.pack()).segments[0].data) == b"\xf4" * 64
 
 
+@pytest.mark.slow
 def test_tables_of_thousands_of_dynamic_entries_are_read_once() -> None:
     image = ElfImage([ElfSegment(0, bytes(64)), *(ElfSegment(0, b"", header=DYNAMIC) for _ in range(5000))])
     image.sections = [ElfSection(".dynamic", SHT_DYNAMIC, b"") for _ in range(5000)]

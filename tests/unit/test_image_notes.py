@@ -21,6 +21,7 @@ def refusal(image: ElfImage) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_grubs_truncated_last_note_is_read_as_xen_reads_it() -> None:
     image = load_image(require(GRUB).read_bytes())
     assert (image.notes.source, image.guest_os, image.loader, image.xen_version) == (
