@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from capstone import CS_ARCH_X86, CS_MODE_32, Cs
+from capstone import CS_ARCH_X86, CS_MODE_16, CS_MODE_32, Cs
 from capstone import CS_OPT_SYNTAX_ATT as ATT
 
 from paravane.cpu import PageFault
@@ -54,28 +54,29 @@ def _names(image: Image, address: int) -> str:
 
 
 def _code(cpu: Cpu, image: Image) -> Iterator[str]:
-    """Instructions that lead to EIP and follow it; EIP's own is marked."""
+    """Instructions that lead to EIP and follow it, at their linear addresses; EIP's own is marked."""
+    at = cpu.segment_base("cs") + cpu.eip & 0xFFFF_FFFF
     before, after = (
-        _readable(cpu, cpu.eip - CODE_BEFORE, cpu.eip),
-        _readable(cpu, cpu.eip, cpu.eip + CODE_AFTER),
+        _readable(cpu, at - CODE_BEFORE, at),
+        _readable(cpu, at, at + CODE_AFTER),
     )
     if not after:
-        yield f"  {cpu.eip:08x}{_names(image, cpu.eip)}: not readable"
+        yield f"  {at:08x}{_names(image, at)}: not readable"
         return
-    disassembler = Cs(CS_ARCH_X86, CS_MODE_32)
+    disassembler = Cs(CS_ARCH_X86, CS_MODE_32 if cpu.has_big_code else CS_MODE_16)
     disassembler.syntax = ATT
-    start = _synchronised(disassembler, before, cpu.eip)
-    leading = before[len(before) - (cpu.eip - start) :] if start < cpu.eip else b""
+    start = _synchronised(disassembler, before, at)
+    leading = before[len(before) - (at - start) :] if start < at else b""
     shown = list(disassembler.disasm(leading, start))[-INSTRUCTIONS_BEFORE:]
-    shown += disassembler.disasm(after, cpu.eip, INSTRUCTIONS_AFTER)
+    shown += disassembler.disasm(after, at, INSTRUCTIONS_AFTER)
     for instruction in shown:
-        here = instruction.address == cpu.eip
+        here = instruction.address == at
         text = f"{instruction.mnemonic} {instruction.op_str}".strip()
         where = _names(image, instruction.address) if here else ""
         code = instruction.bytes.hex(" ")
         yield f" {'=>' if here else '  '} {instruction.address:08x}: {code:<24} {text}{where}"
-    if not any(instruction.address == cpu.eip for instruction in shown):
-        yield f" => {cpu.eip:08x}: {after[:15].hex(' ')} is no instruction{_names(image, cpu.eip)}"
+    if not any(instruction.address == at for instruction in shown):
+        yield f" => {at:08x}: {after[:15].hex(' ')} is no instruction{_names(image, at)}"
 
 
 def _synchronised(disassembler: Cs, before: bytes, eip: int) -> int:
@@ -105,7 +106,7 @@ def _readable(cpu: Cpu, start: int, end: int) -> bytes:
 
 
 def _stack(cpu: Cpu, image: Image) -> Iterator[str]:
-    top = cpu.esp
+    top = cpu.segment_base("ss") + (cpu.esp if cpu.has_big_stack else cpu.esp & 0xFFFF)
     for address in range(top, top + 4 * STACK_WORDS, 16):
         words = []
         for at in range(address, address + 16, 4):

@@ -319,6 +319,19 @@ def test_code_that_does_not_start_at_zero_is_found(live: Live) -> None:
     assert live.bench.read_entry(5, SLOT) == 0x1230
 
 
+def test_a_push_counts_in_sp_where_the_stack_segment_uses_that(live: Live) -> None:
+    """What is above SP in ESP is no part of the address, and stays."""
+    gdt = (live.bench.frame(60) << 12) + 8
+    live.ram.write(gdt, struct.pack("<Q", 0x0000B200_00000000 | SEGMENT_BASE << 16 | 0xFFFF))
+    live.paging.set_gdt([live.bench.frame(60)], 2)
+    live.cpu.load_segment("ss", SEGMENT)
+    offset = TABLE - SEGMENT_BASE + SLOT * 8
+    live.cpu.esp, live.cpu.eax = 0xABCD_0000 | offset + 4, 0x1230
+    assert live.run(INSTRUCTIONS["push %eax"]) == DONE
+    assert live.bench.read_entry(5, SLOT) == 0x1230
+    assert live.cpu.esp == 0xABCD_0000 | offset
+
+
 ADDRESS = struct.pack("<I", TABLE + SLOT * 8)
 LEFT_TO_THE_GUEST = {
     "mov %es,m": b"\x8c\x05" + ADDRESS,
