@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.trace.perfetto_schema import Annotation
-from paravane.trace.protobuf import Message, fixed64, message, number, signed, text
+from paravane.trace.protobuf import fields, fixed64, message, number, signed, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,49 +29,73 @@ def read_annotation(body: bytes, depth: int = 0) -> tuple[str, Any]:
     """The name and value of an annotation. ValueError for one that was not written here."""
     if depth > DEEPEST:
         raise ValueError("an annotation is nested too deeply")
-    found = Message(body)
-    return found.text(Annotation.name_, ""), _read_value(found, depth)
+    name = ""
+    value: Any = None
+    for field, found in fields(body):
+        if field == _NAME:
+            name = _bytes(found).decode()
+        elif field == _ENTRY:
+            key, item = read_annotation(_bytes(found), depth + 1)
+            value = value if isinstance(value, dict) else {}
+            value[key] = item
+        elif field == _ITEM:
+            value = value if isinstance(value, list) else []
+            value.append(read_annotation(_bytes(found), depth + 1)[1])
+        elif field in _SCALARS:
+            value = _SCALARS[field](found)
+    return name, value
 
 
-def _read_value(found: Message, depth: int) -> Any:
-    if Annotation.dict_entries in found:
-        return dict(read_annotation(item, depth + 1) for item in found.all(Annotation.dict_entries))
-    if Annotation.array_values in found:
-        return [read_annotation(item, depth + 1)[1] for item in found.all(Annotation.array_values)]
-    for field, read in _SCALARS.items():
-        if field in found:
-            return read(found)
-    return None
+def _bytes(found: int | bytes) -> bytes:
+    if isinstance(found, int):
+        raise ValueError("an annotation has a number in place of bytes")
+    return found
 
 
-_SCALARS: Final[dict[Annotation, Callable[[Message], Any]]] = {
-    Annotation.int_value: lambda found: signed(found.number(Annotation.int_value)),
-    Annotation.string_value: lambda found: found.text(Annotation.string_value),
-    Annotation.uint_value: lambda found: found.number(Annotation.uint_value),
-    Annotation.bool_value: lambda found: bool(found.number(Annotation.bool_value)),
-    Annotation.double_value: lambda found: _double(found.number(Annotation.double_value)),
-    Annotation.legacy_json_value: lambda found: json.loads(found.text(Annotation.legacy_json_value)),
-}
+def _word(found: int | bytes) -> int:
+    if isinstance(found, bytes):
+        raise ValueError("an annotation has bytes in place of a number")
+    return found
 
 
-def _double(word: int) -> float:
-    value: float = struct.unpack("<d", word.to_bytes(8, "little"))[0]
+def _double(found: int | bytes) -> float:
+    value: float = struct.unpack("<d", _word(found).to_bytes(8, "little"))[0]
     return value
 
 
+# As plain integers: there are twenty of them in an entry.
+_NAME, _ENTRY, _ITEM = map(int, (Annotation.name_, Annotation.dict_entries, Annotation.array_values))
+_SCALARS: Final[dict[int, Callable[[int | bytes], Any]]] = {
+    Annotation.bool_value: lambda found: bool(_word(found)),
+    Annotation.uint_value: _word,
+    Annotation.int_value: lambda found: signed(_word(found)),
+    Annotation.double_value: _double,
+    Annotation.string_value: lambda found: _bytes(found).decode(),
+    Annotation.legacy_json_value: lambda found: json.loads(_bytes(found)),
+}
+
+
 def _value(value: Any) -> bytes:
+    # Most are small numbers and names.
+    kind = type(value)
+    if kind is int:
+        if -(1 << 63) <= value < 1 << 63:
+            return number(Annotation.int_value, value)
+        return number(Annotation.uint_value, value) if 0 < value < 1 << 64 else _json(value)
+    if kind is str:
+        return text(Annotation.string_value, value)
+    if kind is dict and value:
+        return b"".join([write_annotation(Annotation.dict_entries, key, item) for key, item in value.items()])
+    if kind is list and value:
+        return b"".join([write_annotation(Annotation.array_values, None, item) for item in value])
     if value is None:
         return b""
-    if isinstance(value, bool):
+    if kind is bool:
         return number(Annotation.bool_value, value)
-    if isinstance(value, int) and -(1 << 63) <= value < 1 << 64:
-        return number(Annotation.int_value if value < 1 << 63 else Annotation.uint_value, value)
-    if isinstance(value, float):
+    if kind is float:
         return fixed64(Annotation.double_value, int.from_bytes(struct.pack("<d", value), "little"))
-    if isinstance(value, str):
-        return text(Annotation.string_value, value)
-    if isinstance(value, dict) and value:
-        return b"".join(write_annotation(Annotation.dict_entries, key, item) for key, item in value.items())
-    if isinstance(value, list) and value:
-        return b"".join(write_annotation(Annotation.array_values, None, item) for item in value)
+    return _json(value)
+
+
+def _json(value: Any) -> bytes:
     return text(Annotation.legacy_json_value, json.dumps(value))

@@ -8,6 +8,7 @@ off loads up to where it is.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.trace.annotations import write_annotation
@@ -146,6 +147,7 @@ def _title(entry: Entry) -> str:
     return f"{entry.kind} {entry.data.get('number', '')}".rstrip()
 
 
+@lru_cache(1 << 12)
 def _place(place: Place) -> bytes:
     """Symbol, file and line where Perfetto shows them, the rest as an annotation."""
     source = b""

@@ -6,6 +6,7 @@ knows the schema; here are only the four wire types.
 
 from __future__ import annotations
 
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -15,12 +16,15 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types; 3 and 4 are groups, which nobody writes any more."""
 
 _WORD: Final = (1 << 64) - 1
+_SMALL: Final = tuple(bytes([value]) for value in range(0x80))
 _LONGEST_VARINT: Final = 10
 """Bytes of one that holds 64 bits."""
 
 
 def varint(value: int) -> bytes:
     """A number of up to 64 bits, seven in each byte, the low ones first; below zero as two's complement."""
+    if 0 <= value < 0x80:
+        return _SMALL[value]
     value &= _WORD
     out = bytearray()
     while value > 0x7F:
@@ -32,19 +36,26 @@ def varint(value: int) -> bytes:
 
 def number(field: int, value: int) -> bytes:
     """A field that is an integer, an enumeration or a truth value."""
-    return varint(field << 3 | VARINT) + varint(value)
+    return _key(field, VARINT) + varint(value)
 
 
 def fixed64(field: int, value: int) -> bytes:
     """A field of eight bytes."""
-    return varint(field << 3 | FIXED64) + (value & _WORD).to_bytes(8, "little")
+    return _key(field, FIXED64) + (value & _WORD).to_bytes(8, "little")
 
 
 def message(field: int, body: bytes) -> bytes:
     """A field that is a message itself, or bytes."""
-    return varint(field << 3 | BYTES) + varint(len(body)) + body
+    return _key(field, BYTES) + varint(len(body)) + body
 
 
+@cache
+def _key(field: int, wire: int) -> bytes:
+    return varint(field << 3 | wire)
+
+
+# A trace says the same few names over and over.
+@lru_cache(1 << 12)
 def text(field: int, value: str) -> bytes:
     """A field that is a string. Half a surrogate pair, which UTF-8 cannot say, is written as an escape."""
     return message(field, value.encode("utf-8", "backslashreplace"))
@@ -56,7 +67,7 @@ class Message:
 
     def __init__(self, body: bytes) -> None:
         self._fields: dict[int, list[int | bytes]] = {}
-        for field, value in _fields(body):
+        for field, value in fields(body):
             self._fields.setdefault(field, []).append(value)
 
     def __contains__(self, field: int) -> bool:
@@ -89,7 +100,8 @@ class Message:
         return values
 
 
-def _fields(body: bytes) -> Iterator[tuple[int, int | bytes]]:
+def fields(body: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """The fields of a message in order: number, and an unsigned integer or bytes. ValueError if damaged."""
     at, end = 0, len(body)
     while at < end:
         key, at = read_varint(body, at)
@@ -113,15 +125,14 @@ def _fields(body: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 def read_varint(body: bytes, at: int) -> tuple[int, int]:
     """The number at an offset, and the offset after it. ValueError if it is cut off or has over 64 bits."""
-    value = 0
-    for index in range(_LONGEST_VARINT):
-        if at + index >= len(body):
-            raise ValueError("a number is cut off")
-        byte = body[at + index]
-        value |= (byte & 0x7F) << 7 * index
+    value = shift = 0
+    for byte in body[at : at + _LONGEST_VARINT]:
+        value |= (byte & 0x7F) << shift
+        at += 1
         if byte < 0x80:
-            return value & _WORD, at + index + 1
-    raise ValueError("a number has more than 64 bits")
+            return value & _WORD, at
+        shift += 7
+    raise ValueError("a number is cut off, or has more than 64 bits")
 
 
 def signed(value: int) -> int:
