@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from typing import IO
 
 LARGEST = 1 << 30
 """Bytes of the largest image or ramdisk read: more than any 32-bit domain could hold beside its kernel."""
@@ -32,25 +33,39 @@ def read_file(path: Path, what: str) -> bytes:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Make `data` the contents of a file, whole or not at all: it is written beside and then renamed.
+    """Make `data` the contents of a file, whole or not at all. Raises OutputError."""
+    with replacing(path) as stream:
+        stream.write(data)
 
-    What is no regular file (a pipe, /dev/null) is written as it is. Raises OutputError.
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A stream whose contents become those of a file at the end of the `with`, or not at all if it raises:
+    they are written beside it, which is then renamed.
+
+    What is no regular file (a pipe, /dev/null) is written as it is. Raises OutputError. An OSError that has a
+    file name of its own is about another file, and passes.
     """
+    inside = False
     try:
-        if path.exists() and not path.is_file():
-            path.write_bytes(data)
-        else:
-            # Through a symbolic link: the file it leads to changes, not the link.
-            _replace(Path(os.path.realpath(path)), data)
+        # Through a symbolic link: the file it leads to changes, not the link.
+        special = path.exists() and not path.is_file()
+        with path.open("wb") if special else _beside(Path(os.path.realpath(path))) as stream:
+            inside = True
+            yield stream
+            inside = False
     except OSError as error:
+        if inside and error.filename is not None:
+            raise
         raise OutputError(error.errno, error.strerror, str(path)) from None
 
 
-def _replace(target: Path, data: bytes) -> None:
+@contextmanager
+def _beside(target: Path) -> Iterator[IO[bytes]]:
     number, name = tempfile.mkstemp(prefix=f".{target.name[:64]}.", dir=target.parent)
     try:
         with open(number, "wb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(number)
             os.fchmod(number, _mode(target))

@@ -34,6 +34,9 @@ VERBS = {
     "list": Verb(
         "the guest kernels that come with it", "paravane.tools.kernels:define", aliases=("kernels",)
     ),
+    "trace": Verb(
+        "read, filter, summarise, compare and convert a trace", "paravane.tools.trace.command:define"
+    ),
     "disasm": Verb(
         "disassemble an image, with symbols and source lines", "paravane.tools.report:define_disasm"
     ),
