@@ -19,7 +19,7 @@ def body_of(entry: Entry) -> str:
     wording = _WORDINGS.get(entry.kind, _anything)
     try:
         return wording(entry)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return _anything(entry)
 
 

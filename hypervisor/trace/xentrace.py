@@ -54,11 +54,6 @@ _EMULATED: Final[dict[int, TraceEvent]] = {
     Vector.NM: TraceEvent.PV_MATH_STATE_RESTORE,
 }
 """What Xen notes of an exception that it serves itself."""
-_GRANTS: Final = {
-    "map": TraceEvent.MEM_PAGE_GRANT_MAP,
-    "unmap": TraceEvent.MEM_PAGE_GRANT_UNMAP,
-    "transfer": TraceEvent.MEM_PAGE_GRANT_TRANSFER,
-}
 _WORD: Final = 0xFFFFFFFF
 
 
@@ -75,6 +70,7 @@ class XentraceWriter:
         self._running: Who | None = None
         self._before: Who = IDLE
         self._free_since = 0
+        self._mapped: Counter[tuple[int, int, int]] = Counter()
 
     def begin(self, header: Header) -> bytes:
         return b""
@@ -120,8 +116,15 @@ class XentraceWriter:
         return self._at(entry) + found
 
     def _grant(self, entry: Entry) -> bytes:
-        event = _GRANTS.get(entry.name)
-        return b"" if event is None else record(event, entry.time, entry.domid)
+        """Xen notes mappings and their end; a copy of what is granted it does not."""
+        use = entry.domid, _int(entry.data.get("ref")), _int(entry.data.get("by"))
+        if entry.name == "map":
+            self._mapped[use] += 1
+            return record(TraceEvent.MEM_PAGE_GRANT_MAP, entry.time, entry.domid)
+        if entry.name == "release" and self._mapped[use]:
+            self._mapped[use] -= 1
+            return record(TraceEvent.MEM_PAGE_GRANT_UNMAP, entry.time, entry.domid)
+        return b""
 
     def _domain(self, entry: Entry) -> bytes:
         time, domid = entry.time, entry.domid

@@ -26,7 +26,7 @@ TSC_HZ: Final = 1_000_000_000
 """Of the time-stamp counter that guests see here."""
 
 _EVENT: Final = (1 << TRACE_EXTRA_SHIFT) - 1
-_NOBODY: Final[Who] = DomId.INVALID, 0
+_NOBODY: Final[Who] = int(DomId.INVALID), 0
 _SAID_TWICE: Final = frozenset(
     {
         TraceEvent.TRACE_WRAP_BUFFER,

@@ -65,7 +65,7 @@ _ADDRESSES: Final[dict[int, tuple[int, int]]] = {
 
 _GRANTS: Final = {
     TraceEvent.MEM_PAGE_GRANT_MAP: "map",
-    TraceEvent.MEM_PAGE_GRANT_UNMAP: "unmap",
+    TraceEvent.MEM_PAGE_GRANT_UNMAP: "release",
     TraceEvent.MEM_PAGE_GRANT_TRANSFER: "transfer",
 }
 

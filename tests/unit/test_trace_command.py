@@ -101,6 +101,11 @@ def test_only_what_is_wanted_is_shown(trace: Callable[..., Said], save: Save) ->
     assert trace(name, "--events", "hypercall,domain:2").lines == []
 
 
+def test_what_does_not_look_like_its_kind_is_shown_as_it_is(trace: Callable[..., Said], save: Save) -> None:
+    odd = Entry(1, 1, 1, 0, "timer", "armed", None, {"timer": "tick", "deadline": 10**400})
+    assert f"deadline={10**400:#x}" in trace(save([odd])).out
+
+
 def test_colours_are_for_those_who_ask(trace: Callable[..., Said], save: Save) -> None:
     assert trace(save([REFUSED]), "--colour", "always").out == text(REFUSED, colour=True) + "\n"
     assert "\x1b" not in trace(save([REFUSED])).out
@@ -295,7 +300,7 @@ def test_a_conversion_says_what_it_leaves_out(trace: Callable[..., Said], save: 
     shown = trace(save(), "convert", "-o", str(tmp_path / "x.xentrace"))
     assert shown.err == (
         "paravane: xentrace's format has no records for some entries, which are left out: "
-        "2 event, 1 refusal, 1 trap\n"
+        "2 event, 2 grant, 1 refusal, 1 trap\n"
     )
 
 

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace
 
@@ -152,6 +152,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=6), JSON, max_size=4))
 def test_whatever_json_holds_comes_back_the_same(data: dict[str, Any]) -> None:
     entry = Entry(1, 2, 1, 0, "hypercall", "mmu_update", None, data)
@@ -182,6 +183,7 @@ def test_what_is_no_trace_of_ours_is_refused_in_a_sentence(data: bytes, sentence
         read(PerfettoDecoder(), data)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_file_is_read_or_refused_and_nothing_else(data: st.DataObject) -> None:
     whole = bytearray(written(ENTRIES[:6]))

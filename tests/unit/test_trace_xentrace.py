@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paravane.abi.trace import TraceEvent
@@ -65,6 +65,7 @@ def test_xenalyze_shows_who_did_what_and_when(tmp_path: Path) -> None:
         "x d?v? sched_switch prev d32767v0 next d2v0",
         "x d?v? runstate_change d2v0 runnable->running",
         "x d2v0 grant-map domain 2",
+        "x d2v0 grant-unmap domain 2",
         "x d2v0 runstate_change d2v0 running->runnable",
         "x d?v? vcpu_wake d1v0",
         "x d?v? runstate_change d1v0 blocked->runnable",
@@ -124,6 +125,7 @@ def test_what_is_read_back_is_what_xen_would_have_noted() -> None:
         ("domain", "built", 5000, 2, None),
         ("schedule", "in", 6000, 2, 0),
         ("grant", "map", 6200, 2, None),
+        ("grant", "release", 6260, 2, None),
         ("schedule", "out", 6300, 2, 0),
         ("schedule", "woken", 6300, 1, 0),
         ("schedule", "in", 6300, 1, 0),
@@ -146,7 +148,7 @@ def test_what_is_read_back_is_what_xen_would_have_noted() -> None:
 def test_what_was_left_out_is_counted() -> None:
     writer = XentraceWriter()
     body(writer, ENTRIES)
-    assert writer.left_out == {"refusal": 1, "trap": 1, "event": 2}
+    assert writer.left_out == {"refusal": 1, "trap": 1, "event": 2, "grant": 2}
 
 
 def window(processor: int, *records: bytes) -> bytes:
@@ -211,6 +213,7 @@ def test_a_damaged_file_is_refused_in_a_sentence(data: bytes, sentence: str) -> 
         read(XentraceDecoder(), data)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_whatever_the_words_are_they_are_read_or_refused(data: st.DataObject) -> None:
     events = st.sampled_from(TraceEvent) | st.integers(0, (1 << 28) - 1)
@@ -221,6 +224,7 @@ def test_whatever_the_words_are_they_are_read_or_refused(data: st.DataObject) ->
         read(XentraceDecoder(), window(0, *(record(event, time, *rest) for event, time, rest in pairs)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([*ENTRIES, IN, BLOCKED, YIELD]), max_size=12))
 def test_entries_in_any_order_are_written(entries: list[Entry]) -> None:
     read(XentraceDecoder(), written(entries))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from paravane.place import Place
@@ -110,6 +111,9 @@ SECOND = Entry(5000, 5000, 2, None, "domain", "built", None, {"domain_name": "ec
 IN_2 = Entry(6000, 6000, 2, 0, "schedule", "in")
 UPCALL = Entry(6100, 6100, 2, 0, "event", "upcall", THERE, {"ports": [6], "flows": [1]})
 GRANT = Entry(6200, 6200, 2, 0, "grant", "map", HERE, {"ref": 8, "by": 0, "mfn": 0x1234, "writable": False})
+COPY = Entry(6250, 6250, 2, None, "grant", "copy", None, {"ref": 8, "by": 3, "mfn": 0x1234, "writable": True})
+COPIED = replace(COPY, name="release")
+RELEASE = replace(GRANT, name="release", time=6260, end=6260)
 OUT_2 = Entry(6300, 6300, 2, 0, "schedule", "out", None, {"why": "slice over"})
 IN_AGAIN = Entry(6300, 6300, 1, 0, "schedule", "in")
 YIELD = Entry(
@@ -142,6 +146,9 @@ ENTRIES = (
     IN_2,
     UPCALL,
     GRANT,
+    COPY,
+    COPIED,
+    RELEASE,
     OUT_2,
     IN_AGAIN,
     YIELD,

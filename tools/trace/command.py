@@ -39,7 +39,7 @@ def define(parser: argparse.ArgumentParser) -> None:
     _add_wanted(parser, suppress=False)
     _add_show(parser, suppress=False)
     parser.set_defaults(run=_run, verb=_show)
-    verbs = parser.add_subparsers(metavar="VERB")
+    verbs = parser.add_subparsers(metavar="VERB", help="what to do with it (default: show)")
     for name, summary_line, verb, add in (
         ("show", "as text, a line for each event", _show, _add_show),
         ("summary", "how often, how long, what was refused, where", _summary, _add_summary),
