@@ -23,26 +23,31 @@ _TO_INT = 7
 """Bytes from the start of an entry of the hypercall page to the end of its `int`."""
 
 
-def call_site(cpu: Cpu) -> int | None:
-    """The address at which the guest's own code goes on after the hypercall it is in; None when EIP does not
-    follow an `int $0x82`.
+def call_site(cpu: Cpu) -> int:
+    """The address at which the guest's own code goes on after the hypercall it is in.
 
-    That is EIP, unless the `int` is an entry of a hypercall page, which is called: there it is the return
-    address. Entries are recognised by their code, wherever the guest has put the page.
+    That is EIP, unless the `int $0x82` is an entry of a hypercall page, which is called: there it is the
+    return address. Entries are recognised by their code, wherever the guest has put the page.
     """
     eip = cpu.eip
+    if eip % HYPERCALL_PAGE_ENTRY_SIZE != _TO_INT:
+        return eip
+    number = eip % PAGE_SIZE // HYPERCALL_PAGE_ENTRY_SIZE
+    entry = bytes((ENTRY_MOV_EAX,)) + number.to_bytes(4, "little") + _AFTER_INT
     try:
-        if eip % HYPERCALL_PAGE_ENTRY_SIZE != _TO_INT:
-            return eip if cpu.read(eip - len(_INT) & 0xFFFF_FFFF, len(_INT)) == _INT else None
-        number = eip % PAGE_SIZE // HYPERCALL_PAGE_ENTRY_SIZE
-        entry = bytes((ENTRY_MOV_EAX,)) + number.to_bytes(4, "little") + _AFTER_INT
-        code = cpu.read(eip - _TO_INT, len(entry))
+        if cpu.read(eip - _TO_INT, len(entry)) == entry:
+            return cpu.read_u32(cpu.esp)
     except PageFault:
-        # The guest has taken its code away meanwhile: a hypercall may unmap the page it was made from.
-        return None
-    if code != entry:
-        return eip if code[_TO_INT - len(_INT) : _TO_INT] == _INT else None
+        # Then the guest has no return address either.
+        pass
+    return eip
+
+
+def follows_hypercall(cpu: Cpu) -> bool:
+    """Whether EIP is right after an `int $0x82`, as it is in a hypercall and, if the guest has not gone on,
+    after one."""
     try:
-        return cpu.read_u32(cpu.esp)
+        return cpu.read(cpu.eip - len(_INT) & 0xFFFF_FFFF, len(_INT)) == _INT
     except PageFault:
-        return eip  # then the guest has no return address either
+        # A hypercall may have unmapped the page that it was made from.
+        return False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from paravane.abi.arch import KERNEL_RING
 from paravane.abi.hypercall import HYPERCALL_VECTOR
-from paravane.call_site import call_site
+from paravane.call_site import call_site, follows_hypercall
 from paravane.cpu import Cpu, EngineError, PageFault, RunEnd
 from paravane.dump import processor_dump
 from paravane.memory import VcpuPaging, fix_page_fault
@@ -239,14 +239,15 @@ class Vcpu:
     def place(self) -> Place:
         """Where its guest is (paravane.trace.Scene): after an `int $0x82`, where it made the hypercall."""
         cpu, entry = self.cpu, self._platform.traps
-        eip = cpu.eip
         before, address, place = self._placed
-        if place is None or before != entry or address != eip:
-            site = call_site(cpu)
-            places = self._domain.places
-            place = places.at(eip) if site is None else places.before(site)
-            self._placed = entry, eip, place
+        if place is None or before != entry or address != cpu.eip:
+            place = self.call_place() if follows_hypercall(cpu) else self._domain.places.at(cpu.eip)
+            self._placed = entry, cpu.eip, place
         return place
+
+    def call_place(self) -> Place:
+        """As `place`, where it is known that the guest is in a hypercall."""
+        return self._domain.places.before(call_site(self.cpu))
 
     def _deliver_observed(self, observer: Observer) -> None:
         counters, place = self.traps.counters, self._domain.places.at(self.cpu.eip)

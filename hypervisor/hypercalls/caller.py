@@ -44,5 +44,5 @@ class Caller(GuestCopy):
         self.domain.log.debug("%s refused: %s", request, refusal)
         trace = self.platform.trace
         if trace.wants(Kind.REFUSAL):
-            head = (self.clock.now(), self.domain.domid, self.vcpu_id, self.vcpu.place())
+            head = (self.clock.now(), self.domain.domid, self.vcpu_id, self.vcpu.call_place())
             trace.write(RefusalRecord(*head, request, refusal.errno, refusal.sentence))

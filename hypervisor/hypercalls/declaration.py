@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from paravane.abi.parameters import COUNT_BITS, InOut, Items, Parameter, Word
@@ -13,6 +12,7 @@ from paravane.refusal import Refusal
 from paravane.trace import Argument, Written
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from enum import IntEnum
 
     from paravane.abi.errno import Errno
@@ -29,26 +29,81 @@ SHOWN_ITEMS = 4
 """Structs of an array that are decoded for the trace."""
 
 
-@dataclass(slots=True)
+class Shown(Sequence[Argument]):
+    """The arguments of one hypercall for the trace, made from copies when somebody looks at them: most that
+    subscribe to hypercalls drop some of them, and a guest should not wait for what nobody sees."""
+
+    __slots__ = ("_arrays", "_declaration", "_found", "_values", "_words")
+
+    def __init__(
+        self, declaration: Declaration, words: Arguments, values: Sequence[Any], arrays: Sequence[bytes]
+    ) -> None:
+        """`values` are those that could be decoded, `arrays` the first bytes of each array, in order."""
+        self._declaration = declaration
+        self._words = words
+        self._values = values
+        self._arrays = arrays
+        self._found: tuple[Argument, ...] | None = None
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._look()[at]
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def _look(self) -> tuple[Argument, ...]:
+        if self._found is None:
+            arrays = iter(self._arrays)
+            self._found = tuple(
+                Argument(name, kind, self._words[at], self._value(kind, at, arrays))
+                for at, (name, kind) in enumerate(self._declaration.parameters)
+            )
+        return self._found
+
+    def _value(self, kind: Parameter, at: int, arrays: Iterator[bytes]) -> Any:
+        if isinstance(kind, Word):
+            return kind.value(self._words[at])
+        if isinstance(kind, Items):
+            return tuple(kind.layout.iter_unpack(next(arrays)))
+        return self._values[at] if at < len(self._values) else None
+
+
 class Call:
     """One hypercall, decoded once: what is to be run, and what the trace shows of it.
 
-    `values` go to the function of the declaration. `problem` is why there is nothing to run, `written` the
-    struct that was copied back to the guest.
+    `problem` is why there is nothing to run, `written` the struct that was copied back to the guest.
     """
 
-    name: str
-    values: list[Any] = field(default_factory=list)
-    arguments: tuple[Argument, ...] = ()
-    declaration: Declaration | None = None
-    problem: Refusal | PageFault | None = None
-    written: Written | None = None
+    __slots__ = ("_declaration", "_values", "_words", "arguments", "name", "problem", "written")
+
+    def __init__(
+        self,
+        name: str,
+        problem: Refusal | PageFault | None = None,
+        declaration: Declaration | None = None,
+        words: Arguments = (),
+        values: Sequence[Any] = (),
+        arrays: Sequence[bytes] = (),
+    ) -> None:
+        """`words` are the argument registers, `values` what the function of the declaration gets."""
+        self.name = name
+        self.problem = problem
+        self.arguments: Sequence[Argument] = (
+            () if declaration is None else Shown(declaration, words, values, arrays)
+        )
+        self.written: Written | None = None
+        self._declaration = declaration
+        self._words = words
+        self._values = values
 
     def run(self, caller: Caller) -> int | None:
         """Do it. Raises `problem`, and whatever the function raises."""
         if self.problem is not None:
             raise self.problem
-        return None if self.declaration is None else self.declaration.run(caller, self)
+        if self._declaration is None:
+            return None
+        result, self.written = self._declaration.run(caller, self._words, self._values)
+        return result
 
 
 class Declaration:
@@ -68,11 +123,15 @@ class Declaration:
             isinstance(kind, Items) or (isinstance(kind, Word) and not kind.signed)
             for _, kind in self.parameters
         )
-        self.call: Run = self._plain(function, skip, self._end) if plain else self._call
+        self._plain = plain
+        self._arrays = tuple(
+            (at, kind.layout.size) for at, (_, kind) in enumerate(self.parameters) if isinstance(kind, Items)
+        )
+        self.call: Run = self._pass_on(function, skip, self._end) if plain else self._call
         """Decode and run. Raises Refusal, PageFault, Preempted and whatever ends the domain."""
 
     @staticmethod
-    def _plain(function: Handler, first: int, end: int) -> Run:
+    def _pass_on(function: Handler, first: int, end: int) -> Run:
         """Nothing to decode: the argument words go to the function as they are."""
         if end - first == 1:
             return lambda caller, arguments: function(caller, arguments[first])
@@ -86,28 +145,26 @@ class Declaration:
 
     def decode(self, caller: Caller, arguments: Arguments) -> Call:
         """The call as the trace wants it. What cannot be read is kept, and raised when it is run."""
-        call = Call(self.name, declaration=self)
         words = arguments[self._skip : self._end]
+        arrays = [_first(caller, words[at], size, words[at + 1]) for at, size in self._arrays]
+        if self._plain:
+            return Call(self.name, None, self, words, words, arrays)
+        values: list[Any] = []
+        problem = None
         try:
             for (_, kind), word in zip(self.parameters, words, strict=True):
-                call.values.append(_value(caller, kind, word))
+                values.append(_value(caller, kind, word))
         except PageFault as fault:
-            call.problem = fault
-        call.arguments = tuple(
-            Argument(name, kind, words[at], self._shown(caller, kind, at, words, call.values))
-            for at, (name, kind) in enumerate(self.parameters)
-        )
-        return call
+            problem = fault
+        return Call(self.name, problem, self, words, values, arrays)
 
-    def run(self, caller: Caller, call: Call) -> int | None:
-        """As `call`, with the values that `decode` has found."""
-        words = [argument.word for argument in call.arguments]
-        result, call.written = self._answer(caller, words, self.function(caller, *call.values))
-        return result
-
-    def _answer(
-        self, caller: Caller, words: Arguments | list[int], result: Any
+    def run(
+        self, caller: Caller, words: Arguments, values: Sequence[Any]
     ) -> tuple[int | None, Written | None]:
+        """As `call`, with the values that `decode` has found, and the struct copied back to the guest."""
+        return self._answer(caller, words, self.function(caller, *values))
+
+    def _answer(self, caller: Caller, words: Arguments, result: Any) -> tuple[int | None, Written | None]:
         """What goes into EAX for what the function returned, and the struct copied back to the guest."""
         if self._back is None or result is None or isinstance(result, int):
             return result, None
@@ -115,15 +172,6 @@ class Declaration:
         assert isinstance(kind, InOut)
         caller.copy_to_guest(words[self._back], kind.layout.pack(result))
         return 0, Written(kind.layout, result)
-
-    @staticmethod
-    def _shown(caller: Caller, kind: Parameter, at: int, words: Arguments, values: list[Any]) -> Any:
-        """The value of one argument as the trace has it: see `Argument`."""
-        if isinstance(kind, Word):
-            return kind.value(words[at])
-        if isinstance(kind, Items):
-            return _items(caller, kind, words[at], words[at + 1] & COUNT_BITS)
-        return values[at] if at < len(values) else None
 
 
 class Family:
@@ -155,15 +203,16 @@ class Family:
 
     def decode(self, caller: Caller, arguments: Arguments) -> Call:
         """As `Declaration.decode`, for the command that the arguments select."""
-        name = f"{self.name}.{self._title(arguments[0])}"
+        asked = arguments[0]
         try:
             if self._check is not None:
                 arguments = self._check(caller, arguments)
-            if arguments[0] not in self.commands:
+            command = self.commands.get(arguments[0])
+            if command is None:
                 raise self._no_command(arguments[0])
         except Refusal as refusal:
-            return Call(name, problem=refusal)
-        return self.commands[arguments[0]].decode(caller, arguments)
+            return Call(f"{self.name}.{self._title(asked)}", refusal)
+        return command.decode(caller, arguments)
 
     def _no_command(self, number: int) -> Refusal:
         return Refusal(self._unknown, f"{self.name} has no command {self._title(number)} here")
@@ -187,15 +236,20 @@ def _value(caller: Caller, kind: Parameter, word: int) -> Any:
     return kind.layout.unpack(caller.copy_from_guest(word, kind.layout.size))
 
 
-def _items(caller: Caller, kind: Items, pointer: int, count: int) -> tuple[Any, ...]:
-    """The first structs of an array, as far as they can be read."""
-    layout, found = kind.layout, []
-    for at in range(pointer, pointer + min(count, SHOWN_ITEMS) * layout.size, layout.size):
+def _first(caller: Caller, pointer: int, size: int, count: int) -> bytes:
+    """The first structs of an array as they are now, as far as they can be read."""
+    wanted = min(count & COUNT_BITS, SHOWN_ITEMS)
+    try:
+        return caller.copy_from_guest(pointer, wanted * size)
+    except PageFault:
+        pass
+    found = bytearray()
+    for at in range(pointer, pointer + wanted * size, size):
         try:
-            found.append(layout.unpack(caller.copy_from_guest(at, layout.size)))
+            found += caller.copy_from_guest(at, size)
         except PageFault:
             break
-    return tuple(found)
+    return bytes(found)
 
 
 def _parameters(function: Handler) -> tuple[tuple[str, Parameter], ...]:

@@ -36,8 +36,8 @@ class Dispatcher:
         """As `call`, with a record of the call, whatever comes of it."""
         caller = self._caller
         entry = TABLE.get(number)
-        asked = Call("", problem=_unknown(number)) if entry is None else entry.decode(caller, arguments)
-        time, place = caller.clock.now(), caller.vcpu.place()
+        asked = Call("", _unknown(number)) if entry is None else entry.decode(caller, arguments)
+        time, place = caller.clock.now(), caller.vcpu.call_place()
         result: int | None = None
         errno: Errno | None = None
         sentence, preempted = "", None

@@ -15,17 +15,19 @@ from paravane.place import Place
 from paravane.trace.records import HypercallRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from paravane.trace.records import Argument, Record
 
 _HEAD: Final = frozenset({"time", "end", "domid", "vcpu", "place", "name", "request", "event"})
 """Fields of records that are not among an entry's data: `request` and `event` are its name."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
-    """One record: from `time` to `end` in nanoseconds of system time (the same for what takes none), the
-    domain and its vcpu (None: none in particular), the kind and name of what happened, where, and the rest.
-    What `data` has for each kind is said in this folder's README.
+    """One record, which nobody changes: from `time` to `end` in nanoseconds of system time (the same for what
+    takes none), the domain and its vcpu (None: none in particular), the kind and name of what happened,
+    where, and the rest. What `data` has for each kind is said in this folder's README.
     """
 
     time: int
@@ -47,7 +49,7 @@ class Entry:
             found["vcpu"] = self.vcpu
         found |= {"kind": self.kind, "name": self.name}
         if self.place is not None:
-            found["place"] = {key: value for key, value in self.place._asdict().items() if value != ""}
+            found["place"] = place_to_json(self.place)
         return found | ({"data": self.data} if self.data else {})
 
     @classmethod
@@ -91,22 +93,29 @@ class Entry:
         return self
 
 
+def place_to_json(place: Place) -> dict[str, Any]:
+    """A place as JSON has it, without what is not known."""
+    return {key: value for key, value in place._asdict().items() if value != ""}
+
+
 def entry_of(record: Record) -> Entry:
     """The record as plain data."""
     end: int | None = getattr(record, "end", None)
-    head = (
+    if isinstance(record, HypercallRecord):
+        data = _call(record)
+    else:
+        found = {name: getattr(record, name) for name in data_fields(type(record))}
+        data = {name: _plain(value) for name, value in found.items() if value not in (None, "")}
+    return Entry(
         record.time,
         record.time if end is None else end,
         record.domid,
         record.vcpu,
-        record.kind.value,
+        record.kind._value_,
         record.name,
         record.place,
+        data,
     )
-    if isinstance(record, HypercallRecord):
-        return Entry(*head, _call(record))
-    found = {name: getattr(record, name) for name in data_fields(type(record))}
-    return Entry(*head, {name: _plain(value) for name, value in found.items() if value not in (None, "")})
 
 
 _known_fields: dict[type[Record], tuple[str, ...]] = {}
@@ -124,9 +133,10 @@ def _call(record: HypercallRecord) -> dict[str, Any]:
     data: dict[str, Any] = {"number": record.number, "words": list(record.words)}
     if record.name:
         data["arguments"] = _arguments(record.arguments)
-    for name in ("result", "preempted"):
-        if (value := getattr(record, name)) is not None:
-            data[name] = value
+    if record.result is not None:
+        data["result"] = record.result
+    if record.preempted is not None:
+        data["preempted"] = record.preempted
     if record.errno is not None:
         data |= {"errno": record.errno.name, "sentence": record.sentence}
     if record.written is not None:
@@ -134,20 +144,19 @@ def _call(record: HypercallRecord) -> dict[str, Any]:
     return data
 
 
-def _arguments(arguments: tuple[Argument, ...]) -> dict[str, Any]:
+def _arguments(arguments: Sequence[Argument]) -> dict[str, Any]:
     """Name -> a number or the name of one; of a struct that could be read its fields; of an array its
     pointer, its first structs and its length."""
     found: dict[str, Any] = {}
-    for at, argument in enumerate(arguments):
-        kind, value = argument.kind, argument.value
-        if isinstance(kind, Items):
+    for at, (name, kind, word, value) in enumerate(arguments):
+        if isinstance(kind, Word):
+            found[name] = _word(kind, value)
+        elif isinstance(kind, Items):
             count = arguments[at + 1].word & COUNT_BITS
             items = [kind.layout.plain(item) for item in value]
-            found[argument.name] = {"pointer": argument.word, "items": items, "count": count}
-        elif isinstance(kind, Word):
-            found[argument.name] = _word(kind, value)
+            found[name] = {"pointer": word, "items": items, "count": count}
         else:
-            found[argument.name] = argument.word if value is None else kind.layout.plain(value)
+            found[name] = word if value is None else kind.layout.plain(value)
     return found
 
 

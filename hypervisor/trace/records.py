@@ -11,6 +11,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from paravane.abi.errno import Errno
     from paravane.abi.layout import Layout
     from paravane.abi.parameters import Parameter
@@ -33,6 +35,9 @@ class Kind(Enum):
     STORE = "store"
     CONSOLE = "console"
     DOMAIN = "domain"
+
+    # Every record is looked up by its kind, and Enum's own hash is computed in Python.
+    __hash__ = object.__hash__
 
 
 @dataclass(slots=True)
@@ -95,7 +100,7 @@ class HypercallRecord(Record):
     number: int
     name: str
     words: tuple[int, ...]
-    arguments: tuple[Argument, ...]
+    arguments: Sequence[Argument]
     result: int | None
     errno: Errno | None = None
     sentence: str = ""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.domid import DomId
@@ -13,6 +14,7 @@ from paravane.trace.entry import Entry, entry_of
 from paravane.trace.wording import body_of
 
 if TYPE_CHECKING:
+    from paravane.place import Place
     from paravane.trace.records import Record
     from paravane.trace.writer import Header
 
@@ -56,7 +58,7 @@ def text(entry: Entry, *, colour: bool = False) -> str:
     seconds, nanoseconds = divmod(entry.time, 1_000_000_000)
     when = f"[{seconds:5d}.{nanoseconds:09d}]"
     kind, what = shown(entry.kind), shown(body_of(entry))
-    where = "" if entry.place is None else shown(f"@{entry.place}")
+    where = "" if entry.place is None else _where(entry.place)
     if where:
         what = f"{what:<{_BODY_WIDTH}}"
     if colour:
@@ -64,6 +66,11 @@ def text(entry: Entry, *, colour: bool = False) -> str:
         shade = _RED if "errno" in entry.data else _COLOURS.get(entry.kind)
         what = f"{shade}{what}{_PLAIN}" if shade else what
     return f"{when} {who(entry):<4} {kind:<{_KIND_WIDTH}} {what}" + (f" {where}" if where else "")
+
+
+@lru_cache(1 << 12)
+def _where(place: Place) -> str:
+    return shown(f"@{place}")
 
 
 def who(entry: Entry) -> str:

@@ -7,8 +7,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from paravane import DomainConfig, Machine, StopReason, asm, load_image
 from paravane.asm.elf_writer import write_elf
+from paravane.trace import Kind, Record, entry_of
+from paravane.trace.forms import FORMS
 from tests.bench.test_bench_cpu import CALLS as FLOOR_CALLS
 from tests.bench.test_bench_cpu import HYPERCALLS, BareLoop
 
@@ -64,6 +68,28 @@ def test_null_hypercall(benchmark: Any) -> None:
 
     benchmark.pedantic(run, setup=setup, rounds=10)
     _report(benchmark, CALLS, _floor, TARGET_FLOORS)
+
+
+@pytest.mark.parametrize("writer", [None, "text", "json"])
+def test_traced_hypercall(benchmark: Any, writer: str | None) -> None:
+    """The same while somebody subscribes to hypercalls: drops the records, or has them written."""
+    sink = FORMS[writer].writer() if writer else None
+
+    def take(record: Record) -> None:
+        if sink is not None:
+            sink.entry(entry_of(record))
+
+    def setup() -> tuple[tuple[Machine], dict[str, object]]:
+        machine = _machine(NULL_HYPERCALLS)
+        machine.trace.subscribe(take, (Kind.HYPERCALL,))
+        return (machine,), {}
+
+    def run(machine: Machine) -> None:
+        assert machine.run().reason is StopReason.DONE
+        machine.close()
+
+    benchmark.pedantic(run, setup=setup, rounds=10)
+    _report(benchmark, CALLS, _floor, None)
 
 
 def test_boot_hello_by_the_command(benchmark: Any) -> None:

@@ -33,6 +33,7 @@ from paravane.trace import (
     Written,
     entry_of,
 )
+from paravane.trace.jsonl import JsonLines
 
 WORDS = (1, 0xC0002000, 0, 0, 0, 0)
 HERE = Place(0xC0001000, "main", 0x20, "kernel.S", 12)
@@ -97,6 +98,8 @@ def test_what_is_read_back_is_what_was_written(record: Record) -> None:
     assert (entry.time, entry.domid, entry.vcpu) == (record.time, record.domid, record.vcpu)
     assert (entry.kind, entry.name) == (record.kind.value, record.name)
     assert Entry.from_json(json.loads(json.dumps(entry.to_json()))) == entry
+    line = json.dumps(entry.to_json(), separators=(",", ":"))
+    assert JsonLines().entry(entry) == f"{line}\n".encode()
 
 
 def test_arguments_are_numbers_and_names_and_not_text() -> None:
