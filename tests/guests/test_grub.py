@@ -108,7 +108,10 @@ greet world
 if cmp (memdisk)/noise (memdisk)/same; then echo equal; fi
 if regexp --set 1:digits '([0-9]+)' abc2026def; then echo digits $digits; fi
 """
-    assert said(script, tmp_path, noise=NOISE, same=NOISE) == [
+    # GRUB 2.06 says what cmp compares; later ones say it with -v alone.
+    chat = ("Compare file ", "The files are identical.")
+    lines = [line for line in said(script, tmp_path, noise=NOISE, same=NOISE) if not line.startswith(chat)]
+    assert lines == [
         "word one",
         "word two",
         "word three",
@@ -117,8 +120,6 @@ if regexp --set 1:digits '([0-9]+)' abc2026def; then echo digits $digits; fi
         "less",
         "right",
         "hello, world",
-        "Compare file `(memdisk)/noise' with `(memdisk)/same':",
-        "The files are identical.",
         "equal",
         "digits 2026",
     ]
