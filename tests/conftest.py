@@ -35,6 +35,7 @@ NOT_QUICK = {
     "test_readme.py",
     "test_support_needs.py",
     "test_terminal.py",
+    "test_trace_command.py",
     "test_trace_xentrace.py",
 }
 """Files of unit tests that start processes, or try bad input in bulk: not for between two edits.
