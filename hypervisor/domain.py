@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from paravane.abi.sched import SHUTDOWN_MAX, ShutdownReason
@@ -51,6 +51,19 @@ class DomainState:
     transcript: bytearray = field(default_factory=bytearray)
 
 
+class DomainDebugger(Protocol):
+    """A debugger, as the domain that it looks at sees it."""
+
+    def crashing(self, sentence: str, crash: Callable[[], None], *, own: bool) -> bool:
+        """The domain is about to crash: by what it did or, with `own`, because its kernel asked for it. True:
+        not yet; the debugger calls `crash` later, and the vcpus do not run before."""
+        ...
+
+    def over(self) -> None:
+        """The domain has ended, or is being taken away."""
+        ...
+
+
 class Domain:
     """One guest: memory, vcpus, event channels, grants, and how it ended.
 
@@ -70,6 +83,7 @@ class Domain:
         self.places = Places(image)
         self.memory = memory
         self.handle = UUID(int=domid)
+        self.debugger: DomainDebugger | None = None
         self.log = logging.getLogger(f"paravane.d{domid}")
         self.vcpus: list[Vcpu] = []
         self.shared_info = 0
@@ -114,6 +128,8 @@ class Domain:
     def close(self) -> None:
         """Free processors, backends, grants and event channels, not the memory. Idempotent."""
         self.watchdogs.stop()
+        if self.debugger is not None:
+            self.debugger.over()
         try:
             self.resources.close()
         finally:
@@ -147,16 +163,21 @@ class Domain:
         if not self.alive:
             return
         fixed = self.state.shutdown_code
-        reached = self.state.shutdown_code = code if fixed is None else fixed
+        reached = code if fixed is None else fixed
         reason = ShutdownReason(reached) if reached <= SHUTDOWN_MAX else ShutdownReason.crash
-        if reason is ShutdownReason.crash and dump is not None:
-            self._report(f"its kernel asked for shutdown with reason {reached}", dump())
+        if reason is ShutdownReason.crash:
+            sentence = f"its kernel asked for shutdown with reason {reached}"
+            if self._put_off(sentence, lambda: self.shutdown(code, dump), own=True):
+                return
+            if dump is not None:
+                self._report(sentence, dump())
+        self.state.shutdown_code = reached
         self._end(reason, f"shut down: {reason.name}")
         self.tell(DomainEvent.ENDED, reason)
 
     def crash(self, sentence: str, dump: str) -> None:
         """End the domain for something that has no other answer: `sentence` says what, `dump` where."""
-        if not self.alive:
+        if not self.alive or self._put_off(sentence, lambda: self.crash(sentence, dump), own=False):
             return
         self._report(sentence, dump)
         self._end(ShutdownReason.crash, f"crashed: {sentence}")
@@ -170,6 +191,10 @@ class Domain:
             head = (self.platform.clock.now(), self.domid, vcpu, place)
             trace.write(DomainRecord(*head, event, self.name, reason, sentence))
 
+    def _put_off(self, sentence: str, crash: Callable[[], None], *, own: bool) -> bool:
+        """Whether a debugger wants to look at a crash before it happens."""
+        return self.debugger is not None and self.debugger.crashing(sentence, crash, own=own)
+
     def _report(self, sentence: str, dump: str) -> None:
         self.state.crash_report = f"domain {self.domid} ({shown(self.name)}) crashed: {sentence}\n{dump}"
 
@@ -179,6 +204,8 @@ class Domain:
         self.hypervisor_console.close()
         for vcpu in self.vcpus:
             vcpu.run_state.end()
+        if self.debugger is not None:
+            self.debugger.over()
         self.log.info("%s", action)
 
     def _watchdog_expired(self) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
+    from paravane.devices.xenstore import Store
     from paravane.domain import Domain
     from paravane.ending import Ending
     from paravane.sched import Policy
@@ -106,6 +107,11 @@ class Machine:
     def trace(self) -> Trace:
         """The stream of records of everything the domains ask for."""
         return self.platform.trace
+
+    @property
+    def store(self) -> Store:
+        """The xenstore that the domains share."""
+        return self._toolstack.store
 
     @staticmethod
     def size_for(*domains: int) -> int:

@@ -48,7 +48,8 @@ class Waiting:
 class RunState:
     """The run state of one vcpu, told to its time records as it changes.
 
-    `yielded` says that the vcpu gave up the rest of its present slice; `begin_slice` forgets it.
+    `yielded` says that the vcpu gave up the rest of its present slice; `begin_slice` forgets it. `held` is
+    set by a debugger that does not let it run; the guest sees nothing of that.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class RunState:
         """`stop` makes the processor leave the guest after the trap it serves."""
         self.waiting = Waiting() if waiting is None else waiting
         self.yielded = False
+        self.held = False
         self._polls = False
         self._vcpu_id = vcpu_id
         self._wakers = wakers
@@ -74,7 +76,7 @@ class RunState:
     @property
     def runnable(self) -> bool:
         waiting = self.waiting
-        return not (waiting.blocked or waiting.down or waiting.ended)
+        return not (waiting.blocked or waiting.down or waiting.ended or self.held)
 
     @property
     def down(self) -> bool:
@@ -94,9 +96,10 @@ class RunState:
     @property
     def resting(self) -> Runstate:
         """The state a guest sees of its vcpu while that does not have the processor."""
-        if self.waiting.blocked:
+        waiting = self.waiting
+        if waiting.blocked:
             return Runstate.blocked
-        return Runstate.runnable if self.runnable else Runstate.offline
+        return Runstate.offline if waiting.down or waiting.ended else Runstate.runnable
 
     # What the machine does with the vcpu.
 

@@ -122,6 +122,9 @@ class TwoLevel:
     def is_pending(self, port: int) -> bool:
         return bool(self._words[self._pending + (port >> 5)] >> (port & 31) & 1)
 
+    def is_masked(self, port: int) -> bool:
+        return bool(self._words[self._mask + (port >> 5)] >> (port & 31) & 1)
+
     def unmasked(self) -> tuple[int, ...]:
         """The ports that are pending and not masked, for the trace."""
         words = range(EVTCHN_2L_NR_CHANNELS >> 5)

@@ -8,7 +8,7 @@ from paravane.traps import bounce, context, gates, iret, saved, sysenter
 from paravane.traps.callbacks import nmi_gate
 from paravane.traps.crash import GuestCrash
 from paravane.traps.direct import SYSCALL_VECTOR, DirectGate
-from paravane.traps.emulate import decode, dispatch
+from paravane.traps.emulate import control, decode, dispatch
 from paravane.traps.emulate.cpuid import CpuidPolicy
 from paravane.traps.emulate.fault import Fault
 from paravane.traps.emulate.lookback import interrupt_prefixes
@@ -208,6 +208,14 @@ class VcpuTraps:
         iret.iret(self.state)
 
     # For reports.
+
+    def control_register(self, number: int) -> int:
+        """CR0, CR2, CR3 or CR4 as the guest's kernel reads it."""
+        return control.read_control_register(self.state, number)
+
+    def debug_register(self, number: int) -> int:
+        """DR0 to DR3, DR6 or DR7 as the guest reads it."""
+        return self.state.debug.read(number, self.state.cr4)
 
     @property
     def counters(self) -> Counters:

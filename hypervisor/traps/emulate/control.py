@@ -36,14 +36,14 @@ def control_register(state: TrapState, instruction: Instruction) -> Completion:
     require_kernel(state)
     register = GENERAL_REGISTERS[instruction.rm]
     if instruction.opcode == decode.READ_CR:
-        setattr(state.cpu, register, _read(state, instruction.reg))
+        setattr(state.cpu, register, read_control_register(state, instruction.reg))
     else:
         value: int = getattr(state.cpu, register)
         _write(state, instruction.reg, value)
     return Completion.COMPLETE
 
 
-def _read(state: TrapState, number: int) -> int:
+def read_control_register(state: TrapState, number: int) -> int:
     if number == 0:
         return read_cr0(state)
     if number == 2:
