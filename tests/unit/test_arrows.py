@@ -18,6 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "quick",
         "asm guest_kernels",
         "asm/directives asm/opcodes",
+        "debug",
         "machine",
         "run_loop",
         "ending inbox",

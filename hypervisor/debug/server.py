@@ -1,0 +1,118 @@
+"""Debuggers of one domain: they come in at a listening socket, one at a time, by the machine's inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paravane.abi.sched import ShutdownReason
+from paravane.debug.link import Link
+from paravane.debug.monitor import Monitor
+from paravane.debug.stub import Stub
+from paravane.debug.target import Signo, Target
+
+if TYPE_CHECKING:
+    from paravane.debug.listener import Listener
+    from paravane.debug.target import Stop
+    from paravane.domain import Domain
+    from paravane.machine import Machine
+
+
+class Server:
+    """Lets debuggers look at a domain, from now until it is closed or the domain ends.
+
+    Everything happens in the machine's own thread between two time slices, when no guest executes. A debugger
+    that comes stops the domain, and one that goes, in whatever way, lets it go on. Close it before the
+    machine.
+    """
+
+    def __init__(self, machine: Machine, domain: Domain, listener: Listener) -> None:
+        self._machine = machine
+        self._domain = domain
+        self._listener = listener
+        self._link: Link | None = None
+        self._stub: Stub | None = None
+        self._monitor: Monitor | None = None
+        self._target: Target | None = None
+        self._waits = False
+        self._closed = False
+        machine.add_input(listener.fileno(), self._come_in)
+
+    def wait(self) -> None:
+        """Hold the machine until the first debugger has come."""
+        if not self._waits and self._target is None:
+            self._waits = True
+            self._machine.hold()
+
+    def close(self) -> None:
+        """Let the debugger go, and nobody come. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._machine.remove_input(self._listener.fileno())
+            self._let_go()
+            self._wait_no_more()
+
+    def _come_in(self) -> None:
+        connection = self._listener.accept()
+        if connection is None:
+            return
+        if self._link is not None or not self._domain.alive:
+            connection.close()  # one at a time, and of the living
+            return
+        link = self._link = Link(connection)
+        self._target = Target(self._machine, self._domain, self._stopped, self._ended)
+        self._monitor = Monitor(self._machine, self._domain, self._say)
+        self._stub = Stub(link, self._target, self._monitor)
+        self._machine.add_input(link.fileno(), self._hear)
+        self._target.attach()
+        self._wait_no_more()
+
+    def _hear(self) -> None:
+        """Something has come from the debugger, or it has gone."""
+        link, stub = self._link, self._stub
+        assert link is not None
+        for item in link.receive():
+            if stub is None or self._target is None or stub.wants_to_go:
+                break  # there is nothing left to ask about, or nobody left
+            stub.handle(item)
+        if not link.is_open or (stub is not None and stub.wants_to_go):
+            self._let_go()
+
+    def _stopped(self, stop: Stop) -> None:
+        assert self._stub is not None
+        self._stub.tell_stop(stop)
+
+    def _say(self, text: str) -> None:
+        if self._stub is not None:
+            self._stub.say(text)
+
+    def _ended(self) -> None:
+        """The domain has ended, perhaps in the middle of its hypercall."""
+        link, self._target = self._link, None
+        if link is None or self._stub is None or self._stub.wants_to_go:
+            return
+        reason = self._domain.reason
+        if reason is ShutdownReason.poweroff:
+            link.send(b"W00")
+        elif reason is None or reason is ShutdownReason.crash:
+            link.send(b"X%02x" % Signo.ABRT)
+        else:
+            self._say(f"the guest has ended: {reason.name}\n")
+            link.send(b"W%02x" % reason)
+        self._stub = None
+
+    def _let_go(self) -> None:
+        link, self._link, self._stub = self._link, None, None
+        target, self._target = self._target, None
+        monitor, self._monitor = self._monitor, None
+        if link is not None:
+            self._machine.remove_input(link.fileno())
+            link.close()
+        if monitor is not None:
+            monitor.close()
+        if target is not None:
+            target.detach()
+
+    def _wait_no_more(self) -> None:
+        if self._waits:
+            self._waits = False
+            self._machine.release()

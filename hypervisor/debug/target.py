@@ -1,0 +1,249 @@
+"""One domain under a debugger: stopped or running, its breakpoints, and why it stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, Protocol
+
+from paravane.cpu.debugger import Watched
+from paravane.cpu.moving_breakpoints import MOST as MOST_BREAKPOINTS
+from paravane.debug.resume import ALL, Action
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from paravane.domain import Domain
+    from paravane.vcpu import Vcpu
+
+MOST_WATCHED: Final = 32
+LONGEST_WATCHED: Final = 0x4000
+"""Bytes in one range: each page of it is looked at with every access of the guest's."""
+
+
+class Signo(IntEnum):
+    """Signals by their numbers in the protocol: what a stop looks like to a debugger."""
+
+    INT = 2
+    TRAP = 5
+    ABRT = 6
+    SEGV = 11
+
+
+class Kind(IntEnum):
+    """Types of the packets Z and z."""
+
+    SOFTWARE = 0
+    HARDWARE = 1
+    WRITE = 2
+    READ = 3
+    ACCESS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why the guest stopped: a signal and which vcpu; `reason` in the protocol's words (`swbreak:`); and what
+    there is to say to a person."""
+
+    signal: Signo
+    vcpu: Vcpu
+    reason: str = ""
+    sentence: str = ""
+
+
+class Holdable(Protocol):
+    """What is asked of the machine (`paravane.machine.Machine`)."""
+
+    def hold(self) -> None: ...
+    def release(self) -> None: ...
+    def post(self, call: Callable[[], object], /) -> None: ...
+
+
+@dataclass(slots=True)
+class _Points:
+    """Breakpoints and watched ranges, each with the kinds it was set as."""
+
+    kinds: dict[int, set[Kind]] = field(default_factory=dict)
+    watched: dict[tuple[Kind, int, int], Watched] = field(default_factory=dict)
+
+
+class _Probe:
+    """The debugger as one vcpu's processor sees it."""
+
+    def __init__(self, target: Target, vcpu: Vcpu) -> None:
+        self._target = target
+        self.vcpu = vcpu
+
+    @property
+    def breakpoints(self) -> dict[int, set[Kind]]:
+        return self._target.points.kinds
+
+    @property
+    def watched(self) -> list[Watched]:
+        return list(self._target.points.watched.values())
+
+    def at_breakpoint(self, address: int) -> bool:
+        software = Kind.SOFTWARE in self._target.points.kinds[address]
+        return self._target.stop(Stop(Signo.TRAP, self.vcpu, "swbreak:" if software else "hwbreak:"))
+
+    def accessed(self, watched: Watched) -> bool:
+        name = {(False, True): "watch", (True, False): "rwatch"}.get(
+            (watched.reads, watched.writes), "awatch"
+        )
+        return self._target.stop(Stop(Signo.TRAP, self.vcpu, f"{name}:{watched.start:x}"))
+
+    def stepped(self) -> None:
+        self._target.stop(Stop(Signo.TRAP, self.vcpu))
+
+
+class Target:
+    """A domain from the moment a debugger comes until it goes.
+
+    While it is stopped the whole machine is held: no guest executes and virtual time stands still, so that
+    nobody who talks to the domain sees it pause. `stopped` is called, between two time slices, when it has
+    stopped; `ended` when it is over with the domain, which is then no more to be looked at.
+    """
+
+    def __init__(
+        self,
+        machine: Holdable,
+        domain: Domain,
+        stopped: Callable[[Stop], None],
+        ended: Callable[[], None],
+    ) -> None:
+        self.domain = domain
+        self.points = _Points()
+        self.last = Stop(Signo.TRAP, domain.vcpus[0])
+        self.is_stopped = False
+        self._machine = machine
+        self._stopped = stopped
+        self._ended = ended
+        self._due: Stop | None = None
+        self._postponed: Callable[[], None] | None = None
+        self._condemned = False
+        self._probes = [_Probe(self, vcpu) for vcpu in domain.vcpus]
+
+    # A debugger comes and goes. Both between two time slices.
+
+    def attach(self) -> None:
+        """Stop the domain and watch it."""
+        for probe in self._probes:
+            probe.vcpu.cpu.debuggers.attach(probe)
+        self.domain.debugger = self
+        self._hold()
+
+    def detach(self) -> None:
+        """Let the domain go on as if nobody had been there. What was put off, its crash, happens now."""
+        self.domain.debugger = None
+        for probe in self._probes:
+            probe.vcpu.run_state.held = False
+            probe.vcpu.cpu.debuggers.detach(probe)
+        self._due = None
+        self._go_on()
+
+    # What a debugger asks for while the domain is stopped.
+
+    def insert(self, kind: Kind, address: int, size: int) -> None:
+        """Set a breakpoint, or watch `size` bytes. ValueError, with a sentence, where that cannot be."""
+        points = self.points
+        if kind <= Kind.HARDWARE:
+            if address not in points.kinds and len(points.kinds) >= MOST_BREAKPOINTS:
+                raise ValueError(f"there can be {MOST_BREAKPOINTS} breakpoints at a time")
+            points.kinds.setdefault(address, set()).add(kind)
+        else:
+            if not 0 < size <= LONGEST_WATCHED or address + size > 1 << 32:
+                raise ValueError(f"{size} bytes at {address:#x} cannot be watched")
+            if len(points.watched) >= MOST_WATCHED and (kind, address, size) not in points.watched:
+                raise ValueError(f"{MOST_WATCHED} ranges can be watched at a time")
+            points.watched[kind, address, size] = Watched(
+                address, size, reads=kind is not Kind.WRITE, writes=kind is not Kind.READ
+            )
+
+    def remove(self, kind: Kind, address: int, size: int) -> None:
+        """Undo an `insert`; one that was not made is fine."""
+        if kind <= Kind.HARDWARE:
+            kinds = self.points.kinds.get(address, set())
+            kinds.discard(kind)
+            if not kinds:
+                self.points.kinds.pop(address, None)
+        else:
+            self.points.watched.pop((kind, address, size), None)
+
+    def resume(self, actions: Sequence[Action]) -> None:
+        """Go on, each vcpu by the first action that names it; those that none names stay where they are."""
+        for probe in self._probes:
+            vcpu = probe.vcpu
+            vcpu.cpu.debuggers.update()
+            action = next((one for one in actions if one.thread in {ALL, thread_of(vcpu)}), None)
+            vcpu.run_state.held = action is None
+            if action is not None and action.steps and self._postponed is None:
+                vcpu.cpu.debuggers.step(probe, action.within)
+        self._go_on()
+
+    def interrupt(self) -> None:
+        """Stop the domain where it is."""
+        if not self.is_stopped:
+            self.stop(Stop(Signo.INT, self.last.vcpu))
+
+    def kill(self) -> None:
+        """End the domain."""
+        self._condemned = True
+        self.domain.crash("its debugger killed it", self.last.vcpu.dump())
+
+    # What happens to the domain.
+
+    def stop(self, stop: Stop) -> bool:
+        """Have it stop here, in the middle of a run or between two. Of several reasons the first one counts.
+        True: the run is to end."""
+        if self._due is None and not self.is_stopped:
+            self._due = stop
+            self._machine.post(self._deliver)
+        return True
+
+    def crashing(self, sentence: str, crash: Callable[[], None], *, own: bool) -> bool:
+        """The domain is about to crash: by what it did or, with `own`, because its kernel said so. Whether
+        that is put off, to be looked at first."""
+        if self._condemned:
+            return False
+        if self._postponed is not None:
+            return True
+        self._postponed = crash
+        for probe in self._probes:
+            probe.vcpu.run_state.held = True
+            probe.vcpu.stop()
+        self._due = None  # nothing that happened before is of interest now
+        return self.stop(Stop(Signo.ABRT if own else Signo.SEGV, self.last.vcpu, sentence=sentence))
+
+    def over(self) -> None:
+        """The domain has ended, or is being taken away."""
+        self._due = self.domain.debugger = None
+        self._ended()
+        self._release()
+
+    def _deliver(self) -> None:
+        stop, self._due = self._due, None
+        if stop is not None:
+            self._hold()
+            self.last = stop
+            self._stopped(stop)
+
+    def _hold(self) -> None:
+        self.is_stopped = True
+        self._machine.hold()
+
+    def _go_on(self) -> None:
+        postponed, self._postponed = self._postponed, None
+        if postponed is not None:
+            self._condemned = True
+            postponed()
+        self._release()
+
+    def _release(self) -> None:
+        if self.is_stopped:
+            self.is_stopped = False
+            self._machine.release()
+
+
+def thread_of(vcpu: Vcpu) -> int:
+    """A vcpu's thread id: ids count from 1."""
+    return vcpu.vcpu_id + 1

@@ -1,0 +1,207 @@
+"""Guests under a debugger: the real gdb, and a client that says what gdb never would."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from paravane import DomainConfig, Machine, load_image
+from paravane.debug.listener import Address, Listener
+from paravane.debug.packets import packet
+from paravane.debug.server import Server
+from tests.support.boot import HOST_TIMEOUT, kernel_image
+from tests.support.needs import tool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from paravane import Domain, Ending
+
+LOOPBACK = "127.0.0.1"
+
+
+class Remote:
+    """A debugger's side of the protocol, byte by byte. Sockets and answers have `HOST_TIMEOUT`."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection((LOOPBACK, port), HOST_TIMEOUT)
+        self._unread = b""
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def raw(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.socket.sendall(data)
+
+    def send(self, payload: bytes | str) -> None:
+        """Send a packet."""
+        self.raw(packet(payload if isinstance(payload, bytes) else payload.encode()))
+
+    def answer(self) -> str:
+        """The next packet that comes; acknowledgements are passed over. EOFError when the stub has gone."""
+        while (found := re.search(rb"\$([^#]*)#..", self._unread, re.DOTALL)) is None:
+            self._more()
+        self._unread = self._unread[found.end() :]
+        return found[1].decode("latin-1")
+
+    def byte(self) -> bytes:
+        """The next byte that comes."""
+        while not self._unread:
+            self._more()
+        first, self._unread = self._unread[:1], self._unread[1:]
+        return first
+
+    def ask(self, payload: bytes | str) -> str:
+        """Send a packet; its answer."""
+        self.send(payload)
+        return self.answer()
+
+    def word(self, address: int) -> int:
+        """The word of guest memory at linear `address`."""
+        return int.from_bytes(bytes.fromhex(self.ask(f"m{address:x},4")), "little")
+
+    def register(self, number: int) -> int:
+        """A register by its number."""
+        return int.from_bytes(bytes.fromhex(self.ask(f"p{number:x}")), "little")
+
+    def monitor(self, command: str) -> str:
+        """What a command of `monitor` answers."""
+        self.send(f"qRcmd,{command.encode().hex()}")
+        text = ""
+        while (answer := self.answer()) != "OK":
+            assert answer.startswith("O"), answer
+            text += bytes.fromhex(answer[1:]).decode()
+        return text
+
+    def _more(self) -> None:
+        data = self.socket.recv(65536)
+        if not data:
+            raise EOFError
+        self._unread += data
+
+
+class Served:
+    """A guest that runs in a thread of this process, open for debuggers. `run` is what that thread does."""
+
+    def __init__(self, image: bytes, *, wait: bool) -> None:
+        self._image = image
+        self._wait = wait
+        self.listener = Listener(Address(LOOPBACK, 0))
+        self.port = self.listener.address.port
+        self.machine: Machine
+        self.domain: Domain
+        self.ending: Ending | None = None
+        self.failure: BaseException | None = None
+        self.audit: list[str] = []
+        self.console = ""
+        self.crash_report = ""
+        self._thread = threading.Thread(target=self._run)
+        self._ready = threading.Event()
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(HOST_TIMEOUT)
+
+    def end(self) -> None:
+        """Wait for the guest's end. Raises what its thread has raised."""
+        self._thread.join(HOST_TIMEOUT)
+        assert not self._thread.is_alive()
+        if self.failure is not None:
+            raise self.failure
+
+    def _run(self) -> None:
+        try:
+            memory = 8 << 20
+            with Machine(Machine.size_for(memory)) as self.machine:
+                self.domain = self.machine.create(load_image(self._image), DomainConfig(memory=memory))
+                server = Server(self.machine, self.domain, self.listener)
+                if self._wait:
+                    server.wait()
+                self._ready.set()
+                self.ending = self.machine.run(timeout=HOST_TIMEOUT)
+                server.close()
+                self.audit = self.machine.audit()
+                self.console = self.domain.console_output().decode()
+                self.crash_report = self.domain.crash_report
+        except BaseException as failure:
+            self.failure = failure
+        finally:
+            self._ready.set()
+            self.listener.close()
+
+
+@contextmanager
+def served(guest: str | bytes, *, wait: bool = True) -> Iterator[Served]:
+    """A kernel (its source, or an image) open for debuggers. Whatever happens, its thread ends."""
+    guest_thread = Served(kernel_image(guest) if isinstance(guest, str) else guest, wait=wait)
+    guest_thread.start()
+    try:
+        yield guest_thread
+    finally:
+        if guest_thread.failure is None:
+            guest_thread.machine.interrupt()
+        guest_thread.end()
+
+
+class Boot:
+    """`paravane boot ... --gdb :0` in a process of its own."""
+
+    def __init__(self, *arguments: str, wait: bool = True) -> None:
+        options = ["--gdb", ":0", *(["--gdb-wait"] if wait else [])]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "paravane.tools.cli", "boot", *options, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert self._process.stderr is not None
+        line = self._process.stderr.readline().decode()
+        found = re.search(r"target remote [^ ]*:(\d+)$", line.rstrip())
+        if found is None:
+            self.kill()
+            raise AssertionError(line)
+        self.port = int(found[1])
+
+    @property
+    def console(self) -> IO[bytes]:
+        """Its stdout, to be read before `end` has the rest."""
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def end(self) -> tuple[int, str, str]:
+        """Wait for its end: status, stdout, the rest of stderr."""
+        out, errors = self._process.communicate(timeout=HOST_TIMEOUT)
+        return self._process.returncode, out.decode(), errors.decode()
+
+    def kill(self) -> None:
+        """At the end of a test, however it ended."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def gdb(port: int, *commands: str, folder: Path | None = None) -> str:
+    """Have the real gdb connect and run these commands, one after the other, in batch mode: what it prints.
+    Errors of a command end it; gdb is given no file, and no start-up file of a user's."""
+    words = ["set debuginfod enabled off", "set confirm off", "set height 0", "set width 0"]
+    words += [f"target remote {LOOPBACK}:{port}", *commands]
+    command = [tool("gdb"), "-nx", "-batch", *(word for line in words for word in ("-ex", line))]
+    done = subprocess.run(
+        command,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=HOST_TIMEOUT,
+        cwd=folder,
+        env={**os.environ, "LC_ALL": "C", "DEBUGINFOD_URLS": ""},
+        stdin=subprocess.DEVNULL,
+    )
+    return done.stdout
