@@ -7,6 +7,7 @@ import os
 import shlex
 import time
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path, PurePath
@@ -19,6 +20,7 @@ from paravane.text import shown
 from paravane.tools import image_cache
 from paravane.tools.arguments import add_source_options, memory_size, positive_count, positive_seconds
 from paravane.tools.deadline import Expired, expiring
+from paravane.tools.debugger import add_debugger_options, listener
 from paravane.tools.files import OutputError, read_file, refuse_overwriting
 from paravane.tools.lines import Lines
 from paravane.tools.session import Session, Wishes
@@ -62,6 +64,7 @@ def define(parser: argparse.ArgumentParser) -> None:
     _add_domain_options(parser)
     _add_run_options(parser)
     _add_report_options(parser)
+    add_debugger_options(parser)
     add_source_options(parser)
     parser.set_defaults(run=_boot, cmdline=[])
 
@@ -156,7 +159,8 @@ def _boot(options: argparse.Namespace) -> int:
                 refuse_overwriting((("--trace", trace), ("--dump-on-crash", options.dump_on_crash)), inputs)
                 image = load_image(data)
                 output = stack.enter_context(_trace(options))
-            return Session(image, config, _wishes(options, config, output, deadline)).run()
+            wishes = _wishes(options, config, output, deadline)
+            return Session(image, config, replace(wishes, debuggers=listener(options, stack))).run()
     except ImageError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
     except EngineError as error:
@@ -180,6 +184,7 @@ def _wishes(
         audit=options.audit,
         dump=options.dump_on_crash,
         log_level=options.log_level.upper(),
+        wait_for_debugger=options.gdb_wait,
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paravane import Domain, DomainConfig, Ending, Image
+    from paravane.debug.listener import Listener
     from paravane.tools.trace_output import TraceOutput
 
 GRACE: Final = 0.25
@@ -47,7 +48,7 @@ class Wishes:
     `machine` makes a machine; `deadline` (of `time.monotonic`) and `max_traps` (0: none) are for all lives;
     `restart` begins another life when the guest asks for a reboot; `trace` takes records,
     and stderr those of refusals to `explain`; `audit` recounts all frames at the end; `dump` is a file for
-    the crash dump.
+    the crash dump; `debuggers` come in there, and each life waits for one if asked to.
     """
 
     machine: Callable[[], Machine]
@@ -59,6 +60,8 @@ class Wishes:
     audit: bool = False
     dump: Path | None = None
     log_level: str = "WARNING"
+    debuggers: Listener | None = None
+    wait_for_debugger: bool = False
 
 
 class Session:
@@ -100,6 +103,7 @@ class Session:
             self._watch(machine, stack)
             domain = machine.create(self._image, replace(self._config, sink=self._terminal.write))
             stack.enter_context(self._terminal.joined(machine, domain.console))
+            self._admit_debuggers(machine, domain, stack)
             ending = machine.run(deadline=self._deadline, max_traps=self._traps_left())
             self._traps += machine.platform.traps
             stack.close()
@@ -133,6 +137,15 @@ class Session:
                 stack.callback(lines.join, None)
         if wishes.explain:
             machine.trace.subscribe(lambda record: errors.write(body(record)), (Kind.REFUSAL,))
+
+    def _admit_debuggers(self, machine: Machine, domain: Domain, stack: ExitStack) -> None:
+        if self._wishes.debuggers is not None:
+            from paravane.debug.server import Server  # noqa: PLC0415 - loaded for who asks for it only
+
+            server = Server(machine, domain, self._wishes.debuggers)
+            stack.callback(server.close)
+            if self._wishes.wait_for_debugger:
+                server.wait()
 
     def _report(self, domain: Domain, ending: Ending) -> Status:
         """Say on stderr what the exit status alone does not."""

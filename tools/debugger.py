@@ -1,0 +1,50 @@
+"""Options of `boot` for debuggers."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from paravane.debug.listener import Address, Listener, parse_address
+from paravane.tools.status import Status, UsageError
+from paravane.tools.streams import say
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+
+def add_debugger_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gdb",
+        type=_address,
+        metavar="HOST:PORT",
+        help="let gdb look at the guest (`target remote HOST:PORT`); without HOST from this machine only; "
+        "port 0 is one that is free, and is said on stderr",
+    )
+    parser.add_argument(
+        "--gdb-wait", action="store_true", help="with --gdb: wait for it before the guest's first instruction"
+    )
+
+
+def listener(options: argparse.Namespace, stack: ExitStack) -> Listener | None:
+    """Where debuggers are to come in, closed with the stack; what the user has to know of it is said."""
+    if options.gdb is None:
+        if options.gdb_wait:
+            raise UsageError("--gdb-wait needs --gdb, which says where the debugger comes in")
+        return None
+    try:
+        found = stack.enter_context(closing(Listener(options.gdb)))
+    except OSError as error:
+        raise UsageError(f"gdb cannot come in at {options.gdb}: {error.strerror}", Status.USAGE) from None
+    say(f"gdb: target remote {found.address}")
+    if not found.is_local:
+        say(f"whoever reaches {found.address} controls the guest: there is no password and no encryption")
+    return found
+
+
+def _address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
