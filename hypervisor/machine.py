@@ -61,7 +61,7 @@ class Machine:
 
     It belongs to one thread at a time. While `run` lasts, any other thread may call `post` and `interrupt`,
     and nothing else; console sinks, trace subscribers and input callbacks are called in the running thread
-    and may use everything but `run`.
+    and may use everything but `run`. What a subscriber raises ends `run` as soon as nothing is half done.
     """
 
     def __init__(
@@ -239,6 +239,7 @@ class Machine:
         domains = list(self.domains.values())
         self.domains.clear()  # whoever hears of the end has none to destroy any more
         with ExitStack() as steps:  # taken from the last to the first, whichever of them raises
+            steps.callback(self.platform.trace.raise_failure)
             steps.callback(self.platform.ram.close)
             steps.callback(self._inbox.close)
             for domain in reversed(domains):
@@ -279,6 +280,7 @@ class Machine:
         finally:
             try:
                 self._settle()
+                self.platform.trace.raise_failure()
             finally:
                 self._runner = None
                 self._run_lock.release()

@@ -60,6 +60,7 @@ class RunLoop:
         """Run until something ends it; `deadline` is on `time.monotonic`."""
         with SliceTimer(self._policy.slice_length / 1e9) as slices:
             while True:
+                self._platform.trace.raise_failure()
                 self._between_slices()
                 if (reason := self._stop_reason(deadline)) is not None:
                     vcpu = self._running

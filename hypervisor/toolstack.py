@@ -88,6 +88,7 @@ class Toolstack:
         try:
             self._build(domain, image, config)
             domain.tell(DomainEvent.BUILT)
+            self._platform.trace.raise_failure()
         except BaseException:
             self.destroy(domain)
             raise
@@ -97,6 +98,7 @@ class Toolstack:
         """Take a domain away with everything it had; completely, even when a console sink, a trace subscriber
         or a watch that hears of it raises, which comes out after that."""
         with ExitStack() as steps:  # taken from the last to the first, whichever of them raises
+            steps.callback(self._platform.trace.raise_failure)
             steps.callback(forget_domain, self.store, domain.domid)
             steps.callback(domain.tell, DomainEvent.DESTROYED)
             steps.callback(domain.memory.destroy)

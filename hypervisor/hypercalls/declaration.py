@@ -29,52 +29,15 @@ SHOWN_ITEMS = 4
 """Structs of an array that are decoded for the trace."""
 
 
-class Shown(Sequence[Argument]):
-    """The arguments of one hypercall for the trace, made from copies when somebody looks at them: most that
-    subscribe to hypercalls drop some of them, and a guest should not wait for what nobody sees."""
+class Call(Sequence[Argument]):
+    """One hypercall, decoded once: what is to be run, and what the trace shows of it, its arguments.
 
-    __slots__ = ("_arrays", "_declaration", "_found", "_values", "_words")
-
-    def __init__(
-        self, declaration: Declaration, words: Arguments, values: Sequence[Any], arrays: Sequence[bytes]
-    ) -> None:
-        """`values` are those that could be decoded, `arrays` the first bytes of each array, in order."""
-        self._declaration = declaration
-        self._words = words
-        self._values = values
-        self._arrays = arrays
-        self._found: tuple[Argument, ...] | None = None
-
-    def __getitem__(self, at: Any) -> Any:
-        return self._look()[at]
-
-    def __len__(self) -> int:
-        return len(self._words)
-
-    def _look(self) -> tuple[Argument, ...]:
-        if self._found is None:
-            arrays = iter(self._arrays)
-            self._found = tuple(
-                Argument(name, kind, self._words[at], self._value(kind, at, arrays))
-                for at, (name, kind) in enumerate(self._declaration.parameters)
-            )
-        return self._found
-
-    def _value(self, kind: Parameter, at: int, arrays: Iterator[bytes]) -> Any:
-        if isinstance(kind, Word):
-            return kind.value(self._words[at])
-        if isinstance(kind, Items):
-            return tuple(kind.layout.iter_unpack(next(arrays)))
-        return self._values[at] if at < len(self._values) else None
-
-
-class Call:
-    """One hypercall, decoded once: what is to be run, and what the trace shows of it.
-
-    `problem` is why there is nothing to run, `written` the struct that was copied back to the guest.
+    These are made from copies when somebody looks at them: most who subscribe to hypercalls drop some, and
+    the guest should not wait for what nobody sees. `problem` is why there is nothing to run, `written` the
+    struct that was copied back to the guest.
     """
 
-    __slots__ = ("_declaration", "_values", "_words", "arguments", "name", "problem", "written")
+    __slots__ = ("_arrays", "_declaration", "_shown", "_values", "_words", "name", "problem", "written")
 
     def __init__(
         self,
@@ -85,16 +48,22 @@ class Call:
         values: Sequence[Any] = (),
         arrays: Sequence[bytes] = (),
     ) -> None:
-        """`words` are the argument registers, `values` what the function of the declaration gets."""
+        """`words` are the argument registers, `values` what the function gets, as far as it
+        could be read, `arrays` the first bytes of each array, in order."""
         self.name = name
         self.problem = problem
-        self.arguments: Sequence[Argument] = (
-            () if declaration is None else Shown(declaration, words, values, arrays)
-        )
         self.written: Written | None = None
         self._declaration = declaration
         self._words = words
         self._values = values
+        self._arrays = arrays
+        self._shown: tuple[Argument, ...] | None = None
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._arguments()[at]
+
+    def __len__(self) -> int:
+        return len(self._words)
 
     def run(self, caller: Caller) -> int | None:
         """Do it. Raises `problem`, and whatever the function raises."""
@@ -104,6 +73,22 @@ class Call:
             return None
         result, self.written = self._declaration.run(caller, self._words, self._values)
         return result
+
+    def _arguments(self) -> tuple[Argument, ...]:
+        if self._shown is None:
+            arrays, parameters = iter(self._arrays), self._declaration.parameters if self._declaration else ()
+            self._shown = tuple(
+                Argument(name, kind, self._words[at], self._value(kind, at, arrays))
+                for at, (name, kind) in enumerate(parameters)
+            )
+        return self._shown
+
+    def _value(self, kind: Parameter, at: int, arrays: Iterator[bytes]) -> Any:
+        if isinstance(kind, Word):
+            return kind.value(self._words[at])
+        if isinstance(kind, Items):
+            return tuple(kind.layout.iter_unpack(next(arrays)))
+        return self._values[at] if at < len(self._values) else None
 
 
 class Declaration:

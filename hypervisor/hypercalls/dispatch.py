@@ -59,7 +59,7 @@ class Dispatcher:
                     number,
                     asked.name,
                     arguments,
-                    asked.arguments,
+                    asked,
                     result,
                     errno,
                     sentence,

@@ -44,6 +44,10 @@ class Scene(Protocol):
         """Where its guest is: of a hypercall where it was called."""
         ...
 
+    def stop(self) -> None:
+        """Leave the guest after the trap being served."""
+        ...
+
 
 Who = tuple[int, int | None, "Place | None"]
 
@@ -61,6 +65,7 @@ class Trace:
         self._watchers: list[Callable[[], None]] = []
         self.hypercalls = False
         self.scene: Scene | None = None
+        self._failure: Exception | None = None
 
     def subscribe(
         self, subscriber: Subscriber, wanted: Iterable[Kind] | Selection = tuple(Kind)
@@ -92,9 +97,21 @@ class Trace:
         return lambda: self._watchers.remove(changed)
 
     def write(self, record: Record) -> None:
+        """Give the record to whoever wants it. What they raise comes out of `raise_failure`: sources are in
+        the middle of something that has to be done whole."""
         # A tuple that changes replace: a subscriber may end its own subscription, or another's.
         for subscriber in self._by_kind.get(record.kind, ()):
-            subscriber(record)
+            try:
+                subscriber(record)
+            except Exception as error:
+                self._fail(error)
+
+    def raise_failure(self) -> None:
+        """Raise what a subscriber has raised since the last time: the first of several. To be called where
+        nothing is half done."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def here(self, domid: int) -> Who:
         """Domain, vcpu and place of something that happens in the name of domain `domid`: those of the vcpu
@@ -103,6 +120,12 @@ class Trace:
         if scene is None or scene.domid != domid:
             return domid, None, None
         return domid, scene.vcpu_id, scene.place()
+
+    def _fail(self, error: Exception) -> None:
+        if self._failure is None:
+            self._failure = error
+        if self.scene is not None:
+            self.scene.stop()
 
     def _changed(self) -> None:
         wanted = frozenset[Kind]().union(*(kinds for kinds, _ in self._subscriptions))

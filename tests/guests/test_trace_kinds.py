@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from paravane import DomainConfig, Machine, load_image
+import pytest
+
+from paravane import DomainConfig, Machine, ShutdownReason, StopReason, load_image
 from paravane.abi.errno import Errno
 from paravane.devices.observers import DeviceObservers
 from paravane.trace import (
@@ -326,6 +328,29 @@ table: .skip PAGE_SIZE
 )
 
 
+TRAPS = (
+    prelude()
+    + """
+main:
+    movl $traps, %ebx
+    HYPERCALL set_trap_table
+    int $0x21
+    ret
+handler:
+    iret
+    .data
+    .balign 4
+traps:
+    .byte 0x21, 1
+    .short FLAT_KERNEL_CS
+    .long handler
+    .skip TRAP_INFO_sizeof
+"""
+)
+
+OF_BACKENDS = (Kind.STORE, Kind.RING, Kind.CONSOLE)
+
+
 def test_page_types_are_told_by_the_vcpu_that_changed_them() -> None:
     records = trace(PAGES)
     pins = [record for record in only(records, PageRecord) if record.place is not None]
@@ -379,3 +404,56 @@ def test_what_an_in_process_boot_sees_has_places_throughout() -> None:
     records = boot(kernel_image(PAGES, "pages.S"), memory=MEMORY, slice_instructions=SLICE).records
     without = {type(record).__name__ for record in records if record.vcpu is not None and not record.place}
     assert without <= {"TimerRecord", "VirqRecord"}
+
+
+class OutsideError(Exception):
+    """What a subscriber of these tests raises."""
+
+
+# Grants are used as domains come and go only, which is the next test's.
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.GRANT])
+def test_a_subscriber_that_raises_ends_the_run_and_leaves_the_guest_whole(kind: Kind) -> None:
+    """Records are made in the middle of things. What a subscriber raises must not stop these half done."""
+    kernels = {Kind.TIMER: TIMERS, Kind.EVENT: TIMERS, Kind.TRAP: TRAPS}
+    image = load_image(kernel_image(kernels.get(kind, STORE if kind in OF_BACKENDS else PAGES)))
+    told: list[Record] = []
+
+    def fail(record: Record) -> None:
+        told.append(record)
+        raise OutsideError
+
+    with Machine(Machine.size_for(MEMORY), slice_instructions=SLICE) as machine:
+        machine.destroy(machine.create(image, DomainConfig(memory=MEMORY)))
+        free = machine.platform.memory.nr_free
+        domain = machine.create(image, DomainConfig(memory=MEMORY))
+        unsubscribe = machine.trace.subscribe(fail, (kind,))
+        with pytest.raises(OutsideError):
+            machine.run(timeout=HOST_TIMEOUT)
+        assert told
+        assert {record.kind for record in told} == {kind}
+        assert machine.audit() == []
+        unsubscribe()
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
+        assert domain.reason is ShutdownReason.poweroff
+        assert domain.console_output() == (b"asked\n" if kind in OF_BACKENDS else b"")
+        assert machine.audit() == []
+        machine.destroy(domain)
+        assert machine.platform.memory.nr_free == free
+
+
+def test_a_subscriber_that_raises_as_a_domain_goes_leaves_nothing_of_it() -> None:
+    with Machine(Machine.size_for(MEMORY)) as machine:
+        image = load_image(kernel_image(PAGES))
+        machine.destroy(machine.create(image, DomainConfig(memory=MEMORY)))
+        free = machine.platform.memory.nr_free
+        domain = machine.create(image, DomainConfig(memory=MEMORY))
+
+        def fail(record: Record) -> None:
+            raise OutsideError
+
+        unsubscribe = machine.trace.subscribe(fail)
+        with pytest.raises(OutsideError):
+            machine.destroy(domain)
+        unsubscribe()
+        assert machine.platform.memory.nr_free == free
+        assert machine.audit() == []

@@ -1,5 +1,7 @@
 """The trace stream and the text of its records."""
 
+import pytest
+
 from paravane.abi.errno import Errno
 from paravane.abi.event_channel import EVTCHN_BIND_VIRQ, EvtchnBindVirq, Virq
 from paravane.abi.parameters import InOut, Word
@@ -35,6 +37,22 @@ def test_writers_get_the_kinds_they_asked_for() -> None:
     trace.write(refusal)
     assert everything == [event, refusal]
     assert refusals == [refusal]
+
+
+def test_what_a_subscriber_raises_waits_until_somebody_asks() -> None:
+    trace, records = Trace(), list[Record]()
+
+    def fail(record: Record) -> None:
+        raise ValueError(record.time)
+
+    trace.subscribe(fail)
+    trace.subscribe(records.append)
+    for time in (1, 2):
+        trace.write(UpcallRecord(time, 1, 0, HERE, (3,)))
+    assert len(records) == 2
+    with pytest.raises(ValueError, match="1"):
+        trace.raise_failure()
+    trace.raise_failure()
 
 
 def test_a_subscription_can_be_ended() -> None:
