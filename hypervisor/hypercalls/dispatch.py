@@ -25,6 +25,9 @@ class Dispatcher:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._trace = caller.platform.trace
+        self._clock = caller.clock
+        self._place = caller.vcpu.call_place
+        self._domid, self._vcpu_id = caller.domain.domid, caller.vcpu_id
 
     def call(self, number: int, arguments: Arguments) -> int | None:
         """Run one hypercall: what goes into EAX, None to leave EAX alone. Raises Preempted and GuestCrash."""
@@ -37,7 +40,7 @@ class Dispatcher:
         caller = self._caller
         entry = TABLE.get(number)
         asked = Call("", _unknown(number)) if entry is None else entry.decode(caller, arguments)
-        time, place = caller.clock.now(), caller.vcpu.call_place()
+        time, place = self._clock.now(), self._place()
         result: int | None = None
         errno: Errno | None = None
         sentence, preempted = "", None
@@ -53,8 +56,8 @@ class Dispatcher:
             self._trace.write(
                 HypercallRecord(
                     time,
-                    caller.domain.domid,
-                    caller.vcpu_id,
+                    self._domid,
+                    self._vcpu_id,
                     place,
                     number,
                     asked.name,
@@ -65,7 +68,7 @@ class Dispatcher:
                     sentence,
                     preempted,
                     asked.written,
-                    caller.clock.after(TRAP_COST),
+                    self._clock.after(TRAP_COST),
                 )
             )
         return result
