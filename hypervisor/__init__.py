@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from paravane.abi.sched import ShutdownReason
+    from paravane.boot_result import BootResult, Call, RecordsLost
     from paravane.domain import Domain
     from paravane.ending import Ending, StopReason
     from paravane.image import Image, ImageError, load_image
     from paravane.machine import Machine, MachineBusyError
-    from paravane.quick import BootResult, boot
+    from paravane.quick import boot
     from paravane.time.clock import HostClock, VirtualClock
     from paravane.toolstack import DomainConfig
     from paravane.trace import (
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BootResult",
+    "Call",
     "ConsoleRecord",
     "Domain",
     "DomainConfig",
@@ -56,6 +58,7 @@ __all__ = [
     "MachineBusyError",
     "PageRecord",
     "Record",
+    "RecordsLost",
     "RefusalRecord",
     "RingRecord",
     "ScheduleRecord",
@@ -75,7 +78,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BootResult": "paravane.quick",
+    "BootResult": "paravane.boot_result",
+    "Call": "paravane.boot_result",
     "ConsoleRecord": "paravane.trace",
     "Domain": "paravane.domain",
     "DomainConfig": "paravane.toolstack",
@@ -92,6 +96,7 @@ _HOMES = {
     "MachineBusyError": "paravane.machine",
     "PageRecord": "paravane.trace",
     "Record": "paravane.trace",
+    "RecordsLost": "paravane.boot_result",
     "RefusalRecord": "paravane.trace",
     "RingRecord": "paravane.trace",
     "ScheduleRecord": "paravane.trace",

@@ -48,6 +48,9 @@ slack that it may have beyond its `memory=`."""
 LOW_MEMORY = 1 << 20
 """Bytes at the bottom of a machine that are nobody's, as on a PC."""
 
+DETERMINISTIC_SLICE = 1_000_000
+"""Instructions in a slice that suit most guests, where a run is to be a function of its input alone."""
+
 SPARE = 4 << 20
 """Bytes that stay free, so that extents of neighbouring frames can be had."""
 

@@ -6,101 +6,123 @@ print(result.status, result.console)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Final
 
-from paravane import asm, guest_kernels
-from paravane.ending import exit_status
-from paravane.image import Image, load_image
-from paravane.machine import Machine
+from paravane.arguments import check_type
+from paravane.boot_result import BootResult, Console
+from paravane.chosen import choose
+from paravane.dump import processor_dump
+from paravane.machine import DETERMINISTIC_SLICE, Machine
 from paravane.toolstack import DomainConfig
+from paravane.trace import Kind
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
-    from paravane.abi.sched import ShutdownReason
+    from paravane.domain import Domain
     from paravane.ending import StopReason
+    from paravane.image import Image
+    from paravane.trace import Record, Selection
 
-_SOURCE = ".S"
+KEPT: Final = 1_000_000
+"""Records of a run that its result keeps, the last ones: a guest that runs for ever fills no memory."""
+
 _NO_DEFINES: Mapping[str, int] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class BootResult:
-    """What came of a domain.
-
-    `status` is what `paravane boot` would exit with: 0 after a power-off, 3 after a crash, 124 when the time
-    given was used up, ... `ending` says why the run came back and `reason` how the domain ended (None: it
-    did not). `console` is all that the kernel printed, up to the last `paravane.domain.TRANSCRIPT` bytes,
-    with U+FFFD for what is not UTF-8; `crash_report` is empty unless it crashed.
-    """
-
-    status: int
-    ending: StopReason
-    reason: ShutdownReason | None
-    console: str
-    crash_report: str
-
-
 def boot(
-    kernel: str | os.PathLike[str] | Image,
+    kernel: str | os.PathLike[str] | Image | Sequence[str | os.PathLike[str]],
     *,
     cmdline: str | None = None,
     memory: int | None = None,
     ramdisk: bytes | None = None,
-    stdin: bytes = b"",
+    stdin: bytes | None = None,
     timeout: float | None = None,
-    seed: int = 0,
+    max_traps: int | None = None,
+    seed: int | None = None,
+    deterministic: bool | None = None,
     slice_instructions: int = 0,
+    debug: bool = True,
+    trace: Iterable[Kind] | Selection = tuple(Kind),
     include: Sequence[Path] = (),
     defines: Mapping[str, int] = _NO_DEFINES,
 ) -> BootResult:
-    """Run `kernel` as the only domain of a machine until it ends, or for `timeout` host seconds.
+    """Run `kernel` as the only domain of a machine until it ends, or for `timeout` host seconds, or for
+    `max_traps` traps.
 
-    `kernel` is a source (a file `*.S`, assembled with `include` and `defines`), an image, or the name of a
-    kernel that comes with Paravane. `memory` is in bytes; without it and `cmdline` a kernel that comes with
-    Paravane gets what it asks for, another one 32 MiB and nothing. `stdin` is what is typed on its console.
-    For `seed` and `slice_instructions` see `Machine`.
+    `kernel` is a source (`*.S`, or `*.c` where there is a compiler) or a list of such, built with `include`
+    and `defines`; the text of a source in assembly (whatever has more than one line); an image; a folder with
+    a `kernel.toml`; or the name of a kernel that comes with Paravane. What is not given is as `kernel.toml`
+    says, else 32 MiB and nothing. `memory` is in bytes. `stdin` is what is typed on its console. For `seed`,
+    `slice_instructions` and `debug` see `Machine`; `deterministic` is slices of `DETERMINISTIC_SLICE`.
+    `trace` says which records the result is to have: less is faster, and none is `()`.
 
     Raises OSError for a file that cannot be read, UnknownKernel for a name that is nothing of all that,
-    AssemblyError for a source with errors, ImageError for an image that cannot be booted, ValueError for more
-    input than a console takes, and TypeError for an argument of a wrong type.
+    KernelFileError for a folder with mistakes, AssemblyError or CompilerError for a source with errors,
+    NoCompiler for one in C without a compiler, ImageError for an image that cannot be booted, ValueError for
+    more input than a console takes, and TypeError for an argument of a wrong type.
     """
-    image, config = _chosen(kernel, include, defines)
+    check_type("deterministic", deterministic, bool, type(None))
+    chosen = choose(kernel, include, defines)
+    known = chosen.defaults
     config = DomainConfig(
-        name=config.name,
-        memory=config.memory if memory is None else memory,
-        cmdline=config.cmdline if cmdline is None else cmdline,
-        ramdisk=ramdisk,
+        name=chosen.name,
+        memory=known.memory if memory is None else memory,
+        cmdline=known.cmdline if cmdline is None else cmdline,
+        ramdisk=known.ramdisk if ramdisk is None else ramdisk,
     )
-    size = Machine.size_for(config.memory)
-    with Machine(size, seed=seed, slice_instructions=slice_instructions) as machine:
-        domain = machine.create(image, config)
-        if domain.console.feed(stdin) < len(stdin):
-            raise ValueError(f"stdin has {len(stdin)} bytes, more than a console takes before it is read")
-        ending = machine.run(timeout=timeout)
-        return BootResult(
-            exit_status(ending.reason, domain.reason),
-            ending.reason,
-            domain.reason,
-            domain.console_output().decode("utf-8", "replace"),
-            domain.crash_report,
+    counted = known.deterministic if deterministic is None else deterministic
+    typed = known.stdin if stdin is None else stdin
+    with Machine(
+        Machine.size_for(config.memory),
+        seed=known.seed if seed is None else seed,
+        slice_instructions=slice_instructions or (DETERMINISTIC_SLICE if counted else 0),
+        debug=debug,
+    ) as machine:
+        records = _Kept()
+        machine.trace.subscribe(records.take, trace)
+        domain = machine.create(chosen.image, config)
+        if domain.console.feed(typed) < len(typed):
+            raise ValueError(f"stdin has {len(typed)} bytes, more than a console takes before it is read")
+        ending = machine.run(
+            timeout=known.timeout if timeout is None else timeout,
+            max_traps=known.max_traps if max_traps is None else max_traps,
         )
+        return _result(machine, domain, ending.reason, records)
 
 
-def _chosen(
-    kernel: str | os.PathLike[str] | Image, include: Sequence[Path], defines: Mapping[str, int]
-) -> tuple[Image, DomainConfig]:
-    """The image that is meant, and what it is to be booted with if nobody says otherwise."""
-    if isinstance(kernel, Image):
-        return kernel, DomainConfig()
-    path = Path(kernel)
-    if not path.exists() and path.name == str(kernel) and not path.suffix:
-        known = guest_kernels.load(path.name)
-        built = asm.build(known.sources, include=include, defines=defines)
-        return load_image(built), DomainConfig(known.name, known.memory, known.cmdline)
-    is_source = path.suffix == _SOURCE
-    data = asm.build([path], include=include, defines=defines) if is_source else path.read_bytes()
-    return load_image(data), DomainConfig(path.stem)
+class _Kept:
+    """The last `KEPT` records, and how many there were."""
+
+    def __init__(self) -> None:
+        self.last: deque[Record] = deque(maxlen=KEPT)
+        self.taken = 0
+
+    def take(self, record: Record) -> None:
+        self.last.append(record)
+        self.taken += 1
+
+
+def _result(machine: Machine, domain: Domain, ending: StopReason, records: _Kept) -> BootResult:
+    return BootResult(
+        name=domain.name,
+        ending=ending,
+        reason=domain.reason,
+        console=Console(domain.console_output().decode("utf-8", "replace")),
+        crash_report=domain.crash_report,
+        where=_where(domain) if domain.alive else "",
+        audit=tuple(machine.audit()),
+        records=tuple(records.last),
+        lost=records.taken - len(records.last),
+    )
+
+
+def _where(domain: Domain) -> str:
+    """Where each vcpu of a domain that lives is."""
+    return "".join(
+        f"vcpu {vcpu.vcpu_id}: {domain.places.at(vcpu.cpu.eip)}\n{processor_dump(vcpu.cpu, domain.image)}"
+        for vcpu in domain.vcpus
+    )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from paravane import DomainConfig, HostClock, ImageError, Machine, VirtualClock, guest_kernels, load_image
 from paravane.cpu import EngineError
 from paravane.hypercalls import names as hypercall_names
+from paravane.machine import DETERMINISTIC_SLICE
 from paravane.text import shown
 from paravane.tools import image_cache
 from paravane.tools.arguments import add_source_options, memory_size, positive_count, positive_seconds
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 DEFAULT_MEMORY = 32 << 20
 MACHINE_MEMORY = 4 << 30
 """What 32-bit page-table roots can address: no machine is larger."""
-
-DETERMINISTIC_SLICE = 1_000_000
-"""Guest instructions in a time slice of --deterministic."""
 
 _EPILOG = """\
 On a terminal every key goes to the guest, but Ctrl-], which leaves the console

@@ -1,0 +1,90 @@
+"""What somebody means by a kernel: a source, several, a text, an image, a folder or a name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from paravane import asm, compiler, guest_kernels
+from paravane.asm.elf_writer import write_elf
+from paravane.guest_kernels.folder import load_folder
+from paravane.image import Image, load_image
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from paravane.guest_kernels import GuestKernel
+
+_TEXT_NAME: Final = "<source>"
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """How a kernel is booted if nobody says otherwise; see `paravane.guest_kernels.folder.GuestKernel`."""
+
+    memory: int = 32 << 20
+    cmdline: str = ""
+    ramdisk: bytes | None = None
+    stdin: bytes = b""
+    timeout: float | None = None
+    max_traps: int = 0
+    seed: int = 0
+    deterministic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """An image, its name, and how it is booted."""
+
+    image: Image
+    name: str
+    defaults: Defaults = Defaults()
+
+
+def choose(
+    kernel: str | os.PathLike[str] | Image | Sequence[str | os.PathLike[str]] | GuestKernel,
+    include: Sequence[Path],
+    defines: Mapping[str, int],
+) -> Chosen:
+    """The image that is meant, built if it has to be. Raises as `paravane.boot` does."""
+    if isinstance(kernel, Image):
+        return Chosen(kernel, "guest")
+    if isinstance(kernel, guest_kernels.GuestKernel):
+        return _known(kernel, include, defines)
+    if isinstance(kernel, str) and "\n" in kernel:
+        program = asm.assemble_text(kernel, name=_TEXT_NAME, include=include, defines=defines)
+        return Chosen(load_image(write_elf(program)), "guest")
+    if isinstance(kernel, Sequence) and not isinstance(kernel, str | bytes):
+        sources = [Path(source) for source in kernel]
+        if not sources:
+            raise ValueError("a kernel has at least one source")
+        return Chosen(load_image(compiler.build(sources, include=include, defines=defines)), sources[0].stem)
+    path = Path(kernel)
+    if not path.exists() and path.name == str(kernel) and not path.suffix:
+        return _known(guest_kernels.load(path.name), include, defines)
+    if path.is_dir():
+        return _known(load_folder(path), include, defines)
+    is_source = path.suffix in compiler.SUFFIXES
+    data = compiler.build([path], include=include, defines=defines) if is_source else path.read_bytes()
+    return Chosen(load_image(data), path.stem)
+
+
+def _known(kernel: GuestKernel, include: Sequence[Path], defines: Mapping[str, int]) -> Chosen:
+    built = compiler.build(kernel.sources, include=include, defines={**kernel.defines, **defines})
+    return Chosen(
+        load_image(built),
+        kernel.name,
+        Defaults(
+            kernel.memory,
+            kernel.cmdline,
+            kernel.ramdisk.read_bytes() if kernel.ramdisk else None,
+            kernel.input,
+            kernel.timeout,
+            kernel.max_traps,
+            kernel.seed,
+            kernel.deterministic,
+        ),
+    )
