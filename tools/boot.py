@@ -9,24 +9,23 @@ import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from paravane import DomainConfig, HostClock, ImageError, Machine, VirtualClock, guest_kernels, load_image
+from paravane import DomainConfig, HostClock, ImageError, Machine, VirtualClock, load_image
 from paravane.cpu import EngineError
 from paravane.hypercalls import names as hypercall_names
 from paravane.machine import DETERMINISTIC_SLICE
 from paravane.text import shown
-from paravane.tools import image_cache
-from paravane.tools.arguments import add_source_options, memory_size, positive_count, positive_seconds
+from paravane.tools import images
+from paravane.tools.arguments import memory_size, positive_count, positive_seconds
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.debugger import add_debugger_options, listener
 from paravane.tools.files import OutputError, read_file, refuse_overwriting
 from paravane.tools.lines import Lines
 from paravane.tools.session import Session, Wishes
 from paravane.tools.status import Status, UsageError
-from paravane.tools.streams import STDERR, colourful, tell
+from paravane.tools.streams import STDERR, colourful
 from paravane.tools.trace_output import TraceOutput
 from paravane.trace import Header, Kind, filters
 from paravane.trace.forms import FORMS, form_of
@@ -56,14 +55,11 @@ def define(parser: argparse.ArgumentParser) -> None:
     parser.description = "Run one domain, its console on this terminal."
     parser.usage = "%(prog)s IMAGE|NAME|SOURCE.S [options] [-- CMDLINE...]"
     parser.epilog = _EPILOG
-    parser.add_argument(
-        "image", metavar="IMAGE|NAME|SOURCE.S", help="an ELF image, a kernel of `list`, or a source"
-    )
+    images.add_image(parser)
     _add_domain_options(parser)
     _add_run_options(parser)
     _add_report_options(parser)
     add_debugger_options(parser)
-    add_source_options(parser)
     parser.set_defaults(run=_boot, cmdline=[])
 
 
@@ -197,48 +193,22 @@ def _machine(options: argparse.Namespace, memory: int) -> Machine:
 
 
 def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Path]]:
-    """The image and the domain that the user means by IMAGE|NAME|SOURCE.S and the options, and the files that
-    were read for them."""
-    path, memory, cmdline = Path(options.image), options.memory, _command_line(options.cmdline)
-    inputs: Sequence[Path] = (path,)
-    if options.image in guest_kernels.names() and not path.is_file():
-        kernel = guest_kernels.load(options.image)
-        data, inputs = _assembled(kernel.sources, options)
-        memory, cmdline = memory or kernel.memory, cmdline or kernel.cmdline
-    elif path.suffix == ".S":
-        data, inputs = _assembled([path], options)
-    elif path.exists():
-        data = read_file(path, "an image")
-    else:
-        raise UsageError(f"{options.image} is neither a file nor a guest kernel; `paravane list` shows those")
-    if Machine.size_for(memory or DEFAULT_MEMORY) > MACHINE_MEMORY:
+    """The image and the domain that the user means, and the files that were read for them."""
+    found = images.find(options)
+    memory = options.memory or found.memory or DEFAULT_MEMORY
+    if Machine.size_for(memory) > MACHINE_MEMORY:
         raise UsageError(f"a domain of {memory >> 20} MiB does not fit into a machine of 4 GiB")
     ramdisk = read_file(options.ramdisk, "a ramdisk") if options.ramdisk else None
-    if options.ramdisk:
-        inputs = (*inputs, options.ramdisk)
+    inputs = (*found.inputs, options.ramdisk) if options.ramdisk else found.inputs
     # A name that is no text would be none in xenstore either.
-    name = shown(options.name or path.stem)
-    return data, DomainConfig(name, memory or DEFAULT_MEMORY, cmdline, ramdisk), inputs
+    name = shown(options.name or found.name)
+    cmdline = _command_line(options.cmdline) or found.cmdline
+    return found.data, DomainConfig(name, memory, cmdline, ramdisk), inputs
 
 
 def _command_line(words: Sequence[str]) -> str:
     """One word may be a whole line. Of several, each stays a word for a kernel that takes its line apart."""
     return words[0] if len(words) == 1 else shlex.join(words)
-
-
-def _assembled(sources: Sequence[Path], options: argparse.Namespace) -> tuple[bytes, Sequence[Path]]:
-    """The image of sources, and the files read for it. The assembler is loaded when the cache lacks it."""
-    cache, request = (
-        image_cache.of_user(),
-        image_cache.Request(sources, options.include, dict(options.define)),
-    )
-    entry = None if cache is None else cache.find(request)
-    if entry is None:
-        entry = import_module("paravane.tools.build").entry(request, cache)
-    else:
-        for warning in entry.warnings:
-            tell(warning)
-    return entry.image, entry.inputs
 
 
 @contextmanager

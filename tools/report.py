@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paravane.image import ImageError, load_image
+from paravane.image.unpack import unpack
+from paravane.tools import images
 from paravane.tools.disasm import DisasmError, disassemble
-from paravane.tools.files import read_file
 from paravane.tools.info import describe
 from paravane.tools.status import Status, UsageError
 
@@ -16,33 +16,24 @@ if TYPE_CHECKING:
 
 
 def define_info(parser: argparse.ArgumentParser) -> None:
-    """`paravane info IMAGE`."""
+    """`paravane info IMAGE|NAME|SOURCE.S`."""
     parser.description = "Tell what an image is, without running it."
-    parser.epilog = "example:\n  paravane info greet.elf"
-    _add_image(parser)
+    parser.epilog = "examples:\n  paravane info greet.S\n  paravane info vmlinuz"
+    images.add_image(parser)
     parser.set_defaults(run=_info)
 
 
 def define_disasm(parser: argparse.ArgumentParser) -> None:
-    """`paravane disasm IMAGE`."""
+    """`paravane disasm IMAGE|NAME|SOURCE.S`."""
     parser.description = "Disassemble an image, with its symbols and source lines where it has them."
-    parser.epilog = "example:\n  paravane disasm greet.elf | less"
-    _add_image(parser)
+    parser.epilog = "examples:\n  paravane disasm greet.elf | less\n  paravane disasm hello"
+    images.add_image(parser)
     parser.set_defaults(run=_disasm)
-
-
-def _add_image(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "image",
-        type=Path,
-        metavar="IMAGE",
-        help="a kernel: ELF, packed or not, or a bzImage; `paravane build` makes one of sources",
-    )
 
 
 def _info(options: argparse.Namespace) -> int:
     try:
-        print(describe(load_image(read_file(options.image, "an image"))), end="")
+        print(describe(load_image(images.find(options).data)), end="")
     except ImageError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
     return Status.OK
@@ -50,8 +41,8 @@ def _info(options: argparse.Namespace) -> int:
 
 def _disasm(options: argparse.Namespace) -> int:
     try:
-        for line in disassemble(read_file(options.image, "an image")):
+        for line in disassemble(unpack(images.find(options).data)):
             print(line)
-    except DisasmError as error:
+    except (DisasmError, ImageError) as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
     return Status.OK
