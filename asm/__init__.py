@@ -34,8 +34,7 @@ def assemble(
     `INCLUDE_DIR`; `defines` are symbols set in every unit. Raises AssemblyError.
     """
     readers = [(str(path), lambda unit, path=path: read_file(unit, path, str(path))) for path in sources]
-    program = _assemble(readers, include, defines, base)
-    return replace(program, inputs=(*sources, *program.inputs))
+    return _assemble(readers, include, defines, base)
 
 
 def assemble_text(
@@ -73,7 +72,7 @@ def _assemble(
         units = [_read(session, name, reader) for name, reader in readers]
         reporter.raise_errors()
         program = link(units, base, reporter)
-        return replace(program, inputs=tuple(session.inputs), absent=tuple(session.absent))
+        return replace(program, contents=tuple(session.contents), absent=tuple(session.absent))
     except TooManyErrors:
         raise AssemblyError(reporter.diagnostics) from None
 

@@ -37,7 +37,8 @@ _MAX_NUMERIC_LABEL = 10  # digits
 
 def read_file(unit: Unit, path: Path, shown: str) -> None:
     """Assembles a whole source file into the unit. Raises LocatedError when it cannot be read."""
-    _read(unit, statements(read_text(path, shown), shown), path.parent)
+    text = read_text(path, shown, unit.session.note_read)
+    _read(unit, statements(text, shown), path.parent)
 
 
 def read_string(unit: Unit, text: str) -> None:

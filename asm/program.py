@@ -60,8 +60,8 @@ class LineRow:
 class Program:
     """A linked kernel: everything an ELF32 executable says about it.
 
-    `inputs` are the files it was made from: sources, and what they include. `absent` are those that would
-    have been included instead, had they been there.
+    `contents` are the files it was made from, sources and what they include, each with the SHA-256 of what
+    was read. `absent` are those that would have been included instead, had they been there.
     """
 
     entry: int
@@ -70,5 +70,10 @@ class Program:
     files: tuple[str, ...] = ()
     lines: tuple[LineRow, ...] = ()
     warnings: tuple[str, ...] = field(default=())
-    inputs: tuple[Path, ...] = field(default=(), compare=False)
+    contents: tuple[tuple[Path, str], ...] = field(default=(), compare=False)
     absent: tuple[Path, ...] = field(default=(), compare=False)
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """The files it was made from, once each."""
+        return tuple(dict.fromkeys(path for path, _ in self.contents))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from paravane.asm.diagnostics import Expansion, LocatedError, Location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 MAX_FILE_SIZE = 16 << 20  # bytes
@@ -61,8 +61,10 @@ class Statement:
         return Location(line.file, line.number, column, max(1, stop - start), line.text, line.expansions)
 
 
-def read_text(path: Path, shown: str) -> str:
-    """The text of a source file. Raises LocatedError, at the offending line where there is one."""
+def read_text(path: Path, shown: str, note: Callable[[Path, bytes], None]) -> str:
+    """The text of a source file, whose bytes `note` is told. Raises LocatedError, at the offending line where
+    there is one.
+    """
     try:
         if not path.is_file():
             raise LocatedError(f"cannot read `{shown}`: not a file", None)
@@ -72,6 +74,7 @@ def read_text(path: Path, shown: str) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise LocatedError(f"cannot read `{shown}`: {reason}", None) from None
+    note(path, raw)
     return decode(raw, shown)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -43,10 +44,15 @@ class Session:
     reporter: Reporter = field(default_factory=Reporter)
     budget: Budget = field(default_factory=Budget)
     count: Count = field(default_factory=Count)
-    inputs: dict[Path, None] = field(default_factory=dict)
-    """The files that `.include` and `.incbin` found, in order and once each."""
+    contents: dict[tuple[Path, str], None] = field(default_factory=dict)
+    """The files that were read, in order, with the SHA-256 of what they held; a file that changed meanwhile
+    is in here more than once."""
     absent: dict[Path, None] = field(default_factory=dict)
-    """Where they looked before."""
+    """Where `.include` and `.incbin` looked before they found a file."""
+
+    def note_read(self, path: Path, content: bytes) -> None:
+        """A file was read, and these are its bytes."""
+        self.contents[path, hashlib.sha256(content).hexdigest()] = None
 
 
 @dataclass(frozen=True, slots=True)

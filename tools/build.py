@@ -9,7 +9,7 @@ from paravane import asm
 from paravane.asm.elf_writer import write_elf
 from paravane.tools.arguments import add_source_options, number
 from paravane.tools.files import refuse_overwriting, write_file
-from paravane.tools.image_cache import Entry, now
+from paravane.tools.image_cache import Entry
 from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import tell
 
@@ -75,11 +75,10 @@ def assemble(
 
 def entry(request: Request, cache: ImageCache | None) -> Entry:
     """What sources make; for a user, as `assemble` is. The cache gets it, too."""
-    began = now()
     program = assemble(request.sources, request.include, request.defines)
     image = write_elf(program)
     if cache is not None:
-        cache.keep(request, program, image, began)
+        cache.keep(request, program, image)
     return Entry(image, program.inputs, program.warnings)
 
 

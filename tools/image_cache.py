@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -29,8 +29,6 @@ KEPT: Final = 32
 """Entries in the folder; when there are more, the oldest go."""
 
 _SUFFIX = ".image"
-_TICK = 10_000_000
-"""Nanoseconds by which the time of a file may lag: file systems read the clock of the last timer tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ class ImageCache:
             head, _, image = self._path(request).read_bytes().partition(b"\n")
             fields = json.loads(head)
             held = fields["image"] == _digest(image) and all(
-                _digest(Path(path).read_bytes()) == digest for path, digest in fields["read"]
+                _digest_of_file(path) == digest for path, digest in fields["read"]
             )
             if not held or any(Path(path).exists() for path in fields["absent"]):
                 return None
@@ -78,14 +76,12 @@ class ImageCache:
             # Not there, damaged, of another version, or a file that was read is gone.
             return None
 
-    def keep(self, request: Request, program: Program, image: bytes, began: int) -> None:
-        """Make an entry of what was assembled from `began` on (nanoseconds, of `time.time_ns`)."""
+    def keep(self, request: Request, program: Program, image: bytes) -> None:
+        """Make an entry of what was assembled, as the files were when they were read."""
         with suppress(OSError, ValueError):
-            if any(path.stat().st_mtime_ns >= began - _TICK for path in program.inputs):
-                return  # changed meanwhile, perhaps: nobody knows which contents were read
             fields = {
                 "image": _digest(image),
-                "read": [[os.path.abspath(path), _digest(path.read_bytes())] for path in program.inputs],
+                "read": [[os.path.abspath(path), digest] for path, digest in program.contents],
                 "absent": [os.path.abspath(path) for path in program.absent],
                 "inputs": [str(path) for path in program.inputs],
                 "warnings": program.warnings,
@@ -113,13 +109,21 @@ def of_user() -> ImageCache | None:
     return ImageCache(folder / "paravane" / "images")
 
 
-def now() -> int:
-    """The moment an assembly begins, for `ImageCache.keep`."""
-    return time.time_ns()
-
-
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _digest_of_file(path: str) -> str:
+    """Raises OSError for what is no regular file. The assembler reads none either: a device has no end, and a
+    pipe would have to be waited for, and be used up."""
+    with open(path, "rb", opener=_open_at_once) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(f"{path} is no regular file")
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _assembler() -> str:

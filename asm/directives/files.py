@@ -23,7 +23,6 @@ def find_file(unit: Unit, scanner: Scanner) -> Path:
     for candidate in folders:
         path = candidate / name
         if _is_file(path):
-            unit.session.inputs[path] = None
             return path
         unit.session.absent[path] = None
     names = [entry for candidate in folders for entry in _names(candidate)]

@@ -29,7 +29,7 @@ def _include(unit: Unit, scanner: Scanner) -> None:
     trace = (*line.expansions, Expansion("`.include`", line.file, line.number, included=True))
     shown = _shown(unit, path)
     try:
-        text = read_text(path, shown)
+        text = read_text(path, shown, unit.session.note_read)
     except LocatedError as error:
         if error.location is not None:
             raise
@@ -64,6 +64,7 @@ def _incbin(unit: Unit, scanner: Scanner) -> None:
         raise LocatedError(
             f"cannot read the file: {error.strerror}", unit.statement.locate(start, end)
         ) from None
+    unit.session.note_read(path, content)
     first = skip or 0
     unit.section.emit(content[first:] if count is None else content[first : first + count])
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 IDT_ERROR: Final = 2
 """Error-code bit: the index is a vector."""
 
-"""Bytes of `int n` without prefixes."""
-
 _DIRECT_GATES: Final = (Vector.BP, Vector.OF)
 """Vectors that every ring may raise by instruction; the DPL the guest gave them does not matter."""
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +17,6 @@ from paravane.tools.image_cache import Entry, ImageCache, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 SOURCE = '.include "runtime.inc"\nXEN_NOTES kept\n.text\nmain: PRINT "first\\n"\nret\n.include "part.inc"\n'
 
@@ -27,8 +29,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "include").mkdir()
     (tmp_path / "include" / "part.inc").write_text('.warning "mind the gap"\n')
     (tmp_path / "kernel.S").write_text(SOURCE)
-    for path in (tmp_path / "include" / "part.inc", tmp_path / "kernel.S"):
-        os.utime(path, (1, 1))  # long before anybody assembles them
     return tmp_path
 
 
@@ -132,14 +132,57 @@ def test_other_definitions_names_and_assemblers_have_other_entries(
     assert not found(request_of)
 
 
-def test_a_file_that_changed_meanwhile_is_not_kept(request_of: Request) -> None:
-    """Or may have: what matters is when it changed, and when assembling began."""
+@pytest.mark.parametrize("name", ["kernel.S", "include/part.inc", "include/data"])
+def test_a_file_that_changed_meanwhile_makes_no_entry(name: str, folder: Path, request_of: Request) -> None:
+    """Even one whose time does not tell: the entry is for what was read, wherever it is now."""
+    (folder / "include" / "data").write_bytes(b"old")
+    with (folder / "kernel.S").open("a") as stream:
+        stream.write('.incbin "data"\n')
     cache, program = (
         image_cache.of_user(),
         build.assemble(request_of.sources, request_of.include, request_of.defines),
     )
     assert cache is not None
-    cache.keep(request_of, program, write_elf(program), began=0)
+    old = (folder / name).read_bytes()
+    (folder / "other").write_bytes(old + b"\n")
+    os.utime(folder / "other", (1, 1))
+    (folder / "other").replace(folder / name)
+    cache.keep(request_of, program, write_elf(program))
+    assert not found(request_of)
+    (folder / name).write_bytes(old)
+    assert found(request_of)
+
+
+def test_a_file_that_changed_between_two_reads_makes_no_entry(folder: Path, request_of: Request) -> None:
+    """Neither of its contents is what the image was made from."""
+    cache, part = image_cache.of_user(), folder / "include" / "part.inc"
+    assert cache is not None
+    program = build.assemble(request_of.sources, request_of.include, request_of.defines)
+    before = part.read_bytes()
+    later = hashlib.sha256(b"nop").hexdigest()
+    twice = replace(program, contents=(*program.contents, (part, later)))
+    assert twice.inputs == program.inputs
+    cache.keep(request_of, twice, write_elf(program))
+    for contents in (before, b"nop"):
+        part.write_bytes(contents)
+        assert not found(request_of)
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("make", [_pipe, _endless, Path.mkdir])
+def test_what_is_no_file_any_more_is_not_waited_for(
+    make: Callable[[Path], None], folder: Path, request_of: Request
+) -> None:
+    assert assembled(request_of) is not None
+    (folder / "kernel.S").unlink()
+    make(folder / "kernel.S")
     assert not found(request_of)
 
 
