@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Final
 from paravane.tools.files import write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from io import BufferedReader
 
     from paravane.asm.program import Program
 
@@ -64,7 +65,7 @@ class ImageCache:
     def find(self, request: Request) -> Entry | None:
         """The entry of a request if it still holds."""
         try:
-            head, _, image = self._path(request).read_bytes().partition(b"\n")
+            head, _, image = _own(self._path(request)).partition(b"\n")
             fields = json.loads(head)
             held = fields["image"] == _digest(image) and all(
                 _digest_of_file(path) == digest for path, digest in fields["read"]
@@ -113,13 +114,28 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _own(path: Path) -> bytes:
+    """The contents of a file. Raises OSError if it is another user's: whoever wrote it chose the image."""
+    with _regular(path) as stream:
+        if os.fstat(stream.fileno()).st_uid != os.geteuid():
+            raise OSError(f"{path} is somebody else's")
+        return stream.read()
+
+
 def _digest_of_file(path: str) -> str:
-    """Raises OSError for what is no regular file. The assembler reads none either: a device has no end, and a
-    pipe would have to be waited for, and be used up."""
+    with _regular(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def _regular(path: str | Path) -> Iterator[BufferedReader]:
+    """Open a regular file; OSError for what is none. The assembler reads none either: a device has no end,
+    and a pipe would have to be waited for, and be used up.
+    """
     with open(path, "rb", opener=_open_at_once) as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise OSError(f"{path} is no regular file")
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        yield stream
 
 
 def _open_at_once(path: str, flags: int) -> int:

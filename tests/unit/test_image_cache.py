@@ -98,6 +98,12 @@ def _too_deep(folder: Path) -> None:
         path.write_bytes(b"[" * 100_000 + b"\n")
 
 
+def _no_file(folder: Path) -> None:
+    for path in (folder / "cache").rglob("*.image"):
+        path.unlink()
+        os.mkfifo(path)
+
+
 CHANGES = (
     _edit_source,
     _edit_include,
@@ -107,6 +113,7 @@ CHANGES = (
     _cut,
     _other_shape,
     _too_deep,
+    _no_file,
 )
 
 
@@ -116,6 +123,16 @@ def test_an_entry_that_does_not_hold_is_none(
 ) -> None:
     assert assembled(request_of) is not None
     change(folder)
+    assert not found(request_of)
+
+
+def test_an_entry_that_somebody_else_wrote_is_none(
+    request_of: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache folder may be one that others can write to."""
+    assert assembled(request_of) is not None
+    somebody = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: somebody)
     assert not found(request_of)
 
 
