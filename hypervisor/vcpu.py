@@ -271,7 +271,7 @@ class Vcpu:
                 self.vcpu_id,
                 self._domain.places.at(note.eip),
                 note.cpl,
-                note.vector,
+                int(note.vector),
                 note.name,
                 note.error_code,
                 note.cr2,

@@ -53,7 +53,7 @@ class PerfettoWriter:
 
     def __init__(self) -> None:
         self._names: dict[int, str] = {}
-        self._tracks: dict[tuple[int, int | None], bytes] = {}
+        self._tracks: dict[tuple[int, int | None], int] = {}
         self._uuid = 1
 
     def begin(self, header: Header) -> bytes:
@@ -64,7 +64,7 @@ class PerfettoWriter:
 
     def entry(self, entry: Entry) -> bytes:
         described = self._meet(entry)
-        track = self._tracks[entry.domid, entry.vcpu]
+        track = number(Event.track_uuid, self._tracks[entry.domid, entry.vcpu])
         if entry.kind not in SLICES and entry.end == entry.time:
             return described + _event(entry.time, _INSTANT + track + _what(entry))
         begin = _event(entry.time, _BEGIN + track + _what(entry))
@@ -76,12 +76,15 @@ class PerfettoWriter:
     def _meet(self, entry: Entry) -> bytes:
         """Descriptions of the tracks that an entry needs and that have none yet."""
         domid, found = entry.domid, b""
-        if entry.kind == "domain" and entry.name == "built":
+        built = entry.kind == "domain" and entry.name == "built"
+        if built and domid in self._names:
             # A domain after a restart is another one: its time starts anew, and so do its tracks.
             for key in [key for key in self._tracks if key[0] == domid]:
                 del self._tracks[key]
+        if built:
             self._names[domid] = str(entry.data.get("domain_name", ""))
-        if (domid, None) not in self._tracks:
+        if built or (domid, None) not in self._tracks:
+            # What happens while a domain is built is on its track before its name is known.
             title = self._names.get(domid) or f"domain {domid}"
             process = number(Process.pid, domid) + text(Process.process_name, title)
             found += self._describe((domid, None), message(Track.process, process))
@@ -95,10 +98,11 @@ class PerfettoWriter:
         return found
 
     def _describe(self, key: tuple[int, int | None], kind: bytes) -> bytes:
-        self._uuid += 1
-        self._tracks[key] = number(Event.track_uuid, self._uuid)
+        if key not in self._tracks:
+            self._uuid += 1
+            self._tracks[key] = self._uuid
         # From time 0 on: a hypercall is written when it is over, after what happened in it.
-        return _packet(0, message(Packet.track_descriptor, number(Track.uuid, self._uuid) + kind))
+        return _packet(0, message(Packet.track_descriptor, number(Track.uuid, self._tracks[key]) + kind))
 
 
 def thread_id(domid: int, vcpu: int) -> int:

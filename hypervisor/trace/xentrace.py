@@ -96,7 +96,7 @@ class XentraceWriter:
         return self._at(entry) + record(TraceEvent.PV_HYPERCALL_V2, entry.time, *_asked(entry))
 
     def _trap(self, entry: Entry) -> bytes:
-        """Xen notes what it delivers to the guest and what it emulates; a direct gate passes it by."""
+        """Xen notes what it delivers to the guest and, of what it serves itself, most instructions."""
         data, eip = entry.data, entry.place.address if entry.place else 0
         vector, outcome = _int(data.get("vector")), data.get("outcome")
         event = _EMULATED.get(vector) if str(outcome).startswith("emulated") else None
@@ -104,7 +104,7 @@ class XentraceWriter:
             found = record(event, entry.time)
         elif event is not None:
             found = record(event, entry.time, eip)
-        elif outcome == "direct" or str(outcome).startswith("emulated"):
+        elif outcome != "bounced":
             return b""
         elif vector == Vector.PF:
             cr2, code = _int(data.get("cr2")), _int(data.get("error_code"))

@@ -58,7 +58,17 @@ class Processor:
         self._db.close()
 
     def _describe(self, track: Any) -> None:
-        if track.HasField("process"):
+        if self.query(f"select 1 from track where id = {track.uuid}"):
+            # Described again: the last name counts.
+            assert (
+                self._upids[track.process.pid]
+                == self.query(f"select upid from track where id = {track.uuid}")[0]
+            )
+            name = track.process.process_name
+            self._db.execute(
+                "update process set name = ? where upid = ?", (name, self._upids[track.process.pid])
+            )
+        elif track.HasField("process"):
             upid = self._add("process", track.process.pid, track.process.process_name)
             self._upids[track.process.pid] = upid
             self._add_row("track", track.uuid, upid, None)

@@ -121,6 +121,17 @@ def test_a_file_that_is_cut_off_anywhere_loads_up_to_there() -> None:
         assert decoder.note or end in (0, *ends) or Trace.FromString(whole[:end])
 
 
+def test_what_happens_while_a_domain_is_built_is_on_its_track_too() -> None:
+    page = Entry(0, 0, 1, None, "page", "type", None, {"mfn": 1})
+    processor = Processor(written([page, BUILT, BIND]))
+    assert processor.query("select pid, process.name from process") == [(1, "hello")]
+    assert processor.query(
+        "select slice.name from slice join track on track.id = track_id join process using (upid)"
+    ) == ["type", "built"]
+    assert read(PerfettoDecoder(), written([page, BUILT, BIND])) == [page, BUILT, BIND]
+    processor.close()
+
+
 def test_a_domain_that_is_built_again_has_tracks_of_its_own() -> None:
     again = replace(BUILT, data={"domain_name": "hello again"})
     processor = Processor(written([BUILT, BIND, again, BIND]))
