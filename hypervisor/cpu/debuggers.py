@@ -34,6 +34,7 @@ class Debuggers:
         self._attached: list[Debugger] = []
         self._step: Step | None = None
         self._watched: list[tuple[Debugger, Watched]] = []
+        self._stopped = False
 
     # What debuggers ask for. The guest must not be executing, or be in one of its traps.
 
@@ -45,9 +46,7 @@ class Debuggers:
     def detach(self, debugger: Debugger) -> None:
         """Let it hear of nothing any more: the guest then runs as if it never had been there."""
         self._attached.remove(debugger)
-        if self._step is not None and self._step.debugger is debugger:
-            self._step.give_up()
-            self._step = None
+        self.cancel(debugger)
         self.update()
 
     def update(self) -> None:
@@ -57,8 +56,15 @@ class Debuggers:
 
     def step(self, debugger: Debugger, within: range = range(0)) -> None:
         """End the next run after one instruction, or after the first one that does not lead to an address of
-        `within`. The hypervisor's part of an instruction counts as that: a trap is over in the handler."""
+        `within`. The hypervisor's part of an instruction counts as that: a trap is over in the handler.
+
+        When a breakpoint or an access ends that run before, the step is given up."""
         self._step = Step(self._cpu, debugger, within)
+
+    def cancel(self, debugger: Debugger) -> None:
+        """Take back what is left of its step, if anything is."""
+        if self._step is not None and self._step.debugger is debugger:
+            self._forget_step()
 
     # What the processor asks.
 
@@ -99,7 +105,7 @@ class Debuggers:
             self._fail(failure)
             wanted = True
         if wanted:
-            cpu._stop_wanted = True
+            self._stopped = cpu._stop_wanted = True
             self._redirects.leave(None)
             cpu._engine.stop()
 
@@ -107,10 +113,12 @@ class Debuggers:
         """An instruction with these hits is over. Whether the run is to end."""
         hit = [pair for index, pair in enumerate(self._watched) if hits >> _FIRST_BIT + index & 1]
         try:
-            return any([debugger.accessed(watched) for debugger, watched in hit])
+            wanted = any([debugger.accessed(watched) for debugger, watched in hit])
         except BaseException as failure:
             self._fail(failure)
-            return True
+            wanted = True
+        self._stopped |= wanted
+        return wanted
 
     def begin_run(self) -> bool:
         """A run is to begin. False: it need not."""
@@ -133,13 +141,21 @@ class Debuggers:
 
     def end_run(self) -> None:
         """A run has ended."""
-        step = self._step
-        if step is not None:
-            step.served()  # what the end of the run overtook
-        if step is not None and step.over:
+        step, stopped, self._stopped = self._step, self._stopped, False
+        if step is None:
+            return
+        step.served()  # what the end of the run overtook
+        if step.over:
             self._step = None
             step.debugger.stepped()
+        elif stopped:
+            self._forget_step()
 
     def _stop_after_step(self) -> None:
         if self._step is not None and self._step.over:
             self._cpu._stop_wanted = True
+
+    def _forget_step(self) -> None:
+        if self._step is not None:
+            self._step.give_up()
+            self._step = None

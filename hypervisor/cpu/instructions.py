@@ -16,7 +16,7 @@ SEGMENTS: Final = {0x26: "es", 0x2E: "cs", 0x36: "ss", 0x3E: "ds", 0x64: "fs", 0
 
 IRET: Final = 0xCF
 
-_PREFIXES: Final = frozenset((LOCK, OPERAND_SIZE, ADDRESS_SIZE, *REPEATS, *SEGMENTS))
+PREFIXES: Final = frozenset((LOCK, OPERAND_SIZE, ADDRESS_SIZE, *REPEATS, *SEGMENTS))
 
 
 def _opcodes(text: str) -> frozenset[int]:
@@ -107,7 +107,7 @@ class Instruction(NamedTuple):
 def decode(code: bytes, offset: int = 0, *, big: bool = True) -> Instruction:
     """The instruction at `offset`, in a 32-bit (`big`) or 16-bit code segment. IndexError when cut off."""
     at = offset
-    while code[at] in _PREFIXES:
+    while code[at] in PREFIXES:
         at += 1
     prefixes = code[offset:at]
     opcode = code[at]

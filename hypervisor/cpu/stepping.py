@@ -4,7 +4,8 @@ from typing import Final
 
 from paravane.cpu.debugger import Debugger
 from paravane.cpu.engine.stepping import step_flag
-from paravane.cpu.instructions import decode
+from paravane.cpu.faults import PageFault
+from paravane.cpu.instructions import PREFIXES, decode
 from paravane.cpu.state import ProcessorState
 from paravane.x86 import Dr6, Eflags
 
@@ -97,9 +98,13 @@ class Step:
         return self.over
 
     def _pause_length(self) -> int:
+        cpu = self._cpu
         try:
-            instruction = decode(self._cpu.fetch(self._address()), big=self._cpu.has_big_code)
-        except IndexError:
+            # Most instructions have no prefix, and this is asked at each.
+            if cpu.ram.bytes[cpu.translate(self._at)] not in PREFIXES:
+                return 0
+            instruction = decode(cpu.fetch(self._at), big=cpu.has_big_code)
+        except (PageFault, IndexError):
             return 0
         return instruction.length if instruction.opcode == _PAUSE and _REP in instruction.prefixes else 0
 

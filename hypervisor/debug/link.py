@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from paravane.debug.packets import MAX_PAYLOAD, Packet, PacketReader, Signal, packet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PATIENCE: Final = 1.0
 """Seconds that a debugger may take to accept what it is sent: it has asked for it, and the machine waits."""
@@ -23,7 +23,9 @@ class Link:
     """Payloads to and from a debugger. `is_open` is False once it has gone, or did not take what it was sent:
     then everything sent is dropped."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, lost: Callable[[], None]) -> None:
+        """`lost` is called when something cannot be sent."""
+        self._lost = lost
         self._socket = connection
         self._socket.settimeout(PATIENCE)
         if self._socket.family in {socket.AF_INET, socket.AF_INET6}:
@@ -82,3 +84,4 @@ class Link:
                 self._socket.sendall(data)
             except OSError:
                 self.is_open = False
+                self._lost()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Final
 
 from paravane.abi.sched import ShutdownReason
 from paravane.debug.link import Link
@@ -12,9 +13,14 @@ from paravane.debug.target import Signo, Target
 
 if TYPE_CHECKING:
     from paravane.debug.listener import Listener
+    from paravane.debug.packets import Signal
     from paravane.debug.target import Stop
     from paravane.domain import Domain
     from paravane.machine import Machine
+
+
+PORTION: Final = 16
+"""Packets that are answered at a time: each takes a millisecond at most."""
 
 
 class Server:
@@ -33,6 +39,7 @@ class Server:
         self._stub: Stub | None = None
         self._monitor: Monitor | None = None
         self._target: Target | None = None
+        self._unanswered: deque[bytes | Signal] = deque()
         self._waits = False
         self._closed = False
         machine.add_input(listener.fileno(), self._come_in)
@@ -58,7 +65,7 @@ class Server:
         if self._link is not None or not self._domain.alive:
             connection.close()  # one at a time, and of the living
             return
-        link = self._link = Link(connection)
+        link = self._link = Link(connection, lambda: self._machine.post(self._go_on))
         self._target = Target(self._machine, self._domain, self._stopped, self._ended)
         self._monitor = Monitor(self._machine, self._domain, self._say)
         self._stub = Stub(link, self._target, self._monitor)
@@ -68,14 +75,23 @@ class Server:
 
     def _hear(self) -> None:
         """Something has come from the debugger, or it has gone."""
+        if self._link is not None:
+            self._unanswered += self._link.receive()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Answer a portion of what has come; signals and time-outs have their turn before the next one."""
         link, stub = self._link, self._stub
-        assert link is not None
-        for item in link.receive():
-            if stub is None or self._target is None or stub.wants_to_go:
-                break  # there is nothing left to ask about, or nobody left
-            stub.handle(item)
+        if link is None:
+            return
+        for _ in range(min(PORTION, len(self._unanswered))):
+            item = self._unanswered.popleft()
+            if stub is not None and self._target is not None and not stub.wants_to_go:
+                stub.handle(item)  # else there is nothing left to ask about, or nobody left
         if not link.is_open or (stub is not None and stub.wants_to_go):
             self._let_go()
+        elif self._unanswered:
+            self._machine.post(self._go_on)
 
     def _stopped(self, stop: Stop) -> None:
         assert self._stub is not None
@@ -104,6 +120,7 @@ class Server:
         link, self._link, self._stub = self._link, None, None
         target, self._target = self._target, None
         monitor, self._monitor = self._monitor, None
+        self._unanswered.clear()
         if link is not None:
             self._machine.remove_input(link.fileno())
             link.close()

@@ -223,6 +223,8 @@ class Target:
     def _deliver(self) -> None:
         stop, self._due = self._due, None
         if stop is not None:
+            for probe in self._probes:
+                probe.vcpu.cpu.debuggers.cancel(probe)
             self._hold()
             self.last = stop
             self._stopped(stop)

@@ -367,6 +367,44 @@ def test_packets_while_the_guest_runs_are_dropped_but_for_an_interrupt() -> None
         remote.close()
 
 
+def test_going_on_after_a_range_was_left_by_a_breakpoint(guest: Served, remote: Remote) -> None:
+    main, at = symbol(guest, "main"), symbol(guest, "step")
+    go_to(remote, main)
+    assert remote.ask(f"Z0,{at:x},1") == "OK"
+    assert remote.ask(f"vCont;r{main:x},{at + 8:x}:1").startswith("T05swbreak:;")
+    assert remote.ask(f"z0,{at:x},1") == "OK"
+    finish(remote)
+
+
+def test_a_debugger_that_takes_no_answers_is_left() -> None:
+    with served(KERNEL) as guest:
+        remote = Remote(guest.port)
+        remote.socket.settimeout(0.5)
+        with pytest.raises(OSError, match="timed out|reset|Broken pipe"):  # noqa: PT012 - as much as it takes
+            while True:
+                remote.raw(packet(b"g") * 500)
+        guest.end()  # the guest goes on by itself
+        assert guest.console == "done\n"
+        remote.close()
+
+
+def test_requests_that_are_sent_all_at_once_are_answered_in_order(guest: Served, remote: Remote) -> None:
+    remote.raw(packet(b"QStartNoAckMode"))
+    assert remote.answer() == "OK"
+    remote.raw(b"".join(packet(b"T%x" % (1 + number % 2)) for number in range(200)))
+    assert [remote.answer() for _ in range(200)] == ["OK", "E16"] * 100
+    remote.raw(packet(b"vCont;c") + packet(b"g") + packet(b"m0,1"))
+    assert remote.answer() == "W00"
+
+
+def test_a_domain_that_is_taken_away_is_told_of(guest: Served, remote: Remote) -> None:
+    assert remote.ask("?").startswith("T05")
+    guest.machine.post(lambda: guest.machine.destroy(guest.domain))
+    assert remote.answer() == "X06"
+    with pytest.raises((EOFError, OSError)):
+        remote.answer()
+
+
 def test_acknowledgements(guest: Served, remote: Remote) -> None:
     remote.raw(b"$?#00")
     assert remote.byte() == b"-"

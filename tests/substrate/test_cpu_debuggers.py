@@ -510,3 +510,30 @@ def test_an_engine_that_steps_otherwise_is_refused(monkeypatch: pytest.MonkeyPat
     with pytest.raises(EngineError, match="cannot be made to step unseen"):
         stepping.step_flag()
     stepping.step_flag.cache_clear()
+
+
+@pytest.mark.parametrize("how", ["breakpoint", "access"])
+def test_a_step_that_something_else_ended_is_given_up(bench: Bench, debugger: Recorder, how: str) -> None:
+    until_end(bench)
+    if how == "breakpoint":
+        debugger.breakpoints = {CODE + 7}
+    else:
+        debugger.watched = [Watched(DATA, 4, reads=False, writes=True)]
+    bench.cpu.debuggers.update()
+    bench.code(b"\x40\x40" + absolute("a3") + b"\x40\x40" + END)
+    bench.cpu.debuggers.step(debugger, range(CODE, CODE + 0x100))
+    bench.cpu.run()
+    assert bench.cpu.eip == CODE + 7
+    assert [name for name, _ in debugger.seen] == [how]
+    debugger.breakpoints, debugger.watched = set(), []
+    bench.cpu.debuggers.update()
+    bench.cpu.run()
+    assert ([trap.vector for trap in bench.traps], len(debugger.seen)) == ([0x20], 1)
+
+
+def test_a_step_is_taken_back(bench: Bench, debugger: Recorder) -> None:
+    until_end(bench)
+    bench.cpu.debuggers.step(debugger)
+    bench.cpu.debuggers.cancel(debugger)
+    bench.run(b"\x40\x40" + END)
+    assert ([trap.vector for trap in bench.traps], debugger.seen) == ([0x20], [])
