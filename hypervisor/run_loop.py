@@ -63,8 +63,7 @@ class RunLoop:
                 self._platform.trace.raise_failure()
                 self._between_slices()
                 if (reason := self._stop_reason(deadline)) is not None:
-                    vcpu = self._running
-                    return Ending(reason, vcpu, self._domains.get(vcpu.domid) if vcpu else None)
+                    return self._ending(reason)
                 self._inbox.deliver(self._within(deadline, MAX_WAIT) if self.holds else 0)
                 if self.holds:
                     continue
@@ -75,6 +74,12 @@ class RunLoop:
                     self._run_slice(vcpu, slices)
                 elif self._may_stall() and not self._idle(deadline):
                     return Ending(StopReason.STALLED)
+
+    def _ending(self, reason: StopReason) -> Ending:
+        vcpu = self._running
+        if reason is StopReason.DONE:
+            self._switch_to(None)
+        return Ending(reason, vcpu, self._domains.get(vcpu.domid) if vcpu else None)
 
     def hold(self) -> None:
         """Run nobody until as many releases: the vcpu that runs now stops after the trap it serves."""

@@ -81,7 +81,9 @@ def _event(selector: str) -> Predicate:
         return _named(selector, "event", ("send", "upcall", "virq"), "a port")
 
     def takes(item: Item) -> bool:
-        return port in (field_of(item, "port"), field_of(item, "to_port"), *(field_of(item, "ports") or ()))
+        ports = field_of(item, "ports")
+        several = ports if isinstance(ports, tuple | list) else ()
+        return port in (field_of(item, "port"), field_of(item, "to_port"), *several)
 
     return takes
 

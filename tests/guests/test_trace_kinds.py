@@ -159,6 +159,7 @@ def test_the_schedule_says_who_ran_and_why_not_longer() -> None:
     steps = [(record.domid, record.name, record.why) for record in told]
     assert steps[0] == (1, "in", "")
     assert (1, "out", "blocked") in steps
+    assert [step for step in steps if step[2] == "ended"] == [(2, "out", "ended"), (1, "out", "ended")]
     assert {name for _, name, _ in steps[::2]} == {"in"}
     for gone, come in zip(steps[1::2], steps[2::2], strict=False):
         assert (gone[1], come[1]) == ("out", "in")
