@@ -12,7 +12,6 @@ from paravane.abi.sched import SHUTDOWN_MAX, ShutdownReason
 from paravane.abi.shared_info import SHARED_INFO
 from paravane.cpu import CodeGroup
 from paravane.hypervisor_console import HypervisorConsole
-from paravane.memory.guest import CONTROL_DOMID
 from paravane.place import Places
 from paravane.text import shown
 from paravane.trace import DomainEvent, DomainRecord, Kind
@@ -141,14 +140,9 @@ class Domain:
         at = self.shared_info + _MAX_PFN
         return int.from_bytes(self.platform.ram.bytes[at : at + 4], "little")
 
-    def peer_exists(self, domid: int) -> bool:
-        """Whether the machine has a domain with that number; there is always the control domain."""
-        return domid == CONTROL_DOMID or domid in self.memory.machine.domains
-
-    def peer_from(self, domid: int) -> int | None:
-        """The lowest number from `domid` on that a domain of the machine has."""
-        known = (CONTROL_DOMID, *self.memory.machine.domains)
-        return min((other for other in known if other >= domid), default=None)
+    def is_named(self, domid: int) -> bool:
+        """Whether the guest means itself by `domid`. Raises Refusal(ESRCH) when there is no such domain."""
+        return self.platform.domains.named(self.domid, domid).domid == self.domid
 
     def set_shutdown_code(self, code: int) -> None:
         """Fix the reason that a later shutdown reports; the first one stays."""

@@ -21,6 +21,7 @@ from paravane.image import Image
 from paravane.inbox import Inbox
 from paravane.memory import MachineMemory, audit
 from paravane.platform import Platform
+from paravane.registry import Registry
 from paravane.run_loop import RunLoop
 from paravane.sched import RoundRobin
 from paravane.time.clock import VirtualClock
@@ -29,7 +30,7 @@ from paravane.trace.sources import observe
 from paravane.x86 import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from paravane.devices.xenstore import Store
@@ -37,10 +38,10 @@ if TYPE_CHECKING:
     from paravane.ending import Ending
     from paravane.sched import Policy
     from paravane.time.clock import Clock
+    from paravane.toolstack import ControlDomain
     from paravane.trace import Trace
     from paravane.vcpu import Vcpu
 
-FIRST_GUEST_DOMID = 1
 OWN_MEMORY, OWN_PER_DOMAIN = 1 << 20, (1 << 17) + (1 << 20)
 """Bytes of machine memory for the hypervisor, besides 1/64 of the guests'; and for each domain, with the
 slack that it may have beyond its `memory=`."""
@@ -92,19 +93,25 @@ class Machine:
         self._runner: int | None = None
         self._run_lock = threading.Lock()
         ram = Ram(memory >> PAGE_SHIFT)
-        self.platform = Platform(ram, MachineMemory(ram, seed=seed), clock or VirtualClock(), debug=debug)
+        self._registry: Registry[Domain, ControlDomain] = Registry()
+        memory_map = MachineMemory(ram, self._registry, seed=seed)
+        self.platform = Platform(ram, memory_map, self._registry, clock or VirtualClock(), debug=debug)
         observe(self.platform)
-        self.domains: dict[int, Domain] = {}
         self._policy: Policy[Vcpu] = policy or RoundRobin()
-        self._toolstack = Toolstack(self.platform)
+        self._toolstack = Toolstack(self.platform, self._registry)
         self._inbox = Inbox()
         self._loop = RunLoop(
             self.platform, self.domains, self._policy, self._inbox, slice_instructions, self._settle
         )
-        self._next_domid = FIRST_GUEST_DOMID
         self._doomed: list[Domain] = []
         self._close_wanted = False
         self._closed = False
+
+    @property
+    def domains(self) -> Mapping[int, Domain]:
+        """The machine's guests by number, always up to date; those that are being destroyed are not among
+        them."""
+        return self._registry.present
 
     @property
     def trace(self) -> Trace:
@@ -132,9 +139,8 @@ class Machine:
         self._check_open()
         check_type("image", image, Image)
         check_type("config", config, DomainConfig)
-        domid, self._next_domid = self._next_domid, self._next_domid + 1
-        domain = self._toolstack.create(domid, image, config)
-        self.domains[domid] = domain
+        domain = self._toolstack.create(image, config)
+        self._registry.begin(domain)
         for vcpu in domain.vcpus:
             self._policy.add(vcpu)
         return domain
@@ -240,7 +246,8 @@ class Machine:
             return
         self._closed = True
         domains = list(self.domains.values())
-        self.domains.clear()  # whoever hears of the end has none to destroy any more
+        for domain in domains:  # whoever hears of the end has none to destroy any more
+            self._registry.retire(domain)
         with ExitStack() as steps:  # taken from the last to the first, whichever of them raises
             steps.callback(self.platform.trace.raise_failure)
             steps.callback(self.platform.ram.close)
@@ -299,7 +306,7 @@ class Machine:
         for vcpu in domain.vcpus:
             self._policy.remove(vcpu)
             self._loop.forget(vcpu)
-        del self.domains[domain.domid]
+        self._registry.retire(domain)
         try:
             self._toolstack.destroy(domain)
         finally:

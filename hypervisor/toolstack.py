@@ -13,10 +13,11 @@ from paravane.builder import amount, build_domain
 from paravane.devices.console import Console
 from paravane.devices.xenstore import Connection, Store, forget_domain, populate_domain
 from paravane.domain import Domain
-from paravane.events import HOST_DOMID, EventChannels, HostEvents
+from paravane.events import EventChannels, HostEvents
 from paravane.hypercalls import Caller, Dispatcher
 from paravane.memory import DomainMemory
 from paravane.memory.grants import GrantTable
+from paravane.registry import CONTROL_DOMID
 from paravane.time.records import write_wall_clock
 from paravane.trace import DomainEvent
 from paravane.vcpu import Vcpu
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
     from paravane.devices.console import Sink
     from paravane.events import HostPort
+    from paravane.events.ports import PortTable
     from paravane.image import Image
     from paravane.platform import Platform
+    from paravane.registry import Registry
     from paravane.vcpu import Hypercalls
 
 SLACK_PAGES = 256
@@ -58,24 +61,38 @@ class DomainConfig:
             check_callable("sink", self.sink)
 
 
-class Toolstack:
-    """The control domain of one machine: xenstore, and the host's ends of the guests' event channels."""
+@dataclass(frozen=True, slots=True)
+class ControlDomain:
+    """Domain 0 as guests meet it. It has no memory of the machine, and grants nothing."""
 
-    def __init__(self, platform: Platform) -> None:
+    events: PortTable
+    domid: int = CONTROL_DOMID
+    memory: None = None
+    grants: None = None
+
+
+class Toolstack:
+    """What the control domain of one machine has: xenstore, and the host's ends of the guests' event
+    channels. It makes domains and takes them away."""
+
+    def __init__(self, platform: Platform, registry: Registry[Domain, ControlDomain]) -> None:
         self._platform = platform
+        self._registry = registry
         self._events = HostEvents(platform.exchange)
+        registry.enter(ControlDomain(self._events.ports))
         self.store = Store(observers=platform.bus.observers)
 
-    def create(self, domid: int, image: Image, config: DomainConfig) -> Domain:
+    def create(self, image: Image, config: DomainConfig) -> Domain:
         """A domain at its start of day, with one vcpu. Raises ImageError when the image does not fit into its
         memory, MemoryError when the domain does not fit into the machine, and leaves nothing behind then."""
         try:
-            return self._create(domid, image, config)
+            return self._create(image, config)
         except MemoryError as error:
             size = amount(config.memory >> PAGE_SHIFT)
             raise MemoryError(f"a domain of {size} does not fit into this machine: {error}") from None
 
-    def _create(self, domid: int, image: Image, config: DomainConfig) -> Domain:
+    def _create(self, image: Image, config: DomainConfig) -> Domain:
+        domid = self._registry.free_domid()
         nr_pages = config.memory >> PAGE_SHIFT
         memory = DomainMemory(
             self._platform.memory,
@@ -85,6 +102,7 @@ class Toolstack:
             memory_map_pages=nr_pages,
         )
         domain = Domain(self._platform, domid, config.name, image, memory)
+        self._registry.enter(domain)
         try:
             self._build(domain, image, config)
             domain.tell(DomainEvent.BUILT)
@@ -107,12 +125,12 @@ class Toolstack:
     def _build(self, domain: Domain, image: Image, config: DomainConfig) -> None:
         domain.shared_info = domain.memory.share_xen_frame() << PAGE_SHIFT
         domain.events = self._event_channels(domain)
-        domain.resources.callback(domain.events.destroy)
+        domain.resources.callback(domain.events.close_all)
         domain.grants = GrantTable(domain.memory, self._platform.grants)
         domain.resources.callback(domain.grants.close)
         # In the order of xl, whose guests find the store at port 1 and the console at port 2.
-        store_port = domain.events.alloc_unbound(DomId.SELF, HOST_DOMID)
-        console_port = domain.events.alloc_unbound(DomId.SELF, HOST_DOMID)
+        store_port = domain.events.alloc_unbound(DomId.SELF, CONTROL_DOMID)
+        console_port = domain.events.alloc_unbound(DomId.SELF, CONTROL_DOMID)
         start = build_domain(
             domain.memory,
             image,

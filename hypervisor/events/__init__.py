@@ -1,13 +1,12 @@
 """Event channels: the interrupts of a paravirtual machine."""
 
-from paravane.events.backend_ports import HOST_DOMID, HostEvents, HostPort
+from paravane.events.backend_ports import HostEvents, HostPort
 from paravane.events.channels import EventChannels, EventState
 from paravane.events.port import State, Status
 from paravane.events.ports import Exchange
 from paravane.events.two_level import TwoLevel
 
 __all__ = [
-    "HOST_DOMID",
     "EventChannels",
     "EventState",
     "Exchange",

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paravane.events.ports import PortTable
+from paravane.registry import CONTROL_DOMID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paravane.events.ports import Exchange
-
-HOST_DOMID = 0
-"""Backends are in domain 0, as far as guests can tell."""
 
 _HOST_PORTS = 1 << 17
 """As many as Xen's FIFO ABI gives domain 0: room for every port of a hundred guests."""
@@ -49,14 +47,15 @@ class HostPort:
 
 
 class HostEvents:
-    """Domain 0's event channels. A callback runs inside the send that fires it, so it must be short and must
-    not raise; it may notify."""
+    """The control domain's event channels, where backends are as far as guests can tell. A callback runs
+    inside the send that fires it, so it must be short and must not raise; it may notify.
+    """
 
     nr_ports = _HOST_PORTS
 
     def __init__(self, exchange: Exchange) -> None:
         self._callbacks: dict[int, Callable[[], None]] = {}
-        self._channels = PortTable(HOST_DOMID, exchange, self, nr_vcpus=1)
+        self.ports = PortTable(CONTROL_DOMID, exchange, self, nr_vcpus=1)
 
     def bind(self, domid: int, remote_port: int, callback: Callable[[], None]) -> HostPort:
         """Connect to a port that domain `domid` has allocated for domain 0.
@@ -64,14 +63,8 @@ class HostEvents:
         Raises Refusal(ESRCH) without such a domain and Refusal(EINVAL) when the port does not wait for
         domain 0. As with any binding the new end fires at once, for notifications that came too early.
         """
-        port = self._channels.bind_interdomain(domid, remote_port, before_first=self._listener(callback))
-        return HostPort(self._channels, port, self._forget)
-
-    def allocate(self, domid: int, callback: Callable[[], None]) -> HostPort:
-        """A port that domain `domid` may bind to. Raises Refusal(ENOSPC) when there is none left."""
-        port = self._channels.alloc_unbound(HOST_DOMID, domid)
-        self._callbacks[port] = callback
-        return HostPort(self._channels, port, self._forget)
+        port = self.ports.bind_interdomain(domid, remote_port, before_first=self._listener(callback))
+        return HostPort(self.ports, port, self._forget)
 
     def set_pending(self, port: int, vcpu_id: int) -> None:
         callback = self._callbacks.get(port)

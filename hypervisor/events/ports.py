@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from paravane.abi.event_channel import Virq
     from paravane.events.port import Delivery
     from paravane.place import Place
+    from paravane.registry import Domains
 
 NR_PIRQS: Final = 256
 """Interrupt numbers that exist. None belongs to a guest, as none is passed through."""
@@ -41,35 +42,29 @@ class Observer(Protocol):
         ...
 
 
+class HasPorts(Protocol):
+    """A domain as event channels see it."""
+
+    @property
+    def domid(self) -> int: ...
+    @property
+    def events(self) -> PortTable: ...
+
+
 class Exchange:
-    """The domains of one machine as event channels see them. `observer`, if there is one, is told of every
-    event."""
+    """Where the event channels of one machine meet. `observer`, if there is one, is told of every event."""
 
     observer: Observer | None = None
 
-    def __init__(self) -> None:
-        self._domains: dict[int, PortTable] = {}
-
-    def add(self, channels: PortTable) -> None:
-        if channels.domid in self._domains:
-            raise ValueError(f"domain {channels.domid} has event channels already")
-        self._domains[channels.domid] = channels
-
-    def remove(self, channels: PortTable) -> None:
-        self._domains.pop(channels.domid, None)
+    def __init__(self, domains: Domains[HasPorts]) -> None:
+        self.domains = domains
+        self._find = domains.find
 
     def at(self, domid: int) -> PortTable:
         """The domain at the other end of a connection. There is one: a domain that goes disconnects."""
-        return self._domains[domid]
-
-    def find(self, caller: PortTable, domid: int) -> PortTable:
-        """The domain a caller means by `domid`, DOMID_SELF included. Raises Refusal(ESRCH)."""
-        if domid in (DomId.SELF, caller.domid):
-            return caller
-        found = self._domains.get(domid)
-        if found is None:
-            raise Refusal(Errno.ESRCH, f"there is no domain {domid}")
-        return found
+        domain = self._find(domid)
+        assert domain is not None
+        return domain.events
 
 
 class PortTable:
@@ -98,7 +93,6 @@ class PortTable:
             for port, entry in enumerate(self._ports)
             if entry is not None and entry.state is State.VIRQ
         }
-        exchange.add(self)
 
     def save(self) -> tuple[Port | None, ...]:
         """Every port there is, by number: all that has to be kept."""
@@ -119,7 +113,7 @@ class PortTable:
         The new port fires at once: a notification sent while the other end was unbound was dropped.
         `before_first(port)` is called before that.
         """
-        remote = self._exchange.find(self, remote_dom)
+        remote = self._named(remote_dom)
         port = self._free_port()
         other = remote._created(remote_port)
         if other is None or other.state is not State.UNBOUND or other.remote_domid != self.domid:
@@ -211,7 +205,7 @@ class PortTable:
 
     def status(self, dom: int, port: int) -> Status:
         """What port `port` of domain `dom` is bound to."""
-        entry = self._exchange.find(self, dom)._existing(port)
+        entry = self._named(dom)._existing(port)
         self._controlled(dom)
         if entry is None or entry.state is State.RESERVED:
             return Status(EvtchnStat.closed)
@@ -241,15 +235,10 @@ class PortTable:
         raise Refusal(Errno.EBUSY, f"no reset of domain {self.domid} is under way")
 
     def close_all(self) -> None:
-        """Close every port that is in use."""
+        """Close every port that is in use. Of a domain that goes: nobody can bind to it any more."""
         for port, entry in enumerate(self._ports):
             if usable(entry):
                 self.close(port)
-
-    def destroy(self) -> None:
-        """The domain is gone: its ports close and nobody can bind to it any more."""
-        self.close_all()
-        self._exchange.remove(self)
 
     def raise_virq(self, virq: Virq, vcpu_id: int = 0) -> None:
         """Fire a virtual interrupt, if the guest has bound it. A global one goes where it was moved."""
@@ -310,6 +299,10 @@ class PortTable:
         self._lowest_free = port
         return port
 
+    def _named(self, dom: int) -> PortTable:
+        """The ports of the domain that the guest names. Raises Refusal(ESRCH)."""
+        return self._exchange.domains.named(self.domid, dom).events
+
     def _own_name(self, domid: int) -> int:
         return self.domid if domid == DomId.SELF else domid
 
@@ -319,7 +312,7 @@ class PortTable:
 
     def _controlled(self, dom: int) -> None:
         """Only its own ports are a guest's to give away, look at or reset."""
-        if self._exchange.find(self, dom) is not self:
+        if self._named(dom) is not self:
             raise Refusal(Errno.EPERM, f"domain {self.domid} does not control domain {dom}")
 
 

@@ -191,7 +191,8 @@ def _refuse_map(caller: "Caller", arg: GnttabMapGrantRef) -> None:
     """Backends are the host's here: no guest maps another one's frames, as if a policy (XSM) forbade it."""
     if not arg.flags & (GrantMapFlag.device_map | GrantMapFlag.host_map):
         raise GrantRefusal(GrantStatus.bad_gntref, f"mapping flags {arg.flags:#x} map nothing")
-    caller.domain.grants.controls(arg.dom)
+    if caller.platform.domains.find(arg.dom) is None:
+        raise GrantRefusal(GrantStatus.bad_domain, f"there is no domain {arg.dom}")
     raise GrantRefusal(GrantStatus.permission_denied, "guests do not map grants on this machine")
 
 

@@ -14,7 +14,6 @@ from paravane.abi.control import (
     XenHvmPagetableDying,
     XenHvmParam,
 )
-from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
 from paravane.hypercalls.table import In, Ptr, commands
@@ -37,13 +36,13 @@ def get_time(caller: "Caller", arg: Ptr) -> int:
 def param(caller: "Caller", arg: Annotated[XenHvmParam, In(XEN_HVM_PARAM)]) -> None:
     if arg.index_ >= HVM_NR_PARAMS:
         raise Refusal(Errno.EINVAL, f"there is no HVM parameter {arg.index_}")
-    _require_domain(caller, arg.domid)
+    caller.domain.is_named(arg.domid)
     raise _not_hvm()
 
 
 @hvm(HvmOp.get_mem_type)
 def get_mem_type(caller: "Caller", arg: Annotated[XenHvmGetMemType, In(XEN_HVM_GET_MEM_TYPE)]) -> None:
-    if not _require_domain(caller, arg.domid):
+    if not caller.domain.is_named(arg.domid):
         raise Refusal(Errno.EPERM, f"domain {arg.domid} is not the caller's to look at")
     raise _not_hvm()
 
@@ -52,7 +51,7 @@ def get_mem_type(caller: "Caller", arg: Annotated[XenHvmGetMemType, In(XEN_HVM_G
 def pagetable_dying(
     caller: "Caller", arg: Annotated[XenHvmPagetableDying, In(XEN_HVM_PAGETABLE_DYING)]
 ) -> None:
-    if not _require_domain(caller, arg.domid):
+    if not caller.domain.is_named(arg.domid):
         raise Refusal(Errno.EOPNOTSUPP, "only its own page tables are a domain's to let die")
     raise _not_hvm()
 
@@ -68,14 +67,6 @@ def guest_request_vm_event(caller: "Caller", arg: Ptr) -> int:
     if arg:
         raise Refusal(Errno.EINVAL, "a request to the monitor takes no argument")
     return 0
-
-
-def _require_domain(caller: "Caller", domid: int) -> bool:
-    """Whether it is the caller itself. Raises Refusal (-ESRCH) when there is no such domain."""
-    own = domid in (DomId.SELF, caller.domain.domid)
-    if not own and not caller.domain.peer_exists(domid):
-        raise Refusal(Errno.ESRCH, f"there is no domain {domid}")
-    return own
 
 
 def _not_hvm() -> Refusal:

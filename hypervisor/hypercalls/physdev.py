@@ -6,7 +6,6 @@ or -EPERM in the same cases.
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
 from paravane.abi.physdev import (
@@ -122,8 +121,7 @@ def pirq_eoi_gmfn(caller: "Caller", arg: Annotated[PhysdevPirqEoiGmfn, In(PHYSDE
 
 def _require_domain(caller: "Caller", domid: int) -> None:
     """Refusal(ESRCH) for a domain that is not there; nobody here may map interrupts even for itself."""
-    if domid not in (DomId.SELF, caller.domain.domid) and not caller.domain.peer_exists(domid):
-        raise Refusal(Errno.ESRCH, f"there is no domain {domid}")
+    caller.domain.is_named(domid)
     raise Refusal(Errno.EPERM, "only a device model or the control domain maps physical interrupts")
 
 

@@ -52,25 +52,26 @@ def _not_permitted(what: str) -> Refusal:
 def domctl(caller: "Caller", u_domctl: Annotated[XenDomctl, In(XEN_DOMCTL)]) -> None:
     """Domains that do not exist are told apart from those that are not the caller's to control."""
     _require_version(u_domctl.interface_version, XEN_DOMCTL_INTERFACE_VERSION)
-    if not _names_a_domain(caller, u_domctl):
-        raise Refusal(Errno.ESRCH, f"there is no domain {u_domctl.domain:#x}")
+    _require_domain(caller, u_domctl)
     raise _not_permitted(f"domctl {u_domctl.cmd}")
 
 
-def _names_a_domain(caller: "Caller", op: XenDomctl) -> bool:
-    """Whether a command goes on to ask for privileges. Raises Refusal."""
+def _require_domain(caller: "Caller", op: XenDomctl) -> None:
+    """Raises Refusal for a command that does not go on to ask for privileges."""
     if op.cmd == DomctlCmd.createdomain:
-        return True
+        return
     if op.cmd in _ASSIGNMENTS and op.domain == DomId.IO:
-        return True
+        return
     if op.cmd in _ANY_DOMAIN and op.domain == DomId.INVALID:
-        return True
+        return
     if op.cmd == DomctlCmd.getdomaininfo:
         if op.domain >= DomId.FIRST_RESERVED:
             raise Refusal(Errno.EINVAL, f"{op.domain:#x} is no domain's number")
         # It takes the next domain where there is none with that number.
-        return caller.domain.peer_from(op.domain) is not None
-    return caller.domain.peer_exists(op.domain)
+        if caller.platform.domains.first_from(op.domain) is None:
+            raise Refusal(Errno.ESRCH, f"there is no domain from {op.domain} on")
+        return
+    caller.platform.domains.by_id(op.domain)
 
 
 @hypercall(Hypercall.arch_1)
@@ -78,8 +79,7 @@ def paging_domctl_cont(caller: "Caller", u_domctl: Annotated[XenDomctl, In(XEN_D
     """The rest of a preempted XEN_DOMCTL_shadow_op."""
     if u_domctl.interface_version != XEN_DOMCTL_INTERFACE_VERSION or u_domctl.cmd != DomctlCmd.shadow_op:
         raise Refusal(Errno.EOPNOTSUPP, f"domctl {u_domctl.cmd} is not continued here")
-    if not caller.domain.peer_exists(u_domctl.domain):
-        raise Refusal(Errno.ESRCH, f"there is no domain {u_domctl.domain:#x}")
+    caller.platform.domains.by_id(u_domctl.domain)
     raise _not_permitted("the paging of a domain")
 
 
@@ -135,8 +135,5 @@ def dm_op(caller: "Caller", domid: Domid, nr_bufs: UInt, bufs: Ptr) -> None:
     for at in range(nr_bufs):
         caller.copy_from_guest(bufs + at * XEN_DM_OP_BUF.size, XEN_DM_OP_BUF.size)
     other = domid & 0xFFFF
-    if other in (DomId.SELF, caller.domain.domid):
-        raise Refusal(Errno.EPERM, "a domain is no device model of itself")
-    if not caller.domain.peer_exists(other):
-        raise Refusal(Errno.ESRCH, f"there is no domain {other}")
+    caller.platform.domains.other(caller.domain.domid, other)
     raise Refusal(Errno.EINVAL, f"domain {other} is paravirtual and has no device model")

@@ -82,8 +82,8 @@ def poll(caller: "Caller", arg: Annotated[SchedPoll, In(SCHED_POLL)]) -> int:
 @sched(SchedOp.remote_shutdown)
 def remote_shutdown(caller: "Caller", arg: Annotated[SchedRemoteShutdown, In(SCHED_REMOTE_SHUTDOWN)]) -> int:
     """Shutting another domain down is for device models and the control domain, which guests are not."""
-    errno = Errno.EPERM if caller.domain.peer_exists(arg.domain_id) else Errno.ESRCH
-    raise Refusal(errno, f"domain {arg.domain_id} is not this domain's to shut down")
+    caller.platform.domains.by_id(arg.domain_id)
+    raise Refusal(Errno.EPERM, f"domain {arg.domain_id} is not this domain's to shut down")
 
 
 @sched(SchedOp.watchdog)

@@ -52,7 +52,7 @@ class Audit:
     def run(self) -> list[str]:
         """Derive everything, then compare."""
         self._reservations()
-        for domain in self._machine.domains.values():
+        for domain in self._machine.owners():
             self._installed(domain)
         for mfn, kind in enumerate(self._frames.type):
             if kind in (L1, L2, L3) and self._frames.type_count[mfn]:
@@ -86,7 +86,8 @@ class Audit:
                 totals[owner] = totals.get(owner, 0) + 1
             if flags & PINNED:
                 self._use(mfn, frames.type[mfn])
-        for domid, domain in self._machine.domains.items():
+        for domain in self._machine.owners():
+            domid = domain.domid
             if domain.tot_pages != totals.pop(domid, 0):
                 self.found.append(f"d{domid} does not have the {domain.tot_pages} pages it is said to")
             if domain.tot_pages > domain.max_pages:
@@ -101,7 +102,7 @@ class Audit:
                 self._use(mfn, SEG_DESC)
 
     def _table(self, table: int, kind: int) -> None:
-        domain = self._machine.domains.get(self._frames.owner[table])
+        domain = self._machine.types.owner(self._frames.owner[table])
         if domain is None:
             self.found.append(f"{self._frames.describe(table)} is a table of nobody")
             return
@@ -129,7 +130,7 @@ class Audit:
         """A frame of another domain may be mapped by grant or by privilege; the hypervisor's own and free
         ones not.
         """
-        if mfn >= self._frames.nr_frames or self._frames.owner[mfn] not in self._machine.domains:
+        if mfn >= self._frames.nr_frames or self._machine.types.owner(self._frames.owner[mfn]) is None:
             self.found.append(
                 f"entry {slot} of L1 {table:#x} of d{domain.domid} maps {self._frames.describe(mfn)}"
             )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
-from paravane.abi.domid import DomId
 from paravane.abi.e820 import E820Entry, E820Type
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import VmassistCmd, VmassistType
@@ -44,12 +43,12 @@ class DomainMemory(Owner):
         max_vcpus: int = 1,
         privileged: bool = False,
     ) -> None:
-        """Register domain `domid`. Raises ValueError for a number that is taken or reserved, MemoryError when
-        the hypervisor has no frames for its own tables. The memory map that the domain can ask for has
-        `memory_map_pages` of RAM, by default all it may have.
+        """Raises MemoryError when the hypervisor has no frames for its own tables. The memory map that the
+        domain can ask for has `memory_map_pages` of RAM, by default all it may have.
+
+        The rules for its frames are found by its number: before it has any, whoever makes the domain enters
+        it among those of the machine.
         """
-        if domid in machine.domains or not 0 <= domid < DomId.FIRST_RESERVED:
-            raise ValueError(f"domain number {domid} is not free")
         if not 1 <= max_vcpus <= MAX_VCPUS:
             raise ValueError(f"a domain has 1 to {MAX_VCPUS} vcpus, not {max_vcpus}")
         space = space_for(geometry)
@@ -72,7 +71,6 @@ class DomainMemory(Owner):
         self.xen_slots = self._template()
         for vcpu_id in range(max_vcpus):
             self._prepare_gdt(vcpu_id)
-        machine.domains[domid] = self
 
     def pin(self, mfn: int) -> None:
         """Validate the root table a domain was built with and keep it validated. Raises Refusal."""

@@ -83,7 +83,7 @@ def check_cache_flush(own: GrantTable, request: GnttabCacheFlush) -> None:
     if mfn >= frames.nr_frames:
         raise Refusal(Errno.EINVAL, frames.describe(mfn))
     if frames.owner[mfn] != own.domid:
-        errno = Errno.EINVAL if frames.owner[mfn] in machine.domains else Errno.EPERM
+        errno = Errno.EPERM if machine.types.owner(frames.owner[mfn]) is None else Errno.EINVAL
         raise Refusal(errno, f"{frames.describe(mfn)} is not domain {own.domid}'s to flush")
     if request.op == GrantCacheOp.INVAL:
         raise Refusal(Errno.EOPNOTSUPP, "x86 does not invalidate a cache without writing it back")

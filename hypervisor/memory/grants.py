@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
-from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.grant_table import (
     GNTTAB_NR_RESERVED_ENTRIES,
@@ -25,6 +24,7 @@ from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
     from paravane.memory.domain_memory import DomainMemory
+    from paravane.registry import Domains
 
 MAX_GRANT_FRAMES: Final = 64
 """Frames a table can have: the default of xl."""
@@ -48,31 +48,22 @@ class Observer(Protocol):
         ...
 
 
+class HasGrants(Protocol):
+    """A domain as grants see it. The control domain grants nothing."""
+
+    @property
+    def domid(self) -> int: ...
+    @property
+    def grants(self) -> GrantTable | None: ...
+
+
 class GrantTables:
-    """The grant tables of one machine by domain. `observer`, if there is one, is told of every use."""
+    """Where the grant tables of one machine meet. `observer`, if there is one, is told of every use."""
 
     observer: Observer | None = None
 
-    def __init__(self) -> None:
-        self._tables: dict[int, GrantTable] = {}
-
-    def add(self, table: GrantTable) -> None:
-        self._tables[table.domid] = table
-
-    def remove(self, domid: int) -> None:
-        self._tables.pop(domid, None)
-
-    def find(self, domid: int) -> GrantTable:
-        """The table of a domain. Raises GrantRefusal: bad_domain, or general_error for domain 0, which
-        grants nothing."""
-        table = self._tables.get(domid)
-        if table is None:
-            status = GrantStatus.bad_domain if domid else GrantStatus.general_error
-            raise GrantRefusal(status, f"domain {domid} has no grant table")
-        return table
-
-    def exists(self, domid: int) -> bool:
-        return domid == 0 or domid in self._tables
+    def __init__(self, domains: Domains[HasGrants]) -> None:
+        self.domains = domains
 
 
 class GrantTable:
@@ -81,7 +72,7 @@ class GrantTable:
     def __init__(
         self, memory: DomainMemory, tables: GrantTables, *, max_frames: int = MAX_GRANT_FRAMES
     ) -> None:
-        """A table of `INITIAL_FRAMES`, known to `tables`. Raises MemoryError."""
+        """A table of `INITIAL_FRAMES`. Raises MemoryError."""
         self.memory = memory
         self.domid = memory.domid
         self.max_frames = max_frames
@@ -89,7 +80,6 @@ class GrantTable:
         self.state = GrantState()
         self._words = memory.machine.ram.words
         self._add_frames(INITIAL_FRAMES)
-        tables.add(self)
 
     @property
     def frames(self) -> tuple[int, ...]:
@@ -101,10 +91,9 @@ class GrantTable:
         return len(self.state.frames) * ENTRIES_PER_FRAME
 
     def close(self) -> None:
-        """The domain is about to lose its memory: nobody can use its grants from now on. Mappings that are
-        still open keep their frames, but the table is no longer written."""
+        """The domain is about to lose its memory: nobody can use its grants from now on, since the table has
+        no entries. Mappings that are still open keep their frames, but the table is no longer written."""
         self.state.closed = True
-        self._tables.remove(self.domid)
         self.state.frames.clear()
 
     def grow(self, nr_frames: int) -> None:
@@ -126,16 +115,22 @@ class GrantTable:
         self.memory.machine.ram.write(self._at(ref) << 2, entry)
 
     def find(self, domid: int) -> GrantTable:
-        """The table of the domain that the guest names, DOMID_SELF included. Raises GrantRefusal."""
-        return self if domid in (DomId.SELF, self.domid) else self._tables.find(domid)
+        """The table of the domain that the guest names. Raises GrantRefusal: bad_domain, or general_error for
+        the control domain."""
+        table = self._named(domid).grants
+        if table is None:
+            raise GrantRefusal(GrantStatus.general_error, f"domain {domid} has no grant table")
+        return table
 
     def controls(self, domid: int) -> bool:
         """Whether the guest may change or look at the table of `domid`. Raises GrantRefusal(bad_domain)."""
-        if domid in (DomId.SELF, self.domid):
-            return True
-        if not self._tables.exists(domid):
-            raise GrantRefusal(GrantStatus.bad_domain, f"there is no domain {domid}")
-        return False
+        return self._named(domid).domid == self.domid
+
+    def _named(self, domid: int) -> HasGrants:
+        try:
+            return self._tables.domains.named(self.domid, domid)
+        except Refusal as refusal:
+            raise GrantRefusal(GrantStatus.bad_domain, refusal.sentence) from None
 
     def set_version(self, version: int) -> None:
         """GNTTABOP_set_version: there is only version 1, as with `gnttab=max-ver:1`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
@@ -13,13 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from paravane.memory.domain_memory import DomainMemory
-    from paravane.memory.owner import Installed, Owner
+    from paravane.memory.owner import HasMemory, Installed, Owner
     from paravane.memory.vcpu_paging import VcpuPaging
     from paravane.preemption import PreemptionBudget
-
-
-CONTROL_DOMID: Final = 0
-"""The domain that always exists, although it has no memory of this machine."""
 
 
 class Caller(Protocol):
@@ -56,17 +52,19 @@ def named_domain(domain: DomainMemory, domid: int) -> Owner:
     """The domain a `domid` field means, DOMID_SELF or the caller's own number included. Raises Refusal
     (-ESRCH, or -EPERM for the control domain).
     """
-    return domain if domid == DomId.SELF else existing_domain(domain, domid)
+    return _memory_of(domain.machine.domains.named(domain.domid, domid), domain)
 
 
 def existing_domain(domain: DomainMemory, domid: int) -> Owner:
-    """The domain with that number. Raises Refusal: -ESRCH, or -EPERM for the control domain."""
-    found = domain.machine.domains.get(domid)
-    if found is not None:
-        return found
-    if domid == CONTROL_DOMID:
-        raise Refusal(Errno.EPERM, f"d{domain.domid} may not touch memory of the control domain")
-    raise Refusal(Errno.ESRCH, f"there is no domain {domid}")
+    """The domain with that number, DOMID_SELF excluded. Raises Refusal: -ESRCH, or -EPERM for the control
+    domain."""
+    return _memory_of(domain.machine.domains.by_id(domid), domain)
+
+
+def _memory_of(found: HasMemory, caller: DomainMemory) -> Owner:
+    if found.memory is None:
+        raise Refusal(Errno.EPERM, f"d{caller.domid} may not touch memory of the control domain")
+    return found.memory
 
 
 def vcpus_in_mask(caller: Caller, pointer: int) -> Iterable[Installed]:

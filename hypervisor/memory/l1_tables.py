@@ -57,9 +57,9 @@ class L1Tables:
         owner = self._frames.owner[mfn]
         if owner == pg_owner and owner != FREE:
             return
-        mapper = self._types.domains.get(pg_owner)
+        mapper = self._types.owner(pg_owner)
         if (
-            owner in self._types.domains
+            self._types.owner(owner) is not None
             and pg_owner != domain.domid
             and mapper is not None
             and mapper.privileged

@@ -18,10 +18,11 @@ from paravane.refusal import Refusal
 from paravane.x86 import PAGE_SIZE, Pte
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from paravane.cpu.ram import Ram
-    from paravane.memory.owner import Owner
+    from paravane.memory.owner import HasMemory, Owner
+    from paravane.registry import Domains
 
 _M2P_PER_FRAME: Final = PAGE_SIZE // 4
 MIN_FRAMES: Final = 16
@@ -38,8 +39,11 @@ class MachineMemory:
     zeroes and the machine-to-phys table (`m2p`, 32 bits a frame) follow, then what can be handed out.
     """
 
-    def __init__(self, ram: Ram, *, seed: int = 0, low_frames: int = LOW_FRAMES) -> None:
-        """Raises ValueError for a machine that is too small or too large."""
+    def __init__(
+        self, ram: Ram, domains: Domains[HasMemory], *, seed: int = 0, low_frames: int = LOW_FRAMES
+    ) -> None:
+        """`domains`: those that there will be. Raises ValueError for a machine that is too small or too
+        large."""
         smallest = low_frames + MIN_FRAMES
         if not smallest <= ram.nr_frames <= MAX_FRAMES:
             raise ValueError(
@@ -48,7 +52,7 @@ class MachineMemory:
             )
         self.ram = ram
         self.frames = FrameTable(ram.nr_frames)
-        self.domains: dict[int, Owner] = {}
+        self.domains = domains
         self.types = PageTypes(self.frames, self.domains, self._released)
         self.types.contents[SEG_DESC] = DescriptorPages(ram, self.frames)
         self.tables = PageTables(self.types, ram)
@@ -71,6 +75,10 @@ class MachineMemory:
         """The machine-to-phys table, 32 bits an mfn. Not to be kept: it pins machine memory."""
         first = self.m2p_frames.start * _M2P_PER_FRAME
         return self.ram.words[first : first + self.ram.nr_frames]
+
+    def owners(self) -> Iterator[Owner]:
+        """The domains that have memory of this machine."""
+        return (domain.memory for domain in self.domains if domain.memory is not None)
 
     @property
     def nr_free(self) -> int:
@@ -162,7 +170,7 @@ class MachineMemory:
     def _released(self, mfn: int) -> None:
         """The last reference to a frame is gone: erase it, then it may be anybody's."""
         owner, flags = self.frames.owner[mfn], self.frames.flags[mfn]
-        domain = self.domains.get(owner)
+        domain = self.types.owner(owner)
         if domain is not None:
             if flags & XEN_HEAP:
                 domain.xen_frames -= 1
@@ -170,7 +178,7 @@ class MachineMemory:
                 domain.tot_pages -= 1
             domain.flush_tlb()
             if domain.dying and not domain.tot_pages and not domain.xen_frames:
-                del self.domains[owner]
+                self.domains.leave(owner)
         self.scrub(mfn)
         self.frames.reset(mfn)
         self._pool.give_back((mfn,))
@@ -202,7 +210,10 @@ class MachineMemory:
         self.ram.words[self.m2p_frames.start * _M2P_PER_FRAME + mfn] = INVALID_M2P_ENTRY
 
     def release_domain(self, domain: Owner) -> None:
-        """Unpin and free everything a domain owns, once no vcpu of it uses anything any more."""
+        """Unpin and free everything a domain owns, once no vcpu of it uses anything any more.
+
+        The domain leaves with its last frame: here, or when those who hold some of them let go.
+        """
         frames, domid = self.frames, domain.domid
         owned = frames.owned(domid)
         for mfn in owned:
@@ -218,5 +229,5 @@ class MachineMemory:
                 frames.flags[mfn] |= LEAVING
                 frames.type_count[mfn] -= 1
                 self.types.put_page(mfn)
-        if domid in self.domains and not domain.tot_pages and not domain.xen_frames:
-            del self.domains[domid]
+        if self.types.owner(domid) is domain and not domain.tot_pages and not domain.xen_frames:
+            self.domains.leave(domid)

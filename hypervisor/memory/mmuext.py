@@ -9,7 +9,14 @@ from paravane.abi.errno import Errno
 from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
 from paravane.cpu.faults import PageFault
 from paravane.memory.frames import WRITABLE, FrameType
-from paravane.memory.guest import Progress, check_may_use, page_owner, read_requests, vcpus_in_mask
+from paravane.memory.guest import (
+    Progress,
+    check_may_use,
+    existing_domain,
+    page_owner,
+    read_requests,
+    vcpus_in_mask,
+)
 from paravane.memory.pins import pin, unpin
 from paravane.preemption import Preempted
 from paravane.refusal import Refusal
@@ -46,7 +53,7 @@ def mmuext_op(caller: Caller, uops: int, count: int, pdone: int, foreigndom: int
     if owner in (DomId.IO, DomId.XEN):
         raise Refusal(Errno.EPERM, "the pseudo-domains have no page tables")
     progress = Progress(caller, pdone, count)
-    batch = Operations(caller, domain.machine.domains[owner])
+    batch = Operations(caller, existing_domain(domain, owner))
     done = 0
     try:
         while done < wanted:

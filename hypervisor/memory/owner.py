@@ -47,6 +47,15 @@ class Processor(Protocol):
     def reload_segments(self) -> None: ...
 
 
+class HasMemory(Protocol):
+    """A domain as this folder sees it. The control domain has no memory of this machine."""
+
+    @property
+    def domid(self) -> int: ...
+    @property
+    def memory(self) -> Owner | None: ...
+
+
 @dataclass(eq=False)
 class Installed:
     """What one vcpu has installed: frames (by mfn) that its processor uses as root table, GDT and LDT.

@@ -26,9 +26,10 @@ from paravane.memory.frames import (
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from paravane.memory.owner import Owner
+    from paravane.memory.owner import HasMemory, Owner
+    from paravane.registry import Domains
 
 _TABLES: Final = frozenset((L1, L2, L3))
 
@@ -46,13 +47,13 @@ class Contents(Protocol):
 class PageTypes:
     """Reference counts, type counts and validation of all machine frames.
 
-    `domains` are the owners whose rules their frames are checked by; `released` is told of each frame whose
+    `domains` have the owners whose rules their frames are checked by; `released` is told of each frame whose
     last reference went. `contents` has the rules of each type whose contents matter. `observer`, if there is
     one, is told what becomes of frames: the word for it, the mfn, its type before and after.
     """
 
     def __init__(
-        self, frames: FrameTable, domains: Mapping[int, Owner], released: Callable[[int], None]
+        self, frames: FrameTable, domains: Domains[HasMemory], released: Callable[[int], None]
     ) -> None:
         self.frames = frames
         self.domains = domains
@@ -148,9 +149,17 @@ class PageTypes:
         self.put_type(mfn, parent)
         self.put_page(mfn)
 
+    def owner(self, domid: int) -> Owner | None:
+        """The domain with that number; None when there is none, or it has no memory of this machine."""
+        domain = self.domains.find(domid)
+        return None if domain is None else domain.memory
+
     def owner_of(self, mfn: int) -> Owner:
         """The domain whose rules a page table is checked by."""
-        return self.domains[self.frames.owner[mfn]]
+        domain = self.owner(self.frames.owner[mfn])
+        # Only frames of guests are used as tables, and a guest's entry stays as long as it has frames.
+        assert domain is not None
+        return domain
 
     def _change_type(self, mfn: int, wanted: int, xen_l2: bool) -> None:
         frames = self.frames

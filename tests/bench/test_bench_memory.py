@@ -12,13 +12,14 @@ from paravane.abi.memory import XEN_MEMORY_RESERVATION, MemoryOp, XenMemoryReser
 from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
 from paravane.cpu.geometry import PAE
 from paravane.cpu.ram import Ram
-from paravane.memory import DomainMemory, MachineMemory, audit
+from paravane.memory import audit
 from paravane.memory.frames import L1
 from paravane.memory.memory_queries import memory_op
 from paravane.memory.mmu_update import mmu_update
 from paravane.memory.mmuext import mmuext_op
 from paravane.memory.va_mapping import update_va_mapping
 from tests.support.memory_bench import DATA, READ_ONLY, Bench, Guest, make_bench
+from tests.support.residents import new_domain_memory, new_machine_memory
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -194,8 +195,8 @@ def test_populate_a_64_mib_domain(benchmark: BenchmarkFixture) -> None:
     ram = Ram(20_000)
 
     def build() -> int:
-        machine = MachineMemory(ram, seed=1)
-        return len(DomainMemory(machine, 1, PAE, max_pages=16_384).populate(16_384))
+        machine = new_machine_memory(ram, seed=1)
+        return len(new_domain_memory(machine, 1, PAE, max_pages=16_384).populate(16_384))
 
     assert benchmark(build) == 16_384
 

@@ -7,9 +7,10 @@ from paravane.abi.hypercall import HYPERCALL_VECTOR, Hypercall
 from paravane.builder import StartOfDay, build_domain
 from paravane.cpu import Cpu, Ram
 from paravane.image import Image, load_image
-from paravane.memory import DomainMemory, MachineMemory, VcpuPaging, audit
+from paravane.memory import VcpuPaging, audit
 from tests.support.elfwriter import PAGE, ElfImage, ElfSegment, xen_notes
 from tests.support.needs import GRUB, require
+from tests.support.residents import new_domain_memory, new_machine_memory
 
 MIB = 256
 BASE = 0xC0000000
@@ -39,8 +40,8 @@ class FirstTrap:
 
 def run_to_first_trap(image: Image, mib: int) -> tuple[FirstTrap, StartOfDay]:
     ram = Ram((mib + 8) * MIB)
-    machine = MachineMemory(ram, seed=7)
-    memory = DomainMemory(machine, 1, image.geometry, max_pages=mib * MIB)
+    machine = new_machine_memory(ram, seed=7)
+    memory = new_domain_memory(machine, 1, image.geometry, max_pages=mib * MIB)
     shared_info = memory.share_xen_frame()
     start = build_domain(
         memory, image, mib * MIB, shared_info_mfn=shared_info, console_evtchn=1, store_evtchn=2

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from paravane.abi.memory import XEN_MEMORY_EXCHANGE, XEN_MEMORY_RESERVATION, MemoryOp
 from paravane.abi.mmu import MMU_UPDATE, MMUEXT_OP, MmuextCmd, MmuextOp, MmuUpdate
 from paravane.cpu.geometry import PAE, TWO_LEVEL, Geometry
-from paravane.memory import DomainMemory, audit
+from paravane.memory import audit
 from paravane.memory.descriptor_tables import update_descriptor
 from paravane.memory.frames import L1, L2, L3, SEG_DESC
 from paravane.memory.memory_queries import memory_op
@@ -30,6 +30,7 @@ from paravane.memory.va_mapping import update_va_mapping
 from paravane.memory.writable import TablePage
 from paravane.refusal import Refusal
 from tests.support.memory_bench import DATA, READ_ONLY, TABLE, Bench, Guest, make_bench
+from tests.support.residents import new_domain_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,7 @@ class Pages(RuleBasedStateMachine):
     def start(self) -> None:
         self.bench: Bench = make_bench(FRAMES, PAGES, geometry=self.geometry)
         machine = self.bench.machine
-        self.other = DomainMemory(machine, 2, self.geometry, max_pages=20)
+        self.other = new_domain_memory(machine, 2, self.geometry, max_pages=20)
         self.other_p2m = self.other.populate(12)
         self.shared = self.bench.domain.share_xen_frame()
         machine.frames.count_limit = 40

@@ -13,6 +13,7 @@ from paravane.cpu.ram import Ram
 from paravane.memory import DomainMemory, MachineMemory, VcpuPaging
 from paravane.preemption import PreemptionBudget
 from paravane.x86 import Pte
+from tests.support.residents import new_domain_memory, new_machine_memory
 
 if TYPE_CHECKING:
     from array import array
@@ -180,8 +181,8 @@ class Bench:
 def make_bench(frames: int = 256, pages: int = 64, *, geometry: Geometry = PAE, max_vcpus: int = 1) -> Bench:
     """A machine of `frames` frames with one domain of `pages` pages and one vcpu."""
     ram = Ram(frames)
-    machine = MachineMemory(ram, seed=1, low_frames=1)
-    domain = DomainMemory(machine, 1, geometry, max_pages=pages + 32, max_vcpus=max_vcpus)
+    machine = new_machine_memory(ram, seed=1, low_frames=1)
+    domain = new_domain_memory(machine, 1, geometry, max_pages=pages + 32, max_vcpus=max_vcpus)
     cpu = FakeCpu()
     paging = VcpuPaging(domain, 0, cpu)
     p2m = domain.populate(pages)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from paravane.abi.arch import FlatSelector
 from paravane.cpu import PAE, Cpu, Geometry, Ram
-from paravane.memory import DomainMemory, MachineMemory, VcpuPaging, fix_page_fault
+from paravane.memory import DomainMemory, VcpuPaging, fix_page_fault
 from tests.support.memory_bench import Bench, FakeCpu, Guest
+from tests.support.residents import new_domain_memory, new_machine_memory
 
 if TYPE_CHECKING:
     from array import array
@@ -52,8 +53,8 @@ class Live:
 
     def __init__(self, geometry: Geometry = PAE) -> None:
         self.ram = Ram(256)
-        self.machine = MachineMemory(self.ram, seed=3, low_frames=1)
-        self.domain: DomainMemory = DomainMemory(self.machine, 1, geometry, max_pages=100)
+        self.machine = new_machine_memory(self.ram, seed=3, low_frames=1)
+        self.domain: DomainMemory = new_domain_memory(self.machine, 1, geometry, max_pages=100)
         self.faults = Faults()
         self.cpu = Cpu(self.ram, self.faults, geometry)
         self.paging = VcpuPaging(self.domain, 0, self.cpu)

@@ -41,6 +41,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "guest_copy",
         "cpu",
         "cpu/engine",
+        "registry",
         "arguments preemption refusal text vcpu_info",
         "abi",
         "x86",

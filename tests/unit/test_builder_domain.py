@@ -13,9 +13,10 @@ from paravane.abi.start_info import START_INFO, StartInfo
 from paravane.builder import StartOfDay, build_domain, hypercall_page
 from paravane.cpu.ram import Ram
 from paravane.image import Image, ImageError, load_image
-from paravane.memory import DomainMemory, FrameFlag, FrameType, MachineMemory, audit
+from paravane.memory import DomainMemory, FrameFlag, FrameType, audit
 from tests.support.elfwriter import PAGE, PF_R, ElfImage, ElfSegment, ElfSymbol, legacy_kernel, xen_notes
 from tests.support.needs import GRUB, require
+from tests.support.residents import new_domain_memory, new_machine_memory
 
 DOMID = 5
 MIB = 256
@@ -28,8 +29,8 @@ class Built:
     def __init__(
         self, image: Image, mib: int, *, command_line: str = "", ramdisk: bytes | None = None, seed: int = 1
     ) -> None:
-        self.machine = MachineMemory(Ram((mib + 4) * MIB), seed=seed)
-        self.memory = DomainMemory(self.machine, DOMID, image.geometry, max_pages=mib * MIB)
+        self.machine = new_machine_memory(Ram((mib + 4) * MIB), seed=seed)
+        self.memory = new_domain_memory(self.machine, DOMID, image.geometry, max_pages=mib * MIB)
         self.shared_info = self.memory.share_xen_frame()
         self.start: StartOfDay = build_domain(
             self.memory,
@@ -230,8 +231,8 @@ def test_a_long_command_line_is_cut_as_xen_cuts_it(caplog: pytest.LogCaptureFixt
 
 def test_a_domain_that_is_too_small_is_refused_before_it_gets_a_frame() -> None:
     image = load_image(require(GRUB).read_bytes())
-    machine = MachineMemory(Ram(16 * MIB))
-    memory: DomainMemory = DomainMemory(machine, DOMID, image.geometry, max_pages=4 * MIB)
+    machine = new_machine_memory(Ram(16 * MIB))
+    memory: DomainMemory = new_domain_memory(machine, DOMID, image.geometry, max_pages=4 * MIB)
     shared, free = memory.share_xen_frame(), machine.nr_free
     with pytest.raises(ImageError, match="needs at least 8 MiB"):
         build_domain(memory, image, 4 * MIB, shared_info_mfn=shared, console_evtchn=1, store_evtchn=2)
@@ -239,8 +240,8 @@ def test_a_domain_that_is_too_small_is_refused_before_it_gets_a_frame() -> None:
 
 
 def test_the_wrong_page_table_shape_is_an_error_of_the_caller() -> None:
-    machine = MachineMemory(Ram(16 * MIB))
-    memory = DomainMemory(machine, DOMID, small_kernel().geometry, max_pages=8 * MIB)
+    machine = new_machine_memory(Ram(16 * MIB))
+    memory = new_domain_memory(machine, DOMID, small_kernel().geometry, max_pages=8 * MIB)
     image = small_kernel({ElfNote.PAE_MODE: "no"})
     with pytest.raises(ValueError, match="pae domain cannot run a kernel for two-level"):
         build_domain(memory, image, 8 * MIB, shared_info_mfn=1, console_evtchn=1, store_evtchn=2)

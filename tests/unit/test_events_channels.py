@@ -13,6 +13,8 @@ from paravane.abi.shared_info import SHARED_INFO, VCPU_INFO
 from paravane.cpu import Ram
 from paravane.events import EventChannels, Exchange, HostEvents, HostPort, Status
 from paravane.refusal import Refusal
+from paravane.registry import CONTROL_DOMID
+from tests.support.residents import Resident, Residents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +27,10 @@ class Machine:
 
     def __init__(self) -> None:
         self.memory = Ram(16)
-        self.exchange = Exchange()
+        self.registry = Residents()
+        self.exchange = Exchange(self.registry)
         self.host = HostEvents(self.exchange)
+        self.registry.enter(Resident(CONTROL_DOMID, events=self.host.ports))
         self.woken: list[tuple[int, int]] = []
         self.one = self._guest(1, 2)
         self.two = self._guest(2, 1)
@@ -35,7 +39,9 @@ class Machine:
         def wake(vcpu_id: int) -> None:
             self.woken.append((domid, vcpu_id))
 
-        return EventChannels(domid, self.exchange, self.memory, domid * PAGE, nr_vcpus=nr_vcpus, wake=wake)
+        made = EventChannels(domid, self.exchange, self.memory, domid * PAGE, nr_vcpus=nr_vcpus, wake=wake)
+        self.registry.enter(Resident(domid, events=made))
+        return made
 
     def pending(self, domid: int) -> set[int]:
         base = (domid * PAGE + SHARED_INFO.offsets["evtchn_pending"]) >> 2
@@ -293,8 +299,8 @@ def test_a_backend_may_notify_from_its_callback(machine: Machine) -> None:
         for port in ports:
             port.notify()
 
-    ports.append(machine.host.allocate(1, answer))
-    local = machine.one.bind_interdomain(0, ports[0].port)
+    local = machine.one.alloc_unbound(DomId.SELF, 0)
+    ports.append(machine.host.bind(1, local, answer))
     machine.one.two_level.clear_pending(local)
     machine.one.send(local)
     assert machine.pending(1) == {local}
@@ -306,9 +312,11 @@ def test_a_backend_cannot_bind_what_is_not_for_it(machine: Machine) -> None:
     refused(Errno.ESRCH, machine.host.bind, 5, offered, lambda: None)
 
 
-def test_a_destroyed_domain_is_unknown_and_its_peers_wait(machine: Machine) -> None:
+def test_a_domain_that_goes_has_no_ports_and_then_no_number_and_its_peers_wait(machine: Machine) -> None:
     offered = machine.two.alloc_unbound(2, 1)
     machine.one.bind_interdomain(2, offered)
-    machine.one.destroy()
+    machine.one.close_all()
     assert machine.two.status(2, offered) == Status(EvtchnStat.unbound, domid=1)
+    refused(Errno.EINVAL, machine.two.bind_interdomain, 1, 1)
+    machine.registry.leave(1)
     refused(Errno.ESRCH, machine.two.bind_interdomain, 1, 1)

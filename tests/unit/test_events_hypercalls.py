@@ -27,6 +27,7 @@ from paravane.abi.hypercall import Hypercall
 from paravane.cpu import Ram
 from paravane.events import EventChannels, Exchange
 from tests.support.caller import FakeCaller
+from tests.support.residents import Resident, new_registry
 
 SIZE = 4096
 UNMAPPED = 0x10_0000
@@ -37,12 +38,15 @@ class FakeVcpu(FakeCaller):
 
     def __init__(self) -> None:
         super().__init__()
-        exchange = Exchange()
+        registry = new_registry()
+        exchange = Exchange(registry)
         memory = Ram(3)
         self.events, self.peer = (
             EventChannels(domid, exchange, memory, domid * 4096, nr_vcpus=1, wake=lambda vcpu_id: None)
             for domid in (1, 2)
         )
+        for events in (self.events, self.peer):
+            registry.enter(Resident(events.domid, events=events))
         self.domain.events = self.events
 
     def op(self, command: int, struct: bytes, at: int = 64) -> int:

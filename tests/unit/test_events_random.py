@@ -13,6 +13,8 @@ from paravane.abi.event_channel import EvtchnStat
 from paravane.cpu import Ram
 from paravane.events import EventChannels, EventState, Exchange, HostEvents, HostPort
 from paravane.refusal import Refusal
+from paravane.registry import CONTROL_DOMID
+from tests.support.residents import Resident, Residents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,11 +28,16 @@ class Machine:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.memory = Ram(8)
-        self.exchange = Exchange()
+        registry = Residents()
+        self.exchange = Exchange(registry)
         self.host = HostEvents(self.exchange)
+        registry.enter(Resident(CONTROL_DOMID, events=self.host.ports))
         self.heard = 0
         self.host_ports: list[HostPort] = []
         self.guests = {domid: self.guest(domid) for domid in (1, 2, 3)}
+        self.residents = {domid: Resident(domid, events=guest) for domid, guest in self.guests.items()}
+        for resident in self.residents.values():
+            registry.enter(resident)
 
     def guest(self, domid: int, state: EventState | None = None) -> EventChannels:
         return EventChannels(
@@ -47,8 +54,7 @@ class Machine:
         """Go on with another object that was made of what there is to be kept."""
         before = self.guests[domid]
         state = before.save_state()
-        self.exchange.remove(before)
-        self.guests[domid] = self.guest(domid, state)
+        self.guests[domid] = self.residents[domid].events = self.guest(domid, state)
         assert self.guests[domid].save_state() == state
 
     def hear(self) -> None:
@@ -71,7 +77,6 @@ class Machine:
             lambda: guest.poll(vcpu_id % 2, [port]),
             lambda: guest.reset(dom) if self.random.random() < 0.05 else None,
             lambda: self.host_ports.append(self.host.bind(guest.domid, port, self.hear)),
-            lambda: self.host_ports.append(self.host.allocate(guest.domid, self.hear)),
             lambda: pick(self.host_ports).notify() if self.host_ports else None,
             lambda: pick(self.host_ports).close() if self.host_ports else None,
             self.scribble,
@@ -105,7 +110,7 @@ def test_no_sequence_of_requests_breaks_a_connection(seed: int) -> None:
             machine.check()
     machine.check()
     assert machine.heard, "the walk reached a backend"
-    machine.guests[2].destroy()
+    machine.guests[2].close_all()
     for held in machine.host_ports:
         held.close()
     for domid in (1, 3):

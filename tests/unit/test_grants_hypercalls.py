@@ -37,9 +37,9 @@ from paravane.abi.grant_table import (
 )
 from paravane.abi.hypercall import Hypercall
 from paravane.cpu import PAE, Ram
-from paravane.memory import DomainMemory, MachineMemory
 from paravane.memory.grants import GrantTable, GrantTables
 from tests.support.caller import FakeCaller
+from tests.support.residents import new_domain_memory, new_machine_memory, new_registry
 
 SIZE = 4096
 UNMAPPED = 0x10_0000
@@ -51,15 +51,15 @@ class FakeVcpu(FakeCaller):
 
     def __init__(self) -> None:
         super().__init__()
-        machine, tables = MachineMemory(Ram(64), seed=1, low_frames=1), GrantTables()
-        memories = [DomainMemory(machine, domid, PAE, max_pages=16) for domid in (1, 2)]
+        registry = new_registry()
+        machine, tables = new_machine_memory(Ram(64), registry, seed=1, low_frames=1), GrantTables(registry)
+        memories = [new_domain_memory(machine, domid, PAE, max_pages=16) for domid in (1, 2)]
         self.p2m = memories[0].populate(4)
         self.peers_p2m = memories[1].populate(4)
-        self.table, _ = (GrantTable(memory, tables) for memory in memories)
-        self.domain = SimpleNamespace(
-            grants=self.table, domid=1, memory=memories[0], peer_exists=lambda domid: domid in (1, 2)
-        )
-        self.platform.memory = machine
+        self.table, peers = (GrantTable(memory, tables) for memory in memories)
+        registry.by_id(1).grants, registry.by_id(2).grants = self.table, peers
+        self.domain = SimpleNamespace(grants=self.table, domid=1, memory=memories[0])
+        self.platform.memory, self.platform.domains = machine, registry
 
     def op(self, command: int, *structs: bytes, count: int | None = None, at: int = 64) -> int:
         data = b"".join(structs)
@@ -208,6 +208,8 @@ def test_mapping_is_refused_with_xens_first_reason(vcpu: FakeVcpu) -> None:
     for flags, dom, status in (
         (0, 2, GrantStatus.bad_gntref),
         (GrantMapFlag.host_map, 9, GrantStatus.bad_domain),
+        (GrantMapFlag.host_map, SELF, GrantStatus.bad_domain),
+        (GrantMapFlag.host_map, 1, GrantStatus.permission_denied),
         (GrantMapFlag.host_map, 2, GrantStatus.permission_denied),
     ):
         struct = GNTTAB_MAP_GRANT_REF.pack(GnttabMapGrantRef(0, flags, 8, dom, 99, 0, 0))

@@ -16,6 +16,7 @@ from paravane.memory.grant_requests import copy_grant
 from paravane.memory.grant_use import GrantRefusal
 from paravane.memory.grants import ENTRIES_PER_FRAME, GrantTable, GrantTables
 from paravane.refusal import Refusal
+from tests.support.residents import new_domain_memory, new_machine_memory, new_registry
 
 if TYPE_CHECKING:
     from array import array
@@ -27,7 +28,7 @@ PERMIT = int(GrantFlag.permit_access)
 class Guest:
     def __init__(self, machine: MachineMemory, tables: GrantTables, domid: int) -> None:
         self.machine = machine
-        self.memory: DomainMemory = DomainMemory(machine, domid, PAE, max_pages=16)
+        self.memory: DomainMemory = new_domain_memory(machine, domid, PAE, max_pages=16)
         self.p2m: array[int] = self.memory.populate(8)
         self.table = GrantTable(self.memory, tables)
 
@@ -51,10 +52,12 @@ class Guest:
 class Machine:
     def __init__(self) -> None:
         self.ram = Ram(64)
-        self.memory = MachineMemory(self.ram, seed=1, low_frames=1)
-        self.tables = GrantTables()
-        self.one = Guest(self.memory, self.tables, 1)
-        self.two = Guest(self.memory, self.tables, 2)
+        registry = new_registry()
+        self.memory = new_machine_memory(self.ram, registry, seed=1, low_frames=1)
+        self.tables = GrantTables(registry)
+        self.one, self.two = (Guest(self.memory, self.tables, domid) for domid in (1, 2))
+        for guest in (self.one, self.two):
+            registry.by_id(guest.memory.domid).grants = guest.table
 
 
 @pytest.fixture
@@ -188,13 +191,16 @@ def test_a_mapping_outlives_its_domain_and_harms_nobody(machine: Machine) -> Non
     one.table.close()
     one.memory.destroy()
     assert machine.memory.frames.owner[mfn] == 1
+    refused(
+        GrantStatus.bad_gntref, lambda: machine.two.table.find(1).acquire(9, 2, writable=False, mapping=False)
+    )
     machine.ram.words[table_frame << 10] = 0xFFFF_FFFF
     machine.ram.words[(table_frame << 10) + 18] = 0xFFFF_FFFF
     mapping.page[:3] = b"end"
     mapping.close()
     assert machine.ram.words[(table_frame << 10) + 18] == 0xFFFF_FFFF
     assert machine.memory.frames.owner[mfn] != 1
-    refused(GrantStatus.bad_domain, lambda: machine.tables.find(1))
+    refused(GrantStatus.bad_domain, lambda: machine.two.table.find(1))
 
 
 def test_the_table_grows_within_its_limit(machine: Machine) -> None:
@@ -314,11 +320,10 @@ def test_audits_know_of_what_is_in_use(machine: Machine) -> None:
 
 
 def test_a_domain_without_a_frame_for_its_table_is_a_memory_error(machine: Machine) -> None:
-    memory = DomainMemory(machine.memory, 3, PAE, max_pages=64)
+    memory = new_domain_memory(machine.memory, 3, PAE, max_pages=64)
     memory.populate(machine.memory.nr_free)
     with pytest.raises(MemoryError):
         GrantTable(memory, machine.tables)
-    assert not machine.tables.exists(3)
     before = machine.one.table.frames
     refused(GrantStatus.general_error, lambda: machine.one.table.grow(2))
     assert machine.one.table.frames == before

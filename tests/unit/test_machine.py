@@ -19,8 +19,8 @@ from paravane import (
 )
 from paravane import domain as domain_module
 from paravane.cpu import EngineError
-from paravane.memory import DomainMemory
 from tests.support.boot import HOST_TIMEOUT
+from tests.support.residents import new_domain_memory
 from tests.support.small_machines import MEMORY, image
 
 
@@ -153,7 +153,7 @@ def test_a_machine_with_a_few_frames_left_says_that_a_domain_does_not_fit(
 ) -> None:
     machine.destroy(machine.create(hello, DomainConfig(memory=MEMORY)))
     memory = machine.platform.memory
-    hog = DomainMemory(memory, 99, hello.geometry, max_pages=memory.nr_free)
+    hog = new_domain_memory(memory, 99, hello.geometry, max_pages=memory.nr_free)
     for left in range(20, -1, -1):
         hog.populate(memory.nr_free - left, hog.tot_pages)
         with pytest.raises(MemoryError, match="does not fit into this machine"):

@@ -8,12 +8,13 @@ from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.cpu.geometry import PAE
 from paravane.cpu.ram import Ram
-from paravane.memory import DomainMemory, MachineMemory, audit
+from paravane.memory import audit
 from paravane.memory.address_space import INVALID_M2P_ENTRY
 from paravane.memory.frames import ALLOCATED, FREE, FrameType
 from paravane.memory.pool import FramePool
 from paravane.refusal import Refusal
 from tests.support.memory_bench import make_bench
+from tests.support.residents import new_domain_memory, new_machine_memory
 from tests.support.work import lines_executed
 
 
@@ -26,8 +27,8 @@ def test_frames_given_in_a_row_are_never_neighbours() -> None:
 
 def test_the_same_seed_gives_the_same_frames_and_another_one_others() -> None:
     def frames(seed: int) -> list[int]:
-        machine = MachineMemory(Ram(1024), seed=seed)
-        return DomainMemory(machine, 1, PAE, max_pages=500).populate(500).tolist()
+        machine = new_machine_memory(Ram(1024), seed=seed)
+        return new_domain_memory(machine, 1, PAE, max_pages=500).populate(500).tolist()
 
     assert frames(1) == frames(1)
     assert frames(1) != frames(2)
@@ -52,8 +53,8 @@ def test_frames_of_the_hypervisor_are_not_handed_out() -> None:
 
 
 def test_the_first_mebibyte_is_device_memory_that_no_guest_may_map_or_have() -> None:
-    machine = MachineMemory(Ram(1024), seed=1)
-    domain = DomainMemory(machine, 1, PAE, max_pages=1024)
+    machine = new_machine_memory(Ram(1024), seed=1)
+    domain = new_domain_memory(machine, 1, PAE, max_pages=1024)
     mfns = domain.populate(machine.nr_free)
     assert min(mfns) >= 256
     for mfn in (0, 0xB8, 0xFF):
@@ -109,7 +110,7 @@ def test_a_domain_beyond_its_limit_or_the_machine_is_refused_and_takes_nothing()
     bench = make_bench(128, 40)
     with pytest.raises(ValueError, match="limit"):
         bench.domain.populate(33)
-    other = DomainMemory(bench.machine, 2, PAE, max_pages=10_000)
+    other = new_domain_memory(bench.machine, 2, PAE, max_pages=10_000)
     free = bench.machine.nr_free
     with pytest.raises(MemoryError):
         other.populate(free + 1)
@@ -121,7 +122,7 @@ def test_a_domain_number_is_taken_once_and_never_a_reserved_one() -> None:
     bench = make_bench()
     for domid in (1, DomId.SELF, -1):
         with pytest.raises(ValueError, match="not free"):
-            DomainMemory(bench.machine, domid, PAE, max_pages=1)
+            new_domain_memory(bench.machine, domid, PAE, max_pages=1)
 
 
 def test_a_frame_given_back_is_erased_unknown_and_flushed() -> None:
@@ -158,14 +159,14 @@ def test_destroying_a_domain_gives_everything_back_whatever_it_had_installed() -
     bench.paging.set_gdt([bench.domain.populate(1)[0]], 512)
     bench.domain.destroy()
     assert bench.machine.nr_free == free
-    assert bench.machine.domains == {}
+    assert list(bench.machine.owners()) == []
     assert audit(bench.machine) == []
 
 
 def test_what_it_takes_to_release_a_domain_does_not_grow_with_the_machine() -> None:
     def work(nr_frames: int) -> int:
-        machine = MachineMemory(Ram(nr_frames), seed=1)
-        domain = DomainMemory(machine, 1, PAE, max_pages=200)
+        machine = new_machine_memory(Ram(nr_frames), seed=1)
+        domain = new_domain_memory(machine, 1, PAE, max_pages=200)
         domain.populate(200)
         return lines_executed(domain.destroy)
 
@@ -179,7 +180,7 @@ def test_frames_a_backend_holds_outlive_their_domain_and_then_free_its_number() 
     assert bench.machine.frames.owner[bench.frame(7)] == 1
     assert audit(bench.machine) == []
     bench.machine.let_go(bench.frame(7), writable=True)
-    assert bench.machine.domains == {}
+    assert list(bench.machine.owners()) == []
     assert audit(bench.machine) == []
 
 

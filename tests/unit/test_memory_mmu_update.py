@@ -9,12 +9,13 @@ import pytest
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.cpu.geometry import PAE
-from paravane.memory import DomainMemory, VcpuPaging, audit
+from paravane.memory import VcpuPaging, audit
 from paravane.memory.frames import L1, WRITABLE
 from paravane.memory.mmu_update import mmu_update
 from paravane.memory.va_mapping import update_va_mapping
 from paravane.refusal import Refusal
 from tests.support.memory_bench import DATA, READ_ONLY, TABLE, Bench, FakeCpu, Guest, make_bench
+from tests.support.residents import new_domain_memory
 
 DONE = 0x8000
 SELF = int(DomId.SELF)
@@ -101,7 +102,7 @@ def test_unknown_kinds_are_enosys(bench: Bench, kind: int) -> None:
 def test_machphys_updates_are_for_own_frames(bench: Bench) -> None:
     assert update(bench, (bench.frame(9) << 12 | 1, 1234)) == 0
     assert bench.machine.m2p[bench.frame(9)] == 1234
-    other = DomainMemory(bench.machine, 2, PAE, max_pages=5).populate(1)[0]
+    other = new_domain_memory(bench.machine, 2, PAE, max_pages=5).populate(1)[0]
     for mfn in (other, 0, 256, 1 << 40):
         assert errno_of(bench, (mfn << 12 | 1, 5)) == Errno.EINVAL
 
@@ -176,8 +177,8 @@ def test_upper_levels_are_flushed_and_leaves_are_left_to_the_guest(bench: Bench)
     ],
 )
 def test_foreign_domains_are_refused_as_xen_refuses_them(bench: Bench, foreign: int, errno: Errno) -> None:
-    VcpuPaging(DomainMemory(bench.machine, 2, PAE, max_pages=5), 0, FakeCpu())
-    DomainMemory(bench.machine, 3, PAE, max_pages=5)
+    VcpuPaging(new_domain_memory(bench.machine, 2, PAE, max_pages=5), 0, FakeCpu())
+    new_domain_memory(bench.machine, 3, PAE, max_pages=5)
     assert errno_of(bench, (bench.maddr(5, 20), bench.entry(20)), foreign=foreign) == errno
 
 
@@ -188,7 +189,7 @@ def test_io_memory_does_not_exist(bench: Bench) -> None:
 
 
 def test_a_privileged_domain_maps_frames_of_others(bench: Bench) -> None:
-    other = DomainMemory(bench.machine, 2, PAE, max_pages=5).populate(1)[0]
+    other = new_domain_memory(bench.machine, 2, PAE, max_pages=5).populate(1)[0]
     bench.domain.privileged = True
     assert update(bench, (bench.maddr(5, 20), other << 12 | DATA), foreign=2) == 0
     assert audit(bench.machine) == []
@@ -259,7 +260,7 @@ def test_va_mapping_with_an_unreadable_mask_is_efault_with_the_entry_changed(ben
 
 @pytest.mark.parametrize(("domid", "errno"), [(1, Errno.ESRCH), (9, Errno.ESRCH), (2, Errno.EPERM)])
 def test_va_mapping_of_other_domains_frames(bench: Bench, domid: int, errno: Errno) -> None:
-    DomainMemory(bench.machine, 2, PAE, max_pages=5)
+    new_domain_memory(bench.machine, 2, PAE, max_pages=5)
     with pytest.raises(Refusal) as refused:
         update_va_mapping(bench.guest, 20 << 12, 0, 0, domid)
     assert refused.value.errno == errno

@@ -9,11 +9,12 @@ import pytest
 from paravane.abi.errno import Errno
 from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
 from paravane.cpu.geometry import PAE
-from paravane.memory import DomainMemory, VcpuPaging, audit
+from paravane.memory import VcpuPaging, audit
 from paravane.memory.frames import PINNED
 from paravane.memory.mmuext import mmuext_op
 from paravane.refusal import Refusal
 from tests.support.memory_bench import DATA, TABLE, Bench, FakeCpu, Guest, make_bench
+from tests.support.residents import new_domain_memory
 
 DONE, SELF = 0x8000, 0x7FF0
 
@@ -153,12 +154,12 @@ def test_clear_and_copy_page(bench: Bench) -> None:
     ("foreign", "errno"), [(1, Errno.ESRCH), (9, Errno.ESRCH), (2, Errno.EPERM), (0x7FF1, Errno.EPERM)]
 )
 def test_foreign_domains(bench: Bench, foreign: int, errno: Errno) -> None:
-    DomainMemory(bench.machine, 2, PAE, max_pages=5)
+    new_domain_memory(bench.machine, 2, PAE, max_pages=5)
     assert errno_of(bench, (MmuextCmd.TLB_FLUSH_LOCAL, 0, 0), foreign=foreign) == errno
 
 
 def test_a_privileged_domain_pins_for_others_but_flushes_only_itself(bench: Bench) -> None:
-    other = DomainMemory(bench.machine, 2, PAE, max_pages=5)
+    other = new_domain_memory(bench.machine, 2, PAE, max_pages=5)
     mfn = other.populate(1)[0]
     bench.domain.privileged = True
     assert ext(bench, (MmuextCmd.PIN_L1_TABLE, mfn, 0), foreign=2) == 0

@@ -20,11 +20,12 @@ from paravane.abi.memory import (
     XenMemoryMap,
 )
 from paravane.cpu.geometry import PAE
-from paravane.memory import DomainMemory, audit
+from paravane.memory import audit
 from paravane.memory.frames import FREE
 from paravane.memory.memory_queries import memory_op
 from paravane.refusal import Refusal
 from tests.support.memory_bench import Bench, Guest, make_bench
+from tests.support.residents import new_domain_memory
 
 SELF, LISTS = 0x7FF0, 0x4000
 RESERVATION = XEN_MEMORY_RESERVATION.type
@@ -92,7 +93,7 @@ def test_the_machine_running_out_ends_a_request(bench: Bench) -> None:
 
 
 def test_giving_back_what_is_not_ours_ends_a_request(bench: Bench) -> None:
-    other = DomainMemory(bench.machine, 2, PAE, max_pages=3).populate(1)[0]
+    other = new_domain_memory(bench.machine, 2, PAE, max_pages=3).populate(1)[0]
     for bad in (other, 0, 256, 0xFFFFFFFF):
         frames = [bench.frame(70), bad, bench.frame(71)]
         assert change(bench, MemoryOp.decrease_reservation, frames) == 1
@@ -135,7 +136,7 @@ def test_orders_a_guest_may_not_ask_for_do_nothing(bench: Bench, order: int) -> 
     ],
 )
 def test_requests_xen_does_not_look_at_answer_the_start(bench: Bench, kind: dict[str, int]) -> None:
-    DomainMemory(bench.machine, 2, PAE, max_pages=3)
+    new_domain_memory(bench.machine, 2, PAE, max_pages=3)
     assert change(bench, MemoryOp.populate_physmap, [50], **kind) == 0
     assert change(bench, MemoryOp.populate_physmap, [50], start=3, **kind) == 3
     assert bench.domain.tot_pages == 80
@@ -287,7 +288,7 @@ def test_questions_about_size(bench: Bench) -> None:
     assert ask(bench, MemoryOp.maximum_gpfn, own) == 0
     assert errno_of(bench, MemoryOp.maximum_ram_page | 1 << 6) == Errno.EINVAL
     assert errno_of(bench, MemoryOp.current_reservation, struct.pack("<H", 9)) == Errno.ESRCH
-    DomainMemory(bench.machine, 2, PAE, max_pages=3)
+    new_domain_memory(bench.machine, 2, PAE, max_pages=3)
     assert errno_of(bench, MemoryOp.current_reservation, struct.pack("<H", 2)) == Errno.EPERM
     with pytest.raises(Refusal) as refused:
         memory_op(bench.guest, MemoryOp.current_reservation, 0xF0000000, 0)

@@ -6,11 +6,12 @@ import pytest
 
 from paravane.abi.errno import Errno
 from paravane.cpu.geometry import PAE
-from paravane.memory import DomainMemory, audit
+from paravane.memory import audit
 from paravane.memory.frames import L1, L2, L3, NONE, PAE_XEN_L2, WRITABLE
 from paravane.memory.pins import unpin
 from paravane.refusal import Refusal
 from tests.support.memory_bench import DATA, READ_ONLY, TABLE, Bench, make_bench
+from tests.support.residents import new_domain_memory
 
 NX = 1 << 63
 
@@ -94,7 +95,7 @@ def test_frames_that_are_no_memory_or_the_hypervisors_are_refused(
 
 
 def test_free_frames_and_frames_of_others_are_refused_even_for_reading(bench: Bench) -> None:
-    other = DomainMemory(bench.machine, 2, PAE, max_pages=5).populate(1)[0]
+    other = new_domain_memory(bench.machine, 2, PAE, max_pages=5).populate(1)[0]
     free = next(iter(bench.machine.free_frames()))
     for mfn in (other, free):
         bench.write_entry(10, 5, mfn << 12 | READ_ONLY)

@@ -11,13 +11,14 @@ import pytest
 from paravane.abi.errno import Errno
 from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
 from paravane.cpu.geometry import TWO_LEVEL
-from paravane.memory import DomainMemory, audit
+from paravane.memory import audit
 from paravane.memory.frames import L1, L2, L3, PINNED
 from paravane.memory.memory_queries import memory_op
 from paravane.memory.mmu_update import mmu_update
 from paravane.memory.mmuext import mmuext_op
 from paravane.refusal import Refusal
 from tests.support.memory_bench import DATA, READ_ONLY, TABLE, Bench, Guest, make_bench
+from tests.support.residents import new_domain_memory
 
 SELF = 0x7FF0
 
@@ -102,7 +103,7 @@ def test_the_machine_to_phys_mapping_is_reported_where_it_is(bench: Bench) -> No
 def test_both_shapes_share_a_machine() -> None:
     bench = make_bench(256, 80)
     bench.boot(mapped=40)
-    other = DomainMemory(bench.machine, 2, TWO_LEVEL, max_pages=20)
+    other = new_domain_memory(bench.machine, 2, TWO_LEVEL, max_pages=20)
     root = other.populate(5)[0]
     other.pin(root)
     assert audit(bench.machine) == []

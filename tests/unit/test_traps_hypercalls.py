@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
 from paravane.cpu import PageFault
@@ -62,8 +63,10 @@ class Domain:
         self.memory = Memory()
         self.resources = ExitStack()
 
-    def peer_exists(self, domid: int) -> bool:
-        return domid == 2
+    def is_named(self, domid: int) -> bool:
+        if domid not in (1, 2, DomId.SELF):
+            raise Refusal(Errno.ESRCH, f"there is no domain {domid}")
+        return domid != 2
 
 
 class Vcpu(FakeCaller):

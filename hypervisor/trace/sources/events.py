@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paravane.events import HOST_DOMID
+from paravane.registry import CONTROL_DOMID
 from paravane.trace.records import SendRecord, UpcallRecord, VirqRecord
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class EventSource:
 
     def _flow(self, domid: int, port: int, *, pending: bool) -> int | None:
         """The flow of an event: a new one, unless it finds the port pending already."""
-        if domid == HOST_DOMID:
+        if domid == CONTROL_DOMID:
             return None
         if pending:
             return self._flows.get((domid, port))
