@@ -4,7 +4,7 @@ from enum import IntEnum
 from typing import Annotated, Final, NamedTuple
 
 from paravane.abi.domid import DOMID
-from paravane.abi.layout import PTR, U16, U32, U64, UINT16, UINT32, UINT64, ULONG, Layout, Union
+from paravane.abi.layout import PTR, U8, U16, U32, U64, UINT16, UINT32, UINT64, ULONG, Layout, Union
 from paravane.abi.names import c_names
 
 
@@ -204,6 +204,21 @@ class MemoryResource(IntEnum):
 
 XENMEM_resource_grant_table_id_shared: Final = 0
 XENMEM_resource_grant_table_id_status: Final = 1
+
+
+class XenMemAccessOp(NamedTuple):
+    """Argument of XENMEM_access_op."""
+
+    op: U8
+    access: U8
+    domid: DOMID
+    nr: U32
+    pfn: U64
+    pfn_list: PTR
+    access_list: PTR
+
+
+XEN_MEM_ACCESS_OP = Layout("xen_mem_access_op", XenMemAccessOp)
 
 
 class XenMemAcquireResource(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from paravane.abi.domid import DomId
 from paravane.abi.e820 import E820ENTRY
 from paravane.abi.errno import Errno
 from paravane.abi.memory import (
@@ -13,6 +12,7 @@ from paravane.abi.memory import (
     XEN_FOREIGN_MEMORY_MAP,
     XEN_MACHPHYS_MAPPING,
     XEN_MACHPHYS_MFN_LIST,
+    XEN_MEM_ACCESS_OP,
     XEN_MEM_ACQUIRE_RESOURCE,
     XEN_MEMORY_DOMAIN,
     XEN_MEMORY_MAP,
@@ -168,14 +168,21 @@ class Query:
         """No memory is shared between domains by contents, so none is saved."""
         return 0
 
-    def other_domains(self) -> int:
-        """access_op and acquire_resource: what a device model does to its guest."""
-        if self._op == MemoryOp.acquire_resource and self._argument(XEN_MEM_ACQUIRE_RESOURCE).pad:
+    def access(self) -> int:
+        """What a monitor does to the HVM guest that it watches."""
+        wanted = self._argument(XEN_MEM_ACCESS_OP)
+        self._machine.domains.other(self._domain.domid, wanted.domid)
+        raise Refusal(Errno.EINVAL, f"d{wanted.domid} is paravirtual: no access to its frames is watched")
+
+    def acquire_resource(self) -> int:
+        """What a device model maps of its guest."""
+        wanted = self._argument(XEN_MEM_ACQUIRE_RESOURCE)
+        if wanted.pad:
             raise Refusal(Errno.EINVAL, "padding must be zero")
-        domid = self._argument(XEN_MEMORY_DOMAIN).domid
-        if domid not in (self._domain.domid, DomId.SELF):
-            named_domain(self._domain, domid)
-        raise Refusal(Errno.EPERM, f"d{self._domain.domid} may not do that to d{domid}")
+        if wanted.frame + wanted.nr_frames >> 32:
+            raise Refusal(Errno.EINVAL, f"{wanted.nr_frames} frames from {wanted.frame:#x} on: above 32 bits")
+        self._machine.domains.other(self._domain.domid, wanted.domid)
+        raise Refusal(Errno.EPERM, f"d{self._domain.domid} is no device model of d{wanted.domid}")
 
     def vnuma(self) -> int:
         wanted = self._argument(XEN_VNUMA_TOPOLOGY_INFO)
@@ -204,8 +211,8 @@ _QUERIES: Final[dict[int, Callable[[Query], int]]] = {
     MemoryOp.get_pod_target: Query.pod_target,
     MemoryOp.get_sharing_freed_pages: Query.shared_pages,
     MemoryOp.get_sharing_shared_pages: Query.shared_pages,
-    MemoryOp.access_op: Query.other_domains,
-    MemoryOp.acquire_resource: Query.other_domains,
+    MemoryOp.access_op: Query.access,
+    MemoryOp.acquire_resource: Query.acquire_resource,
     MemoryOp.get_vnumainfo: Query.vnuma,
 }
 _NO_CONTINUATION: Final = frozenset(

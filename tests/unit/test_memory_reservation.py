@@ -12,11 +12,15 @@ from paravane.abi.memory import (
     XEN_FOREIGN_MEMORY_MAP,
     XEN_MACHPHYS_MAPPING,
     XEN_MACHPHYS_MFN_LIST,
+    XEN_MEM_ACCESS_OP,
+    XEN_MEM_ACQUIRE_RESOURCE,
     XEN_MEMORY_EXCHANGE,
     XEN_MEMORY_MAP,
     XEN_MEMORY_RESERVATION,
     MemoryOp,
     XenMachphysMfnList,
+    XenMemAccessOp,
+    XenMemAcquireResource,
     XenMemoryMap,
 )
 from paravane.cpu.geometry import PAE
@@ -24,6 +28,7 @@ from paravane.memory import audit
 from paravane.memory.frames import FREE
 from paravane.memory.memory_queries import memory_op
 from paravane.refusal import Refusal
+from paravane.registry import CONTROL_DOMID
 from tests.support.memory_bench import Bench, Guest, make_bench
 from tests.support.residents import new_domain_memory
 
@@ -317,6 +322,14 @@ def test_where_the_machine_to_phys_table_is(bench: Bench) -> None:
         assert bench.guest.word(LISTS) == bench.machine.m2p_frames.start
 
 
+def acquire(domid: int, *, nr_frames: int = 0, pad: int = 0, frame: int = 0) -> bytes:
+    return XEN_MEM_ACQUIRE_RESOURCE.pack(XenMemAcquireResource(domid, 0, 0, nr_frames, pad, frame, 0))
+
+
+def access(domid: int) -> bytes:
+    return XEN_MEM_ACCESS_OP.pack(XenMemAccessOp(0, 0, domid, 0, 0, 0, 0))
+
+
 @pytest.mark.parametrize(
     ("op", "argument", "errno"),
     [
@@ -328,9 +341,17 @@ def test_where_the_machine_to_phys_table_is(bench: Bench) -> None:
         (MemoryOp.remove_from_physmap, struct.pack("<HHI", SELF, 0, 0), Errno.EACCES),
         (MemoryOp.remove_from_physmap, struct.pack("<HHI", 9, 0, 0), Errno.ESRCH),
         (MemoryOp.claim_pages, b"", Errno.ENOSYS),
-        (MemoryOp.acquire_resource, struct.pack("<HH3I", 1, 0, 0, 0, 0), Errno.EPERM),
-        (MemoryOp.acquire_resource, struct.pack("<HH3I", 9, 0, 0, 0, 0), Errno.ESRCH),
-        (MemoryOp.acquire_resource, struct.pack("<HH3I", 1, 0, 0, 0, 1), Errno.EINVAL),
+        (MemoryOp.acquire_resource, acquire(1), Errno.EPERM),
+        (MemoryOp.acquire_resource, acquire(CONTROL_DOMID), Errno.EPERM),
+        (MemoryOp.acquire_resource, acquire(9), Errno.ESRCH),
+        (MemoryOp.acquire_resource, acquire(SELF), Errno.ESRCH),
+        (MemoryOp.acquire_resource, acquire(9, pad=1), Errno.EINVAL),
+        (MemoryOp.acquire_resource, acquire(9, nr_frames=2, frame=0xFFFF_FFFF), Errno.EINVAL),
+        (MemoryOp.acquire_resource, acquire(9, nr_frames=1, frame=0xFFFF_FFFE), Errno.ESRCH),
+        (MemoryOp.access_op, access(1), Errno.EPERM),
+        (MemoryOp.access_op, access(CONTROL_DOMID), Errno.EINVAL),
+        (MemoryOp.access_op, access(9), Errno.ESRCH),
+        (MemoryOp.access_op, access(SELF), Errno.ESRCH),
         (MemoryOp.get_vnumainfo, struct.pack("<HH", SELF, 0), Errno.EOPNOTSUPP),
         (MemoryOp.get_vnumainfo, struct.pack("<HH", SELF, 1), Errno.EINVAL),
         (MemoryOp.set_pod_target, struct.pack("<32xH", SELF), Errno.EINVAL),
