@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from paravane.place import Place
 from paravane.tools.cli import main
 from paravane.tools.trace.times import duration, hertz, nanoseconds, seconds
 from paravane.trace import Entry, Header
@@ -22,6 +23,7 @@ from tests.unit.trace_entries import (
     BLOCKED,
     BUILT,
     DIRECT,
+    ENDED,
     ENTRIES,
     FAULT,
     GP,
@@ -163,6 +165,7 @@ def test_damage_is_one_line_and_status_2(trace: Callable[..., Said], save: Save,
         (("{file}", "--cpu-hz", "0"), "'0' is not a frequency: write 2.4G"),
         (("{file}", "summary", "--top", "0"), "'0' is not a positive number"),
         (("{file}", "diff"), "OTHER"),
+        (("-", "diff", "-"), "one can be stdin, not both"),
         (("{file}", "convert"), "say with --to which format: text, json, perfetto, xentrace"),
         (("{file}", "convert", "--to", "morse"), "'morse'"),
         (("{file}", "convert", "--to", "json", "-o", "{file}"), "would overwrite"),
@@ -202,6 +205,24 @@ def test_a_summary_counts_times_refusals_and_places(trace: Callable[..., Said], 
 def test_a_summary_of_nothing_is_one_line(trace: Callable[..., Said], save: Save) -> None:
     assert trace(save([]), "summary").lines == ["0 entries, virtual clock"]
     assert trace(os.devnull, "summary").lines == ["0 entries"]
+
+
+def test_a_domain_that_was_built_again_has_one_line(trace: Callable[..., Said], save: Save) -> None:
+    lines = trace(save([BUILT, ENDED, BUILT, ENDED, BUILT, ENDED]), "summary").lines
+    assert "domain 1 (hello): built 3 times, shut down at 0.000007000 (poweroff)" in lines
+
+
+def test_what_a_file_says_cannot_reach_the_terminal_as_control(
+    trace: Callable[..., Said], save: Save, tmp_path: Path
+) -> None:
+    odd = replace(
+        BIND, kind="\x1b[1m", name="\x1b[2m", data={"\x1b[3m": "\x1b[4m"}, place=Place(1, "\x1b[5m")
+    )
+    name = save([odd, replace(BUILT, data={"domain_name": "\x1b[6m"})])
+    header = tmp_path / "header"
+    header.write_text(json.dumps({"trace": 1, "clock": "\x1b[7m"}))
+    for arguments in ((name,), (name, "summary"), (name, "diff", str(header)), (str(header), "summary")):
+        assert "\x1b" not in trace(*arguments).out
 
 
 def test_only_so_many_places_are_shown(trace: Callable[..., Said], save: Save) -> None:

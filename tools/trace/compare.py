@@ -6,7 +6,8 @@ from collections import deque
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
-from paravane.tools.status import Status
+from paravane.text import shown
+from paravane.tools.status import Status, UsageError
 from paravane.trace.text import text
 
 if TYPE_CHECKING:
@@ -24,12 +25,14 @@ def compare(one: Source, other: Source, ignored: Collection[str], context: int =
 
     `ignored` are fields: `time`, `place`, `domain`, `vcpu`, or the name of one in the data, at any depth.
     """
+    if one.path is None and other.path is None:
+        raise UsageError("of the two traces one can be stdin, not both")
     before: deque[Entry] = deque(maxlen=context)
     count = 0
     for first, second in zip_longest(one.entries(), other.entries()):
         if first is None or second is None or _seen(first, ignored) != _seen(second, ignored):
             for line in _report(one, other, before, count, first, second, ignored):
-                print(line)
+                print(shown(line))
             return Status.ERRORS
         before.append(first)
         count += 1

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from paravane.tools.trace.source import Source
     from paravane.tools.trace.tally import Row, Tally
+    from paravane.trace import Entry
 
 TOP: Final = 10
 """Places shown."""
@@ -30,7 +31,7 @@ def summary(source: Source, top: int = TOP) -> Status:
     for entry in source.entries():
         tallies.add(entry)
     clock = source.reader.header.clock
-    print(f"{tallies.count} entries" + _span(tallies) + (f", {clock} clock" if clock else ""))
+    print(f"{tallies.count} entries{_span(tallies)}" + (f", {shown(clock)} clock" if clock else ""))
     for part in (
         _lives(tallies),
         _rows(tallies),
@@ -52,12 +53,17 @@ def _span(tallies: Tallies) -> str:
 
 def _lives(tallies: Tallies) -> Iterator[str]:
     for domid, entries in sorted(tallies.lives.items()):
-        told = []
-        for entry in entries:
-            why = entry.data.get("sentence") or entry.data.get("reason")
-            told.append(f"{entry.name} at {seconds(entry.time)}" + (f" ({why})" if why else ""))
+        builds = tallies.builds[domid]
+        told = [_event(entry) for entry in (entries if builds < 2 else entries[-1:])]
+        if builds >= 2:
+            told.insert(0, f"built {builds} times")
         name = entries[0].data.get("domain_name", "")
         yield f"domain {domid}{f' ({name})' if name else ''}: {', '.join(told)}"
+
+
+def _event(entry: Entry) -> str:
+    why = entry.data.get("sentence") or entry.data.get("reason")
+    return f"{entry.name} at {seconds(entry.time)}" + (f" ({why})" if why else "")
 
 
 def _rows(tallies: Tallies) -> Iterator[str]:

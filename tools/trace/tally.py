@@ -53,6 +53,7 @@ class Tallies:
         self.places: Counter[tuple[str, str]] = Counter()
         self.errnos: Counter[tuple[str, str]] = Counter()
         self.lives: dict[int, list[Entry]] = {}
+        self.builds: Counter[int] = Counter()
 
     def add(self, entry: Entry) -> None:
         self.count += 1
@@ -62,6 +63,7 @@ class Tallies:
             # Its first records and its last one are enough to say what became of it.
             life = self.lives.setdefault(entry.domid, [])
             life[2:] = [entry]
+            self.builds[entry.domid] += entry.name == "built"
             return
         # What has no name is a hypercall without a declaration: its number says which.
         name = entry.name or f"{entry.kind}_{entry.data.get('number', '')}"
