@@ -37,6 +37,7 @@ VERBS = {
     "trace": Verb(
         "read, filter, summarise, compare and convert a trace", "paravane.tools.trace.command:define"
     ),
+    "docs": Verb("what a hypercall takes, and why it is refused", "paravane.tools.docs.command:define"),
     "disasm": Verb(
         "disassemble an image, with symbols and source lines", "paravane.tools.report:define_disasm"
     ),

@@ -17,10 +17,11 @@ COUNT_BITS = 0x7FFF_FFFF
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A parameter that is one register: how it reads, and whether it is signed."""
+    """A parameter that is one register: how it reads, whether it is signed, and what it is in words."""
 
     text: Callable[[int], str]
     signed: bool = False
+    meaning: str = "number"
 
     def value(self, word: int) -> int:
         return word - (1 << 32) if self.signed and word & 0x8000_0000 else word
@@ -57,7 +58,7 @@ def domid_text(value: int) -> str:
 
 
 UInt = Annotated[int, Word(lambda value: str(value) if value < 0x10000 else hex(value))]
-Int = Annotated[int, Word(str, signed=True)]
+Int = Annotated[int, Word(str, signed=True, meaning="signed number")]
 Hex = Annotated[int, Word(hex)]
-Ptr = Annotated[int, Word(hex)]
-Domid = Annotated[int, Word(domid_text)]
+Ptr = Annotated[int, Word(hex, meaning="address")]
+Domid = Annotated[int, Word(domid_text, meaning="domain id")]

@@ -165,9 +165,9 @@ class Family:
     def __init__(self, name: str, numbers: type[IntEnum], unknown: Errno, check: Check | None = None) -> None:
         self.name = name
         self.commands: dict[int, Declaration] = {}
-        self._numbers = numbers
+        self.numbers = numbers
         self._unknown = unknown
-        self._check = check
+        self.check = check
 
     def __call__(self, *numbers: IntEnum) -> Callable[[Handler], Handler]:
         def declare(function: Handler) -> Handler:
@@ -179,8 +179,8 @@ class Family:
         return declare
 
     def call(self, caller: Caller, arguments: Arguments) -> int | None:
-        if self._check is not None:
-            arguments = self._check(caller, arguments)
+        if self.check is not None:
+            arguments = self.check(caller, arguments)
         command = self.commands.get(arguments[0])
         if command is None:
             raise self._no_command(arguments[0])
@@ -190,8 +190,8 @@ class Family:
         """As `Declaration.decode`, for the command that the arguments select."""
         asked = arguments[0]
         try:
-            if self._check is not None:
-                arguments = self._check(caller, arguments)
+            if self.check is not None:
+                arguments = self.check(caller, arguments)
             command = self.commands.get(arguments[0])
             if command is None:
                 raise self._no_command(arguments[0])
@@ -204,7 +204,7 @@ class Family:
 
     def _title(self, number: int) -> str:
         try:
-            return f"{self._numbers(number).name.rstrip('_')} ({number})"
+            return f"{self.numbers(number).name.rstrip('_')} ({number})"
         except ValueError:
             return str(number)
 

@@ -12,6 +12,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "__main__",
+        "tools/docs",
         "tools/trace",
         "tools",
         "paravane",

@@ -1,0 +1,54 @@
+"""What guests are refused with is what `paravane docs` says they may be refused with."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import paravane.hypercalls  # noqa: F401 - fills the table
+from paravane import guest_kernels
+from paravane.asm import build
+from paravane.hypercalls.declaration import Declaration, Family
+from paravane.hypercalls.table import TABLE
+from paravane.tools.docs.refusals import Reach
+from paravane.tools.docs.source import Source
+from paravane.trace import HypercallRecord
+from tests.support.boot import boot
+
+
+def listed(source: Source, record: HypercallRecord) -> list[tuple[str, str]]:
+    """The errnos and sentences that the hypercall of a record may be refused with."""
+    entry = TABLE[record.number]
+    if isinstance(entry, Declaration):
+        reach = Reach(source, entry.function)
+    else:
+        assert isinstance(entry, Family)
+        commands = [command for command in entry.commands.values() if command.name == record.name]
+        check = () if entry.check is None else (entry.check,)
+        reach = Reach(source, *check, *(command.function for command in commands))
+    return [(errno.name, sentence) for errno, found in reach.refusals.items() for sentence in found]
+
+
+def fits(sentence: str, pattern: str) -> bool:
+    parts = (re.escape(part) for part in re.split(r"<[^<>]*>", pattern))
+    # Whoever works through a list says in front which entry it was.
+    return re.fullmatch("(.*: )?" + ".*".join(parts), sentence, re.DOTALL) is not None
+
+
+@pytest.mark.parametrize("name", ["attack", "balloon", "emulate", "segments", "debug"])
+def test_every_refusal_of_a_guest_is_in_the_documentation(name: str) -> None:
+    kernel, source = guest_kernels.load(name), Source()
+    outcome = boot(build(kernel.sources), memory=kernel.memory, cmdline=kernel.cmdline)
+    refused = [
+        record
+        for record in outcome.records
+        if isinstance(record, HypercallRecord) and record.errno is not None
+    ]
+    reasons = {record.name: listed(source, record) for record in refused}
+    for record in refused:
+        assert record.errno is not None
+        told = [sentence for errno, sentence in reasons[record.name] if errno == record.errno.name]
+        bad_pointer = record.sentence.startswith("an argument points to ")
+        assert bad_pointer or any(fits(record.sentence, sentence) for sentence in told), record
+    assert refused or name in ("debug", "emulate")
