@@ -49,7 +49,8 @@ class RunState:
     """The run state of one vcpu, told to its time records as it changes.
 
     `yielded` says that the vcpu gave up the rest of its present slice; `begin_slice` forgets it. `held` is
-    set by a debugger that does not let it run; the guest sees nothing of that.
+    set by a debugger that does not let it run; the guest sees nothing of that. `observer`, if there is one,
+    is told when a sleep ends.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class RunState:
         self.waiting = Waiting() if waiting is None else waiting
         self.yielded = False
         self.held = False
+        self.observer: Callable[[], None] | None = None
         self._polls = False
         self._vcpu_id = vcpu_id
         self._wakers = wakers
@@ -91,6 +93,8 @@ class RunState:
             return "ended" if waiting.ended else "down"
         if waiting.blocked:
             return "polling" if self._polls else "blocked"
+        if self.held:
+            return "held"
         return "yielded" if self.yielded else "slice over"
 
     @property
@@ -162,6 +166,8 @@ class RunState:
 
     def wake(self) -> None:
         """Something happened that the vcpu waits for."""
+        if self.observer is not None and self.waiting.blocked:
+            self.observer()
         self._polls = False
         self.waiting.blocked = False
         self.waiting.poll_deadline = NEVER

@@ -18,7 +18,7 @@ from paravane.memory import VcpuPaging, fix_page_fault
 from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, PreemptionBudget
 from paravane.run_state import RunState
 from paravane.time.clock import GATE_COST, TRAP_COST
-from paravane.trace import Kind, TrapRecord
+from paravane.trace import Kind, ScheduleRecord, TrapRecord
 from paravane.traps import GuestCrash, VcpuTraps
 from paravane.vcpu_host import VcpuHost
 from paravane.x86 import INT_LENGTH, PAGE_SHIFT, Vector
@@ -258,8 +258,15 @@ class Vcpu:
             observer.delivered(self.domid, self.vcpu_id, place, ports)
 
     def _trace_changed(self) -> None:
-        """Have traps reported for as long as anybody reads of them."""
-        self.traps.observe(self._trapped if self._platform.trace.wants(Kind.TRAP) else None)
+        """Have traps and the ends of sleeps reported for as long as anybody reads of them."""
+        wants = self._platform.trace.wants
+        self.traps.observe(self._trapped if wants(Kind.TRAP) else None)
+        self.run_state.observer = self._woken if wants(Kind.SCHEDULE) else None
+
+    def _woken(self) -> None:
+        platform = self._platform
+        head = (platform.clock.now(), self.domid, self.vcpu_id, None)
+        platform.trace.write(ScheduleRecord(*head, "woken"))
 
     def _trapped(self, note: TrapNote) -> None:
         clock = self._platform.clock

@@ -209,8 +209,8 @@ class TimerRecord(Record):
 
 @dataclass(slots=True)
 class ScheduleRecord(Record):
-    """A vcpu got (`in`) or lost (`out`) the processor; `why` it lost it: `slice over`, `blocked`, `polling`,
-    `yielded`, `down`, `ended`."""
+    """A vcpu got (`in`) or lost (`out`) the processor, or what it slept for has happened (`woken`); `why` it
+    lost it: `slice over`, `blocked`, `polling`, `yielded`, `down`, `ended`, `held` by a debugger."""
 
     kind: ClassVar[Kind] = Kind.SCHEDULE
     name: str

@@ -148,6 +148,8 @@ class XentraceWriter:
         who, time = (entry.domid, entry.vcpu or 0), entry.time
         if entry.name == "in":
             return self._switch(who, time)
+        if entry.name == "woken":
+            return self._idle(time) + self._wake(who, time)
         state = LEFT.get(str(entry.data.get("why")))
         if entry.name != "out" or state is None or self._running != who:
             return b""
@@ -164,23 +166,33 @@ class XentraceWriter:
         return b"" if entry.vcpu is None else self._switch((entry.domid, entry.vcpu), entry.time)
 
     def _switch(self, who: Who, time: int) -> bytes:
-        """From whichever vcpu ran to `who`; a vcpu that was blocked is seen to have been woken by now."""
+        """From whichever vcpu ran to `who`, which has been woken by now if it was blocked."""
         if self._running == who:
             return b""
-        found = b""
+        found = self._idle(time)
         if self._running is not None:
             found += self._change(self._running, Runstate.runnable, time)
             self._before = self._running
-        elif time > self._free_since and self._before != IDLE:
-            found += record(TraceEvent.SCHED_SWITCH, self._free_since, *self._before, *IDLE)
-            found += self._change(IDLE, Runstate.running, self._free_since)
+        elif self._before == IDLE and self._states.get(IDLE) == Runstate.running:
             found += self._change(IDLE, Runstate.runnable, time)
-            self._before = IDLE
-        if self._states.get(who, Runstate.runnable) != Runstate.runnable:
-            found += record(TraceEvent.SCHED_WAKE, time, *who) + self._change(who, Runstate.runnable, time)
+        found += self._wake(who, time)
         found += record(TraceEvent.SCHED_SWITCH, time, *self._before, *who)
         self._running = who
         return found + self._change(who, Runstate.running, time)
+
+    def _idle(self, time: int) -> bytes:
+        """From the vcpu that left the processor to nobody, if that is some time ago at `time`."""
+        if self._running is not None or time <= self._free_since or self._before == IDLE:
+            return b""
+        left, self._before = self._before, IDLE
+        found = record(TraceEvent.SCHED_SWITCH, self._free_since, *left, *IDLE)
+        return found + self._change(IDLE, Runstate.running, self._free_since)
+
+    def _wake(self, who: Who, time: int) -> bytes:
+        """What a vcpu waited for has happened, if it waited."""
+        if self._states.get(who, Runstate.runnable) == Runstate.runnable or self._running == who:
+            return b""
+        return record(TraceEvent.SCHED_WAKE, time, *who) + self._change(who, Runstate.runnable, time)
 
     def _leave(self, time: int, domid: int) -> bytes:
         """The vcpu of a domain that goes away while it is thought to run."""

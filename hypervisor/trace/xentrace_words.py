@@ -168,7 +168,7 @@ def _domain(event: int, words: Words) -> Found:
 
 
 def _shutdown(event: int, words: Words) -> Found:
-    domid, vcpu, reason = words[:3]
+    domid, vcpu, reason = words[0], words[1], words[2]
     named = ShutdownReason(reason).name if reason in set(ShutdownReason) else reason
     name = "shut down" if event == TraceEvent.SCHED_SHUTDOWN else "shutdown code"
     return Found("domain", name, {"reason": named}, whose=(domid, vcpu))

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paravane.abi.trace import TraceEvent
+from paravane.trace import Entry
 from paravane.trace.decoder import TraceError
 from paravane.trace.xentrace import XentraceWriter, record
 from paravane.trace.xentrace_reader import XentraceDecoder
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from paravane.trace import Entry
 
 WORRIES = re.compile(r"WARNING|FATAL|ERROR|Strange|unexpected|skew|short", re.IGNORECASE)
 CALL = r"^\s*[\d.]* x d(\d+)v(\d+)\s+hypercall\s+([0-9a-f]+)(?: \((\w+)\))?(.*)"
@@ -143,6 +143,26 @@ def test_what_is_read_back_is_what_xen_would_have_noted() -> None:
     assert data["#GP", 4700]["outcome"] == "emulated"
     assert data["out", 5000] == {"why": "blocked"}
     assert data["shut down", 7000] == {"reason": "poweroff"}
+
+
+@pytest.mark.parametrize("event", [TraceEvent.SCHED_SHUTDOWN, TraceEvent.PV_TRAP, TraceEvent.DOM0_DOM_ADD])
+def test_a_record_that_is_too_short_is_shown_by_its_words(event: TraceEvent) -> None:
+    (found,) = read(XentraceDecoder(), window(0, record(event, 5)))
+    assert (found.kind, found.name, found.data) == ("xentrace", f"{event:#x}", {"words": []})
+
+
+def test_a_vcpu_is_woken_when_that_is_told_and_nobody_runs_meanwhile() -> None:
+    told = [
+        Entry(time, time, 1, 0, "schedule", name, None, {"why": "blocked"} if name == "out" else {})
+        for time, name in ((5, "in"), (10, "out"), (20, "woken"), (30, "in"), (35, "woken"))
+    ]
+    found = read(XentraceDecoder(), written(told))
+    assert [(entry.name, entry.time, entry.domid) for entry in found] == [
+        ("in", 5, 1),
+        ("out", 10, 1),
+        ("woken", 20, 1),
+        ("in", 30, 1),
+    ]
 
 
 def test_what_was_left_out_is_counted() -> None:
