@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from paravane.debug.listener import Address, Listener, parse_address
-from paravane.tools.status import Status, UsageError
+from paravane.tools.status import UsageError
 from paravane.tools.streams import say
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ def listener(options: argparse.Namespace, stack: ExitStack) -> Listener | None:
     try:
         found = stack.enter_context(closing(Listener(options.gdb)))
     except OSError as error:
-        raise UsageError(f"gdb cannot come in at {options.gdb}: {error.strerror}", Status.USAGE) from None
+        # What the socket module says of a number repeats the address; names have no number of the system's.
+        known = error.errno is not None and error.errno > 0
+        why = os.strerror(error.errno) if known else error.strerror
+        raise UsageError(f"gdb cannot come in at {options.gdb}: {why}") from None
     say(f"gdb: target remote {found.address}")
     if not found.is_local:
         say(f"whoever reaches {found.address} controls the guest: there is no password and no encryption")

@@ -74,8 +74,9 @@ class Server:
         self._wait_no_more()
 
     def _hear(self) -> None:
-        """Something has come from the debugger, or it has gone."""
-        if self._link is not None:
+        """Something has come from the debugger, or it has gone. While answers are due it is left there: who
+        floods us waits, and costs no memory."""
+        if self._link is not None and not self._unanswered:
             self._unanswered += self._link.receive()
             self._go_on()
 

@@ -473,6 +473,34 @@ def test_the_machine_may_end_while_a_debugger_looks(guest: Served, remote: Remot
     guest.end()
 
 
+def test_the_monitor_explains_refusals() -> None:
+    kernel = (
+        prelude()
+        + """
+    .globl main
+    .type main, @function
+main:
+    movl $8, %ebx
+    xorl %ecx, %ecx
+    HYPERCALL set_debugreg
+refused:
+    ret
+"""
+    )
+    with served(kernel) as guest:
+        remote = Remote(guest.port)
+        assert remote.monitor("explain") == "nothing has been refused since the debugger came\n"
+        go_to(remote, symbol(guest, "refused"))
+        (line,) = remote.monitor("explain").splitlines()
+        assert "set_debugreg" in line
+        assert "ENODEV: there is no debug register 8" in line
+        assert remote.monitor("frame 0") == "mfn 0x0 (device memory, not in use, 1 reference)\n"
+        assert "beyond machine memory" in remote.monitor("frame 0xffffff")
+        assert remote.monitor("store /nowhere").startswith("/nowhere: ")
+        finish(remote)
+        remote.close()
+
+
 def test_the_monitors_trace(guest: Served, remote: Remote) -> None:
     go_to(remote, symbol(guest, "main"))
     assert remote.monitor("trace on") == "the trace is on\n"

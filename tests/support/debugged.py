@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -180,6 +181,10 @@ class Boot:
         """Wait for its end: status, stdout, the rest of stderr."""
         out, errors = self._process.communicate(timeout=HOST_TIMEOUT)
         return self._process.returncode, out.decode(), errors.decode()
+
+    def interrupt(self) -> None:
+        """As Ctrl-C would."""
+        self._process.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
         """At the end of a test, however it ended."""

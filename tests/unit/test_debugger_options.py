@@ -1,0 +1,71 @@
+"""The options of `boot` for debuggers: what they refuse, and what they say."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from tests.support.boot import paravane
+from tests.support.debugged import Boot, Remote
+
+pytestmark = pytest.mark.slow
+
+LOCAL = "127.0.0.1"
+
+
+def lines(*arguments: str) -> tuple[int, list[str]]:
+    """Boot a kernel that ends by itself: the status, and stderr line by line."""
+    done = paravane("boot", "hello", *arguments)
+    return done.returncode, done.stderr.decode().splitlines()
+
+
+def test_where_a_debugger_comes_in_is_said_and_the_guest_does_not_wait_for_one() -> None:
+    status, said = lines("--gdb", ":0")
+    assert status == 0
+    (line,) = said
+    assert line.startswith(f"paravane: gdb: target remote {LOCAL}:")
+    assert int(line.rpartition(":")[2]) > 0
+
+
+def test_an_address_that_others_reach_is_warned_of() -> None:
+    status, said = lines("--gdb", "0.0.0.0:0")
+    assert status == 0
+    assert len(said) == 2
+    assert "whoever reaches 0.0.0.0:" in said[1]
+    assert "controls the guest" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--gdb", "nonsense"), "'nonsense' is no HOST:PORT"),
+        (("--gdb", "::1:1234"), "an address with colons goes in brackets"),
+        (("--gdb", f"{LOCAL}:70000"), "is no HOST:PORT"),
+        (("--gdb", "nobody.invalid:0"), "gdb cannot come in at nobody.invalid:0"),
+        (("--gdb-wait",), "--gdb-wait needs --gdb"),
+    ],
+)
+def test_bad_usage_is_one_line(arguments: tuple[str, ...], sentence: str) -> None:
+    status, said = lines(*arguments)
+    assert status == 2
+    assert len(said) == 1
+    assert sentence in said[0]
+
+
+def test_a_port_that_is_taken() -> None:
+    with socket.create_server((LOCAL, 0)) as taken:
+        address = f"{LOCAL}:{taken.getsockname()[1]}"
+        status, said = lines("--gdb", address)
+    assert (status, said) == (2, [f"paravane: gdb cannot come in at {address}: Address already in use"])
+
+
+def test_ctrl_c_while_a_debugger_looks_at_the_guest() -> None:
+    guest = Boot("hello")
+    debugger = Remote(guest.port)
+    assert debugger.ask("?").startswith("T05")
+    guest.interrupt()
+    status, console, errors = guest.end()
+    debugger.close()
+    assert (status, console) == (130, "")
+    assert "hello did not end: SIGINT came" in errors
