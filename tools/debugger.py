@@ -38,8 +38,7 @@ def listener(options: argparse.Namespace, stack: ExitStack) -> Listener | None:
         found = stack.enter_context(closing(Listener(options.gdb)))
     except OSError as error:
         # What the socket module says of a number repeats the address; names have no number of the system's.
-        known = error.errno is not None and error.errno > 0
-        why = os.strerror(error.errno) if known else error.strerror
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise UsageError(f"gdb cannot come in at {options.gdb}: {why}") from None
     say(f"gdb: target remote {found.address}")
     if not found.is_local:

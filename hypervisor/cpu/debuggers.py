@@ -7,6 +7,7 @@ from paravane.cpu.debugger import Debugger, Watched
 from paravane.cpu.redirects import Redirects
 from paravane.cpu.state import ProcessorState
 from paravane.cpu.stepping import Step
+from paravane.cpu.watched_contents import Contents, contents
 from paravane.cpu.watchpoints import Watch
 
 _FIRST_BIT: Final = 8
@@ -34,6 +35,7 @@ class Debuggers:
         self._attached: list[Debugger] = []
         self._step: Step | None = None
         self._watched: list[tuple[Debugger, Watched]] = []
+        self._contents: list[Contents] = []
         self._stopped = False
 
     # What debuggers ask for. The guest must not be executing, or be in one of its traps.
@@ -52,6 +54,7 @@ class Debuggers:
     def update(self) -> None:
         """A debugger has changed its breakpoints or what it watches. ValueError for too many breakpoints."""
         self._watched = [(one, watched) for one in self._attached for watched in one.watched]
+        self._remember()
         self._changed()
 
     def step(self, debugger: Debugger, within: range = range(0)) -> None:
@@ -111,17 +114,30 @@ class Debuggers:
 
     def accessed(self, hits: int) -> bool:
         """An instruction with these hits is over. Whether the run is to end."""
-        hit = [pair for index, pair in enumerate(self._watched) if hits >> _FIRST_BIT + index & 1]
-        try:
-            wanted = any([debugger.accessed(watched) for debugger, watched in hit])
-        except BaseException as failure:
-            self._fail(failure)
-            wanted = True
-        self._stopped |= wanted
-        return wanted
+        self._remember()
+        return self._tell_access(
+            [index for index in range(len(self._watched)) if hits >> _FIRST_BIT + index & 1]
+        )
+
+    def look_for_stores(self) -> None:
+        """Between two instructions: tell of what is watched and was changed by none of this processor's. That
+        was the hypervisor, or another processor."""
+        before = self._contents
+        self._remember()
+        changed = [
+            index
+            for index, (_, watched) in enumerate(self._watched)
+            if watched.writes and before[index].changed_to(self._contents[index])
+        ]
+        if changed and self._tell_access(changed):
+            self._cpu._stop_wanted = True
 
     def begin_run(self) -> bool:
         """A run is to begin. False: it need not."""
+        if self._watched:
+            self.look_for_stores()
+            if self._stopped:
+                return False
         if self._step is None:
             return True
         self._step.begin()
@@ -154,6 +170,21 @@ class Debuggers:
     def _stop_after_step(self) -> None:
         if self._step is not None and self._step.over:
             self._cpu._stop_wanted = True
+
+    def _tell_access(self, indices: list[int]) -> bool:
+        """Tell whose these of `_watched` are. Whether one of them wants the run to end."""
+        hit = [self._watched[index] for index in indices]
+        try:
+            wanted = any([debugger.accessed(watched) for debugger, watched in hit])
+        except BaseException as failure:
+            self._fail(failure)
+            wanted = True
+        self._stopped |= wanted
+        return wanted
+
+    def _remember(self) -> None:
+        """What is in the watched memory now, to see what changes otherwise than by an instruction."""
+        self._contents = [contents(self._cpu, watched) for _, watched in self._watched]
 
     def _forget_step(self) -> None:
         if self._step is not None:

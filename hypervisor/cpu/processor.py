@@ -112,6 +112,8 @@ class Cpu(ProcessorState):
         if self._hooks.debug.watching:
             # Nothing but a trap or a stop can change where a linear address is.
             self._hooks.debug.follow()
+            if self._running:
+                self._hooks.debuggers.look_for_stores()
             self._extra = True
         if self._hooks.debuggers.stepping:
             if self._running:

@@ -1,12 +1,14 @@
-"""The registers of a vcpu as a debugger sees them, and their description.
+"""The registers of a vcpu as a debugger sees them.
 
-Numbers are places in the lists below, in the order of the description. General, segment, x87 and SSE
-registers have GDB's names and types for i386; the rest is a feature of our own, in the group `system`.
+Numbers are places in the lists below, in the order of their description (`description.py`). General, segment,
+x87 and SSE registers have GDB's names and types for i386; the rest is a feature of our own, in the group
+`system`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import SegmentFault
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
 class RegisterError(Exception):
     """A register cannot have that value, or cannot be written at all; the message is one sentence."""
 
-
-Read = "Callable[[Vcpu], bytes]"
-Write = "Callable[[Vcpu, bytes], None]"
 
 _WRITABLE_FLAGS: Final = int(
     Eflags.CF
@@ -41,6 +40,18 @@ _WRITABLE_FLAGS: Final = int(
 """What a guest can change itself; the other flags are the hypervisor's."""
 
 
+class Look:
+    """One look at a stopped vcpu. The image of its FPU, which takes longest, is made once at most."""
+
+    def __init__(self, vcpu: Vcpu) -> None:
+        self.vcpu = vcpu
+
+    @cached_property
+    def image(self) -> bytes:
+        """Its FXSAVE image."""
+        return self.vcpu.cpu.fpu_save()
+
+
 @dataclass(frozen=True, slots=True)
 class Register:
     """Name, size in bits and GDB's type; `group` where it is not one of GDB's own; how it is read and
@@ -49,7 +60,7 @@ class Register:
     name: str
     bits: int
     kind: str
-    read: Callable[[Vcpu], bytes]
+    read: Callable[[Look], bytes]
     write: Callable[[Vcpu, bytes], None]
     group: str = ""
 
@@ -57,11 +68,6 @@ class Register:
     def size(self) -> int:
         """Bytes of its value."""
         return self.bits // 8
-
-    @property
-    def description(self) -> str:
-        group = f' group="{self.group}"' if self.group else ""
-        return f'<reg name="{self.name}" bitsize="{self.bits}" type="{self.kind}"{group}/>'
 
 
 def _word(value: int) -> bytes:
@@ -76,7 +82,7 @@ def _general(name: str, kind: str = "int32") -> Register:
     def write(vcpu: Vcpu, data: bytes) -> None:
         setattr(vcpu.cpu, name, _number(data))
 
-    return Register(name, 32, kind, lambda vcpu: _word(getattr(vcpu.cpu, name)), write)
+    return Register(name, 32, kind, lambda look: _word(getattr(look.vcpu.cpu, name)), write)
 
 
 def _write_flags(vcpu: Vcpu, data: bytes) -> None:
@@ -96,14 +102,14 @@ def _segment(name: str) -> Register:
         except SegmentFault as fault:
             raise RegisterError(f"{name} cannot be {selector:#x}: {fault}") from None
 
-    return Register(name, 32, "int32", lambda vcpu: _word(vcpu.cpu.selector(name)), write)
+    return Register(name, 32, "int32", lambda look: _word(look.vcpu.cpu.selector(name)), write)
 
 
 def _of_image(name: str, bits: int, kind: str, at: int, size: int, group: str = "") -> Register:
     """A register in `size` bytes from `at` of the FXSAVE image (SDM volume 1, table 10-2)."""
 
-    def read(vcpu: Vcpu) -> bytes:
-        return vcpu.cpu.fpu_save()[at : at + size].ljust(bits // 8, b"\0")
+    def read(look: Look) -> bytes:
+        return look.image[at : at + size].ljust(bits // 8, b"\0")
 
     def write(vcpu: Vcpu, data: bytes) -> None:
         image = bytearray(vcpu.cpu.fpu_save())
@@ -128,8 +134,8 @@ def _tag(content: bytes) -> int:
     return 0 if integer and 0 < exponent < 0x7FFF else 2
 
 
-def _read_tags(vcpu: Vcpu) -> bytes:
-    image = vcpu.cpu.fpu_save()
+def _read_tags(look: Look) -> bytes:
+    image = look.image
     top, used, tags = image[3] >> 3 & 7, image[4], 0
     for number in range(8):
         at = _STACK_AT + _SLOT * (number - top & 7)
@@ -148,7 +154,7 @@ def _system(name: str, read: Callable[[Vcpu], int], kind: str = "int32") -> Regi
         if _number(data) != read(vcpu) & 0xFFFFFFFF:
             raise RegisterError(f"{name} is the guest's to change, by its own instructions and hypercalls")
 
-    return Register(name, 32, kind, lambda vcpu: _word(read(vcpu)), refuse, "system")
+    return Register(name, 32, kind, lambda look: _word(read(look.vcpu)), refuse, "system")
 
 
 def _control(number: int) -> Register:
@@ -159,14 +165,14 @@ def _debug(number: int) -> Register:
     return _system(f"dr{number}", lambda vcpu: vcpu.traps.debug_register(number))
 
 
-_CORE: Final = (
+CORE: Final = (
     *(_general(name) for name in ("eax", "ecx", "edx", "ebx")),
     _general("esp", "data_ptr"),
     _general("ebp", "data_ptr"),
     _general("esi"),
     _general("edi"),
     _general("eip", "code_ptr"),
-    Register("eflags", 32, "i386_eflags", lambda vcpu: _word(vcpu.cpu.eflags), _write_flags),
+    Register("eflags", 32, "i386_eflags", lambda look: _word(look.vcpu.cpu.eflags), _write_flags),
     *(_segment(name) for name in ("cs", "ss", "ds", "es", "fs", "gs")),
     *(_of_image(f"st{number}", 80, "i387_ext", 32 + 16 * number, 10) for number in range(8)),
     _of_image("fctrl", 32, "int", 0, 2, "float"),
@@ -178,11 +184,11 @@ _CORE: Final = (
     _of_image("fooff", 32, "int", 16, 4, "float"),
     _of_image("fop", 32, "int", 6, 2, "float"),
 )
-_SSE: Final = (
+SSE: Final = (
     *(_of_image(f"xmm{number}", 128, "vec128", 160 + 16 * number, 16) for number in range(8)),
     _of_image("mxcsr", 32, "i386_mxcsr", 24, 4, "vector"),
 )
-_SYSTEM: Final = (
+SYSTEM: Final = (
     _system("fs_base", lambda vcpu: vcpu.cpu.segment_base("fs"), "data_ptr"),
     _system("gs_base", lambda vcpu: vcpu.cpu.segment_base("gs"), "data_ptr"),
     *(_control(number) for number in (0, 2, 3, 4)),
@@ -190,63 +196,23 @@ _SYSTEM: Final = (
     _system("ring", lambda vcpu: vcpu.cpu.cpl),
 )
 
-REGISTERS: Final = (*_CORE, *_SSE, *_SYSTEM)
+REGISTERS: Final = (*CORE, *SSE, *SYSTEM)
 """All of them, by their numbers."""
 
 NUMBERS: Final = {register.name: number for number, register in enumerate(REGISTERS)}
 
 
-def _flags_type(name: str, fields: str) -> str:
-    """A type of single bits, given as `CF=0 PF=2`."""
-    bits = (field.split("=") for field in fields.split())
-    shown = "".join(f'<field name="{bit}" start="{at}" end="{at}"/>' for bit, at in bits)
-    return f'<flags id="{name}" size="4">{shown}</flags>'
-
-
-_EFLAGS_TYPE: Final = _flags_type(
-    "i386_eflags",
-    "CF=0 PF=2 AF=4 ZF=6 SF=7 TF=8 IF=9 DF=10 OF=11 NT=14 RF=16 VM=17 AC=18 VIF=19 VIP=20 ID=21",
-)
-_MXCSR_TYPE: Final = _flags_type(
-    "i386_mxcsr", "IE=0 DE=1 ZE=2 OE=3 UE=4 PE=5 DAZ=6 IM=7 DM=8 ZM=9 OM=10 UM=11 PM=12 FZ=15"
-)
-_VECTORS: Final = (("v4f", "ieee_single", 4), ("v2d", "ieee_double", 2), ("v16i8", "int8", 16)) + (
-    ("v8i16", "int16", 8),
-    ("v4i32", "int32", 4),
-    ("v2i64", "int64", 2),
-)
-_VECTOR_FIELDS: Final = (("v4_float", "v4f"), ("v2_double", "v2d"), ("v16_int8", "v16i8")) + (
-    ("v8_int16", "v8i16"),
-    ("v4_int32", "v4i32"),
-    ("v2_int64", "v2i64"),
-    ("uint128", "uint128"),
-)
-_VECTOR_TYPE: Final = (
-    "".join(f'<vector id="{name}" type="{kind}" count="{count}"/>' for name, kind, count in _VECTORS)
-    + '<union id="vec128">'
-    + "".join(f'<field name="{name}" type="{kind}"/>' for name, kind in _VECTOR_FIELDS)
-    + "</union>"
-)
-
-
-def _feature(name: str, types: str, registers: tuple[Register, ...]) -> str:
-    return f'<feature name="{name}">{types}{"".join(one.description for one in registers)}</feature>'
-
-
-TARGET_XML: Final = (
-    '<?xml version="1.0"?><!DOCTYPE target SYSTEM "gdb-target.dtd"><target version="1.0">'
-    "<architecture>i386</architecture>"
-    + _feature("org.gnu.gdb.i386.core", _EFLAGS_TYPE, _CORE)
-    + _feature("org.gnu.gdb.i386.sse", _VECTOR_TYPE + _MXCSR_TYPE, _SSE)
-    + _feature("org.paravane.system", "", _SYSTEM)
-    + "</target>"
-)
-"""The target description that a debugger reads."""
-
-
 def read_all(vcpu: Vcpu) -> bytes:
     """Every register, one after the other (packet `g`)."""
-    return b"".join(register.read(vcpu) for register in REGISTERS)
+    look = Look(vcpu)
+    return b"".join(register.read(look) for register in REGISTERS)
+
+
+def read_one(vcpu: Vcpu, number: int) -> bytes:
+    """Packet `p`. Raises RegisterError."""
+    if number >= len(REGISTERS):
+        raise RegisterError(f"there is no register {number}")
+    return REGISTERS[number].read(Look(vcpu))
 
 
 def write_all(vcpu: Vcpu, data: bytes) -> None:
@@ -254,16 +220,16 @@ def write_all(vcpu: Vcpu, data: bytes) -> None:
     register that cannot be what it says; those before it are written then."""
     if len(data) != sum(register.size for register in REGISTERS):
         raise RegisterError("that is not the size of all registers")
-    at = 0
+    look, at = Look(vcpu), 0
     for register in REGISTERS:
         value = data[at : at + register.size]
-        if value != register.read(vcpu):
+        if value != register.read(look):
             register.write(vcpu, value)
         at += register.size
 
 
 def write_one(vcpu: Vcpu, number: int, data: bytes) -> None:
     """Packet `P`. Raises RegisterError."""
-    if not 0 <= number < len(REGISTERS) or len(data) != REGISTERS[number].size:
+    if number >= len(REGISTERS) or len(data) != REGISTERS[number].size:
         raise RegisterError(f"there is no register {number} of {len(data)} bytes")
     REGISTERS[number].write(vcpu, data)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from paravane.debug import memory, registers
 from paravane.debug.memory import ProtectedError
 from paravane.debug.packets import MAX_PAYLOAD, Signal, unescaped
-from paravane.debug.registers import NUMBERS, REGISTERS, RegisterError
+from paravane.debug.registers import NUMBERS, RegisterError
 from paravane.debug.resume import ALL, Action, hexadecimal, parse, thread_id
 from paravane.debug.target import Kind, thread_of
 from paravane.debug.transfers import ImageFile, transfer
@@ -140,8 +140,7 @@ class Stub:
         return OK
 
     def _read_register(self, rest: bytes) -> bytes:
-        number = hexadecimal(_text(rest))
-        return REGISTERS[number].read(self._vcpu).hex().encode() if number < len(REGISTERS) else EINVAL
+        return registers.read_one(self._vcpu, hexadecimal(_text(rest))).hex().encode()
 
     def _write_register(self, rest: bytes) -> bytes:
         number, _, value = _text(rest).partition("=")
@@ -236,7 +235,7 @@ class Stub:
 def stop_reply(stop: Stop) -> bytes:
     """Packet `T`: the signal, why, which thread, and where it is."""
     values = "".join(
-        f"{NUMBERS[name]:x}:{REGISTERS[NUMBERS[name]].read(stop.vcpu).hex()};" for name in _EXPEDITED
+        f"{NUMBERS[name]:x}:{registers.read_one(stop.vcpu, NUMBERS[name]).hex()};" for name in _EXPEDITED
     )
     reason = f"{stop.reason};" if stop.reason else ""
     return f"T{stop.signal:02x}{reason}thread:{thread_of(stop.vcpu):x};{values}".encode()

@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
+from paravane.debug.description import TARGET_XML
 from paravane.debug.packets import MAX_PAYLOAD, escaped
-from paravane.debug.registers import TARGET_XML
 from paravane.debug.resume import hexadecimal
 from paravane.debug.target import thread_of
 from paravane.text import shown

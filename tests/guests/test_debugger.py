@@ -130,6 +130,31 @@ def test_watched_memory(guest: Served, remote: Remote, kind: int, name: str) -> 
     finish(remote)
 
 
+def test_memory_that_a_hypercall_writes() -> None:
+    kernel = (
+        prelude()
+        + """
+    .globl main
+    .type main, @function
+main:
+    movl $XENVER_extraversion, %ebx
+    movl $buffer, %ecx
+    HYPERCALL xen_version
+    ret
+    .bss
+buffer:
+    .skip 16
+"""
+    )
+    with served(kernel) as guest:
+        remote, buffer = Remote(guest.port), symbol(guest, "buffer")
+        assert remote.ask(f"Z2,{buffer:x},10") == "OK"
+        assert remote.ask("vCont;c").startswith(f"T05watch:{buffer:x};thread:1;")
+        assert remote.word(buffer)
+        finish(remote)
+        remote.close()
+
+
 def test_a_range_is_stepped_through_at_once(guest: Served, remote: Remote) -> None:
     main, at = symbol(guest, "main"), symbol(guest, "step")
     go_to(remote, main)

@@ -292,6 +292,50 @@ def test_an_access_before_a_fault_of_the_next_instruction_stops_between_them(
     assert [trap.vector for trap in bench.traps] == [Vector.PF]
 
 
+def test_what_the_hypervisor_stores_is_seen_when_the_trap_is_over(bench: Bench, debugger: Recorder) -> None:
+    def serve(trap: Trap) -> None:
+        bench.ram.write(DATA_MFN << 12, b"\x05")
+
+    until_end(bench, serve)
+    debugger.watched = [
+        Watched(DATA, 4, reads=False, writes=True),
+        Watched(DATA, 4, reads=True, writes=False),
+    ]
+    bench.cpu.debuggers.update()
+    # int $0x80 twice: the second one changes nothing
+    bench.run(b"\x40\xcd\x80\x40\xcd\x80\x40" + END)
+    assert (bench.cpu.eip, debugger.seen) == (CODE + 3, [("access", DATA)])
+    bench.cpu.run()
+    assert (bench.traps[-1].vector, len(debugger.seen), bench.cpu.eax) == (0x20, 1, 3)
+
+
+def test_what_is_stored_between_two_runs_is_seen_before_the_next_one(
+    bench: Bench, debugger: Recorder
+) -> None:
+    until_end(bench)
+    debugger.watched = [Watched(DATA, 4, reads=False, writes=True)]
+    bench.cpu.debuggers.update()
+    bench.ram.write(DATA_MFN << 12, b"\x05")
+    bench.code(b"\x40" + END)
+    assert bench.cpu.run() is RunEnd.STOPPED
+    assert (bench.cpu.eip, debugger.seen) == (CODE, [("access", DATA)])
+    bench.cpu.run()
+    assert (bench.traps[-1].vector, len(debugger.seen)) == (0x20, 1)
+
+
+def test_another_page_at_a_watched_address_is_no_store(bench: Bench, debugger: Recorder) -> None:
+    def serve(trap: Trap) -> None:
+        bench.map(DATA, 30, 3)
+        bench.cpu.flush_tlb()
+
+    until_end(bench, serve)
+    bench.ram.write(30 << 12, b"\x07")
+    debugger.watched = [Watched(DATA, 4, reads=False, writes=True)]
+    bench.cpu.debuggers.update()
+    bench.run(b"\xcd\x80\x40" + END)
+    assert (debugger.seen, bench.cpu.eax) == ([], 1)
+
+
 def test_once_nothing_is_watched_the_hooks_go(bench: Bench, debugger: Recorder) -> None:
     until_end(bench)
     debugger.watched = [Watched(DATA, 4, reads=True, writes=True)]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paravane.debug.description import TARGET_XML
 from paravane.debug.listener import Address, parse_address
 from paravane.debug.packets import (
     MAX_PAYLOAD,
@@ -16,7 +17,7 @@ from paravane.debug.packets import (
     packet,
     unescaped,
 )
-from paravane.debug.registers import REGISTERS, TARGET_XML
+from paravane.debug.registers import REGISTERS
 from paravane.debug.resume import ALL, Action, parse, thread_id
 
 
