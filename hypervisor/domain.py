@@ -13,6 +13,7 @@ from paravane.abi.shared_info import SHARED_INFO
 from paravane.cpu import CodeGroup
 from paravane.hypervisor_console import HypervisorConsole
 from paravane.place import Places
+from paravane.report import domain_report
 from paravane.text import shown
 from paravane.trace import DomainEvent, DomainRecord, Kind
 from paravane.traps import Peripherals
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from paravane.devices.xenstore import Connection
     from paravane.events import EventChannels
     from paravane.image import Image
+    from paravane.image.source_text import SourceText
     from paravane.memory import DomainMemory
     from paravane.memory.grants import GrantTable
     from paravane.platform import Platform
@@ -80,6 +82,7 @@ class Domain:
         self.name = name
         self.image = image
         self.places = Places(image)
+        self.sources: SourceText | None = None
         self.memory = memory
         self.handle = UUID(int=domid)
         self.debugger: DomainDebugger | None = None
@@ -106,6 +109,13 @@ class Domain:
     def crash_report(self) -> str:
         """What ended it and where, as lines of text; empty unless it crashed by what a vcpu did."""
         return self.state.crash_report
+
+    def where(self) -> str:
+        """Where each of its vcpus is and what it waits for, as lines of text (`paravane.report`); without the
+        vcpus once it is destroyed. Its guest must not be executing, or be in one of its traps."""
+        platform = self.platform
+        vcpus = [vcpu.report() for vcpu in self.vcpus]
+        return domain_report(self.domid, self.name, vcpus, platform.timers.armed(), platform.clock.now())
 
     def add_vcpu(self, vcpu: Vcpu) -> Vcpu:
         """Vcpus are added in the order of their ids."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from paravane.arguments import check_type
 from paravane.boot_result import BootResult, Console
 from paravane.chosen import choose
-from paravane.dump import processor_dump
 from paravane.machine import DETERMINISTIC_SLICE, Machine
 from paravane.toolstack import DomainConfig
 from paravane.trace import Kind
@@ -113,16 +112,8 @@ def _result(machine: Machine, domain: Domain, ending: StopReason, records: _Kept
         reason=domain.reason,
         console=Console(domain.console_output().decode("utf-8", "replace")),
         crash_report=domain.crash_report,
-        where=_where(domain) if domain.alive else "",
+        where=domain.where() if domain.alive else "",
         audit=tuple(machine.audit()),
         records=tuple(records.last),
         lost=records.taken - len(records.last),
-    )
-
-
-def _where(domain: Domain) -> str:
-    """Where each vcpu of a domain that lives is."""
-    return "".join(
-        f"vcpu {vcpu.vcpu_id}: {domain.places.at(vcpu.cpu.eip)}\n{processor_dump(vcpu.cpu, domain.image)}"
-        for vcpu in domain.vcpus
     )

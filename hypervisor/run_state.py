@@ -72,7 +72,7 @@ class RunState:
         self._wakers = wakers
         self._time = time
         self._stop = stop
-        self._poll_timer = timers.timer(time.owner, "poll", self._poll_expired)
+        self._poll_timer = timers.timer(time.owner, "poll", self.wake)
         self._poll_timer.arm(self.waiting.poll_deadline)
 
     @property
@@ -84,6 +84,16 @@ class RunState:
     def down(self) -> bool:
         """Whether the vcpu is not to run before VCPUOP_up."""
         return self.waiting.down
+
+    @property
+    def has_processor(self) -> bool:
+        """Whether the vcpu was given the processor and has not lost it since."""
+        return self._time.states.state is Runstate.running
+
+    @property
+    def polls(self) -> bool:
+        """Whether the vcpu sleeps until a port of its choice fires, or any event comes."""
+        return self.waiting.blocked and self._polls
 
     @property
     def why_stopped(self) -> str:
@@ -168,7 +178,10 @@ class RunState:
         """Something happened that the vcpu waits for."""
         if self.observer is not None and self.waiting.blocked:
             self.observer()
-        self._polls = False
+        if self._polls:
+            # Another reason than its port: that one must not wake it again, from a later sleep.
+            self._polls = False
+            self._wakers.stop_poll(self._vcpu_id)
         self.waiting.blocked = False
         self.waiting.poll_deadline = NEVER
         self._poll_timer.disarm()
@@ -177,7 +190,3 @@ class RunState:
     def _sleep(self) -> None:
         self.waiting.blocked = True
         self._stop()
-
-    def _poll_expired(self) -> None:
-        self._wakers.stop_poll(self._vcpu_id)
-        self.wake()

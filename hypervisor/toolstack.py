@@ -15,6 +15,7 @@ from paravane.devices.xenstore import Connection, Store, forget_domain, populate
 from paravane.domain import Domain
 from paravane.events import EventChannels, HostEvents
 from paravane.hypercalls import Caller, Dispatcher
+from paravane.image.source_text import SourceText
 from paravane.memory import DomainMemory
 from paravane.memory.grants import GrantTable
 from paravane.registry import CONTROL_DOMID
@@ -43,13 +44,18 @@ Backend = TypeVar("Backend", Console, Connection)
 @dataclass(frozen=True, slots=True)
 class DomainConfig:
     """What a guest is to be: `memory` in bytes; `sink` takes the bytes its console puts out (None: the domain
-    keeps them); it may take less than all, see `paravane.devices.console.Sink`."""
+    keeps them); it may take less than all, see `paravane.devices.console.Sink`.
+
+    `source_text`: reports quote the source files that the image names. Whoever makes an image can have any
+    file of the host named there, so only for images that one trusts.
+    """
 
     name: str = "guest"
     memory: int = 32 << 20
     cmdline: str = ""
     ramdisk: bytes | None = None
     sink: Sink | None = None
+    source_text: bool = False
 
     def __post_init__(self) -> None:
         """Raises TypeError for a value of a wrong type, by its name."""
@@ -57,6 +63,7 @@ class DomainConfig:
         check_type("memory", self.memory, int)
         check_type("cmdline", self.cmdline, str)
         check_type("ramdisk", self.ramdisk, bytes, type(None))
+        check_type("source_text", self.source_text, bool)
         if self.sink is not None:
             check_callable("sink", self.sink)
 
@@ -103,6 +110,7 @@ class Toolstack:
         )
         domain = Domain(self._platform, domid, config.name, image, memory)
         self._registry.enter(domain)
+        domain.sources = SourceText() if config.source_text else None
         try:
             self._build(domain, image, config)
             domain.tell(DomainEvent.BUILT)

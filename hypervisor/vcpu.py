@@ -13,9 +13,9 @@ from paravane.abi.arch import KERNEL_RING
 from paravane.abi.hypercall import HYPERCALL_VECTOR
 from paravane.call_site import call_site, follows_hypercall
 from paravane.cpu import Cpu, EngineError, PageFault, RunEnd
-from paravane.dump import processor_dump
 from paravane.memory import VcpuPaging, fix_page_fault
 from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, PreemptionBudget
+from paravane.report import Subject, vcpu_report
 from paravane.run_state import RunState
 from paravane.time.clock import GATE_COST, TRAP_COST
 from paravane.trace import Kind, ScheduleRecord, TrapRecord
@@ -122,9 +122,23 @@ class Vcpu:
         self.run_state.close()
         self.cpu.close()
 
-    def dump(self, fault: int | None = None) -> str:
-        """The processor as text, with the page walk of a linear address that could not be used."""
-        return f"vcpu {self.vcpu_id}:\n{processor_dump(self.cpu, self._domain.image, fault)}"
+    def report(self, fault: int | None = None) -> str:
+        """Where it is and what it waits for, as lines of text (`paravane.report`), with the page walk of a
+        linear address that could not be used. Its guest must not be executing, or be in one of its traps."""
+        platform, domain = self._platform, self._domain
+        subject = Subject(
+            self.vcpu_id,
+            self.time.owner,
+            self.cpu,
+            self.run_state,
+            domain.image,
+            domain.places,
+            domain.events,
+            platform.timers.armed(),
+            platform.clock.now(),
+            domain.sources,
+        )
+        return vcpu_report(subject, fault)
 
     # Where the processor comes in (paravane.cpu.TrapHandler).
 
@@ -290,7 +304,7 @@ class Vcpu:
 
     def _crash(self, sentence: str, fault: int | None = None) -> None:
         """End the domain for what this vcpu did; `fault` is the linear address it failed at, if at one."""
-        self._domain.crash(sentence, self.dump(fault))
+        self._domain.crash(sentence, self.report(fault))
 
 
 def _address(crash: GuestCrash) -> int | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from paravane.cpu import CodeGroup, Cpu
     from paravane.events import EventChannels
     from paravane.image import Image
+    from paravane.image.source_text import SourceText
     from paravane.memory import DomainMemory, VcpuPaging
     from paravane.place import Places
     from paravane.platform import Platform
@@ -50,6 +51,11 @@ class VcpuDomain(Protocol):
 
     @property
     def places(self) -> Places: ...
+    @property
+    def sources(self) -> SourceText | None:
+        """The text of the source files that its image names; None: nobody is to look for it."""
+        ...
+
     @property
     def log(self) -> logging.Logger: ...
     @property

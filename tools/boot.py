@@ -39,10 +39,11 @@ MACHINE_MEMORY = 4 << 30
 """What 32-bit page-table roots can address: no machine is larger."""
 
 _EPILOG = """\
-On a terminal every key goes to the guest, but Ctrl-], which leaves the console
-and ends the domain. What follows `--` is the kernel's command line: one word is
-taken as it stands, several are quoted where they need it, as for a shell, and
-joined by blanks.
+On a terminal every key goes to the guest, but Ctrl-] and the key after it: w says
+where the guest is and what it waits for, while it goes on; q leaves the console and
+ends the domain; ? names the keys; Ctrl-] is sent itself. What follows `--` is the
+kernel's command line: one word is taken as it stands, several are quoted where they
+need it, as for a shell, and joined by blanks.
 
 examples:
   paravane boot hello

@@ -16,8 +16,7 @@ from paravane.tools.lines import LineHandler, Lines
 from paravane.tools.signals import Signals
 from paravane.tools.status import Status
 from paravane.tools.streams import STDERR
-from paravane.tools.terminal import Terminal
-from paravane.tools.where import where
+from paravane.tools.terminal import ESCAPES, Terminal
 from paravane.trace import Kind
 from paravane.trace.text import body
 
@@ -72,7 +71,8 @@ class Session:
         self._config = config
         self._wishes = wishes
         self._errors = Lines(STDERR)
-        self._terminal = Terminal()
+        self._terminal = Terminal(where=self._where, help=lambda: self._say(ESCAPES))
+        self._domain: Domain | None = None
         self._signals = Signals(self._terminal.restore)
         self._deadline = wishes.deadline
         self._traps = 0
@@ -87,7 +87,7 @@ class Session:
 
     def _lives(self) -> Status:
         if self._terminal.interactive:
-            self._say("Ctrl-] leaves the console")
+            self._say(ESCAPES)
         while True:
             status = self._life()
             if status is not Status.REBOOT or not self._wishes.restart:
@@ -101,7 +101,8 @@ class Session:
         wishes = self._wishes
         with wishes.machine() as machine, ExitStack() as stack:
             self._watch(machine, stack)
-            domain = machine.create(self._image, replace(self._config, sink=self._terminal.write))
+            config = replace(self._config, sink=self._terminal.write, source_text=True)
+            domain = self._domain = machine.create(self._image, config)
             stack.enter_context(self._terminal.joined(machine, domain.console))
             self._admit_debuggers(machine, domain, stack)
             ending = machine.run(deadline=self._deadline, max_traps=self._traps_left())
@@ -110,6 +111,7 @@ class Session:
             status = self._report(domain, ending)
             if wishes.audit and not self._audit(machine):
                 status = status or Status.ERRORS
+            self._domain = None
             return status
 
     def _used_up(self) -> StopReason | None:
@@ -154,14 +156,14 @@ class Session:
             self._write_dump(domain.crash_report)
         if ending.reason is not StopReason.DONE or domain.reason is None:
             self._say(f"{domain.name} did not end: {self._why(ending)}")
-            self._where(domain, ending)
+            self._where()
             # A guest that is quick ends before anybody notices that its output goes nowhere: same status.
             lost = self._nobody_reads(ending) and self._terminal.failure is not None
             return Status.ERRORS if lost else Status(exit_status(ending.reason, None))
         if domain.reason in _ENDED:
             self._say(f"{domain.name} {_ENDED[domain.reason]}")
         if domain.reason is ShutdownReason.watchdog:
-            self._where(domain, ending)
+            self._where()
         return Status(exit_status(ending.reason, domain.reason))
 
     def _why(self, ending: Ending) -> str:
@@ -179,9 +181,10 @@ class Session:
         asked = self._signals.caught is not None or self._terminal.detached
         return ending.reason is StopReason.INTERRUPTED and self._terminal.broken and not asked
 
-    def _where(self, domain: Domain, ending: Ending) -> None:
-        for line in where(domain, ending.vcpu):
-            self._errors.write(line)
+    def _where(self) -> None:
+        """Say where the guest is, and what it waits for."""
+        if self._domain is not None:
+            self._errors.write(self._domain.where().removesuffix("\n"))
 
     def _audit(self, machine: Machine) -> bool:
         """Recount the frames and say what differs; whether nothing does."""

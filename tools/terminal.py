@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ESCAPE: Final = 0x1D
-"""Ctrl-]: leave the console, as with xl."""
+"""Ctrl-]: the next key is for us, not for the guest."""
+
+ESCAPES: Final = "Ctrl-] then q leaves the console, w tells what the guest does, ? says this, Ctrl-] sends it"
+"""What the key after Ctrl-] does."""
 
 _CHUNK: Final = 4096
 
@@ -53,12 +56,28 @@ class Terminal:
             machine.run()
         terminal.drain(deadline)
 
-    The end of input is remembered in `eof`, and the guest goes on. `detached` says that the user pressed the
-    escape key, `broken` that output goes nowhere any more; either interrupts the machine, and `failure` is
-    why, unless it is just that nobody reads any more. `lost` counts bytes of output that `drain` gave up.
+    The end of input is remembered in `eof`, and the guest goes on. `detached` says that the user has left the
+    console by its keys, `broken` that output goes nowhere any more; either interrupts the machine, and
+    `failure` is why, unless it is just that nobody reads any more. `lost` counts bytes of output that `drain`
+    gave up.
+
+    On a terminal the key after `ESCAPE` is a command (`ESCAPES`), whatever the guest does: keys that it has
+    no room for are dropped, as a terminal itself drops them.
     """
 
-    def __init__(self, input_fileno: int = 0, output_fileno: int = 1) -> None:
+    def __init__(
+        self,
+        input_fileno: int = 0,
+        output_fileno: int = 1,
+        *,
+        where: Callable[[], None] = lambda: None,
+        help: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`where` is called, in the machine's thread between two time slices, when the user asks where the
+        guest is, `help` when he asks for the keys or presses one that is none."""
+        self._commands = {b"q": self._leave, b"w": where}
+        self._help = help
+        self._escaped = False
         self._input = input_fileno
         self.interactive = os.isatty(input_fileno)
         self.eof = False
@@ -140,18 +159,18 @@ class Terminal:
         console = self._console
         if console is None:
             return
-        if not console.room:
+        if not (console.room or self.interactive):
             self._pause()
             console.when_room(self._listen)
             return
-        data = self._read(min(console.room, _CHUNK))
+        data = self._read(_CHUNK if self.interactive else min(console.room, _CHUNK))
         if data is None:
             return
         if not data:
             self.eof = True
             self._pause()
             return
-        console.feed(self._keys(data) if self.interactive else self._typed(data))
+        console.feed(self._keys(data)[: console.room] if self.interactive else self._typed(data))
 
     def _read(self, size: int) -> bytes | None:
         """Some input, nothing at its end, None when somebody else took it."""
@@ -168,13 +187,28 @@ class Terminal:
             return b""
 
     def _keys(self, data: bytes) -> bytes:
-        """Keys pressed before the escape key; that one ends it."""
-        keys, escape, _ = data.partition(bytes((ESCAPE,)))
-        if escape:
-            self.detached = True
-            self._pause()
-            self._interrupt()
-        return keys
+        """What of these keys is for the guest; the commands among them are obeyed. Nothing counts after the
+        one that leaves."""
+        keys = bytearray()
+        for key in data:
+            if self._escaped:
+                self._escaped = False
+                if key == ESCAPE:
+                    keys.append(key)
+                else:
+                    self._commands.get(bytes((key,)).lower(), self._help)()
+            elif key == ESCAPE:
+                self._escaped = True
+            else:
+                keys.append(key)
+            if self.detached:
+                break
+        return bytes(keys)
+
+    def _leave(self) -> None:
+        self.detached = True
+        self._pause()
+        self._interrupt()
 
     def _typed(self, data: bytes) -> bytes:
         """Text as keys: LF and CR LF are the Enter key, also when a read ends between them."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from paravane.abi.domid import DomId
 from paravane.debug.target import thread_of
-from paravane.events.port import State
 from paravane.refusal import Refusal
+from paravane.report.waits import port_text
 from paravane.text import printable, shown
 from paravane.trace import Kind
 from paravane.trace.text import body, line
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from paravane.devices.xenstore import Store
     from paravane.domain import Domain
-    from paravane.events.port import Port
     from paravane.machine import Machine
     from paravane.trace import Record
     from paravane.vcpu import Vcpu
@@ -49,6 +47,7 @@ class Monitor:
         self._commands: dict[str, tuple[Callable[[list[str]], Iterator[str]], str]] = {
             "help": (self._help, "this list"),
             "domains": (self._domains, "all domains of the machine"),
+            "where": (self._where, "where each vcpu of this domain is, and what it waits for"),
             "frame": (self._frame, "MFN: who owns a machine frame, and what it is used as"),
             "pagetable": (self._page_table, "ADDRESS: the page-table entries that a linear address meets"),
             "events": (self._events, "the event channels of this domain"),
@@ -91,6 +90,9 @@ class Monitor:
             for vcpu in domain.vcpus:
                 yield f"  thread {thread_of(vcpu)}: {_vcpu_line(vcpu)}"
 
+    def _where(self, _words: list[str]) -> Iterator[str]:
+        yield from self._domain.where().splitlines()
+
     def _frame(self, words: list[str]) -> Iterator[str]:
         mfn = _number(words)
         if mfn is None:
@@ -118,11 +120,10 @@ class Monitor:
 
     def _events(self, _words: list[str]) -> Iterator[str]:
         two_level = self._domain.events.two_level
-        for number, port in enumerate(self._domain.events.save()):
-            if port is not None and port.state is not State.RESERVED:
-                pending = ", pending" if two_level.is_pending(number) else ""
-                masked = ", masked" if two_level.is_masked(number) else ""
-                yield f"port {number}: {_port_text(port)}, to vcpu {port.vcpu_id}{pending}{masked}"
+        for number, port in self._domain.events.in_use():
+            pending = ", pending" if two_level.is_pending(number) else ""
+            masked = ", masked" if two_level.is_masked(number) else ""
+            yield f"port {number}: {port_text(port)}, to vcpu {port.vcpu_id}{pending}{masked}"
 
     def _store(self, words: list[str]) -> Iterator[str]:
         path = words[0] if words else f"/local/domain/{self._domain.domid}"
@@ -154,17 +155,6 @@ def _vcpu_line(vcpu: Vcpu) -> str:
     return (
         f"vcpu {vcpu.vcpu_id}, ring {vcpu.cpu.cpl}, eip {vcpu.cpu.eip:#010x}, {vcpu.run_state.resting.name}"
     )
-
-
-def _port_text(port: Port) -> str:
-    if port.state is State.INTERDOMAIN:
-        return f"connected to port {port.remote_port} of d{port.remote_domid}"
-    if port.state is State.UNBOUND:
-        whom = "anybody" if port.remote_domid == DomId.INVALID else f"d{port.remote_domid}"
-        return f"open for {whom}"
-    if port.state is State.VIRQ:
-        return f"virtual interrupt {port.virq}"
-    return port.state.name.lower()
 
 
 def _tree(store: Store, top: str) -> Iterator[str]:

@@ -188,7 +188,7 @@ class Target:
     def kill(self) -> None:
         """End the domain."""
         self._condemned = True
-        self.domain.crash("its debugger killed it", self.last.vcpu.dump())
+        self.domain.crash("its debugger killed it", self.last.vcpu.report())
 
     # What happens to the domain.
 

@@ -12,7 +12,7 @@ from paravane.events.port import VCPU_VIRQS, Port, State, Status, name_of, usabl
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from paravane.abi.event_channel import Virq
     from paravane.events.port import Delivery
@@ -97,6 +97,10 @@ class PortTable:
     def save(self) -> tuple[Port | None, ...]:
         """Every port there is, by number: all that has to be kept."""
         return tuple(_copied(self._ports))
+
+    def in_use(self) -> Iterator[tuple[int, Port]]:
+        """The ports that the guest has in use, by number. They are not to be changed."""
+        return ((number, port) for number, port in enumerate(self._ports) if usable(port))
 
     def alloc_unbound(self, dom: int, remote_dom: int) -> int:
         """A new port of domain `dom` that waits for `remote_dom` (which need not exist) to bind to it."""

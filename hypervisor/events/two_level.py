@@ -125,6 +125,18 @@ class TwoLevel:
     def is_masked(self, port: int) -> bool:
         return bool(self._words[self._mask + (port >> 5)] >> (port & 31) & 1)
 
+    def upcall_state(self, vcpu_id: int) -> tuple[bool, bool] | None:
+        """Whether a vcpu has an upcall pending, and whether it masks upcalls; None without a vcpu_info."""
+        info = self._infos[vcpu_id].maddr
+        if not info:
+            return None
+        return self._bytes[info + _UPCALL_PENDING] != 0, self._bytes[info + _UPCALL_MASK] != 0
+
+    @property
+    def pollers(self) -> dict[int, int | None]:
+        """The vcpus that poll, and for which port; None: for several, any of which will do."""
+        return dict(self._pollers)
+
     def unmasked(self) -> tuple[int, ...]:
         """The ports that are pending and not masked, for the trace."""
         words = range(EVTCHN_2L_NR_CHANNELS >> 5)

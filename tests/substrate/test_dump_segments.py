@@ -1,11 +1,12 @@
-"""The dump of a processor whose segments do not start at zero."""
+"""The report of a processor whose segments do not start at zero."""
 
 from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING, cast
 
-from paravane.dump import processor_dump
+from paravane.place import Places
+from paravane.report import processor, stack
 from tests.support.cpu_bench import CODE, DATA, Bench
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def test_code_and_stack_are_read_from_the_bases_of_their_segments(bench: Bench) 
     bench.code(b"\x90\xcd\x20", CODE + 0x40)
     bench.ram.write(DATA + 0x100, struct.pack("<I", 0x12345678))
     bench.cpu.enter(cs=15 << 3 | 1, eip=0x40, eflags=0x202, cpl=1, ss=16 << 3 | 1, esp=0x100)
-    text = processor_dump(bench.cpu, cast("Image", NoSymbols()))
-    assert f"=> {CODE + 0x40:08x}: 90 " in text
-    assert f"{DATA + 0x100:08x}: 12345678" in text
+    image = cast("Image", NoSymbols())
+    places = Places(image)
+    assert any(f"=> {CODE + 0x40:08x}: 90 " in line for line in processor.code(bench.cpu, places))
+    assert any(f"{DATA + 0x100:08x}: 12345678" in line for line in stack.words(bench.cpu, image, places))

@@ -78,7 +78,7 @@ def test_a_guest_that_hangs_says_where() -> None:
     assert not hung.ended("poweroff")
     counted = boot(HEAD + "1: call yield\njmp 1b\n", max_traps=50)
     assert counted.ended("traps")
-    assert "vcpu 0: " in counted.where
+    assert "vcpu 0 " in counted.where
     assert "ring 1" in counted.where
     assert boot(ASKS, timeout=HOST_TIMEOUT).where == ""
 

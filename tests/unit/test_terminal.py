@@ -217,12 +217,41 @@ def test_every_key_of_a_terminal_is_sent_but_the_escape_key(tty_pair: tuple[int,
         os.write(controller, b"\x03\x1a\x04\r\n")
         machine.run()
         assert console.fed == b"\x03\x1a\x04\r\n"
-        os.write(controller, b"last\x1dnot this")
+        os.write(controller, b"last\x1dqnot this")
         machine.run()
         assert machine.inputs == {}
     assert console.fed.endswith(b"last")
     assert terminal.detached
     assert machine.interrupted
+
+
+def test_the_key_after_the_escape_key_is_a_command(tty_pair: tuple[int, int]) -> None:
+    controller, follower = tty_pair
+    machine, console, asked = FakeMachine(), FakeConsole(), list[str]()
+    terminal = Terminal(
+        follower, follower, where=lambda: asked.append("where"), help=lambda: asked.append("help")
+    )
+    with terminal.joined(machine, console):
+        for keys in (b"a\x1dwb", b"\x1d", b"W", b"\x1d?c\x1d\x1d", b"\x1dx"):
+            os.write(controller, keys)
+            machine.run()
+    assert asked == ["where", "where", "help", "help"]
+    assert console.fed == b"abc\x1d"
+    assert not terminal.detached
+    assert not machine.interrupted
+
+
+def test_a_guest_that_takes_no_input_can_be_left(tty_pair: tuple[int, int]) -> None:
+    controller, follower = tty_pair
+    machine, console = FakeMachine(), FakeConsole(room=3)
+    terminal = Terminal(follower, follower)
+    with terminal.joined(machine, console):
+        os.write(controller, b"too much")
+        machine.run()
+        os.write(controller, b"\x1dq")
+        machine.run()
+    assert console.fed == b"too"
+    assert terminal.detached
 
 
 def test_a_terminal_is_raw_while_joined_and_only_then(tty_pair: tuple[int, int]) -> None:
