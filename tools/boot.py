@@ -52,9 +52,9 @@ examples:
 
 
 def define(parser: argparse.ArgumentParser) -> None:
-    """`paravane boot IMAGE|NAME|SOURCE.S [-- CMDLINE...]`."""
+    """`paravane boot KERNEL [-- CMDLINE...]`."""
     parser.description = "Run one domain, its console on this terminal."
-    parser.usage = "%(prog)s IMAGE|NAME|SOURCE.S [options] [-- CMDLINE...]"
+    parser.usage = "%(prog)s KERNEL [options] [-- CMDLINE...]"
     parser.epilog = _EPILOG
     images.add_image(parser)
     _add_domain_options(parser)
@@ -199,12 +199,13 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
     memory = options.memory or found.memory or DEFAULT_MEMORY
     if Machine.size_for(memory) > MACHINE_MEMORY:
         raise UsageError(f"a domain of {memory >> 20} MiB does not fit into a machine of 4 GiB")
-    ramdisk = read_file(options.ramdisk, "a ramdisk") if options.ramdisk else None
-    inputs = (*found.inputs, options.ramdisk) if options.ramdisk else found.inputs
+    ramdisk = options.ramdisk or found.ramdisk
+    contents = read_file(ramdisk, "a ramdisk") if ramdisk else None
+    inputs = (*found.inputs, ramdisk) if ramdisk else found.inputs
     # A name that is no text would be none in xenstore either.
     name = shown(options.name or found.name)
     cmdline = _command_line(options.cmdline) or found.cmdline
-    return found.data, DomainConfig(name, memory, cmdline, ramdisk), inputs
+    return found.data, DomainConfig(name, memory, cmdline, contents), inputs
 
 
 def _command_line(words: Sequence[str]) -> str:

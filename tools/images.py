@@ -1,4 +1,4 @@
-"""What a user means by IMAGE|NAME|SOURCE.S: the same for every command that looks at a kernel."""
+"""What a user means by KERNEL: the same for every command that looks at a kernel."""
 
 from __future__ import annotations
 
@@ -8,74 +8,99 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from paravane import guest_kernels
+from paravane.guest_kernels.folder import load_folder
+from paravane.guest_kernels.settings import KernelFileError
 from paravane.tools import image_cache
 from paravane.tools.arguments import add_source_options
 from paravane.tools.files import read_file
-from paravane.tools.status import UsageError
+from paravane.tools.image_cache import Entry
+from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import tell
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-METAVAR: Final = "IMAGE|NAME|SOURCE.S"
-SOURCE: Final = ".S"
+    from paravane.guest_kernels import GuestKernel
+
+METAVAR: Final = "KERNEL"
+_ASSEMBLY, _C = ".S", ".c"
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The contents of an image, as they are in the file (packed ones too) or as they were assembled, and the
-    files that were read for them. `memory` (bytes) and `cmdline` are what a kernel of `list` asks for."""
+    """The contents of an image, as they are in the file (packed ones too) or as they were built, and the
+    files that were read for them. `memory` (bytes), `cmdline` and `ramdisk` are what a `kernel.toml` says."""
 
     name: str
     data: bytes
     inputs: tuple[Path, ...]
     memory: int | None = None
     cmdline: str = ""
+    ramdisk: Path | None = None
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
-    """The argument, and the options of a kernel that has to be assembled first."""
+    """The argument, and the options of a kernel that has to be built first."""
     parser.add_argument(
         "image",
         metavar=METAVAR,
-        help="a kernel: an ELF image or a bzImage, packed or not; the name of one of `paravane list`; "
-        "or a source, which is assembled",
+        help="an image (ELF or bzImage, packed or not), a name of `paravane list`, a source (.S, or .c where "
+        "gcc is), or a folder with a kernel.toml",
     )
     add_source_options(parser)
 
 
-def sources_of(options: argparse.Namespace) -> tuple[Path, ...]:
-    """The sources that are to be assembled for it; none if it is an image."""
+def kernel_of(options: argparse.Namespace) -> GuestKernel | None:
+    """The kernel that is meant by a name or a folder. UsageError for a folder with mistakes."""
     path = Path(options.image)
-    if options.image in guest_kernels.names() and not path.is_file():
-        return guest_kernels.load(options.image).sources
-    return (path,) if path.suffix == SOURCE else ()
+    try:
+        if path.is_dir():
+            return load_folder(path)
+        if options.image in guest_kernels.names() and not path.exists():
+            return guest_kernels.load(options.image)
+    except KernelFileError as error:
+        raise UsageError(str(error)) from None
+    return None
 
 
 def find(options: argparse.Namespace) -> Found:
-    """Read or assemble it. UsageError when it is nothing of that or has errors, OSError as reading does."""
-    path = Path(options.image)
-    sources = sources_of(options)
-    if sources:
-        entry = _assembled(sources, options)
-        if path.suffix == SOURCE:
-            return Found(path.stem, entry.image, entry.inputs)
-        kernel = guest_kernels.load(options.image)
-        return Found(kernel.name, entry.image, entry.inputs, kernel.memory, kernel.cmdline)
+    """Read or build it. UsageError when it is nothing of that or has errors, OSError as reading does."""
+    path, kernel = Path(options.image), kernel_of(options)
+    defines = dict(options.define)
+    if kernel is not None:
+        entry = _built(kernel.sources, options, {**kernel.defines, **defines})
+        inputs = entry.inputs if kernel.ramdisk is None else (*entry.inputs, kernel.ramdisk)
+        return Found(kernel.name, entry.image, inputs, kernel.memory, kernel.cmdline, kernel.ramdisk)
+    if path.suffix in (_ASSEMBLY, _C):
+        entry = _built((path,), options, defines)
+        return Found(path.stem, entry.image, entry.inputs)
     if not path.exists():
         raise UsageError(f"{options.image} is neither a file nor a guest kernel; `paravane list` shows those")
     return Found(path.stem, read_file(path, "an image"), (path,))
 
 
-def _assembled(sources: Sequence[Path], options: argparse.Namespace) -> image_cache.Entry:
-    """What sources make. The assembler is loaded when the cache lacks it."""
+def _built(sources: Sequence[Path], options: argparse.Namespace, defines: Mapping[str, int]) -> Entry:
+    """What sources make. The assembler is loaded when the cache lacks it; what gcc makes is not kept."""
+    if any(source.suffix == _C for source in sources):
+        return _compiled(sources, options.include, defines)
     cache = image_cache.of_user()
-    request = image_cache.Request(sources, options.include, dict(options.define))
+    request = image_cache.Request(sources, options.include, defines)
     entry = None if cache is None else cache.find(request)
     if entry is None:
-        made: image_cache.Entry = import_module("paravane.tools.build").entry(request, cache)
+        made: Entry = import_module("paravane.tools.build").entry(request, cache)
         return made
     for warning in entry.warnings:
         tell(warning)
     return entry
+
+
+def _compiled(sources: Sequence[Path], include: Sequence[Path], defines: Mapping[str, int]) -> Entry:
+    asm, compiler = import_module("paravane.asm"), import_module("paravane.compiler")
+    try:
+        return Entry(compiler.build(sources, include=include, defines=defines), tuple(sources), ())
+    except (compiler.CompilerError, asm.AssemblyError) as error:
+        tell(str(error))
+        raise UsageError("there are errors, nothing was built", Status.ERRORS) from None
+    except compiler.NoCompiler as error:
+        raise UsageError(str(error), Status.ERRORS) from None

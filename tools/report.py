@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def define_info(parser: argparse.ArgumentParser) -> None:
-    """`paravane info IMAGE|NAME|SOURCE.S`."""
+    """`paravane info KERNEL`."""
     parser.description = "Tell what an image is, without running it."
     parser.epilog = "examples:\n  paravane info greet.S\n  paravane info vmlinuz"
     images.add_image(parser)
@@ -24,7 +24,7 @@ def define_info(parser: argparse.ArgumentParser) -> None:
 
 
 def define_disasm(parser: argparse.ArgumentParser) -> None:
-    """`paravane disasm IMAGE|NAME|SOURCE.S`."""
+    """`paravane disasm KERNEL`."""
     parser.description = "Disassemble an image, with its symbols and source lines where it has them."
     parser.epilog = "examples:\n  paravane disasm greet.elf | less\n  paravane disasm hello"
     images.add_image(parser)

@@ -34,6 +34,7 @@ VERBS = {
     "list": Verb(
         "the guest kernels that come with it", "paravane.tools.kernels:define", aliases=("kernels",)
     ),
+    "new": Verb("make a folder for a kernel of one's own", "paravane.tools.new_kernel:define"),
     "trace": Verb(
         "read, filter, summarise, compare and convert a trace", "paravane.tools.trace.command:define"
     ),

@@ -1,0 +1,74 @@
+"""`paravane new`: what it makes boots, prints what it promises, and is never made over something."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from paravane.guest_kernels.expected import differences
+from paravane.guest_kernels.folder import load_folder
+from paravane.tools import new_kernel
+from paravane.tools.cli import main
+from paravane.tools.files import OutputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KINDS = [
+    pytest.param((), ".S", id="assembly"),
+    pytest.param(
+        ("--c",),
+        ".c",
+        marks=pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not here"),
+        id="C",
+    ),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("options", "suffix"), KINDS)
+def test_the_folder_boots_and_prints_what_it_expects(
+    options: tuple[str, ...],
+    suffix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(("new", "ticks", *options)) == 0
+    assert f"ticks/ticks{suffix}" in capfd.readouterr().out
+    kernel = load_folder(tmp_path / "ticks")
+    assert [source.name for source in kernel.sources] == [f"ticks{suffix}"]
+    assert main(("boot", "ticks")) == kernel.exit_status
+    assert differences(kernel.expected, capfd.readouterr().out) == []
+    assert "paravane test ticks" in (tmp_path / "ticks" / "README.md").read_text()
+
+
+def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = tmp_path / "mine"
+    kept.mkdir()
+    (kept / "mine.S").write_text("mine\n")
+    assert main(("new", str(kept))) == 2
+    assert capsys.readouterr().err == f"paravane: {kept} exists already\n"
+    assert [path.name for path in kept.iterdir()] == ["mine.S"]
+
+
+def test_a_folder_that_cannot_be_filled_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(path: Path, data: bytes) -> None:
+        raise OutputError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(new_kernel, "write_file", fail)
+    assert main(("new", str(tmp_path / "full"))) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_one_that_is_not_there_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(("new", str(tmp_path / "none" / "ticks"))) == 1
+    assert "No such file or directory" in capsys.readouterr().err

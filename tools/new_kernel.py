@@ -1,0 +1,129 @@
+"""`paravane new`: a folder for a kernel of one's own, which boots and passes its test as it is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from paravane import guest_kernels
+from paravane.tools.files import OutputError, write_file
+from paravane.tools.status import Status, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+_EPILOG = """\
+The folder holds the source, `kernel.toml` (how it is booted), `expected.txt` (what it prints) and a README.
+
+examples:
+  paravane new ticks                    in assembly
+  paravane boot ticks/ticks.S           run it
+  paravane new ticks --c                in C, which gcc and GNU's assembler and linker build"""
+
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
+
+_ASSEMBLY: Final = """\
+# @NAME@: what it shows, in one line.
+#
+# Observe: what its console tells, and why.
+
+    .include "runtime.inc"          # start, console, memory
+
+    XEN_NOTES @NAME@
+
+    .text
+    .type main, @function
+main:                               # the runtime calls it; a return powers off
+    PRINT "@NAME@ runs in ring "
+    movl %cs, %eax
+    andl $3, %eax
+    PRINT_DEC %eax
+    PRINT "\\n"
+    ret
+"""
+
+_C: Final = """\
+/*
+ * @NAME@: what it shows, in one line.
+ *
+ * Observe: what its console tells, and why.
+ */
+#include <paravane.h>
+
+/* The runtime calls it; a return powers off. */
+int main(void)
+{
+    unsigned int cs;
+
+    __asm__("movl %%cs, %0" : "=r"(cs));
+    print("@NAME@ runs in ring %u\\n", cs & 3);
+    return 0;
+}
+"""
+
+_SETTINGS: Final = """\
+description = "What it shows, in one line"
+memory_mib = 8
+exit_status = 0
+"""
+
+_EXPECTED: Final = "@NAME@ runs in ring 1\n"
+
+_README: Final = """\
+# @NAME@
+
+What it shows, and how. `@NAME@.@KIND@` is the source, `expected.txt` what it prints: lines that
+start with `~` are regular expressions. `kernel.toml` says how it is booted.
+
+    paravane boot @FOLDER@
+    paravane boot @FOLDER@ --trace -
+    paravane test @FOLDER@
+"""
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+    """`paravane new NAME [--c]`."""
+    parser.description = "Make a folder for a kernel of one's own."
+    parser.epilog = _EPILOG
+    parser.add_argument(
+        "name", type=Path, metavar="NAME", help="the folder to make, and so the kernel's name"
+    )
+    parser.add_argument("--c", action="store_true", help="a source in C instead of assembly")
+    parser.set_defaults(run=_new)
+
+
+def _new(options: argparse.Namespace) -> int:
+    folder: Path = options.name
+    if not _NAME.fullmatch(folder.name):
+        raise UsageError(f"{folder.name!r} is no name of a kernel: letters, digits, - and _, a letter first")
+    if folder.name in guest_kernels.names():
+        raise UsageError(
+            f"there is a guest kernel {folder.name} already: `paravane boot` would take that one"
+        )
+    kind = "c" if options.c else "S"
+    files = {
+        f"{folder.name}.{kind}": _C if options.c else _ASSEMBLY,
+        "kernel.toml": _SETTINGS,
+        "expected.txt": _EXPECTED,
+        "README.md": _README,
+    }
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        raise UsageError(f"{folder} exists already") from None
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror, str(folder)) from None
+    try:
+        for name, text in files.items():
+            filled = (
+                text.replace("@NAME@", folder.name).replace("@KIND@", kind).replace("@FOLDER@", str(folder))
+            )
+            write_file(folder / name, filled.encode())
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    print(f"{folder}: {', '.join(files)}")
+    print(f"next: paravane boot {folder}, then change {folder / next(iter(files))}")
+    return Status.OK
