@@ -236,6 +236,7 @@ class Layout(Generic[T]):
         code += "x" * (self.size - offset)
         self.struct = struct.Struct("<" + code)
         self.fields = tuple(fields)
+        self._shown = tuple((item.name.rstrip("_"), item.kind, item.names) for item in fields)
         self.offsets: Mapping[str, int] = MappingProxyType(dict(self._all_offsets()))
         self._plans = tuple(plans)
         self._flat = all(plan.flat for plan in plans)
@@ -283,37 +284,19 @@ class Layout(Generic[T]):
         """Write the struct at a byte offset. Raises as `pack` does, and struct.error for lack of room."""
         self.struct.pack_into(buffer, offset, *(value if self._flat else self._spread(value)))
 
-    def format(self, value: T) -> str:
-        """One line of trace text: `ptr=0x1000 val=0x2067`, `cmd=PIN_L3_TABLE arg1=0x12 arg2=0`."""
-        pairs = zip(self.fields, value, strict=True)
-        return " ".join(
-            f"{item.name.rstrip('_')}={_show(item.kind, part, item.names)}" for item, part in pairs
-        )
-
     def plain(self, value: T) -> dict[str, Any]:
         """The struct as JSON can hold it: field -> a number, the name of one that has a name, text or hex
         digits of bytes, a list, or the fields of a nested struct. Of a union its first member."""
-        pairs = zip(self.fields, value, strict=True)
-        return {item.name.rstrip("_"): _plain(item.kind, part, item.names) for item, part in pairs}
+        pairs = zip(self._shown, value, strict=True)
+        return {name: _plain(kind, part, names) for (name, kind, names), part in pairs}
 
     def __repr__(self) -> str:
         return f"Layout({self.name!r}, {self.size} bytes)"
 
 
-def _show(kind: Kind, value: Any, names: Names | None) -> str:
-    if isinstance(value, bytes):
-        return _show_bytes(value)
-    if isinstance(kind, Union):
-        return _show(next(iter(kind.members.values())), value, names)
-    if isinstance(kind, Layout):
-        return "{" + kind.format(value) + "}"
-    if isinstance(kind, Array):
-        shown = [_show(kind.element, item, names) for item in value[:8]]
-        return "[" + " ".join(shown + ["..."] * (len(value) > 8)) + "]"
-    return show_number(value, names)
-
-
 def _plain(kind: Kind, value: Any, names: Names | None) -> Any:
+    if isinstance(value, int):
+        return value if names is None or value not in names._value2member_map_ else show_number(value, names)
     if isinstance(value, bytes):
         text = value.rstrip(b"\0")
         return text.decode("ascii") if _is_text(text) else text.hex()
@@ -321,10 +304,8 @@ def _plain(kind: Kind, value: Any, names: Names | None) -> Any:
         return _plain(next(iter(kind.members.values())), value, names)
     if isinstance(kind, Layout):
         return kind.plain(value)
-    if isinstance(kind, Array):
-        return [_plain(kind.element, item, names) for item in value]
-    named = names is not None and value in names._value2member_map_
-    return show_number(value, names) if named else value
+    assert isinstance(kind, Array)
+    return [_plain(kind.element, item, names) for item in value]
 
 
 def show_number(value: int, names: Names | None = None) -> str:
@@ -332,13 +313,6 @@ def show_number(value: int, names: Names | None = None) -> str:
     if names is not None and value in names._value2member_map_:
         return names(value).name.rstrip("_")
     return str(value) if value < 10 else hex(value)
-
-
-def _show_bytes(value: bytes) -> str:
-    text = value.rstrip(b"\0")
-    if _is_text(text):
-        return repr(text[:64].decode("ascii")) + "..." * (len(text) > 64)
-    return (text[:16].hex() or "0") + "..." * (len(text) > 16)
 
 
 def _is_text(value: bytes) -> bool:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 _DECIMAL_BELOW: Final = 0x10000
 """Arguments from here on are addresses and bits, which nobody reads in decimal."""
 
+_SHOWN_PARTS: Final = 8
+_SHOWN_TEXT: Final = 64
+"""Elements of an array, and characters of a text, that are shown of a struct."""
+
 
 def body_of(entry: Entry) -> str:
     """What happened. Entries that were read from a file may hold anything: what does not look like its kind
@@ -64,14 +68,19 @@ def _items(pointer: int, items: list[Any], count: int) -> str:
 
 
 def _value(value: Any) -> str:
-    """A value of a struct: numbers in decimal when small, else in hex; names as they are."""
+    """A value of a struct: numbers in decimal when small, else in hex; names as they are. A vcpu's context is
+    such a struct, so what is long is shortened."""
     if isinstance(value, dict):
         return "{" + " ".join(f"{name}={_value(part)}" for name, part in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + " ".join(_value(part) for part in value) + "]"
+        more = ["..."] if len(value) > _SHOWN_PARTS else []
+        return "[" + " ".join([_value(part) for part in value[:_SHOWN_PARTS]] + more) + "]"
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if value < 10 else hex(value)
-    return str(value) if not isinstance(value, str) or value.isprintable() else repr(value)
+    text = str(value)
+    if len(text) > _SHOWN_TEXT:
+        text = text[:_SHOWN_TEXT] + "..."
+    return text if text.isprintable() else repr(text)
 
 
 def _trap(entry: Entry) -> str:

@@ -4,8 +4,9 @@ import pytest
 
 from paravane.abi.errno import Errno
 from paravane.abi.event_channel import EVTCHN_BIND_VIRQ, EvtchnBindVirq, Virq
-from paravane.abi.parameters import InOut, Word
+from paravane.abi.parameters import In, InOut, Word
 from paravane.abi.sched import ShutdownReason
+from paravane.abi.vcpu import VCPU_GUEST_CONTEXT
 from paravane.place import Place
 from paravane.trace import (
     Argument,
@@ -99,6 +100,15 @@ def test_structs_errnos_and_numbers_without_a_declaration() -> None:
     )
     unknown = HypercallRecord(0, 1, 0, HERE, 99, "", WORDS, (), -38, Errno.ENOSYS)
     assert body(unknown) == "hypercall_99(0x1, 0xc0002000, 0x0, 0x0, 0x0, 0x0) = -ENOSYS"
+
+
+def test_a_call_with_the_largest_struct_reads_as_a_line_that_is_not_too_long() -> None:
+    hostile = VCPU_GUEST_CONTEXT.unpack(b"\xff" * VCPU_GUEST_CONTEXT.size)
+    arguments = (Argument("arg", In(VCPU_GUEST_CONTEXT), 0xC0002000, hostile),)
+    text = body(HypercallRecord(0, 1, 0, HERE, 24, "vcpu_op.initialise", WORDS, arguments, 0))
+    assert len(text) < 2500
+    assert text.isprintable()
+    assert "..." in text
 
 
 def test_traps_events_and_domains_read_as_one_line_each() -> None:
