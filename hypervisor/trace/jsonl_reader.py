@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Final
 
 from paravane.trace.annotations import DEEPEST
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 LARGEST: Final = 1 << 24
 """Bytes of a line that is read."""
+
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 class JsonLinesDecoder:
@@ -65,9 +68,9 @@ class JsonLinesDecoder:
 
 
 def _depth(line: bytes) -> int:
-    """How deeply lists and objects are nested in a line, at most: brackets in strings may count as well."""
+    """How deeply lists and objects are nested in a line, at most; brackets in strings are none."""
     deepest = depth = 0
-    for byte in line:
+    for byte in _STRING.sub(b"", line):
         if byte in b"[{":
             depth += 1
             deepest = max(deepest, depth)

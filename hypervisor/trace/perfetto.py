@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from paravane.abi.domid import DomId
 from paravane.trace.annotations import write_annotation
 from paravane.trace.perfetto_schema import (
     SEQ_INCREMENTAL_STATE_CLEARED,
@@ -85,7 +86,7 @@ class PerfettoWriter:
             self._names[domid] = str(entry.data.get("domain_name", ""))
         if built or (domid, None) not in self._tracks:
             # What happens while a domain is built is on its track before its name is known.
-            title = self._names.get(domid) or f"domain {domid}"
+            title = self._names.get(domid) or ("xen" if domid == DomId.XEN else f"domain {domid}")
             process = number(Process.pid, domid) + text(Process.process_name, title)
             found += self._describe((domid, None), message(Track.process, process))
         if entry.vcpu is not None and (domid, entry.vcpu) not in self._tracks:

@@ -125,6 +125,18 @@ def test_stdin_is_a_trace_too(save: Save) -> None:
     assert done.stdout.splitlines() == lines_of([BIND])
 
 
+def test_a_pipe_that_is_followed_ends_with_its_writers(save: Save) -> None:
+    with open(save([BUILT, BIND], tail=b'{"time'), "rb") as stream:
+        done = subprocess.run(
+            [sys.executable, "-m", "paravane", "trace", "-", "--follow"],
+            check=True,
+            input=stream.read(),
+            capture_output=True,
+        )
+    assert done.stdout.decode().splitlines() == lines_of([BUILT, BIND])
+    assert done.stderr == b"paravane: stdin: line 4, the last one, is cut off and left out\n"
+
+
 def test_a_reader_that_has_seen_enough_ends_it_quietly(save: Save) -> None:
     command = [sys.executable, "-m", "paravane", "trace", save([*ENTRIES] * 400)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as shown:

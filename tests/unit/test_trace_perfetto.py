@@ -121,6 +121,13 @@ def test_a_file_that_is_cut_off_anywhere_loads_up_to_there() -> None:
         assert decoder.note or end in (0, *ends) or Trace.FromString(whole[:end])
 
 
+def test_domains_without_a_name_have_their_number() -> None:
+    own = [Entry(0, 0, domid, None, "page", "type") for domid in (0, 0x7FF2)]
+    processor = Processor(written(own))
+    assert processor.query("select pid, process.name from process") == [(0, "domain 0"), (0x7FF2, "xen")]
+    processor.close()
+
+
 def test_what_happens_while_a_domain_is_built_is_on_its_track_too() -> None:
     page = Entry(0, 0, 1, None, "page", "type", None, {"mfn": 1})
     processor = Processor(written([page, BUILT, BIND]))

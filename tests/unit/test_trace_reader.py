@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paravane.trace import Entry
 from paravane.trace.decoder import TraceError
 from paravane.trace.forms import FORMS
 from paravane.trace.jsonl_reader import JsonLinesDecoder
@@ -101,6 +102,12 @@ def test_a_damaged_line_is_named(line: bytes, sentence: str) -> None:
     assert next(found) == BIND
     with pytest.raises(TraceError, match=sentence):
         next(found)
+
+
+def test_brackets_in_strings_are_no_nesting() -> None:
+    entry = Entry(1, 1, 1, 0, "console", "out", None, {"text": '\\"[{' * 100})
+    line = json.dumps(entry.to_json()).encode() + b"\n"
+    assert read(JsonLinesDecoder(), line) == [entry]
 
 
 def test_a_line_without_end_is_refused() -> None:

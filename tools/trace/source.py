@@ -70,13 +70,13 @@ class Source:
                 yield from filter(self.wanted.takes, self.reader.finish())
             except TraceError as error:
                 raise self._refusal(error) from None
-        if self.reader.note:
-            say(f"{self._title}: {self.reader.note}")
+        self._note()
 
     def follow(self, waiting: Callable[[], None]) -> Iterator[Entry]:
         """As `entries`, but wait for more at the end of the file, for ever; `waiting` is called before that.
 
-        A file that has become shorter is read anew from its start. A pipe ends when its writers do.
+        A file that has become shorter is read anew from its start. A pipe ends when its writers do: then it
+        is as `entries`.
         """
         with self._open() as stream:
             try:
@@ -84,9 +84,11 @@ class Source:
                     data = self._read(stream)
                     yield from filter(self.wanted.takes, self.reader.feed(data))
                     if not data and not self._more(stream, waiting):
-                        return
+                        break
+                yield from filter(self.wanted.takes, self.reader.finish())
             except TraceError as error:
                 raise self._refusal(error) from None
+        self._note()
 
     def _more(self, stream: IO[bytes], waiting: Callable[[], None]) -> bool:
         """Wait a little for a file to grow; False if there is nothing to wait for."""
@@ -109,6 +111,10 @@ class Source:
             return stream.read(_CHUNK)
         except OSError as error:
             raise OSError(error.errno, error.strerror, self._title) from None
+
+    def _note(self) -> None:
+        if self.reader.note:
+            say(f"{self._title}: {self.reader.note}")
 
     @property
     def _title(self) -> str:
