@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.trace.perfetto_schema import Annotation
@@ -15,20 +16,49 @@ from paravane.trace.protobuf import fields, fixed64, message, number, signed, te
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_SHORT: Final = 64
+"""Characters of a string that is worth remembering."""
+
 DEEPEST: Final = 64
 """Levels of lists and objects in an annotation: one that somebody else made may have too many."""
 
 
 def write_annotation(field: int, name: str | None, value: Any) -> bytes:
     """One annotation as a field of a message; `value` is what JSON can hold."""
+    # Most are small numbers and names, and the same ones over and over: registers, commands, domain ids.
+    kind = type(value)
+    if kind is int or (kind is str and len(value) < _SHORT):
+        return _repeated(field, name, value)
+    return _annotation(field, name, value)
+
+
+def _annotation(field: int, name: str | None, value: Any) -> bytes:
     head = b"" if name is None else text(Annotation.name_, name)
     return message(field, head + _value(value))
+
+
+@lru_cache(1 << 13)
+def _repeated(field: int, name: str | None, value: int | str) -> bytes:
+    return _annotation(field, name, value)
 
 
 def read_annotation(body: bytes, depth: int = 0) -> tuple[str, Any]:
     """The name and value of an annotation. ValueError for one that was not written here."""
     if depth > DEEPEST:
         raise ValueError("an annotation is nested too deeply")
+    found = _scalar(body) if len(body) < _SHORT else None
+    return _read(body, depth) if found is None else found
+
+
+@lru_cache(1 << 13)
+def _scalar(body: bytes) -> tuple[str, Any] | None:
+    """An annotation that is no list and no object: those belong to one entry alone."""
+    # The depth is counted anew: so few bytes cannot hold many levels.
+    found = _read(body, 0)
+    return None if isinstance(found[1], dict | list) else found
+
+
+def _read(body: bytes, depth: int) -> tuple[str, Any]:
     name = ""
     value: Any = None
     for field, found in fields(body):
@@ -76,7 +106,6 @@ _SCALARS: Final[dict[int, Callable[[int | bytes], Any]]] = {
 
 
 def _value(value: Any) -> bytes:
-    # Most are small numbers and names.
     kind = type(value)
     if kind is int:
         if -(1 << 63) <= value < 1 << 63:

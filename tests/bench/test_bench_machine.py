@@ -70,7 +70,7 @@ def test_null_hypercall(benchmark: Any) -> None:
     _report(benchmark, CALLS, _floor, TARGET_FLOORS)
 
 
-@pytest.mark.parametrize("writer", [None, "text", "json"])
+@pytest.mark.parametrize("writer", [None, *FORMS])
 def test_traced_hypercall(benchmark: Any, writer: str | None) -> None:
     """The same while somebody subscribes to hypercalls: drops the records, or has them written."""
     sink = FORMS[writer].writer() if writer else None
