@@ -168,8 +168,8 @@ class Stub:
 
     def _go_on(self, rest: bytes, *, steps: bool) -> None:
         """`c` and `s`, with an address to go on at or without."""
-        if text := _text(rest).partition(";")[2] or _text(rest):
-            self._vcpu.cpu.eip = hexadecimal(text)
+        if rest:
+            self._vcpu.cpu.eip = hexadecimal(_text(rest))
         self._target.resume([Action(steps, self._thread if steps else ALL)])
 
     def _resume(self, rest: str) -> bytes | None:

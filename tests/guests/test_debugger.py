@@ -155,6 +155,15 @@ buffer:
         remote.close()
 
 
+def test_going_on_elsewhere(guest: Served, remote: Remote) -> None:
+    go_to(remote, symbol(guest, "step"))
+    after = symbol(guest, "stepped")
+    assert remote.ask(f"S05;{after:x}").startswith("T05thread:1;")
+    assert remote.word(symbol(guest, "counter")) == 0
+    assert remote.ask("sx") == "E16"
+    assert remote.ask("c") == "W00"
+
+
 def test_a_range_is_stepped_through_at_once(guest: Served, remote: Remote) -> None:
     main, at = symbol(guest, "main"), symbol(guest, "step")
     go_to(remote, main)
@@ -339,6 +348,16 @@ def test_an_interrupt_stops_a_guest_that_spins() -> None:
         guest.end()
         assert guest.domain.reason is ShutdownReason.crash
         assert "its debugger killed it" in guest.crash_report
+
+
+def test_a_vcpu_that_no_action_names_stays_where_it_is(guest: Served, remote: Remote) -> None:
+    before = remote.ask("g")
+    remote.send("vCont;c:2")
+    remote.raw(b"\x03")
+    assert remote.answer().startswith("T02thread:1;")
+    assert remote.ask("g") == before
+    assert not guest.domain.vcpus[0].run_state.runnable
+    finish(remote)
 
 
 def test_virtual_time_stands_still_while_the_guest_is_stopped(guest: Served, remote: Remote) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import socket
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.boot import paravane
 from tests.support.debugged import Boot, Remote
+from tests.support.prelude import prelude
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
@@ -69,3 +74,23 @@ def test_ctrl_c_while_a_debugger_looks_at_the_guest() -> None:
     debugger.close()
     assert (status, console) == (130, "")
     assert "hello did not end: SIGINT came" in errors
+
+
+def test_a_guest_that_reboots_waits_for_a_debugger_in_each_life(tmp_path: Path) -> None:
+    source = tmp_path / "reboot.S"
+    kernel = ".globl main\n.type main, @function\nmain:\n    movl $SHUTDOWN_reboot, %eax\n    jmp shutdown\n"
+    source.write_text(prelude() + kernel)
+    guest = Boot("--on-reboot", "restart", str(source))
+    for _ in range(3):
+        debugger = Remote(guest.port)
+        assert debugger.ask("?").startswith("T05")
+        debugger.send("vCont;c")
+        assert bytes.fromhex(debugger.answer()[1:]) == b"the guest has ended: reboot\n"
+        assert debugger.answer() == "W01"
+        debugger.close()
+    debugger = Remote(guest.port)
+    assert debugger.ask("vKill;1") == "OK"
+    debugger.close()
+    status, _, errors = guest.end()
+    assert status == 3
+    assert "its debugger killed it" in errors
