@@ -49,7 +49,6 @@ def deliver(state: TrapState, selectors: tuple[int, int, int, int]) -> None:
     callback = state.callbacks.failsafe
     if callback.masks_events:
         state.upcall_mask = 1
-    state.counters.failsafe += 1
     eflags = at.eflags & ~CLEARED_ON_ENTRY | IF
     kernel_cs, kernel_ss = int(FlatSelector.KERNEL_CS), int(FlatSelector.KERNEL_SS)
     go(state, Registers.target(kernel_cs, callback.eip, eflags, kernel_ss, esp))

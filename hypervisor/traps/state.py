@@ -55,14 +55,17 @@ Observer = Callable[[TrapNote], None]
 
 @dataclass(slots=True)
 class Counters:
-    """How often each way in was taken. `direct` counts int 0x80 without the bounce path."""
+    """How often each way in was taken. `direct` counts int 0x80 without the bounce path.
+
+    A guest cannot tell the ways apart, and a note of each trap costs more than the direct one itself: these tell
+    whoever measures or explains a vcpu, traced or not.
+    """
 
     direct: int = 0
     bounced: int = 0
     upcalls: int = 0
     nmis: int = 0
     emulated: int = 0
-    failsafe: int = 0
 
 
 class TrapState:
