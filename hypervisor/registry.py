@@ -40,7 +40,9 @@ class Domains(Generic[D_co]):
     def __init__(self) -> None:
         self._known: dict[int, D_co] = {}
         self.find: Callable[[int], D_co | None] = self._known.get
-        """The domain with a number, or None. One look into a table: event sends and grant copies need it."""
+        """The domain with a number, or None. As `at`, one look into a table: event sends need it."""
+        self.at: Callable[[int], D_co] = self._known.__getitem__
+        """The domain with a number that is taken for certain. KeyError when it is not."""
 
     def __iter__(self) -> Iterator[D_co]:
         return iter(self._known.values())

@@ -58,13 +58,11 @@ class Exchange:
 
     def __init__(self, domains: Domains[HasPorts]) -> None:
         self.domains = domains
-        self._find = domains.find
+        self._at = domains.at
 
     def at(self, domid: int) -> PortTable:
         """The domain at the other end of a connection. There is one: a domain that goes disconnects."""
-        domain = self._find(domid)
-        assert domain is not None
-        return domain.events
+        return self._at(domid).events
 
 
 class PortTable:

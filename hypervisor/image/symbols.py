@@ -29,8 +29,8 @@ class Symbols:
         return len(self._starts)
 
     def address_of(self, name: str) -> int | None:
-        """Where `name` lies; a global symbol wins over local ones of that name. For who looks into a guest from
-        Python: its variables are found by name."""
+        """Where `name` lies; a global symbol wins over local ones of that name. By it whoever looks into a
+        guest from Python finds its variables."""
         return self._named.get(name)
 
     def at(self, address: int) -> tuple[str, int] | None:

@@ -20,6 +20,7 @@ from paravane.abi.grant_table import (
 )
 from paravane.memory.grant_use import ActiveGrant, GrantMapping, GrantRefusal, GrantState
 from paravane.refusal import Refusal
+from paravane.registry import CONTROL_DOMID
 from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class GrantTable:
         except MemoryError as error:
             raise GrantRefusal(GrantStatus.general_error, "no memory for more grant frames") from error
 
-    def reserve(self, ref: int, mfn: int, domid: int = 0) -> None:
+    def reserve(self, ref: int, mfn: int, domid: int = CONTROL_DOMID) -> None:
         """Fill one of the references that the toolstack keeps (GNTTAB_RESERVED_*): `domid` may use `mfn`."""
         if not 0 <= ref < GNTTAB_NR_RESERVED_ENTRIES:
             raise ValueError(f"reference {ref} is not the toolstack's")
@@ -139,7 +140,7 @@ class GrantTable:
         if version == 2:
             raise Refusal(Errno.ENOSYS, "this hypervisor has grant tables of version 1 only")
 
-    def map_for_backend(self, ref: int, *, writable: bool, domid: int = 0) -> GrantMapping:
+    def map_for_backend(self, ref: int, *, writable: bool, domid: int = CONTROL_DOMID) -> GrantMapping:
         """Map a granted frame for a backend in domain `domid`. Raises GrantRefusal when the entry, as it is
         now, does not allow that."""
         mfn = self.acquire(ref, domid, writable=writable, mapping=True)

@@ -57,8 +57,8 @@ Observer = Callable[[TrapNote], None]
 class Counters:
     """How often each way in was taken. `direct` counts int 0x80 without the bounce path.
 
-    A guest cannot tell the ways apart, and a note of each trap costs more than the direct one itself: these tell
-    whoever measures or explains a vcpu, traced or not.
+    A guest cannot tell the ways apart, and a note of each trap costs more than the direct one itself: these
+    tell whoever measures or explains a vcpu, traced or not.
     """
 
     direct: int = 0

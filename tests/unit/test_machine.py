@@ -159,8 +159,20 @@ def test_a_machine_with_a_few_frames_left_says_that_a_domain_does_not_fit(
         with pytest.raises(MemoryError, match="does not fit into this machine"):
             machine.create(hello, DomainConfig(memory=MEMORY))
         assert memory.nr_free == left
+        assert [domain.domid for domain in machine.platform.domains] == [0, 99]
     hog.destroy()
     assert machine.audit() == []
+
+
+def test_a_machine_outlives_the_numbers_that_domains_can_have(hello: Image) -> None:
+    config = DomainConfig(memory=MEMORY)
+    with Machine(Machine.size_for(*[MEMORY] * 3)) as machine:
+        first, second = machine.create(hello, config), machine.create(hello, config)
+        highest = new_domain_memory(machine.platform.memory, 0x7FEF, hello.geometry, max_pages=1)
+        machine.destroy(second)
+        assert [machine.create(hello, config).domid for _ in range(2)] == [2, 3], "and not 1, which is taken"
+        assert machine.domains[1] is first
+        highest.destroy()
 
 
 def test_a_closed_machine_says_so(hello: Image) -> None:

@@ -158,8 +158,8 @@ class Engine:
         self.death = ""
         """How the engine died in this run, when somebody survived it."""
         self._open = True
-        # The default buffer is 1 GiB of address space and costs 15 ms an engine. The engine asks for huge pages
-        # there: the kernel clears 2 MiB for it, which on a host short of them is most of what a new engine costs.
+        # The default buffer is 1 GiB of address space and costs 15 ms an engine. The engine asks for huge
+        # pages there: the kernel clears 2 MiB at once, which on a host short of them is most of the cost.
         check(_ctl(handle, _BUFFER_SIZE, ctypes.c_uint32(TRANSLATION_BUFFER)), "size its buffer")
         # With exit addresses enabled and none given no guest address ends a run by itself, and the end of a
         # run does not look one up in the guest's page tables (which would leave a stray CR2 behind).

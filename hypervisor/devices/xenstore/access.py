@@ -16,6 +16,7 @@ from paravane.devices.xenstore.tree import (
     valid_path,
 )
 from paravane.refusal import Refusal
+from paravane.registry import CONTROL_DOMID
 
 if TYPE_CHECKING:
     from paravane.devices.xenstore.rights import Rights
@@ -33,7 +34,7 @@ class Access:
         self._view = view
         self._rights = rights
         self._domid = domid
-        self._privileged = domid == 0
+        self._privileged = domid == CONTROL_DOMID
 
     def read(self, path: str) -> bytes:
         return self._permitted(path, Right.READ).value

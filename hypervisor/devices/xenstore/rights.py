@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paravane.devices.xenstore.tree import FULL, Permission, Right
+from paravane.registry import CONTROL_DOMID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +55,7 @@ class Rights:
 
     def of(self, domid: int, permissions: Sequence[Permission]) -> Right:
         """The rights of a domain to a node with these permissions: the first entry that names it counts."""
-        if domid == 0 or permissions[0].domid == domid:
+        if domid == CONTROL_DOMID or permissions[0].domid == domid:
             return FULL
         for permission in permissions[1:]:
             if permission.domid == domid:

@@ -14,6 +14,7 @@ from paravane.devices.xenstore.transaction import Transaction
 from paravane.devices.xenstore.tree import ROOT, Node, Permission, Right, join, parent_of, valid_path
 from paravane.devices.xenstore.watches import Announcement, Change, Watch, WatchIndex
 from paravane.refusal import Refusal
+from paravane.registry import CONTROL_DOMID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ RELEASE: Final = "@releaseDomain"
 class HostWatch:
     """A watch of a backend or the toolstack: a callback instead of messages."""
 
-    domid = 0
+    domid = CONTROL_DOMID
 
     def __init__(self, store: Store, path: str, callback: Callable[[str], None]) -> None:
         self._store = store

@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from paravane.devices.xenstore.tree import ROOT, parent_of
+from paravane.registry import CONTROL_DOMID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -117,7 +118,7 @@ class Announcement:
     def _may_hear(self, domid: int, change: Change) -> bool:
         """A guest may if it can read the node, could read it before, or can read its parent. What is special
         is for domain 0."""
-        if domid == 0:
+        if domid == CONTROL_DOMID:
             return True
         if change.path.startswith("@"):
             return False
