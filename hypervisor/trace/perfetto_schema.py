@@ -33,7 +33,6 @@ class Track(IntEnum):
     name_ = 2
     process = 3
     thread = 4
-    parent_uuid = 5
     description = 14
 
 

@@ -73,10 +73,6 @@ class Message:
     def __contains__(self, field: int) -> bool:
         return field in self._fields
 
-    def __iter__(self) -> Iterator[int]:
-        """The numbers of its fields, each once, in the order they first came."""
-        return iter(self._fields)
-
     def number(self, field: int, default: int | None = None) -> int:
         """A field that is an integer, unsigned."""
         value = self._fields[field][-1] if field in self._fields else default
