@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 from itertools import zip_longest
+from typing import Final
+
+PATTERN: Final = "~"
 
 
 def differences(expected: str, console: str) -> list[str]:
@@ -18,12 +21,13 @@ def differences(expected: str, console: str) -> list[str]:
             found.append(f"line {number}: nothing expected, console says {got!r}")
         elif got is None:
             found.append(f"line {number}: expected {want!r}, console has ended")
-        elif not _matches(want, got):
+        elif not takes(want, got):
             found.append(f"line {number}: expected {want!r}, console says {got!r}")
     return found
 
 
-def _matches(want: str, got: str) -> bool:
-    if want.startswith("~"):
-        return re.fullmatch(want[1:], got) is not None
+def takes(want: str, got: str) -> bool:
+    """Whether a line of the console is as one that is expected. Raises re.error for a bad pattern."""
+    if want.startswith(PATTERN):
+        return re.fullmatch(want.removeprefix(PATTERN), got) is not None
     return want == got

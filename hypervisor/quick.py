@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from paravane.domain import Domain
     from paravane.ending import StopReason
+    from paravane.guest_kernels import GuestKernel
     from paravane.image import Image
     from paravane.trace import Record, Selection
 
@@ -33,13 +34,14 @@ _NO_DEFINES: Mapping[str, int] = {}
 
 
 def boot(
-    kernel: str | os.PathLike[str] | Image | Sequence[str | os.PathLike[str]],
+    kernel: str | os.PathLike[str] | Image | GuestKernel | Sequence[str | os.PathLike[str]],
     *,
     cmdline: str | None = None,
     memory: int | None = None,
     ramdisk: bytes | None = None,
     stdin: bytes | None = None,
     timeout: float | None = None,
+    default_timeout: float | None = None,
     max_traps: int | None = None,
     seed: int | None = None,
     deterministic: bool | None = None,
@@ -54,8 +56,9 @@ def boot(
 
     `kernel` is a source (`*.S`, or `*.c` where there is a compiler) or a list of such, built with `include`
     and `defines`; the text of a source in assembly (whatever has more than one line); an image; a folder with
-    a `kernel.toml`; or the name of a kernel that comes with Paravane. What is not given is as `kernel.toml`
-    says, else 32 MiB and nothing. `memory` is in bytes. `stdin` is what is typed on its console. For `seed`,
+    a `kernel.toml`, or what was read of one; or the name of a kernel that comes with Paravane. What is not
+    given is as `kernel.toml` says, else 32 MiB and nothing; a time limit of `default_timeout` is for those
+    that have none there. `memory` is in bytes. `stdin` is what is typed on its console. For `seed`,
     `slice_instructions` and `debug` see `Machine`; `deterministic` is slices of `DETERMINISTIC_SLICE`.
     `trace` says which records the result is to have: less is faster, and none is `()`.
 
@@ -87,7 +90,7 @@ def boot(
         if domain.console.feed(typed) < len(typed):
             raise ValueError(f"stdin has {len(typed)} bytes, more than a console takes before it is read")
         ending = machine.run(
-            timeout=known.timeout if timeout is None else timeout,
+            timeout=next((limit for limit in (timeout, known.timeout) if limit is not None), default_timeout),
             max_traps=known.max_traps if max_traps is None else max_traps,
         )
         return _result(machine, domain, ending.reason, records)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paravane.tools.status import Status, UsageError
+from paravane.whole_file import beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,7 +50,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     try:
         # Through a symbolic link: the file it leads to changes, not the link.
         special = path.exists() and not path.is_file()
-        with path.open("wb") if special else _beside(Path(os.path.realpath(path))) as stream:
+        with path.open("wb") if special else beside(Path(os.path.realpath(path))) as stream:
             inside = True
             yield stream
             inside = False
@@ -58,31 +58,6 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         if inside and error.filename is not None:
             raise
         raise OutputError(error.errno, error.strerror, str(path)) from None
-
-
-@contextmanager
-def _beside(target: Path) -> Iterator[IO[bytes]]:
-    number, name = tempfile.mkstemp(prefix=f".{target.name[:64]}.", dir=target.parent)
-    try:
-        with open(number, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(number)
-            os.fchmod(number, _mode(target))
-        os.replace(name, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
-
-
-def _mode(target: Path) -> int:
-    """Permissions as if the file had been written in place."""
-    with suppress(FileNotFoundError):
-        return stat.S_IMODE(target.stat().st_mode)
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def refuse_overwriting(outputs: Iterable[tuple[str, Path | None]], inputs: Iterable[Path]) -> None:

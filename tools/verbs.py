@@ -31,6 +31,9 @@ VERBS = {
         "paravane.tools.report:define_info",
     ),
     "boot": Verb("run one domain, its console on this terminal", "paravane.tools.boot:define"),
+    "test": Verb(
+        "run kernels and say which of them do what they promise", "paravane.tools.testing.command:define"
+    ),
     "list": Verb(
         "the guest kernels that come with it", "paravane.tools.kernels:define", aliases=("kernels",)
     ),

@@ -13,8 +13,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "__main__",
         "tools/docs",
-        "tools/trace",
+        "tools/testing tools/trace",
         "tools",
+        "testing",
         "paravane",
         "quick",
         "boot_result chosen",
@@ -44,7 +45,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "cpu",
         "cpu/engine",
         "registry",
-        "arguments preemption refusal text vcpu_info",
+        "arguments preemption refusal text vcpu_info whole_file",
         "abi",
         "x86",
     )
