@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from paravane.testing import plugin
 from tests.support.needs import COMMAND, Needs, needs
 
 if TYPE_CHECKING:
@@ -32,9 +33,11 @@ NOT_QUICK = {
     "test_image_dwarf_lines.py",
     "test_image_info.py",
     "test_packaging.py",
+    "test_pytest_plugin.py",
     "test_readme.py",
     "test_support_needs.py",
     "test_terminal.py",
+    "test_test_command.py",
     "test_trace_command.py",
     "test_trace_xentrace.py",
 }
@@ -44,7 +47,13 @@ A single such test in another file is marked `slow`.
 """
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+pytest_plugins = ["pytester"]
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    # Where Paravane is installed pytest has loaded its plugin; a checkout may just lie on the path instead.
+    if not pluginmanager.has_plugin("paravane"):
+        pluginmanager.register(plugin, "paravane")
     parser.addoption(
         "--strict-guests",
         action="store_true",
@@ -70,7 +79,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With `-m quick` the other files are not even read: importing all of them would take half the time."""
     left_out = (
-        config.option.markexpr == QUICK and collection_path.suffix == ".py" and not _quick(collection_path)
+        config.option.markexpr == QUICK
+        and collection_path.suffix in (".py", ".toml")
+        and not _quick(collection_path)
     )
     return left_out or None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paravane.abi.sched import ShutdownReason
-from tests.support.boot import boot
+from tests.support.boot import boot, finished
 
 HANDLED_FAULT = """
     movl $traps, %ebx
@@ -32,7 +32,7 @@ traps:
 reason: .long SHUTDOWN_crash
 """
     outcome = boot(kernel, memory=4 << 20)
-    return outcome.ended(ShutdownReason.crash).crash_report
+    return finished(outcome, ShutdownReason.crash).crash_report
 
 
 def test_a_software_interrupt_without_a_gate_is_named() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.boot import boot
+from tests.support.boot import boot, finished
 from tests.support.prelude import prelude
 
 MEMORY = 4 << 20
@@ -36,7 +36,7 @@ window:                             # becomes the first page of the grant table
 
 def run(body: str) -> list[str]:
     """The lines a kernel printed that powers off."""
-    return boot(PRELUDE + body, memory=MEMORY).ended().lines
+    return finished(boot(PRELUDE + body, memory=MEMORY)).lines
 
 
 MAP_SHARED_INFO = """

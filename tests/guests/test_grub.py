@@ -26,19 +26,19 @@ from tests.support.unix_archive import archive
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from paravane import BootResult
     from paravane.guest_kernels import GuestKernel
-    from tests.support.boot import Outcome
 
 MEMORY = 64 << 20
 TYPED = b"echo hi\nxen_cat domid\nhalt\n"
 NOISE = random.Random("memdisk").randbytes(70_001)
 
 
-def run(script: str, files: dict[str, bytes], folder: Path, *, memory: int = MEMORY) -> Outcome:
+def run(script: str, files: dict[str, bytes], folder: Path, *, memory: int = MEMORY) -> BootResult:
     """Boot GRUB with a script that ends the domain itself. The frame audit of its last moment is clean."""
     outcome = boot(standalone(script, files, folder), memory=memory)
     assert outcome.ending is StopReason.DONE, outcome.console
-    assert outcome.audit == []
+    assert outcome.audit == ()
     return outcome
 
 

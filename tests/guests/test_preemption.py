@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import DomainConfig, Machine, StopReason, guest_kernels, load_image, preemption
+from paravane import BootResult, DomainConfig, Machine, StopReason, guest_kernels, load_image, preemption
 from paravane.abi.sched import ShutdownReason
 from paravane.abi.xs_wire import XENSTORE_RING_SIZE, XSD_SOCKMSG
 from paravane.asm import build
@@ -20,7 +20,7 @@ from paravane.devices.xenstore import Session
 from paravane.guest_kernels.expected import differences
 from paravane.trace import DomainRecord, HypercallRecord, Kind, Record
 from paravane.trace.text import body, line
-from tests.support.boot import HOST_TIMEOUT, Outcome, boot, kernel_image, paravane
+from tests.support.boot import HOST_TIMEOUT, boot, finished, kernel_image, paravane
 
 if TYPE_CHECKING:
     from paravane.abi.xs_wire import XsdSockmsg
@@ -97,7 +97,7 @@ def portions() -> bytes:
     return build([FOLDER / "portions.S"])
 
 
-def preempted(outcome: Outcome) -> list[HypercallRecord]:
+def preempted(outcome: BootResult) -> list[HypercallRecord]:
     calls = [record for record in outcome.records if isinstance(record, HypercallRecord)]
     return [record for record in calls if record.preempted is not None]
 
@@ -201,7 +201,7 @@ def test_answers_do_not_tell_how_many_portions_there_were(
 ) -> None:
     monkeypatch.setattr(preemption, "WORK_BUDGET", budget)
     outcome = boot(portions())
-    assert outcome.ended().console == PORTIONS
+    assert finished(outcome).console == PORTIONS
     printed = [line.removeprefix("(d1) ") for line in caplog.messages if line.startswith("(d1) ")]
     assert "".join(printed) == "0123456789" * 3300
     assert bool(preempted(outcome)) == (budget < 1 << 40)
@@ -229,7 +229,7 @@ def test_kernels_print_the_same_when_every_item_is_a_portion_of_its_own(
     outcome = boot(build(kernel.sources), memory=kernel.memory, cmdline=kernel.cmdline)
     assert outcome.ending is StopReason.DONE, outcome.console
     assert differences(kernel.expected, outcome.console) == []
-    assert outcome.audit == []
+    assert outcome.audit == ()
 
 
 def test_upcalls_come_between_portions_and_between_entries() -> None:

@@ -247,7 +247,7 @@ def test_the_eoi_bitmap_stays_a_page_of_data() -> None:
     registered, unmapped, pinned = map(int, outcome.console.splitlines())
     assert (registered, unmapped) == (0, 0)
     assert pinned in (Errno.EBUSY, Errno.EINVAL)
-    assert outcome.audit == []
+    assert outcome.audit == ()
 
 
 EARLY = """

@@ -18,6 +18,7 @@ import pytest
 
 from tests.guests.processor_cases import cases
 from tests.guests.processor_program import FIELDS, outcomes, program
+from tests.support.boot import finished
 from tests.support.unix_archive import run_unix
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def test_the_processor_does_what_the_hosts_own_does(tmp_path: Path) -> None:
     image = program(sequences)
     native = outcomes(_native(tmp_path / "sequences", image))
     files = {"bin/sequences": image}
-    outcome = run_unix("/bin/sequences", files=files, with_busybox=False).ended()
+    outcome = finished(run_unix("/bin/sequences", files=files, with_busybox=False))
     guest = outcomes(outcome.console)
     assert len(native) == len(guest) == len(sequences) > 3000
     used, unexplained = set[Known](), []

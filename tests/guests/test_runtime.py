@@ -9,18 +9,20 @@ import pytest
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import AssemblyError, assemble, assemble_text
 from paravane.asm.elf_writer import write_elf
-from tests.support.boot import Outcome, boot
+from tests.support.boot import boot, finished
 from tests.support.prelude import prelude
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from paravane import BootResult
+
 MEMORY = 4 << 20
 
 
-def run(body: str, reason: ShutdownReason = ShutdownReason.poweroff) -> Outcome:
+def run(body: str, reason: ShutdownReason = ShutdownReason.poweroff) -> BootResult:
     """What came of a kernel whose `main` is `body`; what follows a `ret` in it may be data."""
-    return boot(f"{prelude()}main:\n{body}\n", memory=MEMORY).ended(reason)
+    return finished(boot(f"{prelude()}main:\n{body}\n", memory=MEMORY), reason)
 
 
 def test_numbers_print_in_all_their_forms() -> None:
@@ -159,7 +161,7 @@ helper: PRINT "helper, start_info is "
 """)
     program = assemble(sources)
     assert len([symbol for symbol in program.symbols if symbol.name == "print_string"]) == 1
-    outcome = boot(write_elf(program), memory=MEMORY).ended()
+    outcome = finished(boot(write_elf(program), memory=MEMORY))
     assert outcome.console == "main\nhelper, start_info is known\nEINVAL, then OK\n"
 
 

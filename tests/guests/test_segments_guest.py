@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from paravane.abi.sched import ShutdownReason
-from tests.support.boot import Outcome, boot
+from tests.support.boot import boot, finished
 from tests.support.prelude import prelude
+
+if TYPE_CHECKING:
+    from paravane import BootResult
 
 PRELUDE = (
     prelude("paging")
@@ -77,8 +82,8 @@ protect:                            # make the page at EAX read-only
 )
 
 
-def run(body: str, reason: ShutdownReason = ShutdownReason.poweroff) -> Outcome:
-    return boot(PRELUDE + body, memory=4 << 20).ended(reason)
+def run(body: str, reason: ShutdownReason = ShutdownReason.poweroff) -> BootResult:
+    return finished(boot(PRELUDE + body, memory=4 << 20), reason)
 
 
 def test_the_processor_sets_accessed_bits_as_it_loads_segments() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from paravane.asm import build
-from tests.support.boot import boot, booted
+from tests.support.boot import boot, booted, finished
 
 MEMORY = 8 << 20
 BUSY = Path(__file__).parent / "busy.S"
@@ -18,7 +18,7 @@ def test_a_timer_goes_off_beside_work_that_traps(slice_instructions: int) -> Non
     """Were only its traps counted, the guest would wait for 200,000 of them; slices that pass as long as they
     are have some hundreds, the fewer the slower the host is."""
     outcome = boot(build([BUSY]), memory=MEMORY, slice_instructions=slice_instructions)
-    assert outcome.ended().lines == ["went off"]
+    assert finished(outcome).lines == ["went off"]
 
 
 def test_two_counted_runs_take_the_same_time() -> None:

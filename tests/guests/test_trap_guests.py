@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import DomainConfig, Machine, StopReason, guest_kernels, load_image
+from paravane import BootResult, DomainConfig, Machine, StopReason, guest_kernels, load_image
 from paravane.abi.arch import FlatSelector
 from paravane.abi.sched import ShutdownReason
 from paravane.abi.vcpu import VCPU_GUEST_CONTEXT, VcpuContextFlag
 from paravane.asm import assemble_text, build
 from paravane.asm.elf_writer import write_elf
 from paravane.guest_kernels.expected import differences
-from tests.support.boot import HOST_TIMEOUT, Outcome, boot, paravane
+from tests.support.boot import HOST_TIMEOUT, boot, finished, paravane
 from tests.support.prelude import prelude
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ KERNELS = ("debug", "emulate", "failsafe", "fastcall", "fpu", "traps")
 PRELUDE = prelude("paging", "shared", "user", "probe")
 
 
-def crash(body: str) -> Outcome:
-    return boot(PRELUDE + body, memory=MEMORY).ended(ShutdownReason.crash)
+def crash(body: str) -> BootResult:
+    return finished(boot(PRELUDE + body, memory=MEMORY), ShutdownReason.crash)
 
 
-def first_line(outcome: Outcome) -> str:
+def first_line(outcome: BootResult) -> str:
     return outcome.crash_report.splitlines()[0]
 
 

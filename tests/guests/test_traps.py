@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paravane.abi.sched import ShutdownReason
-from tests.support.boot import boot
+from tests.support.boot import boot, finished
 from tests.support.prelude import prelude
 
 MEMORY = 4 << 20
@@ -22,7 +22,7 @@ PRELUDE = (
 
 def run(body: str) -> list[str]:
     """The lines a kernel printed that powers off."""
-    return boot(PRELUDE + body, memory=MEMORY).ended().lines
+    return finished(boot(PRELUDE + body, memory=MEMORY)).lines
 
 
 def test_the_fpu_traps_once_after_a_task_switch() -> None:

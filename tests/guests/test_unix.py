@@ -11,7 +11,7 @@ import pytest
 
 from paravane import DomainConfig, Machine, StopReason, load_image
 from paravane.abi.sched import ShutdownReason
-from tests.support.boot import HOST_TIMEOUT, boot, paravane
+from tests.support.boot import HOST_TIMEOUT, boot, finished, paravane
 from tests.support.needs import BUSYBOX, require
 from tests.support.unix_archive import SMALL, archive, kernel, program, run_unix
 
@@ -71,22 +71,22 @@ def test_busybox_prints_what_it_prints_on_linux(name: str, host_root: Path) -> N
         timeout=HOST_TIMEOUT,
         check=True,
     )
-    outcome.ended()
+    finished(outcome)
     assert outcome.console == host.stdout.decode()
 
 
 def test_uname_names_linux_as_the_abi_and_this_kernel() -> None:
-    outcome = run_unix("uname", "-a").ended()
+    outcome = finished(run_unix("uname", "-a"))
     assert outcome.console == "Linux unix 5.4.0-paravane #1 guest kernel unix i686 GNU/Linux\n"
 
 
 def test_status_of_the_first_program_is_printed_unless_it_is_zero() -> None:
-    outcome = run_unix("sh", "-c", "exit 3").ended()
+    outcome = finished(run_unix("sh", "-c", "exit 3"))
     assert outcome.console == "exit status 3\n"
 
 
 def test_program_that_is_not_there_is_named() -> None:
-    outcome = run_unix("/bin/absent").ended()
+    outcome = finished(run_unix("/bin/absent"))
     assert outcome.console == "unix: cannot run /bin/absent: error 2\nexit status 127\n"
 
 
@@ -98,7 +98,7 @@ def test_script_is_run_by_the_program_it_names() -> None:
         "etc/loop": b"#!/etc/loop\n",
     }
     script = "/etc/outer 'x y'; echo $?; env /etc/loop; env /etc/inner"
-    outcome = run_unix("sh", "-c", script, files=files).ended()
+    outcome = finished(run_unix("sh", "-c", script, files=files))
     assert outcome.console.splitlines() == [
         "/etc/inner a b 3",
         "1",
@@ -110,7 +110,7 @@ def test_script_is_run_by_the_program_it_names() -> None:
 
 @pytest.mark.parametrize("text", [b"#!", b"#! \t", b"#!\n/bin/sh", b"#!" + b" " * 300 + b"/bin/sh\n"])
 def test_script_that_names_no_program_is_refused(text: bytes) -> None:
-    outcome = run_unix("/bin/script", files={"bin/script": text}, with_busybox=False, memory=SMALL).ended()
+    outcome = finished(run_unix("/bin/script", files={"bin/script": text}, with_busybox=False, memory=SMALL))
     assert outcome.console == "unix: cannot run /bin/script: error 8\nexit status 127\n"
 
 
@@ -118,7 +118,7 @@ def test_archive_cannot_be_changed() -> None:
     script = (
         "touch /x; rm -f /etc/motd; mkdir /y; echo > /etc/motd; echo > /z/x; cat /etc/motd; echo > /dev/null"
     )
-    outcome = run_unix("sh", "-c", script, files=FILES).ended()
+    outcome = finished(run_unix("sh", "-c", script, files=FILES))
     lines = outcome.console.splitlines()
     assert [line.rpartition(": ")[2] for line in lines[:5]] == 4 * ["Read-only file system"] + [
         "nonexistent directory"
@@ -137,12 +137,12 @@ def test_archive_cannot_be_changed() -> None:
     ],
 )
 def test_command_line_is_split_as_a_shell_would(line: str, words: list[str]) -> None:
-    outcome = boot(kernel(), cmdline=line, ramdisk=archive({})).ended()
+    outcome = finished(boot(kernel(), cmdline=line, ramdisk=archive({})))
     assert outcome.console == " ".join(words) + "\n"
 
 
 def test_without_an_archive_it_says_what_it_wants() -> None:
-    outcome = boot(kernel(), cmdline="echo").ended()
+    outcome = finished(boot(kernel(), cmdline="echo"))
     assert "--ramdisk" in outcome.console
 
 
@@ -157,7 +157,7 @@ def test_command_boots_it_with_a_ramdisk(tmp_path: Path) -> None:
 def test_process_that_wants_too_much_memory_is_killed_alone() -> None:
     hog = program("1: pushl %eax\n jmp 1b")
     script = "/bin/hog; echo $?; /bin/hog & /bin/hog & wait; echo alive"
-    outcome = run_unix("sh", "-c", script, files={"bin/hog": hog}, memory=12 << 20).ended()
+    outcome = finished(run_unix("sh", "-c", script, files={"bin/hog": hog}, memory=12 << 20))
     lines = outcome.console.splitlines()
     assert lines[0] == "out of memory: killed hog"
     assert "137" in lines
@@ -166,19 +166,19 @@ def test_process_that_wants_too_much_memory_is_killed_alone() -> None:
 
 def test_too_many_processes_are_refused_and_the_rest_goes_on() -> None:
     script = "i=0; while [ $i -lt 70 ]; do sleep 1000 & i=$((i+1)); done; echo unreachable"
-    outcome = run_unix("sh", "-c", f"(sh -c '{script}'); echo after; sleep 2000; echo again | cat").ended()
+    outcome = finished(run_unix("sh", "-c", f"(sh -c '{script}'); echo after; sleep 2000; echo again | cat"))
     assert "can't fork: Resource temporarily unavailable" in outcome.console
     assert outcome.console.endswith("after\nagain\n")
 
 
 def test_large_transfer_through_pipes_arrives_whole() -> None:
     script = "dd if=/dev/zero bs=5000 count=800 2>/dev/null | cat | cat | md5sum"
-    outcome = run_unix("sh", "-c", script).ended()
+    outcome = finished(run_unix("sh", "-c", script))
     assert outcome.console.split()[0] == hashlib.md5(bytes(4_000_000)).hexdigest()
 
 
 def test_terminal_gives_lines_with_echo_and_ends_at_control_d() -> None:
-    outcome = run_unix("sh", "-c", "read line; echo got $line; cat", stdin=b"onx\x7fe\rtwo\n\x04").ended()
+    outcome = finished(run_unix("sh", "-c", "read line; echo got $line; cat", stdin=b"onx\x7fe\rtwo\n\x04"))
     assert outcome.console == "onx\b \be\ntwo\ngot one\ntwo\n"
 
 
@@ -203,18 +203,18 @@ def test_process_that_only_computes_does_not_keep_the_others_waiting() -> None:
     script = (
         "(while :; do :; done) & spin=$!; sleep 0.2; echo slept; kill $spin; wait $spin 2>/dev/null; echo $?"
     )
-    outcome = run_unix("sh", "-c", script).ended()
+    outcome = finished(run_unix("sh", "-c", script))
     assert outcome.console == "slept\n143\n"
 
 
 def test_interactive_shell_takes_commands_from_the_terminal() -> None:
-    outcome = run_unix("sh", stdin=b"echo $((40 + 2))\nexit\n").ended()
+    outcome = finished(run_unix("sh", stdin=b"echo $((40 + 2))\nexit\n"))
     assert "\n42\n" in outcome.console.replace("\r\n", "\n")
 
 
 @pytest.mark.parametrize("seed", [1, 7, 99])
 def test_result_does_not_depend_on_which_frames_the_domain_gets(seed: int) -> None:
-    outcome = run_unix("sh", "-c", "echo $(cat /etc/noise | md5sum)", files=FILES, seed=seed).ended()
+    outcome = finished(run_unix("sh", "-c", "echo $(cat /etc/noise | md5sum)", files=FILES, seed=seed))
     noise = FILES["etc/noise"]
     assert isinstance(noise, bytes)
     assert outcome.console == f"{hashlib.md5(noise).hexdigest()} -\n"
@@ -222,5 +222,5 @@ def test_result_does_not_depend_on_which_frames_the_domain_gets(seed: int) -> No
 
 @pytest.mark.parametrize("memory", [8, 70, 200])
 def test_domains_of_any_size_have_all_their_memory(memory: int) -> None:
-    outcome = run_unix("sh", "-c", "free 2>/dev/null; echo ok", memory=memory << 20).ended()
+    outcome = finished(run_unix("sh", "-c", "free 2>/dev/null; echo ok", memory=memory << 20))
     assert outcome.console.endswith("ok\n")

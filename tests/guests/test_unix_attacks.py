@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.support.boot import boot
+from tests.support.boot import boot, finished
 from tests.support.unix_archive import SMALL, archive, entry, kernel, program, run_unix
 
 
@@ -28,14 +28,16 @@ from tests.support.unix_archive import SMALL, archive, entry, kernel, program, r
     ],
 )
 def test_fault_in_ring_3_ends_the_process_with_its_signal(body: str, signal: int, vector: int) -> None:
-    outcome = run_unix("/bin/bad", files={"bin/bad": program(body)}, with_busybox=False, memory=SMALL).ended()
+    outcome = finished(
+        run_unix("/bin/bad", files={"bin/bad": program(body)}, with_busybox=False, memory=SMALL)
+    )
     first, last = outcome.console.splitlines()
     assert first.startswith(f"bad[1]: trap {vector} at ")
     assert last == f"exit status {128 + signal}"
 
 
 def test_shell_goes_on_after_a_crash_of_its_child() -> None:
-    outcome = run_unix("sh", "-c", "/bin/bad; echo $?", files={"bin/bad": program("movl $0, 0")}).ended()
+    outcome = finished(run_unix("sh", "-c", "/bin/bad; echo $?", files={"bin/bad": program("movl $0, 0")}))
     assert outcome.console.splitlines()[1:] == ["Segmentation fault", "139"]
 
 
@@ -56,7 +58,7 @@ _VIRTUAL_8086 = """
 @pytest.mark.parametrize("cs", ["0", "1", "0x1000", "0xE008", "0xE019", "0xFFFF"])
 def test_an_iret_to_virtual_8086_mode_ends_the_process_and_writes_nothing(cs: str) -> None:
     bad = program(_VIRTUAL_8086.format(cs=cs))
-    outcome = run_unix("sh", "-c", "/bin/bad; echo $?; /bin/bad; echo $?", files={"bin/bad": bad}).ended()
+    outcome = finished(run_unix("sh", "-c", "/bin/bad; echo $?; /bin/bad; echo $?", files={"bin/bad": bad}))
     lines = outcome.console.splitlines()
     assert lines[0].startswith("bad[2]: trap 13 at ")
     assert lines[0].endswith(f"error code {int(cs, 16) & ~3:#010x}")
@@ -106,7 +108,7 @@ buffer:
 @pytest.mark.parametrize("argument", ["0xC0101000", "0xFFFFFFF8", "0xBFFFFFFC", "0x10", "0", "-1", "buffer"])
 def test_no_system_call_falls_over_bad_arguments(argument: str) -> None:
     files = {"bin/bad": program(_ALL_CALLS.format(argument=argument))}
-    outcome = run_unix("/bin/bad", files=files, with_busybox=False, memory=SMALL).ended()
+    outcome = finished(run_unix("/bin/bad", files=files, with_busybox=False, memory=SMALL))
     lines = outcome.console.splitlines()
     assert lines[-1] == "survived"
     unsupported = [line for line in lines if line.endswith("is not supported")]
@@ -156,7 +158,7 @@ magic:
 
 def test_selector_without_its_segment_does_not_hurt_the_kernel() -> None:
     files = {"bin/tls": program(_LOST_SEGMENT)}
-    outcome = run_unix("/bin/tls", files=files, with_busybox=False, memory=SMALL).ended()
+    outcome = finished(run_unix("/bin/tls", files=files, with_busybox=False, memory=SMALL))
     assert outcome.console == "still here\nstill here\n"
 
 
@@ -222,14 +224,14 @@ def _random_program(seed: int) -> str:
 @pytest.mark.parametrize("seed", range(8))
 def test_random_system_calls_hurt_nobody(seed: int) -> None:
     files = {"bin/random": program(_random_program(seed))}
-    outcome = run_unix("/bin/random", files=files, with_busybox=False, memory=SMALL).ended()
+    outcome = finished(run_unix("/bin/random", files=files, with_busybox=False, memory=SMALL))
     assert outcome.console.endswith("exit status 42\n")
 
 
 @pytest.mark.parametrize("length", [0, 1, 109, 110, 150, 400, 5000])
 def test_archive_that_ends_too_early_is_reported(length: int) -> None:
     whole = archive({"bin/true": program("quit $0")}, with_busybox=False)
-    outcome = boot(kernel(), memory=SMALL, cmdline="true", ramdisk=whole[:length]).ended()
+    outcome = finished(boot(kernel(), memory=SMALL, cmdline="true", ramdisk=whole[:length]))
     assert re.search("damaged at byte|no file system", outcome.console)
 
 
@@ -245,7 +247,7 @@ def test_archive_that_ends_too_early_is_reported(length: int) -> None:
     ],
 )
 def test_hostile_archive_only_fails_to_provide_programs(damaged: bytes) -> None:
-    outcome = boot(kernel(), memory=SMALL, cmdline="/bin/true", ramdisk=damaged).ended()
+    outcome = finished(boot(kernel(), memory=SMALL, cmdline="/bin/true", ramdisk=damaged))
     assert outcome.console.endswith("exit status 127\n")
 
 
@@ -269,5 +271,5 @@ def _patched(image: bytes, offset: int, value: int, size: int = 4) -> bytes:
 )
 def test_program_with_bad_headers_is_refused(offset: int, value: int, size: int) -> None:
     bad = _patched(program("quit $0"), offset, value, size)
-    outcome = run_unix("/bin/bad", files={"bin/bad": bad}, with_busybox=False, memory=SMALL).ended()
+    outcome = finished(run_unix("/bin/bad", files={"bin/bad": bad}, with_busybox=False, memory=SMALL))
     assert outcome.console == "unix: cannot run /bin/bad: error 8\nexit status 127\n"

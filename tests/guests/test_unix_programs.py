@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from paravane.trace.text import body
+from tests.support.boot import finished
 from tests.support.unix_archive import SMALL, program, run_unix
 
 _COPY_ON_WRITE = """
@@ -35,7 +36,7 @@ status:
 
 def test_child_writes_to_its_own_copy() -> None:
     files = {"bin/cow": program(_COPY_ON_WRITE)}
-    outcome = run_unix("/bin/cow", files=files, with_busybox=False, memory=SMALL).ended()
+    outcome = finished(run_unix("/bin/cow", files=files, with_busybox=False, memory=SMALL))
     assert outcome.console == "copied\n"
 
 
@@ -83,7 +84,9 @@ seen:
 
 
 def test_fpu_and_sse_registers_follow_their_process() -> None:
-    outcome = run_unix("/bin/fpu", files={"bin/fpu": program(_FPU)}, with_busybox=False, memory=SMALL).ended()
+    outcome = finished(
+        run_unix("/bin/fpu", files={"bin/fpu": program(_FPU)}, with_busybox=False, memory=SMALL)
+    )
     assert outcome.console == "kept\nkept\n"
     traps = [body(record) for record in outcome.records]
     assert any("fpu_taskswitch" in text for text in traps)
@@ -143,7 +146,7 @@ information:
 
 
 def test_no_page_is_lost_by_fork_exec_and_exit() -> None:
-    outcome = run_unix("/bin/leak", files={"bin/leak": program(_LEAK)}).ended()
+    outcome = finished(run_unix("/bin/leak", files={"bin/leak": program(_LEAK)}))
     assert outcome.console == ""
 
 
@@ -226,7 +229,7 @@ seen:
 def test_signal_handler_returns_to_unchanged_registers(flags: int, restore: str) -> None:
     text = _HANDLER.replace("{flags}", str(flags)).replace("{restore}", restore)
     files = {"bin/signal": program(text)}
-    outcome = run_unix("/bin/signal", files=files, with_busybox=False, memory=SMALL).ended()
+    outcome = finished(run_unix("/bin/signal", files=files, with_busybox=False, memory=SMALL))
     assert outcome.console == "unharmed\n"
 
 
@@ -252,5 +255,5 @@ _VFORK = """
 
 def test_parent_of_vfork_waits_for_the_child() -> None:
     files = {"bin/vfork": program(_VFORK)}
-    outcome = run_unix("/bin/vfork", files=files, with_busybox=False, memory=SMALL).ended()
+    outcome = finished(run_unix("/bin/vfork", files=files, with_busybox=False, memory=SMALL))
     assert outcome.console == "child\nparent\n"

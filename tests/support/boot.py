@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paravane import DomainConfig, Machine, StopReason, load_image
+from paravane import BootResult, DomainConfig, Machine, load_image, quick
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
@@ -24,30 +24,13 @@ HOST_TIMEOUT = 300.0
 """Seconds after which a guest under test counts as hung: far more than any needs on a loaded host."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a guest ended: why the run came back, the shutdown reason, its console and what the trace saw."""
-
-    ending: StopReason
-    reason: ShutdownReason | None
-    console: str
-    crash_report: str
-    records: Sequence[Record]
-    audit: Sequence[str]
-
-    @property
-    def lines(self) -> list[str]:
-        """The console, line by line."""
-        return self.console.splitlines()
-
-    def ended(self, reason: ShutdownReason = ShutdownReason.poweroff) -> Outcome:
-        """This outcome, of a domain that shut itself down for that reason and left the hypervisor's books in
-        agreement with the page tables. Raises AssertionError with what it printed."""
-        story = self.console + self.crash_report
-        assert self.ending is StopReason.DONE, f"{self.ending}: {story}"
-        assert self.reason is reason, f"{self.reason}: {story}"
-        assert self.audit == [], self.audit
-        return self
+def finished(result: BootResult, reason: ShutdownReason = ShutdownReason.poweroff) -> BootResult:
+    """The result, of a domain that shut itself down for that reason and left the hypervisor's books in
+    agreement with the page tables. Raises AssertionError with what it printed."""
+    story = result.console + result.crash_report + result.where
+    assert result.ended(reason), f"{result}: {story}"
+    assert result.audit == (), result.audit
+    return result
 
 
 def kernel_image(source: str, name: str = "kernel.S") -> bytes:
@@ -100,26 +83,18 @@ def boot(
     stdin: bytes = b"",
     seed: int = 0,
     slice_instructions: int = 0,
-) -> Outcome:
-    """What came of one domain (see `booted`), with the frame audit of its last moment."""
-    with booted(
-        guest,
+) -> BootResult:
+    """What came of one domain that is an image, or a kernel in assembly."""
+    return quick.boot(
+        load_image(kernel_image(guest) if isinstance(guest, str) else guest),
         memory=memory,
         cmdline=cmdline,
         ramdisk=ramdisk,
         stdin=stdin,
         seed=seed,
         slice_instructions=slice_instructions,
-    ) as guest_run:
-        domain = guest_run.domain
-        return Outcome(
-            guest_run.ending.reason,
-            domain.reason,
-            domain.console_output().decode(),
-            domain.crash_report,
-            guest_run.records,
-            guest_run.machine.audit(),
-        )
+        timeout=HOST_TIMEOUT,
+    )
 
 
 def paravane(

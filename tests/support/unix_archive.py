@@ -16,7 +16,7 @@ from tests.support.needs import BUSYBOX, require
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.support.boot import Outcome
+    from paravane import BootResult
 
 USER_BASE = 0x08048000
 SMALL = 8 << 20
@@ -96,7 +96,7 @@ def run_unix(
     memory: int = 32 << 20,
     stdin: bytes = b"",
     seed: int = 0,
-) -> Outcome:
+) -> BootResult:
     """Boot the kernel with an archive of busybox and `files`, its command line the words."""
     ramdisk = archive(files or {}, with_busybox=with_busybox)
     return boot(kernel(), memory=memory, cmdline=shlex.join(words), ramdisk=ramdisk, stdin=stdin, seed=seed)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from tests.support.boot import Outcome, boot
+from typing import TYPE_CHECKING
+
+from tests.support.boot import boot, finished
 from tests.support.prelude import prelude
+
+if TYPE_CHECKING:
+    from paravane import BootResult
 
 PRELUDE = (
     prelude("paging", "shared")
@@ -83,11 +88,11 @@ port: .long 0
 )
 
 
-def run(body: str) -> Outcome:
+def run(body: str) -> BootResult:
     """What came of a kernel whose time passes with its instructions: a loaded host ticks it no sooner."""
     return boot(PRELUDE + body, memory=4 << 20, slice_instructions=1_000_000)
 
 
 def lines(body: str) -> list[str]:
     """The lines a kernel printed that powers off."""
-    return run(body).ended().lines
+    return finished(run(body)).lines

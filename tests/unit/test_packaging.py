@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import subprocess
 import sys
 import tomllib
@@ -63,3 +64,10 @@ def test_the_listed_packages_are_the_folders() -> None:
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     inits = [Path(name).parent for name in _sources() if name.endswith("/__init__.py")]
     assert sorted(listed) == sorted(".".join(folder.parts) for folder in inits)
+
+
+def test_pytest_finds_the_plugin(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt"))
+    told = configparser.ConfigParser()
+    told.read_string(wheel.read(name).decode())
+    assert dict(told["pytest11"]) == {"paravane": "paravane.testing.plugin"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ def each(cases: Sequence[Case], jobs: int, *, update: bool) -> Iterator[tuple[in
     waiting = list(range(len(cases) - 1, -1, -1))
     try:
         for _ in range(min(jobs, len(cases))):
-            workers.append(_started())
+            _start(workers)
             _give(workers[-1], cases, waiting, update)
         while workers:
             for pipe in wait([worker.pipe for worker in workers]):
@@ -49,26 +50,40 @@ def each(cases: Sequence[Case], jobs: int, *, update: bool) -> Iterator[tuple[in
                 except (EOFError, ConnectionResetError):
                     yield worker.case, _died(worker)
                     workers.remove(worker)
-                    if waiting:
-                        workers.append(worker := _started())
-                    else:
+                    if not waiting:
                         continue
+                    worker = _start(workers)
                 if not _give(worker, cases, waiting, update):
                     _end(worker)
                     workers.remove(worker)
     finally:
-        for worker in workers:
-            _end(worker)
+        with _undisturbed():
+            for worker in workers:
+                _end(worker)
 
 
-def _started() -> _Worker:
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let Ctrl-C wait, so that no process is forgotten between its start and the list, or at the end. What is
+    started meanwhile never hears of one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start(workers: list[_Worker]) -> _Worker:
+    """One more of them."""
     ours, theirs = Pipe()
     with theirs:
         number = theirs.fileno()
         # Isolated from the folder it is started in, whose files may be called like a module.
         command = [sys.executable, "-P", "-m", "paravane.tools.testing.workers", str(number)]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(number,))
-    return _Worker(process, ours)
+        with _undisturbed():
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(number,))
+            workers.append(_Worker(process, ours))
+    return workers[-1]
 
 
 def _give(worker: _Worker, cases: Sequence[Case], waiting: list[int], update: bool) -> bool:
@@ -76,11 +91,14 @@ def _give(worker: _Worker, cases: Sequence[Case], waiting: list[int], update: bo
     if not waiting:
         return False
     worker.case = waiting.pop()
-    worker.pipe.send((cases[worker.case], update))
+    # If it has died meanwhile, that is told when its answer is waited for.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        worker.pipe.send((cases[worker.case], update))
     return True
 
 
 def _died(worker: _Worker) -> Outcome:
+    worker.pipe.close()
     code = worker.process.wait()
     how = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
     return Outcome((Finding(Verdict.ERROR, f"the process that ran it ended {how}"),))
@@ -94,14 +112,11 @@ def _end(worker: _Worker) -> None:
 
 
 def _serve(pipe: Connection) -> None:
-    """In a process of its own: run what comes, and answer. Whoever started it ends it, also after Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while True:
-        try:
+    """In a process of its own: run what comes, and answer, until whoever started it ends it or is gone."""
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
             case, update = pipe.recv()
-        except EOFError:
-            return  # whoever started it is gone
-        pipe.send(run(case, update=update))
+            pipe.send(run(case, update=update))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,116 @@
+"""Folders of kernels as test cases: verdicts, and expectations that are written anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from paravane.testing import Verdict, find, run
+from paravane.testing.cases import load
+from tests.support.kernel_folders import HANGS, SAYS, says, write_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from paravane.testing import Outcome
+
+
+def outcome(folder: Path, *, update: bool = False) -> Outcome:
+    (case,) = load(folder)
+    return run(case, update=update)
+
+
+def test_a_kernel_that_prints_what_it_should_is_a_success(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "greet", SAYS, expected="hello\n")
+    (case,) = load(folder)
+    found = run(case)
+    assert case.name == "greet[pv32pae]"
+    assert (found.verdict, found.story, found.sections) == (Verdict.SUCCESS, "", ())
+
+
+def test_another_console_is_a_failure_with_its_difference_and_the_trace(tmp_path: Path) -> None:
+    found = outcome(write_folder(tmp_path / "greet", SAYS, expected="hallo\n"))
+    assert found.verdict is Verdict.FAILURE
+    assert found.story == "its console is not as expected.txt has it:\n- hallo\n+ hello\n  "
+    assert [title for title, _ in found.sections] == ["last of the trace: greet"]
+
+
+def test_another_end_is_a_failure_with_its_dump(tmp_path: Path) -> None:
+    found = outcome(write_folder(tmp_path / "crash", says("movl %eax, 0"), expected=""))
+    assert found.story == "its exit status is 3, not 0: it ended with crash"
+    assert found.sections[0][0] == "crash dump: crash"
+    assert outcome(write_folder(tmp_path / "meant", says("movl %eax, 0"), "exit_status = 3", "")).story == ""
+
+
+def test_a_kernel_that_hangs_is_a_failure_that_says_where(tmp_path: Path) -> None:
+    found = outcome(write_folder(tmp_path / "hang", HANGS, "max_traps = 50", expected=""))
+    assert found.story.startswith("its exit status is 124, not 0: it did not end, the number of traps")
+    assert found.sections[0][0] == "where it was: hang"
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_a_kernel_tells_its_own_verdict(verdict: Verdict, tmp_path: Path) -> None:
+    source = says(rf'PRINT "because\nTest result: {verdict.name}\n"')
+    found = outcome(write_folder(tmp_path / "own", source))
+    assert found.verdict is verdict
+    assert found.story == ("" if verdict is Verdict.SUCCESS else f"it says {verdict.name}: because")
+
+
+def test_a_verdict_does_not_outweigh_a_crash(tmp_path: Path) -> None:
+    source = says(r'PRINT "Test result: SUCCESS\n"' + "\nmovl %eax, 0")
+    assert outcome(write_folder(tmp_path / "own", source)).verdict is Verdict.FAILURE
+
+
+def test_a_broken_test_is_an_error(tmp_path: Path) -> None:
+    silent = outcome(write_folder(tmp_path / "silent", SAYS))
+    assert silent.story == "it prints no verdict, and there is no expected.txt to hold it against"
+    wrong = outcome(write_folder(tmp_path / "wrong", "movl %eax\n", expected=""))
+    assert "wrong.S:1" in wrong.story
+    pattern = outcome(write_folder(tmp_path / "pattern", SAYS, expected="~(\n"))
+    assert pattern.story.startswith("line 1 is no regular expression")
+    large = outcome(write_folder(tmp_path / "large", SAYS, "memory_mib = 4095", expected=""))
+    binary = write_folder(tmp_path / "binary", SAYS)
+    (binary / "expected.txt").write_bytes(b"\xff")
+    for found in (silent, wrong, pattern, large, outcome(binary)):
+        assert found.verdict is Verdict.ERROR
+
+
+def test_other_environments_are_skipped(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "both", SAYS, 'environments = ["hvm64", "pv32pae"]', "hello\n")
+    there, here = load(folder)
+    assert (there.name, run(there).verdict) == ("both[hvm64]", Verdict.SKIP)
+    assert run(there).story == "Paravane is pv32pae, not hvm64"
+    assert run(here).verdict is Verdict.SUCCESS
+
+
+def test_an_expectation_is_written_anew_only_where_all_else_is_right(tmp_path: Path) -> None:
+    greet = write_folder(tmp_path / "greet", SAYS, expected="hallo\n")
+    found = outcome(greet, update=True)
+    assert (found.verdict, found.updated) == (Verdict.SUCCESS, greet / "expected.txt")
+    assert (greet / "expected.txt").read_text() == "hello\n"
+    assert outcome(greet, update=True).updated is None
+    hangs = write_folder(tmp_path / "hang", HANGS, "max_traps = 50", expected="kept\n")
+    crashes = write_folder(tmp_path / "crash", says("movl %eax, 0"), expected="kept\n")
+    tells = write_folder(tmp_path / "tells", says(r'PRINT "Test result: ERROR\n"'), expected="kept\n")
+    for folder in (hangs, crashes, tells):
+        found = outcome(folder, update=True)
+        assert found.verdict >= Verdict.ERROR
+        assert found.updated is None
+        assert (folder / "expected.txt").read_text() == "kept\n"
+
+
+def test_an_expectation_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "greet", SAYS)
+    (case,) = load(folder)
+    (folder / "expected.txt").mkdir()
+    found = run(case, update=True)
+    assert (found.verdict, found.updated) == (Verdict.ERROR, None)
+
+
+def test_folders_are_found_below_but_not_in_hidden_ones(tmp_path: Path) -> None:
+    for name in ("b/two", "a/one", ".venv/three"):
+        (tmp_path / name).parent.mkdir()
+        write_folder(tmp_path / name, SAYS)
+    assert list(find(tmp_path)) == [tmp_path / "a/one", tmp_path / "b/two"]
+    assert list(find(tmp_path / "a" / "one")) == [tmp_path / "a/one"]
