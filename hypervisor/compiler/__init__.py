@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from paravane import asm
-from paravane.asm.include_gen import symbols
+from paravane.compiler.header import xen_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -58,7 +58,7 @@ def build(
         with source.open("rb"):
             pass  # the tools would say it in their own words
     with tempfile.TemporaryDirectory(prefix="paravane-") as name:
-        Path(name, "xen.h").write_text(_xen_header(), encoding="ascii")
+        Path(name, "xen.h").write_text(xen_header(), encoding="ascii")
         objects, folders = [], (*include, Path(name))
         for at, source in enumerate((*_RUNTIME, *sources)):
             objects.append(str(Path(name, f"{at}.o")))
@@ -83,12 +83,6 @@ def _command(source: Path, include: Sequence[Path], defines: Mapping[str, int]) 
 def _as_file(path: Path) -> str:
     """The name of a file that no program takes for an option."""
     return f"./{path}" if str(path).startswith("-") else str(path)
-
-
-def _xen_header() -> str:
-    """The numbers of Xen's ABI, as the assembler's include files have them."""
-    lines = (f"#define {name} {value:#x}" for name, value in symbols().items())
-    return "\n".join(("#ifndef XEN_H", "#define XEN_H", *lines, "#endif", ""))
 
 
 def _run(command: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from paravane import boot, compiler
+from paravane.abi import catalog
 from paravane.compiler import CompilerError, NoCompiler
 from tests.support.boot import HOST_TIMEOUT
 from tests.support.needs import tool
@@ -22,7 +23,7 @@ const char *name(void);
 int main(void)
 {
     print("%s, %u of %d, %x, %c%%, %X, %s\\n", name(), 7, -7, 0xabc, 'c', 0x123456789ULL, (char *)0);
-    print("magic: %s\\n", start_info + START_INFO_magic);
+    print("magic: %s\\n", start_info->magic);
     int version = hypercall(__HYPERVISOR_xen_version, XENVER_version, 0);
     print("Xen %d.%d; a bad number: %d\\n", version >> 16, version & 0xffff, hypercall(60));
     print("bounds: %d\\n", BOUND);
@@ -65,6 +66,46 @@ def test_all_six_arguments_reach_the_hypercall(tmp_path: Path) -> None:
     result = boot(source, timeout=HOST_TIMEOUT)
     (call,) = [call for call in result.hypercalls() if call.record.number == 55]
     assert call.record.words == (1, 2, 3, 4, 5, 6)
+
+
+@pytest.mark.usefixtures("tools")
+def test_the_structs_are_those_of_the_abi(tmp_path: Path) -> None:
+    """Every offset that assembly has is that of the field in C."""
+    structs = {
+        layout.name.upper(): layout
+        for module in catalog.MODULES
+        for layout in catalog.layouts(module).values()
+        if "." not in layout.name
+    }
+    source = tmp_path / "offsets.c"
+    lines = [
+        f'_Static_assert(offsetof(struct {layout.name}, {field.c_name}) == {field.offset}, "{field.c_name}");'
+        for layout in structs.values()
+        for field in layout.fields
+    ]
+    assert len(lines) > 300
+    source.write_text("\n".join(["#include <paravane.h>", *lines, "int main(void) { return 0; }\n"]))
+    assert boot(source, timeout=HOST_TIMEOUT).ended()
+
+
+@pytest.mark.usefixtures("tools")
+def test_a_hypercall_takes_a_struct(tmp_path: Path) -> None:
+    source = tmp_path / "update.c"
+    source.write_text(
+        "#include <paravane.h>\n"
+        "static char page[4096] __attribute__((aligned(4096)));\n"
+        "int main(void)\n{\n"
+        "    struct mmu_update update = { .val = 5 };\n"
+        "    update.ptr = (uint64_t)pfn_to_mfn(5) << 12 | MMU_MACHPHYS_UPDATE;\n"
+        '    print("%d\\n", hypercall(__HYPERVISOR_mmu_update, &update, 1, 0, DOMID_SELF));\n'
+        "    page[0] = 1;\n"
+        "    hypercall(__HYPERVISOR_update_va_mapping, page, 0, 0, UVMF_INVLPG);\n"
+        "    page[0] = 2;\n"
+        "    return 0;\n}\n"
+    )
+    result = boot(source, timeout=HOST_TIMEOUT)
+    assert (result.console, result.status) == ("0\n", 3)
+    assert result.traps[14][0].error_code == 2
 
 
 @pytest.mark.usefixtures("tools")

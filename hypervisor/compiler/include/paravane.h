@@ -2,8 +2,9 @@
  * The guest runtime, for kernels in C. A kernel defines `main`; when that returns, the domain powers off.
  *
  * Compiled with -mregparm=3, a call passes arguments in EAX, EDX and ECX, as the runtime's functions in
- * assembly take them. <xen.h> has the numbers of Xen's ABI, by their names in Xen's headers, and the offsets
- * of the fields of its structs (MMU_UPDATE_ptr), made from the same declarations as the hypervisor itself.
+ * assembly take them. <xen.h> has the numbers and structs of Xen's ABI by their names in Xen's headers, made
+ * from the same declarations as the hypervisor itself; pointers are numbers there. It has the offsets of fields
+ * too, as assembly has them (MMU_UPDATE_ptr).
  */
 #ifndef PARAVANE_H
 #define PARAVANE_H
@@ -15,8 +16,8 @@
 /* To be written by the kernel. What it returns is ignored. */
 int main(void);
 
-/* The start_info page, whose fields lie at START_INFO_... */
-extern char *start_info;
+/* The start_info page. */
+extern struct start_info *start_info;
 
 /* Output on the console. */
 void print_string(const char *text);
