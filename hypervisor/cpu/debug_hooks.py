@@ -46,6 +46,12 @@ class DebugHooks:
         self._hit_eip = 0
         self.access_reported = False
         """The #DB being served is also that of a data breakpoint."""
+        self.suspect_due = False
+        """A block was translated in which an instruction is to be looked at, and no hook was called since.
+
+        A stop from another thread is to wait a little: between the engine's look for one and its first hook
+        it would have the hook left out, and a thread that waits for the interpreter lock while the block is
+        looked at comes just then."""
 
     @property
     def watching(self) -> bool:
@@ -135,6 +141,7 @@ class DebugHooks:
 
     def _on_code(self, _uc: int, address: int, _size: int, _user: int) -> None:
         """An instruction with a breakpoint that was armed at some time."""
+        self.suspect_due = False
         if self._redirects.pending is not None:
             # Something is to be reported already, or about to be: a trap after the last instruction comes
             # first.

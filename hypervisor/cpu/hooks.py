@@ -203,6 +203,8 @@ class Hooks:
                 # Nothing may run any more that has no hook to stop it.
                 cpu._drop_all = cpu._extra = True
             self._translate_again(pc, size)
+        else:
+            self.debug.suspect_due = bool(found.looked_at)
 
     def _translate_again(self, pc: int, size: int) -> None:
         """Do not execute the block that was translated: end the run, drop it, and run from here once more.

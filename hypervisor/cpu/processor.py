@@ -185,6 +185,7 @@ class Cpu(ProcessorState):
             # A budget ends at any instruction, by a stop that comes before it: that one splits nothing.
             end_runs_between_blocks(self._engine, False)
             self._engine.flush_code()
+        self._hooks.debug.suspect_due = self._hooks.restart
         self._hooks.restart = False
         self._running = True
         if self._guard is not None:
@@ -202,10 +203,12 @@ class Cpu(ProcessorState):
 
     def stop(self) -> None:
         """End the run soon: after the handler when called from one, else at the next block. Any thread."""
+        from_outside = threading.get_ident() != self._thread
         with self._stop_lock:
             self._stop_wanted = True
-            self._ask_to_stop()
-        if threading.get_ident() == self._thread:
+            if not (from_outside and self._hooks.debug.suspect_due):  # then it is asked for below
+                self._ask_to_stop()
+        if not from_outside:
             return
         # A stop that arrives while the engine is being started would be lost there.
         acknowledged = threading.Event()

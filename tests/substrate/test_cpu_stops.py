@@ -1,10 +1,11 @@
 """A stop from another thread must not split an instruction: what it would spoil is memory, silently."""
 
 import struct
+import threading
 
 import pytest
 
-from paravane.cpu import EngineError, SliceTimer
+from paravane.cpu import EngineError, SliceTimer, processor
 from paravane.cpu.engine import stops
 from tests.support.cpu_bench import DATA, DATA_MFN, Bench
 
@@ -34,6 +35,35 @@ def test_read_modify_write_instructions_are_executed_once_under_a_rain_of_stops(
     assert (counted, added) == (ROUNDS, 3 * ROUNDS)
     assert {swapped, bench.cpu.ebx} == {0, 1}
     assert stops_seen > 5
+
+
+def test_a_stop_does_not_keep_a_new_block_from_its_hooks(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for after the comparison in that block, which the engine alone gets wrong."""
+    cpu, hooks = bench.cpu, bench.cpu._hooks
+    look, ask = hooks._note_block, cpu._ask_to_stop
+    asked: list[int] = []
+
+    def look_and_stop(pc: int, size: int) -> None:
+        look(pc, size)
+        if not hooks.restart:
+            other = threading.Thread(target=cpu.stop)
+            other.start()
+            other.join()
+
+    def note_and_ask() -> None:
+        asked.append(threading.get_ident())
+        ask()
+
+    bench.code(bytes.fromhex("660f3a63ca0ccd20"))  # pcmpistri $0xc, %xmm2, %xmm1; int $0x20
+    cpu.write_xmm(1, b"abcd" + bytes(12))
+    cpu.write_xmm(2, b"x" * 13 + b"abc")
+    monkeypatch.setattr(processor, "_STOP_TRIES", 0)  # it is not repeated
+    monkeypatch.setattr(hooks, "_note_block", look_and_stop)
+    monkeypatch.setattr(cpu, "_ask_to_stop", note_and_ask)
+    cpu.run()
+    assert (cpu.ecx, asked) == (13, [])
 
 
 def test_the_switch_lies_at_one_place_only_and_does_what_it_should() -> None:
