@@ -99,6 +99,14 @@ KNOWN = (
         r"(bt[src]|addl|incl|xchgl|cmpxchg8b).*",
         "err",
     ),
+    _known(
+        "of prefixes that choose an instruction 66 wins over F3, and F3 over F2",
+        r"\.byte 0x(66|F3), 0x(F2|F3|66), 0x0F.*",
+        "signal trapno eflags eip ecx xmm0 mxcsr_flags",
+    ),
+    _known(
+        "MOVHPD and MOVLPD take registers", r"\.byte 0x66, 0x0F, 0x1[26], .*", "signal trapno eflags xmm0"
+    ),
     _known("F6 /1 and F7 /1 are #UD", r"\.byte 0xF[67], (0xC8|0x0E).*", "signal trapno eflags eax mem eip"),
 )
 
