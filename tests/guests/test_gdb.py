@@ -368,6 +368,7 @@ def test_what_the_monitor_tells(boot: Callable[..., Boot]) -> None:
         "monitor domains",
         "break main",
         "continue",
+        "monitor where",
         "monitor pagetable 0xc0100000",
         "monitor events",
         "monitor store /local/domain/1/console",
@@ -376,6 +377,7 @@ def test_what_the_monitor_tells(boot: Callable[..., Boot]) -> None:
     )
     assert "monitor frame      MFN" in text
     assert re.search(r"d1 paging: \d+ pages, alive  <- this one\n  thread 1: vcpu 0, ring 1", text)
+    assert re.search(r"=> c0100000: .* <main\+0x0> paging.S:\d+", text)
     assert re.search(r"l1 entry 0x\w+ at 0x\w+: W", text)
     assert re.search(r"0xc0100000 is in mfn 0x\w+ \(d1's, writable_page", text)
     assert re.search(r"port 2: connected to port \d+ of d0, to vcpu 0", text)
