@@ -27,6 +27,11 @@ OFFLINE = ("resolv", "connect", "unreachable")
 """Words of apt's when asking again is of no use."""
 STATUS = Path("/var/lib/dpkg/status")
 SYSTEM_LISTS = Path("/var/lib/apt/lists")
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+REFERENCE = "bookworm"
+"""The release whose packages are the measure where versions answer differently: Debian 12, with Xen 4.17."""
+REFERENCE_ID = "debian-12"
 
 OPTIONS = {
     "APT::Architecture": "amd64",
@@ -63,23 +68,31 @@ class Offline(Unavailable):
     """There is no network: nothing else need be tried."""
 
 
-def cache_folder() -> Path:
-    """Where this release of this distribution keeps what was fetched, below the user's cache folder (XDG)."""
+def release() -> str:
+    """This machine's distribution and its release: `debian-12`."""
+    try:
+        told = platform.freedesktop_os_release()
+    except OSError:
+        told = {}
+    return "-".join([told.get("ID", "unknown"), told.get("VERSION_ID", "rolling")])
+
+
+def cache_folder(name: str) -> Path:
+    """Where what was fetched is kept, below the user's cache folder (XDG). `name` says of which release."""
     told = os.environ.get("XDG_CACHE_HOME", "")
     base = Path(told) if told.startswith("/") else Path.home() / ".cache"
-    try:
-        release = platform.freedesktop_os_release()
-    except OSError:
-        release = {}
-    name = "-".join([release.get("ID", "unknown"), release.get("VERSION_ID", "rolling")])
     return base / "paravane" / "tests" / name
 
 
 class Cache:
-    """A folder of unpacked packages, and which ones it holds completely."""
+    """A folder of unpacked packages, and which ones it holds completely.
 
-    def __init__(self, folder: Path) -> None:
+    They come from where the machine's own come from, or from Debian's release `suite` if one is given.
+    """
+
+    def __init__(self, folder: Path, suite: str = "") -> None:
         self.folder = folder
+        self._suite = suite
         self.root = folder / "root"
         """Where the packages' files lie, as they would below /."""
         self._complete = folder / "complete"
@@ -108,6 +121,8 @@ class Cache:
         for program in ("apt-get", "dpkg-deb"):
             if not shutil.which(program):
                 raise Unavailable(f"{program} is not on this machine")
+        if self._suite and not KEYRING.is_file():
+            raise Unavailable(f"only packages of Debian's {self._suite} will do, and {KEYRING} is not here")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._locked():
@@ -118,8 +133,9 @@ class Cache:
             raise Unavailable(f"{self.folder}: {error.strerror}") from error
 
     def _fetch(self, wanted: list[str], say: Callable[[str], None]) -> None:
-        say(f"fetching Debian's {', '.join(wanted)} into {self.folder}")
-        apt = _Apt(self.folder / "apt")
+        whose = f"Debian {self._suite}'s" if self._suite else "Debian's"
+        say(f"fetching {whose} {', '.join(wanted)} into {self.folder}")
+        apt = _Apt(self.folder / "apt", self._suite)
         try:
             self._unpack(wanted, apt.download_patiently(wanted))
         except Offline:
@@ -157,9 +173,9 @@ class Cache:
 
 
 class _Apt:
-    """apt-get with a state of its own in `folder`."""
+    """apt-get with a state of its own in `folder`, for the machine's release or another one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, suite: str) -> None:
         self._folder = folder
         self._archives = folder / "archives"
         lists = folder / "lists"
@@ -167,7 +183,7 @@ class _Apt:
             (place / "partial").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(STATUS, folder / "status")
         # The machine's own lists may be whole where a mirror just now is not. Newer ones replace them.
-        for path in SYSTEM_LISTS.glob("*_*"):
+        for path in () if suite else SYSTEM_LISTS.glob("*_*"):
             if path.is_file() and os.access(path, os.R_OK) and not (lists / path.name).exists():
                 shutil.copy2(path, lists / path.name)
         places = {
@@ -179,7 +195,22 @@ class _Apt:
         }
         settings = [f"{key}={value}" for key, value in {**OPTIONS, **places}.items()]
         settings += ["APT::Architectures::=amd64", "APT::Architectures::=i386"]
+        if suite:
+            settings += self._sources_of(suite)
         self._command = ["apt-get", "-q", *(word for setting in settings for word in ("-o", setting))]
+
+    def _sources_of(self, suite: str) -> list[str]:
+        """Have apt-get know of no other release, and take its packages though newer ones are installed."""
+        sources, preferences = self._folder / "sources.list", self._folder / "preferences"
+        sources.write_text(f"deb [signed-by={KEYRING}] http://deb.debian.org/debian {suite} main\n")
+        preferences.write_text(f"Package: *\nPin: release n={suite}\nPin-Priority: 1001\n")
+        return [
+            f"Dir::Etc::sourcelist={sources}",
+            "Dir::Etc::sourceparts=-",
+            f"Dir::Etc::preferences={preferences}",
+            "Dir::Etc::preferencesparts=-",
+            "APT::Get::Allow-Downgrades=true",
+        ]
 
     def download_patiently(self, names: list[str]) -> list[Path]:
         """As `download`, with the lists fetched before, until it succeeds or asking again is of no use."""

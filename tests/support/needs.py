@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.debian import Cache, Unavailable, cache_folder
+from tests.support.debian import REFERENCE, REFERENCE_ID, Cache, Unavailable, cache_folder, release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,17 +43,22 @@ class Piece:
     """Whether it is run by name: the machine's is the one in PATH."""
     variable: str = ""
     """Environment variable in which a user may give the file."""
+    exact: bool = False
+    """Whether tests compare with what this version of it answers. On another release than the reference the
+    machine's own will not do then."""
 
     def __str__(self) -> str:
         return f"{self.what} (Debian's {self.package})"
 
 
-def _programs(package: str, names: str) -> dict[str, Piece]:
-    return {name: Piece(name, package, (f"usr/bin/{name}",), program=True) for name in names.split()}
+def _programs(package: str, names: str, *, exact: bool = False) -> dict[str, Piece]:
+    return {
+        name: Piece(name, package, (f"usr/bin/{name}",), program=True, exact=exact) for name in names.split()
+    }
 
 
-GRUB = Piece("GRUB for 32-bit PV", "grub-xen-host", ("usr/lib/grub-xen/grub-i386-xen.bin",))
-GRUB_MODULES = Piece("GRUB's modules", "grub-xen-bin", ("usr/lib/grub/i386-xen/modinfo.sh",))
+GRUB = Piece("GRUB for 32-bit PV", "grub-xen-host", ("usr/lib/grub-xen/grub-i386-xen.bin",), exact=True)
+GRUB_MODULES = Piece("GRUB's modules", "grub-xen-bin", ("usr/lib/grub/i386-xen/modinfo.sh",), exact=True)
 BUSYBOX = Piece(
     "busybox for i386",
     "busybox-static:i386",
@@ -61,29 +66,41 @@ BUSYBOX = Piece(
     on_machine=False,  # The machine's own is built for its own processor.
     variable="PARAVANE_BUSYBOX",
 )
-XEN_HEADERS = Piece("Xen's public headers", "libxen-dev", ("usr/include/xen/xen.h",))
+XEN_HEADERS = Piece("Xen's public headers", "libxen-dev", ("usr/include/xen/xen.h",), exact=True)
 LINUX_HEADERS = Piece(
     "Linux's headers",
     "linux-libc-dev",
     ("usr/include/x86_64-linux-gnu/asm/processor-flags.h", "usr/include/asm/processor-flags.h"),
 )
 PROGRAMS = {
-    **_programs("binutils", "as ld readelf objdump"),
+    **_programs("binutils", "as ld readelf objdump", exact=True),
     **_programs("gcc", "gcc"),
     **_programs("gdb", "gdb"),
-    **_programs("grub-common", "grub-mkstandalone"),
+    **_programs("grub-common", "grub-mkstandalone", exact=True),
     **_programs("xen-utils-common", "xenalyze"),
 }
 PIECES = (GRUB, GRUB_MODULES, BUSYBOX, XEN_HEADERS, LINUX_HEADERS, *PROGRAMS.values())
 
 
 class Needs:
-    """Finds pieces, and fetches what is missing at most once."""
+    """Finds pieces, and fetches what is missing at most once.
 
-    def __init__(self, cache: Cache, *, machine: Path = Path("/"), path: str | None = None) -> None:
+    `cache` has what comes from the machine's own release, `reference` the exact pieces where that release is
+    not the one they are measured by.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        reference: Cache | None = None,
+        *,
+        machine: Path = Path("/"),
+        path: str | None = None,
+    ) -> None:
         self.say: Callable[[str], None] = print
         """Where a line about what is being fetched goes."""
         self._cache = cache
+        self._reference = reference
         self._machine = machine
         self._path = path
         self._failure = ""
@@ -92,13 +109,13 @@ class Needs:
         """Its file, if it is here."""
         if told := os.environ.get(piece.variable):
             return Path(told) if Path(told).is_file() else None
+        if cache := self._reference if piece.exact else None:
+            return _cached(cache, piece)
         if piece.program and (found := shutil.which(piece.what, path=self._path)):
             return Path(found)
         if piece.on_machine and not piece.program and (place := _below(self._machine, piece)):
             return place
-        if piece.package not in self._cache.packages:
-            return None
-        return self._cache.program(piece.what) if piece.program else _below(self._cache.root, piece)
+        return _cached(self._cache, piece)
 
     def have(self, piece: Piece) -> Path:
         """Its file, fetched if need be. Raises Unavailable with the reason when there is no way."""
@@ -125,14 +142,29 @@ class Needs:
         if self._stamp.is_file() and time.time() - self._stamp.stat().st_mtime < NOT_AGAIN:
             return self._stamp.read_text()
         self.retry()
+        missing = [piece for piece in PIECES if not self.find(piece)]
+        failure = ""
+        for cache, exact in ((self._reference, True), (self._cache, False)):
+            # Without a reference of their own the exact pieces are among the others.
+            wanted = [piece.package for piece in missing if self._reference is None or piece.exact is exact]
+            if cache is not None and wanted:
+                failure = self._bring(cache, wanted) or failure
+        if failure and self._cache.folder.is_dir():
+            self._stamp.write_text(failure)
+        return failure
+
+    def _bring(self, cache: Cache, packages: list[str]) -> str:
         try:
-            missing = dict.fromkeys(piece.package for piece in PIECES if not self.find(piece))
-            self._cache.fetch(missing, self.say)
+            cache.fetch(dict.fromkeys(packages), self.say)
         except Unavailable as error:
-            if self._cache.folder.is_dir():
-                self._stamp.write_text(str(error))
             return str(error)
         return ""
+
+
+def _cached(cache: Cache, piece: Piece) -> Path | None:
+    if piece.package not in cache.packages:
+        return None
+    return cache.program(piece.what) if piece.program else _below(cache.root, piece)
 
 
 def _below(root: Path, piece: Piece) -> Path | None:
@@ -142,7 +174,9 @@ def _below(root: Path, piece: Piece) -> Path | None:
 @functools.cache
 def needs() -> Needs:
     """This machine's."""
-    return Needs(Cache(cache_folder()))
+    here = release()
+    reference = None if here == REFERENCE_ID else Cache(cache_folder(f"{REFERENCE_ID}-on-{here}"), REFERENCE)
+    return Needs(Cache(cache_folder(here)), reference)
 
 
 def require(piece: Piece) -> Path:

@@ -84,6 +84,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     status.touch()
     monkeypatch.setattr(debian, "STATUS", status)
     monkeypatch.setattr(debian, "SYSTEM_LISTS", tmp_path / "none")
+    monkeypatch.setattr(debian, "KEYRING", status)
     monkeypatch.setattr(debian, "PAUSES", (0.0, 0.0))
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.delenv("PARAVANE_BUSYBOX", raising=False)
@@ -98,6 +99,30 @@ def test_everything_is_fetched_at_the_first_need_and_only_once(machine: Machine)
     assert machine.asked("install") == 1
     assert len(machine.said) == 1
     assert not (machine.cache.folder / "apt").exists(), "lists and archives are of no more use"
+
+
+def test_where_versions_answer_differently_only_the_reference_will_do(machine: Machine) -> None:
+    reference = Cache(machine.folder / "reference", "bookworm")
+    (machine.folder / "ld").write_text("#!/bin/sh\necho another release\n")
+    (machine.folder / "ld").chmod(0o755)
+    found = Needs(machine.cache, reference, machine=machine.folder, path=str(machine.folder))
+    found.say = machine.said.append
+    assert found.have(PROGRAMS["ld"]) == reference.folder / "bin/ld"
+    assert found.have(BUSYBOX) == machine.cache.root / "bin/busybox"
+    assert "binutils" not in machine.cache.packages
+    assert "busybox-static:i386" not in reference.packages
+    of_reference, of_machine = [line for line in machine.log.read_text().splitlines() if " install " in line]
+    assert "Dir::Etc::sourceparts=-" in of_reference
+    assert "Dir::Etc::sourceparts" not in of_machine
+
+
+def test_a_machine_without_debians_keys_says_so(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debian, "KEYRING", machine.folder / "none")
+    found = Needs(machine.cache, Cache(machine.folder / "reference", "bookworm"), path="")
+    found.say = machine.said.append
+    with pytest.raises(Unavailable, match="only packages of Debian's bookworm will do"):
+        found.have(GRUB)
+    assert found.have(BUSYBOX).is_file()
 
 
 def test_a_program_that_is_not_installed_finds_its_own_libraries(machine: Machine) -> None:
