@@ -137,7 +137,9 @@ class CHeaders:
         self.directory = directory
         (directory / "stdint.h").write_text(STDINT)
         (directory / "stddef.h").write_text(STDDEF)
-        places = [directory, header_folder().parent, require(LINUX_HEADERS).parents[1]]
+        linux = require(LINUX_HEADERS)
+        # Debian has those of one processor in a folder of their own, which asks for the others.
+        places = [directory, header_folder().parent, linux.parents[1], linux.parents[2]]
         includes = [f"-I{place}" for place in places]
         self.command = [tool("gcc"), "-m32", "-ffreestanding", "-nostdinc", "-fno-pie", "-w", *includes]
 
