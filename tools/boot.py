@@ -22,6 +22,7 @@ from paravane.tools.arguments import memory_size, positive_count, positive_secon
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.debugger import add_debugger_options, listener
 from paravane.tools.files import OutputError, read_file, refuse_overwriting
+from paravane.tools.following import add_following_options, following
 from paravane.tools.lines import Lines
 from paravane.tools.session import Session, Wishes
 from paravane.tools.status import Status, UsageError
@@ -61,6 +62,7 @@ def define(parser: argparse.ArgumentParser) -> None:
     _add_run_options(parser)
     _add_report_options(parser)
     add_debugger_options(parser)
+    add_following_options(parser)
     parser.set_defaults(run=_boot, cmdline=[])
 
 
@@ -151,10 +153,13 @@ def _boot(options: argparse.Namespace) -> int:
             with expiring(deadline):
                 data, config, inputs = _what(options)
                 trace = None if options.trace in (None, "-") else Path(options.trace)
-                refuse_overwriting((("--trace", trace), ("--dump-on-crash", options.dump_on_crash)), inputs)
+                outputs = [("--trace", trace), ("--dump-on-crash", options.dump_on_crash)]
+                outputs += (("--coverage", path) for path in options.coverage)
+                refuse_overwriting(outputs, inputs)
                 image = load_image(data)
-                output = stack.enter_context(_trace(options))
-            wishes = _wishes(options, config, output, deadline)
+                followed = following(options, image)
+                output = stack.enter_context(_trace(options, followed.kinds))
+            wishes = replace(_wishes(options, config, output, deadline), following=followed)
             return Session(image, config, replace(wishes, debuggers=listener(options, stack))).run()
     except ImageError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
@@ -214,29 +219,31 @@ def _command_line(words: Sequence[str]) -> str:
 
 
 @contextmanager
-def _trace(options: argparse.Namespace) -> Iterator[TraceOutput | None]:
-    """Where the trace goes. The file is open while in the `with`, so that it can be followed."""
+def _trace(options: argparse.Namespace, followed: frozenset[Kind]) -> Iterator[TraceOutput | None]:
+    """Where the trace goes, with the kinds that are `followed` whatever else is asked for. The file is open
+    while in the `with`, so that it can be followed."""
     name = options.trace
     if name is None:
         if options.trace_events or options.trace_format:
             raise UsageError("--trace says where the trace goes: --trace FILE, or --trace - for stderr")
         yield None
     elif name == "-":
-        yield _output(options, STDERR)
+        yield _output(options, STDERR, followed)
     else:
         try:
             number = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise OutputError(error.errno, error.strerror, name) from None
         try:
-            yield _output(options, number)
+            yield _output(options, number, followed)
         finally:
             os.close(number)
 
 
-def _output(options: argparse.Namespace, fileno: int) -> TraceOutput:
+def _output(options: argparse.Namespace, fileno: int, followed: frozenset[Kind]) -> TraceOutput:
     form = FORMS[options.trace_format] if options.trace_format else form_of(PurePath(options.trace))
     # A writer of text knows what a terminal is to be sent; the others write files.
     writer = TextLines(colour=colourful(fileno)) if form.name == "text" else form.writer()
     wanted = options.trace_events or filters.parse(filters.DEFAULT)
+    wanted = replace(wanted, wanted={**dict.fromkeys(kind.value for kind in followed), **wanted.wanted})
     return TraceOutput(Lines(fileno), writer, wanted, Header(clock=options.clock))

@@ -12,6 +12,7 @@ from paravane import Machine, ShutdownReason, StopReason
 from paravane.ending import exit_status
 from paravane.text import shown
 from paravane.tools.files import write_file
+from paravane.tools.following import Following
 from paravane.tools.lines import LineHandler, Lines
 from paravane.tools.signals import Signals
 from paravane.tools.status import Status
@@ -19,6 +20,7 @@ from paravane.tools.streams import STDERR
 from paravane.tools.terminal import ESCAPES, Terminal
 from paravane.trace import Kind
 from paravane.trace.text import body
+from paravane.trace.text import line as trace_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +49,8 @@ class Wishes:
     `machine` makes a machine; `deadline` (of `time.monotonic`) and `max_traps` (0: none) are for all lives;
     `restart` begins another life when the guest asks for a reboot; `trace` takes records,
     and stderr those of refusals to `explain`; `audit` recounts all frames at the end; `dump` is a file for
-    the crash dump; `debuggers` come in there, and each life waits for one if asked to.
+    the crash dump; `debuggers` come in there, and each life waits for one if asked to; `following` is what
+    is followed of each life, for the trace or, without one, for stderr.
     """
 
     machine: Callable[[], Machine]
@@ -61,6 +64,7 @@ class Wishes:
     log_level: str = "WARNING"
     debuggers: Listener | None = None
     wait_for_debugger: bool = False
+    following: Following = Following()
 
 
 class Session:
@@ -82,6 +86,7 @@ class Session:
         with self._signals, _logging(self._errors, self._wishes.log_level):
             status = self._lives()
             status = self._put_out(status)
+            self._wishes.following.write()
         self._signals.die()
         return status
 
@@ -103,6 +108,7 @@ class Session:
             self._watch(machine, stack)
             config = replace(self._config, sink=self._terminal.write, source_text=True)
             domain = self._domain = machine.create(self._image, config)
+            wishes.following.begin(domain, stack)
             stack.enter_context(self._terminal.joined(machine, domain.console))
             self._admit_debuggers(machine, domain, stack)
             ending = machine.run(deadline=self._deadline, max_traps=self._traps_left())
@@ -137,6 +143,8 @@ class Session:
             if lines is not None:
                 lines.join(machine)
                 stack.callback(lines.join, None)
+        if wishes.trace is None and wishes.following.kinds:
+            machine.trace.subscribe(lambda record: errors.write(trace_line(record)), wishes.following.kinds)
         if wishes.explain:
             machine.trace.subscribe(lambda record: errors.write(body(record)), (Kind.REFUSAL,))
 

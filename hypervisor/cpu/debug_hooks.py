@@ -3,8 +3,12 @@ they are reached."""
 
 from typing import Final
 
+from unicorn import unicorn_const as uc_const
+
 from paravane.cpu.breakpoints import Breakpoints
 from paravane.cpu.debuggers import GUESTS_BITS, Debuggers
+from paravane.cpu.engine import library as api
+from paravane.cpu.engine.bounds import MovableHook
 from paravane.cpu.handler import TrapHandler
 from paravane.cpu.hooked_flags import HookedFlags
 from paravane.cpu.moving_breakpoints import MovingBreakpoints
@@ -42,6 +46,8 @@ class DebugHooks:
         self._breakpoints = Breakpoints(self._engine, self._layout)
         self._moving = MovingBreakpoints(self._engine, self._on_moving)
         self._watchpoints = Watchpoints(self._engine, cpu.frame_at, self._on_access, self._on_gate)
+        self._blocks: MovableHook | None = None
+        self._blocks_hooked = False
         self._hits = 0
         self._hit_eip = 0
         self.access_reported = False
@@ -67,7 +73,7 @@ class DebugHooks:
     def takes_stops(self) -> bool:
         """Every instruction has a hook, and the guest is stopped by `stop_soon`: after the engine's own stop
         the rest of a block would run without hooks."""
-        return self.watching or self._breakpoints.everywhere
+        return self.watching or self._watchpoints.following or self._breakpoints.everywhere
 
     def hooked(self, address: int) -> bool:
         """The instruction at linear `address` was translated with a hook."""
@@ -87,7 +93,21 @@ class DebugHooks:
         dr = self._layout.dr
         addresses = [self._words[dr + 2 * index] for index in range(4)]
         watches = armed(addresses, self._words[dr + 14]) + debuggers.watches()
-        return self._watchpoints.arm(watches) or execution
+        blocks = self._arm_blocks(debuggers.watches_blocks)
+        return self._watchpoints.arm(watches, debuggers.followed) or execution or blocks
+
+    def _arm_blocks(self, wanted: bool) -> bool:
+        """Have each block call on us, or none. True as for `arm`."""
+        if wanted == self._blocks_hooked:
+            return False
+        if self._blocks is None:
+            self._blocks = MovableHook(self._engine, uc_const.UC_HOOK_BLOCK, api.CODE_HOOK(self._on_block))
+        if wanted:
+            self._blocks.everywhere()
+        else:
+            self._blocks.nowhere()
+        self._blocks_hooked = wanted
+        return True
 
     def suspect(self, addresses: set[int]) -> bool:
         """Look at what is at linear `addresses` whenever they are reached. What is undefined then is #UD; a
@@ -108,7 +128,7 @@ class DebugHooks:
 
         The engine's own stop would let the rest of a block run, and that without its hooks.
         """
-        if self.watching:
+        if self.watching or self._watchpoints.following:
             self._watchpoints.open_gate()
 
     def report_access(self, vector: int) -> bool:
@@ -182,23 +202,26 @@ class DebugHooks:
             self._redirects.pending = AFTER_ACCESS
             self._watchpoints.open_gate()
 
-    def _on_gate(self, _uc: int, _address: int, _size: int, _user: int) -> None:
-        """The instruction after one that hit a data breakpoint, or where a stop is wanted."""
+    def _on_gate(self, _uc: int, address: int, _size: int, _user: int) -> None:
+        """The instruction after one that hit a data breakpoint, where a stop is wanted, or one that somebody
+        follows."""
         if self._redirects.pending is not None and self._redirects.pending is not AFTER_ACCESS:
             return
         cpu, words = self._cpu, self._words
         self._engine.save()
         if self._redirects.pending is None:
-            self._watchpoints.close_gate()
+            self._set_gate(address)
             if cpu._stop_wanted:
                 self._redirects.leave(None)
                 self._engine.stop()
+            else:
+                self._debuggers.at_instruction(address)
             return
         half_done = words[self._layout.eip] == self._hit_eip
         if half_done and not cpu.ecx:
             # A repeated string instruction looks at its count once more: it is over after that.
             return
-        self._watchpoints.close_gate()
+        self._set_gate(address)
         cpu._eflags = None
         hits = self._take_hits()
         if hits > GUESTS_BITS and self._debuggers.accessed(hits):
@@ -210,8 +233,19 @@ class DebugHooks:
             self._redirects.leave(None)
         else:
             self._redirects.pending = None
+            self._debuggers.at_instruction(address)
         if cpu._stop_wanted:
             self._engine.stop()
+
+    def _on_block(self, _uc: int, address: int, size: int, _user: int) -> None:
+        self._debuggers.block_entered(address, size)
+
+    def _set_gate(self, address: int) -> None:
+        """Open it for the next instruction if this one is followed: what it did is seen there."""
+        if address in self._watchpoints.followed:
+            self._watchpoints.open_gate()
+        else:
+            self._watchpoints.close_gate()
 
     def _take_hits(self) -> int:
         hits, self._hits = self._hits, 0

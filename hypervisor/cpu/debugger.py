@@ -16,6 +16,23 @@ class Watched(NamedTuple):
     writes: bool
 
 
+class Follower(Protocol):
+    """Somebody who follows a guest instruction by instruction. He is called as a `Debugger` is."""
+
+    @property
+    def within(self) -> range:
+        """The linear addresses that he wants to hear of; none: of nothing."""
+        ...
+
+    def at_instruction(self, address: int) -> None:
+        """The instruction at linear `address` is the next: one of `within`, or the first after such a one.
+
+        A repeated string instruction is told of before each repetition, and one that the hypervisor had to
+        execute again (a page fault that it mended, a hypercall that was preempted) each time.
+        """
+        ...
+
+
 class Debugger(Protocol):
     """Somebody who watches a guest, as one processor sees him.
 

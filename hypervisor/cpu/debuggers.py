@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from paravane.cpu.debugger import Debugger, Watched
+from paravane.cpu.debugger import Debugger, Follower, Watched
 from paravane.cpu.redirects import Redirects
 from paravane.cpu.state import ProcessorState
 from paravane.cpu.stepping import Step
@@ -35,6 +35,8 @@ class Debuggers:
         self._attached: list[Debugger] = []
         self._step: Step | None = None
         self._watched: list[tuple[Debugger, Watched]] = []
+        self._follower: Follower | None = None
+        self._on_block: Callable[[int, int], None] | None = None
         self._contents: list[Contents] = []
         self._stopped = False
 
@@ -69,7 +71,36 @@ class Debuggers:
         if self._step is not None and self._step.debugger is debugger:
             self._forget_step()
 
+    def follow(self, follower: Follower | None) -> None:
+        """Tell `follower`, and nobody else, of each instruction that he wants to hear of. None: nobody."""
+        self._follower = follower
+        self._changed()
+
+    def watch_blocks(self, entered: Callable[[int, int], None] | None) -> None:
+        """Call `entered`, and nobody else, with the linear address and the size of each block of instructions
+        that is about to be executed. None: nobody."""
+        self._on_block = entered
+        self._changed()
+
     # What the processor asks.
+
+    @property
+    def watches_blocks(self) -> bool:
+        """Somebody wants to hear of blocks."""
+        return self._on_block is not None
+
+    def block_entered(self, address: int, size: int) -> None:
+        """A block is about to be executed."""
+        if self._on_block is not None:
+            try:
+                self._on_block(address, size)
+            except BaseException as failure:
+                self._fail(failure)
+
+    @property
+    def followed(self) -> range:
+        """The linear addresses that somebody follows the guest in."""
+        return range(0) if self._follower is None else self._follower.within
 
     @property
     def attached(self) -> bool:
@@ -111,6 +142,15 @@ class Debuggers:
             self._stopped = cpu._stop_wanted = True
             self._redirects.leave(None)
             cpu._engine.stop()
+
+    def at_instruction(self, address: int) -> None:
+        """The instruction at linear `address` is about to be executed."""
+        if self._follower is not None:
+            self._cpu._take()
+            try:
+                self._follower.at_instruction(address)
+            except BaseException as failure:
+                self._fail(failure)
 
     def accessed(self, hits: int) -> bool:
         """An instruction with these hits is over. Whether the run is to end."""

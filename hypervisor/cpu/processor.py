@@ -114,6 +114,8 @@ class Cpu(ProcessorState):
             self._hooks.debug.follow()
             if self._running:
                 self._hooks.debuggers.look_for_stores()
+        if self._hooks.debug.takes_stops:
+            # Whoever was asked to stop in a trap may find an instruction next that calls no hook.
             self._extra = True
         if self._hooks.debuggers.stepping:
             if self._running:

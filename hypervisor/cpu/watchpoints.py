@@ -88,9 +88,17 @@ class Watchpoints:
         self._watches: list[Watch] = []
         self._ranges: list[_Range] = []
         self._memory: list[MovableHook] = []
+        self._instrumented = False
         self._gate: MovableHook | None = None
         self._everything: MovableHook | None = None
         self._leaving = False
+        self.followed = range(0)
+        """Linear addresses whose instructions go through the gate."""
+
+    @property
+    def following(self) -> bool:
+        """Some instructions are followed."""
+        return len(self.followed) > 0
 
     @property
     def watching(self) -> bool:
@@ -100,23 +108,35 @@ class Watchpoints:
     @property
     def instrumented(self) -> bool:
         """Every instruction looks at the gate: one is armed, or was during this run."""
-        return bool(self._memory)
+        return self._instrumented
 
-    def arm(self, watches: list[Watch]) -> bool:
-        """Watch these. True when translated code must be dropped for it."""
+    def arm(self, watches: list[Watch], followed: range = range(0)) -> bool:
+        """Watch these, and send the instructions at these linear addresses through the gate. True when
+        translated code must be dropped for it."""
+        # Accesses look at hooks on memory where there were any when they were translated.
+        grown = bool(watches) and not self._memory
         self._watches = watches
-        if self._memory or not watches:
-            if watches:
-                self._reserve()
-            self.follow()
+        changed, self.followed = followed != self.followed, followed
+        if watches or followed:
+            new = self._instrument() or grown
+            self._reserve()
+        else:
+            new = False
+        self.follow()
+        if changed:
+            self.close_gate()
+        return new
+
+    def _instrument(self) -> bool:
+        """Have every instruction look at the gate; whether none did before."""
+        if self._instrumented:
             return False
         if self._gate is None or self._everything is None:
             self._everything = MovableHook(self._engine, uc_const.UC_HOOK_CODE, api.NOTHING)
             # With two hooks of this kind the engine compares bounds at each instruction instead of once.
             self._gate = MovableHook(self._engine, uc_const.UC_HOOK_CODE, self._on_gate)
         self._everything.everywhere()
-        self._reserve()
-        self.follow()
+        self._instrumented = True
         return True
 
     def follow(self) -> None:
@@ -133,8 +153,9 @@ class Watchpoints:
             # Only now has the engine forgotten them; what it translated since still calls on them.
             self._leaving = False
             return True
-        if self._watches or not self._memory or self._everything is None:
+        if self._watches or self.followed or not self._instrumented or self._everything is None:
             return False
+        self._instrumented = False
         self._everything.nowhere()
         for hook in self._memory:
             hook.remove()
@@ -147,15 +168,24 @@ class Watchpoints:
             self._gate.everywhere()
 
     def close_gate(self) -> None:
-        """No more calls."""
-        if self._gate is not None:
+        """No more calls, but for instructions that are followed."""
+        if self._gate is None:
+            return
+        if self.followed:
+            # From 1 on: what begins at 0 could not be opened to everything, which is an end before the start.
+            self._gate.point(max(self.followed.start, 1), self.followed.stop - 1)
+        else:
             self._gate.nowhere()
 
     def _reserve(self) -> None:
         """Have a hook for each page that may hold a part of what is watched."""
-        wanted = sum(len(_pages(watch)) for watch in self._watches)
-        for _ in range(wanted - len(self._memory)):
+        for _ in range(self._wanted(self._watches) - len(self._memory)):
             self._memory.append(MovableHook(self._engine, _BOTH, self._on_memory))
+
+    @staticmethod
+    def _wanted(watches: list[Watch]) -> int:
+        """How many hooks these need, at most."""
+        return sum(len(_pages(watch)) for watch in watches)
 
     def _parts(self, watch: Watch) -> list[_Range]:
         """Where an access may start that reaches `watch`."""

@@ -37,6 +37,18 @@ class Lines:
         """File and line whose instructions start just at `address`."""
         return self._rows.get(address)
 
+    def rows(self) -> list[tuple[int, Location]]:
+        """Where each location starts to apply, in ascending order."""
+        return [(start, row) for start in self._starts if (row := self._rows[start]) is not None]
+
+    def starting(self, file: str, line: int) -> list[int]:
+        """Where code of a line starts, in ascending order; `file` may be the end of a path."""
+        return [
+            start
+            for start, (path, number) in self.rows()
+            if number == line and (path == file or path.endswith(f"/{file}"))
+        ]
+
     def at(self, address: int) -> Location | None:
         """File and line (from 1) of the instruction at `address`."""
         index = bisect_right(self._starts, address) - 1

@@ -33,6 +33,16 @@ class Symbols:
         guest from Python finds its variables."""
         return self._named.get(name)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, in no particular order."""
+        return tuple(self._named)
+
+    def end_of(self, name: str, end: int) -> int:
+        """Where the next symbol after `name`, which there is, begins; `end` if there is none."""
+        index = bisect_right(self._starts, self._named[name])
+        return self._starts[index] if index < len(self._starts) else end
+
     def at(self, address: int) -> tuple[str, int] | None:
         """The nearest symbol at or below `address` and the distance to it in bytes."""
         index = bisect_right(self._starts, address) - 1

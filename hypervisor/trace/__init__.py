@@ -7,12 +7,14 @@ writer's business. An `Entry` is a record without its Python types, as files hol
 from paravane.trace.entry import Entry, entry_of
 from paravane.trace.records import (
     Argument,
+    BreakpointRecord,
     ConsoleRecord,
     DomainEvent,
     DomainRecord,
     EventRecord,
     GrantRecord,
     HypercallRecord,
+    InstructionRecord,
     Kind,
     PageRecord,
     Record,
@@ -32,6 +34,7 @@ from paravane.trace.writer import Header, Writer
 
 __all__ = [
     "Argument",
+    "BreakpointRecord",
     "ConsoleRecord",
     "DomainEvent",
     "DomainRecord",
@@ -40,6 +43,7 @@ __all__ = [
     "GrantRecord",
     "Header",
     "HypercallRecord",
+    "InstructionRecord",
     "Kind",
     "PageRecord",
     "Record",

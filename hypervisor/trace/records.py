@@ -35,6 +35,8 @@ class Kind(Enum):
     STORE = "store"
     CONSOLE = "console"
     DOMAIN = "domain"
+    INSTRUCTION = "instruction"
+    BREAKPOINT = "breakpoint"
 
     # Every record is looked up by its kind, and Enum's own hash is computed in Python.
     __hash__ = object.__hash__
@@ -313,3 +315,38 @@ class DomainRecord(Record):
     @property
     def name(self) -> str:
         return self.event.value
+
+
+@dataclass(slots=True)
+class InstructionRecord(Record):
+    """An instruction of the guest's: only while somebody follows it (`paravane.follow`).
+
+    `name` is its mnemonic, `text` all of it, `code` its bytes in hex, `cpl` the ring. `changed` are the
+    registers with other values than before. `trap` is the trap that it was or caused (`#PF`, `int 0x80`,
+    `hypercall`; empty: none): then `changed` has nothing.
+    """
+
+    kind: ClassVar[Kind] = Kind.INSTRUCTION
+    name: str
+    text: str
+    code: str
+    cpl: int
+    changed: dict[str, int]
+    trap: str = ""
+
+
+@dataclass(slots=True)
+class BreakpointRecord(Record):
+    """A vcpu reached a `breakpoint` of somebody who lets it go on, or made a `read`, `write` or `access` of
+    what one watches; `place` is the next instruction.
+
+    `address` is that of the breakpoint or of the first byte watched, `calls` lead there; `data` has of what
+    is watched its `size` in bytes and those `before` and `after`, in hex.
+    """
+
+    kind: ClassVar[Kind] = Kind.BREAKPOINT
+    name: str
+    address: int
+    registers: dict[str, int]
+    calls: list[str]
+    data: dict[str, int | str]

@@ -138,6 +138,8 @@ SELECTORS: Final[dict[str, Callable[[str], Predicate]]] = {
     "ring": _word("device", "op"),
     "store": _store,
     "console": _word(),
+    "instruction": _word("trap"),
+    "breakpoint": _word(),
 }
 """For each kind what makes a predicate of a selector, or raises FilterError. The kind `domain` has none:
 `domain:2` is a restriction of everything to that domain."""

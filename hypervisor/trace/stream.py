@@ -68,12 +68,19 @@ class Trace:
         self._failure: Exception | None = None
 
     def subscribe(
-        self, subscriber: Subscriber, wanted: Iterable[Kind] | Selection = tuple(Kind)
+        self,
+        subscriber: Subscriber,
+        wanted: Iterable[Kind] | Selection = tuple(Kind),
+        *,
+        first: bool = False,
     ) -> Callable[[], None]:
         """Call `subscriber` with every later record that is wanted (some kinds, or what a filter takes), in
-        the order in which they are complete. Calling the result ends that."""
+        the order in which they are complete. Calling the result ends that.
+
+        `first`: before those who have subscribed already, to write what others are to read before the record.
+        """
         entry = _subscription(subscriber, wanted)
-        self._subscriptions.append(entry)
+        self._subscriptions.insert(0 if first else len(self._subscriptions), entry)
         self._changed()
 
         def unsubscribe() -> None:

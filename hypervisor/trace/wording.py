@@ -158,6 +158,23 @@ def _domain(entry: Entry) -> str:
     return f"{entry.name}: {detail}" if detail else entry.name
 
 
+def _instruction(entry: Entry) -> str:
+    """`movl $1, %eax  eax=0x1`, `movl (%eax), %ecx  -> #PF`."""
+    data = entry.data
+    changed = " ".join(f"{name}={value:#x}" for name, value in data["changed"].items())
+    trap = f"-> {data['trap']}" if "trap" in data else changed
+    return f"{data['text']:<32} {trap}".rstrip()
+
+
+def _breakpoint(entry: Entry) -> str:
+    data = entry.data
+    seen = data["data"]
+    values = f" [{seen['before']}] -> [{seen['after']}]" if seen else ""
+    registers = " ".join(f"{name}={value:#x}" for name, value in data["registers"].items())
+    calls = f" from {' from '.join(data['calls'])}" if data["calls"] else ""
+    return f"{entry.name} at {data['address']:#010x}{values} {registers}{calls}"
+
+
 _WORDINGS: Final[dict[str, Callable[[Entry], str]]] = {
     "hypercall": _hypercall,
     "refusal": _refusal,
@@ -171,4 +188,6 @@ _WORDINGS: Final[dict[str, Callable[[Entry], str]]] = {
     "store": _store,
     "console": _console,
     "domain": _domain,
+    "instruction": _instruction,
+    "breakpoint": _breakpoint,
 }

@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "debug",
         "machine",
         "run_loop",
-        "ending inbox",
+        "ending follow inbox",
         "toolstack",
         "hypercalls",
         "domain",

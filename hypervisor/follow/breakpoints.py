@@ -1,0 +1,98 @@
+"""Breakpoints and watched data that tell what they saw, and let the guest go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from paravane.cpu import PageFault
+from paravane.report.processor import linear_eip
+from paravane.report.stack import calls
+from paravane.trace import BreakpointRecord, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from paravane.cpu.debugger import Watched
+    from paravane.domain import Domain
+    from paravane.vcpu import Vcpu
+
+_REGISTERS: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
+
+
+class Breakpoints:
+    """Writes into a machine's trace whenever a domain's vcpus reach an address or touch what is watched, from
+    when it is made until it is closed. The guest sees nothing of it, and has its own debug registers."""
+
+    def __init__(self, domain: Domain, addresses: Iterable[int], watched: Sequence[Watched]) -> None:
+        """Linear addresses of instructions, and what is watched. ValueError for too many of either."""
+        self._probes = [_Probe(domain, vcpu, frozenset(addresses), watched) for vcpu in domain.vcpus]
+
+    def close(self) -> None:
+        """Write nothing any more. Idempotent."""
+        for probe in self._probes:
+            probe.close()
+        self._probes.clear()
+
+
+class _Probe:
+    """What watches one vcpu (paravane.cpu.debugger.Debugger). It never stops its guest."""
+
+    def __init__(
+        self, domain: Domain, vcpu: Vcpu, breakpoints: frozenset[int], watched: Sequence[Watched]
+    ) -> None:
+        self.breakpoints = breakpoints
+        self.watched = watched
+        self._domain = domain
+        self._vcpu = vcpu
+        self._cpu = vcpu.cpu
+        self._values = [self._value(each) for each in watched]
+        self._cpu.debuggers.attach(self)
+
+    def close(self) -> None:
+        self._cpu.debuggers.detach(self)
+
+    def at_breakpoint(self, address: int) -> bool:
+        """The instruction at `address` is the next."""
+        if self._domain.platform.trace.wants(Kind.BREAKPOINT):
+            self._write("breakpoint", address, {})
+        return False
+
+    def accessed(self, watched: Watched) -> bool:
+        """An instruction has touched `watched`, and is over."""
+        at = self.watched.index(watched)
+        before, after = self._values[at], self._value(watched)
+        self._values[at] = after
+        if self._domain.platform.trace.wants(Kind.BREAKPOINT):
+            kinds = {(True, False): "read", (False, True): "write"}
+            name = kinds.get((watched.reads, watched.writes), "access")
+            data: dict[str, int | str] = {"size": watched.size, "before": before, "after": after}
+            self._write(name, watched.start, data)
+        return False
+
+    def stepped(self) -> None:
+        """Nobody steps here."""
+
+    def _value(self, watched: Watched) -> str:
+        """What is in watched memory, as bytes in hex; empty where it is not mapped."""
+        try:
+            return self._cpu.read(watched.start, watched.size).hex(" ")
+        except PageFault:
+            return ""
+
+    def _write(self, name: str, address: int, data: dict[str, int | str]) -> None:
+        cpu, domain = self._cpu, self._domain
+        registers = dict(zip(_REGISTERS, cpu.gprs(), strict=True))
+        chain = [line.strip() for line in calls(cpu, domain.image, domain.places)]
+        domain.platform.trace.write(
+            BreakpointRecord(
+                domain.platform.clock.now(),
+                domain.domid,
+                self._vcpu.vcpu_id,
+                domain.places.at(linear_eip(cpu)),
+                name,
+                address,
+                {**registers, "eflags": cpu.eflags},
+                chain[1:],
+                data,
+            )
+        )

@@ -1,0 +1,128 @@
+"""What `boot` follows of a guest: instructions and breakpoints as text or in a trace, coverage in files."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+import pytest
+from lcov_cobertura import LcovCobertura
+
+from tests.support.boot import paravane
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KERNEL = """\
+    .include "runtime.inc"
+    XEN_NOTES
+    .text
+main:
+    movl $3, %ecx
+1:  incl counter
+    decl %ecx
+    jnz 1b
+    testl %ecx, %ecx
+    jz 2f
+    movl $1, %eax
+2:  ret
+    .data
+    .balign 4
+counter: .long 0
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "counts.S"
+    path.write_text(KERNEL)
+    return path
+
+
+def boot(source: Path, *options: str) -> str:
+    result = paravane("boot", str(source), *options)
+    assert result.returncode == 0, result.stderr
+    return result.stderr.decode()
+
+
+def test_instructions_and_breakpoints_are_told_on_stderr(source: Path) -> None:
+    shown = boot(source, "--trace-insn", "main", "--break", "counts.S:12", "--watch", "counter,4,w")
+    assert re.search(r"d1v0 instruction movl \$3, %ecx +ecx=0x3 +@0xc01\w+ <main\+0x0> counts\.S:5", shown)
+    assert shown.count(" instruction decl %ecx ") == 3
+    assert shown.count("breakpoint write at 0xc01") == 3
+    assert "[02 00 00 00] -> [03 00 00 00]" in shown
+    assert len(re.findall(r"breakpoint breakpoint at 0xc01.*counts\.S:12", shown)) == 1
+
+
+def test_a_trace_has_them_beside_what_is_asked_for(source: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    shown = boot(source, "--trace-insn", "main", "--trace", str(trace), "--trace-events", "domain")
+    assert " instruction " not in shown
+    kinds = {json.loads(line)["kind"] for line in trace.read_text().splitlines()[1:]}
+    assert kinds == {"instruction", "domain"}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--break", "man"), "the image has no symbol 'man': did you mean main?"),
+        (("--watch", "counter,0"), "is not PLACE"),
+        (("--trace-insn", "main-main"), "ends before it begins"),
+        (("--coverage", "x.xml"), "is none of FILE.drcov, FILE.info, FILE.txt"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_with_a_line(
+    source: Path, options: tuple[str, ...], sentence: str
+) -> None:
+    result = paravane("boot", str(source), *options)
+    assert result.returncode == 2
+    assert sentence in result.stderr.decode()
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_coverage_is_never_written_over_the_source(source: Path) -> None:
+    link = source.with_suffix(".txt")
+    link.symlink_to(source)
+    result = paravane("boot", str(source), "--coverage", str(link))
+    assert result.returncode == 2
+    assert source.read_text() == KERNEL
+
+
+def test_another_reader_of_lcov_finds_the_counts(source: Path, tmp_path: Path) -> None:
+    info = tmp_path / "run.info"
+    boot(source, "--coverage", str(info))
+    tree = ElementTree.fromstring(LcovCobertura(info.read_text()).convert())
+    lines = {
+        int(line.attrib["number"]): int(line.attrib["hits"])
+        for found in tree.iter("class")
+        if found.attrib["filename"].endswith("counts.S")
+        for line in found.iter("line")
+    }
+    assert lines == {5: 1, 6: 3, 7: 3, 8: 3, 9: 1, 10: 1, 11: 0, 12: 1}
+
+
+def test_the_source_is_annotated(source: Path, tmp_path: Path) -> None:
+    listing = tmp_path / "run.txt"
+    boot(source, "--coverage", str(listing))
+    text = listing.read_text()
+    assert f"{source}: 7 of 8 lines executed\n" in text
+    assert "\n         3      7 |     decl %ecx\n" in text
+    assert "\n     #####     11 |     movl $1, %eax\n" in text
+
+
+def test_drcov_has_the_blocks(source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.drcov"
+    boot(source, "--coverage", str(path))
+    head, _, entries = path.read_bytes().partition(b" bbs\n")
+    lines = head.decode().splitlines()
+    assert lines[:2] == ["DRCOV VERSION: 2", "DRCOV FLAVOR: drcov"]
+    base, end = (int(word, 16) for word in lines[4].split(",")[1:3])
+    count = int(lines[-1].removeprefix("BB Table: "))
+    blocks = list(struct.iter_unpack("<IHH", entries))
+    assert len(blocks) == count > 3
+    assert all(offset + size <= end - base and module == 0 for offset, size, module in blocks)
+    main = [(offset, size) for offset, size, _ in blocks if offset < 0x20]
+    assert (5, 9) in main, "the loop: incl, decl, jnz"

@@ -1,0 +1,140 @@
+"""`--trace-insn`, `--break`, `--watch` and `--coverage`: what `boot` follows of a guest."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from paravane.cpu.debugger import Watched
+from paravane.follow import Breakpoints, Coverage, InstructionTrace, LocationError, data_at, location
+from paravane.follow.coverage_files import FORMS
+from paravane.image.source_text import SourceText
+from paravane.tools.files import write_file
+from paravane.tools.status import UsageError
+from paravane.trace import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import ExitStack
+
+    from paravane import Domain, Image
+
+LARGEST_WATCH: Final = 4096
+"""Bytes that one --watch may cover."""
+
+_WATCH: Final = re.compile(r"(?P<place>[^,]+)(?:,(?P<size>0[xX][0-9a-fA-F]+|\d+))?(?:,(?P<how>rw|r|w))?")
+
+
+def add_following_options(parser: argparse.ArgumentParser) -> None:
+    """The options; each may be given several times."""
+    parser.add_argument(
+        "--trace-insn",
+        action="append",
+        default=[],
+        metavar="RANGE",
+        help="trace every instruction in RANGE, with the registers it changed: SYMBOL, A-B (each an address, "
+        "SYMBOL, SYMBOL+N or FILE:LINE), user for ring 3, all; into --trace, else on stderr",
+    )
+    parser.add_argument(
+        "--break",
+        dest="breaks",
+        action="append",
+        default=[],
+        metavar="PLACE",
+        help="tell registers and calls whenever PLACE (an address, SYMBOL, SYMBOL+N, FILE:LINE) is reached, "
+        "and go on",
+    )
+    parser.add_argument(
+        "--watch",
+        dest="watches",
+        action="append",
+        default=[],
+        metavar="PLACE[,SIZE][,r|w|rw]",
+        help="tell whenever SIZE bytes (default 4) at PLACE are written (default), read or either, and go on",
+    )
+    parser.add_argument(
+        "--coverage",
+        type=_coverage_file,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="write which of the kernel's code was executed, over all its lives: FILE.drcov for "
+        "disassemblers, FILE.info for lcov, FILE.txt its source with counts",
+    )
+
+
+def _coverage_file(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in FORMS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of FILE{', FILE'.join(FORMS)}")
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """What is followed of a guest. `coverage` counts over all its lives (None: nothing is counted)."""
+
+    ranges: tuple[range, ...] = ()
+    user: bool = False
+    breakpoints: tuple[int, ...] = ()
+    watched: tuple[Watched, ...] = ()
+    coverage: Coverage | None = None
+    files: Sequence[Path] = ()
+    image_path: str = ""
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """The kinds of trace records that come of it."""
+        found = {Kind.INSTRUCTION} if self.ranges or self.user else set()
+        return frozenset(found | ({Kind.BREAKPOINT} if self.breakpoints or self.watched else set()))
+
+    def begin(self, domain: Domain, stack: ExitStack) -> None:
+        """Follow a domain that was built and has not run, until the stack is closed."""
+        if self.ranges or self.user:
+            stack.callback(InstructionTrace(domain, self.ranges, user=self.user).close)
+        if self.breakpoints or self.watched:
+            stack.callback(Breakpoints(domain, self.breakpoints, self.watched).close)
+        if self.coverage is not None:
+            self.coverage.follow(domain)
+            stack.callback(self.coverage.close)
+
+    def write(self) -> None:
+        """Write the files of coverage. Raises OutputError."""
+        sources = SourceText()
+        for path in self.files:
+            if self.coverage is not None:
+                write_file(path, FORMS[path.suffix](self.coverage, self.image_path, sources))
+
+
+def following(options: argparse.Namespace, image: Image) -> Following:
+    """What the options ask for. UsageError for places that the image does not have."""
+    named = [text for text in options.trace_insn if text not in ("user", "all")]
+    try:
+        ranges = [location(image, text) for text in named]
+        breakpoints = tuple(location(image, text).start for text in options.breaks)
+        watched = tuple(_watched(image, text) for text in options.watches)
+    except LocationError as error:
+        raise UsageError(str(error)) from None
+    if "all" in options.trace_insn:
+        ranges = [range(1 << 32)]
+    return Following(
+        tuple(ranges),
+        "user" in options.trace_insn,
+        breakpoints,
+        watched,
+        Coverage(image) if options.coverage else None,
+        options.coverage,
+        str(options.image),
+    )
+
+
+def _watched(image: Image, text: str) -> Watched:
+    found = _WATCH.fullmatch(text)
+    size = int(found["size"] or "4", 0) if found else 0
+    if found is None or not 0 < size <= LARGEST_WATCH:
+        raise UsageError(f"--watch {text} is not PLACE[,SIZE][,r|w|rw] with up to {LARGEST_WATCH} bytes")
+    start, how = data_at(image, found["place"]), found["how"] or "w"
+    return Watched(start, min(size, (1 << 32) - start), "r" in how, "w" in how)
