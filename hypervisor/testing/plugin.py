@@ -6,6 +6,7 @@ asks for a kernel.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -37,8 +38,8 @@ class Boot(Protocol):
 SECTIONS: Final = pytest.StashKey[tuple[tuple[str, str], ...]]()
 """What is to be seen of a folder's kernel that failed: titles and texts."""
 
-_boots: Final = pytest.StashKey[list["BootResult"]]()
-_machines: Final = pytest.StashKey[list[tuple["Machine", "deque[Record]"]]]()
+_boots: Final = pytest.StashKey["deque[BootResult]"]()
+_machine: Final = pytest.StashKey[tuple["Machine", "deque[Record]"]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,14 +65,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def boot(request: pytest.FixtureRequest) -> Boot:
+def boot(request: pytest.FixtureRequest) -> Iterator[Boot]:
     """Boot a kernel and say what came of it: `vm = boot("greet.S")`; see `paravane.boot`.
 
     A kernel in C is skipped where there is no compiler. What a test that fails has booted is shown: the crash
     dump, or where it hung, and the last of the trace.
     """
     quick, compiler = import_module("paravane.quick"), import_module("paravane.compiler")
-    booted = request.node.stash.setdefault(_boots, [])
+    booted: deque[BootResult] = deque(maxlen=_LAST_BOOTS)
+    request.node.stash[_boots] = booted
     limit = float(request.config.getini("paravane_timeout"))
 
     def boot_one(kernel: Any, **options: Any) -> BootResult:
@@ -83,7 +85,9 @@ def boot(request: pytest.FixtureRequest) -> Boot:
         booted.append(result)
         return result
 
-    return boot_one
+    yield boot_one
+    # The test itself stays until the end of the run; what it has seen of its guests need not.
+    del request.node.stash[_boots]
 
 
 @pytest.fixture
@@ -93,13 +97,17 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     with import_module("paravane.machine").Machine() as made:
         last: deque[Record] = deque(maxlen=import_module("paravane.testing.cases").LAST_LINES)
         made.trace.subscribe(last.append)
-        request.node.stash.setdefault(_machines, []).append((made, last))
+        request.node.stash[_machine] = made, last
         yield made
+        del request.node.stash[_machine]
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """A `kernel.toml` beside something to build is a test; other people's files may have that name too."""
-    if file_path.name != SETTINGS or not any(file_path.parent.glob("*.[Sc]")):
+    folder = file_path.parent
+    if file_path.name != SETTINGS:
+        return None
+    if not any(folder.glob("*.[Sc]")) and not (folder / "expected.txt").exists():
         return None
     home = import_module("paravane.testing.items")
     collector: pytest.Collector = home.KernelFolder.from_parent(parent, path=file_path)
@@ -118,21 +126,18 @@ def _sections(item: pytest.Item) -> list[tuple[str, str]]:
     """What is to be seen of the kernels of a test that failed, while its machines are still there."""
     stash = item.stash
     found = [*stash.get(SECTIONS, ())]
-    boots, machines = stash.get(_boots, []), stash.get(_machines, [])
-    if boots or machines:
-        cases = import_module("paravane.testing.cases")
-        for result in boots[-_LAST_BOOTS:]:
-            found += cases.sections_of(result)
-        for machine, last in machines:
-            found += cases.sections_of_machine(machine, last)
+    for result in stash.get(_boots, ()):
+        found += import_module("paravane.testing.cases").sections_of(result)
+    if _machine in stash:
+        found += import_module("paravane.testing.cases").sections_of_machine(*stash[_machine])
     return found
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """A console and what it should have been, line by line."""
-    if op != "==":
+    # Nobody has made a console unless its module is loaded; then it costs nothing to load the other.
+    if op != "==" or "paravane.boot_result" not in sys.modules:
         return None
-    # Nobody has made one of these unless its module is loaded.
     result, matching = import_module("paravane.boot_result"), import_module("paravane.testing.matching")
     for console, wanted in ((left, right), (right, left)):
         if isinstance(console, result.Console) and isinstance(wanted, str | matching.Like):

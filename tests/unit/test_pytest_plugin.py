@@ -137,6 +137,27 @@ def test_a_machine_is_shown_when_its_test_fails_and_closed_whatever_happens(
 
 
 @pytest.mark.usefixtures("folder")
+def test_a_test_that_is_over_keeps_nothing_of_its_guests(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        f"""
+        import gc, weakref
+
+        seen = []
+
+        def test_first(machine, boot):
+            seen.append(weakref.ref(machine))
+            seen.append(weakref.ref(boot))
+            boot({SAYS!r})
+
+        def test_second():
+            gc.collect()
+            assert [ref() for ref in seen] == [None, None]
+        """
+    )
+    run(pytester).assert_outcomes(passed=2)
+
+
+@pytest.mark.usefixtures("folder")
 def test_a_hanging_kernel_has_a_time_limit(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nparavane_timeout = 0.01\n")
     pytester.makepyfile(f"def test_hang(boot):\n    assert boot({HANGS!r}).ended('timeout')\n")
@@ -209,7 +230,9 @@ def test_expectations_are_written_anew_in_parallel(folder: Path, pytester: pytes
 def test_the_plugin_costs_a_run_without_kernels_nothing(folder: Path, pytester: pytest.Pytester) -> None:
     (folder / "conftest.py").unlink()
     pytester.makepyfile(
-        "import sys\n\ndef test_nothing():\n"
+        "import sys\nimport pytest\n\ndef test_nothing():\n"
+        "    with pytest.raises(AssertionError):\n"
+        "        assert 'a' == 'b'\n"
         "    assert 'paravane.testing.plugin' in sys.modules\n"
         "    assert not {'unicorn', 'paravane.machine', 'paravane.asm'} & sys.modules.keys()\n"
     )
