@@ -61,6 +61,8 @@ def load_folder(folder: Path) -> GuestKernel:
 
 def load_variations(folder: Path) -> tuple[GuestKernel, ...]:
     """The kernel of a folder, and after it each of its variations. Raises as `load_folder` does."""
+    if not (folder / SETTINGS).exists():
+        raise KernelFileError(f"{folder}: this is no kernel's folder, for it has no {SETTINGS}")
     settings = read_settings(folder / SETTINGS)
     return tuple(_kernel(folder, variation, values) for variation, values in settings.items())
 

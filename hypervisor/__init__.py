@@ -4,10 +4,15 @@ The names below are loaded when they are first used: the assembler and the tools
 `paravane.abi` without starting an engine.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+from importlib import import_module
+
+# `typing` itself takes long enough to load that a Ctrl-C in between would be shown as a traceback.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from paravane.abi.sched import ShutdownReason
     from paravane.boot_result import BootResult, Call, RecordsLost
     from paravane.domain import Domain

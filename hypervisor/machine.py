@@ -19,7 +19,7 @@ from paravane.arguments import check_callable, check_type
 from paravane.cpu import Ram
 from paravane.image import Image
 from paravane.inbox import Inbox
-from paravane.memory import MachineMemory, audit
+from paravane.memory import MachineMemory, audit, check_nr_frames
 from paravane.platform import Platform
 from paravane.registry import Registry
 from paravane.run_loop import RunLoop
@@ -92,6 +92,7 @@ class Machine:
             raise ValueError(f"slice_instructions must not be negative, as {slice_instructions} is")
         self._runner: int | None = None
         self._run_lock = threading.Lock()
+        check_nr_frames(memory >> PAGE_SHIFT)
         ram = Ram(memory >> PAGE_SHIFT)
         self._registry: Registry[Domain, ControlDomain] = Registry()
         memory_map = MachineMemory(ram, self._registry, seed=seed)

@@ -10,8 +10,8 @@ import os
 import signal
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # `typing` takes long to load, see above
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType, ModuleType

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import stat
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,13 +22,15 @@ from typing import TYPE_CHECKING, Final
 from paravane.tools.files import write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from io import BufferedReader
 
     from paravane.asm.program import Program
 
 KEPT: Final = 32
 """Entries in the folder; when there are more, the oldest go."""
+ABANDONED: Final = 3600
+"""Seconds after which nobody writes an entry any more."""
 
 _SUFFIX = ".image"
 
@@ -89,14 +92,17 @@ class ImageCache:
             }
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_file(self._path(request), json.dumps(fields).encode("ascii") + b"\n" + image)
-            self._forget(self._folder.glob(f"*{_SUFFIX}"))
+            self._forget()
 
     def _path(self, request: Request) -> Path:
         return self._folder / (request.key() + _SUFFIX)
 
-    def _forget(self, entries: Iterable[Path]) -> None:
+    def _forget(self) -> None:
+        """Remove the oldest entries, and what was left of one by a process that was killed."""
+        entries = self._folder.glob(f"*{_SUFFIX}")
         by_age = sorted(entries, key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        for path in by_age[KEPT:]:
+        left = [path for path in self._folder.glob(".*") if path.stat().st_mtime < time.time() - ABANDONED]
+        for path in by_age[KEPT:] + left:
             path.unlink(missing_ok=True)
 
 

@@ -35,7 +35,7 @@ class SliceTimer:
         self.close()
 
     def start(self) -> None:
-        """Start the thread. Harmless when it runs already."""
+        """Start the thread. Idempotent."""
         if self._thread is None:
             self._closing.clear()
             self._thread = threading.Thread(target=self._tick, name="slice-timer", daemon=True)

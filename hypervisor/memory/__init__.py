@@ -3,7 +3,7 @@
 from paravane.memory.audit import audit
 from paravane.memory.domain_memory import DomainMemory
 from paravane.memory.frames import FrameFlag, FrameTable, FrameType
-from paravane.memory.machine_memory import MachineMemory
+from paravane.memory.machine_memory import MachineMemory, check_nr_frames
 from paravane.memory.page_faults import fix_page_fault
 from paravane.memory.vcpu_paging import DescriptorFault, Fix, VcpuPaging
 
@@ -17,5 +17,6 @@ __all__ = [
     "MachineMemory",
     "VcpuPaging",
     "audit",
+    "check_nr_frames",
     "fix_page_fault",
 ]

@@ -32,6 +32,16 @@ LOW_FRAMES: Final = 256
 """The first MiB of a PC: low memory, and the hole where its devices are. Xen gives none of it to anybody."""
 
 
+def check_nr_frames(nr_frames: int, low_frames: int = LOW_FRAMES) -> None:
+    """Raises ValueError for a machine that is too small or too large."""
+    smallest = low_frames + MIN_FRAMES
+    if not smallest <= nr_frames <= MAX_FRAMES:
+        raise ValueError(
+            f"a machine has from {smallest * PAGE_SIZE >> 10} KiB to {MAX_FRAMES * PAGE_SIZE >> 20} MiB "
+            f"of memory, not {nr_frames * PAGE_SIZE >> 10} KiB"
+        )
+
+
 class MachineMemory:
     """All frames of one machine. `seed` decides which of them a domain gets.
 
@@ -44,12 +54,7 @@ class MachineMemory:
     ) -> None:
         """`domains`: those that there will be. Raises ValueError for a machine that is too small or too
         large."""
-        smallest = low_frames + MIN_FRAMES
-        if not smallest <= ram.nr_frames <= MAX_FRAMES:
-            raise ValueError(
-                f"a machine has from {smallest * PAGE_SIZE >> 10} KiB to {MAX_FRAMES * PAGE_SIZE >> 20} MiB "
-                f"of memory, not {ram.size >> 10} KiB"
-            )
+        check_nr_frames(ram.nr_frames, low_frames)
         self.ram = ram
         self.frames = FrameTable(ram.nr_frames)
         self.domains = domains

@@ -221,6 +221,18 @@ def test_the_oldest_entries_go(folder: Path, request_of: Request, monkeypatch: p
     assert kept == [2, 3]
 
 
+def test_what_a_killed_process_left_goes(folder: Path, request_of: Request) -> None:
+    assert assembled(request_of) is not None
+    (place,) = {path.parent for path in (folder / "cache").rglob("*.image")}
+    left, being_written = place / ".abc.one", place / ".abc.two"
+    left.touch()
+    being_written.touch()
+    os.utime(left, (0, 0))
+    assert assembled(Request(request_of.sources, request_of.include, {"N": 1})) is not None
+    assert not left.exists()
+    assert being_written.exists()
+
+
 def test_boot_uses_it_and_says_the_same(
     folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,11 @@ def test_a_folder_without_a_source_is_told(folder: Path) -> None:
         load_folder(folder)
 
 
+def test_a_folder_that_is_no_kernels_is_told(tmp_path: Path) -> None:
+    with pytest.raises(KernelFileError, match="no kernel.s folder, for it has no kernel.toml"):
+        load_folder(tmp_path)
+
+
 def test_the_page_lists_every_key() -> None:
     page = (Path(__file__).parents[2] / "hypervisor" / "testing" / "README.md").read_text()
     told = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)

@@ -42,6 +42,11 @@ def test_a_value_of_a_wrong_type_is_refused(call: Callable[[Any], object], sente
         call(lambda value: value)
 
 
+def test_a_machine_larger_than_any_is_refused_before_its_memory_is_asked_for() -> None:
+    with pytest.raises(ValueError, match=r"a machine has from .* to 4096 MiB of memory, not 1073741824 KiB"):
+        Machine(memory=1 << 40)
+
+
 def test_a_machine_is_asked_for_what_it_can_do(machine: Machine) -> None:
     wrong: Any = "1"
     for call, sentence in (

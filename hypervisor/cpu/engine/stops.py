@@ -21,7 +21,7 @@ from unicorn import x86_const as x86
 from paravane.cpu.engine import library as api
 from paravane.cpu.engine.errors import EngineError
 
-# Before the switch: the size of the context's payload, padding, an 8-byte program counter, two flags. Behind
+# Before the switch: the size of the context's payload, padding, an 8-byte program counter, two flags. After
 # it the flag that says the engine is initialised.
 _SIZE_TO_SWITCH = 4 + 4 + 8 + 2
 _CONTEXT_HEADER = 256
