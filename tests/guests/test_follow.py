@@ -251,3 +251,16 @@ def _covered(kernel: str) -> Coverage:
         run(machine)
         coverage.close()
         return coverage
+
+
+def test_ring_3_can_be_followed_alone() -> None:
+    kernel = guest_kernels.load("rings")
+    memory = kernel.memory or MEMORY
+    with Machine(Machine.size_for(memory)) as machine:
+        records = kept(machine, Kind.INSTRUCTION)
+        domain = machine.create(load_image(build(kernel.sources)), DomainConfig(memory=memory))
+        InstructionTrace(domain, (), user=True)
+        run(machine)
+    found = [record for record in records if isinstance(record, InstructionRecord)]
+    assert {record.cpl for record in found} == {3}
+    assert {record.trap for record in found} >= {"", "int 0x80"}
