@@ -1,95 +1,50 @@
-"""What the README tells a newcomer to type works, and prints what it says."""
+"""What READMEs and pages tell a newcomer to type works, and prints what they say."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from paravane.tools.status import Status
-from tests.support.needs import BUSYBOX, GRUB, require
+from paravane.tools.verbs import VERBS
+from tests.support import runtime_reference
+from tests.support.documents import ROOT, blocks, documents, follow, section, shell
+from tests.support.needs import BUSYBOX, GRUB, Piece, require, tool
 
-if TYPE_CHECKING:
-    from tests.support.needs import Piece
-
-README = Path(__file__).parents[2] / "README.md"
-ELLIPSIS = "..."
-
-
-class Block(NamedTuple):
-    """A fenced block: its language, its text, and the name of the file it is to be saved as, if any."""
-
-    language: str
-    text: str
-    file: str
+README = ROOT / "README.md"
+NEEDED = {"writing-a-kernel.md": ("gcc", "as", "ld"), "tracing-and-debugging.md": ("gdb",)}
+"""Programs that a page tells a reader to use."""
 
 
-def section(title: str) -> str:
-    found = re.search(
-        rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README.read_text(), re.DOTALL | re.MULTILINE
-    )
-    assert found, f"README.md has no section {title!r}"
-    return found[1]
+@pytest.mark.parametrize(
+    "document",
+    [path for path in documents() if path != README and blocks(path.read_text(encoding="utf-8"))],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_a_page_works_from_its_first_block_to_its_last(document: Path, tmp_path: Path) -> None:
+    places = [Path(tool(program)).parent for program in NEEDED.get(document.name, ())]
+    follow(document.read_text(encoding="utf-8"), tmp_path, places)
 
 
-def blocks(title: str) -> list[Block]:
-    fenced = r"(?:`(?P<file>[\w.]+)`:\n\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```"
-    found = re.finditer(fenced, section(title), re.DOTALL | re.MULTILINE)
-    return [Block(match["language"], match["text"], match["file"] or "") for match in found]
-
-
-def shell(text: str, folder: Path) -> str:
-    """What a shell prints in `folder`, where `paravane` and `python3` are those that run the tests."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", text],
-        check=False,
-        cwd=folder,
-        env={**os.environ, "PATH": path},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
-def follow(title: str, folder: Path) -> None:
-    """Save the files of a section, type its commands, and hold what they print against what is shown."""
-    printed = ""
-    for block in blocks(title):
-        if block.file:
-            (folder / block.file).write_text(block.text)
-        elif block.language == "sh":
-            printed = shell(block.text, folder)
-        else:
-            assert block.language == "text"
-            assert re.fullmatch(pattern(block.text), printed), printed
-
-
-def pattern(output: str) -> str:
-    """An output as the README shows it: dots stand for lines when alone, else for a part of their line."""
-    lines = output.splitlines()
-    dots = re.escape(ELLIPSIS)
-    return "".join(
-        "(?:.*\n)*" if line == ELLIPSIS else re.escape(line).replace(dots, ".*") + "\n" for line in lines
-    )
+def test_the_first_screen_shows_a_kernel_its_boot_and_a_trace_of_it(tmp_path: Path) -> None:
+    """What a reader sees without scrolling: two screens of a terminal at most."""
+    text = README.read_text(encoding="utf-8")
+    first = "\n".join(text.splitlines()[:100])
+    shown = [block for block in blocks(first) if block.language == "asm"]
+    assert [block.file for block in shown] == ["greet.S"]
+    commands = [block.text for block in blocks(first) if block.language == "sh"]
+    assert any("boot greet.S -- world" in command for command in commands)
+    assert any("--trace -" in command for command in commands)
+    follow(section(README, "A kernel, its boot, its trace"), tmp_path)
 
 
 def test_the_tour_shows_what_is_printed(tmp_path: Path) -> None:
-    follow("Ten minutes", tmp_path)
+    follow(section(README, "A kernel, its boot, its trace"), tmp_path)
+    follow(section(README, "Ten minutes"), tmp_path)
     assert (tmp_path / "greet.elf").is_file()
-
-
-def test_the_python_example_runs_on_the_tours_kernel(tmp_path: Path) -> None:
-    follow("Ten minutes", tmp_path)
-    follow("From Python", tmp_path)
+    follow(section(README, "From Python"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -100,13 +55,54 @@ def test_the_python_example_runs_on_the_tours_kernel(tmp_path: Path) -> None:
     ],
 )
 def test_real_guests_run_as_shown(title: str, piece: Piece, shows: str, tmp_path: Path) -> None:
-    (block,) = blocks(title)
+    (block,) = blocks(section(README, title))
     place = f"$(python3 -m tests.support.needs {piece.package})"
     assert place in block.text
     assert shows in shell(block.text.replace(place, str(require(piece))), tmp_path)
 
 
+def test_every_section_with_commands_is_run() -> None:
+    """By one of the tests here; the commands between the ci marks by continuous integration itself."""
+    followed = {
+        "A kernel, its boot, its trace",
+        "Ten minutes",
+        "From Python",
+        "Boot a kernel nobody here wrote",
+        "Run unmodified applications",
+    }
+    text = README.read_text(encoding="utf-8")
+    marked = re.search(r"^<!-- ci -->\n(.*?)^<!-- /ci -->", text, re.DOTALL | re.MULTILINE)
+    assert marked is not None
+    assert len(blocks(marked[1])) == 2
+    titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    with_commands = {
+        title
+        for title in titles
+        if any(
+            block.language in ("sh", "python")
+            for block in blocks(section(README, title).replace(marked[0], ""))
+        )
+    }
+    assert with_commands == followed
+
+
 def test_every_exit_status_is_told() -> None:
-    rows = re.findall(r"^\| ([\d, ]+) \|", section("The command"), re.MULTILINE)
+    rows = re.findall(r"^\| ([\d, ]+) \|", section(README, "The command"), re.MULTILINE)
     told = {int(number) for row in rows for number in row.split(",")}
     assert told == {status.value for status in Status}
+
+
+def test_every_command_is_told() -> None:
+    told = set(re.findall(r"^\| `paravane (\w+)", section(README, "The command"), re.MULTILINE))
+    assert set(VERBS) <= told
+
+
+def test_links_lead_to_files() -> None:
+    for document in documents():
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document}: {target}"
+
+
+def test_the_page_of_the_runtime_is_that_of_its_sources() -> None:
+    """`python3 -m tests.support.runtime_reference` writes it anew."""
+    assert runtime_reference.PAGE.read_text(encoding="utf-8") == runtime_reference.render()

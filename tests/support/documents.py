@@ -1,0 +1,101 @@
+"""READMEs and pages as what they are to a reader: files to save, commands to type, and what those print.
+
+A fenced block after "`NAME`:" is the file NAME. Otherwise `sh` is typed, `python` run, and `text` is what the
+block before it printed; `json`, `txt`, `ld` and the like are only looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ROOT = Path(__file__).parents[2]
+ELLIPSIS = "..."
+LANGUAGES = frozenset({"sh", "text", "python", "asm", "c", "ld", "json", "txt"})
+"""All that a document may have: what is of another language would go unread."""
+
+_FENCED = re.compile(
+    r"(?:`(?P<file>[\w.]+)`:\n\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE
+)
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, its text, and the name of the file it is to be saved as, if any."""
+
+    language: str
+    text: str
+    file: str
+
+
+def documents() -> list[Path]:
+    """Every README of the checkout, and the pages of docs."""
+    pages = [*ROOT.glob("docs/*.md"), *ROOT.glob("*/**/README.md"), ROOT / "README.md"]
+    return sorted(path for path in pages if not {".venv", "build"} & set(path.relative_to(ROOT).parts))
+
+
+def section(document: Path, title: str) -> str:
+    """A section without its heading. Raises AssertionError when there is none."""
+    pattern = rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)"
+    found = re.search(pattern, document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert found, f"{document} has no section {title!r}"
+    return found[1]
+
+
+def blocks(text: str) -> list[Block]:
+    found = _FENCED.finditer(text)
+    return [Block(match["language"], match["text"], match["file"] or "") for match in found]
+
+
+def run(command: Iterable[str], folder: Path, places: Iterable[Path] = ()) -> str:
+    """What a command prints in `folder`, where `paravane` and `python3` are those that run the tests.
+    `places` are other folders that programs are in."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), *map(str, places), os.environ["PATH"]])
+    done = subprocess.run(
+        list(command),
+        check=False,
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def shell(text: str, folder: Path, places: Iterable[Path] = ()) -> str:
+    """What commands print in `folder`; one that fails ends them."""
+    return run(("bash", "-euo", "pipefail", "-c", text), folder, places)
+
+
+def follow(text: str, folder: Path, places: Iterable[Path] = ()) -> None:
+    """Save the files of a text, type its commands, and hold what they print against what is shown."""
+    printed = ""
+    for block in blocks(text):
+        assert block.language in LANGUAGES, f"nobody knows what to do with a block of {block.language!r}"
+        if block.file:
+            (folder / block.file).write_text(block.text, encoding="utf-8")
+        elif block.language == "sh":
+            printed = shell(block.text, folder, places)
+        elif block.language == "python":
+            printed = run(("python3", "-c", block.text), folder)
+        elif block.language == "text":
+            assert re.fullmatch(pattern(block.text), printed), printed
+
+
+def pattern(output: str) -> str:
+    """An output as a document shows it: dots stand for lines when alone, else for a part of their line."""
+    lines = output.splitlines()
+    dots = re.escape(ELLIPSIS)
+    return "".join(
+        "(?:.*\n)*" if line == ELLIPSIS else re.escape(line).replace(dots, ".*") + "\n" for line in lines
+    )
