@@ -17,7 +17,7 @@ from paravane.cpu import EngineError
 from paravane.hypercalls import names as hypercall_names
 from paravane.machine import DETERMINISTIC_SLICE
 from paravane.text import shown
-from paravane.tools import images
+from paravane.tools import images, watch
 from paravane.tools.arguments import memory_size, positive_count, positive_seconds
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.debugger import add_debugger_options, listener
@@ -99,6 +99,11 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="which build of Xen the guest finds: a debug build prints what it writes with console_io",
     )
     parser.add_argument(
+        watch.OPTION,
+        action="store_true",
+        help="boot anew whenever a source changes, or another file that is read, until Ctrl-C",
+    )
+    parser.add_argument(
         "--max-traps", type=positive_count, default=0, metavar="N", help="give up after N traps: status 124"
     )
     parser.add_argument(
@@ -147,6 +152,8 @@ def _filter(text: str) -> filters.Filter:
 
 
 def _boot(options: argparse.Namespace) -> int:
+    if options.watch_sources:
+        return watch.watch(options, options.arguments)
     deadline = None if options.timeout is None else time.monotonic() + options.timeout
     try:
         with ExitStack() as stack:

@@ -64,6 +64,11 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def whole_parser() -> argparse.ArgumentParser:
+    """The parser with the arguments of all verbs."""
+    return _parser(tuple(VERBS))
+
+
 def _parse(arguments: list[str]) -> argparse.Namespace:
     """What follows the first `--` is the kernel's command line, whatever it looks like."""
     at = arguments.index("--") if "--" in arguments else len(arguments)
@@ -95,6 +100,7 @@ def _execute(arguments: Sequence[str]) -> int:
     """Run it, until all that it printed is out."""
     try:
         options = _parse(list(arguments))
+        options.arguments = list(arguments)
         if options.version:
             status: int = import_module("paravane.tools.version").show(verbose=options.verbose)
         else:
