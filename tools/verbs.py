@@ -42,6 +42,7 @@ VERBS = {
         "read, filter, summarise, compare and convert a trace", "paravane.tools.trace.command:define"
     ),
     "docs": Verb("what a hypercall takes, and why it is refused", "paravane.tools.docs.command:define"),
+    "completion": Verb("a script by which a shell completes all this", "paravane.tools.completion:define"),
     "disasm": Verb(
         "disassemble an image, with symbols and source lines", "paravane.tools.report:define_disasm"
     ),
