@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
 
 import pytest
 
@@ -12,30 +12,23 @@ from paravane.guest_kernels.folder import load_folder
 from paravane.tools import new_kernel
 from paravane.tools.cli import main
 from paravane.tools.files import OutputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-KINDS = [
-    pytest.param((), ".S", id="assembly"),
-    pytest.param(
-        ("--c",),
-        ".c",
-        marks=pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not here"),
-        id="C",
-    ),
-]
+from tests.support.needs import tool
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("options", "suffix"), KINDS)
+@pytest.mark.parametrize(
+    ("options", "suffix", "programs"), [((), ".S", ()), (("--c",), ".c", ("gcc", "as", "ld"))]
+)
 def test_the_folder_boots_and_prints_what_it_expects(
     options: tuple[str, ...],
     suffix: str,
+    programs: tuple[str, ...],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    places = [str(Path(tool(program)).parent) for program in programs]
+    monkeypatch.setenv("PATH", os.pathsep.join([*places, os.environ["PATH"]]))
     monkeypatch.chdir(tmp_path)
     assert main(("new", "ticks", *options)) == 0
     assert f"ticks/ticks{suffix}" in capfd.readouterr().out
