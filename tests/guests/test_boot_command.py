@@ -266,7 +266,7 @@ def test_restarts_can_be_interrupted(source: Path, tmp_path: Path) -> None:
             1,
             "error: cannot read `\\udcff.S`: not a file\nparavane: 1 error(s), nothing was built\n",
         ),
-        ("info $'\\xff'", 2, "paravane: \\xff: No such file or directory\n"),
+        ("info $'\\xff'", 2, "paravane: \\xff is neither a file nor a guest kernel; "),
         ("boot crash --name $'a\\x1b[2J\\nb'", 3, "domain 1 (a\\x1b[2J\\x0ab) crashed: "),
         ("boot hello --log-level error --name $'\\xff'", 0, ""),
         ("boot $'\\x1b'", 2, "paravane: \\x1b is neither a file nor a guest kernel"),
