@@ -9,6 +9,7 @@ import pytest
 from paravane import DomainConfig, Machine, ShutdownReason, StopReason, load_image
 from paravane.abi.errno import Errno
 from paravane.devices.observers import DeviceObservers
+from paravane.follow import Breakpoints, InstructionTrace, location
 from paravane.trace import (
     ConsoleRecord,
     DomainRecord,
@@ -483,6 +484,11 @@ def test_a_subscriber_that_raises_ends_the_run_and_leaves_the_guest_whole(kind: 
         free = machine.platform.memory.nr_free
         domain = machine.create(image, DomainConfig(memory=MEMORY))
         unsubscribe = machine.trace.subscribe(fail, (kind,))
+        main = location(image, "main")
+        if kind is Kind.INSTRUCTION:
+            InstructionTrace(domain, (main,))
+        elif kind is Kind.BREAKPOINT:
+            Breakpoints(domain, (main.start,), ())
         with pytest.raises(OutsideError):
             machine.run(timeout=HOST_TIMEOUT)
         assert told

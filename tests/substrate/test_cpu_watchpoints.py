@@ -402,11 +402,12 @@ def test_a_stop_ends_a_run_that_hits_nothing(bench: Bench) -> None:
     watch(bench, DATA)
     bench.code(b"\x40\xeb\xfd")
     with SliceTimer(0.002) as timer:
-        timer.arm(bench.cpu)
-        assert bench.cpu.run() is RunEnd.STOPPED
-        timer.disarm()
-    assert CODE <= bench.cpu.eip <= CODE + 1
-    assert bench.cpu.eax > 1000
+        # On a loaded host a slice may be over before its first instruction.
+        while bench.cpu.eax <= 1000:
+            timer.arm(bench.cpu)
+            assert bench.cpu.run() is RunEnd.STOPPED
+            timer.disarm()
+            assert CODE <= bench.cpu.eip <= CODE + 1
 
 
 def test_a_stop_in_a_handler_ends_the_run(bench: Bench) -> None:
