@@ -57,11 +57,13 @@ def run(command: Iterable[str], folder: Path, places: Iterable[Path] = ()) -> st
     """What a command prints in `folder`, where `paravane` and `python3` are those that run the tests.
     `places` are other folders that programs are in."""
     path = os.pathsep.join([str(Path(sys.executable).parent), *map(str, places), os.environ["PATH"]])
+    # The options of this run of the tests are not the reader's.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     done = subprocess.run(
         list(command),
         check=False,
         cwd=folder,
-        env={**os.environ, "PATH": path},
+        env=environment | {"PATH": path},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
