@@ -50,6 +50,10 @@ class DebugHooks:
         self._blocks_hooked = False
         self._hits = 0
         self._hit_eip = 0
+        self._told_at: int | None = None
+        """The instruction that a debugger was told of as the next: no stop must come between."""
+        self._untold: int | None = None
+        """The instruction with a debugger's breakpoint that was reached with an access to report."""
         self.access_reported = False
         """The #DB being served is also that of a data breakpoint."""
         self.suspect_due = False
@@ -167,15 +171,18 @@ class DebugHooks:
             # first.
             if self._redirects.pending is not AFTER_ACCESS:
                 self._redirects.disarm()
-            return
-        self._debuggers.reached(address)
-        if self._redirects.pending is not None:
+            else:
+                self._untold = address
             return
         breakpoints = self._breakpoints
-        self._engine.save()
         if breakpoints.everywhere and self._cpu._stop_wanted:
+            self._engine.save()
             self._redirects.leave(None, action=self._engine.stop)
             return
+        self._tell(address)
+        if self._redirects.pending is not None:
+            return
+        self._engine.save()
         hits = breakpoints.matching(address)
         if hits and not self._breakpoints.resume_flag_spent():
             self._report_hits(hits)
@@ -189,8 +196,17 @@ class DebugHooks:
     def _on_moving(self, _uc: int, address: int, _size: int, _user: int) -> None:
         """An instruction with a debugger's breakpoint, or one that was not needed elsewhere yet."""
         # Where the guest has had one as well, its hook asks: that must not spend RF before a debugger stops.
-        if self._redirects.pending is None and not self._breakpoints.hooked(address):
-            self._debuggers.reached(address)
+        if self._breakpoints.hooked(address):
+            return
+        if self._redirects.pending is None:
+            self._tell(address)
+        elif self._redirects.pending is AFTER_ACCESS:
+            self._untold = address
+
+    def _tell(self, address: int) -> None:
+        """Tell debuggers that the instruction at linear `address` is the next."""
+        self._told_at = address
+        self._debuggers.reached(address)
 
     def _on_access(self, hits: int) -> None:
         """Memory is about to be accessed in or near a watched range."""
@@ -210,12 +226,17 @@ class DebugHooks:
         cpu, words = self._cpu, self._words
         self._engine.save()
         if self._redirects.pending is None:
+            told, self._told_at = self._told_at, None
             self._set_gate(address)
-            if cpu._stop_wanted:
+            if not cpu._stop_wanted:
+                self._debuggers.at_instruction(address)
+            elif told == address:
+                # Told again of the same instruction, a debugger would take it for another.
+                self._debuggers.at_instruction(address)
+                self._watchpoints.open_gate()
+            else:
                 self._redirects.leave(None)
                 self._engine.stop()
-            else:
-                self._debuggers.at_instruction(address)
             return
         half_done = words[self._layout.eip] == self._hit_eip
         if half_done and not cpu.ecx:
@@ -223,6 +244,7 @@ class DebugHooks:
             return
         self._set_gate(address)
         cpu._eflags = None
+        untold, self._untold = self._untold, None
         hits = self._take_hits()
         if hits > GUESTS_BITS and self._debuggers.accessed(hits):
             cpu._stop_wanted = True
@@ -233,6 +255,8 @@ class DebugHooks:
             self._redirects.leave(None)
         else:
             self._redirects.pending = None
+            if untold == address:
+                self._tell(address)
             self._debuggers.at_instruction(address)
         if cpu._stop_wanted:
             self._engine.stop()

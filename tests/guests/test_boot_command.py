@@ -154,8 +154,8 @@ def test_a_killed_run_leaves_complete_lines_of_json(source: Path, tmp_path: Path
     source.write_text(PRINTER)
     trace = tmp_path / "trace.jsonl"
     process = start(source, "--trace", trace, "--trace-events", "all", stdout=subprocess.DEVNULL)
-    # Most of what comes first is the domain being built.
-    until(lambda: trace.exists() and '"send"' in trace.read_text())
+    # Most of what comes first is the domain being built; then both ends of its events have their say.
+    until(lambda: trace.exists() and all(mark in trace.read_text() for mark in ('"send"', '"domain":0')))
     process.send_signal(number)
     ended(process)
     header, *entries = trace.read_text().split("\n")

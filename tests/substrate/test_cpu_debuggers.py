@@ -110,6 +110,50 @@ def test_a_breakpoint_that_does_not_stop_changes_nothing(bench: Bench, debugger:
     assert [flags >> 6 & 1 for flags in debugger.flags[2::3]] == [0, 0, 1]
 
 
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_stop_at_a_breakpoint_tells_of_it_once(bench: Bench, debugger: Recorder, watched: bool) -> None:
+    class Stopper(Recorder):
+        def at_breakpoint(self, address: int) -> bool:
+            self.cpu.stop()
+            return super().at_breakpoint(address)
+
+    until_end(bench)
+    bench.cpu.debuggers.detach(debugger)
+    stopper = Stopper(bench)
+    stopper.stops = False
+    stopper.breakpoints = {CODE + 1, CODE + 4}
+    stopper.watched = [Watched(DATA, 4, reads=False, writes=True)] if watched else []
+    bench.cpu.debuggers.attach(stopper)
+    bench.code(b"\x40\x40\xeb\x00\x40" + END)  # inc %eax; inc %eax; jmp 1f; 1: inc %eax
+    runs = 0
+    while not bench.traps and runs < 10:
+        assert bench.cpu.run() is RunEnd.STOPPED
+        runs += 1
+    assert stopper.seen == [("breakpoint", CODE + 1), ("breakpoint", CODE + 4)]
+    assert bench.cpu.eax == 3
+
+
+def test_a_breakpoint_right_after_a_watched_store_is_told_of(bench: Bench, debugger: Recorder) -> None:
+    until_end(bench)
+    debugger.stops = False
+    store = absolute("a3")  # mov %eax,DATA
+
+    def seen(watched: list[Watched], breakpoints: set[int]) -> list[tuple[str, int]]:
+        debugger.watched, debugger.breakpoints = watched, breakpoints
+        bench.cpu.debuggers.update()
+        bench.cpu.eip = CODE
+        debugger.seen.clear()
+        bench.run(store + b"\x40" + END)
+        return list(debugger.seen)
+
+    data, after = [Watched(DATA, 4, reads=False, writes=True)], {CODE + len(store)}
+    told, touched = ("breakpoint", CODE + len(store)), ("access", DATA)
+    assert seen([], after) == [told]
+    assert seen(data, after) == [touched, told]  # the hook of the breakpoint is the older one
+    assert seen(data, set()) == [touched]
+    assert seen(data, after) == [touched, told]
+
+
 def test_a_breakpoint_is_not_in_memory_and_not_in_the_debug_registers(
     bench: Bench, debugger: Recorder
 ) -> None:
