@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from paravane.cpu.debugger import Watched
+from paravane.cpu.moving_breakpoints import MOST as MOST_BREAKPOINTS
 from paravane.follow import Breakpoints, Coverage, InstructionTrace, LocationError, data_at, location
 from paravane.follow.coverage_files import FORMS
 from paravane.image.source_text import SourceText
@@ -110,7 +111,7 @@ class Following:
 
 
 def following(options: argparse.Namespace, image: Image) -> Following:
-    """What the options ask for. UsageError for places that the image does not have."""
+    """What the options ask for. UsageError for places that the image does not have, and for too many."""
     named = [text for text in options.trace_insn if text not in ("user", "all")]
     try:
         ranges = [location(image, text) for text in named]
@@ -118,6 +119,8 @@ def following(options: argparse.Namespace, image: Image) -> Following:
         watched = tuple(_watched(image, text) for text in options.watches)
     except LocationError as error:
         raise UsageError(str(error)) from None
+    if len(set(breakpoints)) > MOST_BREAKPOINTS:
+        raise UsageError(f"--break can name {MOST_BREAKPOINTS} places at most, not {len(set(breakpoints))}")
     if "all" in options.trace_insn:
         ranges = [range(1 << 32)]
     return Following(
