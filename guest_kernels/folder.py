@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from paravane.guest_kernels.settings import KernelFileError, read_settings
+from paravane.guest_kernels.settings import KernelFileError, read_settings, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,8 +49,9 @@ class GuestKernel:
 
     @property
     def expected(self) -> str:
-        """The console text as patterns for `expected.differences`. Raises OSError without such a file."""
-        return self.expectation.read_text(encoding="utf-8")
+        """The console text as patterns for `expected.differences`. Raises OSError without such a file,
+        KernelFileError for what is no text."""
+        return text_of(self.expectation)
 
 
 def load_folder(folder: Path) -> GuestKernel:

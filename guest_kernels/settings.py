@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import stat
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +25,9 @@ ENVIRONMENTS: Final = (ENVIRONMENT, "pv64", "hvm32", "hvm32pae", "hvm32pse", "hv
 EXIT_STATUSES: Final = (0, 3, 4, 6, 7, 8, 9)
 """What a kernel may promise: that it powers off, crashes, reboots, suspends, asks for a soft reset, misses
 its watchdog, or sleeps for ever; see `paravane.ending`."""
+
+LARGEST_TEXT: Final = 8 << 20
+"""Characters of the largest file of text in a folder."""
 
 _LARGEST_MIB: Final = 4095
 _LONGEST: Final = 86_400
@@ -134,14 +139,34 @@ def read_settings(path: Path) -> dict[str, dict[str, Any]]:
     Raises KernelFileError for anything that is wrong, and OSError for a file that cannot be read.
     """
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        told = tomllib.loads(text_of(path))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise KernelFileError(f"{path}: this is no TOML: {error}") from None
     variations = told.pop(VARIATIONS, {})
     if mistakes := [*_mistakes(told), *_variation_mistakes(variations)]:
         raise KernelFileError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
     own = {name: told.get(name, key.default) for name, key in KEYS.items()}
     return {"": own} | {name: own | changed for name, changed in variations.items()}
+
+
+def text_of(path: Path) -> str:
+    """What a file of a folder says. Raises KernelFileError for what is no file of text, OSError as reading
+    does."""
+    try:
+        with open(path, encoding="utf-8", opener=_at_once) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise KernelFileError(f"{path}: this is no file")
+            text = stream.read(LARGEST_TEXT + 1)
+    except UnicodeDecodeError as error:
+        raise KernelFileError(f"{path}: this is no text: {error}") from None
+    if len(text) > LARGEST_TEXT:
+        raise KernelFileError(f"{path}: this is longer than {LARGEST_TEXT >> 20} MiB")
+    return text
+
+
+def _at_once(name: str, flags: int) -> int:
+    """Open without waiting for whoever writes into a pipe: what it is can only be asked once it is open."""
+    return os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _mistakes(told: Mapping[str, Any], what: str = "") -> Iterator[str]:

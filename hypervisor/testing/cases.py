@@ -87,8 +87,11 @@ def find(place: Path) -> Iterator[Path]:
 
 
 def load(folder: Path) -> list[Case]:
-    """The cases of a folder. Raises KernelFileError and OSError."""
-    kernels = load_variations(folder)
+    """The cases of a folder. Raises KernelFileError, also for files that cannot be read."""
+    try:
+        kernels = load_variations(folder)
+    except OSError as error:
+        raise KernelFileError(f"{error.filename or folder}: {error.strerror}") from None
     return [Case(kernel, environment) for kernel in kernels for environment in kernel.environments]
 
 
@@ -111,8 +114,11 @@ def run(case: Case, *, update: bool = False) -> Outcome:
             findings.append(_unknown(case.kernel))
     except NoCompiler as error:
         return _not_run(Verdict.SKIP, str(error), began)
-    except (AssemblyError, CompilerError, ImageError, KernelFileError, ValueError, MemoryError) as error:
+    except (AssemblyError, CompilerError, ImageError, KernelFileError, ValueError) as error:
         return _not_run(Verdict.ERROR, str(error), began)
+    except MemoryError as error:
+        # Most of them say nothing.
+        return _not_run(Verdict.ERROR, str(error) or "there is not enough memory", began)
     except OSError as error:
         return _not_run(Verdict.ERROR, f"{error.filename or case.kernel.name}: {error.strerror}", began)
     sections = sections_of(result) if findings else ()

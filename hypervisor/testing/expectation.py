@@ -25,7 +25,7 @@ class Expected:
             if line.startswith(PATTERN):
                 try:
                     re.compile(line.removeprefix(PATTERN))
-                except re.error as error:
+                except (re.error, OverflowError, RecursionError) as error:
                     raise ValueError(f"line {number} is no regular expression: {error}") from None
 
     def takes(self, wanted: str, got: str) -> bool:

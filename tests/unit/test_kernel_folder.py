@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -106,6 +107,17 @@ def test_every_mistake_is_told(folder: Path) -> None:
 def test_a_folder_without_a_source_is_told(folder: Path) -> None:
     (folder / "greet.S").unlink()
     with pytest.raises(KernelFileError, match=re.escape("there is no source in it: no *.S and no *.c")):
+        load_folder(folder)
+
+
+def test_settings_that_are_no_file_of_text_are_told_and_not_waited_for(folder: Path) -> None:
+    settings = folder / "kernel.toml"
+    settings.write_bytes(b"\xff")
+    with pytest.raises(KernelFileError, match="this is no text"):
+        load_folder(folder)
+    settings.unlink()
+    os.mkfifo(settings)
+    with pytest.raises(KernelFileError, match="this is no file"):
         load_folder(folder)
 
 

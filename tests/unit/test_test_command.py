@@ -88,6 +88,16 @@ def test_a_folder_with_a_mistake_does_not_keep_the_others_from_running(kernels: 
     assert "kernel.toml: there is no key `memory_mb`: did you mean `memory_mib`?" in done.stdout.decode()
 
 
+def test_a_folder_that_cannot_be_read_does_not_keep_the_others_from_running(kernels: Path) -> None:
+    settings = kernels / "other" / "kernel.toml"
+    settings.unlink()
+    settings.mkdir()
+    done = paravane("test", str(kernels), "-k", "good")
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert verdicts(done.stdout) == {"good": "SUCCESS"}
+    assert f"    {settings}: Is a directory\n" in done.stdout.decode()
+
+
 def test_expectations_are_written_anew(kernels: Path) -> None:
     done = paravane("test", str(kernels), "--update")
     assert verdicts(done.stdout) == EXPECTED | {"other": "SUCCESS"}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane.testing import Verdict, find, run
+from paravane.testing import Verdict, cases, find, run
 from paravane.testing.cases import load
 from tests.support.kernel_folders import HANGS, SAYS, says, write_folder
 
@@ -74,6 +75,38 @@ def test_a_broken_test_is_an_error(tmp_path: Path) -> None:
     (binary / "expected.txt").write_bytes(b"\xff")
     for found in (silent, wrong, pattern, large, outcome(binary)):
         assert found.verdict is Verdict.ERROR
+        assert found.story
+
+
+@pytest.mark.parametrize("pattern", ["a{99999999999999999999}", "(" * 20_000 + ")" * 20_000])
+def test_a_pattern_that_python_refuses_otherwise_is_an_error_too(pattern: str, tmp_path: Path) -> None:
+    found = outcome(write_folder(tmp_path / "greet", SAYS, expected=f"~{pattern}\n"))
+    assert found.verdict is Verdict.ERROR
+    assert found.story.startswith("line 1 is no regular expression")
+
+
+def test_what_is_no_file_of_text_is_an_error_and_not_waited_for(tmp_path: Path) -> None:
+    pipe, endless, binary = (write_folder(tmp_path / name, SAYS) for name in ("pipe", "endless", "binary"))
+    os.mkfifo(pipe / "expected.txt")
+    (endless / "expected.txt").symlink_to("/dev/zero")
+    (binary / "expected.txt").write_bytes(b"\xff")
+    for folder, sentence in (
+        (pipe, "this is no file"),
+        (endless, "this is no file"),
+        (binary, "this is no text: "),
+    ):
+        found = outcome(folder)
+        assert found.verdict is Verdict.ERROR
+        assert found.story.startswith(f"{folder / 'expected.txt'}: {sentence}")
+
+
+def test_a_lack_of_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacks(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(cases, "boot", lacks)
+    found = outcome(write_folder(tmp_path / "greet", SAYS, expected="hello\n"))
+    assert (found.verdict, found.story) == (Verdict.ERROR, "there is not enough memory")
 
 
 def test_other_environments_are_skipped(tmp_path: Path) -> None:
