@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from tests.support.needs import BUSYBOX, GRUB, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +28,10 @@ LANGUAGES = frozenset({"sh", "text", "python", "asm", "c", "ld", "json", "txt"})
 _FENCED = re.compile(
     r"(?:`(?P<file>[\w.]+)`:\n\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE
 )
+_INDENTED = re.compile(r"(?:\A|\n)\n {4,}\S.*")
+_INLINE = re.compile(r"`([^`\n]+)`")
+PIECES = {piece.package: piece for piece in (GRUB, BUSYBOX)}
+"""Guests of others that a document's commands ask tests.support.needs for."""
 
 
 class Block(NamedTuple):
@@ -35,9 +43,13 @@ class Block(NamedTuple):
 
 
 def documents() -> list[Path]:
-    """Every README of the checkout, and the pages of docs."""
+    """Every README of the checkout, and the pages of docs; what is hidden or built is nobody's to read."""
     pages = [*ROOT.glob("docs/*.md"), *ROOT.glob("*/**/README.md"), ROOT / "README.md"]
-    return sorted(path for path in pages if not {".venv", "build"} & set(path.relative_to(ROOT).parts))
+    return sorted(path for path in pages if not _is_made(path.relative_to(ROOT)))
+
+
+def _is_made(path: Path) -> bool:
+    return any(part.startswith(".") or part == "build" for part in path.parts)
 
 
 def section(document: Path, title: str) -> str:
@@ -53,12 +65,27 @@ def blocks(text: str) -> list[Block]:
     return [Block(match["language"], match["text"], match["file"] or "") for match in found]
 
 
+def unfenced(text: str) -> list[str]:
+    """First lines of code that is indented instead of fenced, and so would never be run."""
+    return [found[0].strip() for found in _INDENTED.finditer(_FENCED.sub("", text))]
+
+
+def commands_in_prose(text: str) -> list[list[str]]:
+    """The words of each `paravane ...` within a sentence, without what follows ` -- `. Commands of which only
+    a part is shown, as [-k PATTERN], have their brackets taken off."""
+    spans = [span for span in _INLINE.findall(_FENCED.sub("", text)) if span.startswith("paravane ")]
+    return [shlex.split(re.sub(r"[\[\]]", " ", span).partition(" -- ")[0]) for span in spans]
+
+
 def run(command: Iterable[str], folder: Path, places: Iterable[Path] = ()) -> str:
     """What a command prints in `folder`, where `paravane` and `python3` are those that run the tests.
     `places` are other folders that programs are in."""
     path = os.pathsep.join([str(Path(sys.executable).parent), *map(str, places), os.environ["PATH"]])
     # The options of this run of the tests are not the reader's.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    if not entry_points(group="pytest11", name="paravane"):
+        # A checkout may just lie on the path; the reader has installed it, and the plugin with it.
+        environment["PYTEST_PLUGINS"] = "paravane.testing.plugin"
     done = subprocess.run(
         list(command),
         check=False,
@@ -75,7 +102,12 @@ def run(command: Iterable[str], folder: Path, places: Iterable[Path] = ()) -> st
 
 
 def shell(text: str, folder: Path, places: Iterable[Path] = ()) -> str:
-    """What commands print in `folder`; one that fails ends them."""
+    """What commands print in `folder`; one that fails ends them. Guests of others that they ask for are those
+    the tests have; where one cannot be had the test is skipped."""
+    for package, piece in PIECES.items():
+        asked = f"$(python3 -m tests.support.needs {package})"
+        if asked in text:
+            text = text.replace(asked, shlex.quote(str(require(piece))))
     return run(("bash", "-euo", "pipefail", "-c", text), folder, places)
 
 

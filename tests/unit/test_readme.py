@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 
 import pytest
 
 from paravane.tools.status import Status
-from paravane.tools.verbs import VERBS
+from paravane.tools.verbs import NAMES, VERBS, Verb
 from tests.support import runtime_reference
-from tests.support.documents import ROOT, blocks, documents, follow, section, shell
-from tests.support.needs import BUSYBOX, GRUB, Piece, require, tool
+from tests.support.documents import (
+    ROOT,
+    blocks,
+    commands_in_prose,
+    documents,
+    follow,
+    section,
+    shell,
+    unfenced,
+)
+from tests.support.needs import tool
 
 README = ROOT / "README.md"
-NEEDED = {"writing-a-kernel.md": ("gcc", "as", "ld"), "tracing-and-debugging.md": ("gdb",)}
+NEEDED = {
+    "docs/testing-a-kernel.md": ("gcc", "as", "ld"),
+    "docs/tracing-and-debugging.md": ("gdb",),
+    "docs/writing-a-kernel.md": ("gcc", "as", "ld"),
+}
 """Programs that a page tells a reader to use."""
 
 
@@ -24,7 +38,7 @@ NEEDED = {"writing-a-kernel.md": ("gcc", "as", "ld"), "tracing-and-debugging.md"
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_a_page_works_from_its_first_block_to_its_last(document: Path, tmp_path: Path) -> None:
-    places = [Path(tool(program)).parent for program in NEEDED.get(document.name, ())]
+    places = [Path(tool(program)).parent for program in NEEDED.get(str(document.relative_to(ROOT)), ())]
     follow(document.read_text(encoding="utf-8"), tmp_path, places)
 
 
@@ -48,17 +62,46 @@ def test_the_tour_shows_what_is_printed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("title", "piece", "shows"),
+    ("title", "shows"),
     [
-        ("Boot a kernel nobody here wrote", GRUB, "\nhi\n"),
-        ("Run unmodified applications", BUSYBOX, "b1946ac92492d2347c6235b4d2611184  -\n1\n2\n3\n"),
+        ("Boot a kernel nobody here wrote", "\nhi\n"),
+        ("Run unmodified applications", "b1946ac92492d2347c6235b4d2611184  -\n1\n2\n3\n"),
     ],
 )
-def test_real_guests_run_as_shown(title: str, piece: Piece, shows: str, tmp_path: Path) -> None:
+def test_real_guests_run_as_shown(title: str, shows: str, tmp_path: Path) -> None:
     (block,) = blocks(section(README, title))
-    place = f"$(python3 -m tests.support.needs {piece.package})"
-    assert place in block.text
-    assert shows in shell(block.text.replace(place, str(require(piece))), tmp_path)
+    assert "$(python3 -m tests.support.needs " in block.text
+    assert shows in shell(block.text, tmp_path)
+
+
+def test_no_code_goes_unread_because_it_is_not_fenced() -> None:
+    found = {str(path.relative_to(ROOT)): unfenced(path.read_text(encoding="utf-8")) for path in documents()}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+    assert unfenced("Type:\n\n    paravane list\n\n```sh\n\n    inside\n```\n") == ["paravane list"]
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_in_sentences_have_a_verb_and_options_that_exist(document: Path) -> None:
+    known = {name: _options_of(verb) for name, verb in NAMES.items()}
+    for _, verb, *words in commands_in_prose(document.read_text(encoding="utf-8")):
+        if verb == "..." or verb.startswith("-"):
+            continue
+        assert verb in known, f"{document}: there is no `paravane {verb}`"
+        for word in words:
+            assert not word.startswith("-") or word in known[verb], f"{document}: {verb} has no {word}"
+
+
+def _options_of(verb: Verb) -> set[str]:
+    parser = argparse.ArgumentParser()
+    verb.define(parser)
+    parsers = [parser]
+    found: set[str] = set()
+    while parsers:
+        for action in parsers.pop()._actions:
+            found.update(action.option_strings)
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+    return found
 
 
 def test_every_section_with_commands_is_run() -> None:
