@@ -1,4 +1,4 @@
-"""Text of a file, a guest or a user that nobody vouches for, made fit to be shown."""
+"""Text of a file, a guest or a user that nobody vouches for: made fit to be shown, and the numbers in it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ def printable(raw: bytes, limit: int) -> str:
 def shown(text: str) -> str:
     """Text in one line: what is not printable becomes an escape, and so does a byte that was no text."""
     return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def number_in(text: str) -> int | None:
+    """A number in decimal or, with 0x, in hex; None for anything else, and for one that nobody can mean."""
+    digits, base = (text[2:], 16) if text[:2].lower() == "0x" else (text, 10)
+    try:
+        # Of thousands of digits Python makes no number, and says so with a ValueError.
+        return int(digits, base) if digits.isalnum() and digits.isascii() else None
+    except ValueError:
+        return None
 
 
 def _escape(character: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from paravane.text import number_in
 from paravane.x86 import PAGE_SIZE
 
 _UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -15,9 +16,10 @@ def memory_size(text: str) -> int:
     digits, unit = text.rstrip("bB"), ""
     if digits and digits[-1].upper() in "KMG":
         digits, unit = digits[:-1], digits[-1].upper()
-    if not digits.isascii() or not digits.isdigit():
+    count = number_in(digits) if digits.isdigit() else None
+    if count is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size: write 32M, 65536K or 1G")
-    size = int(digits) * _UNITS[unit]
+    size = count * _UNITS[unit]
     if size == 0 or size % PAGE_SIZE:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive multiple of {PAGE_SIZE} bytes")
     return size
@@ -36,9 +38,10 @@ def positive_seconds(text: str) -> float:
 
 def positive_count(text: str) -> int:
     """A number above zero."""
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
+    found = number_in(text) if text.isdigit() else None
+    if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return int(text)
+    return found
 
 
 def number(text: str) -> int:

@@ -13,6 +13,7 @@ from paravane.cpu.moving_breakpoints import MOST as MOST_BREAKPOINTS
 from paravane.follow import Breakpoints, Coverage, InstructionTrace, LocationError, data_at, location
 from paravane.follow.coverage_files import FORMS
 from paravane.image.source_text import SourceText
+from paravane.text import number_in
 from paravane.tools.files import write_file
 from paravane.tools.status import UsageError
 from paravane.trace import Kind
@@ -136,8 +137,8 @@ def following(options: argparse.Namespace, image: Image) -> Following:
 
 def _watched(image: Image, text: str) -> Watched:
     found = _WATCH.fullmatch(text)
-    size = int(found["size"] or "4", 0) if found else 0
-    if found is None or not 0 < size <= LARGEST_WATCH:
+    size = number_in(found["size"] or "4") if found else None
+    if found is None or size is None or not 0 < size <= LARGEST_WATCH:
         raise UsageError(f"--watch {text} is not PLACE[,SIZE][,r|w|rw] with up to {LARGEST_WATCH} bytes")
     start, how = data_at(image, found["place"]), found["how"] or "w"
     return Watched(start, min(size, (1 << 32) - start), "r" in how, "w" in how)

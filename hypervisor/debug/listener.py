@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ def parse_address(text: str) -> Address:
     """`HOST:PORT`, `:PORT` or `PORT`; without a host, this machine's own loopback. ValueError, with a
     sentence, for anything else."""
     host, colon, port = text.rpartition(":")
-    if not port.isascii() or not port.isdigit() or int(port) > 0xFFFF or (colon and host == "["):
+    if not re.fullmatch(r"0*\d{1,5}", port, re.ASCII) or int(port) > 0xFFFF or (colon and host == "["):
         raise ValueError(f"{text!r} is no HOST:PORT")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -36,9 +37,13 @@ class Listener:
 
     def __init__(self, address: Address) -> None:
         """OSError where nobody can listen."""
-        kind, _, _, _, where = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        try:
+            kind, _, _, _, where = socket.getaddrinfo(
+                address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+        except UnicodeError:
+            # What cannot be a host's name is none: longer than 63 characters between two dots, for instance.
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
         self._socket = socket.create_server(where[:2], family=kind, backlog=1)
         self._socket.setblocking(False)
         bound = self._socket.getsockname()

@@ -6,6 +6,8 @@ import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
+from paravane.text import number_in
+
 if TYPE_CHECKING:
     from paravane.image import Image
 
@@ -45,28 +47,24 @@ def data_at(image: Image, text: str) -> int:
 def _single(image: Image, text: str) -> range | None:
     line = _LINE.fullmatch(text)
     if line is not None:
-        starts = image.lines.starting(line["file"], int(line["line"]))
+        row = number_in(line["line"])
+        starts = () if row is None else image.lines.starting(line["file"], row)
         return range(starts[0], starts[0] + 1) if starts else None
     place = _PLACE.fullmatch(text)
     if place is None:
         return None
-    number = _number(place["name"])
+    number = number_in(place["name"])
     start = image.symbols.address_of(place["name"]) if number is None else number
     if start is None:
         return None
     if place["offset"] is not None:
-        start += _number(place["offset"]) or 0
+        offset = number_in(place["offset"])
+        if offset is None:
+            return None
+        start += offset
     elif number is None:
         return range(start, max(start + 1, image.symbols.end_of(place["name"], image.virt_end)))
     return range(start, start + 1) if start in EVERYWHERE else None
-
-
-def _number(text: str) -> int | None:
-    digits, base = (text[2:], 16) if text[:2].lower() == "0x" else (text, 10)
-    try:
-        return int(digits, base) if digits.isalnum() and digits.isascii() else None
-    except ValueError:
-        return None
 
 
 def _complaint(image: Image, text: str) -> str:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
+from paravane.text import number_in
 from paravane.trace.records import Kind
-from paravane.trace.selectors import SELECTORS, FilterError, Item, number
+from paravane.trace.selectors import SELECTORS, FilterError, Item
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -93,14 +94,14 @@ def _kind(name: str) -> Kind:
 
 
 def _restriction(name: str, selector: str) -> int:
-    found = number(selector)
+    found = number_in(selector)
     if found is None:
         raise FilterError(f"{name}:{selector} does not name a {name} by its number, as {name}:1 does")
     return found
 
 
 def _selected(kind: str, selector: str, hypercalls: Collection[str]) -> Predicate:
-    if kind == "hypercall" and hypercalls and number(selector) is None and selector not in hypercalls:
+    if kind == "hypercall" and hypercalls and number_in(selector) is None and selector not in hypercalls:
         hint = get_close_matches(selector, hypercalls, 3, 0.5)
         guess = f": did you mean {' or '.join(hint)}?" if hint else "; `paravane docs` lists them"
         raise FilterError(f"there is no hypercall {selector!r}{guess}")

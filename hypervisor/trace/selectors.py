@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
+from paravane.text import number_in
 from paravane.trace.entry import Entry
 from paravane.trace.records import Record
 from paravane.x86 import Vector
@@ -31,18 +32,9 @@ def field_of(item: Item, name: str) -> Any:
     return value.name if isinstance(value, Enum) else value
 
 
-def number(text: str) -> int | None:
-    """A number in decimal or, with 0x, in hex; None for anything else."""
-    digits, base = (text[2:], 16) if text[:2].lower() == "0x" else (text, 10)
-    try:
-        return int(digits, base) if digits.isalnum() else None
-    except ValueError:
-        return None
-
-
 def _hypercall(selector: str) -> Predicate:
     """By number, by name, or by the name of a family for all of its commands."""
-    wanted = number(selector)
+    wanted = number_in(selector)
     if wanted is not None:
         return lambda item: field_of(item, "number") == wanted
     family = selector.partition(".")[0]
@@ -65,7 +57,7 @@ def _refusal(selector: str) -> Predicate:
 
 def _trap(selector: str) -> Predicate:
     """By vector: 14, 0x80, PF."""
-    vector = number(selector)
+    vector = number_in(selector)
     if vector is None:
         vector = next((each.value for each in Vector if each.name == selector.lstrip("#").upper()), _VECTORS)
     if vector >= _VECTORS:
@@ -76,7 +68,7 @@ def _trap(selector: str) -> Predicate:
 
 def _event(selector: str) -> Predicate:
     """By port, at either end, or by what happened."""
-    port = number(selector)
+    port = number_in(selector)
     if port is None:
         return _named(selector, "event", ("send", "upcall", "virq"), "a port")
 
@@ -90,7 +82,7 @@ def _event(selector: str) -> Predicate:
 
 def _page(selector: str) -> Predicate:
     """By mfn, by a type before or after, or by what happened."""
-    mfn = number(selector)
+    mfn = number_in(selector)
     if mfn is not None:
         return lambda item: field_of(item, "mfn") == mfn
     return lambda item: selector in (item.name, field_of(item, "before"), field_of(item, "after"))
@@ -98,7 +90,7 @@ def _page(selector: str) -> Predicate:
 
 def _grant(selector: str) -> Predicate:
     """By reference, or by what happened."""
-    ref = number(selector)
+    ref = number_in(selector)
     if ref is not None:
         return lambda item: field_of(item, "ref") == ref
     return _named(selector, "grant", ("map", "copy", "release"), "a grant reference")

@@ -70,6 +70,9 @@ def test_a_trace_has_them_beside_what_is_asked_for(source: Path, tmp_path: Path)
     [
         (("--break", "man"), "the image has no symbol 'man': did you mean main?"),
         (("--watch", "counter,0"), "is not PLACE"),
+        (("--watch", f"counter,{'9' * 5000}"), "is not PLACE"),
+        (("--break", f"counts.S:{'9' * 5000}"), "the image has no symbol"),
+        (("--break", f"main+{'9' * 5000}"), "the image has no symbol"),
         (("--trace-insn", "main-main"), "ends before it begins"),
         (tuple(f"--break={at}" for at in range(257)), "--break can name 256 places at most, not 257"),
         (("--coverage", "x.xml"), "is none of FILE.drcov, FILE.info, FILE.txt"),

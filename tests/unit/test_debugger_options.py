@@ -48,6 +48,9 @@ def test_an_address_that_others_reach_is_warned_of() -> None:
         (("--gdb", "::1:1234"), "an address with colons goes in brackets"),
         (("--gdb", f"{LOCAL}:70000"), "is no HOST:PORT"),
         (("--gdb", "nobody.invalid:0"), "gdb cannot come in at nobody.invalid:0"),
+        (("--gdb", f":{'9' * 5000}"), "is no HOST:PORT"),
+        (("--gdb", f"{'a' * 64}:0"), f"gdb cannot come in at {'a' * 64}:0: Name or service not known"),
+        (("--gdb", "a..b:0"), "gdb cannot come in at a..b:0"),
         (("--gdb-wait",), "--gdb-wait needs --gdb"),
     ],
 )

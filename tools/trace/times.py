@@ -8,7 +8,8 @@ from typing import Final
 
 _UNITS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _HERTZ: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
-_NUMBER: Final = r"(\d+(?:\.\d+)?)"
+_NUMBER: Final = r"(\d{1,20}(?:\.\d{1,20})?)"
+"""More digits than that nobody means, and of thousands Python makes no number."""
 
 
 def nanoseconds(text: str) -> int:
