@@ -77,9 +77,11 @@ _README: Final = """\
 What it shows, and how. `@NAME@.@KIND@` is the source, `expected.txt` what it prints: lines that
 start with `~` are regular expressions. `kernel.toml` says how it is booted.
 
-    paravane boot @FOLDER@
-    paravane boot @FOLDER@ --trace -
-    paravane test @FOLDER@
+```sh
+paravane boot @FOLDER@
+paravane boot @FOLDER@ --trace -
+paravane test @FOLDER@
+```
 """
 
 

@@ -12,6 +12,7 @@ from paravane.guest_kernels.folder import load_folder
 from paravane.tools import new_kernel
 from paravane.tools.cli import main
 from paravane.tools.files import OutputError
+from tests.support.documents import blocks, follow
 from tests.support.needs import tool
 
 
@@ -36,7 +37,40 @@ def test_the_folder_boots_and_prints_what_it_expects(
     assert [source.name for source in kernel.sources] == [f"ticks{suffix}"]
     assert main(("boot", "ticks")) == kernel.exit_status
     assert differences(kernel.expected, capfd.readouterr().out) == []
-    assert "paravane test ticks" in (tmp_path / "ticks" / "README.md").read_text()
+    assert main(("test", "ticks")) == 0
+    assert "1 SUCCESS" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "programs"), [((), ()), (("--c",), ("gcc", "as", "ld"))], ids=["assembly", "C"]
+)
+def test_what_the_new_folders_readme_says_can_be_typed(
+    options: tuple[str, ...], programs: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(("new", "ticks", *options)) == 0
+    text = (tmp_path / "ticks" / "README.md").read_text()
+    assert [command.split()[1] for block in blocks(text) for command in block.text.splitlines()] == [
+        "boot",
+        "boot",
+        "test",
+    ]
+    follow(text, tmp_path, [Path(tool(program)).parent for program in programs])
+
+
+@pytest.mark.slow
+def test_a_kernel_that_no_longer_prints_what_it_promises_fails_its_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(("new", "ticks")) == 0
+    source = tmp_path / "ticks" / "ticks.S"
+    source.write_text(source.read_text().replace("runs in ring", "walks in ring"))
+    assert main(("test", "ticks")) == 1
+    shown = capfd.readouterr().out
+    assert "- ticks runs in ring 1" in shown
+    assert "+ ticks walks in ring 1" in shown
 
 
 def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

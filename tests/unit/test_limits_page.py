@@ -1,0 +1,42 @@
+"""The page of limits has the numbers that the code has."""
+
+from __future__ import annotations
+
+import pytest
+
+from paravane.asm.model import MAX_OUTPUT
+from paravane.asm.reader import MAX_STATEMENTS
+from paravane.builder import module
+from paravane.image import elf, lines, unpack
+from paravane.memory.address_space import MAX_FRAMES
+from paravane.quick import KEPT
+from paravane.tools.files import LARGEST
+from paravane.x86 import PAGE_SIZE
+from tests.support.documents import ROOT
+
+PAGE = ROOT / "docs" / "limits.md"
+
+
+def row(name: str) -> str:
+    """What the table says of something."""
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if cells[0] == name:
+            return cells[1]
+    raise AssertionError(f"{PAGE} has no row {name!r}")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("memory", f"one machine of {MAX_FRAMES * PAGE_SIZE >> 30} GiB at most"),
+        ("sources", f"{MAX_OUTPUT >> 20} MiB of output and {MAX_STATEMENTS:,} statements"),
+        ("images and ramdisks", f"{LARGEST >> 30} GiB as files"),
+        ("images and ramdisks", f"a packed kernel may unpack to {unpack.MAX_UNPACKED >> 20} MiB"),
+        ("images and ramdisks", f"a ramdisk to {module.MAX_UNPACKED >> 30} GiB"),
+        ("symbols and lines", f"{elf.MAX_SYMBOLS:,} symbols and {lines.MAX_ROWS:,} line rows"),
+        ("results in Python", f"the last {KEPT:,} records"),
+    ],
+)
+def test_a_number_is_the_codes(name: str, words: str) -> None:
+    assert words in row(name)
