@@ -59,6 +59,7 @@ def test_the_tour_shows_what_is_printed(tmp_path: Path) -> None:
     follow(section(README, "Ten minutes"), tmp_path)
     assert (tmp_path / "greet.elf").is_file()
     follow(section(README, "From Python"), tmp_path)
+    follow(section(README, "A test of one's own"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,7 @@ def test_every_section_with_commands_is_run() -> None:
         "A kernel, its boot, its trace",
         "Ten minutes",
         "From Python",
+        "A test of one's own",
         "Boot a kernel nobody here wrote",
         "Run unmodified applications",
     }
