@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
 import paravane.hypercalls  # noqa: F401 - fills the table
-from paravane import guest_kernels
-from paravane.asm import build
 from paravane.hypercalls.declaration import Declaration, Family
 from paravane.hypercalls.table import TABLE
 from paravane.tools.docs.refusals import Reach
 from paravane.tools.docs.source import Source
 from paravane.trace import HypercallRecord
-from tests.support.boot import boot
+
+if TYPE_CHECKING:
+    from paravane.testing.plugin import Boot
 
 
 def listed(source: Source, record: HypercallRecord) -> list[tuple[str, str]]:
@@ -37,9 +38,8 @@ def fits(sentence: str, pattern: str) -> bool:
 
 
 @pytest.mark.parametrize("name", ["attack", "balloon", "emulate", "segments", "debug"])
-def test_every_refusal_of_a_guest_is_in_the_documentation(name: str) -> None:
-    kernel, source = guest_kernels.load(name), Source()
-    outcome = boot(build(kernel.sources), memory=kernel.memory, cmdline=kernel.cmdline)
+def test_every_refusal_of_a_guest_is_in_the_documentation(name: str, boot: Boot) -> None:
+    source, outcome = Source(), boot(name)
     refused = [
         record
         for record in outcome.records

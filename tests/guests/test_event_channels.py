@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from tests.support.boot import boot, finished
+from typing import TYPE_CHECKING
+
 from tests.support.prelude import prelude
+
+if TYPE_CHECKING:
+    from tests.support.boot import Run
 
 MEMORY = 4 << 20
 
@@ -32,11 +36,6 @@ window:                             # becomes the first page of the grant table
     .text
 """
 )
-
-
-def run(body: str) -> list[str]:
-    """The lines a kernel printed that powers off."""
-    return finished(boot(PRELUDE + body, memory=MEMORY)).lines
 
 
 MAP_SHARED_INFO = """
@@ -112,8 +111,8 @@ port:
 """
 
 
-def test_a_guest_interrupts_itself_over_a_channel_of_its_own() -> None:
-    lines = run(INTERRUPTS_ITSELF)
+def test_a_guest_interrupts_itself_over_a_channel_of_its_own(run: Run) -> None:
+    lines = run(INTERRUPTS_ITSELF).lines
     assert lines == [
         "shared_info 0",
         "callbacks 0",
@@ -131,7 +130,7 @@ def test_a_guest_interrupts_itself_over_a_channel_of_its_own() -> None:
     ]
 
 
-def test_a_guest_maps_its_grant_table_and_finds_the_toolstacks_entries() -> None:
+def test_a_guest_maps_its_grant_table_and_finds_the_toolstacks_entries(run: Run) -> None:
     lines = run("""
 main:
     GRANT setup_table, setup
@@ -176,7 +175,7 @@ version:
     .long 2
 frames:
     .long 0
-""")
+""").lines
     assert lines == [
         "setup 0",
         "status 0",
@@ -286,8 +285,8 @@ edge:
 """
 
 
-def test_only_ports_in_use_can_be_polled_and_unmasked() -> None:
-    lines = run(POLLS_AND_UNMASKS)
+def test_only_ports_in_use_can_be_polled_and_unmasked(run: Run) -> None:
+    lines = run(POLLS_AND_UNMASKS).lines
     assert lines == [
         "shared_info 0",
         "store 1",

@@ -11,10 +11,11 @@ from paravane import BootResult, DomainConfig, Machine, StopReason, guest_kernel
 from paravane.asm import build
 from paravane.guest_kernels.expected import differences
 from paravane.trace import RefusalRecord
-from tests.support.boot import HOST_TIMEOUT, boot, finished
+from tests.support.boot import HOST_TIMEOUT, finished
 
 if TYPE_CHECKING:
     from paravane.memory.l1_tables import L1Tables
+    from paravane.testing.plugin import Boot
 
 TWO_LEVEL = {"TWO_LEVEL": 1}
 BOTH_FORMS = ("attack", "batch", "paging", "segments", "writable")
@@ -22,25 +23,19 @@ NEIGHBOUR_ERRNOS = ["EBUSY", "EPERM", *["EINVAL"] * 10]
 MEMORY_KERNELS = (*BOTH_FORMS, "balloon", "twolevel")
 
 
-def run(name: str, *, two_level: bool = False, seed: int = 0) -> BootResult:
-    kernel = guest_kernels.load(name)
-    image = build(kernel.sources, defines=TWO_LEVEL if two_level else {})
-    return boot(image, memory=kernel.memory, cmdline=kernel.cmdline, seed=seed)
-
-
 def check(outcome: BootResult, expected: str) -> None:
     assert differences(expected, finished(outcome).console) == []
 
 
 @pytest.mark.parametrize("name", MEMORY_KERNELS)
-def test_console_does_not_depend_on_which_frames_the_domain_got(name: str) -> None:
+def test_console_does_not_depend_on_which_frames_the_domain_got(name: str, boot: Boot) -> None:
     expected = guest_kernels.load(name).expected
     for seed in (1, 2):
-        check(run(name, seed=seed), expected)
+        check(boot(name, seed=seed), expected)
 
 
-def test_every_errno_of_the_attacks_comes_with_a_sentence_about_what_was_checked() -> None:
-    outcome = run("attack")
+def test_every_errno_of_the_attacks_comes_with_a_sentence_about_what_was_checked(boot: Boot) -> None:
+    outcome = boot("attack")
     told = [record for record in outcome.records if isinstance(record, RefusalRecord)]
     shown: list[str] = []
     for line in outcome.console.splitlines():
@@ -86,10 +81,10 @@ def _no_flush(domain: object) -> None:
     ],
 )
 def test_attacks_notice_a_hypervisor_that_lacks_a_rule(
-    monkeypatch: pytest.MonkeyPatch, target: str, broken: object, attack: str
+    monkeypatch: pytest.MonkeyPatch, target: str, broken: object, attack: str, boot: Boot
 ) -> None:
     monkeypatch.setattr(target, broken)
-    outcome = run("attack")
+    outcome = boot("attack")
     assert f"{attack}: NOT REFUSED\n" in outcome.console
     assert "all attacks refused" not in outcome.console
 

@@ -15,17 +15,14 @@ from tests.support.prelude import prelude
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from paravane import BootResult
+    from tests.support.boot import Run
 
 MEMORY = 4 << 20
+PRELUDE = prelude() + "main:\n"
+"""What follows a `ret` in a body may be data."""
 
 
-def run(body: str, reason: ShutdownReason = ShutdownReason.poweroff) -> BootResult:
-    """What came of a kernel whose `main` is `body`; what follows a `ret` in it may be data."""
-    return finished(boot(f"{prelude()}main:\n{body}\n", memory=MEMORY), reason)
-
-
-def test_numbers_print_in_all_their_forms() -> None:
+def test_numbers_print_in_all_their_forms(run: Run) -> None:
     outcome = run("""
         PRINT_HEX $0xdeadbeef
         PRINT "\\n"
@@ -46,7 +43,7 @@ def test_numbers_print_in_all_their_forms() -> None:
     assert outcome.console == "0xdeadbeef\n0x0123456789abcdef\n0 4294967295 10!\n"
 
 
-def test_output_without_newlines_waits_for_the_back_end_when_the_ring_is_full() -> None:
+def test_output_without_newlines_waits_for_the_back_end_when_the_ring_is_full(run: Run) -> None:
     outcome = run("""
         movl $buffer, %eax
         movl $'x', %edx
@@ -63,7 +60,7 @@ def test_output_without_newlines_waits_for_the_back_end_when_the_ring_is_full() 
     assert outcome.console == "x" * 9999 + "end\n"
 
 
-def test_memory_copy_and_string_length() -> None:
+def test_memory_copy_and_string_length(run: Run) -> None:
     outcome = run("""
         movl $target, %eax
         movl $source, %edx
@@ -85,7 +82,7 @@ def test_memory_copy_and_string_length() -> None:
     assert outcome.console == "copied6"
 
 
-def test_functions_keep_the_registers_they_promise_to_keep() -> None:
+def test_functions_keep_the_registers_they_promise_to_keep(run: Run) -> None:
     outcome = run("""
         movl $0x11111111, %ebx
         movl $0x22222222, %esi
@@ -112,7 +109,7 @@ def test_functions_keep_the_registers_they_promise_to_keep() -> None:
     assert outcome.console == "a0x0000000110xaaaaaaaa"
 
 
-def test_read_pte_gives_nothing_where_nothing_is_mapped() -> None:
+def test_read_pte_gives_nothing_where_nothing_is_mapped(run: Run) -> None:
     outcome = run("""
         movl $0xd0000000, %eax          # no level 1 table
         call read_pte
@@ -125,7 +122,7 @@ def test_read_pte_gives_nothing_where_nothing_is_mapped() -> None:
     assert outcome.console == "0x0000000000000000" * 2
 
 
-def test_panic_names_its_message_and_crashes_the_domain() -> None:
+def test_panic_names_its_message_and_crashes_the_domain(run: Run) -> None:
     outcome = run('PANIC "the sky falls"', ShutdownReason.crash)
     assert outcome.console == "panic: the sky falls\n"
 

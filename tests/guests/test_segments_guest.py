@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paravane.abi.sched import ShutdownReason
-from tests.support.boot import boot, finished
 from tests.support.prelude import prelude
 
 if TYPE_CHECKING:
-    from paravane import BootResult
+    from tests.support.boot import Run
+
+MEMORY = 4 << 20
 
 PRELUDE = (
     prelude("paging")
@@ -82,11 +83,7 @@ protect:                            # make the page at EAX read-only
 )
 
 
-def run(body: str, reason: ShutdownReason = ShutdownReason.poweroff) -> BootResult:
-    return finished(boot(PRELUDE + body, memory=4 << 20), reason)
-
-
-def test_the_processor_sets_accessed_bits_as_it_loads_segments() -> None:
+def test_the_processor_sets_accessed_bits_as_it_loads_segments(run: Run) -> None:
     assert run("""
 underfoot:
 main:
@@ -120,7 +117,7 @@ main:
     ]
 
 
-def test_a_code_segment_taken_away_underfoot_is_np_at_the_next_instruction() -> None:
+def test_a_code_segment_taken_away_underfoot_is_np_at_the_next_instruction(run: Run) -> None:
     assert run("""
 main:
     call install
@@ -143,7 +140,7 @@ underfoot:
 """).lines == ["on its own code segment", "not present: 0x00000008", "offset 0x00000000"]
 
 
-def test_a_stack_segment_taken_away_underfoot_ends_the_domain() -> None:
+def test_a_stack_segment_taken_away_underfoot_ends_the_domain(run: Run) -> None:
     outcome = run(
         """
 main:
@@ -161,7 +158,7 @@ underfoot:
     assert outcome.console == ""
 
 
-def test_the_registers_a_vcpu_starts_with() -> None:
+def test_the_registers_a_vcpu_starts_with(run: Run) -> None:
     assert run("""
     .bss
     .balign 16

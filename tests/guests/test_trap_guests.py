@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,11 +15,16 @@ from paravane.abi.vcpu import VCPU_GUEST_CONTEXT, VcpuContextFlag
 from paravane.asm import assemble_text, build
 from paravane.asm.elf_writer import write_elf
 from paravane.guest_kernels.expected import differences
-from tests.support.boot import HOST_TIMEOUT, boot, finished, paravane
+from tests.support.boot import HOST_TIMEOUT, paravane
 from tests.support.prelude import prelude
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tests.support.boot import Run
+
+    Crash = Callable[[str], BootResult]
 
 MEMORY = 8 << 20
 KERNELS = ("debug", "emulate", "failsafe", "fastcall", "fpu", "traps")
@@ -26,8 +32,10 @@ KERNELS = ("debug", "emulate", "failsafe", "fastcall", "fpu", "traps")
 PRELUDE = prelude("paging", "shared", "user", "probe")
 
 
-def crash(body: str) -> BootResult:
-    return finished(boot(PRELUDE + body, memory=MEMORY), ShutdownReason.crash)
+@pytest.fixture
+def crash(run: Run) -> Crash:
+    """What came of a kernel that ends in a crash."""
+    return partial(run, reason=ShutdownReason.crash)
 
 
 def first_line(outcome: BootResult) -> str:
@@ -78,7 +86,9 @@ BAD_STACKS = {
 
 @pytest.mark.parametrize("where", BAD_STACKS)
 @pytest.mark.parametrize("trap", ["ud2", "int $0x80", "int $0x90", "movl 0, %eax"])
-def test_a_trap_from_ring_3_onto_a_bad_kernel_stack_ends_the_domain(where: str, trap: str) -> None:
+def test_a_trap_from_ring_3_onto_a_bad_kernel_stack_ends_the_domain(
+    where: str, trap: str, crash: Crash
+) -> None:
     load, sentence = BAD_STACKS[where]
     outcome = crash(f"""
     .data
@@ -125,7 +135,9 @@ user_text_end:
         ("movl $0xD0000000, %esp\npushl %eax", "cannot be written: page fault at 0xcffffff0"),
     ],
 )
-def test_a_trap_in_the_kernel_without_a_stack_ends_the_domain(instruction: str, sentence: str) -> None:
+def test_a_trap_in_the_kernel_without_a_stack_ends_the_domain(
+    instruction: str, sentence: str, crash: Crash
+) -> None:
     outcome = crash(f"""
     .data
     .balign 4
@@ -155,7 +167,7 @@ handler:
         ("int $0x80", "int 0x80: refused in ring 1, and #GP"),
     ],
 )
-def test_a_trap_without_a_handler_is_named(instruction: str, name: str) -> None:
+def test_a_trap_without_a_handler_is_named(instruction: str, name: str, crash: Crash) -> None:
     """The kernel may raise int 0x21 and 6, by their DPL, but their handlers have null selectors."""
     outcome = crash(f"""
     .data
@@ -199,20 +211,20 @@ on_page_fault:
 
 
 @pytest.mark.parametrize("instruction", ["ud2", "movl $0xDFFF0000, %esp\npushl %eax"])
-def test_the_page_walk_of_a_dump_is_not_an_old_faults(instruction: str) -> None:
+def test_the_page_walk_of_a_dump_is_not_an_old_faults(instruction: str, crash: Crash) -> None:
     outcome = crash(PAGE_FAULT_LONG_AGO.format(crash=instruction))
     assert "page walk of 0xd0000000" not in outcome.crash_report
     assert ("page walk" in outcome.crash_report) == (instruction != "ud2")
 
 
-def test_the_dump_of_a_fault_without_a_handler_walks_to_its_address() -> None:
+def test_the_dump_of_a_fault_without_a_handler_walks_to_its_address(crash: Crash) -> None:
     outcome = crash("    .text\nmain:\n    movl 0xD0000123, %eax\n")
     assert "#PF has no handler" in first_line(outcome)
     assert "page walk of 0xd0000123:" in outcome.crash_report
 
 
 @pytest.mark.parametrize("frame", ["$0xD0000000", "$0xFFFFFFF8", "$0xF57FFFFC"])
-def test_an_iret_hypercall_without_a_frame_ends_the_domain(frame: str) -> None:
+def test_an_iret_hypercall_without_a_frame_ends_the_domain(frame: str, crash: Crash) -> None:
     outcome = crash(f"""
     .text
 main:
@@ -223,7 +235,7 @@ main:
     assert "iret hypercall" in first_line(outcome)
 
 
-def test_an_iret_hypercall_to_ring_0_ends_the_domain() -> None:
+def test_an_iret_hypercall_to_ring_0_ends_the_domain(crash: Crash) -> None:
     outcome = crash("""
     .text
 main:

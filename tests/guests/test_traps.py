@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from paravane.abi.sched import ShutdownReason
-from tests.support.boot import boot, finished
+from tests.support.boot import boot
 from tests.support.prelude import prelude
+
+if TYPE_CHECKING:
+    from tests.support.boot import Run
 
 MEMORY = 4 << 20
 
@@ -20,12 +25,7 @@ PRELUDE = (
 )
 
 
-def run(body: str) -> list[str]:
-    """The lines a kernel printed that powers off."""
-    return finished(boot(PRELUDE + body, memory=MEMORY)).lines
-
-
-def test_the_fpu_traps_once_after_a_task_switch() -> None:
+def test_the_fpu_traps_once_after_a_task_switch(run: Run) -> None:
     assert run("""
     .type main, @function
 main:
@@ -50,10 +50,10 @@ device_not_available:
 trap_table:
     TRAP_GATE 7, 0, device_not_available
     TRAP_TABLE_END
-""") == ["CR0 after the switch 0x8005003b", "#NM", "CR0 after the FPU was used 0x80050033"]
+""").lines == ["CR0 after the switch 0x8005003b", "#NM", "CR0 after the FPU was used 0x80050033"]
 
 
-def test_a_kernel_steps_through_its_own_code() -> None:
+def test_a_kernel_steps_through_its_own_code(run: Run) -> None:
     assert run("""
     .type main, @function
 main:
@@ -83,10 +83,10 @@ single_step:
 trap_table:
     TRAP_GATE 1, 0, single_step
     TRAP_TABLE_END
-""") == ["steps 0x00000006", "DR6 0xffff4ff0"]
+""").lines == ["steps 0x00000006", "DR6 0xffff4ff0"]
 
 
-def test_a_breakpoint_register_stops_at_an_instruction() -> None:
+def test_a_breakpoint_register_stops_at_an_instruction(run: Run) -> None:
     assert run("""
     .type main, @function
 main:
@@ -118,10 +118,10 @@ breakpoint:
 trap_table:
     TRAP_GATE 1, 0, breakpoint
     TRAP_TABLE_END
-""") == ["on the way", "#DB at there + 0x00000000", "by breakpoints 0x00000001", "after it"]
+""").lines == ["on the way", "#DB at there + 0x00000000", "by breakpoints 0x00000001", "after it"]
 
 
-def test_the_iret_hypercall_goes_to_ring_3_and_int_0x80_comes_back() -> None:
+def test_the_iret_hypercall_goes_to_ring_3_and_int_0x80_comes_back(run: Run) -> None:
     assert run("""
     .type main, @function
 main:
@@ -177,10 +177,10 @@ user_stack:
 trap_table:
     TRAP_GATE 0x80, 3, system_call
     TRAP_TABLE_END
-""") == ["EAX from ring 3 0x00001235", "CS and mask 0x0001e02b", "EFLAGS 0x00000002"]
+""").lines == ["EAX from ring 3 0x00001235", "CS and mask 0x0001e02b", "EFLAGS 0x00000002"]
 
 
-def test_probes_of_a_starting_kernel_are_answered() -> None:
+def test_probes_of_a_starting_kernel_are_answered(run: Run) -> None:
     assert run("""
     .type main, @function
 main:
@@ -233,7 +233,7 @@ level:
 trap_table:
     TRAP_GATE 13, 0, general_protection
     TRAP_TABLE_END
-""") == [
+""").lines == [
         "XenVMMXenVMM",
         "version 0x00040011",
         "EFER 0x00000800",

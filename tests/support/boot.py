@@ -6,7 +6,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from paravane import BootResult, DomainConfig, Machine, load_image, quick
 from paravane.abi.sched import ShutdownReason
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 HOST_TIMEOUT = 300.0
 """Seconds after which a guest under test counts as hung: far more than any needs on a loaded host."""
+
+
+class Run(Protocol):
+    """The fixture `run` of tests/guests: what came of a kernel's body, of a domain that shut itself down for
+    `reason`; see `finished`."""
+
+    def __call__(self, body: str, reason: ShutdownReason = ShutdownReason.poweroff) -> BootResult: ...
 
 
 def finished(result: BootResult, reason: ShutdownReason = ShutdownReason.poweroff) -> BootResult:

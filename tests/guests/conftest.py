@@ -1,0 +1,35 @@
+"""What tests of guests share."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from paravane.abi.sched import ShutdownReason
+from tests.support.boot import HOST_TIMEOUT, finished
+
+if TYPE_CHECKING:
+    from paravane import BootResult
+    from paravane.testing.plugin import Boot
+    from tests.support.boot import Run
+
+
+@pytest.fixture
+def boot(boot: Boot) -> Boot:
+    """The plugin's `boot`, with a limit that no guest meets on a loaded host."""
+    return partial(boot, default_timeout=HOST_TIMEOUT)
+
+
+@pytest.fixture
+def run(boot: Boot, request: pytest.FixtureRequest) -> Run:
+    """Boot a body after the module's PRELUDE, in its MEMORY bytes; a test that fails shows its end."""
+    head: str = request.module.PRELUDE
+    memory: int = request.module.MEMORY
+
+    def run_one(body: str, reason: ShutdownReason = ShutdownReason.poweroff) -> BootResult:
+        __tracebackhide__ = True
+        return finished(boot(f"{head}{body}\n", memory=memory), reason)
+
+    return run_one
