@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from paravane.asm import INCLUDE_DIR
 from paravane.cpu.debugger import Watched
 from paravane.cpu.moving_breakpoints import MOST as MOST_BREAKPOINTS
 from paravane.follow import Breakpoints, Coverage, InstructionTrace, LocationError, data_at, location
@@ -105,7 +106,7 @@ class Following:
 
     def write(self) -> None:
         """Write the files of coverage. Raises OutputError."""
-        sources = SourceText()
+        sources = SourceText((INCLUDE_DIR,))
         for path in self.files:
             if self.coverage is not None:
                 write_file(path, FORMS[path.suffix](self.coverage, self.image_path, sources))

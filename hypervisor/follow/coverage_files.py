@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from typing import TYPE_CHECKING, Final
 
@@ -36,11 +35,13 @@ def drcov(coverage: Coverage, path: str, _sources: SourceText) -> bytes:
     return head.encode() + b"".join(entries)
 
 
-def lcov(coverage: Coverage, _path: str, _sources: SourceText) -> bytes:
-    """The tracefile of lcov(1): for each source file its lines with code (geninfo(1), DA, LF and LH)."""
+def lcov(coverage: Coverage, _path: str, sources: SourceText) -> bytes:
+    """The tracefile of lcov(1): for each source file its lines with code (geninfo(1), DA, LF and LH).
+
+    A file is named by its absolute path, for genhtml(1) ends when it cannot read one of them."""
     text = ["TN:\n"]
     for file, counts in coverage.by_line().items():
-        text.append(f"SF:{shown(os.path.abspath(file))}\n")
+        text.append(f"SF:{shown(sources.path(file))}\n")
         text += (f"DA:{line},{count}\n" for line, count in counts.items())
         text.append(f"LF:{len(counts)}\nLH:{hit(counts)}\nend_of_record\n")
     return "".join(text).encode("utf-8", "backslashreplace")

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LARGEST: Final = 8 << 20
 """Bytes of the largest source file that is read."""
@@ -19,11 +22,18 @@ MOST_FILES: Final = 64
 class SourceText:
     """The text of source files as they are now, each read when it is first asked for.
 
-    What cannot be read, is no regular file, or is larger than `LARGEST` has no lines.
+    What cannot be read, is no regular file, or is larger than `LARGEST` has no lines. A relative name that is
+    not below the current folder is looked for in `folders`: the assembler names the files it comes with so.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folders: Sequence[str | os.PathLike[str]] = ()) -> None:
+        self._folders = tuple(os.fspath(folder) for folder in folders)
         self._files: dict[str, list[str]] = {}
+
+    def path(self, file: str) -> str:
+        """The absolute path that a file's name in an image means."""
+        places = (file, *(os.path.join(folder, file) for folder in self._folders))
+        return os.path.abspath(next((place for place in places if _is_file(place)), file))
 
     def line(self, file: str, number: int) -> str:
         """Line `number`, from 1, of a file; empty when it cannot be had."""
@@ -36,8 +46,15 @@ class SourceText:
         if found is None:
             if len(self._files) >= MOST_FILES:
                 self._files.clear()
-            found = self._files[file] = _read(file)
+            found = self._files[file] = _read(self.path(file))
         return found
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return os.path.isfile(path)
+    except ValueError:  # a name with a null byte
+        return False
 
 
 def _read(file: str) -> list[str]:

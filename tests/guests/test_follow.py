@@ -243,6 +243,19 @@ class TestCoverage:
         assert coverage.functions()["main"] == 2
         assert coverage.functions()["wrong"] == 0
 
+    def test_domains_side_by_side_add_up(self) -> None:
+        image = load_image(kernel_image(KERNEL))
+        coverage = Coverage(image)
+        with Machine(2 * Machine.size_for(MEMORY), slice_instructions=5) as machine:
+            for _ in range(2):
+                coverage.follow(machine.create(image, DomainConfig(memory=MEMORY)))
+            run(machine)
+            coverage.close()
+        once = _covered(KERNEL).functions()
+        assert once["page_fault"] == 1
+        assert coverage.functions()["page_fault"] == 2
+        assert coverage.functions()["wrong"] == 0
+
 
 def _covered(kernel: str) -> Coverage:
     with built(kernel) as (machine, domain):

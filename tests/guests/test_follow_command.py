@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import struct
+import subprocess
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -12,6 +14,7 @@ import pytest
 from lcov_cobertura import LcovCobertura
 
 from tests.support.boot import paravane
+from tests.support.needs import tool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +35,21 @@ main:
     .data
     .balign 4
 counter: .long 0
+"""
+
+C_KERNEL = r"""
+#include <paravane.h>
+
+int main(void)
+{
+    for (volatile int at = 0; at < 10; at++) {
+        if (at & 1)
+            print("odd\n");
+        if (at > 10)
+            print("never\n");
+    }
+    return 0;
+}
 """
 
 
@@ -106,6 +124,45 @@ def test_another_reader_of_lcov_finds_the_counts(source: Path, tmp_path: Path) -
         for line in found.iter("line")
     }
     assert lines == {5: 1, 6: 3, 7: 3, 8: 3, 9: 1, 10: 1, 11: 0, 12: 1}
+
+
+def test_genhtml_shows_the_counts_beside_the_source(source: Path, tmp_path: Path) -> None:
+    info, pages = tmp_path / "run.info", tmp_path / "pages"
+    boot(source, "--coverage", str(info))
+    command = [tool("genhtml"), "--no-function-coverage", "-o", str(pages), str(info)]
+    made = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    assert made.stderr == ""
+    page = html.unescape(re.sub(r"<[^>]*>", "", next(pages.rglob("counts.S.gcov.html")).read_text()))
+    assert re.search(r"^ +7 +3 : +decl %ecx$", page, re.MULTILINE), page
+    assert re.search(r"^ +11 +0 : +movl \$1, %eax$", page, re.MULTILINE)
+    assert list(pages.rglob("exit.inc.gcov.html")), "of the runtime as well"
+
+
+def test_lcov_adds_up_what_several_boots_executed(source: Path, tmp_path: Path) -> None:
+    added, runs = tmp_path / "added.info", [tmp_path / "one.info", tmp_path / "two.info"]
+    for run in runs:
+        boot(source, "--coverage", str(run))
+    command = [tool("lcov"), "-q", *(word for run in runs for word in ("-a", str(run))), "-o", str(added)]
+    subprocess.run(command, check=True, capture_output=True)
+    record = added.read_text().partition(f"SF:{source}\n")[2].partition("end_of_record")[0]
+    assert "DA:7,6\n" in record
+    assert "DA:11,0\n" in record
+
+
+def test_lines_of_c_are_counted(tmp_path: Path) -> None:
+    tool("gcc")
+    assert paravane("new", "--c", str(tmp_path / "counted")).returncode == 0
+    source = tmp_path / "counted" / "counted.c"
+    source.write_text(C_KERNEL)
+    info = tmp_path / "run.info"
+    boot(source.parent, "--coverage", str(info))
+    record = info.read_text().partition(f"SF:{source}\n")[2].partition("end_of_record")[0]
+    counts = {int(line): int(count) for line, count in re.findall(r"DA:(\d+),(\d+)\n", record)}
+    lines = C_KERNEL.splitlines()
+    by_text = {lines[number - 1].strip(): count for number, count in counts.items()}
+    assert by_text['print("odd\\n");'] == 5
+    assert by_text['print("never\\n");'] == 0
 
 
 def test_the_source_is_annotated(source: Path, tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ PROGRAMS = {
     **_programs("gcc", "gcc"),
     **_programs("gdb", "gdb"),
     **_programs("grub-common", "grub-mkstandalone", exact=True),
+    **_programs("lcov", "genhtml lcov"),
     **_programs("xen-utils-common", "xenalyze"),
 }
 PIECES = (GRUB, GRUB_MODULES, BUSYBOX, XEN_HEADERS, LINUX_HEADERS, *PROGRAMS.values())
