@@ -8,6 +8,8 @@ that fault puts the kept state back and reports the exception that hardware woul
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from unicorn import x86_const
+
 from paravane.cpu.handler import TrapHandler
 from paravane.cpu.hooked_flags import HookedFlags
 from paravane.cpu.registers import EFLAGS_RF, NONE_IN_FLIGHT
@@ -89,6 +91,7 @@ class Redirects:
         """Put the kept state back and report what there is to report in it."""
         self._engine.bytes[:] = redirect.state
         self._engine.restore()
+        self._settle_flags()
         self._words[self._layout.old_exception] = NONE_IN_FLIGHT
         self._cpu.flush_tlb()
         if redirect.vector == _VECTOR_DB and redirect.sets_rf:
@@ -98,3 +101,14 @@ class Redirects:
             self._handler.exception(redirect.vector, 0)
         if redirect.action is not None:
             redirect.action()
+
+    def _settle_flags(self) -> None:
+        """Have the flags stand in EFLAGS itself.
+
+        Inside a run the engine keeps what it would compute them from. A run begins with those of EFLAGS,
+        where a hook that asked for them earlier has left those of its own instruction.
+        """
+        flags = self._engine.read_register(x86_const.UC_X86_REG_EFLAGS)
+        self._engine.write_register(x86_const.UC_X86_REG_EFLAGS, flags)
+        self._engine.save()
+        self._cpu._eflags = None

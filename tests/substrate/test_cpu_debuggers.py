@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("either_state")
 
-TF = 0x100
+CF, ZF, TF = 0x1, 0x40, 0x100
 END = b"\xcd\x20"
 
 
@@ -152,6 +152,31 @@ def test_a_breakpoint_right_after_a_watched_store_is_told_of(bench: Bench, debug
     assert seen(data, after) == [touched, told]  # the hook of the breakpoint is the older one
     assert seen(data, set()) == [touched]
     assert seen(data, after) == [touched, told]
+
+
+def test_flags_survive_a_stop_that_is_asked_for_where_they_were_read(bench: Bench) -> None:
+    class Follower:
+        within = range(1 << 32)
+
+        def __init__(self) -> None:
+            self.seen: list[tuple[int, int]] = []
+
+        def at_instruction(self, address: int) -> None:
+            self.seen.append((address - CODE, bench.cpu.eflags & (CF | ZF)))
+            bench.cpu.stop()
+
+    until_end(bench)
+    follower = Follower()
+    bench.cpu.debuggers.follow(follower)
+    bench.cpu.eax = 5
+    # sub $1,%eax; cmp $9,%eax; jb 1f; ud2; 1: cmp $4,%eax; je 2f; ud2; 2:
+    bench.code(bytes.fromhex("83e801 83f809 7202 0f0b 83f804 7402 0f0b") + END)
+    runs = 0
+    while not bench.traps and runs < 20:
+        assert bench.cpu.run() is RunEnd.STOPPED
+        runs += 1
+    assert [trap.vector for trap in bench.traps] == [0x20]
+    assert [step for step in follower.seen if step[0]] == [(3, 0), (6, CF), (10, CF), (13, ZF), (17, ZF)]
 
 
 def test_a_breakpoint_is_not_in_memory_and_not_in_the_debug_registers(
