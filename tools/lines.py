@@ -55,7 +55,8 @@ class Lines:
         return 0 if self._outlet is None else self._outlet.drain(deadline, abandon)
 
     def _write_file(self, data: bytes) -> None:
-        rest = memoryview(data)
+        # A file takes all at once, unless the disk is full.
+        rest = data
         while rest and self._failure is None:
             try:
                 rest = rest[os.write(self._fileno, rest) :]

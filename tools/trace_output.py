@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paravane.trace import entry_of
+from paravane.trace.record_writer import RecordWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,7 @@ class TraceOutput:
     def __init__(self, lines: Lines, writer: Writer, wanted: Filter, header: Header) -> None:
         self._lines = lines
         self._writer = writer
+        self._records = RecordWriter(writer)
         self._wanted = wanted
         lines.put(writer.begin(header))
 
@@ -46,4 +47,4 @@ class TraceOutput:
         return self._lines.drain(deadline, abandon)
 
     def _write(self, record: Record) -> None:
-        self._lines.put(self._writer.entry(entry_of(record)))
+        self._lines.put(self._records.record(record))

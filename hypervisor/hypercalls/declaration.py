@@ -34,10 +34,21 @@ class Call(Sequence[Argument]):
 
     These are made from copies when somebody looks at them: most who subscribe to hypercalls drop some, and
     the guest should not wait for what nobody sees. `problem` is why there is nothing to run, `written` the
-    struct that was copied back to the guest.
+    struct that was copied back to the guest, `copies` all that the arguments are made from (None: some could
+    not be read).
     """
 
-    __slots__ = ("_arrays", "_declaration", "_shown", "_values", "_words", "name", "problem", "written")
+    __slots__ = (
+        "_arrays",
+        "_declaration",
+        "_shown",
+        "_values",
+        "_words",
+        "copies",
+        "name",
+        "problem",
+        "written",
+    )
 
     def __init__(
         self,
@@ -45,8 +56,8 @@ class Call(Sequence[Argument]):
         problem: Refusal | PageFault | None = None,
         declaration: Declaration | None = None,
         words: Arguments = (),
-        values: Sequence[Any] = (),
-        arrays: Sequence[bytes] = (),
+        values: tuple[Any, ...] = (),
+        arrays: tuple[bytes, ...] = (),
     ) -> None:
         """`words` are the argument registers, `values` what the function gets, as far as it
         could be read, `arrays` the first bytes of each array, in order."""
@@ -58,6 +69,11 @@ class Call(Sequence[Argument]):
         self._values = values
         self._arrays = arrays
         self._shown: tuple[Argument, ...] | None = None
+        # Most have words and nothing else, whose values follow from them.
+        known = problem is None and declaration is not None
+        self.copies = (
+            (words if values is words and not arrays else (words, values, arrays)) if known else None
+        )
 
     def __getitem__(self, at: Any) -> Any:
         return self._arguments()[at]
@@ -71,8 +87,11 @@ class Call(Sequence[Argument]):
             raise self.problem
         if self._declaration is None:
             return None
-        result, self.written = self._declaration.run(caller, self._words, self._values)
-        return result
+        if self._declaration.copies_back:
+            result, self.written = self._declaration.run(caller, self._words, self._values)
+            return result
+        answer: int | None = self._declaration.function(caller, *self._values)
+        return answer
 
     def _arguments(self) -> tuple[Argument, ...]:
         if self._shown is None:
@@ -108,6 +127,8 @@ class Declaration:
             isinstance(kind, Items) or (isinstance(kind, Word) and not kind.signed)
             for _, kind in self.parameters
         )
+        self.copies_back = self._back is not None
+        """Whether the guest gets a struct back."""
         self._plain = plain
         self._arrays = tuple(
             (at, kind.layout.size) for at, (_, kind) in enumerate(self.parameters) if isinstance(kind, Items)
@@ -131,7 +152,9 @@ class Declaration:
     def decode(self, caller: Caller, arguments: Arguments) -> Call:
         """The call as the trace wants it. What cannot be read is kept, and raised when it is run."""
         words = arguments[self._skip : self._end]
-        arrays = [_first(caller, words[at], size, words[at + 1]) for at, size in self._arrays]
+        arrays: tuple[bytes, ...] = ()
+        if self._arrays:
+            arrays = tuple([_first(caller, words[at], size, words[at + 1]) for at, size in self._arrays])
         if self._plain:
             return Call(self.name, None, self, words, words, arrays)
         values: list[Any] = []
@@ -141,7 +164,7 @@ class Declaration:
                 values.append(_value(caller, kind, word))
         except PageFault as fault:
             problem = fault
-        return Call(self.name, problem, self, words, values, arrays)
+        return Call(self.name, problem, self, words, tuple(values), arrays)
 
     def run(
         self, caller: Caller, words: Arguments, values: Sequence[Any]

@@ -69,6 +69,7 @@ class Dispatcher:
                     preempted,
                     asked.written,
                     self._clock.after(TRAP_COST),
+                    asked.copies,
                 )
             )
         return result

@@ -12,6 +12,7 @@ from paravane.trace.writer import Header
 if TYPE_CHECKING:
     from paravane.place import Place
     from paravane.trace.entry import Entry
+    from paravane.trace.writer import Again
 
 VERSION: Final = 1
 """Of the format. Readers take a version they do not know for none of theirs."""
@@ -37,12 +38,33 @@ class JsonLines:
     def entry(self, entry: Entry) -> bytes:
         """As `Entry.to_json` has it, put together by hand: most of it is the same again and again."""
         end = f',"end":{entry.end}' if entry.end != entry.time else ""
+        return f'{{"time":{entry.time}{end}{self._rest(entry)}'.encode()
+
+    @staticmethod
+    def _rest(entry: Entry) -> str:
+        """What comes after the times."""
         vcpu = "" if entry.vcpu is None else f',"vcpu":{entry.vcpu}'
         name = f'"kind":{_quoted(entry.kind)},"name":{_quoted(entry.name)}'
         place = "" if entry.place is None else f',"place":{_place(entry.place)}'
-        data = f',"data":{_encode(entry.data)}' if entry.data else ""
-        line = f'{{"time":{entry.time}{end},"domain":{entry.domid}{vcpu},{name}{place}{data}}}\n'
-        return line.encode()
+        rest = f',"data":{_encode(entry.data)}' if entry.data else ""
+        return f',"domain":{entry.domid}{vcpu},{name}{place}{rest}}}\n'
+
+    def again(self, entry: Entry) -> Again:
+        """See paravane.trace.writer.Repeater."""
+        # No text of a guest's can look like this key: the quotes in it would be escaped.
+        key = '"words":'
+        before, found, after = self._rest(entry).partition(key)
+        before, after = before + found, after.partition("]")[2]
+
+        def plain(time: int, end: int, _: tuple[int, ...]) -> bytes:
+            head = f'{{"time":{time},"end":{end}' if end != time else f'{{"time":{time}'
+            return f"{head}{before}".encode()
+
+        def call(time: int, end: int, words: tuple[int, ...]) -> bytes:
+            head = f'{{"time":{time},"end":{end}' if end != time else f'{{"time":{time}'
+            return f"{head}{before}[{','.join(map(str, words))}]{after}".encode()
+
+        return call if found else plain
 
     def end(self) -> bytes:
         return b""

@@ -16,7 +16,7 @@ from paravane.trace.wording import body_of
 if TYPE_CHECKING:
     from paravane.place import Place
     from paravane.trace.records import Record
-    from paravane.trace.writer import Header
+    from paravane.trace.writer import Again, Header
 
 _KIND_WIDTH: Final = 9
 _BODY_WIDTH: Final = 48
@@ -39,6 +39,16 @@ class TextLines:
     def entry(self, entry: Entry) -> bytes:
         return (text(entry, colour=self._colour) + "\n").encode("utf-8", "backslashreplace")
 
+    def again(self, entry: Entry) -> Again:
+        """See paravane.trace.writer.Repeater."""
+        rest = _after_time(entry, self._colour) + "\n"
+        dim, plain = (_DIM, _PLAIN) if self._colour else ("", "")
+
+        def line(time: int, end: int, words: tuple[int, ...]) -> bytes:
+            return f"{dim}{_when(time)}{plain}{rest}".encode("utf-8", "backslashreplace")
+
+        return line
+
     def end(self) -> bytes:
         return b""
 
@@ -55,17 +65,24 @@ def body(record: Record) -> str:
 
 def text(entry: Entry, *, colour: bool = False) -> str:
     """An entry as one line, without its end; with `colour` in a terminal's colours."""
-    seconds, nanoseconds = divmod(entry.time, 1_000_000_000)
-    when = f"[{seconds:5d}.{nanoseconds:09d}]"
+    when = _when(entry.time)
+    return (f"{_DIM}{when}{_PLAIN}" if colour else when) + _after_time(entry, colour)
+
+
+def _when(time: int) -> str:
+    return f"[{time // 1_000_000_000:5d}.{time % 1_000_000_000:09d}]"
+
+
+def _after_time(entry: Entry, colour: bool) -> str:
     kind, what = shown(entry.kind), shown(body_of(entry))
     where = "" if entry.place is None else _where(entry.place)
     if where:
         what = f"{what:<{_BODY_WIDTH}}"
     if colour:
-        when, where = f"{_DIM}{when}{_PLAIN}", f"{_DIM}{where}{_PLAIN}" if where else ""
+        where = f"{_DIM}{where}{_PLAIN}" if where else ""
         shade = _RED if "errno" in entry.data else _COLOURS.get(entry.kind)
         what = f"{shade}{what}{_PLAIN}" if shade else what
-    return f"{when} {who(entry):<4} {kind:<{_KIND_WIDTH}} {what}" + (f" {where}" if where else "")
+    return f" {who(entry):<4} {kind:<{_KIND_WIDTH}} {what}" + (f" {where}" if where else "")
 
 
 @lru_cache(1 << 12)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from paravane.trace.entry import Entry
@@ -38,4 +39,18 @@ class Writer(Protocol):
 
     def end(self) -> bytes:
         """What comes after the last entry."""
+        ...
+
+
+Again = Callable[[int, int, tuple[int, ...]], bytes]
+"""Time, end and argument registers of a record -> its bytes."""
+
+
+@runtime_checkable
+class Repeater(Protocol):
+    """A writer whose bytes for an entry depend on nothing but that entry: they need not all be made anew."""
+
+    def again(self, entry: Entry) -> Again:
+        """What makes the bytes of entries that differ from this one in nothing but `time`, `end` and, of a
+        hypercall that is declared, `words`."""
         ...

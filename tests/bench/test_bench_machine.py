@@ -11,8 +11,9 @@ import pytest
 
 from paravane import DomainConfig, Machine, StopReason, asm, load_image
 from paravane.asm.elf_writer import write_elf
-from paravane.trace import Kind, Record, entry_of
+from paravane.trace import Kind, Record
 from paravane.trace.forms import FORMS
+from paravane.trace.record_writer import RecordWriter
 from tests.bench.test_bench_cpu import CALLS as FLOOR_CALLS
 from tests.bench.test_bench_cpu import HYPERCALLS, BareLoop
 
@@ -73,11 +74,11 @@ def test_null_hypercall(benchmark: Any) -> None:
 @pytest.mark.parametrize("writer", [None, *FORMS])
 def test_traced_hypercall(benchmark: Any, writer: str | None) -> None:
     """The same while somebody subscribes to hypercalls: drops the records, or has them written."""
-    sink = FORMS[writer].writer() if writer else None
+    sink = RecordWriter(FORMS[writer].writer()) if writer else None
 
     def take(record: Record) -> None:
         if sink is not None:
-            sink.entry(entry_of(record))
+            sink.record(record)
 
     def setup() -> tuple[tuple[Machine], dict[str, object]]:
         machine = _machine(NULL_HYPERCALLS)
