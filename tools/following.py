@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from paravane.asm import INCLUDE_DIR
 from paravane.cpu.debugger import Watched
 from paravane.cpu.moving_breakpoints import MOST as MOST_BREAKPOINTS
 from paravane.follow import Breakpoints, Coverage, InstructionTrace, LocationError, data_at, location
@@ -33,7 +32,8 @@ _WATCH: Final = re.compile(r"(?P<place>[^,]+)(?:,(?P<size>0[xX][0-9a-fA-F]+|\d+)
 
 def add_following_options(parser: argparse.ArgumentParser) -> None:
     """The options; each may be given several times."""
-    parser.add_argument(
+    group = parser.add_argument_group("instructions, breakpoints, coverage")
+    group.add_argument(
         "--trace-insn",
         action="append",
         default=[],
@@ -41,7 +41,7 @@ def add_following_options(parser: argparse.ArgumentParser) -> None:
         help="trace every instruction in RANGE, with the registers it changed: SYMBOL, A-B (each an address, "
         "SYMBOL, SYMBOL+N or FILE:LINE), user for ring 3, all; into --trace, else on stderr",
     )
-    parser.add_argument(
+    group.add_argument(
         "--break",
         dest="breaks",
         action="append",
@@ -50,7 +50,7 @@ def add_following_options(parser: argparse.ArgumentParser) -> None:
         help="tell registers and calls whenever PLACE (an address, SYMBOL, SYMBOL+N, FILE:LINE) is reached, "
         "and go on",
     )
-    parser.add_argument(
+    group.add_argument(
         "--watch",
         dest="watches",
         action="append",
@@ -58,7 +58,7 @@ def add_following_options(parser: argparse.ArgumentParser) -> None:
         metavar="PLACE[,SIZE][,r|w|rw]",
         help="tell whenever SIZE bytes (default 4) at PLACE are written (default), read or either, and go on",
     )
-    parser.add_argument(
+    group.add_argument(
         "--coverage",
         type=_coverage_file,
         action="append",
@@ -106,6 +106,8 @@ class Following:
 
     def write(self) -> None:
         """Write the files of coverage. Raises OutputError."""
+        from paravane.asm import INCLUDE_DIR  # noqa: PLC0415 - other boots need no assembler
+
         sources = SourceText((INCLUDE_DIR,))
         for path in self.files:
             if self.coverage is not None:
