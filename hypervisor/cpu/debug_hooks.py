@@ -105,7 +105,8 @@ class DebugHooks:
         if wanted == self._blocks_hooked:
             return False
         if self._blocks is None:
-            self._blocks = MovableHook(self._engine, uc_const.UC_HOOK_BLOCK, api.CODE_HOOK(self._on_block))
+            entered = api.CODE_HOOK(self._debuggers.block_entered)
+            self._blocks = MovableHook(self._engine, uc_const.UC_HOOK_BLOCK, entered)
         if wanted:
             self._blocks.everywhere()
         else:
@@ -260,9 +261,6 @@ class DebugHooks:
             self._debuggers.at_instruction(address)
         if cpu._stop_wanted:
             self._engine.stop()
-
-    def _on_block(self, _uc: int, address: int, size: int, _user: int) -> None:
-        self._debuggers.block_entered(address, size)
 
     def _set_gate(self, address: int) -> None:
         """Open it for the next instruction if this one is followed: what it did is seen there."""

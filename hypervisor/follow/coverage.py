@@ -103,13 +103,18 @@ class _BlockCounter:
 
     def _entered(self, address: int, size: int) -> None:
         """A block is about to be executed."""
-        start, length = self._last
+        last = self._last
+        start, length = last
         if start <= address < start + length:
             if address + size == start + length and self._repeats(address):
                 return
             if self._platform.traps != self._traps:
                 # The hypervisor has mended what an instruction failed for: here it is once more.
                 self._cut(address)
+            elif address == start and size == length:
+                # A loop of one block: what is known of it stays as it is.
+                self._blocks[last] += 1
+                return
         if self._first <= address < self._end:
             self._last, self._traps = (address, size), self._platform.traps
             self._blocks[self._last] += 1
