@@ -25,7 +25,19 @@ examples:
   paravane boot --help                  the options of a command
 
 exit status:
-""" + "\n".join(f"  {status:3}  {meaning}" for status, meaning in EXPLAINED)
+{statuses}
+
+files:
+  kernel.toml               how the kernel of its folder is built and booted
+  expected.txt              beside it: the console that `test` expects
+  ~/.cache/paravane/images  what was assembled, so that it need not be again; may be removed
+
+environment:
+  XDG_CACHE_HOME  an absolute path to use instead of ~/.cache
+  NO_COLOR        if set and not empty, nothing is coloured
+  TERM            `dumb` is a terminal without colours
+  COLUMNS         how wide help is (default: as the terminal)
+""".format(statuses="\n".join(f"  {status:3}  {meaning}" for status, meaning in EXPLAINED))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,7 +59,11 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="store_true", help="show the version (with -v: the engine's too)")
+    parser.add_argument(
+        "--version",
+        action="store_true",
+        help="show the versions of this and its engine (with -v: what the engine can do)",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)

@@ -1,4 +1,4 @@
-"""`paravane --version`: what is installed, and with -v what its engine can do."""
+"""`paravane --version`: what is installed, its engine, and with -v what its engine can do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LIBRARIES = ("capstone", "pyelftools", "lz4", "zstandard")
 
 def show(*, verbose: bool) -> int:
     """Print it. UsageError when the engine cannot be loaded, which -v asks for."""
-    print(f"paravane {_installed('paravane')}")
+    print(f"paravane {_installed('paravane')} (Unicorn {_installed('unicorn')})")
     if verbose:
         for library in _LIBRARIES:
             print(f"{library} {_installed(library)}")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -240,7 +241,7 @@ def test_help_names_statuses_events_and_the_escape_key(
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = _run(capsys, "--version")
     assert status == 0
-    assert out.startswith("paravane ")
+    assert re.fullmatch(r"paravane \d+(\.\d+)+ \(Unicorn \d+(\.\d+)+\)\n", out)
     status, verbose, _ = _run(capsys, "--version", "-v")
     assert status == 0
     assert "engine: Unicorn " in verbose
