@@ -62,7 +62,8 @@ def definition(text: str) -> tuple[str, int]:
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that assembles."""
-    parser.add_argument(
+    group = parser.add_argument_group("sources that are assembled or compiled")
+    group.add_argument(
         "-I",
         dest="include",
         type=Path,
@@ -71,7 +72,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where .include and .incbin look after the folder of the source; several are searched in order",
     )
-    parser.add_argument(
+    group.add_argument(
         "-D",
         dest="define",
         type=definition,

@@ -67,46 +67,58 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_domain_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    group = parser.add_argument_group("the domain")
+    group.add_argument(
         "--memory",
         type=memory_size,
         metavar="SIZE",
         help="memory of the domain: 64M, 65536K, 1G, or a number of MiB (default: what the kernel of `list` "
         "asks for, else 32M)",
     )
-    parser.add_argument("--ramdisk", type=Path, metavar="FILE", help="initial ramdisk")
-    parser.add_argument("--name", help="the domain's name in xenstore (default: that of the image)")
-    parser.add_argument("--seed", type=int, default=0, help="decides which machine frames the domain gets")
+    group.add_argument("--ramdisk", type=Path, metavar="FILE", help="initial ramdisk")
+    group.add_argument("--name", help="the domain's name in xenstore (default: that of the image)")
+    group.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="decides which machine frames the domain gets (default: 0)",
+    )
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--clock", choices=("virtual", "host"), default="virtual", help="where time comes from"
+    group = parser.add_argument_group("time, ends and restarts")
+    group.add_argument(
+        "--clock",
+        choices=("virtual", "host"),
+        default="virtual",
+        help="where time comes from (default: virtual)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--deterministic", action="store_true", help="preempt by instruction count, not by time"
     )
-    parser.add_argument(
+    group.add_argument(
         "--timeout",
         type=positive_seconds,
         metavar="S",
         help="give up after S seconds in all, assembling and waiting for files included: status 124",
     )
-    parser.add_argument(
+    group.add_argument(
         "--xen-build",
         choices=("debug", "release"),
         default="debug",
-        help="which build of Xen the guest finds: a debug build prints what it writes with console_io",
+        help="which build of Xen the guest finds: a debug build prints what it writes with console_io "
+        "(default: debug)",
     )
-    parser.add_argument(
+    group.add_argument(
         watch.OPTION,
         action="store_true",
         help="boot anew whenever a source changes, or another file that is read, until Ctrl-C",
     )
-    parser.add_argument(
+    group.add_argument(
         "--max-traps", type=positive_count, default=0, metavar="N", help="give up after N traps: status 124"
     )
-    parser.add_argument(
+    group.add_argument(
         "--on-reboot",
         choices=("stop", "restart"),
         default="stop",
@@ -115,13 +127,14 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_report_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    group = parser.add_argument_group("trace and reports")
+    group.add_argument(
         "--trace",
         metavar="FILE",
         help="write what the guest asks and gets, one event after the other, at once (-: stderr)",
     )
     kinds = ",".join(kind.value for kind in Kind)
-    parser.add_argument(
+    group.add_argument(
         "--trace-events",
         type=_filter,
         metavar="LIST",
@@ -129,19 +142,22 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
         "hypercall:sched_op.block, trap:14, event:3, refusal:EINVAL, store:/local; domain:N and vcpu:N "
         f"restrict all of it, all is everything (default: {filters.DEFAULT})",
     )
-    parser.add_argument(
+    group.add_argument(
         "--trace-format",
         choices=tuple(FORMS),
         help="how the trace is written (default: as the name of the file says: "
         + ", ".join(f"{form.suffixes[0]} {form.name}" for form in FORMS.values())
         + ", else text)",
     )
-    parser.add_argument("--explain", action="store_true", help="say on stderr why each request was refused")
-    parser.add_argument("--audit", action="store_true", help="recount all frames' owners, types and uses")
-    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="warning")
-    parser.add_argument(
-        "--dump-on-crash", type=Path, metavar="FILE", help="also write the crash dump to FILE"
+    group.add_argument("--explain", action="store_true", help="say on stderr why each request was refused")
+    group.add_argument("--audit", action="store_true", help="recount all frames' owners, types and uses")
+    group.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="warning",
+        help="the least that the hypervisor's log shows on stderr (default: warning)",
     )
+    group.add_argument("--dump-on-crash", type=Path, metavar="FILE", help="also write the crash dump to FILE")
 
 
 def _filter(text: str) -> filters.Filter:

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 
 def add_debugger_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    group = parser.add_argument_group("gdb")
+    group.add_argument(
         "--gdb",
         type=_address,
         metavar="HOST:PORT",
         help="let gdb look at the guest (`target remote HOST:PORT`); without HOST from this machine only; "
         "port 0 is one that is free, and is said on stderr",
     )
-    parser.add_argument(
+    group.add_argument(
         "--gdb-wait", action="store_true", help="with --gdb: wait for it before the guest's first instruction"
     )
 

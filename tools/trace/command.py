@@ -58,14 +58,15 @@ def _add_wanted(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
     def default(value: Any) -> Any:
         return argparse.SUPPRESS if suppress else value
 
-    parser.add_argument(
+    group = parser.add_argument_group("which events")
+    group.add_argument(
         "--events",
         type=_filter,
         default=default(None),
         metavar="LIST",
         help="only these, as `boot --trace-events` names them: hypercall:sched_op.block,trap:PF,domain:1",
     )
-    parser.add_argument(
+    group.add_argument(
         "--from",
         dest="start",
         type=nanoseconds,
@@ -73,7 +74,7 @@ def _add_wanted(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
         metavar="TIME",
         help="only what began then or later: 1.5 (seconds), 200ms, 30us, 40ns",
     )
-    parser.add_argument(
+    group.add_argument(
         "--until",
         dest="end",
         type=nanoseconds,
@@ -81,7 +82,7 @@ def _add_wanted(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
         metavar="TIME",
         help="only what began then or earlier",
     )
-    parser.add_argument(
+    group.add_argument(
         "--cpu-hz",
         type=hertz,
         default=default(TSC_HZ),
@@ -91,13 +92,14 @@ def _add_wanted(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
 
 
 def _add_show(parser: argparse.ArgumentParser, *, suppress: bool = True) -> None:
-    parser.add_argument(
+    group = parser.add_argument_group("how it is shown")
+    group.add_argument(
         "--follow",
         action="store_true",
         default=argparse.SUPPRESS if suppress else False,
         help="wait for more at the end, as `tail -f` does, until Ctrl-C",
     )
-    parser.add_argument(
+    group.add_argument(
         "--colour",
         choices=("auto", "always", "never"),
         default=argparse.SUPPRESS if suppress else "auto",
