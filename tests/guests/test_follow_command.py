@@ -14,7 +14,7 @@ import pytest
 from lcov_cobertura import LcovCobertura
 
 from tests.support.boot import paravane
-from tests.support.needs import tool
+from tests.support.needs import path_with, tool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,8 +150,8 @@ def test_lcov_adds_up_what_several_boots_executed(source: Path, tmp_path: Path) 
     assert "DA:11,0\n" in record
 
 
-def test_lines_of_c_are_counted(tmp_path: Path) -> None:
-    tool("gcc")
+def test_lines_of_c_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", path_with("gcc", "as", "ld"))
     assert paravane("new", "--c", str(tmp_path / "counted")).returncode == 0
     source = tmp_path / "counted" / "counted.c"
     source.write_text(C_KERNEL)

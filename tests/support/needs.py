@@ -193,6 +193,12 @@ def tool(name: str) -> str:
     return str(require(PROGRAMS[name]))
 
 
+def path_with(*programs: str) -> str:
+    """A PATH on which these programs are found, wherever `tool` has them from."""
+    folders = sorted({str(Path(tool(program)).parent) for program in programs})
+    return os.pathsep.join([*folders, os.environ["PATH"]])
+
+
 def main(packages: Sequence[str] = ()) -> int:
     """Fetch everything, and print where each piece is. Status 1 if some cannot be had.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,7 +10,10 @@ from paravane import boot, compiler
 from paravane.abi import catalog
 from paravane.compiler import CompilerError, NoCompiler
 from tests.support.boot import HOST_TIMEOUT
-from tests.support.needs import tool
+from tests.support.needs import path_with
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
@@ -36,8 +38,7 @@ int main(void)
 @pytest.fixture
 def tools(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of this machine, or those that were fetched for the tests."""
-    folders = {str(Path(tool(name)).parent) for name in ("gcc", "as", "ld")}
-    monkeypatch.setenv("PATH", os.pathsep.join([os.environ["PATH"], *sorted(folders)]))
+    monkeypatch.setenv("PATH", path_with("gcc", "as", "ld"))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from paravane.tools import new_kernel
 from paravane.tools.cli import main
 from paravane.tools.files import OutputError
 from tests.support.documents import blocks, follow
-from tests.support.needs import tool
+from tests.support.needs import path_with, tool
 
 
 @pytest.mark.slow
@@ -28,8 +27,7 @@ def test_the_folder_boots_and_prints_what_it_expects(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    places = [str(Path(tool(program)).parent) for program in programs]
-    monkeypatch.setenv("PATH", os.pathsep.join([*places, os.environ["PATH"]]))
+    monkeypatch.setenv("PATH", path_with(*programs))
     monkeypatch.chdir(tmp_path)
     assert main(("new", "ticks", *options)) == 0
     assert f"ticks/ticks{suffix}" in capfd.readouterr().out
