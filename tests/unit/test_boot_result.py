@@ -8,6 +8,8 @@ from paravane import Kind, RecordsLost, SendRecord, ShutdownReason, StopReason, 
 from paravane.abi.errno import Errno
 from tests.support.boot import HOST_TIMEOUT
 
+pytestmark = pytest.mark.slow
+
 HEAD = '.include "runtime.inc"\nXEN_NOTES\n.text\nmain:\n'
 ASKS = HEAD + (
     'PRINT "asks\\n"\n'

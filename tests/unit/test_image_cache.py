@@ -18,6 +18,8 @@ from paravane.tools.image_cache import Entry, ImageCache, Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow
+
 SOURCE = '.include "runtime.inc"\nXEN_NOTES kept\n.text\nmain: PRINT "first\\n"\nret\n.include "part.inc"\n'
 
 

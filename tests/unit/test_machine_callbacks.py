@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from paravane.domain import Domain
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("where", ["sink", "trace", "post"])
 def test_a_domain_can_be_destroyed_from_inside_a_run(hello: Image, where: str) -> None:

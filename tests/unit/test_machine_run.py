@@ -28,6 +28,8 @@ from paravane.trace.text import line
 from tests.support.boot import HOST_TIMEOUT
 from tests.support.small_machines import BLOCK, MEMORY, SPIN, image
 
+pytestmark = pytest.mark.slow
+
 SLEEP = """
     .include "runtime.inc"
     XEN_NOTES sleep

@@ -15,6 +15,8 @@ from tests.support.boot import HOST_TIMEOUT, kernel_image
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 HEAD = '.include "runtime.inc"\nXEN_NOTES\n.text\nmain:\n'
 SAYS = HEAD + 'PRINT "said"\nret\n'
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from paravane.testing import Outcome
 
+pytestmark = pytest.mark.slow
+
 
 def outcome(folder: Path, *, update: bool = False) -> Outcome:
     (case,) = load(folder)

@@ -121,6 +121,7 @@ def test_a_line_without_end_is_refused() -> None:
         deque((entry for piece in pieces() for entry in decoder.feed(piece)), maxlen=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["json", "perfetto", "xentrace"])
 def test_memory_does_not_grow_with_the_file(name: str) -> None:
     writer, reader = FORMS[name].writer(), TraceReader()
