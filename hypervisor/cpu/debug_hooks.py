@@ -53,7 +53,7 @@ class DebugHooks:
         self._told_at: int | None = None
         """The instruction that a debugger was told of as the next: no stop must come between."""
         self._untold: int | None = None
-        """The instruction with a debugger's breakpoint that was reached with an access to report."""
+        """The instruction with a hook of its own that was reached with an access to report first."""
         self.access_reported = False
         """The #DB being served is also that of a data breakpoint."""
         self.suspect_due = False
@@ -180,12 +180,17 @@ class DebugHooks:
             self._engine.save()
             self._redirects.leave(None, action=self._engine.stop)
             return
+        self._look(address)
+
+    def _look(self, address: int) -> None:
+        """Do what there is to do before the instruction at linear `address`, one that has a hook."""
         self._tell(address)
-        if self._redirects.pending is not None:
+        breakpoints = self._breakpoints
+        if self._redirects.pending is not None or not breakpoints.hooked(address):
             return
         self._engine.save()
         hits = breakpoints.matching(address)
-        if hits and not self._breakpoints.resume_flag_spent():
+        if hits and not breakpoints.resume_flag_spent():
             self._report_hits(hits)
             self._redirects.leave(_VECTOR_DB, sets_rf=True)
         elif breakpoints.is_suspect(address):
@@ -257,8 +262,9 @@ class DebugHooks:
         else:
             self._redirects.pending = None
             if untold == address:
-                self._tell(address)
-            self._debuggers.at_instruction(address)
+                self._look(address)
+            if self._redirects.pending is None:
+                self._debuggers.at_instruction(address)
         if cpu._stop_wanted:
             self._engine.stop()
 

@@ -11,7 +11,6 @@ from paravane import DomainConfig, Kind, Machine, StopReason, guest_kernels, loa
 from paravane.asm import build
 from paravane.cpu.debugger import Watched
 from paravane.follow import Breakpoints, Coverage, InstructionTrace, LocationError, location
-from paravane.machine import DETERMINISTIC_SLICE
 from paravane.trace import BreakpointRecord, InstructionRecord
 from tests.support.boot import HOST_TIMEOUT, kernel_image
 
@@ -144,9 +143,7 @@ def test_a_guest_that_is_followed_everywhere_runs_as_ever(name: str) -> None:
     consoles = []
     for followed in (False, True):
         memory = kernel.memory or MEMORY
-        # Slices by instructions: what a guest sees of ticks must not depend on how fast the host is.
-        size = Machine.size_for(memory)
-        with Machine(size, slice_instructions=DETERMINISTIC_SLICE) as machine:
+        with Machine(Machine.size_for(memory)) as machine:
             domain = machine.create(image, DomainConfig(memory=memory, cmdline=kernel.cmdline))
             if followed:
                 records = kept(machine, Kind.INSTRUCTION)

@@ -154,6 +154,20 @@ def test_a_breakpoint_right_after_a_watched_store_is_told_of(bench: Bench, debug
     assert seen(data, after) == [touched, told]
 
 
+def test_the_guests_breakpoint_right_after_a_watched_store_fires(bench: Bench, debugger: Recorder) -> None:
+    until_end(bench)
+    debugger.stops = False
+    store = absolute("a3")  # mov %eax,DATA
+    bench.cpu.set_dr(0, CODE + len(store))
+    bench.cpu.set_dr(7, 1)
+    debugger.watched = [Watched(DATA, 4, reads=False, writes=True)]
+    bench.cpu.debuggers.update()
+    bench.run(store + b"\x40" + END)
+    assert [trap.vector for trap in bench.traps] == [Vector.DB, 0x20]
+    assert debugger.seen == [("access", DATA)]
+    assert bench.cpu.eax == 1
+
+
 def test_flags_survive_a_stop_that_is_asked_for_where_they_were_read(bench: Bench) -> None:
     class Follower:
         within = range(1 << 32)
