@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 import shlex
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paravane import DomainConfig, HostClock, ImageError, Machine, VirtualClock, load_image
+from paravane import DomainConfig, ImageError, Machine, load_image
 from paravane.cpu import EngineError
-from paravane.hypercalls import names as hypercall_names
-from paravane.machine import DETERMINISTIC_SLICE
 from paravane.text import shown
 from paravane.tools import images, watch
-from paravane.tools.arguments import memory_size, positive_count, positive_seconds
+from paravane.tools.arguments import memory_size
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.debugger import add_debugger_options, listener
-from paravane.tools.files import OutputError, read_file, refuse_overwriting
+from paravane.tools.files import read_file, refuse_overwriting
 from paravane.tools.following import add_following_options, following
-from paravane.tools.lines import Lines
+from paravane.tools.machine_options import add_machine_options, machine_of
 from paravane.tools.session import Session, Wishes
 from paravane.tools.status import Status, UsageError
-from paravane.tools.streams import STDERR, colourful
-from paravane.tools.trace_output import TraceOutput
-from paravane.trace import Header, Kind, filters
-from paravane.trace.forms import FORMS, form_of
-from paravane.trace.text import TextLines
+from paravane.tools.trace_options import add_trace_options, trace_output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import argparse
+    from collections.abc import Sequence
+
+    from paravane.tools.trace_output import TraceOutput
 
 DEFAULT_MEMORY = 32 << 20
 MACHINE_MEMORY = 4 << 30
@@ -88,35 +83,11 @@ def _add_domain_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("time, ends and restarts")
-    group.add_argument(
-        "--clock",
-        choices=("virtual", "host"),
-        default="virtual",
-        help="where time comes from (default: virtual)",
-    )
-    group.add_argument(
-        "--deterministic", action="store_true", help="preempt by instruction count, not by time"
-    )
-    group.add_argument(
-        "--timeout",
-        type=positive_seconds,
-        metavar="S",
-        help="give up after S seconds in all, assembling and waiting for files included: status 124",
-    )
-    group.add_argument(
-        "--xen-build",
-        choices=("debug", "release"),
-        default="debug",
-        help="which build of Xen the guest finds: a debug build prints what it writes with console_io "
-        "(default: debug)",
-    )
+    add_machine_options(group)
     group.add_argument(
         watch.OPTION,
         action="store_true",
         help="boot anew whenever a source changes, or another file that is read, until Ctrl-C",
-    )
-    group.add_argument(
-        "--max-traps", type=positive_count, default=0, metavar="N", help="give up after N traps: status 124"
     )
     group.add_argument(
         "--on-reboot",
@@ -128,43 +99,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_report_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("trace and reports")
-    group.add_argument(
-        "--trace",
-        metavar="FILE",
-        help="write what the guest asks and gets, one event after the other, at once (-: stderr)",
-    )
-    kinds = ",".join(kind.value for kind in Kind)
-    group.add_argument(
-        "--trace-events",
-        type=_filter,
-        metavar="LIST",
-        help=f"which: some of {kinds}, each with or without a colon and what it is about: "
-        "hypercall:sched_op.block, trap:14, event:3, refusal:EINVAL, store:/local; domain:N and vcpu:N "
-        f"restrict all of it, all is everything (default: {filters.DEFAULT})",
-    )
-    group.add_argument(
-        "--trace-format",
-        choices=tuple(FORMS),
-        help="how the trace is written (default: as the name of the file says: "
-        + ", ".join(f"{form.suffixes[0]} {form.name}" for form in FORMS.values())
-        + ", else text)",
-    )
-    group.add_argument("--explain", action="store_true", help="say on stderr why each request was refused")
-    group.add_argument("--audit", action="store_true", help="recount all frames' owners, types and uses")
-    group.add_argument(
-        "--log-level",
-        choices=("debug", "info", "warning", "error"),
-        default="warning",
-        help="the least that the hypervisor's log shows on stderr (default: warning)",
-    )
+    add_trace_options(group)
     group.add_argument("--dump-on-crash", type=Path, metavar="FILE", help="also write the crash dump to FILE")
-
-
-def _filter(text: str) -> filters.Filter:
-    try:
-        return filters.parse(text, hypercall_names())
-    except filters.FilterError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _boot(options: argparse.Namespace) -> int:
@@ -181,7 +117,7 @@ def _boot(options: argparse.Namespace) -> int:
                 refuse_overwriting(outputs, inputs)
                 image = load_image(data)
                 followed = following(options, image)
-                output = stack.enter_context(_trace(options, followed.kinds))
+                output = stack.enter_context(trace_output(options, followed.kinds))
             wishes = replace(_wishes(options, config, output, deadline), following=followed)
             return Session(image, config, replace(wishes, debuggers=listener(options, stack))).run()
     except ImageError as error:
@@ -198,7 +134,7 @@ def _wishes(
     options: argparse.Namespace, config: DomainConfig, trace: TraceOutput | None, deadline: float | None
 ) -> Wishes:
     return Wishes(
-        machine=partial(_machine, options, config.memory),
+        machine=partial(machine_of, options, config.memory),
         deadline=deadline,
         max_traps=options.max_traps,
         restart=options.on_reboot == "restart",
@@ -208,16 +144,6 @@ def _wishes(
         dump=options.dump_on_crash,
         log_level=options.log_level.upper(),
         wait_for_debugger=options.gdb_wait,
-    )
-
-
-def _machine(options: argparse.Namespace, memory: int) -> Machine:
-    return Machine(
-        Machine.size_for(memory),
-        seed=options.seed,
-        clock=HostClock() if options.clock == "host" else VirtualClock(),
-        slice_instructions=DETERMINISTIC_SLICE if options.deterministic else 0,
-        debug=options.xen_build == "debug",
     )
 
 
@@ -239,34 +165,3 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
 def _command_line(words: Sequence[str]) -> str:
     """One word may be a whole line. Of several, each stays a word for a kernel that takes its line apart."""
     return words[0] if len(words) == 1 else shlex.join(words)
-
-
-@contextmanager
-def _trace(options: argparse.Namespace, followed: frozenset[Kind]) -> Iterator[TraceOutput | None]:
-    """Where the trace goes, with the kinds that are `followed` whatever else is asked for. The file is open
-    while in the `with`, so that it can be followed."""
-    name = options.trace
-    if name is None:
-        if options.trace_events or options.trace_format:
-            raise UsageError("--trace says where the trace goes: --trace FILE, or --trace - for stderr")
-        yield None
-    elif name == "-":
-        yield _output(options, STDERR, followed)
-    else:
-        try:
-            number = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise OutputError(error.errno, error.strerror, name) from None
-        try:
-            yield _output(options, number, followed)
-        finally:
-            os.close(number)
-
-
-def _output(options: argparse.Namespace, fileno: int, followed: frozenset[Kind]) -> TraceOutput:
-    form = FORMS[options.trace_format] if options.trace_format else form_of(PurePath(options.trace))
-    # A writer of text knows what a terminal is to be sent; the others write files.
-    writer = TextLines(colour=colourful(fileno)) if form.name == "text" else form.writer()
-    wanted = options.trace_events or filters.parse(filters.DEFAULT)
-    wanted = replace(wanted, wanted={**dict.fromkeys(kind.value for kind in followed), **wanted.wanted})
-    return TraceOutput(Lines(fileno), writer, wanted, Header(clock=options.clock))

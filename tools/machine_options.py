@@ -1,0 +1,51 @@
+"""Options of every command that runs a machine: where its time comes from, how long it may run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paravane import HostClock, Machine, VirtualClock
+from paravane.machine import DETERMINISTIC_SLICE
+from paravane.tools.arguments import positive_count, positive_seconds
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_machine_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--clock",
+        choices=("virtual", "host"),
+        default="virtual",
+        help="where time comes from (default: virtual)",
+    )
+    group.add_argument(
+        "--deterministic", action="store_true", help="preempt by instruction count, not by time"
+    )
+    group.add_argument(
+        "--timeout",
+        type=positive_seconds,
+        metavar="S",
+        help="give up after S seconds in all, assembling and waiting for files included: status 124",
+    )
+    group.add_argument(
+        "--xen-build",
+        choices=("debug", "release"),
+        default="debug",
+        help="which build of Xen the guest finds: a debug build prints what it writes with console_io "
+        "(default: debug)",
+    )
+    group.add_argument(
+        "--max-traps", type=positive_count, default=0, metavar="N", help="give up after N traps: status 124"
+    )
+
+
+def machine_of(options: argparse.Namespace, *memory: int) -> Machine:
+    """A machine as the options say, with room for domains of so many bytes each."""
+    return Machine(
+        Machine.size_for(*memory),
+        seed=options.seed,
+        clock=HostClock() if options.clock == "host" else VirtualClock(),
+        slice_instructions=DETERMINISTIC_SLICE if options.deterministic else 0,
+        debug=options.xen_build == "debug",
+    )
