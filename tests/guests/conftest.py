@@ -9,11 +9,15 @@ import pytest
 
 from paravane.abi.sched import ShutdownReason
 from tests.support.boot import HOST_TIMEOUT, finished
+from tests.support.debugged import KERNEL, Remote, served
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from paravane import BootResult
     from paravane.testing.plugin import Boot
     from tests.support.boot import Run
+    from tests.support.debugged import Served
 
 
 @pytest.fixture
@@ -33,3 +37,18 @@ def run(boot: Boot, request: pytest.FixtureRequest) -> Run:
         return finished(boot(f"{head}{body}\n", memory=memory), reason)
 
     return run_one
+
+
+@pytest.fixture
+def guest() -> Iterator[Served]:
+    """`tests.support.debugged.KERNEL`, which waits for a debugger."""
+    with served(KERNEL) as running:
+        yield running
+
+
+@pytest.fixture
+def remote(guest: Served) -> Iterator[Remote]:
+    """A debugger that has come to `guest`."""
+    client = Remote(guest.port)
+    yield client
+    client.close()

@@ -8,6 +8,7 @@ from paravane.cpu import PAE, TWO_LEVEL
 from paravane.cpu.engine import live
 from paravane.cpu.engine.context_offsets import context_layout
 from tests.support.cpu_bench import Bench
+from tests.support.cpu_debugger import Recorder
 
 
 @pytest.fixture
@@ -34,6 +35,14 @@ def bench() -> Iterator[Bench]:
     machine = Bench()
     yield machine
     machine.close()
+
+
+@pytest.fixture
+def debugger(bench: Bench) -> Recorder:
+    """One that is attached to the processor of `bench`."""
+    recorder = Recorder(bench)
+    bench.cpu.debuggers.attach(recorder)
+    return recorder
 
 
 @pytest.fixture(params=[PAE, TWO_LEVEL], ids=lambda geometry: geometry.name)

@@ -15,9 +15,11 @@ from typing import IO, TYPE_CHECKING
 from paravane import DomainConfig, Machine, load_image
 from paravane.debug.listener import Address, Listener
 from paravane.debug.packets import packet
+from paravane.debug.registers import NUMBERS
 from paravane.debug.server import Server
 from tests.support.boot import HOST_TIMEOUT, kernel_image
 from tests.support.needs import tool
+from tests.support.prelude import prelude
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +28,48 @@ if TYPE_CHECKING:
     from paravane import Domain, Ending
 
 LOOPBACK = "127.0.0.1"
+
+KERNEL = (
+    prelude("memory")
+    + """
+    .globl main
+    .type main, @function
+main:
+    movl $5, %ecx
+1:  call step
+    loop 1b
+    PRINT "done\\n"
+    ret
+
+    .type step, @function
+step:
+    addl $2, counter
+stepped:
+    ret
+
+    .data
+    .balign 4
+counter:
+    .long 0
+"""
+)
+"""Counts in steps of two, five times, and prints `done`."""
+
+SPIN = (
+    prelude()
+    + """
+    .globl main
+    .type main, @function
+main:
+1:  incl counter
+    jmp 1b
+
+    .data
+counter:
+    .long 0
+"""
+)
+"""Counts for ever."""
 
 
 class Remote:
@@ -82,6 +126,17 @@ class Remote:
             text += bytes.fromhex(answer[1:]).decode()
         return text
 
+    def go_to(self, address: int) -> None:
+        """Run to a breakpoint at linear `address`, and remove it."""
+        assert self.ask(f"Z0,{address:x},1") == "OK"
+        assert self.ask("vCont;c").startswith("T05swbreak:;")
+        assert self.ask(f"z0,{address:x},1") == "OK"
+        assert self.register(NUMBERS["eip"]) == address
+
+    def finish(self) -> None:
+        """Let the guest go on to its power-off."""
+        assert self.ask("vCont;c") == "W00"
+
     def _more(self) -> None:
         data = self.socket.recv(65536)
         if not data:
@@ -110,6 +165,12 @@ class Served:
     def start(self) -> None:
         self._thread.start()
         assert self._ready.wait(HOST_TIMEOUT)
+
+    def symbol(self, name: str) -> int:
+        """The linear address of a symbol of its kernel."""
+        address = self.domain.image.symbols.address_of(name)
+        assert address is not None, name
+        return address
 
     def end(self) -> None:
         """Wait for the guest's end. Raises what its thread has raised."""
