@@ -6,14 +6,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from paravane.abi.domid import DomId
 from paravane.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
 from paravane.arguments import check_callable, check_type
 from paravane.builder import amount, build_domain
 from paravane.devices.console import Console
 from paravane.devices.xenstore import Connection, Store, forget_domain, populate_domain
 from paravane.domain import Domain
-from paravane.events import EventChannels, HostEvents
+from paravane.events import MAX_EVENT_CHANNELS, EventChannels, HostEvents
 from paravane.hypercalls import Caller, Dispatcher
 from paravane.image.source_text import SourceText
 from paravane.memory import DomainMemory
@@ -38,6 +37,9 @@ if TYPE_CHECKING:
 SLACK_PAGES = 256
 """Pages a domain may have beyond its `memory=`: xl allows 1 MiB more (LIBXL_MAXMEM_CONSTANT)."""
 
+_OWN_PORTS = 2
+"""Ports that a guest has at its start of day: the store's and the console's."""
+
 Backend = TypeVar("Backend", Console, Connection)
 
 
@@ -45,6 +47,9 @@ Backend = TypeVar("Backend", Console, Connection)
 class DomainConfig:
     """What a guest is to be: `memory` in bytes; `sink` takes the bytes its console puts out (None: the domain
     keeps them); it may take less than all, see `paravane.devices.console.Sink`.
+
+    `max_event_channels` is xl's: the highest port the guest may have; as a port is taken when a guest has one
+    end of a channel, 2 are needed for its console and its store.
 
     `source_text`: reports quote the source files that the image names. Whoever makes an image can have any
     file of the host named there, so only for images that one trusts.
@@ -56,14 +61,21 @@ class DomainConfig:
     ramdisk: bytes | None = None
     sink: Sink | None = None
     source_text: bool = False
+    max_event_channels: int = MAX_EVENT_CHANNELS
 
     def __post_init__(self) -> None:
-        """Raises TypeError for a value of a wrong type, by its name."""
+        """Raises TypeError for a value of a wrong type, by its name, and ValueError for too few channels."""
         check_type("name", self.name, str)
         check_type("memory", self.memory, int)
         check_type("cmdline", self.cmdline, str)
         check_type("ramdisk", self.ramdisk, bytes, type(None))
         check_type("source_text", self.source_text, bool)
+        check_type("max_event_channels", self.max_event_channels, int)
+        if self.max_event_channels < _OWN_PORTS:
+            raise ValueError(
+                f"max_event_channels must be {_OWN_PORTS} or more, not {self.max_event_channels}: "
+                "console and store need a port each"
+            )
         if self.sink is not None:
             check_callable("sink", self.sink)
 
@@ -132,13 +144,13 @@ class Toolstack:
 
     def _build(self, domain: Domain, image: Image, config: DomainConfig) -> None:
         domain.shared_info = domain.memory.share_xen_frame() << PAGE_SHIFT
-        domain.events = self._event_channels(domain)
-        domain.resources.callback(domain.events.close_all)
+        domain.events = self._event_channels(domain, config.max_event_channels)
+        domain.resources.callback(domain.events.destroy)
         domain.grants = GrantTable(domain.memory, self._platform.grants)
         domain.resources.callback(domain.grants.close)
         # In the order of xl, whose guests find the store at port 1 and the console at port 2.
-        store_port = domain.events.alloc_unbound(DomId.SELF, CONTROL_DOMID)
-        console_port = domain.events.alloc_unbound(DomId.SELF, CONTROL_DOMID)
+        store_port = self._events.ports.alloc_unbound(domain.domid, CONTROL_DOMID)
+        console_port = self._events.ports.alloc_unbound(domain.domid, CONTROL_DOMID)
         start = build_domain(
             domain.memory,
             image,
@@ -174,13 +186,15 @@ class Toolstack:
 
         return Vcpu(self._platform, domain, vcpu_id, hypercalls)
 
-    def _event_channels(self, domain: Domain) -> EventChannels:
+    def _event_channels(self, domain: Domain, max_port: int) -> EventChannels:
         return EventChannels(
             domain.domid,
             self._platform.exchange,
             self._platform.ram,
+            self._platform.memory,
             domain.shared_info,
             nr_vcpus=1,
+            max_port=max_port,
             wake=lambda vcpu_id: domain.vcpus[vcpu_id].run_state.wake(),
         )
 

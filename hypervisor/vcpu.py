@@ -268,7 +268,7 @@ class Vcpu:
         upcalls = counters.upcalls
         self.traps.deliver_pending()
         if counters.upcalls != upcalls:
-            ports = self._domain.events.two_level.unmasked()
+            ports = self._domain.events.unmasked()
             observer.delivered(self.domid, self.vcpu_id, place, ports)
 
     def _trace_changed(self) -> None:

@@ -59,6 +59,27 @@ class Virq(IntEnum):
 NR_VIRQS: Final = 24
 
 
+@c_names("EVTCHN_FIFO_")
+class EvtchnFifo(IntEnum):
+    """Bits of an event word (`event_word_t`) of the FIFO ABI, by number; those from 0 up to `LINK_BITS` are
+    the port that follows in its queue. The guest owns MASKED; BUSY is the hypervisor's while it links."""
+
+    LINK_BITS = 17
+    BUSY = 28
+    LINKED = 29
+    MASKED = 30
+    PENDING = 31
+
+
+@c_names("EVTCHN_FIFO_PRIORITY_")
+class EvtchnFifoPriority(IntEnum):
+    """Priorities of the FIFO ABI: the smaller the number, the more urgent."""
+
+    MAX = 0
+    DEFAULT = 7
+    MIN = 15
+
+
 @c_names("EVTCHNSTAT_")
 class EvtchnStat(IntEnum):
     """`evtchn_status.status`."""
@@ -73,6 +94,14 @@ class EvtchnStat(IntEnum):
 
 EVTCHN_2L_NR_CHANNELS: Final = 1024
 """Ports of the 2-level ABI for a 32-bit guest: 32 words of 32 bits."""
+
+EVTCHN_FIFO_NR_CHANNELS: Final = 1 << EvtchnFifo.LINK_BITS
+"""Ports of the FIFO ABI."""
+
+EVTCHN_FIFO_LINK_MASK: Final = EVTCHN_FIFO_NR_CHANNELS - 1
+
+EVTCHN_FIFO_MAX_QUEUES: Final = EvtchnFifoPriority.MIN + 1
+"""Queues of one vcpu, one for each priority."""
 
 BIND_PIRQ__WILL_SHARE: Final = 1
 
@@ -234,6 +263,18 @@ class EvtchnInitControl(NamedTuple):
 
 
 EVTCHN_INIT_CONTROL = Layout("evtchn_init_control", EvtchnInitControl)
+
+
+class EvtchnFifoControlBlock(NamedTuple):
+    """What a vcpu shares with the hypervisor: `ready` has a bit for each queue that may hold events, `head`
+    the first port of each."""
+
+    ready: U32
+    reserved: Annotated[int, UINT32, Named("_rsvd")]
+    head: Annotated[tuple[int, ...], Array("I", EVTCHN_FIFO_MAX_QUEUES)]
+
+
+EVTCHN_FIFO_CONTROL_BLOCK = Layout("evtchn_fifo_control_block", EvtchnFifoControlBlock)
 
 
 class EvtchnExpandArray(NamedTuple):

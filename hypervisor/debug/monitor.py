@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.debug.target import thread_of
 from paravane.refusal import Refusal
-from paravane.report.waits import port_text
+from paravane.report.waits import port_marks, port_text
 from paravane.text import printable, shown
 from paravane.trace import Kind
 from paravane.trace.text import body, line
@@ -119,11 +119,10 @@ class Monitor:
             yield f"{va:#010x} is in {frames.describe(mfn)}"
 
     def _events(self, _words: list[str]) -> Iterator[str]:
-        two_level = self._domain.events.two_level
-        for number, port in self._domain.events.in_use():
-            pending = ", pending" if two_level.is_pending(number) else ""
-            masked = ", masked" if two_level.is_masked(number) else ""
-            yield f"port {number}: {port_text(port)}, to vcpu {port.vcpu_id}{pending}{masked}"
+        events = self._domain.events
+        for number, port in events.in_use():
+            marks = "".join(f", {mark}" for mark in port_marks(events, number))
+            yield f"port {number}: {port_text(port)}, to vcpu {port.vcpu_id}{marks}"
 
     def _store(self, words: list[str]) -> Iterator[str]:
         path = words[0] if words else f"/local/domain/{self._domain.domid}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paravane.abi.event_channel import EVTCHN_FIFO_NR_CHANNELS
 from paravane.events.ports import PortTable
 from paravane.registry import CONTROL_DOMID
 
@@ -11,9 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paravane.events.ports import Exchange
-
-_HOST_PORTS = 1 << 17
-"""As many as Xen's FIFO ABI gives domain 0: room for every port of a hundred guests."""
 
 
 class HostPort:
@@ -51,11 +49,14 @@ class HostEvents:
     inside the send that fires it, so it must be short and must not raise; it may notify.
     """
 
-    nr_ports = _HOST_PORTS
+    nr_ports = EVTCHN_FIFO_NR_CHANNELS
+    """As many as Xen's FIFO ABI gives domain 0: enough for every port of a hundred guests."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._callbacks: dict[int, Callable[[], None]] = {}
-        self.ports = PortTable(CONTROL_DOMID, exchange, self, nr_vcpus=1)
+        self.ports = PortTable(
+            CONTROL_DOMID, exchange, self, nr_vcpus=1, max_port=self.nr_ports - 1, privileged=True
+        )
 
     def bind(self, domid: int, remote_port: int, callback: Callable[[], None]) -> HostPort:
         """Connect to a port that domain `domid` has allocated for domain 0.
@@ -65,6 +66,9 @@ class HostEvents:
         """
         port = self.ports.bind_interdomain(domid, remote_port, before_first=self._listener(callback))
         return HostPort(self.ports, port, self._forget)
+
+    def init(self, port: int) -> None:
+        """Nothing is kept of a port before somebody listens."""
 
     def set_pending(self, port: int, vcpu_id: int) -> None:
         callback = self._callbacks.get(port)
@@ -80,6 +84,14 @@ class HostEvents:
 
     def unmask(self, port: int, vcpu_id: int) -> None:
         """The host masks nothing."""
+
+    def is_masked(self, port: int) -> bool:
+        """The host masks nothing."""
+        return False
+
+    def is_busy(self, port: int) -> bool:
+        """A closed port can be given away at once."""
+        return False
 
     def _listener(self, callback: Callable[[], None]) -> Callable[[int], None]:
         def listen(port: int) -> None:

@@ -75,12 +75,20 @@ class PortTable:
         delivery: Delivery,
         nr_vcpus: int,
         ports: Sequence[Port | None] | None = None,
+        *,
+        max_port: int,
+        privileged: bool = False,
     ) -> None:
-        """`ports`: go on from what `save` gave; the domains at other ends must do the same."""
+        """`max_port` is the highest port that the domain may have, whatever the ABI of its delivery has.
+        `privileged`: the control domain, which may ask for ports of others. `ports`: go on from what `save`
+        gave; the domains at other ends must do the same."""
         self.domid = domid
         self._exchange = exchange
         self._delivery = delivery
         self._nr_vcpus = nr_vcpus
+        self._max_port = max_port
+        self._privileged = privileged
+        self._dying = False
         self._ports: list[Port | None] = (
             [Port(State.RESERVED)] + [None] * (_BUCKET - 1) if ports is None else _copied(ports)
         )
@@ -102,9 +110,10 @@ class PortTable:
 
     def alloc_unbound(self, dom: int, remote_dom: int) -> int:
         """A new port of domain `dom` that waits for `remote_dom` (which need not exist) to bind to it."""
-        self._controlled(dom)
-        port = self._free_port()
-        self._ports[port] = Port(State.UNBOUND, remote_domid=self._own_name(remote_dom))
+        domain = self._named(dom)
+        port = domain._free_port()
+        self._check_control(domain)
+        domain._open(port, Port(State.UNBOUND, remote_domid=self._own_name(remote_dom)))
         return port
 
     def bind_interdomain(
@@ -123,7 +132,7 @@ class PortTable:
                 Errno.EINVAL,
                 f"port {remote_port} of domain {remote.domid} does not wait for domain {self.domid}",
             )
-        self._ports[port] = Port(State.INTERDOMAIN, remote_domid=remote.domid, remote_port=remote_port)
+        self._open(port, Port(State.INTERDOMAIN, remote_domid=remote.domid, remote_port=remote_port))
         # It waited for this domain, so its `remote_domid` is right already.
         other.state, other.remote_port = State.INTERDOMAIN, port
         if before_first is not None:
@@ -143,7 +152,7 @@ class PortTable:
         if (vcpu_id, virq) in self._virqs:
             raise Refusal(Errno.EEXIST, f"virtual interrupt {virq} of vcpu {vcpu_id} is bound already")
         port = self._free_port()
-        self._ports[port] = Port(State.VIRQ, vcpu_id=vcpu_id, virq=virq)
+        self._open(port, Port(State.VIRQ, vcpu_id=vcpu_id, virq=virq))
         self._virqs[vcpu_id, virq] = port
         return port
 
@@ -151,7 +160,7 @@ class PortTable:
         """A new port on which the domain's own vcpus interrupt `vcpu_id`."""
         self._check_vcpu(vcpu_id)
         port = self._free_port()
-        self._ports[port] = Port(State.IPI, vcpu_id=vcpu_id)
+        self._open(port, Port(State.IPI, vcpu_id=vcpu_id))
         return port
 
     def bind_pirq(self, pirq: int) -> int:
@@ -207,8 +216,9 @@ class PortTable:
 
     def status(self, dom: int, port: int) -> Status:
         """What port `port` of domain `dom` is bound to."""
-        entry = self._named(dom)._existing(port)
-        self._controlled(dom)
+        domain = self._named(dom)
+        entry = domain._existing(port)
+        self._check_control(domain)
         if entry is None or entry.state is State.RESERVED:
             return Status(EvtchnStat.closed)
         if entry.state is State.UNBOUND:
@@ -227,20 +237,25 @@ class PortTable:
             self._delivery.unmask(port, entry.vcpu_id)
 
     def reset(self, dom: int) -> None:
-        """Close every port of domain `dom`, which can only be the caller."""
-        self._controlled(dom)
+        """Close every port of domain `dom`, which can only be the caller, and go back to the 2-level ABI."""
+        self._check_reset(dom)
         self.close_all()
 
     def go_on_with_reset(self, dom: int) -> None:
         """What Xen has a guest ask for after it preempted a reset. Here a reset is always done in one go."""
-        self._controlled(dom)
+        self._check_reset(dom)
         raise Refusal(Errno.EBUSY, f"no reset of domain {self.domid} is under way")
 
     def close_all(self) -> None:
-        """Close every port that is in use. Of a domain that goes: nobody can bind to it any more."""
+        """Close every port that is in use."""
         for port, entry in enumerate(self._ports):
             if usable(entry):
                 self.close(port)
+
+    def destroy(self) -> None:
+        """The domain goes: close every port for good. Nobody can open or bind one any more. Idempotent."""
+        self._dying = True
+        self.close_all()
 
     def raise_virq(self, virq: Virq, vcpu_id: int = 0) -> None:
         """Fire a virtual interrupt, if the guest has bound it. A global one goes where it was moved."""
@@ -286,20 +301,31 @@ class PortTable:
         return self._ports[port]
 
     def _free_port(self) -> int:
-        """The lowest free port, created if need be; the caller puts a Port there."""
-        ports = self._ports
-        for port in range(self._lowest_free, len(ports)):
+        """The lowest port that is free and not still in a queue of the guest's, created if need be. The
+        caller opens it, or leaves it free."""
+        if self._dying:
+            raise Refusal(Errno.EINVAL, f"domain {self.domid} is being taken away and gets no more ports")
+        ports, limit = self._ports, min(self._max_port + 1, self._delivery.nr_ports)
+        lowest = 0
+        for port in range(self._lowest_free, min(len(ports), limit)):
             if ports[port] is None:
-                self._lowest_free = port
-                return port
+                lowest = lowest or port
+                if not self._delivery.is_busy(port):
+                    self._lowest_free = lowest
+                    return port
         port = len(ports)
-        if port >= self._delivery.nr_ports:
+        self._lowest_free = lowest or port
+        if port >= limit:
             raise Refusal(
-                Errno.ENOSPC, f"all {self._delivery.nr_ports} ports of domain {self.domid} are in use"
+                Errno.ENOSPC, f"all ports of domain {self.domid} up to {limit - 1} are in use or in queues"
             )
         ports.extend([None] * _BUCKET)
-        self._lowest_free = port
         return port
+
+    def _open(self, port: int, entry: Port) -> None:
+        """Put a free port to use."""
+        self._ports[port] = entry
+        self._delivery.init(port)
 
     def _named(self, dom: int) -> PortTable:
         """The ports of the domain that the guest names. Raises Refusal(ESRCH)."""
@@ -312,10 +338,17 @@ class PortTable:
         if vcpu_id >= self._nr_vcpus:
             raise Refusal(Errno.ENOENT, f"domain {self.domid} has no vcpu {vcpu_id}")
 
-    def _controlled(self, dom: int) -> None:
-        """Only its own ports are a guest's to give away, look at or reset."""
-        if self._named(dom) is not self:
-            raise Refusal(Errno.EPERM, f"domain {self.domid} does not control domain {dom}")
+    def _check_reset(self, dom: int) -> None:
+        """The control domain pauses another domain before it resets that; nothing is paused for it here."""
+        domain = self._named(dom)
+        self._check_control(domain)
+        if domain is not self:
+            raise Refusal(Errno.EINVAL, f"domain {dom} is not paused, so its ports cannot be reset")
+
+    def _check_control(self, domain: PortTable) -> None:
+        """Only its own ports are a guest's to give away, look at or reset. Raises Refusal(EPERM)."""
+        if domain is not self and not self._privileged:
+            raise Refusal(Errno.EPERM, f"domain {self.domid} does not control domain {domain.domid}")
 
 
 def _copied(ports: Sequence[Port | None]) -> list[Port | None]:

@@ -133,20 +133,21 @@ def reset_cont(caller: "Caller", arg: Annotated[EvtchnReset, In(EVTCHN_RESET)]) 
 
 
 @evtchn(EvtchnOp.init_control)
-def init_control(caller: "Caller", arg: Annotated[EvtchnInitControl, In(EVTCHN_INIT_CONTROL)]) -> int:
-    caller.domain.events.init_control(arg.vcpu, arg.offset)
-    return 0
+def init_control(
+    caller: "Caller", arg: Annotated[EvtchnInitControl, InOut(EVTCHN_INIT_CONTROL)]
+) -> EvtchnInitControl:
+    return arg._replace(link_bits=caller.domain.events.init_control(arg.vcpu, arg.control_gfn, arg.offset))
 
 
 @evtchn(EvtchnOp.expand_array)
 def expand_array(caller: "Caller", arg: Annotated[EvtchnExpandArray, In(EVTCHN_EXPAND_ARRAY)]) -> int:
-    caller.domain.events.expand_array()
+    caller.domain.events.expand_array(arg.array_gfn)
     return 0
 
 
 @evtchn(EvtchnOp.set_priority)
 def set_priority(caller: "Caller", arg: Annotated[EvtchnSetPriority, In(EVTCHN_SET_PRIORITY)]) -> int:
-    caller.domain.events.set_priority(arg.port)
+    caller.domain.events.set_priority(arg.port, arg.priority)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.domid import DomId
-from paravane.abi.event_channel import Virq
+from paravane.abi.event_channel import EvtchnFifoPriority, Virq
 from paravane.events.port import State
 from paravane.time.timers import NEVER
 
@@ -33,7 +33,7 @@ def state(vcpu_id: int, run_state: RunState, events: EventChannels) -> str:
         if not run_state.polls:
             return "sleeps until an event"
         # With several ports any will do, in Xen as well, which is why nobody remembers which they are.
-        port = events.two_level.pollers.get(vcpu_id)
+        port = events.polled(vcpu_id)
         until = waiting.poll_deadline
         what = "several ports" if port is None else f"port {port}"
         return f"polls {what}" + (f" until {seconds(until)}" if until != NEVER else "")
@@ -44,21 +44,18 @@ def state(vcpu_id: int, run_state: RunState, events: EventChannels) -> str:
 
 def ports(vcpu_id: int, events: EventChannels) -> Iterator[str]:
     """Whether upcalls are pending and masked, and every port that notifies the vcpu."""
-    two_level = events.two_level
-    upcall = two_level.upcall_state(vcpu_id)
+    upcall = events.upcall_state(vcpu_id)
     if upcall is None:
         yield "  no upcalls: it has no vcpu_info"
     else:
         pending, masked = upcall
-        yield f"  upcall {'pending' if pending else 'not pending'}, {'masked' if masked else 'not masked'}"
+        abi = ", by the FIFO ABI" if events.uses_fifo else ""
+        said = f"{'pending' if pending else 'not pending'}, {'masked' if masked else 'not masked'}"
+        yield f"  upcall {said}{abi}"
     own = [(number, port) for number, port in events.in_use() if port.vcpu_id == vcpu_id]
-    own.sort(key=lambda item: (not two_level.is_pending(item[0]), item[0]))
+    own.sort(key=lambda item: (not events.is_pending(item[0]), item[0]))
     for number, port in own[:MOST_PORTS]:
-        marks = [
-            name
-            for name, is_so in (("pending", two_level.is_pending), ("masked", two_level.is_masked))
-            if is_so(number)
-        ]
+        marks = port_marks(events, number)
         yield f"  port {number}, {port_text(port)}{': ' if marks else ''}{', '.join(marks)}"
     if len(own) > MOST_PORTS:
         yield f"  and {len(own) - MOST_PORTS} ports more"
@@ -74,6 +71,14 @@ def timers(owner: str, armed: Iterable[Armed], now: int) -> Iterator[str]:
 def seconds(time: int) -> str:
     """Nanoseconds as `12.345678901 s`."""
     return f"{time // 1_000_000_000}.{time % 1_000_000_000:09d} s"
+
+
+def port_marks(events: EventChannels, port: int) -> list[str]:
+    """What there is to say of a port besides what it is bound to."""
+    priority = events.priority(port)
+    marks = [] if priority in (None, EvtchnFifoPriority.DEFAULT) else [f"priority {priority}"]
+    marks += ["pending"] if events.is_pending(port) else []
+    return marks + (["masked"] if events.is_masked(port) else [])
 
 
 def port_text(port: Port) -> str:

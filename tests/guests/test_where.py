@@ -10,6 +10,7 @@ import pexpect
 import pytest
 
 from paravane import DomainConfig, Machine, ShutdownReason, StopReason, load_image
+from paravane.abi.shared_info import SHARED_INFO
 from paravane.image.source_text import SourceText
 from tests.support.boot import HOST_TIMEOUT, kernel_image
 
@@ -198,7 +199,9 @@ def test_a_poll_that_an_upcall_ended_leaves_nothing_behind() -> None:
         run_state.poll([2], 0)
         run_state.wake()
         run_state.block()
-        domain.events.two_level._wake_pollers(2)
+        machine.platform.ram.words[domain.shared_info + SHARED_INFO.offsets["evtchn_mask"] >> 2] = 1 << 2
+        domain.console.feed(b"x")
+        assert domain.events.is_pending(2)
         assert run_state.waiting.blocked
 
 

@@ -87,6 +87,7 @@ COMPLETE_FAMILIES = {
     r"VIRQ_\w+": (),
     r"EVTCHNOP_\w+": (),
     r"EVTCHNSTAT_\w+": (),
+    r"EVTCHN_FIFO_[A-Z]+_?\w*": (),
     r"GNTTABOP_\w+": ("GNTTABOP_error_msgs",),
     r"GNTST_\w+": (),
     r"GTF_\w+": (),

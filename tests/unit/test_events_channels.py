@@ -9,43 +9,32 @@ import pytest
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.event_channel import EvtchnStat, Virq
-from paravane.abi.shared_info import SHARED_INFO, VCPU_INFO
-from paravane.cpu import Ram
-from paravane.events import EventChannels, Exchange, HostEvents, HostPort, Status
+from paravane.events import HostPort, Status
 from paravane.refusal import Refusal
-from paravane.registry import CONTROL_DOMID
-from tests.support.residents import Resident, Residents
+from tests.support.event_machine import EventMachine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PAGE = 4096
 
-
-class Machine:
+class Machine(EventMachine):
     """Two guests, 1 (two vcpus) and 2, and the host."""
 
     def __init__(self) -> None:
-        self.memory = Ram(16)
-        self.registry = Residents()
-        self.exchange = Exchange(self.registry)
-        self.host = HostEvents(self.exchange)
-        self.registry.enter(Resident(CONTROL_DOMID, events=self.host.ports))
-        self.woken: list[tuple[int, int]] = []
-        self.one = self._guest(1, 2)
-        self.two = self._guest(2, 1)
+        super().__init__({1: 2, 2: 1})
+        self.one, self.two = self.guests[1].events, self.guests[2].events
 
-    def _guest(self, domid: int, nr_vcpus: int) -> EventChannels:
-        def wake(vcpu_id: int) -> None:
-            self.woken.append((domid, vcpu_id))
-
-        made = EventChannels(domid, self.exchange, self.memory, domid * PAGE, nr_vcpus=nr_vcpus, wake=wake)
-        self.registry.enter(Resident(domid, events=made))
-        return made
+    @property
+    def woken(self) -> list[int]:
+        """The vcpus of guest 1 that were woken."""
+        return self.guests[1].woken
 
     def pending(self, domid: int) -> set[int]:
-        base = (domid * PAGE + SHARED_INFO.offsets["evtchn_pending"]) >> 2
-        return {port for port in range(1024) if self.memory.words[base + port // 32] >> port % 32 & 1}
+        return self.guests[domid].pending()
+
+    def mask_all(self) -> None:
+        """Mask the first 32 ports of guest 1."""
+        self.guests[1].set_word("evtchn_mask", 0, 0xFFFF_FFFF)
 
 
 @pytest.fixture
@@ -74,6 +63,41 @@ def test_all_1023_ports_can_be_used_and_no_more(machine: Machine) -> None:
     assert machine.one.bind_ipi(0) == 512
 
 
+def test_a_domain_has_as_many_ports_as_its_configuration_says() -> None:
+    few = EventMachine({1: 1, 2: 1}, max_port=70).guests[1].events
+    assert [few.bind_ipi(0) for _ in range(70)] == list(range(1, 71))
+    refused(Errno.ENOSPC, few.bind_ipi, 0)
+    assert few.status(1, 127) == Status(EvtchnStat.closed), "ports come into being by the bucket all the same"
+    refused(Errno.ENOSPC, few.bind_interdomain, 2, 1)
+    few.close(70)
+    assert few.alloc_unbound(1, 2) == 70
+
+
+def test_of_two_mistakes_the_one_that_xen_finds_first_is_told(machine: Machine) -> None:
+    for _ in range(1023):
+        machine.two.bind_ipi(0)
+    refused(Errno.ENOSPC, machine.one.alloc_unbound, 2, 1)
+    refused(Errno.ENOSPC, machine.two.bind_interdomain, 1, 60)
+    refused(Errno.EEXIST, *_bound_twice(machine))
+
+
+def _bound_twice(machine: Machine) -> tuple[Callable[..., object], int, int]:
+    machine.two.close(1)
+    machine.two.bind_virq(Virq.TIMER, 0)
+    return machine.two.bind_virq, Virq.TIMER, 0
+
+
+def test_the_control_domain_may_ask_for_ports_of_others(machine: Machine) -> None:
+    control = machine.host.ports
+    assert control.alloc_unbound(1, 2) == 1
+    assert control.alloc_unbound(1, DomId.SELF) == 2
+    assert machine.one.status(1, 1) == Status(EvtchnStat.unbound, domid=2)
+    assert control.status(1, 2) == Status(EvtchnStat.unbound, domid=0)
+    refused(Errno.ESRCH, control.alloc_unbound, 9, 0)
+    refused(Errno.EINVAL, control.reset, 1)
+    assert control.status(1, 1).status is EvtchnStat.unbound, "a domain that is not paused keeps its ports"
+
+
 def test_unbound_ports_can_be_made_in_own_domain_only(machine: Machine) -> None:
     assert machine.one.alloc_unbound(1, 77) == 1
     refused(Errno.EPERM, machine.one.alloc_unbound, 2, 1)
@@ -86,7 +110,7 @@ def test_two_domains_talk_over_a_channel(machine: Machine) -> None:
     offered = machine.two.alloc_unbound(DomId.SELF, 1)
     machine.one.send(machine.one.bind_interdomain(2, offered))
     assert machine.pending(2) == {offered}
-    assert (2, 0) in machine.woken
+    assert machine.guests[2].woken == [0]
     machine.two.send(offered)
     assert machine.one.status(1, 1) == Status(EvtchnStat.interdomain, domid=2, port=offered)
     assert machine.two.status(2, offered) == Status(EvtchnStat.interdomain, domid=1, port=1)
@@ -145,7 +169,7 @@ def test_send_reaches_ipis_and_refuses_what_nobody_can_fire(machine: Machine) ->
     timer = machine.one.bind_virq(Virq.TIMER, 0)
     machine.one.send(ipi)
     assert machine.pending(1) == {ipi}
-    assert machine.woken == [(1, 1)]
+    assert machine.woken == [1]
     for port in (0, timer, 50, 64, 0xFFFF_FFFF):
         refused(Errno.EINVAL, machine.one.send, port)
 
@@ -162,10 +186,9 @@ def test_virqs_are_per_vcpu_or_global(machine: Machine) -> None:
     assert machine.pending(1) == {timers[1]}
     machine.one.bind_vcpu(console, 1)
     machine.woken.clear()
-    machine.memory.bytes[PAGE + VCPU_INFO.size] = 0
-    machine.memory.words[(PAGE + VCPU_INFO.size + 4) >> 2] = 0
+    machine.guests[1].take_2l(1)
     machine.one.raise_virq(Virq.CONSOLE)
-    assert machine.woken == [(1, 1)]
+    assert machine.woken == [1]
     assert machine.one.status(1, console) == Status(EvtchnStat.virq, 1, virq=Virq.CONSOLE)
 
 
@@ -227,40 +250,28 @@ def test_reset_closes_everything_of_the_caller(machine: Machine) -> None:
 
 
 def test_unmask_touches_only_a_port_that_is_in_use(machine: Machine) -> None:
-    mask = (PAGE + SHARED_INFO.offsets["evtchn_mask"]) >> 2
-    machine.memory.words[mask] = 0xFFFF_FFFF
+    machine.mask_all()
     for port in (0, 9):
         machine.one.unmask(port)
-    assert machine.memory.words[mask] == 0xFFFF_FFFF
+    assert machine.guests[1].word("evtchn_mask", 0) == 0xFFFF_FFFF
     machine.one.unmask(machine.one.bind_ipi(0))
-    assert machine.memory.words[mask] == 0xFFFF_FFFF ^ 1 << 1
+    assert machine.guests[1].word("evtchn_mask", 0) == 0xFFFF_FFFF ^ 1 << 1
     refused(Errno.EINVAL, machine.one.unmask, 64)
-
-
-def test_the_fifo_abi_is_refused_as_an_old_xen_would(machine: Machine) -> None:
-    refused(Errno.ENOSYS, machine.one.init_control, 0, 0)
-    refused(Errno.ENOENT, machine.one.init_control, 2, 0)
-    refused(Errno.EINVAL, machine.one.init_control, 0, 4)
-    refused(Errno.EINVAL, machine.one.init_control, 0, 4096)
-    refused(Errno.EOPNOTSUPP, machine.one.expand_array)
-    refused(Errno.ENOSYS, machine.one.set_priority, 1)
-    refused(Errno.EINVAL, machine.one.set_priority, 64)
 
 
 def test_poll_sleeps_only_when_nothing_is_there(machine: Machine) -> None:
     first, second = machine.one.bind_ipi(0), machine.one.bind_ipi(0)
-    mask = (PAGE + SHARED_INFO.offsets["evtchn_mask"]) >> 2
-    machine.memory.words[mask] = 0xFFFF_FFFF
+    machine.mask_all()
     assert machine.one.poll(1, [first])
     machine.one.send(second)
     assert machine.woken == []
     machine.one.send(first)
-    assert machine.woken == [(1, 1)]
+    assert machine.woken == [1]
     assert not machine.one.poll(1, [first, 9999]), "ports after a pending one are not looked at"
     refused(Errno.EINVAL, machine.one.poll, 1, [9999, first])
     for unused in (0, 9):
         refused(Errno.EINVAL, machine.one.poll, 1, [unused])
-    machine.memory.words[mask] = 0
+    machine.guests[1].set_word("evtchn_mask", 0, 0)
     machine.one.send(machine.one.bind_ipi(1))
     assert not machine.one.poll(1, []), "an upcall is due"
 
@@ -301,7 +312,7 @@ def test_a_backend_may_notify_from_its_callback(machine: Machine) -> None:
 
     local = machine.one.alloc_unbound(DomId.SELF, 0)
     ports.append(machine.host.bind(1, local, answer))
-    machine.one.two_level.clear_pending(local)
+    machine.guests[1].take_2l(0)
     machine.one.send(local)
     assert machine.pending(1) == {local}
 
@@ -315,8 +326,10 @@ def test_a_backend_cannot_bind_what_is_not_for_it(machine: Machine) -> None:
 def test_a_domain_that_goes_has_no_ports_and_then_no_number_and_its_peers_wait(machine: Machine) -> None:
     offered = machine.two.alloc_unbound(2, 1)
     machine.one.bind_interdomain(2, offered)
-    machine.one.close_all()
+    machine.one.destroy()
     assert machine.two.status(2, offered) == Status(EvtchnStat.unbound, domid=1)
+    refused(Errno.EINVAL, machine.one.bind_ipi, 0)
+    refused(Errno.EINVAL, machine.host.ports.alloc_unbound, 1, 2)
     refused(Errno.EINVAL, machine.two.bind_interdomain, 1, 1)
     machine.registry.leave(1)
     refused(Errno.ESRCH, machine.two.bind_interdomain, 1, 1)

@@ -12,22 +12,26 @@ from paravane.abi.event_channel import (
     EVTCHN_ALLOC_UNBOUND,
     EVTCHN_BIND_INTERDOMAIN,
     EVTCHN_BIND_VIRQ,
+    EVTCHN_EXPAND_ARRAY,
+    EVTCHN_INIT_CONTROL,
     EVTCHN_OP,
+    EVTCHN_SET_PRIORITY,
     EVTCHN_STATUS,
     EvtchnAllocUnbound,
     EvtchnBindInterdomain,
     EvtchnBindVirq,
+    EvtchnExpandArray,
+    EvtchnInitControl,
     EvtchnOp,
     EvtchnOpCompat,
+    EvtchnSetPriority,
     EvtchnStat,
     EvtchnStatus,
     Virq,
 )
 from paravane.abi.hypercall import Hypercall
-from paravane.cpu import Ram
-from paravane.events import EventChannels, Exchange
 from tests.support.caller import FakeCaller
-from tests.support.residents import Resident, new_registry
+from tests.support.event_machine import EventMachine
 
 SIZE = 4096
 UNMAPPED = 0x10_0000
@@ -38,15 +42,9 @@ class FakeVcpu(FakeCaller):
 
     def __init__(self) -> None:
         super().__init__()
-        registry = new_registry()
-        exchange = Exchange(registry)
-        memory = Ram(3)
-        self.events, self.peer = (
-            EventChannels(domid, exchange, memory, domid * 4096, nr_vcpus=1, wake=lambda vcpu_id: None)
-            for domid in (1, 2)
-        )
-        for events in (self.events, self.peer):
-            registry.enter(Resident(events.domid, events=events))
+        self.machine = EventMachine({1: 1, 2: 1})
+        self.guest = self.machine.guests[1]
+        self.events, self.peer = self.guest.events, self.machine.guests[2].events
         self.domain.events = self.events
 
     def op(self, command: int, struct: bytes, at: int = 64) -> int:
@@ -75,7 +73,7 @@ def test_a_channel_is_made_used_and_closed(vcpu: FakeVcpu) -> None:
     local = vcpu.answer(EVTCHN_BIND_INTERDOMAIN).local_port
     port = local.to_bytes(4, "little")
     assert vcpu.op(EvtchnOp.send, port) == 0
-    assert vcpu.peer.two_level.is_pending(offered)
+    assert vcpu.peer.is_pending(offered)
     assert vcpu.op(EvtchnOp.unmask, port) == 0
     assert vcpu.op(EvtchnOp.bind_vcpu, port + bytes(4)) == 0
     assert vcpu.op(EvtchnOp.close, port) == 0
@@ -107,10 +105,28 @@ def test_virtual_and_physical_interrupts(vcpu: FakeVcpu) -> None:
     assert vcpu.op(EvtchnOp.bind_virq, struct) == -Errno.EEXIST
     assert vcpu.op(EvtchnOp.bind_ipi, bytes(8)) == 0
     assert vcpu.op(EvtchnOp.bind_pirq, bytes(12)) == -Errno.EPERM
-    assert vcpu.op(EvtchnOp.init_control, bytes(24)) == -Errno.ENOSYS
+    assert all(vcpu.refusals)
+
+
+def test_the_fifo_abi_is_set_up(vcpu: FakeVcpu) -> None:
     assert vcpu.op(EvtchnOp.expand_array, bytes(8)) == -Errno.EOPNOTSUPP
     assert vcpu.op(EvtchnOp.set_priority, bytes(8)) == -Errno.ENOSYS
-    assert all(vcpu.refusals)
+    asked = EvtchnInitControl(vcpu.guest.mfns[0], 72, 0, 0, (0,) * 7)
+    assert vcpu.op(EvtchnOp.init_control, EVTCHN_INIT_CONTROL.pack(asked)) == 0
+    assert vcpu.answer(EVTCHN_INIT_CONTROL) == asked._replace(link_bits=17)
+    page = EVTCHN_EXPAND_ARRAY.pack(EvtchnExpandArray(vcpu.guest.mfns[2]))
+    assert vcpu.op(EvtchnOp.expand_array, page) == 0
+    port = vcpu.events.bind_ipi(0)
+    priority = EVTCHN_SET_PRIORITY.pack(EvtchnSetPriority(port, 3))
+    assert vcpu.op(EvtchnOp.set_priority, priority) == 0
+    assert vcpu.events.priority(port) == 3
+
+
+def test_frames_beyond_the_machine_are_no_pages_of_the_fifo_abi(vcpu: FakeVcpu) -> None:
+    for gfn in (1 << 52, (1 << 64) - 1, 1 << 32, vcpu.guest.shared_info >> 12 << 20):
+        asked = EvtchnInitControl(gfn, 0, 0, 0, (0,) * 7)
+        assert vcpu.op(EvtchnOp.init_control, EVTCHN_INIT_CONTROL.pack(asked)) == -Errno.EINVAL
+    assert not vcpu.events.uses_fifo
 
 
 def test_unknown_commands_and_bad_pointers(vcpu: FakeVcpu) -> None:

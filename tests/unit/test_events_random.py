@@ -10,16 +10,14 @@ import pytest
 
 from paravane.abi.domid import DomId
 from paravane.abi.event_channel import EvtchnStat
-from paravane.cpu import Ram
-from paravane.events import EventChannels, EventState, Exchange, HostEvents, HostPort
 from paravane.refusal import Refusal
-from paravane.registry import CONTROL_DOMID
-from tests.support.residents import Resident, Residents
+from tests.support.event_machine import EventMachine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PAGE = 4096
+    from paravane.events import EventChannels, HostPort
+
 SOME_PORTS = (*range(12), 63, 64, 1023, 1024, 0xFFFF_FFFF)
 SOME_DOMAINS = (0, 1, 2, 3, 9, int(DomId.SELF), int(DomId.INVALID))
 
@@ -27,35 +25,14 @@ SOME_DOMAINS = (0, 1, 2, 3, 9, int(DomId.SELF), int(DomId.INVALID))
 class Machine:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.memory = Ram(8)
-        registry = Residents()
-        self.exchange = Exchange(registry)
-        self.host = HostEvents(self.exchange)
-        registry.enter(Resident(CONTROL_DOMID, events=self.host.ports))
+        self.machine = EventMachine(dict.fromkeys((1, 2, 3), 2))
+        self.host = self.machine.host
         self.heard = 0
         self.host_ports: list[HostPort] = []
-        self.guests = {domid: self.guest(domid) for domid in (1, 2, 3)}
-        self.residents = {domid: Resident(domid, events=guest) for domid, guest in self.guests.items()}
-        for resident in self.residents.values():
-            registry.enter(resident)
 
-    def guest(self, domid: int, state: EventState | None = None) -> EventChannels:
-        return EventChannels(
-            domid,
-            self.exchange,
-            self.memory,
-            domid * PAGE,
-            nr_vcpus=2,
-            wake=lambda vcpu_id: None,
-            state=state,
-        )
-
-    def restore(self, domid: int) -> None:
-        """Go on with another object that was made of what there is to be kept."""
-        before = self.guests[domid]
-        state = before.save_state()
-        self.guests[domid] = self.residents[domid].events = self.guest(domid, state)
-        assert self.guests[domid].save_state() == state
+    @property
+    def guests(self) -> dict[int, EventChannels]:
+        return {domid: guest.events for domid, guest in self.machine.guests.items()}
 
     def hear(self) -> None:
         self.heard += 1
@@ -80,14 +57,24 @@ class Machine:
             lambda: pick(self.host_ports).notify() if self.host_ports else None,
             lambda: pick(self.host_ports).close() if self.host_ports else None,
             self.scribble,
-            lambda: self.restore(guest.domid),
+            self.machine.guests[guest.domid].restore,
+            lambda: guest.init_control(vcpu_id, pick(self.frames(guest.domid)), pick((0, 72, 4096 - 72, 4))),
+            lambda: guest.expand_array(pick(self.frames(guest.domid))),
+            lambda: guest.set_priority(port, pick((0, 7, 15, 16))),
         ]
         with suppress(Refusal):
             pick(actions)()
 
+    def frames(self, domid: int) -> list[int]:
+        """Frames that a guest may have taken for its own; only a few, so that they are used twice."""
+        own, other = self.machine.guests[domid], self.machine.guests[domid % 3 + 1]
+        return [*own.mfns[:4], own.shared_info >> 12, other.mfns[0], 0, 1 << 40]
+
     def scribble(self) -> None:
         """A guest may write anything into the pages it shares."""
-        self.memory.words[self.random.randrange(PAGE // 4, 4 * PAGE // 4)] = self.random.getrandbits(32)
+        guest = self.machine.guests[self.random.choice((1, 2, 3))]
+        mfn = self.random.choice([*guest.mfns[:4], guest.shared_info >> 12])
+        self.machine.ram.words[mfn << 10 | self.random.randrange(1024)] = self.random.getrandbits(32)
 
     def check(self) -> None:
         for domid, guest in self.guests.items():
@@ -110,11 +97,12 @@ def test_no_sequence_of_requests_breaks_a_connection(seed: int) -> None:
             machine.check()
     machine.check()
     assert machine.heard, "the walk reached a backend"
-    machine.guests[2].close_all()
+    machine.guests[2].destroy()
     for held in machine.host_ports:
         held.close()
     for domid in (1, 3):
-        machine.guests[domid].close_all()
+        machine.guests[domid].destroy()
         assert all(
             machine.guests[domid].status(domid, port).status is EvtchnStat.closed for port in range(64)
         )
+    assert machine.machine.held == 0

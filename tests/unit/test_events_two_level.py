@@ -6,7 +6,7 @@ import pytest
 
 from paravane.abi.shared_info import SHARED_INFO, VCPU_INFO
 from paravane.cpu import Ram
-from paravane.events import TwoLevel
+from paravane.events import TwoLevel, Upcalls
 
 PAGE = 4096
 BASE = 3 * PAGE
@@ -19,7 +19,8 @@ class Guest:
     def __init__(self, nr_vcpus: int = 2) -> None:
         self.memory = Ram(16)
         self.woken: list[int] = []
-        self.events = TwoLevel(self.memory, BASE, nr_vcpus, self.woken.append)
+        self.upcalls = Upcalls(self.memory, BASE, nr_vcpus, self.woken.append)
+        self.events = TwoLevel(self.memory, BASE, self.upcalls)
 
     def word(self, maddr: int) -> int:
         return int(self.memory.words[maddr >> 2])
@@ -40,8 +41,8 @@ def test_a_port_sets_its_bit_its_word_and_the_upcall(guest: Guest) -> None:
     assert guest.memory.bytes[BASE + VCPU_INFO.size] == 1
     assert guest.word(BASE + SEL) == 0
     assert guest.woken == [1]
-    assert guest.events.upcall_due(1)
-    assert not guest.events.upcall_due(0)
+    assert guest.upcalls.due(1)
+    assert not guest.upcalls.due(0)
 
 
 def test_the_highest_port_uses_the_highest_bits(guest: Guest) -> None:
@@ -99,7 +100,7 @@ def test_unmask_of_an_unmasked_port_does_nothing(guest: Guest) -> None:
 def test_a_masked_upcall_is_not_due(guest: Guest) -> None:
     guest.memory.bytes[BASE + 1] = 1
     guest.events.set_pending(5, 0)
-    assert not guest.events.upcall_due(0)
+    assert not guest.upcalls.due(0)
     assert guest.woken == [0]
 
 
@@ -113,7 +114,7 @@ def test_a_moved_vcpu_info_keeps_its_contents_and_asks_for_a_look(guest: Guest) 
     guest.memory.bytes[BASE + 1] = 1
     guest.set_word(BASE + VCPU_INFO.offsets["arch.cr2"], 0x1234)
     target = 5 * PAGE + 64
-    guest.events.move_vcpu_info(0, target)
+    guest.upcalls.move(0, target)
     assert guest.memory.bytes[target] == 1
     assert guest.memory.bytes[target + 1] == 1
     assert guest.word(target + SEL) == 0xFFFF_FFFF
@@ -128,23 +129,23 @@ def test_a_moved_vcpu_info_keeps_its_contents_and_asks_for_a_look(guest: Guest) 
 def test_a_vcpu_without_vcpu_info_gets_one_with_upcalls_masked() -> None:
     guest = Guest(nr_vcpus=34)
     guest.events.set_pending(5, 33)
-    assert guest.events.vcpu_info(33).maddr == 0
+    assert guest.upcalls.infos[33].maddr == 0
     assert guest.woken == []
-    assert not guest.events.upcall_due(33)
-    guest.events.move_vcpu_info(33, 6 * PAGE)
+    assert not guest.upcalls.due(33)
+    guest.upcalls.move(33, 6 * PAGE)
     assert bytes(guest.memory.bytes[6 * PAGE : 6 * PAGE + 2]) == b"\x01\x01"
-    assert not guest.events.upcall_due(33)
+    assert not guest.upcalls.due(33)
 
 
 def test_vcpu_infos_do_not_run_into_the_pending_bits() -> None:
     guest = Guest(nr_vcpus=32)
-    last = guest.events.vcpu_info(31).maddr
+    last = guest.upcalls.infos[31].maddr
     assert last + VCPU_INFO.size == PENDING
 
 
 def test_a_poller_of_one_port_wakes_for_that_port_even_masked(guest: Guest) -> None:
     guest.set_word(MASK, 0xFFFF_FFFF)
-    guest.events.start_poll(1, 7)
+    guest.upcalls.pollers[1] = 7
     guest.events.set_pending(8, 0)
     assert guest.woken == []
     guest.events.set_pending(7, 0)
@@ -156,8 +157,6 @@ def test_a_poller_of_one_port_wakes_for_that_port_even_masked(guest: Guest) -> N
 
 def test_a_poller_of_several_ports_wakes_for_any(guest: Guest) -> None:
     guest.set_word(MASK, 0xFFFF_FFFF)
-    guest.events.start_poll(0, None)
-    guest.events.start_poll(1, None)
-    guest.events.stop_poll(1)
+    guest.upcalls.pollers[0] = None
     guest.events.set_pending(9, 1)
     assert guest.woken == [0]
