@@ -35,6 +35,7 @@ class GuestKernel:
     description: str
     sources: tuple[Path, ...]
     memory: int
+    vcpus: int
     cmdline: str
     ramdisk: Path | None
     input: bytes
@@ -77,6 +78,7 @@ def _kernel(folder: Path, variation: str, values: Mapping[str, Any]) -> GuestKer
         description=values["description"],
         sources=_sources(folder, values["sources"]),
         memory=values["memory_mib"] * _MIB,
+        vcpus=values["vcpus"],
         cmdline=values["cmdline"],
         ramdisk=ramdisk,
         input=values["input"].encode(),

@@ -30,6 +30,7 @@ LARGEST_TEXT: Final = 8 << 20
 """Characters of the largest file of text in a folder."""
 
 _LARGEST_MIB: Final = 4095
+_MOST_VCPUS: Final = 32
 _LONGEST: Final = 86_400
 
 
@@ -87,6 +88,12 @@ KEYS: Final[Mapping[str, Key]] = {
         f"a whole number of MiB from 1 to {_LARGEST_MIB}",
         lambda value: _is_int(value, 1, _LARGEST_MIB),
         32,
+    ),
+    "vcpus": Key(
+        "processors of the domain; the kernel starts all but the first",
+        f"a whole number from 1 to {_MOST_VCPUS}",
+        lambda value: _is_int(value, 1, _MOST_VCPUS),
+        1,
     ),
     "cmdline": Key("the kernel's command line", "a text", _is_text, ""),
     "ramdisk": Key("initial ramdisk", "the name of a file in the folder", _is_text, None),

@@ -26,6 +26,7 @@ class Defaults:
     """How a kernel is booted if nobody says otherwise; see `paravane.guest_kernels.folder.GuestKernel`."""
 
     memory: int = 32 << 20
+    vcpus: int = 1
     cmdline: str = ""
     ramdisk: bytes | None = None
     stdin: bytes = b""
@@ -79,6 +80,7 @@ def _known(kernel: GuestKernel, include: Sequence[Path], defines: Mapping[str, i
         kernel.name,
         Defaults(
             kernel.memory,
+            kernel.vcpus,
             kernel.cmdline,
             kernel.ramdisk.read_bytes() if kernel.ramdisk else None,
             kernel.input,

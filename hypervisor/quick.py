@@ -38,6 +38,7 @@ def boot(
     *,
     cmdline: str | None = None,
     memory: int | None = None,
+    vcpus: int | None = None,
     ramdisk: bytes | None = None,
     stdin: bytes | None = None,
     timeout: float | None = None,
@@ -58,9 +59,9 @@ def boot(
     and `defines`; the text of a source in assembly (whatever has more than one line); an image; a folder with
     a `kernel.toml`, or what was read of one; or the name of a kernel that comes with Paravane. What is not
     given is as `kernel.toml` says, else 32 MiB and nothing; a time limit of `default_timeout` is for those
-    that have none there. `memory` is in bytes. `stdin` is what is typed on its console. For `seed`,
-    `slice_instructions` and `debug` see `Machine`; `deterministic` is slices of `DETERMINISTIC_SLICE`.
-    `trace` says which records the result is to have: less is faster, and none is `()`.
+    that have none there. `memory` is in bytes, `vcpus` are processors. `stdin` is what is typed on its
+    console. For `seed`, `slice_instructions` and `debug` see `Machine`; `deterministic` is slices of
+    `DETERMINISTIC_SLICE`. `trace` says which records the result is to have: less is faster, and none is `()`.
 
     Raises OSError for a file that cannot be read, UnknownKernel for a name that is nothing of all that,
     KernelFileError for a folder with mistakes, AssemblyError or CompilerError for a source with errors,
@@ -73,6 +74,7 @@ def boot(
     config = DomainConfig(
         name=chosen.name,
         memory=known.memory if memory is None else memory,
+        vcpus=known.vcpus if vcpus is None else vcpus,
         cmdline=known.cmdline if cmdline is None else cmdline,
         ramdisk=known.ramdisk if ramdisk is None else ramdisk,
     )

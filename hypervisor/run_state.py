@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from paravane.abi.errno import Errno
 from paravane.abi.vcpu import Runstate
+from paravane.refusal import Refusal
 from paravane.time.timers import NEVER
 
 if TYPE_CHECKING:
@@ -36,13 +38,21 @@ class Waiting:
     """All that has to be kept of a run state: a vcpu restored with it waits for what it waited for.
 
     `blocked`: until an event, or until `poll_deadline` (system time; NEVER: for ever). `down`: until
-    VCPUOP_up. `ended`: its domain is gone.
+    VCPUOP_up, which `initialised`, that it has a context to run in, must precede. `unwoken`: it is up, but
+    nobody has told the scheduler. `ended`: its domain is gone.
     """
 
     blocked: bool = False
     down: bool = False
+    initialised: bool = True
+    unwoken: bool = False
     ended: bool = False
     poll_deadline: int = NEVER
+
+
+def not_started() -> Waiting:
+    """The state of a new vcpu: it has no context yet."""
+    return Waiting(down=True, initialised=False)
 
 
 class RunState:
@@ -78,12 +88,17 @@ class RunState:
     @property
     def runnable(self) -> bool:
         waiting = self.waiting
-        return not (waiting.blocked or waiting.down or waiting.ended or self.held)
+        return not (waiting.blocked or waiting.down or waiting.unwoken or waiting.ended or self.held)
 
     @property
     def down(self) -> bool:
         """Whether the vcpu is not to run before VCPUOP_up."""
         return self.waiting.down
+
+    @property
+    def initialised(self) -> bool:
+        """Whether the vcpu has a context to run in."""
+        return self.waiting.initialised
 
     @property
     def has_processor(self) -> bool:
@@ -113,7 +128,8 @@ class RunState:
         waiting = self.waiting
         if waiting.blocked:
             return Runstate.blocked
-        return Runstate.offline if waiting.down or waiting.ended else Runstate.runnable
+        offline = waiting.down or waiting.unwoken or waiting.ended
+        return Runstate.offline if offline else Runstate.runnable
 
     # What the machine does with the vcpu.
 
@@ -131,7 +147,7 @@ class RunState:
     def end(self) -> None:
         """The domain has ended: the vcpu never runs again."""
         self.waiting.ended = True
-        self._stop()
+        self._leave()
 
     def close(self) -> None:
         """Nothing fires any more."""
@@ -161,16 +177,25 @@ class RunState:
         self._polls = True
         self._sleep()
 
+    def initialise(self, *, online: bool = False) -> None:
+        """The vcpu has a context now. `online` has it up at once, without waking it: as in Xen it runs only
+        after it was taken down and brought up again."""
+        waiting = self.waiting
+        waiting.initialised, waiting.down, waiting.unwoken = True, not online, online
+
     def bring_up(self) -> None:
-        """VCPUOP_up; a vcpu that is up stays as it is."""
-        if self.waiting.down:
-            self.waiting.down = False
+        """VCPUOP_up; a vcpu that is up stays as it is. Raises Refusal (-EINVAL) for one without a context."""
+        waiting = self.waiting
+        if not waiting.initialised:
+            raise Refusal(Errno.EINVAL, f"vcpu {self._vcpu_id} has not been initialised")
+        if waiting.down:
+            waiting.down = False
             self._time.woken(self.resting)
 
     def take_down(self) -> None:
         """VCPUOP_down: stop until VCPUOP_up."""
-        self.waiting.down = True
-        self._stop()
+        self.waiting.down, self.waiting.unwoken = True, False
+        self._leave()
 
     # What happens to it.
 
@@ -190,3 +215,10 @@ class RunState:
     def _sleep(self) -> None:
         self.waiting.blocked = True
         self._stop()
+
+    def _leave(self) -> None:
+        """Not to go on for now, whoever asked for that: the vcpu itself, or another one."""
+        if self.has_processor:
+            self._stop()
+        else:
+            self._time.rest(self.resting)

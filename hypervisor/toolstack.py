@@ -15,7 +15,7 @@ from paravane.domain import Domain
 from paravane.events import MAX_EVENT_CHANNELS, EventChannels, HostEvents
 from paravane.hypercalls import Caller, Dispatcher
 from paravane.image.source_text import SourceText
-from paravane.memory import DomainMemory
+from paravane.memory import MAX_VCPUS, DomainMemory
 from paravane.memory.grants import GrantTable
 from paravane.registry import CONTROL_DOMID
 from paravane.time.records import write_wall_clock
@@ -45,8 +45,9 @@ Backend = TypeVar("Backend", Console, Connection)
 
 @dataclass(frozen=True, slots=True)
 class DomainConfig:
-    """What a guest is to be: `memory` in bytes; `sink` takes the bytes its console puts out (None: the domain
-    keeps them); it may take less than all, see `paravane.devices.console.Sink`.
+    """What a guest is to be: `memory` in bytes; `vcpus`, of which it starts all but the first itself; `sink`
+    takes the bytes its console puts out (None: the domain keeps them); it may take less than all, see
+    `paravane.devices.console.Sink`.
 
     `max_event_channels` is xl's: the highest port the guest may have; as a port is taken when a guest has one
     end of a channel, 2 are needed for its console and its store.
@@ -57,6 +58,7 @@ class DomainConfig:
 
     name: str = "guest"
     memory: int = 32 << 20
+    vcpus: int = 1
     cmdline: str = ""
     ramdisk: bytes | None = None
     sink: Sink | None = None
@@ -64,9 +66,13 @@ class DomainConfig:
     max_event_channels: int = MAX_EVENT_CHANNELS
 
     def __post_init__(self) -> None:
-        """Raises TypeError for a value of a wrong type, by its name, and ValueError for too few channels."""
+        """Raises TypeError for a value of a wrong type, by its name, and ValueError for so many vcpus as no
+        domain has, or too few channels."""
         check_type("name", self.name, str)
         check_type("memory", self.memory, int)
+        check_type("vcpus", self.vcpus, int)
+        if not 1 <= self.vcpus <= MAX_VCPUS:
+            raise ValueError(f"a domain has from 1 to {MAX_VCPUS} vcpus, not {self.vcpus}")
         check_type("cmdline", self.cmdline, str)
         check_type("ramdisk", self.ramdisk, bytes, type(None))
         check_type("source_text", self.source_text, bool)
@@ -102,8 +108,9 @@ class Toolstack:
         self.store = Store(observers=platform.bus.observers)
 
     def create(self, image: Image, config: DomainConfig) -> Domain:
-        """A domain at its start of day, with one vcpu. Raises ImageError when the image does not fit into its
-        memory, MemoryError when the domain does not fit into the machine, and leaves nothing behind then."""
+        """A domain at its start of day, its first vcpu ready to run. Raises ImageError when the image does
+        not fit into its memory, MemoryError when the domain does not fit into the machine, and leaves nothing
+        behind then."""
         try:
             return self._create(image, config)
         except MemoryError as error:
@@ -119,6 +126,7 @@ class Toolstack:
             image.geometry,
             max_pages=nr_pages + SLACK_PAGES,
             memory_map_pages=nr_pages,
+            max_vcpus=config.vcpus,
         )
         domain = Domain(self._platform, domid, config.name, image, memory)
         self._registry.enter(domain)
@@ -144,7 +152,7 @@ class Toolstack:
 
     def _build(self, domain: Domain, image: Image, config: DomainConfig) -> None:
         domain.shared_info = domain.memory.share_xen_frame() << PAGE_SHIFT
-        domain.events = self._event_channels(domain, config.max_event_channels)
+        domain.events = self._event_channels(domain, config)
         domain.resources.callback(domain.events.destroy)
         domain.grants = GrantTable(domain.memory, self._platform.grants)
         domain.resources.callback(domain.grants.close)
@@ -165,13 +173,16 @@ class Toolstack:
         write_wall_clock(self._platform.ram, domain.shared_info, self._platform.clock.wall_base())
         domain.grants.reserve(GNTTAB_RESERVED_CONSOLE, start.console_mfn)
         domain.grants.reserve(GNTTAB_RESERVED_XENSTORE, start.store_mfn)
-        domain.add_vcpu(self._vcpu(domain, 0)).start(start)
+        for vcpu_id in range(config.vcpus):
+            domain.add_vcpu(self._vcpu(domain, vcpu_id))
+        domain.vcpus[0].start(start)
         populate_domain(
             self.store,
             domain.domid,
             domain.name,
             config.memory >> 10,
             uuid=domain.handle,
+            vcpus=[True] * config.vcpus,
             console_mfn=start.console_mfn,
             console_port=console_port,
             store_mfn=start.store_mfn,
@@ -186,15 +197,15 @@ class Toolstack:
 
         return Vcpu(self._platform, domain, vcpu_id, hypercalls)
 
-    def _event_channels(self, domain: Domain, max_port: int) -> EventChannels:
+    def _event_channels(self, domain: Domain, config: DomainConfig) -> EventChannels:
         return EventChannels(
             domain.domid,
             self._platform.exchange,
             self._platform.ram,
             self._platform.memory,
             domain.shared_info,
-            nr_vcpus=1,
-            max_port=max_port,
+            nr_vcpus=config.vcpus,
+            max_port=config.max_event_channels,
             wake=lambda vcpu_id: domain.vcpus[vcpu_id].run_state.wake(),
         )
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from paravane.abi.arch import KERNEL_RING
+from paravane.abi.errno import Errno
 from paravane.abi.hypercall import HYPERCALL_VECTOR
+from paravane.abi.vcpu import VcpuContextFlag
 from paravane.call_site import call_site, follows_hypercall
 from paravane.cpu import Cpu, EngineError, PageFault, RunEnd
-from paravane.memory import VcpuPaging, fix_page_fault
+from paravane.memory import VcpuPaging, fix_page_fault, install_tables
 from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, PreemptionBudget
+from paravane.refusal import Refusal
 from paravane.report import Subject, vcpu_report
-from paravane.run_state import RunState
+from paravane.run_state import RunState, not_started
 from paravane.time.clock import GATE_COST, TRAP_COST
 from paravane.trace import Kind, ScheduleRecord, TrapRecord
 from paravane.traps import GuestCrash, VcpuTraps
@@ -26,6 +29,7 @@ from paravane.x86 import INT_LENGTH, PAGE_SHIFT, Vector
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from paravane.abi.vcpu import VcpuGuestContext
     from paravane.builder import StartOfDay
     from paravane.events.ports import Observer
     from paravane.place import Place
@@ -67,7 +71,10 @@ class Vcpu:
         self.host = VcpuHost(platform, domain, vcpu_id, self.cpu, self.paging)
         self.time = self.host.time
         self.traps = VcpuTraps(self.host, domain.peripherals)
-        self.run_state = RunState(vcpu_id, domain.events, self.time, platform.timers, self.stop)
+        self.run_state = RunState(
+            vcpu_id, domain.events, self.time, platform.timers, self.stop, not_started()
+        )
+        self.time.rest(self.run_state.resting)
         walked = domain.memory.machine.types.tables_walked
         self.budget = PreemptionBudget(lambda: platform.traps, self._return_is_wanted, walked)
         self._info_moved = False
@@ -86,6 +93,17 @@ class Vcpu:
         for name in ("ds", "es", "fs", "gs"):
             cpu.load_segment(name, start.ss)
         cpu.esi = start.esi
+        self.run_state.initialise()
+        self.run_state.bring_up()
+
+    def initialise(self, context: VcpuGuestContext) -> None:
+        """VCPUOP_initialise: what any other vcpu starts with. Raises Refusal, having taken nothing: EEXIST
+        for one that has a context, and what `install_tables` raises."""
+        if self.run_state.initialised:
+            raise Refusal(Errno.EEXIST, f"vcpu {self.vcpu_id} has been initialised already")
+        install_tables(self.paging, context)
+        self.traps.load(context)
+        self.run_state.initialise(online=bool(context.flags & VcpuContextFlag.online))
 
     # What the machine does with it.
 
@@ -101,6 +119,7 @@ class Vcpu:
         self.run_state.begin_slice()
         self._platform.trace.scene = self
         try:
+            self.traps.begin()
             self._deliver_events()
             return self.cpu.run(instructions=instructions) is RunEnd.BUDGET
         except GuestCrash as crash:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Final
 
+from paravane.abi.shared_info import XEN_LEGACY_MAX_VCPUS
 from paravane.text import number_in
 from paravane.x86 import PAGE_SIZE
+
+MOST_VCPUS: Final = XEN_LEGACY_MAX_VCPUS
 
 _UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -42,6 +46,14 @@ def positive_count(text: str) -> int:
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return found
+
+
+def vcpu_count(text: str) -> int:
+    """A number of processors that a domain can have."""
+    count = positive_count(text)
+    if count > MOST_VCPUS:
+        raise argparse.ArgumentTypeError(f"a domain has from 1 to {MOST_VCPUS} vcpus, not {count}")
+    return count
 
 
 def number(text: str) -> int:

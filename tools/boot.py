@@ -14,7 +14,7 @@ from paravane import DomainConfig, ImageError, Machine, load_image
 from paravane.cpu import EngineError
 from paravane.text import shown
 from paravane.tools import images, watch
-from paravane.tools.arguments import memory_size
+from paravane.tools.arguments import MOST_VCPUS, memory_size, vcpu_count
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.debugger import add_debugger_options, listener
 from paravane.tools.files import read_file, refuse_overwriting
@@ -69,6 +69,13 @@ def _add_domain_options(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="memory of the domain: 64M, 65536K, 1G, or a number of MiB (default: what the kernel of `list` "
         "asks for, else 32M)",
+    )
+    group.add_argument(
+        "--vcpus",
+        type=vcpu_count,
+        metavar="N",
+        help=f"processors of the domain, up to {MOST_VCPUS}; all but the first its kernel starts itself "
+        "(default: what the kernel of `list` asks for, else 1)",
     )
     group.add_argument("--ramdisk", type=Path, metavar="FILE", help="initial ramdisk")
     group.add_argument("--name", help="the domain's name in xenstore (default: that of the image)")
@@ -159,7 +166,9 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
     # A name that is no text would be none in xenstore either.
     name = shown(options.name or found.name)
     cmdline = _command_line(options.cmdline) or found.cmdline
-    return found.data, DomainConfig(name, memory, cmdline, contents), inputs
+    vcpus = options.vcpus or found.vcpus
+    config = DomainConfig(name, memory, vcpus, cmdline, contents)
+    return found.data, config, inputs
 
 
 def _command_line(words: Sequence[str]) -> str:

@@ -30,7 +30,8 @@ _ASSEMBLY, _C = ".S", ".c"
 @dataclass(frozen=True, slots=True)
 class Found:
     """The contents of an image, as they are in the file (packed ones too) or as they were built, and the
-    files that were read for them. `memory` (bytes), `cmdline` and `ramdisk` are what a `kernel.toml` says."""
+    files that were read for them. `memory` (bytes), `vcpus`, `cmdline` and `ramdisk` are what a
+    `kernel.toml` says."""
 
     name: str
     data: bytes
@@ -38,6 +39,7 @@ class Found:
     memory: int | None = None
     cmdline: str = ""
     ramdisk: Path | None = None
+    vcpus: int = 1
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +73,15 @@ def find(options: argparse.Namespace) -> Found:
     if kernel is not None:
         entry = _built(kernel.sources, options, {**kernel.defines, **defines})
         inputs = entry.inputs if kernel.ramdisk is None else (*entry.inputs, kernel.ramdisk)
-        return Found(kernel.name, entry.image, inputs, kernel.memory, kernel.cmdline, kernel.ramdisk)
+        return Found(
+            kernel.name,
+            entry.image,
+            inputs,
+            memory=kernel.memory,
+            vcpus=kernel.vcpus,
+            cmdline=kernel.cmdline,
+            ramdisk=kernel.ramdisk,
+        )
     if path.suffix in (_ASSEMBLY, _C):
         entry = _built((path,), options, defines)
         return Found(path.stem, entry.image, entry.inputs)

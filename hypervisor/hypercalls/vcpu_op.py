@@ -50,7 +50,9 @@ vcpu_op = commands(Hypercall.vcpu_op, VcpuOp, check=_check)
 def initialise(
     caller: "Caller", vcpuid: UInt, arg: Annotated[VcpuGuestContext, In(VCPU_GUEST_CONTEXT)]
 ) -> int:
-    raise Refusal(Errno.EEXIST, f"vcpu {vcpuid} has been initialised already")
+    """Give a vcpu its first context, from which it starts with VCPUOP_up."""
+    _target(caller, vcpuid).initialise(arg)
+    return 0
 
 
 @vcpu_op(VcpuOp.up)

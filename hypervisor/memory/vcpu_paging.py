@@ -73,7 +73,7 @@ class VcpuPaging(Installed):
         The LDT's pages are looked up again by their linear address when next used, as in Xen.
         """
         types = self.domain.machine.types
-        if mfn != self.base_mfn:
+        if mfn != self.base_mfn or not mfn:  # 0 stands for none, and as a frame it is nobody's
             types.get_page_and_type(mfn, self.domain.domid, self.domain.space.root)
         old, self.base_mfn = self.base_mfn, mfn
         self.drop_ldt_pages()

@@ -121,6 +121,11 @@ class VcpuTime:
         self.states.enter(state, self._clock.now())
         self._write_run_states()
 
+    def rest(self, state: Runstate) -> None:
+        """The vcpu, which does not have the processor, is in `state` from now on. The guest's record tells of
+        it when it has the processor again."""
+        self.states.enter(state, self._clock.now())
+
     def woken(self, state: Runstate) -> None:
         """What the vcpu waited for has happened. The guest's record tells when it has the processor again."""
         if self.states.state >= Runstate.blocked:

@@ -13,6 +13,7 @@ from paravane.traps.fpu import set_task_switched
 from paravane.traps.table import NR_VECTORS
 
 if TYPE_CHECKING:
+    from paravane.abi.trap import CpuUserRegs
     from paravane.traps.callbacks import Callbacks
     from paravane.traps.debug import DebugRegisters
     from paravane.traps.peripherals import Peripherals
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrapsSaved:
-    """One vcpu: what the guest registered, its virtual registers, and NMIs on their way."""
+    """One vcpu: what the guest registered, its virtual registers, NMIs on their way, and the registers it is
+    to start with if it has not run yet."""
 
     gates: tuple[Gate, ...]
     callbacks: Callbacks
@@ -38,6 +40,7 @@ class TrapsSaved:
     msrs: dict[int, int]
     nmi_pending: bool
     nmi_active: bool
+    entry: CpuUserRegs | None
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ def save(state: TrapState) -> TrapsSaved:
         dict(state.msrs),
         state.nmi_pending,
         state.nmi_active,
+        state.entry,
     )
 
 
@@ -81,6 +85,7 @@ def restore(state: TrapState, saved: TrapsSaved) -> None:
     state.cr2, state.cr4 = saved.cr2, saved.cr4
     state.msrs = dict(saved.msrs)
     state.nmi_pending, state.nmi_active = saved.nmi_pending, saved.nmi_active
+    state.entry = saved.entry
     set_task_switched(state, saved.cr0_ts)
     state.debug = saved.debug.copy()
     state.debug.load(state.cpu)

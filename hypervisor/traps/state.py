@@ -17,6 +17,7 @@ from paravane.traps.table import TrapTable
 from paravane.x86 import Vector
 
 if TYPE_CHECKING:
+    from paravane.abi.trap import CpuUserRegs
     from paravane.traps.emulate.cpuid import CpuidPolicy
     from paravane.traps.host import TrapHost
     from paravane.traps.peripherals import Peripherals
@@ -102,6 +103,8 @@ class TrapState:
         self.msrs: dict[int, int] = {}
         self.nmi_pending = False
         self.nmi_active = False
+        self.entry: CpuUserRegs | None = None
+        """The registers of a vcpu that was given a context and has not run yet."""
 
     @property
     def upcall_mask(self) -> int:

@@ -137,14 +137,19 @@ class VcpuTraps:
 
     # Where a vcpu starts.
 
-    def start(self, initial: VcpuGuestContext) -> None:
-        """Take over a whole context (VCPUOP_initialise) and go where its registers say. Raises GuestCrash.
-
-        The descriptor tables and the base table must be loaded already.
-        """
+    def load(self, initial: VcpuGuestContext) -> None:
+        """Take over a whole context (VCPUOP_initialise). What its registers name, segments and stack, is
+        looked at when the vcpu begins to run, and may change until then."""
         context.load_context(self.state, initial)
         self._direct.refresh()
-        context.load_registers(self.state, initial.user_regs)
+        self.state.entry = initial.user_regs
+
+    def begin(self) -> None:
+        """Go where the registers say that `load` was given, unless the vcpu has begun already. Raises
+        GuestCrash. The descriptor tables and the base table must be loaded."""
+        entry, self.state.entry = self.state.entry, None
+        if entry is not None:
+            context.load_registers(self.state, entry)
 
     def save(self) -> TrapsSaved:
         """What the guest registered and its virtual registers, to `restore` in this or another vcpu."""

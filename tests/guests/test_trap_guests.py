@@ -329,7 +329,7 @@ def test_a_vcpu_that_starts_with_bad_data_segments_enters_the_failsafe_callback(
         registers = context.user_regs._replace(
             cs=cs, eip=at["ready"], eflags=0x246, ss=ss, esp=esp, ds=0xE033, es=0xE033, fs=BAD, gs=0xE033
         )
-        vcpu.traps.start(
+        vcpu.traps.load(
             context._replace(
                 user_regs=registers,
                 kernel_ss=FlatSelector.KERNEL_SS,

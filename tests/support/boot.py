@@ -89,6 +89,7 @@ def boot(
     ramdisk: bytes | None = None,
     stdin: bytes = b"",
     seed: int = 0,
+    vcpus: int = 1,
     slice_instructions: int = 0,
 ) -> BootResult:
     """What came of one domain that is an image, or a kernel in assembly."""
@@ -99,6 +100,7 @@ def boot(
         ramdisk=ramdisk,
         stdin=stdin,
         seed=seed,
+        vcpus=vcpus,
         slice_instructions=slice_instructions,
         timeout=HOST_TIMEOUT,
     )

@@ -155,6 +155,11 @@ def test_a_return_to_virtual_8086_mode_is_gp(machine: TrapMachine, masking: bool
 BAD_GS = 0x1230
 
 
+def start(machine: TrapMachine, initial: VcpuGuestContext) -> None:
+    machine.traps.load(initial)
+    machine.traps.begin()
+
+
 def context(ring: int, *, masking: bool = False, gs: int = BAD_GS) -> VcpuGuestContext:
     """A whole vcpu context whose GS cannot be loaded."""
     registers = CPU_USER_REGS.unpack(bytes(CPU_USER_REGS.size))._replace(
@@ -191,7 +196,7 @@ def context(ring: int, *, masking: bool = False, gs: int = BAD_GS) -> VcpuGuestC
 def test_a_data_segment_that_cannot_be_loaded_enters_the_failsafe_callback(
     machine: TrapMachine, ring: int, masking: bool
 ) -> None:
-    machine.traps.start(context(ring, masking=masking))
+    start(machine, context(ring, masking=masking))
     cpu = machine.cpu
     assert (cpu.cs, cpu.eip, cpu.ss, cpu.cpl, cpu.gs) == (RING1_CS, 0x4D000, RING1_DS, 1, 0)
     data = RING1_DS if ring == 1 else RING3_DS
@@ -203,7 +208,7 @@ def test_a_data_segment_that_cannot_be_loaded_enters_the_failsafe_callback(
 
 
 def test_a_context_is_taken_over_whole(machine: TrapMachine) -> None:
-    machine.traps.start(context(1, gs=0))
+    start(machine, context(1, gs=0))
     cpu, state = machine.cpu, machine.traps.state
     assert cpu.gprs() == (1, 3, 4, 2, CURRENT_STACK_TOP, 7, 5, 6)
     assert (cpu.cs, cpu.eip, cpu.ss, cpu.ds, cpu.cpl) == (RING1_CS, KERNEL, RING1_DS, RING1_DS, 1)
@@ -216,18 +221,18 @@ def test_a_context_is_taken_over_whole(machine: TrapMachine) -> None:
 
 
 def test_a_context_with_a_bad_code_segment_is_an_exception_there(machine: TrapMachine) -> None:
-    start = context(3, gs=0)
-    traps = list(start.trap_ctxt)
+    good = context(3, gs=0)
+    traps = list(good.trap_ctxt)
     traps[13] = TrapInfo(0, 0, RING1_CS, 0x4C000)
-    bad = start._replace(user_regs=start.user_regs._replace(cs=0x1233), trap_ctxt=tuple(traps))
-    machine.traps.start(bad)
+    bad = good._replace(user_regs=good.user_regs._replace(cs=0x1233), trap_ctxt=tuple(traps))
+    start(machine, bad)
     assert machine.cpu.eip == 0x4C000
     assert machine.frame(3) == [0x1230, USER, 0x1233]
 
 
 def test_a_failsafe_frame_without_a_stack_ends_the_domain(machine: TrapMachine) -> None:
     with pytest.raises(GuestCrash, match="failsafe"):
-        machine.traps.start(context(3)._replace(kernel_sp=UNMAPPED + 0x1000))
+        start(machine, context(3)._replace(kernel_sp=UNMAPPED + 0x1000))
 
 
 def test_sysenter_enters_its_callback_with_nothing_saved(machine: TrapMachine) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from paravane.abi.callback import CallbackType
 from paravane.abi.physdev import MapPirqType
-from paravane.abi.trap import TI_IF
+from paravane.abi.trap import CPU_USER_REGS, TI_IF
 from paravane.traps.peripherals import Peripherals
 from paravane.traps.saved import PeripheralsSaved, TrapsSaved, restore_peripherals, save_peripherals
 from paravane.x86 import Cr4
@@ -50,6 +50,7 @@ def used(machine: TrapMachine) -> TrapsSaved:
     state.debug.write(0, USER + 1, state.cr4, machine.cpu)
     state.debug.write(7, 1, state.cr4, machine.cpu)
     state.msrs[0x17A] = 5
+    state.entry = CPU_USER_REGS.unpack(bytes(range(CPU_USER_REGS.size)))
     kept: TrapsSaved = pickle.loads(pickle.dumps(traps.save()))
     assert kept == traps.save()
     return kept

@@ -1,0 +1,35 @@
+"""The tables that a vcpu starts with, which VCPUOP_initialise takes from a context of the guest's making."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paravane.abi.arch import xen_cr3_to_pfn
+from paravane.abi.errno import Errno
+from paravane.memory.vcpu_paging import MAX_LDT_ENTRIES
+from paravane.refusal import Refusal
+from paravane.x86 import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from paravane.abi.vcpu import VcpuGuestContext
+    from paravane.memory.vcpu_paging import VcpuPaging
+
+
+def install_tables(paging: VcpuPaging, context: VcpuGuestContext) -> None:
+    """Give a vcpu that has none its GDT, root table and LDT, in the order of Xen's arch_set_info_guest.
+
+    Raises Refusal, with nothing installed: -EINVAL for an LDT or a GDT that cannot be one and for a root that
+    is no frame of the domain's, else what the validation of the root gives.
+    """
+    base, entries = context.ldt_base, context.ldt_ents
+    if base % PAGE_SIZE or entries > MAX_LDT_ENTRIES:
+        limits = f"at most {MAX_LDT_ENTRIES}, on a page boundary"
+        raise Refusal(Errno.EINVAL, f"an LDT of {entries} entries at {base:#x}: {limits}")
+    paging.set_gdt(context.gdt_frames, context.gdt_ents)
+    try:
+        paging.load_base(xen_cr3_to_pfn(context.ctrlreg[3]))
+    except Refusal:
+        # The GDT's frames must be free for other uses again: the guest may never ask a second time.
+        paging.set_gdt((), 0)
+        raise
+    paging.set_ldt(base, entries)
