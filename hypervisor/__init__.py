@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from paravane.ending import Ending, StopReason
     from paravane.image import Image, ImageError, load_image
     from paravane.machine import Machine, MachineBusyError
+    from paravane.on_end import Action, OnEnd
     from paravane.quick import boot
     from paravane.time.clock import HostClock, VirtualClock
     from paravane.toolstack import DomainConfig
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from paravane.trace.text import line as trace_line
 
 __all__ = [
+    "Action",
     "BootResult",
     "Call",
     "ConsoleRecord",
@@ -61,6 +63,7 @@ __all__ = [
     "Kind",
     "Machine",
     "MachineBusyError",
+    "OnEnd",
     "PageRecord",
     "Record",
     "RecordsLost",
@@ -83,6 +86,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Action": "paravane.on_end",
     "BootResult": "paravane.boot_result",
     "Call": "paravane.boot_result",
     "ConsoleRecord": "paravane.trace",
@@ -99,6 +103,7 @@ _HOMES = {
     "Kind": "paravane.trace",
     "Machine": "paravane.machine",
     "MachineBusyError": "paravane.machine",
+    "OnEnd": "paravane.on_end",
     "PageRecord": "paravane.trace",
     "Record": "paravane.trace",
     "RecordsLost": "paravane.boot_result",

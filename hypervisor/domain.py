@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 _MAX_PFN = SHARED_INFO.offsets["arch.max_pfn"]
 
+MOST_PAUSES = 255
+"""Pauses that are counted; Xen refuses one more with -EOVERFLOW."""
+
 TRANSCRIPT = 16 << 20
 """Bytes of console output that a domain keeps."""
 
@@ -43,10 +46,13 @@ class DomainState:
     """What has to be kept of a domain besides what its parts keep: how it ended, and what it has printed.
 
     `shutdown_code` is what a later shutdown reports whatever reason it gives, `reason` why the domain ended
-    (None: it lives), `crash_report` what its administrator is told of a crash.
+    (None: it lives), `crash_report` what its administrator is told of a crash. `pauses` counts how often its
+    administrator has paused it, and `max_memory` is what it may be asked to have at most, in bytes.
     """
 
     shutdown_code: int | None = None
+    pauses: int = 0
+    max_memory: int = 0
     reason: ShutdownReason | None = None
     crash_report: str = ""
     transcript: bytearray = field(default_factory=bytearray)
@@ -86,6 +92,7 @@ class Domain:
         self.memory = memory
         self.handle = UUID(int=domid)
         self.debugger: DomainDebugger | None = None
+        self.when_ended: Callable[[Domain], None] | None = None
         self.log = logging.getLogger(f"paravane.d{domid}")
         self.vcpus: list[Vcpu] = []
         self.shared_info = 0
@@ -106,6 +113,20 @@ class Domain:
         return self.state.reason
 
     @property
+    def paused(self) -> bool:
+        """Whether its administrator lets none of its vcpus run."""
+        return self.state.pauses > 0
+
+    @property
+    def max_memory(self) -> int:
+        """Bytes that its administrator may ask it to have at most."""
+        return self.state.max_memory
+
+    @max_memory.setter
+    def max_memory(self, size: int) -> None:
+        self.state.max_memory = size
+
+    @property
     def crash_report(self) -> str:
         """What ended it and where, as lines of text; empty unless it crashed by what a vcpu did."""
         return self.state.crash_report
@@ -120,6 +141,7 @@ class Domain:
     def add_vcpu(self, vcpu: Vcpu) -> Vcpu:
         """Vcpus are added in the order of their ids."""
         self.vcpus.append(vcpu)
+        vcpu.run_state.set_paused(self.paused)
         self.resources.callback(vcpu.close)
         return vcpu
 
@@ -143,6 +165,18 @@ class Domain:
             self.resources.close()
         finally:
             self.vcpus.clear()
+
+    def pause(self) -> None:
+        """Let no vcpu run before as many `unpause`. ValueError beyond `MOST_PAUSES`."""
+        if self.state.pauses >= MOST_PAUSES:
+            raise ValueError(f"{self.name} is paused {MOST_PAUSES} times already")
+        self._count_pauses(self.state.pauses + 1)
+
+    def unpause(self) -> None:
+        """Undo one `pause`. ValueError when there is none."""
+        if not self.paused:
+            raise ValueError(f"{self.name} is not paused")
+        self._count_pauses(self.state.pauses - 1)
 
     @property
     def max_pfn(self) -> int:
@@ -195,6 +229,11 @@ class Domain:
             head = (self.platform.clock.now(), self.domid, vcpu, place)
             trace.write(DomainRecord(*head, event, self.name, reason, sentence))
 
+    def _count_pauses(self, pauses: int) -> None:
+        self.state.pauses = pauses
+        for vcpu in self.vcpus:
+            vcpu.run_state.set_paused(self.paused)
+
     def _put_off(self, sentence: str, crash: Callable[[], None], *, own: bool) -> bool:
         """Whether a debugger wants to look at a crash before it happens."""
         return self.debugger is not None and self.debugger.crashing(sentence, crash, own=own)
@@ -211,6 +250,8 @@ class Domain:
         if self.debugger is not None:
             self.debugger.over()
         self.log.info("%s", action)
+        if self.when_ended is not None:
+            self.when_ended(self)
 
     def _watchdog_expired(self) -> None:
         self.log.warning("a watchdog was not pushed back in time")

@@ -15,10 +15,12 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from paravane.administration import Administration
 from paravane.arguments import check_callable, check_type
 from paravane.cpu import Ram
 from paravane.image import Image
 from paravane.inbox import Inbox
+from paravane.lives import Lives
 from paravane.memory import MachineMemory, audit, check_nr_frames
 from paravane.platform import Platform
 from paravane.registry import Registry
@@ -60,7 +62,7 @@ class MachineBusyError(RuntimeError):
     """The machine is running, and what was asked cannot be done meanwhile; the message is one sentence."""
 
 
-class Machine:
+class Machine(Administration):
     """One physical machine: memory, time, a scheduler, domains. Close it, or use it in a `with`.
 
     It belongs to one thread at a time. While `run` lasts, any other thread may call `post` and `interrupt`,
@@ -104,6 +106,7 @@ class Machine:
         self._loop = RunLoop(
             self.platform, self.domains, self._policy, self._inbox, slice_instructions, self._settle
         )
+        self._lives = Lives(self.platform.clock, self._build, self._take_away, self.rename)
         self._doomed: list[Domain] = []
         self._close_wanted = False
         self._closed = False
@@ -130,8 +133,8 @@ class Machine:
         guests = sum(domains)
         return guests + guests // 64 + LOW_MEMORY + SPARE + OWN_MEMORY + len(domains) * OWN_PER_DOMAIN
 
-    def create(self, image: Image, config: DomainConfig) -> Domain:
-        """A domain as `config` says, ready to run.
+    def create(self, image: Image, config: DomainConfig, *, paused: bool = False) -> Domain:
+        """A domain as `config` says, ready to run; `paused`, it does not before it is unpaused.
 
         Raises ImageError, with a sentence for the user, when the image cannot run in so much memory, and
         MemoryError when the machine has not so much left.
@@ -140,10 +143,10 @@ class Machine:
         self._check_open()
         check_type("image", image, Image)
         check_type("config", config, DomainConfig)
-        domain = self._toolstack.create(image, config)
-        self._registry.begin(domain)
-        for vcpu in domain.vcpus:
-            self._policy.add(vcpu)
+        check_type("paused", paused, bool)
+        domain = self._build(image, config)
+        if paused:
+            domain.pause()
         return domain
 
     def destroy(self, domain: Domain) -> None:
@@ -248,6 +251,7 @@ class Machine:
         self._closed = True
         domains = list(self.domains.values())
         for domain in domains:  # whoever hears of the end has none to destroy any more
+            self._lives.forget(domain)
             self._registry.retire(domain)
         with ExitStack() as steps:  # taken from the last to the first, whichever of them raises
             steps.callback(self.platform.trace.raise_failure)
@@ -298,17 +302,31 @@ class Machine:
                 if self._close_wanted:
                     self.close()
 
+    def _build(self, image: Image, config: DomainConfig) -> Domain:
+        domain = self._toolstack.create(image, config)
+        self._registry.begin(domain)
+        self._lives.begin(domain, image, config)
+        for vcpu in domain.vcpus:
+            self._policy.add(vcpu)
+        return domain
+
     def _settle(self) -> None:
         """Take away the domains that were destroyed meanwhile: all of them, also when a console sink or a
-        trace subscriber raises at the end of one."""
-        if not self._doomed:
-            return
-        domain = self._doomed.pop(0)
+        trace subscriber raises at the end of one. Then do with those that ended what is to become of them.
+        """
+        try:
+            while self._doomed:
+                self._take_away(self._doomed.pop(0))
+        except BaseException:
+            self._settle()
+            raise
+        if not self._close_wanted:
+            self._lives.settle()
+
+    def _take_away(self, domain: Domain) -> None:
+        self._lives.forget(domain)
         for vcpu in domain.vcpus:
             self._policy.remove(vcpu)
             self._loop.forget(vcpu)
         self._registry.retire(domain)
-        try:
-            self._toolstack.destroy(domain)
-        finally:
-            self._settle()
+        self._toolstack.destroy(domain)

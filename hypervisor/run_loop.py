@@ -115,6 +115,11 @@ class RunLoop:
     def _anybody_lives(self) -> bool:
         return any(domain.alive for domain in self._domains.values())
 
+    def _all_paused(self) -> bool:
+        """Whether all guests that are left are paused: their timers are nothing to jump to, or virtual time
+        would run away from them."""
+        return all(domain.paused for domain in self._domains.values() if domain.alive)
+
     def _run_slice(self, vcpu: Vcpu, slices: SliceTimer) -> None:
         """Run one vcpu until its slice is over or it gives the processor up.
 
@@ -184,7 +189,7 @@ class RunLoop:
         """Nobody is runnable: wait for the next timer or for input. False when neither can ever come."""
         self._switch_to(None)
         next_timer = self._platform.timers.next_deadline()
-        if next_timer != NEVER:
+        if next_timer != NEVER and not self._all_paused():
             wait = self._platform.clock.idle_until(next_timer) / 1e9
         elif self._inbox.expecting:
             wait = MAX_WAIT

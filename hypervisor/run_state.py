@@ -39,7 +39,8 @@ class Waiting:
 
     `blocked`: until an event, or until `poll_deadline` (system time; NEVER: for ever). `down`: until
     VCPUOP_up, which `initialised`, that it has a context to run in, must precede. `unwoken`: it is up, but
-    nobody has told the scheduler. `ended`: its domain is gone.
+    nobody has told the scheduler. `ended`: its domain is gone. `paused`: the administrator of its domain does
+    not let it run.
     """
 
     blocked: bool = False
@@ -47,6 +48,7 @@ class Waiting:
     initialised: bool = True
     unwoken: bool = False
     ended: bool = False
+    paused: bool = False
     poll_deadline: int = NEVER
 
 
@@ -88,7 +90,9 @@ class RunState:
     @property
     def runnable(self) -> bool:
         waiting = self.waiting
-        return not (waiting.blocked or waiting.down or waiting.unwoken or waiting.ended or self.held)
+        return not (
+            waiting.blocked or waiting.down or waiting.unwoken or waiting.ended or waiting.paused or self.held
+        )
 
     @property
     def down(self) -> bool:
@@ -118,8 +122,8 @@ class RunState:
             return "ended" if waiting.ended else "down"
         if waiting.blocked:
             return "polling" if self._polls else "blocked"
-        if self.held:
-            return "held"
+        if self.held or waiting.paused:
+            return "held" if self.held else "paused"
         return "yielded" if self.yielded else "slice over"
 
     @property
@@ -128,7 +132,8 @@ class RunState:
         waiting = self.waiting
         if waiting.blocked:
             return Runstate.blocked
-        offline = waiting.down or waiting.unwoken or waiting.ended
+        # A vcpu that could run but for its administrator is shown offline, as Xen's vcpu_sleep has it.
+        offline = waiting.down or waiting.unwoken or waiting.ended or waiting.paused
         return Runstate.offline if offline else Runstate.runnable
 
     # What the machine does with the vcpu.
@@ -143,6 +148,14 @@ class RunState:
 
     def begin_slice(self) -> None:
         self.yielded = False
+
+    def set_paused(self, paused: bool) -> None:
+        """Whether the administrator of its domain keeps it from running."""
+        self.waiting.paused = paused
+        if paused:
+            self._leave()
+        else:
+            self._time.woken(self.resting)
 
     def end(self) -> None:
         """The domain has ended: the vcpu never runs again."""

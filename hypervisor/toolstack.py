@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from paravane.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
@@ -17,6 +17,7 @@ from paravane.hypercalls import Caller, Dispatcher
 from paravane.image.source_text import SourceText
 from paravane.memory import MAX_VCPUS, DomainMemory
 from paravane.memory.grants import GrantTable
+from paravane.on_end import OnEnd
 from paravane.registry import CONTROL_DOMID
 from paravane.time.records import write_wall_clock
 from paravane.trace import DomainEvent
@@ -45,12 +46,15 @@ Backend = TypeVar("Backend", Console, Connection)
 
 @dataclass(frozen=True, slots=True)
 class DomainConfig:
-    """What a guest is to be: `memory` in bytes; `vcpus`, of which it starts all but the first itself; `sink`
-    takes the bytes its console puts out (None: the domain keeps them); it may take less than all, see
+    """What a guest is to be: `memory` in bytes, of which its balloon may later be asked to have up to
+    `max_memory` (None: no more); `vcpus`, of which it starts all but the first itself; `sink` takes the bytes
+    its console puts out (None: the domain keeps them); it may take less than all, see
     `paravane.devices.console.Sink`.
 
     `max_event_channels` is xl's: the highest port the guest may have; as a port is taken when a guest has one
     end of a channel, 2 are needed for its console and its store.
+
+    `on_end` says what becomes of it when it has ended; without it, it stays as it is.
 
     `source_text`: reports quote the source files that the image names. Whoever makes an image can have any
     file of the host named there, so only for images that one trusts.
@@ -62,17 +66,23 @@ class DomainConfig:
     cmdline: str = ""
     ramdisk: bytes | None = None
     sink: Sink | None = None
+    max_memory: int | None = None
+    on_end: OnEnd = field(default_factory=OnEnd)
     source_text: bool = False
     max_event_channels: int = MAX_EVENT_CHANNELS
 
     def __post_init__(self) -> None:
         """Raises TypeError for a value of a wrong type, by its name, and ValueError for so many vcpus as no
-        domain has, or too few channels."""
+        domain has, for too few channels and for a `max_memory` that is less than `memory`."""
         check_type("name", self.name, str)
         check_type("memory", self.memory, int)
         check_type("vcpus", self.vcpus, int)
         if not 1 <= self.vcpus <= MAX_VCPUS:
             raise ValueError(f"a domain has from 1 to {MAX_VCPUS} vcpus, not {self.vcpus}")
+        check_type("max_memory", self.max_memory, int, type(None))
+        check_type("on_end", self.on_end, OnEnd)
+        if self.most_memory < self.memory:
+            raise ValueError(f"a domain of {self.memory} bytes cannot have {self.max_memory} at most")
         check_type("cmdline", self.cmdline, str)
         check_type("ramdisk", self.ramdisk, bytes, type(None))
         check_type("source_text", self.source_text, bool)
@@ -84,6 +94,11 @@ class DomainConfig:
             )
         if self.sink is not None:
             check_callable("sink", self.sink)
+
+    @property
+    def most_memory(self) -> int:
+        """Bytes that its balloon may be asked to have at most."""
+        return self.memory if self.max_memory is None else self.max_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +140,12 @@ class Toolstack:
             domid,
             image.geometry,
             max_pages=nr_pages + SLACK_PAGES,
-            memory_map_pages=nr_pages,
+            memory_map_pages=config.most_memory >> PAGE_SHIFT,
             max_vcpus=config.vcpus,
         )
+        memory.target = nr_pages
         domain = Domain(self._platform, domid, config.name, image, memory)
+        domain.max_memory = config.most_memory
         self._registry.enter(domain)
         domain.sources = SourceText() if config.source_text else None
         try:
@@ -182,6 +199,7 @@ class Toolstack:
             domain.name,
             config.memory >> 10,
             uuid=domain.handle,
+            max_memory_kib=config.most_memory >> 10,
             vcpus=[True] * config.vcpus,
             console_mfn=start.console_mfn,
             console_port=console_port,

@@ -1,0 +1,112 @@
+"""What an administrator does to domains that exist, by the means of xl: pause counts, xenstore, limits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from paravane.arguments import check_type
+from paravane.devices.xenstore import domain_path
+from paravane.toolstack import SLACK_PAGES
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from paravane.devices.xenstore import Store
+    from paravane.domain import Domain
+
+
+class Administration(ABC):
+    """The verbs. All raise ValueError, a sentence, for a domain that is not on the machine (any more)."""
+
+    @property
+    @abstractmethod
+    def domains(self) -> Mapping[int, Domain]: ...
+
+    @property
+    @abstractmethod
+    def store(self) -> Store: ...
+
+    @abstractmethod
+    def _check_thread(self, what: str) -> None:
+        """Raises MachineBusyError when another thread runs the machine."""
+
+    def find(self, name: str) -> Domain | None:
+        """The domain of this name. Of several the one that was made last, unless only others are alive."""
+        named = [domain for domain in self.domains.values() if domain.name == name]
+        alive = [domain for domain in named if domain.alive]
+        return next(reversed(alive or named), None)
+
+    def pause(self, domain: Domain) -> None:
+        """Let none of its vcpus run. Pauses are counted, as XEN_DOMCTL_pausedomain counts them: it takes as
+        many `unpause` to have it run again. ValueError beyond 255."""
+        self._administer("pause a domain", domain)
+        domain.pause()
+
+    def unpause(self, domain: Domain) -> None:
+        """Undo one `pause`. ValueError for a domain that is not paused."""
+        self._administer("unpause a domain", domain)
+        domain.unpause()
+
+    def shutdown(self, domain: Domain) -> None:
+        """Ask its kernel to power off, by writing `poweroff` to control/shutdown in xenstore. It is up to the
+        kernel to watch that node. ValueError for a domain that has ended."""
+        self._ask("poweroff", domain)
+
+    def reboot(self, domain: Domain) -> None:
+        """Ask its kernel to reboot, as `shutdown` asks for a power-off."""
+        self._ask("reboot", domain)
+
+    def rename(self, domain: Domain, name: str) -> None:
+        """Call it by another name. ValueError when another domain has it."""
+        self._administer("rename a domain", domain)
+        check_type("name", name, str)
+        if any(other.name == name and other is not domain for other in self.domains.values()):
+            raise ValueError(f"another domain is called {name!r} already")
+        domain.name = name
+        self.store.write(f"{domain_path(domain.domid)}/name", name)
+        self.store.write(f"/vm/{domain.handle}/name", name)
+
+    def set_memory(self, domain: Domain, memory: int) -> None:
+        """Ask its balloon for so many bytes (xl mem-set): the node memory/target, and the limit of its
+        reservation with xl's slack. What it has above that it keeps until it gives it back itself. ValueError
+        beyond `max_memory`, and for what is no positive number of whole pages."""
+        self._administer("resize a domain", domain)
+        _check_size("memory", memory)
+        if memory > domain.max_memory:
+            most = domain.max_memory >> 10
+            raise ValueError(f"{memory >> 10} KiB are more than the {most} KiB that {domain.name} may have")
+        domain.memory.target = memory >> PAGE_SHIFT
+        domain.memory.max_pages = domain.memory.target + SLACK_PAGES
+        self.store.write(f"{domain_path(domain.domid)}/memory/target", memory >> 10)
+        self.store.write(f"/vm/{domain.handle}/memory", memory >> 20)
+
+    def set_max_memory(self, domain: Domain, memory: int) -> None:
+        """Bound its memory to so many bytes (xl mem-max): the node memory/static-max, and the limit of its
+        reservation with xl's slack. ValueError below what `set_memory` has asked for."""
+        self._administer("resize a domain", domain)
+        _check_size("max_memory", memory)
+        target = domain.memory.target << PAGE_SHIFT
+        if memory < target:
+            raise ValueError(f"{domain.name} is to have {target >> 10} KiB, which is more than that")
+        domain.max_memory = memory
+        domain.memory.max_pages = (memory >> PAGE_SHIFT) + SLACK_PAGES
+        self.store.write(f"{domain_path(domain.domid)}/memory/static-max", memory >> 10)
+
+    def _ask(self, request: str, domain: Domain) -> None:
+        self._administer(f"ask for a {request}", domain)
+        if not domain.alive:
+            raise ValueError(f"{domain.name} has ended already: {domain.reason}")
+        self.store.write(f"{domain_path(domain.domid)}/control/shutdown", request)
+
+    def _administer(self, what: str, domain: Domain) -> None:
+        self._check_thread(what)
+        if self.domains.get(domain.domid) is not domain:
+            raise ValueError(f"{domain.name} (domain {domain.domid}) is not on this machine")
+
+
+def _check_size(name: str, size: int) -> None:
+    check_type(name, size, int)
+    if size <= 0 or size % PAGE_SIZE:
+        raise ValueError(f"{name} must be a positive multiple of {PAGE_SIZE} bytes, as {size} is not")
