@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 TYPE_CHECKING = False  # `typing` takes long to load, see above
@@ -29,14 +30,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         _say("there is not enough memory")
         return _ERRORS
-    except (ImportError, OSError) as error:
+    except (ImportError, SyntaxError, OSError) as error:
         _say(f"a part of it cannot be loaded: {error}")
         return _ERRORS
     return status
 
 
 def _say(sentence: str) -> None:
-    import_module("paravane.tools.streams").say(sentence)
+    """One line on stderr, if there is one. By the interpreter alone: `paravane.tools.streams`, which would
+    say it otherwise, may be what cannot be loaded."""
+    if sys.stderr is not None:
+        line = " ".join(sentence.split()).encode("ascii", "backslashreplace").decode("ascii")
+        with suppress(OSError, ValueError):
+            print(f"paravane: {line}", file=sys.stderr, flush=True)
 
 
 def _commands() -> ModuleType:

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import paravane
+import paravane.tools.cli
 from paravane.tools import files
 from paravane.tools.arguments import definition, memory_size, number
 from paravane.tools.cli import main
@@ -48,6 +51,8 @@ def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
         (("boot", "hello", "--memory", "lots"), 2, "32M"),
         (("boot", "hello", "--memory", "0"), 2, "positive"),
         (("boot", "hello", "--memory", "64G"), 2, "4 GiB"),
+        (("boot", "hello", "--memory", "9" * 5000), 2, "is not a size: write 32M, 65536K or 1G"),
+        (("boot", "hello", "--memory", "9" * 4000 + "G"), 2, "4 GiB"),
         (("boot", "hello", "stray"), 2, "stray"),
         (("list", "--", "x"), 2, "boot"),
         (("boot", "hello", "--memory", "4K"), 5, "memory"),
@@ -259,6 +264,41 @@ def test_the_help_of_every_verb_explains_its_arguments_and_has_an_example(
     for line in out.partition("\noptions:")[0].partition("arguments:\n")[2].splitlines():
         assert len(line.split()) > 2, f"an argument without an explanation: {line}"
     assert all(len(line) <= 100 for line in out.partition("example")[2].splitlines())
+
+
+@pytest.mark.parametrize(
+    ("left", "why"),
+    [
+        ({}, "No module named 'paravane.tools.streams'"),
+        ({"streams.py": b"def claim("}, "'(' was never closed (streams.py, line 1)"),
+        ({"streams.py": bytes(64)}, "source code string cannot contain null bytes"),
+    ],
+)
+@pytest.mark.parametrize("stderr", ["a pipe", "closed", "full"])
+def test_a_broken_installation_is_a_line(
+    left: dict[str, bytes], why: str, stderr: str, tmp_path: Path
+) -> None:
+    """What an interrupted installation leaves: not the module that messages are written by, for one."""
+    tools = tmp_path / "paravane" / "tools"
+    tools.mkdir(parents=True)
+    sources = {"../__init__.py": paravane, "__init__.py": paravane.tools, "cli.py": paravane.tools.cli}
+    for name, module in sources.items():
+        shutil.copy(str(module.__file__), tools / name)
+    for name, contents in left.items():
+        (tools / name).write_bytes(contents)
+    command = [sys.executable, "-m", "paravane.tools.cli", "list"]
+    redirected = {"a pipe": "", "closed": "2>&-", "full": "2>/dev/full"}[stderr]
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirected}', "sh", *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    expected = f"paravane: a part of it cannot be loaded: {why}"
+    assert ended.stderr.startswith(expected if not redirected else "")
+    assert ended.stderr.count("\n") == (0 if redirected else 1)
 
 
 def _command(*arguments: str, stdout: int) -> subprocess.CompletedProcess[str]:
