@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from paravane.domain import Domain
     from paravane.vcpu import Vcpu
 
+SHOWN: Final = 16
+"""Bytes of watched memory that a record has at most: a repeated store to a whole page makes a record each."""
+
 _REGISTERS: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 
 
@@ -65,19 +68,18 @@ class _Probe:
         if self._domain.platform.trace.wants(Kind.BREAKPOINT):
             kinds = {(True, False): "read", (False, True): "write"}
             name = kinds.get((watched.reads, watched.writes), "access")
-            data: dict[str, int | str] = {"size": watched.size, "before": before, "after": after}
-            self._write(name, watched.start, data)
+            self._write(name, watched.start, _seen(watched, before, after))
         return False
 
     def stepped(self) -> None:
         """Nobody steps here."""
 
-    def _value(self, watched: Watched) -> str:
-        """What is in watched memory, as bytes in hex; empty where it is not mapped."""
+    def _value(self, watched: Watched) -> bytes:
+        """What is in watched memory; empty where it is not mapped."""
         try:
-            return self._cpu.read(watched.start, watched.size).hex(" ")
+            return self._cpu.read(watched.start, watched.size)
         except PageFault:
-            return ""
+            return b""
 
     def _write(self, name: str, address: int, data: dict[str, int | str]) -> None:
         cpu, domain = self._cpu, self._domain
@@ -96,3 +98,14 @@ class _Probe:
                 data,
             )
         )
+
+
+def _seen(watched: Watched, before: bytes, after: bytes) -> dict[str, int | str]:
+    """What a record says of watched memory: all of it, or of more than `SHOWN` bytes those from the first
+    that has changed."""
+    at = 0
+    if watched.size > SHOWN and before != after:
+        at = next((at for at, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), 0)
+    shown = slice(at, at + SHOWN)
+    seen = {"before": before[shown].hex(" "), "after": after[shown].hex(" ")}
+    return {"size": watched.size, **({"offset": at} if at else {}), **seen}

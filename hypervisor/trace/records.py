@@ -344,7 +344,8 @@ class BreakpointRecord(Record):
     what one watches; `place` is the next instruction.
 
     `address` is that of the breakpoint or of the first byte watched, `calls` lead there; `data` has of what
-    is watched its `size` in bytes and those `before` and `after`, in hex.
+    is watched its `size` in bytes and those `before` and `after`, in hex: of more than 16 those from
+    the first that has changed, which is `offset` bytes (without it: none) into them.
     """
 
     kind: ClassVar[Kind] = Kind.BREAKPOINT

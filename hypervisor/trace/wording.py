@@ -169,7 +169,8 @@ def _instruction(entry: Entry) -> str:
 def _breakpoint(entry: Entry) -> str:
     data = entry.data
     seen = data["data"]
-    values = f" [{seen['before']}] -> [{seen['after']}]" if seen else ""
+    offset = f"+{seen['offset']:#x}" if "offset" in seen else ""
+    values = f"{offset} [{seen['before']}] -> [{seen['after']}]" if seen else ""
     registers = " ".join(f"{name}={value:#x}" for name, value in data["registers"].items())
     calls = f" from {' from '.join(data['calls'])}" if data["calls"] else ""
     return f"{entry.name} at {data['address']:#010x}{values} {registers}{calls}"

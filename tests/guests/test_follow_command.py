@@ -37,6 +37,22 @@ main:
 counter: .long 0
 """
 
+FILLS = """\
+    .include "runtime.inc"
+    XEN_NOTES
+    .text
+main:
+    movl $area, %edi
+    movl $1024, %ecx
+    movl $0x01020304, %eax
+    rep stosl
+    ret
+    .bss
+    .balign 4096
+area:
+    .skip 4096
+"""
+
 C_KERNEL = r"""
 #include <paravane.h>
 
@@ -75,6 +91,26 @@ def test_instructions_and_breakpoints_are_told_on_stderr(source: Path) -> None:
     assert len(re.findall(r"breakpoint breakpoint at 0xc01.*counts\.S:12", shown)) == 1
 
 
+@pytest.mark.parametrize(("size", "count"), [("010", 10), ("0x10", 16), ("0xa", 10)])
+def test_sizes_are_decimal_or_hexadecimal(source: Path, size: str, count: int) -> None:
+    (line,) = boot(source, "--watch", f"counter,{size}").splitlines()[:1]
+    before = re.search(r"\[([0-9a-f ]+)\] -> ", line)
+    assert before is not None
+    assert len(before[1].split()) == count
+
+
+def test_a_large_watched_area_is_shown_where_it_changed(tmp_path: Path) -> None:
+    path = tmp_path / "fills.S"
+    path.write_text(FILLS)
+    lines = boot(path, "--watch", "area,4096").splitlines()
+    assert len(lines) == 1024
+    assert max(map(len, lines)) < 500
+    assert " at 0xc0" in lines[0]
+    nothing, store = " ".join(["00"] * 16), " ".join(["04 03 02 01"] + ["00"] * 12)
+    assert f" [{nothing}] -> [{store}] " in lines[0]
+    assert f"+0xffc [{nothing[:11]}] -> [{store[:11]}] " in lines[-1]
+
+
 def test_a_trace_has_them_beside_what_is_asked_for(source: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl"
     shown = boot(source, "--trace-insn", "main", "--trace", str(trace), "--trace-events", "domain")
@@ -88,6 +124,7 @@ def test_a_trace_has_them_beside_what_is_asked_for(source: Path, tmp_path: Path)
     [
         (("--break", "man"), "the image has no symbol 'man': did you mean main?"),
         (("--watch", "counter,0"), "is not PLACE"),
+        (("--watch", "counter,4097"), "is not PLACE[,SIZE][,r|w|rw] with up to 4096 bytes"),
         (("--watch", f"counter,{'9' * 5000}"), "is not PLACE"),
         (("--break", f"counts.S:{'9' * 5000}"), "the image has no symbol"),
         (("--break", f"main+{'9' * 5000}"), "the image has no symbol"),
