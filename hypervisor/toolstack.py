@@ -26,6 +26,7 @@ from paravane.x86 import PAGE_SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from os import PathLike
 
     from paravane.devices.console import Sink
     from paravane.events import HostPort
@@ -57,7 +58,8 @@ class DomainConfig:
     `on_end` says what becomes of it when it has ended; without it, it stays as it is.
 
     `source_text`: reports quote the source files that the image names. Whoever makes an image can have any
-    file of the host named there, so only for images that one trusts.
+    file of the host named there, so only for images that one trusts. Relative names that the current folder
+    does not have are looked for in `source_folders`.
     """
 
     name: str = "guest"
@@ -69,6 +71,7 @@ class DomainConfig:
     max_memory: int | None = None
     on_end: OnEnd = field(default_factory=OnEnd)
     source_text: bool = False
+    source_folders: tuple[str | PathLike[str], ...] = ()
     max_event_channels: int = MAX_EVENT_CHANNELS
 
     def __post_init__(self) -> None:
@@ -86,6 +89,7 @@ class DomainConfig:
         check_type("cmdline", self.cmdline, str)
         check_type("ramdisk", self.ramdisk, bytes, type(None))
         check_type("source_text", self.source_text, bool)
+        check_type("source_folders", self.source_folders, tuple)
         check_type("max_event_channels", self.max_event_channels, int)
         if self.max_event_channels < _OWN_PORTS:
             raise ValueError(
@@ -147,7 +151,7 @@ class Toolstack:
         domain = Domain(self._platform, domid, config.name, image, memory)
         domain.max_memory = config.most_memory
         self._registry.enter(domain)
-        domain.sources = SourceText() if config.source_text else None
+        domain.sources = SourceText(config.source_folders) if config.source_text else None
         try:
             self._build(domain, image, config)
             domain.tell(DomainEvent.BUILT)

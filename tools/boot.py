@@ -167,7 +167,8 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
     name = shown(options.name or found.name)
     cmdline = _command_line(options.cmdline) or found.cmdline
     vcpus = options.vcpus or found.vcpus
-    config = DomainConfig(name, memory, vcpus, cmdline, contents)
+    folders = images.source_folders(options)
+    config = DomainConfig(name, memory, vcpus, cmdline, contents, source_folders=folders)
     return found.data, config, inputs
 
 

@@ -14,6 +14,7 @@ from paravane.follow import Breakpoints, Coverage, InstructionTrace, LocationErr
 from paravane.follow.coverage_files import FORMS
 from paravane.image.source_text import SourceText
 from paravane.text import number_in
+from paravane.tools import images
 from paravane.tools.files import write_file
 from paravane.tools.status import UsageError
 from paravane.trace import Kind
@@ -78,7 +79,8 @@ def _coverage_file(text: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """What is followed of a guest. `coverage` counts over all its lives (None: nothing is counted)."""
+    """What is followed of a guest. `coverage` counts over all its lives (None: nothing is counted), for
+    `files`; `folders` have the sources that the image names."""
 
     ranges: tuple[range, ...] = ()
     user: bool = False
@@ -87,6 +89,7 @@ class Following:
     coverage: Coverage | None = None
     files: Sequence[Path] = ()
     image_path: str = ""
+    folders: Sequence[Path] = ()
 
     @property
     def kinds(self) -> frozenset[Kind]:
@@ -106,9 +109,7 @@ class Following:
 
     def write(self) -> None:
         """Write the files of coverage. Raises OutputError."""
-        from paravane.asm import INCLUDE_DIR  # noqa: PLC0415 - other boots need no assembler
-
-        sources = SourceText((INCLUDE_DIR,))
+        sources = SourceText(self.folders)
         for path in self.files:
             if self.coverage is not None:
                 write_file(path, FORMS[path.suffix](self.coverage, self.image_path, sources))
@@ -135,6 +136,7 @@ def following(options: argparse.Namespace, image: Image) -> Following:
         Coverage(image) if options.coverage else None,
         options.coverage,
         str(options.image),
+        images.source_folders(options),
     )
 
 

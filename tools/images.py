@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -51,6 +52,14 @@ def add_image(parser: argparse.ArgumentParser) -> None:
         "gcc is), or a folder with a kernel.toml",
     )
     add_source_options(parser)
+
+
+def source_folders(options: argparse.Namespace) -> tuple[Path, ...]:
+    """Where the sources that an image names may be, besides where it says: what was included. The assembler's
+    own folder is found without loading it."""
+    spec = find_spec("paravane.asm")
+    own = spec.submodule_search_locations if spec is not None else None
+    return (*options.include, *(Path(folder) / "include" for folder in own or ()))
 
 
 def kernel_of(options: argparse.Namespace) -> GuestKernel | None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pexpect
 import pytest
 
-from paravane import DomainConfig, Machine, ShutdownReason, StopReason, load_image
+from paravane import DomainConfig, Machine, ShutdownReason, StopReason, asm, load_image
 from paravane.abi.shared_info import SHARED_INFO
-from paravane.image.source_text import SourceText
-from tests.support.boot import HOST_TIMEOUT, kernel_image
+from tests.support.boot import HOST_TIMEOUT, kernel_image, paravane
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from paravane import Domain
 
 MEMORY = 4 << 20
@@ -217,17 +215,29 @@ def test_source_is_quoted_for_those_who_ask(tmp_path: Path, trusted: bool) -> No
     assert (quoted is not None) is trusted
 
 
-class TestSourceText:
-    def test_a_line_is_found_by_its_number(self, tmp_path: Path) -> None:
-        (tmp_path / "a.S").write_bytes(b"one\r\ntwo\xff\n")
-        text = SourceText()
-        assert text.line(str(tmp_path / "a.S"), 1) == "one\r"
-        assert text.line(str(tmp_path / "a.S"), 2) == "two\ufffd"
-        assert text.line(str(tmp_path / "a.S"), 0) == text.line(str(tmp_path / "a.S"), 9) == ""
+@pytest.mark.parametrize("told", [False, True])
+def test_included_source_is_quoted_from_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    (tmp_path / "inc").mkdir()
+    (tmp_path / "inc" / "fails.inc").write_text("fails:\n    ud2     # as it is included\n")
+    (tmp_path / "a.S").write_text(HEAD + '    jmp fails\n.include "fails.inc"\n')
+    monkeypatch.chdir(tmp_path)
+    image = load_image(asm.build([Path("a.S")], include=[Path("inc")]))
+    monkeypatch.chdir("/")
+    with Machine(Machine.size_for(MEMORY)) as machine:
+        folders = (tmp_path,) if told else ()
+        config = DomainConfig(memory=MEMORY, source_text=True, source_folders=folders)
+        domain = machine.create(image, config)
+        machine.run(timeout=HOST_TIMEOUT)
+        assert ("\n  2: ud2     # as it is included\n" in domain.crash_report) is told
 
-    @pytest.mark.parametrize("name", ["/dev/zero", "/proc/kmsg", "a\0b", "", "/", "/no/such/file"])
-    def test_what_is_no_source_has_no_lines(self, name: str) -> None:
-        assert SourceText().lines(name) == []
+
+def test_the_command_quotes_the_runtime(tmp_path: Path) -> None:
+    source = tmp_path / "a.S"
+    source.write_text(HEAD + "    movl $SHUTDOWN_crash, %eax\n    jmp shutdown\n")
+    ended = paravane("boot", str(source)).stderr.decode()
+    assert re.search(r"exit\.inc:(\d+)\n  \1: HYPERCALL sched_op\n", ended), ended
 
 
 def test_ctrl_bracket_w_asks_a_guest_that_runs_and_it_goes_on(tmp_path: Path) -> None:
