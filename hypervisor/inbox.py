@@ -26,6 +26,7 @@ class Inbox:
         self._selector = selectors.PollSelector()  # epoll refuses regular files
         self._posted: deque[Callable[[], object]] = deque()
         self._promised = 0
+        self._bystanders: set[int] = set()
         # Whoever waits in `deliver` is woken by a byte; a full pipe has bytes enough.
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -46,8 +47,15 @@ class Inbox:
         """Whether something can still come: a machine with nothing else to do waits for it."""
         return self.watching or self._promised > 0 or bool(self._posted)
 
-    def watch(self, fileno: int, ready: Callable[[], object]) -> None:
-        """Call `ready` whenever `fileno` is readable or at its end. Raises ValueError for what is not an open
+    @property
+    def expecting_for_guests(self) -> bool:
+        """Whether something can still come that a guest may be waiting for."""
+        inputs = len(self._selector.get_map()) - 1
+        return inputs > len(self._bystanders) or self._promised > 0 or bool(self._posted)
+
+    def watch(self, fileno: int, ready: Callable[[], object], *, for_guests: bool = True) -> None:
+        """Call `ready` whenever `fileno` is readable or at its end; without `for_guests`, what comes there is
+        for somebody who looks at guests, and none waits for it. Raises ValueError for what is not an open
         file descriptor, which would count as at its end for ever, and for one that is watched already."""
         try:
             os.fstat(fileno)
@@ -56,12 +64,15 @@ class Inbox:
         if fileno in self._selector.get_map():
             raise ValueError(f"fileno {fileno} is watched already")
         self._selector.register(fileno, selectors.EVENT_READ, ready)
+        if not for_guests:
+            self._bystanders.add(fileno)
 
     def unwatch(self, fileno: int) -> None:
         """Call nobody for `fileno` any more. Raises ValueError for one that is not watched."""
         if fileno not in self._selector.get_map():
             raise ValueError(f"fileno {fileno} is not watched")
         self._selector.unregister(fileno)
+        self._bystanders.discard(fileno)
 
     def post(self, call: Callable[[], object]) -> None:
         """Have `call` made at the next delivery. Any thread and any signal handler may post."""

@@ -167,18 +167,26 @@ class Machine(Administration):
             for vcpu in domain.vcpus:
                 vcpu.stop()
 
-    def add_input(self, fileno: int, ready: Callable[[], None]) -> None:
-        """Call `ready` between time slices whenever the file descriptor is readable. Raises ValueError for a
+    def add_input(self, fileno: int, ready: Callable[[], None], *, for_guests: bool = True) -> None:
+        """Call `ready` between time slices whenever the file descriptor is readable. Without `for_guests` no
+        guest waits for what comes there (a debugger's socket); see `when_stalled`. Raises ValueError for a
         number that is not an open file descriptor, or that `ready` is called for already."""
         self._check_thread("add an input")
         check_type("fileno", fileno, int)
         check_callable("ready", ready)
-        self._inbox.watch(fileno, ready)
+        self._inbox.watch(fileno, ready, for_guests=for_guests)
 
     def remove_input(self, fileno: int) -> None:
         """Call nobody for this file descriptor any more. Raises ValueError when nobody is called for it."""
         self._check_thread("remove an input")
         self._inbox.unwatch(fileno)
+
+    def when_stalled(self, call: Callable[[], None]) -> None:
+        """Have `call` made whenever every vcpu has come to sleep, no timer is armed, and the machine is not
+        given up (`StopReason.STALLED`) only because of inputs that are not for guests."""
+        self._check_thread("ask to be told")
+        check_callable("call", call)
+        self._loop.when_stalled.append(call)
 
     def post(self, call: Callable[[], object]) -> None:
         """Have `call` made in the machine's thread, between two time slices. From any thread or signal

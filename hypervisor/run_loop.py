@@ -45,6 +45,8 @@ class RunLoop:
         """`between_slices` is called when no guest executes, before anybody is chosen to."""
         self.interrupted = False
         self.holds = 0
+        self.when_stalled: list[Callable[[], None]] = []
+        self._stall_told = False
         self._platform = platform
         self._domains = domains
         self._policy = policy
@@ -66,6 +68,7 @@ class RunLoop:
                     return self._ending(reason)
                 self._inbox.deliver(self._within(deadline, MAX_WAIT) if self.holds else 0)
                 if self.holds:
+                    self._stall_told = False
                     continue
                 self._expire_timers()
                 self._serve_backends()
@@ -128,6 +131,7 @@ class RunLoop:
         beside a guest that computes and now and then traps.
         """
         clock = self._platform.clock
+        self._stall_told = False
         self._switch_to(vcpu)
         began = clock.now()
         used_up = self._run_counted(vcpu) if self._slice_instructions else self._run_timed(vcpu, slices)
@@ -193,10 +197,18 @@ class RunLoop:
             wait = self._platform.clock.idle_until(next_timer) / 1e9
         elif self._inbox.expecting:
             wait = MAX_WAIT
+            self._tell_stall()
         else:
             return False
         self._inbox.deliver(self._within(deadline, min(wait, MAX_WAIT)))
         return True
+
+    def _tell_stall(self) -> None:
+        """Tell, once, that only somebody who looks at the guests keeps the machine from giving up."""
+        if not self._stall_told and not self._inbox.expecting_for_guests:
+            self._stall_told = True
+            for call in tuple(self.when_stalled):
+                call()
 
     @staticmethod
     def _within(deadline: float | None, wait: float) -> float:

@@ -10,6 +10,7 @@ from paravane.debug.link import Link
 from paravane.debug.monitor import Monitor
 from paravane.debug.stub import Stub
 from paravane.debug.target import Signo, Target
+from paravane.ending import StopReason
 
 if TYPE_CHECKING:
     from paravane.debug.listener import Listener
@@ -42,7 +43,8 @@ class Server:
         self._unanswered: deque[bytes | Signal] = deque()
         self._waits = False
         self._closed = False
-        machine.add_input(listener.fileno(), self._come_in)
+        machine.add_input(listener.fileno(), self._come_in, for_guests=False)
+        machine.when_stalled(self._stalled)
 
     def wait(self) -> None:
         """Hold the machine until the first debugger has come."""
@@ -69,7 +71,7 @@ class Server:
         self._target = Target(self._machine, self._domain, self._stopped, self._ended)
         self._monitor = Monitor(self._machine, self._domain, self._say)
         self._stub = Stub(link, self._target, self._monitor)
-        self._machine.add_input(link.fileno(), self._hear)
+        self._machine.add_input(link.fileno(), self._hear, for_guests=False)
         self._target.attach()
         self._wait_no_more()
 
@@ -97,6 +99,17 @@ class Server:
     def _stopped(self, stop: Stop) -> None:
         assert self._stub is not None
         self._stub.tell_stop(stop)
+
+    def _stalled(self) -> None:
+        """Nothing but a debugger can wake a guest any more: that is said where one would look."""
+        if self._closed:
+            return
+        why = StopReason.STALLED.value
+        if self._link is None:
+            address = self._listener.address
+            self._domain.log.warning("%s: %s; a debugger may come to %s", self._domain.name, why, address)
+        else:
+            self._say(f"{why}: interrupt the guest to look at it\n")
 
     def _say(self, text: str) -> None:
         if self._stub is not None:

@@ -10,7 +10,7 @@ from paravane.debug.memory import ProtectedError
 from paravane.debug.packets import MAX_PAYLOAD, Signal, unescaped
 from paravane.debug.registers import NUMBERS, RegisterError
 from paravane.debug.resume import ALL, Action, hexadecimal, parse, thread_id
-from paravane.debug.target import Kind, thread_of
+from paravane.debug.target import Kind, PointError, thread_of
 from paravane.debug.transfers import ImageFile, transfer
 
 if TYPE_CHECKING:
@@ -118,6 +118,10 @@ class Stub:
                 return self._long[word](_text(payload[len(word) + 1 :]))
             command = self._commands.get(chr(payload[0])) if payload else None
             return UNKNOWN if command is None else command(payload[1:])
+        except PointError as error:
+            # gdb shows no error's text, and says "Cannot access memory" of any: whoever wonders looks here.
+            self._target.domain.log.warning("its debugger was refused: %s", error)
+            return EINVAL
         except (ValueError, RegisterError):
             return EINVAL
         except ProtectedError as error:

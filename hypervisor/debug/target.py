@@ -21,6 +21,10 @@ LONGEST_WATCHED: Final = 0x4000
 """Bytes in one range: each page of it is looked at with every access of the guest's."""
 
 
+class PointError(ValueError):
+    """A breakpoint, or a range to watch, that there cannot be; the message is one sentence."""
+
+
 class Signo(IntEnum):
     """Signals by their numbers in the protocol: what a stop looks like to a debugger."""
 
@@ -144,17 +148,22 @@ class Target:
     # What a debugger asks for while the domain is stopped.
 
     def insert(self, kind: Kind, address: int, size: int) -> None:
-        """Set a breakpoint, or watch `size` bytes. ValueError, with a sentence, where that cannot be."""
+        """Set a breakpoint, or watch `size` bytes. Raises PointError where that cannot be."""
         points = self.points
         if kind <= Kind.HARDWARE:
-            if address not in points.kinds and len(points.kinds) >= MOST_BREAKPOINTS:
-                raise ValueError(f"there can be {MOST_BREAKPOINTS} breakpoints at a time")
+            for probe in self._probes:
+                # Those of others too: the processor has hooks for so many addresses, whoever wants them.
+                taken = probe.vcpu.cpu.debuggers.breakpoints()
+                if address not in taken and len(taken) >= MOST_BREAKPOINTS:
+                    others = len(taken - points.kinds.keys())
+                    whose = f", and {others} are not the debugger's" if others else ""
+                    raise PointError(f"a processor can have {MOST_BREAKPOINTS} breakpoints at a time{whose}")
             points.kinds.setdefault(address, set()).add(kind)
         else:
             if not 0 < size <= LONGEST_WATCHED or address + size > 1 << 32:
-                raise ValueError(f"{size} bytes at {address:#x} cannot be watched")
+                raise PointError(f"{size} bytes at {address:#x} cannot be watched")
             if len(points.watched) >= MOST_WATCHED and (kind, address, size) not in points.watched:
-                raise ValueError(f"{MOST_WATCHED} ranges can be watched at a time")
+                raise PointError(f"{MOST_WATCHED} ranges can be watched at a time")
             points.watched[kind, address, size] = Watched(
                 address, size, reads=kind is not Kind.WRITE, writes=kind is not Kind.READ
             )

@@ -238,6 +238,11 @@ class Boot:
         assert self._process.stdout is not None
         return self._process.stdout
 
+    def complaint(self) -> str:
+        """The next line of its stderr."""
+        assert self._process.stderr is not None
+        return self._process.stderr.readline().decode().rstrip("\n")
+
     def end(self) -> tuple[int, str, str]:
         """Wait for its end: status, stdout, the rest of stderr."""
         out, errors = self._process.communicate(timeout=HOST_TIMEOUT)

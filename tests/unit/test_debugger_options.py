@@ -97,3 +97,37 @@ def test_a_guest_that_reboots_waits_for_a_debugger_in_each_life(tmp_path: Path) 
     status, _, errors = guest.end()
     assert status == 3
     assert "its debugger killed it" in errors
+
+
+def test_a_guest_that_nothing_can_wake_is_kept_for_a_debugger_and_that_is_said(tmp_path: Path) -> None:
+    source = tmp_path / "sleeps.S"
+    source.write_text(
+        prelude() + ".globl main\nmain:\n movl $SCHEDOP_block, %ebx\n HYPERCALL sched_op\n jmp main\n"
+    )
+    guest = Boot(str(source), wait=False)
+    why = "every vcpu is blocked, and no timer or input can wake one"
+    assert guest.complaint() == f"sleeps: {why}; a debugger may come to {LOCAL}:{guest.port}"
+    debugger = Remote(guest.port)
+    assert debugger.ask("?").startswith("T05")
+    debugger.send("vCont;c")
+    assert bytes.fromhex(debugger.answer()[1:]).decode() == f"{why}: interrupt the guest to look at it\n"
+    debugger.raw(b"\x03")
+    assert debugger.answer().startswith("T02")
+    assert debugger.ask("vKill;1") == "OK"
+    debugger.close()
+    assert guest.end()[0] == 3
+
+
+def test_the_breakpoints_of_the_command_line_and_gdb_are_counted_together() -> None:
+    guest = Boot("hello", *(f"--break={0x1000 + at:#x}" for at in range(255)))
+    debugger = Remote(guest.port)
+    answers = [debugger.ask(f"Z0,{address:x},1") for address in (0x1000, 0x5000, 0x6000, 0x5000)]
+    assert answers == ["OK", "OK", "E16", "OK"]
+    said = "a processor can have 256 breakpoints at a time, and 254 are not the debugger's"
+    assert guest.complaint() == f"its debugger was refused: {said}"
+    assert debugger.ask("z0,5000,1") == "OK"
+    assert debugger.ask("Z0,6000,1") == "OK"
+    debugger.send("vCont;c")
+    assert debugger.answer() == "W00"
+    debugger.close()
+    assert guest.end()[0] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from functools import partial
@@ -68,6 +69,37 @@ def test_a_timeout_ends_a_guest_that_only_computes(machine: Machine) -> None:
 def test_blocked_with_nothing_to_wait_for_is_told(machine: Machine) -> None:
     machine.create(image(BLOCK), DomainConfig(memory=MEMORY))
     assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.STALLED
+
+
+def test_who_only_looks_is_told_that_nothing_but_he_can_wake_a_guest(machine: Machine) -> None:
+    reader, writer = os.pipe()
+    told: list[str] = []
+    machine.create(image(BLOCK), DomainConfig(memory=MEMORY))
+    machine.add_input(reader, lambda: None, for_guests=False)
+
+    def stalled() -> None:
+        told.append("stalled")
+        machine.remove_input(reader)
+
+    machine.when_stalled(stalled)
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.STALLED
+    assert told == ["stalled"]
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_guest_that_an_input_can_wake_has_not_stalled(machine: Machine) -> None:
+    pipes = [os.pipe() for _ in range(2)]
+    told: list[str] = []
+    machine.create(image(BLOCK), DomainConfig(memory=MEMORY))
+    machine.add_input(pipes[0][0], lambda: None, for_guests=False)
+    machine.add_input(pipes[1][0], machine.interrupt)
+    machine.when_stalled(lambda: told.append("stalled"))
+    os.write(pipes[1][1], b"x")
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.INTERRUPTED
+    assert told == []
+    for end in (end for pipe in pipes for end in pipe):
+        os.close(end)
 
 
 def test_virtual_time_jumps_over_an_hour_of_sleep() -> None:
