@@ -15,6 +15,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "tools/docs",
         "tools/testing tools/trace",
         "tools",
+        "tools/config",
         "testing",
         "paravane",
         "quick",

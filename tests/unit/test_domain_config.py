@@ -1,0 +1,214 @@
+"""xl.cfg files: the syntax, what each setting may hold, and the one line that every mistake gets."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paravane import Action, OnEnd
+from paravane.tools.config.devices import DeviceError, Disk, parse_disk, parse_vif
+from paravane.tools.config.domain import read_domain
+from paravane.tools.config.syntax import DEEPEST, ConfigError, parse
+
+LEAST = 'name = "it"\nkernel = "hello"\n'
+
+
+def values(text: str) -> dict[str, object]:
+    return {name: setting.value for name, setting in parse(text, "a.cfg").items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", {}),
+        ("\n \t\n# nothing\n;;\n", {}),
+        ("a=1", {"a": "1"}),
+        ("a = 1 ; b='x' # c\nc=\"y\";", {"a": "1", "b": "x", "c": "y"}),
+        ("a = 1\r\nb = 2\r\n", {"a": "1", "b": "2"}),
+        ("a = 0x1f", {"a": "0x1f"}),
+        ("on_crash='a#b;c'", {"on_crash": "a#b;c"}),
+        ("a.b_1 = 1", {"a.b_1": "1"}),
+        ("a = []", {"a": []}),
+        ("a = [\n\n'x' # one\n, 2,\n\n]", {"a": ["x", "2"]}),
+        ("a = [ [1, ['b']], [] ]", {"a": [["1", ["b"]], []]}),
+        ("a = 'x'\na += 'y'", {"a": "xy"}),
+        ("a += 'y'", {"a": "y"}),
+        ("a = ['x']\na += ['y', 'z',]", {"a": ["x", "y", "z"]}),
+        ("a = 1\na = [2]", {"a": ["2"]}),
+        (r"""a = 'it\'s \"\\ \n\t\x41\101'""", {"a": "it's \"\\ \n\tAA"}),
+        ("a = 'b' # no end of line", {"a": "b"}),
+    ],
+)
+def test_the_syntax_is_xls(text: str, found: dict[str, object]) -> None:
+    assert values(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "sentence"),
+    [
+        ("a 1", 1, "at `1`: `=` or `+=` is expected after a"),
+        ("\n\na =", 3, "at the end of the file: a string in quotes, a number or a list is expected"),
+        ("a =\n1", 1, "at the end of the line: a string in quotes"),
+        ("a = b", 1, "at `b`: a string in quotes"),
+        ("a = 1 b = 2", 1, "at `b`: a new line or `;` is expected after the value of a"),
+        ("a = 'x\nb = 'y'", 1, "at `'`: this string does not end in its line"),
+        ('a = "x', 1, 'at `"`: this string does not end in its line'),
+        (r"a = '\q'", 1, r"there is no escape \q in strings"),
+        ("A = 1", 1, "at `A`: this means nothing here"),
+        ("import os", 1, "at `os`: `=` or `+=` is expected after import"),
+        ("a = open('x')", 1, "at `(`: this means nothing here"),
+        ("a = -1", 1, "at `-`: this means nothing here"),
+        ("1 = a", 1, "at `1`: a name of lower-case letters is expected"),
+        ("a = ['x' 'y']", 1, "at `'y'`: `,` or `]` is expected in a list"),
+        ("a = [1,\n\n", 3, "at the end of the file"),
+        ("a = [,]", 1, "at `,`: a string in quotes"),
+        ("a = 'x'\na += [1]", 2, "a += adds a list to a text, or a text to a list"),
+        ("a = " + "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), 1, f"lists are {DEEPEST} deep at most"),
+        ("a = 1\x1b", 1, r"at `\x1b`: this means nothing here"),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_place(text: str, line: int, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "a.cfg")
+    message = str(caught.value)
+    assert message.startswith(f"a.cfg:{line}: ")
+    assert sentence in message
+    assert message.isprintable()
+
+
+@given(st.text(alphabet="a=+[]',\"\\;#\n\r\t 01xf.é\x00(", max_size=60))
+def test_any_text_has_settings_or_a_mistake(text: str) -> None:
+    with suppress(ConfigError):
+        assert all(name.isprintable() for name in parse(text, "a.cfg"))
+
+
+def test_a_domain_has_xls_defaults() -> None:
+    domain = read_domain(LEAST, "a.cfg")
+    assert (domain.name, domain.kernel, domain.ramdisk, domain.cmdline) == ("it", "hello", None, None)
+    assert (domain.memory, domain.max_memory, domain.vcpus, domain.max_vcpus) == (32 << 20, 32 << 20, 1, 1)
+    assert domain.on_end == OnEnd(
+        poweroff=Action.DESTROY,
+        reboot=Action.RESTART,
+        crash=Action.DESTROY,
+        watchdog=Action.DESTROY,
+        soft_reset=Action.DESTROY,
+    )
+    assert (domain.cpu_weight, domain.cap, domain.seed, domain.max_event_channels) == (None,) * 4
+    assert domain.warnings == ()
+
+
+def test_a_domain_has_what_its_file_says() -> None:
+    domain = read_domain(
+        LEAST
+        + """
+type = "pv"
+memory = 0x40
+maxmem = "0200"           # octal: 128
+vcpus = 2
+maxvcpus = 4
+ramdisk = "/boot/initrd"
+root = "/dev/xvda1 ro"
+extra = "quiet"
+on_poweroff = "preserve"
+on_crash = "rename-restart"
+cpu_weight = 512
+cap = 50
+seed = 7
+max_event_channels = 64
+""",
+        "a.cfg",
+    )
+    assert (domain.memory, domain.max_memory) == (64 << 20, 128 << 20)
+    assert (domain.vcpus, domain.max_vcpus) == (2, 4)
+    assert (domain.ramdisk, domain.cmdline) == ("/boot/initrd", "root=/dev/xvda1 ro quiet")
+    assert domain.on_end.poweroff is Action.PRESERVE
+    assert domain.on_end.crash is Action.RENAME_RESTART
+    assert (domain.cpu_weight, domain.cap, domain.seed, domain.max_event_channels) == (512, 50, 7, 64)
+
+
+def test_what_is_ignored_is_said() -> None:
+    text = (
+        LEAST + "memroy = 3\nvfb = ['x']\ncmdline = 'a'\nextra = 'b'\nvif = ['']\ndisk = ['x,raw,xvda,w']\n"
+    )
+    assert read_domain(text, "a.cfg").warnings == (
+        "a.cfg:3: memroy means nothing here and is ignored: did you mean memory?",
+        "a.cfg:4: vfb means nothing here and is ignored",
+        "a.cfg:8: disks and network interfaces are not connected yet: the guest finds none",
+        "a.cfg:6: extra is ignored in favour of cmdline",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "sentence"),
+    [
+        ("kernel = 'hello'", 1, "the domain has no name"),
+        ("name = 'x'", 1, "the domain has no kernel"),
+        ("\nname = ''\nkernel='x'", 2, "the domain has no name"),
+        (LEAST + "memory = 'much'", 3, "memory is no number: 'much'"),
+        (LEAST + "memory = 12ff", 3, "memory is no number: '12ff'"),
+        (LEAST + "memory = 09", 3, "memory is no number: '09'"),
+        (LEAST + "memory = 0", 3, "memory is from 1 to 4095, not 0"),
+        (LEAST + "memory = " + "9" * 5000, 3, "memory is no number: '9999999999"),
+        (LEAST + "memory = [64]", 3, "memory is a list and should be one text"),
+        (LEAST + "memory += 64", 3, "memory += is for texts and lists, not for numbers"),
+        (LEAST + "memory = 64\nmaxmem = 32", 4, "32 MiB are less than its memory, 64 MiB"),
+        (LEAST + "vcpus = 33", 3, "vcpus is from 1 to 32, not 33"),
+        (LEAST + "vcpus = 4\nmaxvcpus = 2", 4, "2 are fewer than its 4 vcpus"),
+        (LEAST + "cpu_weight = '-1'", 3, "cpu_weight is from 1 to 65535, not -1"),
+        (
+            LEAST + "on_crash = 'explode'",
+            3,
+            "'explode' is none of preserve, destroy, restart, rename-restart",
+        ),
+        (LEAST + "on_crash = 'coredump-restart'", 3, "coredump-restart: no core can be dumped"),
+        (LEAST + "type = 'hvm'", 3, "'hvm' domains cannot be run, only PV ones"),
+        (LEAST + "builder = 'hvm'", 3, "'hvm' domains cannot be run, only PV ones"),
+        (LEAST + "privileged = 1", 3, "there is no control domain among the guests yet"),
+        (LEAST + "disk = [['x']]", 3, "disk is a list of texts, without lists in it"),
+        (LEAST + "disk = ['x,raw']", 3, "does not say what the guest calls it"),
+        (LEAST + "vif = ['colour=red']", 3, "colour=red is no setting of a network interface"),
+    ],
+)
+def test_a_bad_value_is_one_line_with_its_place(text: str, line: int, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_domain(text, "a.cfg")
+    assert str(caught.value).startswith(f"a.cfg:{line}: ")
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "disk"),
+    [
+        ("/d.img,raw,xvda,rw", Disk("/d.img", "raw", "xvda", read_only=False)),
+        ("/d.img,,xvda,r", Disk("/d.img", "raw", "xvda", read_only=True)),
+        (
+            "format=qcow2, vdev=hda, access=ro, target=/a,b.img",
+            Disk("/a,b.img", "qcow2", "hda", read_only=True),
+        ),
+        ("phy:/dev/sda,xvda,w", Disk("/dev/sda", "raw", "xvda", read_only=False)),
+        ("file:/d.img,xvdb,r", Disk("/d.img", "raw", "xvdb", read_only=True)),
+        ("vdev=xvda,discard,target=/d", Disk("/d", "raw", "xvda", read_only=False)),
+    ],
+)
+def test_a_disk_is_described_as_for_xl(text: str, disk: Disk) -> None:
+    assert parse_disk(text) == disk
+
+
+@pytest.mark.parametrize(
+    "text", ["", "phy:/dev/sda", "/d,zip,xvda,w", "/d,raw,xvda,x", "/d,raw,xvda,w,more", "colour=red,vdev=x"]
+)
+def test_a_disk_that_cannot_be_meant_is_refused(text: str) -> None:
+    with pytest.raises(DeviceError, match="disk "):
+        parse_disk(text)
+
+
+def test_a_network_interface_is_described_as_for_xl() -> None:
+    assert parse_vif("mac=00:16:3e:00:00:01, bridge=br0").settings == (
+        ("mac", "00:16:3e:00:00:01"),
+        ("bridge", "br0"),
+    )
+    assert parse_vif("").settings == ()
