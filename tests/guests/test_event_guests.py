@@ -1,0 +1,53 @@
+"""Guests that talk to each other by events: pairs of the kernels that come with the hypervisor."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from paravane import DomainConfig, Machine, ShutdownReason, load_image
+from tests.support.boot import HOST_TIMEOUT, kernel_image
+
+KERNELS = Path(__file__).parents[2] / "guest_kernels"
+MEMORY = 4 << 20
+
+
+def consoles(kernel: str, *cmdlines: str) -> list[str]:
+    """What each domain of a machine printed, all of them with the same kernel, once they powered off."""
+    image = load_image(kernel_image((KERNELS / kernel / f"{kernel}.S").read_text()))
+    sizes = [MEMORY] * len(cmdlines)
+    with Machine(Machine.size_for(*sizes), slice_instructions=50_000) as machine:
+        domains = [machine.create(image, DomainConfig(memory=MEMORY, cmdline=words)) for words in cmdlines]
+        machine.run(timeout=HOST_TIMEOUT)
+        assert [domain.reason for domain in domains] == [ShutdownReason.poweroff] * len(domains)
+        assert machine.audit() == []
+        return [domain.console_output().decode() for domain in domains]
+
+
+@pytest.mark.parametrize("ping", ["", " fifo"])
+@pytest.mark.parametrize("pong", ["", " fifo"])
+def test_the_ball_comes_back_as_often_as_it_is_sent(ping: str, pong: str) -> None:
+    played = consoles("pingpong", f"ping peer=2 balls=50{ping}", f"pong peer=1 balls=50{pong}")
+    assert re.fullmatch(r"50 balls came back, after \d+ ticks each\n", played[0])
+    assert played[1] == "50 balls sent back\n"
+
+
+def test_it_does_not_matter_who_comes_first() -> None:
+    played = consoles("pingpong", "pong peer=2 balls=20", "ping peer=1 balls=20")
+    assert [text.split(",")[0].strip() for text in played] == ["20 balls sent back", "20 balls came back"]
+
+
+def test_three_pairs_play_at_once() -> None:
+    pairs = [[f"ping peer={at + 1} balls=20", f"pong peer={at} balls=20"] for at in (1, 3, 5)]
+    played = consoles("pingpong", *(words for pair in pairs for words in pair))
+    assert played[1::2] == ["20 balls sent back\n"] * 3
+
+
+def test_a_storm_is_a_few_events_to_the_neighbour_that_works_beside_it() -> None:
+    victim, storm = consoles("storm", "neighbour peer=2 work=1000000", "storm peer=1 count=2000")
+    assert storm == "2000 sent\n"
+    match = re.fullmatch(r"work done, (\d+) events beside it\n", victim)
+    assert match
+    assert 1 <= int(match[1]) < 100, "an event that finds its port pending is no second one"
