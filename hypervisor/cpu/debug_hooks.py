@@ -59,9 +59,9 @@ class DebugHooks:
         self.suspect_due = False
         """A block was translated in which an instruction is to be looked at, and no hook was called since.
 
-        A stop from another thread is to wait a little: between the engine's look for one and its first hook
-        it would have the hook left out, and a thread that waits for the interpreter lock while the block is
-        looked at comes just then."""
+        Where only the engine's own stop can be had, one from another thread is to wait a little: between the
+        engine's look for one and its first hook it would have the hook left out, and a thread that waits for
+        the interpreter lock while the block is looked at comes just then."""
 
     @property
     def watching(self) -> bool:
@@ -75,8 +75,8 @@ class DebugHooks:
 
     @property
     def takes_stops(self) -> bool:
-        """Every instruction has a hook, and the guest is stopped by `stop_soon`: after the engine's own stop
-        the rest of a block would run without hooks."""
+        """Every instruction has a hook, and the guest is stopped by `stop_soon`: what an access has hit is
+        told of before the run ends."""
         return self.watching or self._watchpoints.following or self._breakpoints.everywhere
 
     def hooked(self, address: int) -> bool:
@@ -129,10 +129,7 @@ class DebugHooks:
         return self._watchpoints.settle()
 
     def stop_soon(self) -> None:
-        """End the run before the next instruction. Any thread.
-
-        The engine's own stop would let the rest of a block run, and that without its hooks.
-        """
+        """End the run before the next instruction. Any thread."""
         if self.watching or self._watchpoints.following:
             self._watchpoints.open_gate()
 

@@ -39,6 +39,8 @@ class Debuggers:
         self._on_block: Callable[[int, int], None] | None = None
         self._contents: list[Contents] = []
         self._stopped = False
+        self.telling = False
+        """A breakpoint's debuggers are being told of it: in the middle of a block."""
 
     # What debuggers ask for. The guest must not be executing, or be in one of its traps.
 
@@ -134,11 +136,14 @@ class Debuggers:
             return
         cpu = self._cpu
         cpu._take()
+        self.telling = True
         try:
             wanted = any([debugger.at_breakpoint(address) for debugger in hit])
         except BaseException as failure:
             self._fail(failure)
             wanted = True
+        finally:
+            self.telling = False
         if wanted:
             self._stopped = cpu._stop_wanted = True
             self._redirects.leave(None)

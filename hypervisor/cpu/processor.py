@@ -10,6 +10,7 @@ from paravane.cpu.code import CodeGroup
 from paravane.cpu.debuggers import Debuggers
 from paravane.cpu.engine import guard
 from paravane.cpu.engine.errors import EngineError
+from paravane.cpu.engine.exits import block_exit
 from paravane.cpu.engine.progress import counter_place, instructions_begun
 from paravane.cpu.engine.stops import end_runs_between_blocks
 from paravane.cpu.geometry import PAE, Geometry
@@ -72,6 +73,7 @@ class Cpu(ProcessorState):
         engine.map(VOID_ROOT, PAGE_SIZE, addressof(c_char.from_buffer(self._void)), writable=False)
         end_runs_between_blocks(engine, True)
         self._prime()
+        self._block_exit = block_exit(engine, lambda: self._stop_wanted)
         self._guard = guard.find()
         if self._guard is None or not self._guard.protect(engine, self._layout, self._at_undefined):
             self._guard = None
@@ -204,14 +206,19 @@ class Cpu(ProcessorState):
         self._hooks.finish()
 
     def stop(self) -> None:
-        """End the run soon: after the handler when called from one, else at the next block. Any thread."""
-        from_outside = threading.get_ident() != self._thread
+        """End the run soon: after the handler when called from one, else at the next block. Any thread.
+
+        No breakpoint on the way there is passed over, except where `BlockExit` cannot be had.
+        """
+        if threading.get_ident() == self._thread:
+            with self._stop_lock:
+                self._stop_wanted = True
+                self._ask_to_stop(in_block=self._hooks.debuggers.telling)
+            return
         with self._stop_lock:
             self._stop_wanted = True
-            if not (from_outside and self._hooks.debug.suspect_due):  # then it is asked for below
-                self._ask_to_stop()
-        if not from_outside:
-            return
+            if self._block_exit is not None or not self._hooks.debug.suspect_due:  # or else below
+                self._ask_to_stop(in_block=True)
         # A stop that arrives while the engine is being started would be lost there.
         acknowledged = threading.Event()
         for _ in range(_STOP_TRIES):
@@ -219,11 +226,14 @@ class Cpu(ProcessorState):
             with self._stop_lock:
                 if not (self._running and self._stop_wanted):
                     return
-                self._ask_to_stop()
+                self._ask_to_stop(in_block=True)
 
-    def _ask_to_stop(self) -> None:
+    def _ask_to_stop(self, *, in_block: bool) -> None:
+        """`in_block`: instructions may follow in this block, with hooks that are not to be left out."""
         if self._hooks.debug.takes_stops:
             self._hooks.debug.stop_soon()
+        elif in_block and self._block_exit is not None:
+            self._block_exit.ask()
         else:
             self._engine.stop()
 

@@ -37,13 +37,17 @@ def test_read_modify_write_instructions_are_executed_once_under_a_rain_of_stops(
     assert stops_seen > 5
 
 
+@pytest.mark.parametrize("leaves_blocks", [True, False])
 def test_a_stop_does_not_keep_a_new_block_from_its_hooks(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, leaves_blocks: bool
 ) -> None:
-    """It is asked for after the comparison in that block, which the engine alone gets wrong."""
+    """Where the engine's own stop is all there is, it is put off until after the comparison in that block,
+    which the engine alone gets wrong."""
     cpu, hooks = bench.cpu, bench.cpu._hooks
     look, ask = hooks._note_block, cpu._ask_to_stop
     asked: list[int] = []
+    if not leaves_blocks:
+        monkeypatch.setattr(cpu, "_block_exit", None)
 
     def look_and_stop(pc: int, size: int) -> None:
         look(pc, size)
@@ -52,9 +56,9 @@ def test_a_stop_does_not_keep_a_new_block_from_its_hooks(
             other.start()
             other.join()
 
-    def note_and_ask() -> None:
+    def note_and_ask(*, in_block: bool) -> None:
         asked.append(threading.get_ident())
-        ask()
+        ask(in_block=in_block)
 
     bench.code(bytes.fromhex("660f3a63ca0ccd20"))  # pcmpistri $0xc, %xmm2, %xmm1; int $0x20
     cpu.write_xmm(1, b"abcd" + bytes(12))
@@ -63,7 +67,10 @@ def test_a_stop_does_not_keep_a_new_block_from_its_hooks(
     monkeypatch.setattr(hooks, "_note_block", look_and_stop)
     monkeypatch.setattr(cpu, "_ask_to_stop", note_and_ask)
     cpu.run()
-    assert (cpu.ecx, asked) == (13, [])
+    assert bool(asked) == leaves_blocks
+    while not bench.traps:
+        cpu.run()
+    assert cpu.ecx == 13
 
 
 def test_the_switch_lies_at_one_place_only_and_does_what_it_should() -> None:

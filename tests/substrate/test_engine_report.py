@@ -18,6 +18,7 @@ def test_every_finding_has_a_line() -> None:
         "segment registers",
         "cached flags",
         "stops between instructions",
+        "stops that leave no hook out",
         "instructions of a run",
         "bounds of hooks",
         "steps unseen by its guest",
@@ -34,4 +35,5 @@ def test_what_was_not_found_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "why_not", lambda: "Linux on x86-64")
     lines = engine_report()
     assert lines[1] == "processor state: through copies: it was not found in memory"
+    assert "stops that leave no hook out: no: a breakpoint may be passed" in lines
     assert lines[-1] == "survives its own deaths: no: that takes Linux on x86-64"

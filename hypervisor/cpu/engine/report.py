@@ -5,6 +5,8 @@ from importlib.metadata import version
 from paravane.cpu.engine import guard
 from paravane.cpu.engine.bounds import bounds_place
 from paravane.cpu.engine.context_offsets import ContextLayout, context_layout
+from paravane.cpu.engine.exits import pointer_place
+from paravane.cpu.engine.library import LiveState
 from paravane.cpu.engine.live import find
 from paravane.cpu.engine.progress import counter_place
 from paravane.cpu.engine.stepping import step_flag
@@ -27,11 +29,19 @@ def engine_report() -> list[str]:
         f"processor state: {state}",
         *_offsets(layout),
         f"stops between instructions: switch at {whole_blocks_switch():#x} of its structure",
+        f"stops that leave no hook out: {_block_exit(place)}",
         f"instructions of a run: counted at {counter_place():#x} of its structure",
         f"bounds of hooks: at {bounds_place():#x} of a hook's record",
         f"steps unseen by its guest: by {step_flag():#x} of the cached flags",
         f"survives its own deaths: {survived}",
     ]
+
+
+def _block_exit(place: LiveState | None) -> str:
+    offset = None if place is None else pointer_place(place)
+    return (
+        "no: a breakpoint may be passed" if offset is None else f"by the pointer {offset:#x} past the state"
+    )
 
 
 def _offsets(layout: ContextLayout) -> list[str]:
