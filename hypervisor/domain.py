@@ -14,6 +14,7 @@ from paravane.cpu import CodeGroup
 from paravane.hypervisor_console import HypervisorConsole
 from paravane.place import Places
 from paravane.report import domain_report
+from paravane.sched import Share
 from paravane.text import shown
 from paravane.trace import DomainEvent, DomainRecord, Kind
 from paravane.traps import Peripherals
@@ -82,7 +83,17 @@ class Domain:
     console: Console
     store: Connection
 
-    def __init__(self, platform: Platform, domid: int, name: str, image: Image, memory: DomainMemory) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        domid: int,
+        name: str,
+        image: Image,
+        memory: DomainMemory,
+        share: Share | None = None,
+    ) -> None:
+        """`share` is what it may have of the processor (None: as much as others)."""
+        self.share = share or Share()
         self.platform = platform
         self.domid = domid
         self.name = name
@@ -125,6 +136,11 @@ class Domain:
     @max_memory.setter
     def max_memory(self, size: int) -> None:
         self.state.max_memory = size
+
+    @property
+    def processor_time(self) -> int:
+        """Nanoseconds that its vcpus have had of the processor, as its scheduler counts them."""
+        return sum(vcpu.entity.used for vcpu in self.vcpus)
 
     @property
     def crash_report(self) -> str:

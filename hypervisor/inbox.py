@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import selectors
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _DRAIN = 4096
+_MILLISECOND = 0.001
 
 
 class Inbox:
@@ -90,18 +92,30 @@ class Inbox:
             if self._open:
                 os.write(self._wake_write, b"\0")
 
-    def deliver(self, wait: float) -> None:
-        """Make all calls that are due; while there are none, wait up to `wait` seconds for one."""
+    def deliver(self, wait: float | None) -> bool:
+        """Make all calls that are due; while there are none, wait up to `wait` seconds for one, or a bit less
+        (None: until there is one). Whether anything came.
+
+        A poll counts in milliseconds and rounds up, which a timer would be late by. What is left below a
+        millisecond is slept: nobody from outside notices that.
+        """
         if self._posted:
             wait = 0.0
-        if wait > 0 or self.watching:
-            for key, _ in self._selector.select(wait):
+        elif wait is not None and 0 < wait < _MILLISECOND:
+            time.sleep(wait)
+            wait = 0.0
+        came = bool(self._posted)
+        if wait != 0 or self.watching:
+            seconds = None if wait is None else wait // _MILLISECOND * _MILLISECOND
+            for key, _ in self._selector.select(seconds):
+                came = True
                 # An earlier callback of this round may have stopped watching this one.
                 if self._selector.get_map().get(key.fd) is key:
                     key.data()
         # What a call posts is for the next round: none of them can keep the guests waiting.
         for _ in range(len(self._posted)):
             self._posted.popleft()()
+        return came
 
     def close(self) -> None:
         """Watch nothing any more and drop what was posted. Idempotent."""

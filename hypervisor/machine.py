@@ -25,7 +25,7 @@ from paravane.memory import MachineMemory, audit, check_nr_frames
 from paravane.platform import Platform
 from paravane.registry import Registry
 from paravane.run_loop import RunLoop
-from paravane.sched import RoundRobin
+from paravane.sched import BorrowedVirtualTime
 from paravane.time.clock import VirtualClock
 from paravane.toolstack import DomainConfig, Toolstack
 from paravane.trace.sources import observe
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from paravane.time.clock import Clock
     from paravane.toolstack import ControlDomain
     from paravane.trace import Trace
-    from paravane.vcpu import Vcpu
 
 OWN_MEMORY, OWN_PER_DOMAIN = 1 << 20, (1 << 17) + (1 << 20)
 """Bytes of machine memory for the hypervisor, besides 1/64 of the guests'; and for each domain, with the
@@ -76,12 +75,15 @@ class Machine(Administration):
         *,
         seed: int = 0,
         clock: Clock | None = None,
-        policy: Policy[Vcpu] | None = None,
+        policy: Policy | None = None,
         slice_instructions: int = 0,
         debug: bool = True,
     ) -> None:
         """`memory` is machine memory in bytes, a multiple of 4096 up to 4 GiB, for all domains and the
         hypervisor's own.
+
+        `policy` says which vcpu runs when (`paravane.sched`; None: borrowed virtual time); it is for this
+        machine alone.
 
         `seed` decides which machine frames a domain gets. With `slice_instructions` a time slice is that many
         guest instructions instead of a length of time, and the run is a function of its input alone.
@@ -100,7 +102,7 @@ class Machine(Administration):
         memory_map = MachineMemory(ram, self._registry, seed=seed)
         self.platform = Platform(ram, memory_map, self._registry, clock or VirtualClock(), debug=debug)
         observe(self.platform)
-        self._policy: Policy[Vcpu] = policy or RoundRobin()
+        self._policy = policy or BorrowedVirtualTime()
         self._toolstack = Toolstack(self.platform, self._registry)
         self._inbox = Inbox()
         self._loop = RunLoop(
@@ -136,14 +138,17 @@ class Machine(Administration):
     def create(self, image: Image, config: DomainConfig, *, paused: bool = False) -> Domain:
         """A domain as `config` says, ready to run; `paused`, it does not before it is unpaused.
 
-        Raises ImageError, with a sentence for the user, when the image cannot run in so much memory, and
-        MemoryError when the machine has not so much left.
+        Raises ImageError, with a sentence for the user, when the image cannot run in so much memory,
+        MemoryError when the machine has not so much left, and ValueError for a cap that its policy keeps none
+        of.
         """
         self._check_thread("create a domain")
         self._check_open()
         check_type("image", image, Image)
         check_type("config", config, DomainConfig)
         check_type("paused", paused, bool)
+        if config.cap and not self._policy.keeps_caps:
+            raise ValueError(f"the scheduling policy {self._policy.name} keeps no caps; credit does")
         domain = self._build(image, config)
         if paused:
             domain.pause()
@@ -315,7 +320,7 @@ class Machine(Administration):
         self._registry.begin(domain)
         self._lives.begin(domain, image, config)
         for vcpu in domain.vcpus:
-            self._policy.add(vcpu)
+            self._loop.scheduler.add(vcpu)
         return domain
 
     def _settle(self) -> None:
@@ -334,7 +339,6 @@ class Machine(Administration):
     def _take_away(self, domain: Domain) -> None:
         self._lives.forget(domain)
         for vcpu in domain.vcpus:
-            self._policy.remove(vcpu)
-            self._loop.forget(vcpu)
+            self._loop.scheduler.remove(vcpu)
         self._registry.retire(domain)
         self._toolstack.destroy(domain)

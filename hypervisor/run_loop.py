@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from paravane.cpu import SliceTimer
 from paravane.ending import Ending, StopReason
+from paravane.idle import Idler
 from paravane.preemption import UNIT_TIME
-from paravane.time.timers import NEVER
-from paravane.trace import Kind, ScheduleRecord
+from paravane.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     from paravane.sched import Policy
     from paravane.vcpu import Vcpu
 
-MAX_WAIT = 0.05
-"""Seconds after which a waiting machine looks again whether something changed."""
+LONGEST_SLICE = 10_000_000
+"""Nanoseconds after which a guest is left so that what comes from outside, and who waits for a turn, are
+looked at."""
 
-YIELD_WAIT = 1_000_000
-"""Nanoseconds that pass when the only runnable vcpu yields."""
+SHORTEST_SLICE = 100_000
+"""Nanoseconds: no slice of host time is made shorter for a timer that falls due, which may be that late."""
 
 INSTRUCTION_TIME = 10
 """Nanoseconds an instruction takes where slices are counted in instructions."""
+
+FEWEST_INSTRUCTIONS = 1000
+"""Instructions: no counted slice is made shorter for a timer that falls due."""
 
 
 class RunLoop:
@@ -37,7 +41,7 @@ class RunLoop:
         self,
         platform: Platform,
         domains: Mapping[int, Domain],
-        policy: Policy[Vcpu],
+        policy: Policy,
         inbox: Inbox,
         slice_instructions: int,
         between_slices: Callable[[], None],
@@ -47,69 +51,72 @@ class RunLoop:
         self.holds = 0
         self.when_stalled: list[Callable[[], None]] = []
         self._stall_told = False
+        self.scheduler = Scheduler(platform, policy, counted=slice_instructions > 0)
         self._platform = platform
         self._domains = domains
-        self._policy = policy
         self._inbox = inbox
-        self._slice_instructions = slice_instructions
-        self._slice_time = slice_instructions * INSTRUCTION_TIME or policy.slice_length
+        self._idler = Idler(platform, inbox, policy)
+        self._instructions = slice_instructions
+        self._longest = slice_instructions * INSTRUCTION_TIME or LONGEST_SLICE
+        self._slices = SliceTimer(LONGEST_SLICE / 1e9)
         self._slice_end = platform.timers.timer("machine", "slice", self._slice_over)
+        self._deadline: float | None = None
+        self._ends = 0  # system time at which the slice is over
         self._between_slices = between_slices
-        self._running: Vcpu | None = None
-        self._why_stopped = ""
+        platform.timers.earlier = self._timer_set
 
     def run(self, deadline: float | None) -> Ending:
         """Run until something ends it; `deadline` is on `time.monotonic`."""
-        with SliceTimer(self._policy.slice_length / 1e9) as slices:
+        self._deadline = deadline
+        with self._slices:
             while True:
                 self._platform.trace.raise_failure()
                 self._between_slices()
-                if (reason := self._stop_reason(deadline)) is not None:
+                if (reason := self._stop_reason()) is not None:
                     return self._ending(reason)
-                self._inbox.deliver(self._within(deadline, MAX_WAIT) if self.holds else 0)
+                self._inbox.deliver(_until(deadline) if self.holds else 0)
                 if self.holds:
                     self._stall_told = False
                     continue
                 self._expire_timers()
                 self._serve_backends()
-                vcpu = self._policy.next()
-                if vcpu is not None:
-                    self._run_slice(vcpu, slices)
-                elif self._may_stall() and not self._idle(deadline):
+                turn = self.scheduler.next()
+                if turn is not None:
+                    self._run_slice(*turn)
+                elif self._may_stall() and not self._idle():
                     return Ending(StopReason.STALLED)
-
-    def _ending(self, reason: StopReason) -> Ending:
-        vcpu = self._running
-        if reason is StopReason.DONE:
-            self._switch_to(None)
-        return Ending(reason, vcpu, self._domains.get(vcpu.domid) if vcpu else None)
 
     def hold(self) -> None:
         """Run nobody until as many releases: the vcpu that runs now stops after the trap it serves."""
         self.holds += 1
-        if self._running is not None:
-            self._running.stop()
+        if self.scheduler.running is not None:
+            self.scheduler.running.stop()
 
-    def forget(self, vcpu: Vcpu) -> None:
-        """A vcpu is gone."""
-        if vcpu is self._running:
-            self._running = None
+    def _ending(self, reason: StopReason) -> Ending:
+        vcpu = self.scheduler.running
+        if reason is StopReason.DONE:
+            self.scheduler.switch_to(None)
+        return Ending(reason, vcpu, self._domains.get(vcpu.domid) if vcpu else None)
 
-    def _stop_reason(self, deadline: float | None) -> StopReason | None:
+    def _stop_reason(self) -> StopReason | None:
         if not self._anybody_lives():
             return StopReason.DONE
         if self.interrupted:
             return StopReason.INTERRUPTED
-        if deadline is not None and time.monotonic() >= deadline:
+        if self._deadline is not None and time.monotonic() >= self._deadline:
             return StopReason.TIMEOUT
         if self._platform.trap_limit and self._platform.traps >= self._platform.trap_limit:
             return StopReason.TRAPS
         return None
 
     def _serve_backends(self) -> None:
-        """A portion for each domain whose backends have not done all as it returned to the guest."""
-        if self._platform.bus.due:
-            self._platform.clock.ran(self._platform.bus.turn() * UNIT_TIME)
+        """A portion for each domain whose backends have not done all as it returned to the guest. The domain
+        is charged for it: who floods its console has the less of the processor."""
+        bus = self._platform.bus
+        for domid in list(bus.due):
+            took = bus.serve(domid) * UNIT_TIME
+            self._platform.clock.ran(took)
+            self.scheduler.charge(domid, took)
 
     def _may_stall(self) -> bool:
         """Whether guests are left that only a timer or an input can move."""
@@ -123,101 +130,117 @@ class RunLoop:
         would run away from them."""
         return all(domain.paused for domain in self._domains.values() if domain.alive)
 
-    def _run_slice(self, vcpu: Vcpu, slices: SliceTimer) -> None:
-        """Run one vcpu until its slice is over or it gives the processor up.
-
-        A slice that was used up passes as long as it is, whatever the guest did in it: what its traps were
-        charged is part of that. Counting only the traps would let time stand still for everybody who waits
-        beside a guest that computes and now and then traps.
-        """
-        clock = self._platform.clock
-        self._stall_told = False
-        self._switch_to(vcpu)
-        began = clock.now()
-        used_up = self._run_counted(vcpu) if self._slice_instructions else self._run_timed(vcpu, slices)
-        self._why_stopped = vcpu.run_state.why_stopped
-        if vcpu.run_state.yielded:
-            self._after_yield(vcpu)
-        elif used_up and vcpu.run_state.runnable:
-            clock.ran(max(0, self._slice_time - (clock.now() - began)))
-
-    def _run_timed(self, vcpu: Vcpu, slices: SliceTimer) -> bool:
-        """A slice that ends when the host's time for it is over; whether that is why it ended."""
-        slices.arm(vcpu.cpu)
-        try:
-            vcpu.run()
-        finally:
-            used_up = slices.disarm()
-        return used_up
-
-    def _run_counted(self, vcpu: Vcpu) -> bool:
-        """A slice of so many instructions; whether it had them all. What the guest has the hypervisor do is
-        no instruction of its own, so the time charged for that may end the slice as well."""
-        self._slice_end.arm(self._platform.clock.now() + self._slice_time)
-        try:
-            return vcpu.run(self._slice_instructions)
-        finally:
-            self._slice_end.disarm()
-
-    def _slice_over(self) -> None:
-        if self._running is not None:
-            self._running.stop()
-
-    def _switch_to(self, vcpu: Vcpu | None) -> None:
-        """Give the processor to another vcpu, or to nobody."""
-        if vcpu is self._running:
-            return
-        if self._running is not None:
-            self._tell(self._running, "out", self._why_stopped)
-            self._running.run_state.switch_out()
-        self._running = vcpu
-        if vcpu is not None:
-            self._tell(vcpu, "in")
-            vcpu.run_state.switch_in()
-
-    def _tell(self, vcpu: Vcpu, what: str, why: str = "") -> None:
-        trace = self._platform.trace
-        if trace.wants(Kind.SCHEDULE):
-            head = (self._platform.clock.now(), vcpu.domid, vcpu.vcpu_id, vcpu.place())
-            trace.write(ScheduleRecord(*head, what, why))
-
-    def _after_yield(self, vcpu: Vcpu) -> None:
-        """A vcpu with nothing to do polls by yielding. When nobody else can run, neither spin the host nor
-        stand still in time: wait a little for input, and let that time pass in the guest as well."""
-        others = any(other.run_state.runnable for other in self._vcpus() if other is not vcpu)
-        if not others:
-            self._inbox.deliver(YIELD_WAIT / 1e9)
-            self._platform.clock.ran(YIELD_WAIT)
-
-    def _idle(self, deadline: float | None) -> bool:
-        """Nobody is runnable: wait for the next timer or for input. False when neither can ever come."""
-        self._switch_to(None)
-        next_timer = self._platform.timers.next_deadline()
-        if next_timer != NEVER and not self._all_paused():
-            wait = self._platform.clock.idle_until(next_timer) / 1e9
-        elif self._inbox.expecting:
-            wait = MAX_WAIT
-            self._tell_stall()
-        else:
-            return False
-        self._inbox.deliver(self._within(deadline, min(wait, MAX_WAIT)))
-        return True
-
-    def _tell_stall(self) -> None:
-        """Tell, once, that only somebody who looks at the guests keeps the machine from giving up."""
-        if not self._stall_told and not self._inbox.expecting_for_guests:
-            self._stall_told = True
-            for call in tuple(self.when_stalled):
-                call()
-
-    @staticmethod
-    def _within(deadline: float | None, wait: float) -> float:
-        return wait if deadline is None else max(0.0, min(wait, deadline - time.monotonic()))
-
     def _expire_timers(self) -> None:
         now = self._platform.clock.now()
         if self._platform.timers.deadline <= now:
             self._platform.timers.expire(now)
 
-    def _vcpus(self) -> list[Vcpu]:
-        return [vcpu for domain in self._domains.values() for vcpu in domain.vcpus]
+    # Slices.
+
+    def _run_slice(self, vcpu: Vcpu, longest: int) -> None:
+        """Run one vcpu until its slice is over or it gives the processor up.
+
+        A slice ends when the next timer falls due, whoever's that is. One that was used up passes as long as
+        it is, whatever the guest did in it: what its traps were charged is part of that. Counting only the
+        traps would let time stand still for everybody who waits beside a guest that computes and now and then
+        traps.
+        """
+        clock, scheduler = self._platform.clock, self.scheduler
+        self._stall_told = False
+        scheduler.begin(vcpu)
+        began = clock.now()
+        length = min(longest, self._longest)
+        self._ends = min(began + length, max(self._platform.timers.next_deadline(), began + self._shortest()))
+        passed = self._run_counted(vcpu) if self._instructions else self._run_timed(vcpu)
+        clock.ran(max(0, passed - (clock.now() - began)))
+        yielded = vcpu.run_state.yielded
+        scheduler.end()
+        if not yielded:
+            self._idler.worked()
+        elif vcpu.run_state.runnable:
+            self._after_yield(vcpu, clock.now() - began)
+
+    def _run_timed(self, vcpu: Vcpu) -> int:
+        """A slice that ends when the host's time for it is over; how long it took in virtual time, as far as
+        that can be told."""
+        began = self._platform.clock.now()
+        self._slices.arm(vcpu.cpu, (self._ends - began) / 1e9)
+        try:
+            vcpu.run()
+        finally:
+            used_up = self._slices.disarm()
+        return self._ends - began if used_up and vcpu.run_state.runnable else 0
+
+    def _run_counted(self, vcpu: Vcpu) -> int:
+        """A slice of so many instructions; how long those took. What the guest has the hypervisor do is no
+        instruction of its own, so the time charged for that may end the slice as well."""
+        began = self._platform.clock.now()
+        instructions = -(-(self._ends - began) // INSTRUCTION_TIME)
+        self._slice_end.arm(self._ends)
+        vcpu.cpu.executed = 0  # it may end as an event is delivered to it, before it executes anything
+        try:
+            vcpu.run(instructions)
+        finally:
+            self._slice_end.disarm()
+        return vcpu.cpu.executed * INSTRUCTION_TIME
+
+    def _shortest(self) -> int:
+        if self._instructions:
+            return min(self._instructions, FEWEST_INSTRUCTIONS) * INSTRUCTION_TIME
+        return SHORTEST_SLICE
+
+    def _slice_over(self) -> None:
+        if self.scheduler.running is not None:
+            self.scheduler.running.stop()
+
+    def _timer_set(self, deadline: int) -> None:
+        """A timer was set that is the next one to fall due: the slice that runs may last no longer."""
+        running = self.scheduler.running
+        if not self.scheduler.executing or running is None:
+            return
+        now = self._platform.clock.now()
+        ends = max(deadline, now + self._shortest())
+        if ends >= self._ends:
+            return
+        self._ends = ends
+        if self._instructions:
+            running.stop()  # the count of a run cannot be changed: another slice has what is left
+        else:
+            self._slices.shorten((ends - now) / 1e9)
+
+    # Nothing to do.
+
+    def _after_yield(self, vcpu: Vcpu, worked: int) -> None:
+        """Let others run first; when nobody else can, time passes."""
+        self.scheduler.policy.give_way(vcpu.entity)
+        if self.scheduler.ready == 1 and not self._platform.bus.due:
+            self.scheduler.switch_to(None)
+            self._idler.polled(worked, _until(self._deadline))
+
+    def _idle(self) -> bool:
+        """Nobody may run: wait for the next timer, for a cap to be lifted or for something from outside.
+        False when none of that can ever come."""
+        self.scheduler.switch_to(None)
+        longest = _until(self._deadline)
+        if not self._all_paused() and self._idler.wait(longest):
+            return True
+        if not self._inbox.expecting:
+            return False
+        if not self._tell_stall():
+            self._inbox.deliver(longest)
+        return True
+
+    def _tell_stall(self) -> bool:
+        """Tell, once, that only somebody who looks at the guests keeps the machine from giving up. Whether
+        that was told now: then who was told may have gone away, or have something done."""
+        if self._stall_told or self._inbox.expecting_for_guests:
+            return False
+        self._stall_told = True
+        for call in tuple(self.when_stalled):
+            call()
+        return True
+
+
+def _until(deadline: float | None) -> float | None:
+    """Seconds from now to `deadline`; None: for ever."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

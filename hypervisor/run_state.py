@@ -62,7 +62,7 @@ class RunState:
 
     `yielded` says that the vcpu gave up the rest of its present slice; `begin_slice` forgets it. `held` is
     set by a debugger that does not let it run; the guest sees nothing of that. `observer`, if there is one,
-    is told when a sleep ends.
+    is told when a sleep ends. `scheduler`, if there is one, is told whenever `runnable` has changed.
     """
 
     def __init__(
@@ -77,8 +77,10 @@ class RunState:
         """`stop` makes the processor leave the guest after the trap it serves."""
         self.waiting = Waiting() if waiting is None else waiting
         self.yielded = False
-        self.held = False
         self.observer: Callable[[], None] | None = None
+        self._scheduler: Callable[[bool], None] | None = None
+        self._told = False
+        self._held = False
         self._polls = False
         self._vcpu_id = vcpu_id
         self._wakers = wakers
@@ -91,8 +93,23 @@ class RunState:
     def runnable(self) -> bool:
         waiting = self.waiting
         return not (
-            waiting.blocked or waiting.down or waiting.unwoken or waiting.ended or waiting.paused or self.held
+            waiting.blocked
+            or waiting.down
+            or waiting.unwoken
+            or waiting.ended
+            or waiting.paused
+            or self._held
         )
+
+    @property
+    def held(self) -> bool:
+        """Whether a debugger does not let the vcpu run."""
+        return self._held
+
+    @held.setter
+    def held(self, held: bool) -> None:
+        self._held = held
+        self._tell_scheduler()
 
     @property
     def down(self) -> bool:
@@ -122,8 +139,8 @@ class RunState:
             return "ended" if waiting.ended else "down"
         if waiting.blocked:
             return "polling" if self._polls else "blocked"
-        if self.held or waiting.paused:
-            return "held" if self.held else "paused"
+        if self._held or waiting.paused:
+            return "held" if self._held else "paused"
         return "yielded" if self.yielded else "slice over"
 
     @property
@@ -137,6 +154,11 @@ class RunState:
         return Runstate.offline if offline else Runstate.runnable
 
     # What the machine does with the vcpu.
+
+    def schedule(self, scheduler: Callable[[bool], None]) -> None:
+        """Tell `scheduler` from now on whether the vcpu could use the processor; now, if it could."""
+        self._scheduler, self._told = scheduler, False
+        self._tell_scheduler()
 
     def switch_in(self) -> None:
         """The vcpu gets the processor."""
@@ -156,6 +178,7 @@ class RunState:
             self._leave()
         else:
             self._time.woken(self.resting)
+            self._tell_scheduler()
 
     def end(self) -> None:
         """The domain has ended: the vcpu never runs again."""
@@ -195,6 +218,7 @@ class RunState:
         after it was taken down and brought up again."""
         waiting = self.waiting
         waiting.initialised, waiting.down, waiting.unwoken = True, not online, online
+        self._tell_scheduler()
 
     def bring_up(self) -> None:
         """VCPUOP_up; a vcpu that is up stays as it is. Raises Refusal (-EINVAL) for one without a context."""
@@ -204,6 +228,7 @@ class RunState:
         if waiting.down:
             waiting.down = False
             self._time.woken(self.resting)
+            self._tell_scheduler()
 
     def take_down(self) -> None:
         """VCPUOP_down: stop until VCPUOP_up."""
@@ -224,10 +249,12 @@ class RunState:
         self.waiting.poll_deadline = NEVER
         self._poll_timer.disarm()
         self._time.woken(self.resting)
+        self._tell_scheduler()
 
     def _sleep(self) -> None:
         self.waiting.blocked = True
         self._stop()
+        self._tell_scheduler()
 
     def _leave(self) -> None:
         """Not to go on for now, whoever asked for that: the vcpu itself, or another one."""
@@ -235,3 +262,11 @@ class RunState:
             self._stop()
         else:
             self._time.rest(self.resting)
+        self._tell_scheduler()
+
+    def _tell_scheduler(self) -> None:
+        """To be called after every change of what `runnable` depends on."""
+        runnable = self.runnable
+        if runnable is not self._told and self._scheduler is not None:
+            self._told = runnable
+            self._scheduler(runnable)

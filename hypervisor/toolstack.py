@@ -19,6 +19,7 @@ from paravane.memory import MAX_VCPUS, DomainMemory
 from paravane.memory.grants import GrantTable
 from paravane.on_end import OnEnd
 from paravane.registry import CONTROL_DOMID
+from paravane.sched import STANDARD_WEIGHT, Share
 from paravane.time.records import write_wall_clock
 from paravane.trace import DomainEvent
 from paravane.vcpu import Vcpu
@@ -57,6 +58,9 @@ class DomainConfig:
 
     `on_end` says what becomes of it when it has ended; without it, it stays as it is.
 
+    `weight` (1 to 65535) and `cap` (in percent of one processor, 0 for none) say what it may have of the
+    processor beside others, as xl's `cpu_weight` and `cap` do.
+
     `source_text`: reports quote the source files that the image names. Whoever makes an image can have any
     file of the host named there, so only for images that one trusts. Relative names that the current folder
     does not have are looked for in `source_folders`.
@@ -73,10 +77,13 @@ class DomainConfig:
     source_text: bool = False
     source_folders: tuple[str | PathLike[str], ...] = ()
     max_event_channels: int = MAX_EVENT_CHANNELS
+    weight: int = STANDARD_WEIGHT
+    cap: int = 0
 
     def __post_init__(self) -> None:
         """Raises TypeError for a value of a wrong type, by its name, and ValueError for so many vcpus as no
-        domain has, for too few channels and for a `max_memory` that is less than `memory`."""
+        domain has, for too few channels, for a `max_memory` that is less than `memory` and for a weight or
+        cap that there is not."""
         check_type("name", self.name, str)
         check_type("memory", self.memory, int)
         check_type("vcpus", self.vcpus, int)
@@ -96,6 +103,9 @@ class DomainConfig:
                 f"max_event_channels must be {_OWN_PORTS} or more, not {self.max_event_channels}: "
                 "console and store need a port each"
             )
+        check_type("weight", self.weight, int)
+        check_type("cap", self.cap, int)
+        Share(self.weight, self.cap)
         if self.sink is not None:
             check_callable("sink", self.sink)
 
@@ -148,7 +158,8 @@ class Toolstack:
             max_vcpus=config.vcpus,
         )
         memory.target = nr_pages
-        domain = Domain(self._platform, domid, config.name, image, memory)
+        share = Share(config.weight, config.cap)
+        domain = Domain(self._platform, domid, config.name, image, memory, share)
         domain.max_memory = config.most_memory
         self._registry.enter(domain)
         domain.sources = SourceText(config.source_folders) if config.source_text else None

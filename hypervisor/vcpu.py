@@ -20,6 +20,7 @@ from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, PreemptionBud
 from paravane.refusal import Refusal
 from paravane.report import Subject, vcpu_report
 from paravane.run_state import RunState, not_started
+from paravane.sched import Entity
 from paravane.time.clock import GATE_COST, TRAP_COST
 from paravane.trace import Kind, ScheduleRecord, TrapRecord
 from paravane.traps import GuestCrash, VcpuTraps
@@ -62,6 +63,7 @@ class Vcpu:
         """`hypercalls` makes what answers the hypercalls of this vcpu; it is called once, at the end."""
         self.domid = domain.domid
         self.vcpu_id = vcpu_id
+        self.entity = Entity(domain.share)
         self._platform = platform
         self._domain = domain
         self.cpu = Cpu(platform.ram, self, domain.memory.geometry, group=domain.code_group)
@@ -106,11 +108,6 @@ class Vcpu:
         self.run_state.initialise(online=bool(context.flags & VcpuContextFlag.online))
 
     # What the machine does with it.
-
-    @property
-    def runnable(self) -> bool:
-        """Whether the guest could use a processor now (paravane.sched.Entity)."""
-        return self.run_state.runnable
 
     def run(self, instructions: int = 0) -> bool:
         """Run the guest until something stops it, or for `instructions` (0: without a limit). True when it

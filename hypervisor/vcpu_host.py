@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from paravane.memory import DomainMemory, VcpuPaging
     from paravane.place import Places
     from paravane.platform import Platform
+    from paravane.sched import Share
     from paravane.traps import Peripherals
 
 _NMI_REASON = SHARED_INFO.offsets["arch.nmi_reason"]
@@ -47,6 +48,11 @@ class VcpuDomain(Protocol):
     @property
     def code_group(self) -> CodeGroup:
         """Tells each of its vcpus of code that another has stored into."""
+        ...
+
+    @property
+    def share(self) -> Share:
+        """What its vcpus may have of the processor, together."""
         ...
 
     @property

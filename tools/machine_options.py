@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from paravane import HostClock, Machine, VirtualClock
 from paravane.machine import DETERMINISTIC_SLICE
+from paravane.sched import POLICIES
 from paravane.tools.arguments import positive_count, positive_seconds
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ def add_machine_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--deterministic", action="store_true", help="preempt by instruction count, not by time"
+    )
+    group.add_argument(
+        "--sched",
+        choices=tuple(POLICIES),
+        default=next(iter(POLICIES)),
+        help="who runs when: by borrowed virtual time, by credits, or each in turn (default: %(default)s)",
     )
     group.add_argument(
         "--timeout",
@@ -46,6 +53,7 @@ def machine_of(options: argparse.Namespace, *memory: int) -> Machine:
         Machine.size_for(*memory),
         seed=options.seed,
         clock=HostClock() if options.clock == "host" else VirtualClock(),
+        policy=POLICIES[options.sched](),
         slice_instructions=DETERMINISTIC_SLICE if options.deterministic else 0,
         debug=options.xen_build == "debug",
     )

@@ -44,7 +44,8 @@ class Cpu(ProcessorState):
 
     Registers may be read and written whenever the guest does not execute: before and after `run`, and inside
     the handler's methods. `run` raises whatever the handler raised. One thread runs a given processor at a
-    time; `stop` alone may be called from others. Close it before its `Ram`.
+    time; `stop` alone may be called from others. Close it before its `Ram`. `executed` is how much of its
+    budget the last run has used, in instructions, if it had one.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Cpu(ProcessorState):
         self._running = False
         self._busy = threading.Lock()
         self._thread = 0
+        self.executed = 0
         self._void = mmap.mmap(-1, PAGE_SIZE)
         try:
             self._prepare_engine()
@@ -146,6 +148,7 @@ class Cpu(ProcessorState):
 
     def _run(self, instructions: int) -> RunEnd:
         self._thread = threading.get_ident()
+        self.executed = 0
         if self._take_stop():
             return RunEnd.STOPPED
         if changed := self._translated.changed_since(self):
@@ -176,7 +179,8 @@ class Cpu(ProcessorState):
             if not self._hooks.restart or self._stop_wanted:
                 return
             if instructions:
-                left -= instructions_begun(self._engine) + RESTART_COST
+                self.executed += RESTART_COST
+                left = instructions - self.executed
                 if left <= 0:
                     return
 
@@ -197,6 +201,8 @@ class Cpu(ProcessorState):
         try:
             if not self._stop_wanted:
                 self._engine.start(self.eip, instructions or (_NO_BUDGET if self._counted else 0))
+                if instructions:
+                    self.executed += instructions_begun(self._engine)
         except EngineError as error:
             self._take()
             raise EngineError(f"{error} ({self._describe()})") from None

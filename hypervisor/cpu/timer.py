@@ -1,7 +1,14 @@
-"""The slice timer: one thread that ends runs at regular intervals."""
+"""The slice timer: one thread that ends runs after so much host time."""
 
+from __future__ import annotations
+
+import math
 import threading
-from typing import Protocol
+import time
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 
 class Stoppable(Protocol):
@@ -11,10 +18,15 @@ class Stoppable(Protocol):
 
 
 class SliceTimer:
-    """Calls `stop` of the armed processor every `period` seconds of host time, from `start` to `close`.
+    """Calls `stop` of the armed processor when the time it was armed for is over, and again every `period`
+    seconds of host time until it is disarmed.
 
     A context manager: `with SliceTimer(0.01) as timer: timer.arm(cpu); cpu.run(); timer.disarm()`. Runs must
     return to Python now and then or Ctrl-C would never be seen.
+
+    To wake a thread costs more than a short slice does, so one that waits is only woken for a time that is
+    earlier than what it waits for; it finds the later ones when it looks. A timer that was not armed since it
+    looked last waits until it is: an idle machine costs nothing.
     """
 
     def __init__(self, period: float) -> None:
@@ -22,35 +34,48 @@ class SliceTimer:
             raise ValueError(f"the slice period must be positive, not {period}")
         self.period = period
         self._armed: Stoppable | None = None
+        self._due = math.inf  # on time.monotonic
+        self._looks = math.inf  # when the thread looks again; inf: when it is told to
+        self._used = False  # whether it was armed since the thread looked last
         self._fired = False
-        self._lock = threading.Lock()
-        self._closing = threading.Event()
+        self._changed = threading.Condition()
+        self._closing = False
         self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> "SliceTimer":
+    def __enter__(self) -> SliceTimer:
         self.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
     def start(self) -> None:
         """Start the thread. Idempotent."""
         if self._thread is None:
-            self._closing.clear()
-            self._thread = threading.Thread(target=self._tick, name="slice-timer", daemon=True)
+            self._closing = False
+            self._thread = threading.Thread(target=self._watch, name="slice-timer", daemon=True)
             self._thread.start()
 
-    def arm(self, target: Stoppable) -> None:
-        """From now on end `target`'s runs."""
-        with self._lock:
+    def arm(self, target: Stoppable, seconds: float | None = None) -> None:
+        """End `target`'s runs in `seconds` from now (None: the period)."""
+        with self._changed:
             self._armed = target
             self._fired = False
+            self._used = True
+            self._set(seconds)
+
+    def shorten(self, seconds: float) -> None:
+        """End the runs of who is armed in `seconds` at the latest. Nobody may be."""
+        with self._changed:
+            if self._armed is not None and time.monotonic() + seconds < self._due:
+                self._set(seconds)
 
     def disarm(self) -> bool:
         """End nobody's runs. On return no stop is on its way any more, so the target may be closed. True when
         the timer has stopped it since `arm`."""
-        with self._lock:
+        with self._changed:
             self._armed = None
             return self._fired
 
@@ -59,12 +84,33 @@ class SliceTimer:
         self.disarm()
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._closing.set()
+            with self._changed:
+                self._closing = True
+                self._changed.notify()
             thread.join()
 
-    def _tick(self) -> None:
-        while not self._closing.wait(self.period):
-            with self._lock:
-                if self._armed is not None:
+    def _set(self, seconds: float | None) -> None:
+        self._due = time.monotonic() + (self.period if seconds is None else seconds)
+        if self._due < self._looks:
+            self._looks = self._due
+            self._changed.notify()
+
+    def _watch(self) -> None:
+        with self._changed:
+            while not self._closing:
+                now = time.monotonic()
+                if self._armed is not None and self._due <= now:
                     self._fired = True
                     self._armed.stop()
+                    self._due = now + self.period
+                self._wait(now)
+
+    def _wait(self, now: float) -> None:
+        """Until there is something to look at."""
+        if self._armed is not None:
+            self._looks = self._due
+        else:
+            self._looks = now + self.period if self._used else math.inf
+        self._used = False
+        # What is armed while we wait may set `_looks` to an earlier time, and wakes us then.
+        self._changed.wait(None if self._looks == math.inf else max(0.0, self._looks - now))

@@ -1,30 +1,60 @@
-"""Round robin: every runnable entity in turn, the same slice for each."""
+"""Round robin: whoever is ready in turn, each for the same time, whatever its weight, cap and warp."""
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Generic
+from typing import TYPE_CHECKING, ClassVar
 
-from paravane.sched.policy import EntityT
+from paravane.sched.line import Line
+from paravane.sched.policy import FOREVER, LONGEST_TURN, Turn
+
+if TYPE_CHECKING:
+    from paravane.sched.entity import Entity
 
 
-class RoundRobin(Generic[EntityT]):
-    """A queue of all entities; the one that was asked for last waits until the others had a turn."""
+class RoundRobin:
+    """See Policy. Who wakes queues up at the end of the line, and who yields does too."""
 
-    def __init__(self, slice_length: int = 10_000_000) -> None:
-        self.slice_length = slice_length
-        self._queue: deque[EntityT] = deque()
+    name: ClassVar[str] = "rr"
+    keeps_caps: ClassVar[bool] = False
 
-    def add(self, entity: EntityT) -> None:
-        self._queue.append(entity)
+    def __init__(self, turn: int = LONGEST_TURN) -> None:
+        """`turn`: nanoseconds that each may run before the next one does."""
+        self._turn = turn
+        self._line = Line()
 
-    def remove(self, entity: EntityT) -> None:
-        self._queue.remove(entity)
+    def add(self, entity: Entity) -> None:
+        """See Policy."""
 
-    def next(self) -> EntityT | None:
-        for _ in range(len(self._queue)):
-            entity = self._queue[0]
-            self._queue.rotate(-1)
-            if entity.runnable:
-                return entity
-        return None
+    def remove(self, entity: Entity) -> None:
+        if entity.awake:
+            self._line.leave(entity)
+
+    def wake(self, entity: Entity) -> bool:
+        self._line.enter(entity)
+        return False
+
+    def sleep(self, entity: Entity) -> None:
+        self._line.leave(entity)
+
+    def give_way(self, entity: Entity) -> None:
+        self._line.end_turn(entity)
+        self._line.to_the_end(entity)
+
+    def charge(self, entity: Entity, used: int) -> None:
+        if self._line.spend(entity, used):
+            self._line.to_the_end(entity)
+
+    def idled(self, nanoseconds: int) -> None:
+        """See Policy."""
+
+    def next(self) -> Turn | None:
+        line = self._line
+        if line.running is None:
+            if not line.ready:
+                return None
+            line.begin_turn(next(iter(line.ready)), self._turn)
+        assert line.running is not None
+        return Turn(line.running, line.left)
+
+    def patience(self) -> int:
+        return FOREVER

@@ -55,7 +55,8 @@ class TimerQueue:
     """Every timer of a machine. A re-armed timer leaves its old entry behind, dropped when it surfaces.
 
     `deadline` is never later than the earliest armed one: what a hot path compares with the clock.
-    `observer`, if there is one, is told when timers are `armed`, `disarmed` and have `expired`.
+    `observer`, if there is one, is told when timers are `armed`, `disarmed` and have `expired`; `earlier`,
+    when one is armed for a deadline before all others.
     """
 
     def __init__(self) -> None:
@@ -64,6 +65,7 @@ class TimerQueue:
         self._order = count()
         self._limit = _FEW
         self.observer: Callable[[str, TimerName, int], None] | None = None
+        self.earlier: Callable[[int], None] | None = None
 
     @property
     def size(self) -> int:
@@ -87,9 +89,12 @@ class TimerQueue:
         if len(self._heap) >= self._limit:
             self._forget_stale()
         heapq.heappush(self._heap, (timer.deadline, next(self._order), timer))
-        self.deadline = min(self.deadline, timer.deadline)
         if self.observer is not None:
             self.observer("armed", timer.name, timer.deadline)
+        if timer.deadline < self.deadline:
+            self.deadline = timer.deadline
+            if self.earlier is not None:
+                self.earlier(timer.deadline)
 
     def next_deadline(self) -> int:
         """The earliest armed deadline, or NEVER."""

@@ -26,6 +26,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "debug",
         "machine",
         "run_loop",
+        "idle scheduler",
         "administration ending follow inbox lives",
         "toolstack",
         "hypercalls",

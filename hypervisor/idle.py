@@ -1,0 +1,78 @@
+"""What a machine does while nobody has anything to do: time passes, and the host rests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from paravane.sched import FOREVER
+from paravane.time.timers import NEVER
+
+if TYPE_CHECKING:
+    from paravane.inbox import Inbox
+    from paravane.platform import Platform
+    from paravane.sched import Policy
+
+YIELD_TIME: Final = 1_000_000
+"""Nanoseconds that pass at least when the only vcpu that is ready yields."""
+
+SMALL_AGAINST: Final = 64
+"""Who polls by yielding waits in steps of this part of what it has waited already: it ends a wait of an hour
+after some hundred yields, and a 64th part late at most."""
+
+OUTSIDE: Final = 24 * 3600 * 10**9
+"""Nanoseconds after which who still polls must be waiting for something from outside the machine."""
+
+WATCHFUL_TIME: Final = 50_000_000
+"""Nanoseconds between two looks of one that waits for something from outside."""
+
+
+class Idler:
+    """Lets time pass. A clock that jumps costs the host nothing, one that follows the host's is waited for:
+    until exactly the next timer, and not longer than until something comes from outside."""
+
+    def __init__(self, platform: Platform, inbox: Inbox, policy: Policy) -> None:
+        self._platform = platform
+        self._inbox = inbox
+        self._policy = policy
+        self._polling = 0  # nanoseconds since somebody did anything but yield
+
+    def worked(self) -> None:
+        """Somebody did something else than to yield."""
+        self._polling = 0
+
+    def polled(self, worked: int, longest: float | None) -> None:
+        """The only vcpu that is ready has yielded after `worked` nanoseconds: it waits for something, and may
+        wait by the clock. Nothing else can run before a timer is due or something comes from outside. Takes
+        at most `longest` seconds of the host's time (None: no limit)."""
+        if worked > YIELD_TIME:
+            self._polling = 0
+        step = max(YIELD_TIME, self._polling // SMALL_AGAINST)
+        watchful = self._polling >= OUTSIDE and self._inbox.expecting
+        if watchful:
+            step = WATCHFUL_TIME
+        timer = self._platform.timers.next_deadline() - self._platform.clock.now()
+        step = max(0, min(step, timer))
+        self._polling += step
+        if self._pass(step, longest, at_least=step if watchful else 0):
+            self._polling = 0
+
+    def wait(self, longest: float | None) -> bool:
+        """Nobody may run. Wait for the next timer or for the policy to let somebody run, `longest` seconds
+        at most (None: no limit) and until something comes from outside. False when there is neither."""
+        self._polling = 0
+        timer = self._platform.timers.next_deadline()
+        patience = self._policy.patience()
+        if timer == NEVER and patience == FOREVER:
+            return False
+        self._pass(min(timer - self._platform.clock.now(), patience), longest)
+        return True
+
+    def _pass(self, nanoseconds: int, longest: float | None, at_least: int = 0) -> bool:
+        """Let time pass with nobody running, `at_least` nanoseconds of the host's unless something comes from
+        outside. Whether that happened."""
+        clock = self._platform.clock
+        began = clock.now()
+        wait = max(clock.idle_until(began + nanoseconds), at_least) / 1e9
+        came = self._inbox.deliver(wait if longest is None else min(wait, longest))
+        self._policy.idled(max(0, clock.now() - began))
+        return came

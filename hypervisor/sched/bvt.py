@@ -1,0 +1,142 @@
+"""Borrowed virtual time (Duda and Cheriton, "Borrowed-Virtual-Time (BVT) scheduling", SOSP 1999), which the
+first Xen had.
+
+Each entity has an actual virtual time that advances, as it runs, the slower the larger its weight. The one
+whose time is the least runs: so each gets its share, and nobody is kept waiting for ever. One that slept is
+given the scheduler's virtual time when it wakes, the least of those that are ready: it has saved nothing up,
+but it is as far as any, so it mostly runs at once. One that warps borrows against its future: it counts as
+`warp` earlier than it is. It is charged as everybody, so it comes sooner and gets no more; how long it may
+run warped at a time is limited.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from paravane.sched.entity import STANDARD_WEIGHT
+from paravane.sched.line import Line
+from paravane.sched.policy import FOREVER, LONGEST_TURN, Turn
+
+if TYPE_CHECKING:
+    from paravane.sched.entity import Entity, Share
+
+CONTEXT_SWITCH_ALLOWANCE: Final = 5_000_000
+"""Nanoseconds that the running entity may get ahead of the next one before that has its turn (the paper's C):
+fairness is that coarse, and switching that rare."""
+
+_UNIT: Final = 1 << 16
+"""Virtual time per nanosecond of an entity alone in a share of the standard weight. It is fine enough that
+what the division loses, for the largest weight, is one part in 256 of a nanosecond."""
+
+
+class _Account:
+    """Virtual times of one entity, in `_UNIT`. `warped`: nanoseconds that it ran warped since it last had to
+    go without, which it does until the policy's time is `unwarped_until`. `slept`: since when it sleeps."""
+
+    __slots__ = ("actual", "slept", "unwarped_until", "warped")
+
+    def __init__(self, actual: int) -> None:
+        self.actual = actual
+        self.warped = 0
+        self.unwarped_until = 0
+        self.slept = 0
+
+
+class BorrowedVirtualTime:
+    """See Policy. Work-conserving: whoever is ready runs if nobody else is, so it keeps no caps."""
+
+    name: ClassVar[str] = "bvt"
+    keeps_caps: ClassVar[bool] = False
+
+    def __init__(self, allowance: int = CONTEXT_SWITCH_ALLOWANCE) -> None:
+        self._allowance = allowance
+        self._line = Line()
+        self._accounts: dict[Entity, _Account] = {}
+        self._virtual_time = 0
+        self._now = 0  # nanoseconds used and idled: what limits of warping are measured by
+
+    def add(self, entity: Entity) -> None:
+        self._accounts[entity] = _Account(self._virtual_time)
+
+    def remove(self, entity: Entity) -> None:
+        if entity.awake:
+            self._line.leave(entity)
+        del self._accounts[entity]
+
+    def wake(self, entity: Entity) -> bool:
+        account = self._accounts[entity]
+        account.actual = max(account.actual, self._virtual_time)
+        if self._now - account.slept >= entity.share.unwarp:
+            account.warped = 0  # it has been that long without
+        self._line.enter(entity)
+        running = self._line.running
+        if running is None or self._effective(entity) >= self._effective(running):
+            return False
+        self._line.end_turn(running)
+        return True
+
+    def sleep(self, entity: Entity) -> None:
+        self._line.leave(entity)
+        self._accounts[entity].slept = self._now
+
+    def give_way(self, entity: Entity) -> None:
+        self._line.give_way(entity)
+
+    def charge(self, entity: Entity, used: int) -> None:
+        share, account = entity.share, self._accounts[entity]
+        if self._warps(share, account):
+            account.warped += used
+            if share.warp_limit and account.warped >= share.warp_limit:
+                account.warped = 0
+                account.unwarped_until = self._now + used + share.unwarp
+                self._line.end_turn(entity)
+        self._now += used
+        account.actual += used * _pace(share)
+        self._line.spend(entity, used)
+
+    def idled(self, nanoseconds: int) -> None:
+        self._now += nanoseconds
+
+    def next(self) -> Turn | None:
+        line = self._line
+        if not line.ready:
+            return None
+        self._virtual_time = max(
+            self._virtual_time, min(self._accounts[entity].actual for entity in line.ready)
+        )
+        if line.running is None:
+            entity = min(line.candidates(line.ready), key=self._effective)
+            line.begin_turn(entity, self._turn(entity))
+        assert line.running is not None
+        return Turn(line.running, line.left)
+
+    def patience(self) -> int:
+        return FOREVER
+
+    def _turn(self, entity: Entity) -> int:
+        """How long until another of those that are ready is due, and the allowance; or until it has run
+        warped for long enough."""
+        share, account = entity.share, self._accounts[entity]
+        turn = LONGEST_TURN
+        others = [self._effective(other) for other in self._line.ready if other is not entity]
+        if others:
+            ahead = max(0, min(others) - self._effective(entity))
+            turn = min(turn, ahead // _pace(share) + self._allowance)
+        if share.warp_limit and self._warps(share, account):
+            turn = min(turn, share.warp_limit - account.warped)
+        return max(1, turn)
+
+    def _effective(self, entity: Entity) -> int:
+        """The virtual time that entities are compared by."""
+        account = self._accounts[entity]
+        if self._warps(entity.share, account):
+            return account.actual - entity.share.warp * _UNIT
+        return account.actual
+
+    def _warps(self, share: Share, account: _Account) -> bool:
+        return share.warp > 0 and self._now >= account.unwarped_until
+
+
+def _pace(share: Share) -> int:
+    """Virtual time that a nanosecond is for an entity of `share`: all that are awake have one weight."""
+    return max(1, STANDARD_WEIGHT * _UNIT * max(1, share.awake) // share.weight)

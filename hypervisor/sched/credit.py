@@ -1,0 +1,188 @@
+"""Credits, as in Xen's scheduler of that name.
+
+Running burns credits; once an accounting period, what was burnt is handed out again by weight. Who has
+credits left is under its share and goes first, who has not is over it and runs only if nobody else can: so
+the processor is never idle while somebody could use it. One that wakes while it is under is boosted and goes
+before all others, for one turn. A share with a cap may have that much of each period, and then waits.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from paravane.sched.line import Line
+from paravane.sched.policy import FOREVER, LONGEST_TURN, Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from paravane.sched.entity import Entity, Share
+
+PERIOD: Final = 30_000_000
+"""Nanoseconds between two accounts, as in Xen. It is also the most that an entity can have saved or owe."""
+
+TURN: Final = LONGEST_TURN
+"""Nanoseconds. Xen's are 30 ms unless told otherwise; here one processor serves everybody."""
+
+
+class _Priority(IntEnum):
+    """The least one runs."""
+
+    BOOST = 0
+    UNDER = 1
+    OVER = 2
+
+
+class _Account:
+    """Credits are nanoseconds."""
+
+    __slots__ = ("boosted", "credit")
+
+    def __init__(self) -> None:
+        self.credit = 0
+        self.boosted = False
+
+    @property
+    def priority(self) -> _Priority:
+        if self.credit < 0:
+            return _Priority.OVER
+        return _Priority.BOOST if self.boosted else _Priority.UNDER
+
+
+class Credit:
+    """See Policy."""
+
+    name: ClassVar[str] = "credit"
+    keeps_caps: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._line = Line()
+        self._accounts: dict[Entity, _Account] = {}
+        # Of this period: who was awake or charged, what each share has used, what was burnt, how long it is.
+        self._active: dict[Entity, _Account] = {}
+        self._used: dict[Share, int] = {}
+        self._burnt = 0
+        self._elapsed = 0
+
+    def add(self, entity: Entity) -> None:
+        self._accounts[entity] = _Account()
+
+    def remove(self, entity: Entity) -> None:
+        if entity.awake:
+            self._line.leave(entity)
+        self._active.pop(entity, None)
+        del self._accounts[entity]
+
+    def wake(self, entity: Entity) -> bool:
+        account = self._active[entity] = self._accounts[entity]
+        self._line.enter(entity)
+        account.boosted = account.credit >= 0 and not self._parked(entity)
+        running = self._line.running
+        if running is None or self._parked(entity) or account.priority >= self._accounts[running].priority:
+            return False
+        self._line.end_turn(running)
+        return True
+
+    def sleep(self, entity: Entity) -> None:
+        self._line.leave(entity)
+
+    def give_way(self, entity: Entity) -> None:
+        self._accounts[entity].boosted = False
+        self._line.give_way(entity)
+        self._line.to_the_end(entity)
+
+    def charge(self, entity: Entity, used: int) -> None:
+        account = self._active[entity] = self._accounts[entity]
+        account.credit -= used
+        self._burnt += used
+        self._used[entity.share] = self._used.get(entity.share, 0) + used
+        if self._line.spend(entity, used):
+            account.boosted = False
+            self._line.to_the_end(entity)
+        self._pass(used)
+
+    def idled(self, nanoseconds: int) -> None:
+        self._pass(nanoseconds)
+
+    def next(self) -> Turn | None:
+        line = self._line
+        waiting = [entity for entity in line.ready if not self._parked(entity)]
+        if not waiting:
+            line.running = None
+            return None
+        if line.running not in waiting:
+            line.begin_turn(min(line.candidates(waiting), key=self._priority), TURN)
+        assert line.running is not None
+        return Turn(line.running, min(line.left, self._allowed(line.running.share)))
+
+    def patience(self) -> int:
+        return PERIOD - self._elapsed if self._line.ready else FOREVER
+
+    def _priority(self, entity: Entity) -> _Priority:
+        return self._accounts[entity].priority
+
+    def _allowed(self, share: Share) -> int:
+        """What a share may still have of this period. What it had too much of the last one counts."""
+        if not share.cap:
+            return FOREVER
+        return share.cap * PERIOD // 100 - self._used.get(share, 0)
+
+    def _parked(self, entity: Entity) -> bool:
+        return self._allowed(entity.share) <= 0
+
+    def _pass(self, nanoseconds: int) -> None:
+        self._elapsed += nanoseconds
+        if self._elapsed >= PERIOD:
+            periods, self._elapsed = divmod(self._elapsed, PERIOD)
+            self._hand_out()
+            self._forgive(periods)
+
+    def _hand_out(self) -> None:
+        """Give what was burnt to those who were active, by weight, and no more than they can keep."""
+        members: dict[Share, list[_Account]] = {}
+        for entity, account in self._active.items():
+            members.setdefault(entity.share, []).append(account)
+        room = {share: sum(PERIOD - account.credit for account in of) for share, of in members.items()}
+        for share, given in _divided(self._burnt, room).items():
+            for account, part in zip(members[share], _parts(given, len(members[share])), strict=True):
+                account.credit = max(-PERIOD, min(PERIOD, account.credit + part))
+        self._burnt = 0
+        self._active = {entity: self._accounts[entity] for entity in self._line.ready}
+
+    def _forgive(self, periods: int) -> None:
+        """Begin to count anew what capped shares use: `periods` have passed."""
+        left = {share: used - periods * share.cap * PERIOD // 100 for share, used in self._used.items()}
+        self._used = {share: used for share, used in left.items() if share.cap and used > 0}
+
+
+def _divided(pool: int, room: Mapping[Share, int]) -> dict[Share, int]:
+    """`pool` divided by weight, to each at most its room; what one cannot take goes to the others."""
+    given: dict[Share, int] = {}
+    takers = list(room)
+    while takers:
+        weights = sum(share.weight for share in takers)
+        full = [share for share in takers if pool * share.weight >= room[share] * weights]
+        for share in full:
+            given[share] = room[share]
+        if not full:
+            return given | _by_weight(pool, takers)
+        pool -= sum(room[share] for share in full)
+        takers = [share for share in takers if share not in given]
+    return given
+
+
+def _by_weight(pool: int, shares: Iterable[Share]) -> dict[Share, int]:
+    weights = sum(share.weight for share in shares)
+    given: dict[Share, int] = {}
+    for share in shares:
+        given[share] = pool * share.weight // weights
+        pool -= given[share]
+        weights -= share.weight
+    return given
+
+
+def _parts(amount: int, count: int) -> list[int]:
+    """`amount` in `count` parts that differ by one at most."""
+    part, rest = divmod(amount, count)
+    return [part + (index < rest) for index in range(count)]

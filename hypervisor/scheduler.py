@@ -1,0 +1,133 @@
+"""Who has the processor: between the policy, which sees entities, and the vcpus that they are."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from paravane.trace import Kind, ScheduleRecord
+
+if TYPE_CHECKING:
+    from paravane.platform import Platform
+    from paravane.sched import Entity, Policy
+    from paravane.vcpu import Vcpu
+
+PREEMPTED: Final = "preempted"
+"""Why a vcpu lost the processor to one that woke."""
+
+
+class Scheduler:
+    """Tells a policy who is ready and who used how much, and has who it chooses switched in.
+
+    What an entity used is what the machine's clock advanced while it ran or, where that is more, the
+    processor time that the host spent on it: virtual time counts a trap as cheap as on hardware, but those
+    who make the host work are to be charged for it. With `counted` slices it is the clock's time alone, so
+    that who runs when is a function of the guests.
+
+    `running` is the vcpu that was switched in last; `executing` says that it is in its slice right now.
+    """
+
+    def __init__(self, platform: Platform, policy: Policy, *, counted: bool) -> None:
+        self.running: Vcpu | None = None
+        self.executing = False
+        self.policy = policy
+        self.ready = 0
+        self._platform = platform
+        self._counted = counted
+        self._vcpus: dict[Entity, Vcpu] = {}
+        self._first: dict[int, Entity] = {}  # domid -> who is charged for what is done for the domain
+        self._clock_began = self._host_began = self._charged = 0
+        self._why = ""
+        self._preempted = False
+
+    def add(self, vcpu: Vcpu) -> None:
+        """A vcpu exists."""
+        self._vcpus[vcpu.entity] = vcpu
+        self._first.setdefault(vcpu.domid, vcpu.entity)
+        self.policy.add(vcpu.entity)
+        vcpu.run_state.schedule(partial(self._readiness_changed, vcpu))
+
+    def remove(self, vcpu: Vcpu) -> None:
+        """A vcpu is going away. No guest is executing."""
+        entity = vcpu.entity
+        self.ready -= entity.awake
+        self.policy.remove(entity)
+        del self._vcpus[entity]
+        if self._first.get(vcpu.domid) is entity:
+            del self._first[vcpu.domid]
+        vcpu.run_state.schedule(_ignore)
+        if vcpu is self.running:
+            self.running = None
+
+    def next(self) -> tuple[Vcpu, int] | None:
+        """The vcpu to run now, and for how many nanoseconds at most; None when none may."""
+        turn = self.policy.next()
+        return None if turn is None else (self._vcpus[turn.entity], turn.length)
+
+    def begin(self, vcpu: Vcpu) -> None:
+        """A slice of a vcpu begins."""
+        self.switch_to(vcpu)
+        self._preempted = False
+        self._clock_began, self._host_began, self._charged = self._platform.clock.now(), self._host_time(), 0
+        self.executing = True
+
+    def end(self) -> None:
+        """The slice is over, and the clock tells so."""
+        self._charge_running()
+        self.executing = False
+        if self.running is not None:
+            why = self.running.run_state.why_stopped
+            self._why = PREEMPTED if self._preempted and why == "slice over" else why
+
+    def charge(self, domid: int, nanoseconds: int) -> None:
+        """So much was done for a domain outside its slices."""
+        if domid in self._first:
+            self.policy.charge(self._first[domid], nanoseconds)
+
+    def switch_to(self, vcpu: Vcpu | None) -> None:
+        """Give the processor to another vcpu, or to nobody."""
+        running = self.running
+        if vcpu is running:
+            return
+        if running is not None:
+            self._tell(running, "out", self._why)
+            running.run_state.switch_out()
+        self.running = vcpu
+        if vcpu is not None:
+            self._tell(vcpu, "in")
+            vcpu.run_state.switch_in()
+
+    def _readiness_changed(self, vcpu: Vcpu, ready: bool) -> None:
+        """A vcpu, any one, could use the processor from now on, or could not."""
+        self._charge_running()
+        if not ready:
+            self.ready -= 1
+            self.policy.sleep(vcpu.entity)
+            return
+        self.ready += 1
+        if self.policy.wake(vcpu.entity) and self.executing and self.running is not None:
+            self._preempted = True
+            self.running.stop()
+
+    def _charge_running(self) -> None:
+        """Charge who executes now for what it used since it was charged last."""
+        if not self.executing or self.running is None:
+            return
+        used = max(self._platform.clock.now() - self._clock_began, self._host_time() - self._host_began)
+        if used > self._charged:
+            self.policy.charge(self.running.entity, used - self._charged)
+            self._charged = used
+
+    def _host_time(self) -> int:
+        return 0 if self._counted else time.thread_time_ns()
+
+    def _tell(self, vcpu: Vcpu, what: str, why: str = "") -> None:
+        trace = self._platform.trace
+        if trace.wants(Kind.SCHEDULE):
+            head = (self._platform.clock.now(), vcpu.domid, vcpu.vcpu_id, vcpu.place())
+            trace.write(ScheduleRecord(*head, what, why))
+
+
+def _ignore(_ready: bool) -> None:
+    """A vcpu that is going away interests nobody."""
