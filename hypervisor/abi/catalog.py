@@ -12,6 +12,7 @@ from paravane.abi import (
     callback,
     console,
     control,
+    domctl,
     domid,
     e820,
     elfnote,
@@ -29,6 +30,7 @@ from paravane.abi import (
     sched,
     shared_info,
     start_info,
+    sysctl,
     trace,
     trap,
     vcpu,
@@ -78,6 +80,8 @@ MODULES: tuple[ModuleType, ...] = (
     physdev,
     pmu,
     control,
+    domctl,
+    sysctl,
     trace,
 )
 """Every module that declares something, in reading order; Intel's numbers are below the ABI, but guests'

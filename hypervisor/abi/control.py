@@ -1,53 +1,15 @@
-"""What only control and hardware domains may ask for (public/domctl.h, sysctl.h, platform.h, xenoprof.h)."""
+"""What only control and hardware domains may ask for (public/platform.h), and what paravirtual domains may
+ask of interfaces that are for others (public/hvm)."""
 
 from enum import IntEnum
 from typing import Annotated, Final, NamedTuple
 
 from paravane.abi.domid import DOMID
-from paravane.abi.layout import U16, U32, U64, UINT32, Array, Chars, Layout, Named
+from paravane.abi.layout import U16, U32, U64, Array, Chars, Layout
 from paravane.abi.names import c_names
 
-XEN_DOMCTL_INTERFACE_VERSION: Final = 0x15
-XEN_SYSCTL_INTERFACE_VERSION: Final = 0x15
 XENPF_INTERFACE_VERSION: Final = 0x03000001
 """Xen 4.17's; callers with another version are refused with -EACCES."""
-
-
-@c_names("XEN_DOMCTL_")
-class DomctlCmd(IntEnum):
-    """Commands of domctl that choose their domain in their own way."""
-
-    createdomain = 1
-    getdomaininfo = 5
-    shadow_op = 10
-    assign_device = 37
-    test_assign_device = 45
-    deassign_device = 47
-    vm_event_op = 56
-
-
-class XenDomctl(NamedTuple):
-    """Argument of domctl; `u` depends on the command."""
-
-    cmd: Annotated[int, UINT32, DomctlCmd]
-    interface_version: U32
-    domain: DOMID
-    pad: Annotated[tuple[int, ...], Array("H", 3), Named("_pad")]
-    u: Annotated[bytes, Chars(128)]
-
-
-XEN_DOMCTL = Layout("xen_domctl", XenDomctl)
-
-
-class XenSysctl(NamedTuple):
-    """Argument of sysctl."""
-
-    cmd: U32
-    interface_version: U32
-    u: Annotated[bytes, Chars(128)]
-
-
-XEN_SYSCTL = Layout("xen_sysctl", XenSysctl)
 
 
 class XenPlatformOp(NamedTuple):

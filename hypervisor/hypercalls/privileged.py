@@ -8,20 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from paravane.abi.control import (
     XEN_DM_OP_BUF,
-    XEN_DOMCTL,
-    XEN_DOMCTL_INTERFACE_VERSION,
     XEN_PLATFORM_OP,
-    XEN_SYSCTL,
-    XEN_SYSCTL_INTERFACE_VERSION,
     XENPF_INTERFACE_VERSION,
-    DomctlCmd,
-    XenDomctl,
     XenPlatformOp,
-    XenSysctl,
 )
+from paravane.abi.domctl import XEN_DOMCTL, XEN_DOMCTL_INTERFACE_VERSION, DomctlCmd, XenDomctl
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
+from paravane.abi.sysctl import XEN_SYSCTL, XEN_SYSCTL_INTERFACE_VERSION, XenSysctl
 from paravane.hypercalls.table import Domid, Hex, In, Int, Ptr, UInt, hypercall
 from paravane.refusal import Refusal
 

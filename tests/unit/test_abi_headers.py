@@ -113,6 +113,8 @@ COMPLETE_FAMILIES = {
     r"NETIF_RSP_\w+": (),
     r"FLAT_\w+": (),
     r"XENSTORE_\w+": (),
+    r"XEN_DOMINF_\w+": (),
+    r"XEN_SCHEDULER_\w+": (),
     r"TRC_SCHED_(?!(ID|EVT)_)[A-Z]+_\w+": (),
     r"TRC_(DOM0_DOM|MEM)_\w+": (),
     r"TRC_PV_(?!HYPERCALL_V2_ARG)[A-Z]+_\w+": (),
