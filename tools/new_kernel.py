@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from paravane import guest_kernels
+from paravane.text import shown
 from paravane.tools.files import OutputError, write_file
 from paravane.tools.status import Status, UsageError
 
@@ -75,12 +77,12 @@ _README: Final = """\
 # @NAME@
 
 What it shows, and how. `@NAME@.@KIND@` is the source, `expected.txt` what it prints: lines that
-start with `~` are regular expressions. `kernel.toml` says how it is booted.
+start with `~` are regular expressions. `kernel.toml` says how it is booted. In the folder around this one:
 
 ```sh
-paravane boot @FOLDER@
-paravane boot @FOLDER@ --trace -
-paravane test @FOLDER@
+paravane boot @NAME@
+paravane boot @NAME@ --trace -
+paravane test @NAME@
 ```
 """
 
@@ -119,13 +121,16 @@ def _new(options: argparse.Namespace) -> int:
         raise OutputError(error.errno, error.strerror, str(folder)) from None
     try:
         for name, text in files.items():
-            filled = (
-                text.replace("@NAME@", folder.name).replace("@KIND@", kind).replace("@FOLDER@", str(folder))
-            )
+            filled = text.replace("@NAME@", folder.name).replace("@KIND@", kind)
             write_file(folder / name, filled.encode())
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    print(f"{folder}: {', '.join(files)}")
-    print(f"next: paravane boot {folder}, then change {folder / next(iter(files))}")
+    print(f"{shown(str(folder))}: {', '.join(files)}")
+    print(f"next: paravane boot {_quoted(folder)}, then change {_quoted(folder / next(iter(files)))}")
     return Status.OK
+
+
+def _quoted(path: Path) -> str:
+    """A path as a shell takes it, on one line."""
+    return shown(shlex.quote(str(path)))

@@ -41,7 +41,8 @@ class _Ended(Exception):
 
 def watch(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Boot until Ctrl-C, which is status 130. `arguments` are those of the whole command, with the option."""
-    command = [sys.executable, "-m", "paravane", *without_option(arguments)]
+    # Isolated from the folder it is started in, whose files may be called like a module.
+    command = [sys.executable, "-P", "-m", "paravane", *without_option(arguments)]
     inputs: tuple[Path, ...] = ()
     try:
         with _signals():
@@ -68,8 +69,8 @@ def watch(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 def without_option(arguments: Sequence[str]) -> list[str]:
     """The arguments for a boot that does not watch. What follows `--` is the guest's."""
     at = arguments.index("--") if "--" in arguments else len(arguments)
-    # argparse takes the beginning of it as well.
-    kept = [word for word in arguments[:at] if not (word.startswith("--w") and OPTION.startswith(word))]
+    # argparse takes the beginning of it as well, but for `--watch`, which is another option.
+    kept = [word for word in arguments[:at] if not (word.startswith("--watch-") and OPTION.startswith(word))]
     return [*kept, *arguments[at:]]
 
 

@@ -71,6 +71,24 @@ def test_a_kernel_that_no_longer_prints_what_it_promises_fails_its_test(
     assert "+ ticks walks in ring 1" in shown
 
 
+@pytest.mark.parametrize(
+    ("folder", "shown"),
+    [("two words", "'two words/ticks'"), ("a\nb", r"'a\x0ab/ticks'"), ("\udcff", r"'\xff/ticks'")],
+)
+def test_it_is_made_in_a_folder_of_any_name(
+    folder: str,
+    shown: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(folder).mkdir()
+    assert main(("new", f"{folder}/ticks")) == 0
+    assert f"next: paravane boot {shown}, then change " in capsys.readouterr().out
+    assert "\nparavane boot ticks\n" in (Path(folder) / "ticks" / "README.md").read_text()
+
+
 def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = tmp_path / "mine"
     kept.mkdir()

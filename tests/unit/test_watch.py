@@ -24,6 +24,7 @@ KERNEL = '.include "runtime.inc"\nXEN_NOTES watched\n.text\nmain:\n.include "say
         (["boot", "a.S", "--watch-sources"], ["boot", "a.S"]),
         (["boot", "--watch-s", "a.S", "--", "--watch-sources"], ["boot", "a.S", "--", "--watch-sources"]),
         (["boot", "a.S", "--trace", "-", "--watch-sources"], ["boot", "a.S", "--trace", "-"]),
+        (["boot", "a.S", "--watch", "x", "--watch-sources"], ["boot", "a.S", "--watch", "x"]),
     ],
 )
 def test_a_boot_gets_all_but_the_option(given: list[str], left: list[str]) -> None:
@@ -50,8 +51,10 @@ def watching(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A watched kernel whose included file is there to be changed; console and messages in one stream."""
     (tmp_path / "kernel.S").write_text(KERNEL)
     (tmp_path / "say.inc").write_text('PRINT "first\\n"\n')
+    # Nobody imports what happens to lie in the folder.
+    (tmp_path / "signal.py").write_text("raise SystemExit('not this one')\n")
     with subprocess.Popen(
-        [sys.executable, "-m", "paravane", "boot", "kernel.S", "--watch-sources"],
+        [sys.executable, "-P", "-m", "paravane", "boot", "kernel.S", "--watch-sources"],
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
