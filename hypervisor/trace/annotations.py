@@ -10,6 +10,7 @@ import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from paravane.trace.nested_json import DEEPEST, loads
 from paravane.trace.perfetto_schema import Annotation
 from paravane.trace.protobuf import fields, fixed64, message, number, signed, text
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 _SHORT: Final = 64
 """Characters of a string that is worth remembering."""
-
-DEEPEST: Final = 64
-"""Levels of lists and objects in an annotation: one that somebody else made may have too many."""
 
 
 def write_annotation(field: int, name: str | None, value: Any) -> bytes:
@@ -71,6 +69,8 @@ def _read(body: bytes, depth: int) -> tuple[str, Any]:
         elif field == _ITEM:
             value = value if isinstance(value, list) else []
             value.append(read_annotation(_bytes(found), depth + 1)[1])
+        elif field == _JSON:
+            value = loads(_bytes(found), DEEPEST - depth)
         elif field in _SCALARS:
             value = _SCALARS[field](found)
     return name, value
@@ -95,13 +95,13 @@ def _double(found: int | bytes) -> float:
 
 # As plain integers: there are twenty of them in an entry.
 _NAME, _ENTRY, _ITEM = map(int, (Annotation.name_, Annotation.dict_entries, Annotation.array_values))
+_JSON: Final = int(Annotation.legacy_json_value)
 _SCALARS: Final[dict[int, Callable[[int | bytes], Any]]] = {
     Annotation.bool_value: lambda found: bool(_word(found)),
     Annotation.uint_value: _word,
     Annotation.int_value: lambda found: signed(_word(found)),
     Annotation.double_value: _double,
     Annotation.string_value: lambda found: _bytes(found).decode(),
-    Annotation.legacy_json_value: lambda found: json.loads(_bytes(found)),
 }
 
 
@@ -110,7 +110,7 @@ def _value(value: Any) -> bytes:
     if kind is int:
         if -(1 << 63) <= value < 1 << 63:
             return number(Annotation.int_value, value)
-        return number(Annotation.uint_value, value) if 0 < value < 1 << 64 else _json(value)
+        return number(Annotation.uint_value, value) if 0 < value < 1 << 64 else _as_json(value)
     if kind is str:
         return text(Annotation.string_value, value)
     if kind is dict and value:
@@ -123,8 +123,8 @@ def _value(value: Any) -> bytes:
         return number(Annotation.bool_value, value)
     if kind is float:
         return fixed64(Annotation.double_value, int.from_bytes(struct.pack("<d", value), "little"))
-    return _json(value)
+    return _as_json(value)
 
 
-def _json(value: Any) -> bytes:
+def _as_json(value: Any) -> bytes:
     return text(Annotation.legacy_json_value, json.dumps(value))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Final
 
-from paravane.trace.annotations import DEEPEST
 from paravane.trace.decoder import TraceError
 from paravane.trace.entry import Entry
 from paravane.trace.jsonl import header_from_json
+from paravane.trace.nested_json import loads
 from paravane.trace.writer import Header
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 LARGEST: Final = 1 << 24
 """Bytes of a line that is read."""
-
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 class JsonLinesDecoder:
@@ -53,9 +50,7 @@ class JsonLinesDecoder:
     def _read(self, line: bytes) -> Iterator[Entry]:
         """The entry that a line is, or none of a header: there are several where files were joined."""
         try:
-            if line.count(b"[") + line.count(b"{") > DEEPEST and _depth(line) > DEEPEST:
-                raise ValueError("it is nested too deeply")
-            found = json.loads(line)
+            found = loads(line)
             if isinstance(found, dict) and "trace" in found:
                 self.header = header_from_json(found)
                 return
@@ -65,15 +60,3 @@ class JsonLinesDecoder:
         except ValueError as error:
             raise TraceError(f"line {self._line} is damaged: {error}") from None
         yield entry
-
-
-def _depth(line: bytes) -> int:
-    """How deeply lists and objects are nested in a line, at most; brackets in strings are none."""
-    deepest = depth = 0
-    for byte in _STRING.sub(b"", line):
-        if byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest

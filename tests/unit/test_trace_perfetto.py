@@ -19,6 +19,7 @@ from paravane.trace import Entry
 from paravane.trace.decoder import TraceError
 from paravane.trace.perfetto import PerfettoWriter
 from paravane.trace.perfetto_reader import PerfettoDecoder
+from paravane.trace.perfetto_schema import Annotation, Event, EventType, Packet
 from paravane.trace.protobuf import message, number, text
 from paravane.trace.writer import Header
 from tests.support.perfetto import packets
@@ -97,6 +98,26 @@ def test_whatever_json_holds_comes_back_the_same(data: dict[str, Any]) -> None:
 def test_half_a_surrogate_pair_is_written_as_an_escape() -> None:
     entry = replace(UPDATE, data={"text": "\ud800"})
     assert read(PerfettoDecoder(), written([entry])) == [replace(entry, data={"text": "\\ud800"})]
+
+
+@pytest.mark.parametrize(
+    ("json", "sentence"),
+    [
+        ("[" * 400 + "]" * 400, "is damaged: it is nested too deeply"),
+        ('{"a":' * 80 + "1" + "}" * 80, "is damaged: it is nested too deeply"),
+        ("9" * 5000, "is damaged: it has a number of thousands of digits"),
+        ("[", "is damaged"),
+    ],
+)
+def test_json_of_somebody_elses_in_an_annotation_is_bounded(json: str, sentence: str) -> None:
+    entry = Entry(1, 1, 1, None, "page", "type")
+    value = message(
+        Event.debug_annotations, text(Annotation.name_, "a") + text(Annotation.legacy_json_value, json)
+    )
+    event = number(Event.type, EventType.INSTANT) + number(Event.track_uuid, 2) + value
+    packet = message(1, number(Packet.timestamp, 1) + message(Packet.track_event, event))
+    with pytest.raises(TraceError, match=sentence):
+        read(PerfettoDecoder(), written([entry]) + packet)
 
 
 FOREIGN = message(1, number(8, 5) + number(10, 1) + message(60, number(1, 9) + text(2, "somebody's")))

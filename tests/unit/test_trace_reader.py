@@ -93,6 +93,7 @@ def test_a_last_line_without_its_end_that_is_whole_counts() -> None:
         (b'{"time": 5, "end": 4, "domain": 1, "kind": "event", "name": "x"}', "out of range"),
         (b'{"time": 1, "domain": 99999, "kind": "event", "name": "x"}', "out of range"),
         (b"[" * 100_000, "line 2 is damaged: it is nested too deeply"),
+        (b"9" * 5000, "line 2 is damaged: it has a number of thousands of digits"),
         (b'{"trace": 2}', "line 2 is damaged: this is no trace, or one of another version"),
     ],
 )
