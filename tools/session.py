@@ -164,10 +164,12 @@ class Session:
             self._write_dump(domain.crash_report)
         if ending.reason is not StopReason.DONE or domain.reason is None:
             self._say(f"{domain.name} did not end: {self._why(ending)}")
-            self._where()
-            # A guest that is quick ends before anybody notices that its output goes nowhere: same status.
-            lost = self._nobody_reads(ending) and self._terminal.failure is not None
-            return Status.ERRORS if lost else Status(exit_status(ending.reason, None))
+            if not self._nobody_reads(ending):
+                self._where()
+            elif self._terminal.failure is not None:
+                # A guest that is quick ends before anybody notices that its output goes nowhere: same status.
+                return Status.ERRORS
+            return Status(exit_status(ending.reason, None))
         if domain.reason in _ENDED:
             self._say(f"{domain.name} {_ENDED[domain.reason]}")
         if domain.reason is ShutdownReason.watchdog:

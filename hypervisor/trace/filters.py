@@ -70,7 +70,9 @@ def parse(text: str, hypercalls: Collection[str] = ()) -> Filter:
         name, colon, selector = word.strip().partition(":")
         if colon and name in restricted:
             restricted[name].add(_restriction(name, selector))
-        elif name == "all" and not colon:
+        elif name == "all":
+            if colon:
+                raise FilterError("all is every kind, and nothing is said after it")
             wanted.update(dict.fromkeys(_KINDS))
         else:
             kind = _kind(name).value
@@ -101,6 +103,8 @@ def _restriction(name: str, selector: str) -> int:
 
 
 def _selected(kind: str, selector: str, hypercalls: Collection[str]) -> Predicate:
+    if not selector:
+        raise FilterError(f"{kind}: says nothing after the colon; {kind} alone is all of it")
     if kind == "hypercall" and hypercalls and number_in(selector) is None and selector not in hypercalls:
         hint = get_close_matches(selector, hypercalls, 3, 0.5)
         guess = f": did you mean {' or '.join(hint)}?" if hint else "; `paravane docs` lists them"

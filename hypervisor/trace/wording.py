@@ -123,7 +123,8 @@ def _schedule(entry: Entry) -> str:
 def _page(entry: Entry) -> str:
     data = entry.data
     types = data["before"] if data["before"] == data["after"] else f"{data['before']} -> {data['after']}"
-    return f"mfn {data['mfn']:#x} of d{data['owner']} {entry.name}: {types}, {data['uses']} uses"
+    uses = "1 use" if data["uses"] == 1 else f"{data['uses']} uses"
+    return f"mfn {data['mfn']:#x} of d{data['owner']} {entry.name}: {types}, {uses}"
 
 
 def _grant(entry: Entry) -> str:

@@ -131,6 +131,15 @@ def test_a_guest_whose_output_waits_makes_no_more_calls_and_costs_no_processor_t
     ended(process)
 
 
+def test_a_reader_who_has_seen_enough_is_told_in_a_line(source: Path) -> None:
+    source.write_text(PRINTER)
+    process = start(source)
+    assert process.stdout is not None
+    process.stdout.read(100)
+    process.stdout.close()
+    assert ended(process) == (130, "paravane: guest did not end: nobody reads its console any more\n")
+
+
 def test_what_waited_is_read_in_the_end(source: Path) -> None:
     source.write_text(
         HEAD + "movl $5000, %ebx\n1: pushl %ebx\n" + 'PRINT "line\\n"\npopl %ebx\ndecl %ebx\njnz 1b\nret\n'

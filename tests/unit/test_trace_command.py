@@ -108,6 +108,12 @@ def test_what_does_not_look_like_its_kind_is_shown_as_it_is(trace: Callable[...,
     assert f"deadline={10**400:#x}" in trace(save([odd])).out
 
 
+def test_only_what_is_shown_is_followed(trace: Callable[..., Said], save: Save) -> None:
+    said = trace(save(), "--follow", "summary")
+    assert (said.status, said.out) == (2, "")
+    assert "--follow goes with `show`" in said.err
+
+
 def test_colours_are_for_those_who_ask(trace: Callable[..., Said], save: Save) -> None:
     assert trace(save([REFUSED]), "--colour", "always").out == text(REFUSED, colour=True) + "\n"
     assert "\x1b" not in trace(save([REFUSED])).out

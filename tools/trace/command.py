@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from paravane.hypercalls import names as hypercall_names
 from paravane.tools.arguments import positive_count
+from paravane.tools.status import UsageError
 from paravane.tools.trace import compare, convert, show, summary
 from paravane.tools.trace.source import Source, Wanted
 from paravane.tools.trace.times import hertz, nanoseconds
@@ -154,6 +155,8 @@ def _filter(text: str) -> filters.Filter:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.follow and options.verb is not _show:
+        raise UsageError("--follow goes with `show`; the other verbs read to the end of the trace")
     status: Status = options.verb(_source(options, options.file), options)
     return status
 
