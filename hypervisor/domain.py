@@ -161,6 +161,10 @@ class Domain:
         self.resources.callback(vcpu.close)
         return vcpu
 
+    def has_other_runnable(self, vcpu_id: int) -> bool:
+        """Whether another vcpu than `vcpu_id` could use a processor now."""
+        return any(vcpu.run_state.runnable for vcpu in self.vcpus if vcpu.vcpu_id != vcpu_id)
+
     def console_output(self) -> bytes:
         """The last `TRANSCRIPT` bytes the guest has put on its console, when nobody else takes them."""
         return bytes(self.state.transcript)

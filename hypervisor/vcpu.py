@@ -7,7 +7,7 @@ fire, a pending event is delivered, and only then does the guest go on.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.abi.arch import KERNEL_RING
 from paravane.abi.errno import Errno
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from paravane.traps import TrapNote
     from paravane.vcpu_host import VcpuDomain
 
+SPIN_TIME: Final = 10_000
+"""Virtual nanoseconds that a vcpu is charged for a loop that it waited in before others had a turn: were it
+free, vcpus that wait for each other and for the time would wait for ever."""
+
 _ARGUMENT_REGISTERS = ("ebx", "ecx", "edx", "esi", "edi", "ebp")
 
 
@@ -66,7 +70,8 @@ class Vcpu:
         self.entity = Entity(domain.share)
         self._platform = platform
         self._domain = domain
-        self.cpu = Cpu(platform.ram, self, domain.memory.geometry, group=domain.code_group)
+        spins = self._spins if domain.memory.max_vcpus > 1 else None
+        self.cpu = Cpu(platform.ram, self, domain.memory.geometry, group=domain.code_group, spins=spins)
         # Before anything else can fail: a processor that stays open would keep the machine's memory.
         domain.resources.callback(self.cpu.close)
         self.paging = VcpuPaging(domain.memory, vcpu_id, self.cpu)
@@ -193,6 +198,12 @@ class Vcpu:
 
     def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
         return self.traps.cpuid(leaf, subleaf)
+
+    def _spins(self) -> None:
+        """The guest waits in a loop, in all likelihood for another of its vcpus: let that run."""
+        if self._domain.has_other_runnable(self.vcpu_id):
+            self._platform.clock.ran(SPIN_TIME)
+            self.run_state.yield_()
 
     # What hypercalls ask of it.
 

@@ -74,6 +74,10 @@ class VcpuDomain(Protocol):
         """Closed with the domain."""
         ...
 
+    def has_other_runnable(self, vcpu_id: int) -> bool:
+        """Whether another vcpu of it could use a processor now."""
+        ...
+
     def crash(self, sentence: str, dump: str) -> None:
         """End the domain for something it did that has no other answer."""
         ...

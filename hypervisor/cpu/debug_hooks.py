@@ -14,6 +14,7 @@ from paravane.cpu.hooked_flags import HookedFlags
 from paravane.cpu.moving_breakpoints import MovingBreakpoints
 from paravane.cpu.redirects import AFTER_ACCESS, Redirects
 from paravane.cpu.registers import NONE_IN_FLIGHT
+from paravane.cpu.spins import Spins
 from paravane.cpu.state import ProcessorState
 from paravane.cpu.string_hooks import StringCompares
 from paravane.cpu.watchpoints import Watchpoints, armed
@@ -33,8 +34,10 @@ class DebugHooks:
         redirects: Redirects,
         flags: HookedFlags,
         debuggers: Debuggers,
+        spins: Spins,
     ) -> None:
         self._debuggers = debuggers
+        self._spins = spins
         self._cpu = cpu
         self._handler = handler
         self._redirects = redirects
@@ -190,7 +193,7 @@ class DebugHooks:
         if hits and not breakpoints.resume_flag_spent():
             self._report_hits(hits)
             self._redirects.leave(_VECTOR_DB, sets_rf=True)
-        elif breakpoints.is_suspect(address):
+        elif breakpoints.is_suspect(address) and not self._spins.reached(address):
             if self._cpu.at_undefined(address):
                 self._redirects.leave(_VECTOR_UD)
             elif self._compares.due(address):

@@ -17,6 +17,7 @@ from paravane.cpu.native_iret import NativeIrets, iret
 from paravane.cpu.redirects import AFTER_ACCESS, Redirects
 from paravane.cpu.registers import NONE_IN_FLIGHT
 from paravane.cpu.segment_registers import TASK_STATE
+from paravane.cpu.spins import Spins
 from paravane.cpu.state import ProcessorState
 from paravane.cpu.states_before import StatesBefore
 from paravane.cpu.suspects import suspects
@@ -43,9 +44,15 @@ class Hooks:
     """Raw hooks over one engine."""
 
     def __init__(
-        self, cpu: ProcessorState, handler: TrapHandler, void_root: int, rearm: Callable[[], None]
+        self,
+        cpu: ProcessorState,
+        handler: TrapHandler,
+        void_root: int,
+        rearm: Callable[[], None],
+        spins: Callable[[], None] | None,
     ) -> None:
-        """`void_root` is a page-table root that maps nothing; `rearm` has breakpoints armed anew."""
+        """`void_root` is a page-table root that maps nothing; `rearm` has breakpoints armed anew; for `spins`
+        see `paravane.cpu.spins`."""
         self._cpu = cpu
         self._handler = handler
         self._engine = cpu._engine
@@ -56,7 +63,8 @@ class Hooks:
         self._flags = HookedFlags(cpu, self._is_hooked, self._before)
         self._redirects = Redirects(cpu, handler, self._flags, void_root)
         self.debuggers = Debuggers(cpu, self._redirects, self._fail, rearm)
-        self.debug = DebugHooks(cpu, handler, self._redirects, self._flags, self.debuggers)
+        self._spins = Spins(cpu, spins)
+        self.debug = DebugHooks(cpu, handler, self._redirects, self._flags, self.debuggers, self._spins)
         self.code_hooked = False
         """Instructions have, or had, hooks: a budget or a breakpoint was set at some time."""
         self.restart = False
@@ -197,7 +205,8 @@ class Hooks:
         found = suspects(code, pc, big=cpu.has_big_code)
         if found is None:
             return
-        if self.debug.suspect(found.looked_at) | self._before.copy_at(found.copied_before):
+        hooked = found.looked_at | self._spins.wanted(found.pauses)
+        if self.debug.suspect(hooked) | self._before.copy_at(found.copied_before):
             self.code_hooked = True
             if self.debug.takes_stops:
                 # Nothing may run any more that has no hook to stop it.

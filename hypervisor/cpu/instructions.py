@@ -14,7 +14,7 @@ REPEATS: Final = (0xF2, 0xF3)
 SEGMENTS: Final = {0x26: "es", 0x2E: "cs", 0x36: "ss", 0x3E: "ds", 0x64: "fs", 0x65: "gs"}
 """The segment registers that prefixes name."""
 
-IRET: Final = 0xCF
+IRET, NOP = 0xCF, 0x90
 
 PREFIXES: Final = frozenset((LOCK, OPERAND_SIZE, ADDRESS_SIZE, *REPEATS, *SEGMENTS))
 
@@ -155,6 +155,11 @@ def is_undefined(instruction: Instruction) -> bool:
     if opcode in _NEVER_MEMORY or (opcode == _MOVE_QUAD and instruction.is_repeated):
         return instruction.has_memory_operand
     return (opcode == _POP and reg != 0) or (opcode == _BIT_TEST and reg < 4) or opcode in _SSE4A
+
+
+def is_pause(instruction: Instruction) -> bool:
+    """REP NOP, which waits a little."""
+    return instruction.opcode == NOP and REPEATS[1] in instruction.prefixes
 
 
 def _displacement(code: bytes, at: int, *, wide: bool) -> int:

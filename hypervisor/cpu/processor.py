@@ -3,6 +3,7 @@
 import mmap
 import threading
 import warnings
+from collections.abc import Callable
 from ctypes import addressof, c_char
 from enum import Enum
 
@@ -49,12 +50,23 @@ class Cpu(ProcessorState):
     """
 
     def __init__(
-        self, ram: Ram, handler: TrapHandler, geometry: Geometry = PAE, *, group: CodeGroup | None = None
+        self,
+        ram: Ram,
+        handler: TrapHandler,
+        geometry: Geometry = PAE,
+        *,
+        group: CodeGroup | None = None,
+        spins: Callable[[], None] | None = None,
     ) -> None:
-        """One processor over `ram`. Processors that share guest code (vcpus of a domain) share a `group`."""
+        """One processor over `ram`. Processors that share guest code (vcpus of a domain) share a `group`.
+
+        `spins` is called when the guest waits in a loop of PAUSEs, as for another processor. It is called in
+        the middle of the run and may `stop` that, or leave it alone.
+        """
         super().__init__(ram, geometry, group)
         self._sigint = DeferredSigint(self.stop)
         self._handler = handler
+        self._spins = spins
         self._stop_lock = threading.RLock()
         self._running = False
         self._busy = threading.Lock()
@@ -80,7 +92,7 @@ class Cpu(ProcessorState):
         if self._guard is None or not self._guard.protect(engine, self._layout, self._at_undefined):
             self._guard = None
             guard.warn_once()
-        self._hooks = Hooks(self, self._handler, VOID_ROOT, self._rearm)
+        self._hooks = Hooks(self, self._handler, VOID_ROOT, self._rearm, self._spins)
         self._hooks.install()
         self._reset()
 

@@ -3,16 +3,17 @@
 import re
 from typing import Final, NamedTuple
 
-from paravane.cpu.instructions import IRET, Instruction, instructions, is_undefined
+from paravane.cpu.instructions import IRET, Instruction, instructions, is_pause, is_undefined
 from paravane.cpu.string_compare import STRING_COMPARES
 
 _ROTATIONS: Final = frozenset((0xC0, 0xC1, 0xD0, 0xD1, 0xD2, 0xD3))
 _THROUGH_CARRY: Final = (2, 3)
 _LINEAR: Final = 0xFFFFFFFF
 _IRET_CODE: Final = bytes((IRET,))
-# What anything undefined, a rotation through the carry of memory, and a comparison of strings look like.
+# What anything undefined, a rotation through the carry of memory, a comparison of strings and a PAUSE look
+# like.
 _SUSPICIOUS: Final = re.compile(
-    rb"\xf0|[\xc4\xc5][\xc0-\xff]|\x8f[\x08-\x3f\x48-\x7f\x88-\xbf\xc8-\xff]"
+    rb"\xf0|\xf3[\x26\x2e\x36\x3e\x64-\x67]*\x90|[\xc4\xc5][\xc0-\xff]|\x8f[\x08-\x3f\x48-\x7f\x88-\xbf\xc8-\xff]"
     rb"|\x0f(?:\xba[\x00-\x1f\x40-\x5f\x80-\x9f\xc0-\xdf]|[\x50\x71-\x73\xd6][\x00-\xbf]|[\x78\x79])"
     rb"|[\xc0\xc1\xd0-\xd3][\x10-\x1f\x50-\x5f\x90-\x9f]|\x0f\x3a[\x60-\x63]",
     re.DOTALL,
@@ -20,11 +21,12 @@ _SUSPICIOUS: Final = re.compile(
 
 
 class Suspects(NamedTuple):
-    """Linear addresses of instructions: those to be looked at whenever they are reached, and those before
-    which the state is to be copied."""
+    """Linear addresses of instructions: those to be looked at whenever they are reached, those before which
+    the state is to be copied, and those by which a processor waits in a loop."""
 
     looked_at: set[int]
     copied_before: set[int]
+    pauses: set[int]
 
 
 def suspects(code: bytes, address: int, *, big: bool) -> Suspects | None:
@@ -32,7 +34,7 @@ def suspects(code: bytes, address: int, *, big: bool) -> Suspects | None:
     may_return = code[-1:] == _IRET_CODE
     if not may_return and _SUSPICIOUS.search(code) is None:
         return None
-    found = Suspects(set(), set())
+    found = Suspects(set(), set(), set())
     end = 0
     for at in instructions(code, big=big):
         end = at.offset + at.length
@@ -40,6 +42,8 @@ def suspects(code: bytes, address: int, *, big: bool) -> Suspects | None:
             found.looked_at.add(address + at.offset & _LINEAR)
         elif at.opcode == IRET or rotates_memory_through_carry(at):
             found.copied_before.add(address + at.offset & _LINEAR)
+        elif is_pause(at):
+            found.pauses.add(address + at.offset & _LINEAR)
     if may_return and end != len(code):
         # The engine ended the block elsewhere than a processor would: its last byte may yet be an IRET.
         found.copied_before.add(address + len(code) - 1 & _LINEAR)

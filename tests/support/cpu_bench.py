@@ -73,12 +73,18 @@ class Recorder:
 class Bench:
     """A processor with `nr_frames` frames; linear 0x10000-0x1ffff maps mfn 16-31, one of them for ring 3."""
 
-    def __init__(self, nr_frames: int = 64, geometry: Geometry = PAE, ram: Ram | None = None) -> None:
+    def __init__(
+        self,
+        nr_frames: int = 64,
+        geometry: Geometry = PAE,
+        ram: Ram | None = None,
+        spins: "Callable[[], None] | None" = None,
+    ) -> None:
         self.ram = ram or Ram(nr_frames)
         self._owns_ram = ram is None
         self.geometry = geometry
         self.handler = Recorder()
-        self.cpu = Cpu(self.ram, self.handler, geometry)
+        self.cpu = Cpu(self.ram, self.handler, geometry, spins=spins)
         self.handler.cpu = self.cpu
         self._build_tables()
         self.cpu.cr3 = ROOT << PAGE_SHIFT
