@@ -154,6 +154,12 @@ class Domain:
         vcpus = [vcpu.report() for vcpu in self.vcpus]
         return domain_report(self.domid, self.name, vcpus, platform.timers.armed(), platform.clock.now())
 
+    def dump(self, vcpu_id: int, fault: int | None = None) -> str:
+        """Where its vcpus are, as lines of text for a crash report: first the one that is the reason, with
+        the page walk of the linear address `fault` if one could not be used, then the others."""
+        others = [vcpu.report() for vcpu in self.vcpus if vcpu.vcpu_id != vcpu_id]
+        return self.vcpus[vcpu_id].report(fault) + "".join(others)
+
     def add_vcpu(self, vcpu: Vcpu) -> Vcpu:
         """Vcpus are added in the order of their ids."""
         self.vcpus.append(vcpu)

@@ -79,6 +79,7 @@ class RunState:
         self.yielded = False
         self.observer: Callable[[], None] | None = None
         self._scheduler: Callable[[bool], None] | None = None
+        self._kick: Callable[[], None] | None = None
         self._told = False
         self._held = False
         self._polls = False
@@ -155,9 +156,10 @@ class RunState:
 
     # What the machine does with the vcpu.
 
-    def schedule(self, scheduler: Callable[[bool], None]) -> None:
-        """Tell `scheduler` from now on whether the vcpu could use the processor; now, if it could."""
-        self._scheduler, self._told = scheduler, False
+    def schedule(self, scheduler: Callable[[bool], None], kick: Callable[[], None]) -> None:
+        """Tell `scheduler` from now on whether the vcpu could use the processor; now, if it could. `kick` is
+        called when the vcpu has something to look at, whether it slept or not."""
+        self._scheduler, self._kick, self._told = scheduler, kick, False
         self._tell_scheduler()
 
     def switch_in(self) -> None:
@@ -239,7 +241,8 @@ class RunState:
 
     def wake(self) -> None:
         """Something happened that the vcpu waits for."""
-        if self.observer is not None and self.waiting.blocked:
+        slept = self.waiting.blocked
+        if self.observer is not None and slept:
             self.observer()
         if self._polls:
             # Another reason than its port: that one must not wake it again, from a later sleep.
@@ -250,6 +253,13 @@ class RunState:
         self._poll_timer.disarm()
         self._time.woken(self.resting)
         self._tell_scheduler()
+        if slept or self._wakers.upcall_due(self._vcpu_id):
+            self.kick()
+
+    def kick(self) -> None:
+        """The vcpu has something to look at now, not when its turn comes."""
+        if self._kick is not None:
+            self._kick()
 
     def _sleep(self) -> None:
         self.waiting.blocked = True

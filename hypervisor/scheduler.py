@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from paravane.sched import Entity, Policy
     from paravane.vcpu import Vcpu
 
+SHORTEST_REST: Final = 50_000
+"""Nanoseconds of a turn, less than which are not worth handing on."""
+
 PREEMPTED: Final = "preempted"
 """Why a vcpu lost the processor to one that woke."""
 
@@ -40,13 +43,15 @@ class Scheduler:
         self._clock_began = self._host_began = self._charged = 0
         self._why = ""
         self._preempted = False
+        self._left = 0  # nanoseconds of the turn that the policy gave
+        self._kicked: dict[Vcpu, None] = {}
 
     def add(self, vcpu: Vcpu) -> None:
         """A vcpu exists."""
         self._vcpus[vcpu.entity] = vcpu
         self._first.setdefault(vcpu.domid, vcpu.entity)
         self.policy.add(vcpu.entity)
-        vcpu.run_state.schedule(partial(self._readiness_changed, vcpu))
+        vcpu.run_state.schedule(partial(self._readiness_changed, vcpu), partial(self._kick, vcpu))
 
     def remove(self, vcpu: Vcpu) -> None:
         """A vcpu is going away. No guest is executing."""
@@ -56,14 +61,24 @@ class Scheduler:
         del self._vcpus[entity]
         if self._first.get(vcpu.domid) is entity:
             del self._first[vcpu.domid]
-        vcpu.run_state.schedule(_ignore)
+        vcpu.run_state.schedule(_ignore, _nothing)
+        self._kicked.pop(vcpu, None)
         if vcpu is self.running:
             self.running = None
 
     def next(self) -> tuple[Vcpu, int] | None:
         """The vcpu to run now, and for how many nanoseconds at most; None when none may."""
+        while self._kicked and self._left >= SHORTEST_REST:
+            vcpu = next(iter(self._kicked))
+            del self._kicked[vcpu]
+            if vcpu.run_state.runnable:
+                return vcpu, self._left
+        self._kicked.clear()
         turn = self.policy.next()
-        return None if turn is None else (self._vcpus[turn.entity], turn.length)
+        if turn is None:
+            return None
+        self._left = turn.length
+        return self._vcpus[turn.entity], turn.length
 
     def begin(self, vcpu: Vcpu) -> None:
         """A slice of a vcpu begins."""
@@ -75,6 +90,7 @@ class Scheduler:
     def end(self) -> None:
         """The slice is over, and the clock tells so."""
         self._charge_running()
+        self._left -= self._charged
         self.executing = False
         if self.running is not None:
             why = self.running.run_state.why_stopped
@@ -110,6 +126,16 @@ class Scheduler:
             self._preempted = True
             self.running.stop()
 
+    def _kick(self, vcpu: Vcpu) -> None:
+        """A vcpu is to look at an event or an NMI. On a machine with a processor for each it would do so now:
+        one that runs beside it, in the same domain, leaves it the rest of its turn. To others that happens
+        only as the policy wants it, when the vcpu wakes."""
+        running = self.running
+        if self.executing and running is not None and running is not vcpu and running.domid == vcpu.domid:
+            self._kicked[vcpu] = None
+            self._preempted = True
+            running.stop()
+
     def _charge_running(self) -> None:
         """Charge who executes now for what it used since it was charged last."""
         if not self.executing or self.running is None:
@@ -131,3 +157,7 @@ class Scheduler:
 
 def _ignore(_ready: bool) -> None:
     """A vcpu that is going away interests nobody."""
+
+
+def _nothing() -> None:
+    """See `_ignore`."""

@@ -331,7 +331,7 @@ class Vcpu:
 
     def _crash(self, sentence: str, fault: int | None = None) -> None:
         """End the domain for what this vcpu did; `fault` is the linear address it failed at, if at one."""
-        self._domain.crash(sentence, self.report(fault))
+        self._domain.crash(sentence, self._domain.dump(self.vcpu_id, fault))
 
 
 def _address(crash: GuestCrash) -> int | None:

@@ -78,6 +78,10 @@ class VcpuDomain(Protocol):
         """Whether another vcpu of it could use a processor now."""
         ...
 
+    def dump(self, vcpu_id: int, fault: int | None = None) -> str:
+        """Where its vcpus are, that one first, with the page walk of the linear address `fault`."""
+        ...
+
     def crash(self, sentence: str, dump: str) -> None:
         """End the domain for something it did that has no other answer."""
         ...

@@ -197,7 +197,7 @@ class Target:
     def kill(self) -> None:
         """End the domain."""
         self._condemned = True
-        self.domain.crash("its debugger killed it", self.last.vcpu.report())
+        self.domain.crash("its debugger killed it", self.domain.dump(self.last.vcpu.vcpu_id))
 
     # What happens to the domain.
 

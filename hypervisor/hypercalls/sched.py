@@ -46,14 +46,14 @@ def block(caller: "Caller") -> int:
 
 @sched(SchedOp.shutdown)
 def shutdown(caller: "Caller", arg: Annotated[SchedShutdown, In(SCHED_SHUTDOWN)]) -> int:
-    caller.domain.shutdown(arg.reason & 0xFF, caller.vcpu.report)
+    caller.domain.shutdown(arg.reason & 0xFF, lambda: caller.domain.dump(caller.vcpu_id))
     return 0
 
 
 @sched_compat(SchedOp.shutdown)
 def shutdown_compat(caller: "Caller", reason: UInt) -> int:
     """The old form takes the reason itself instead of a pointer to it."""
-    caller.domain.shutdown(reason & 0xFF, caller.vcpu.report)
+    caller.domain.shutdown(reason & 0xFF, lambda: caller.domain.dump(caller.vcpu_id))
     return 0
 
 

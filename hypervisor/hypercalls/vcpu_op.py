@@ -156,6 +156,7 @@ def send_nmi(caller: "Caller", vcpuid: UInt, arg: Ptr) -> int:
     target = _target(caller, vcpuid)
     target.traps.raise_nmi()
     target.run_state.wake()
+    target.run_state.kick()
     return 0
 
 

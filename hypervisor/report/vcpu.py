@@ -43,7 +43,9 @@ class Subject:
 def vcpu_report(subject: Subject, fault: int | None = None) -> str:
     """Lines of text, always in the same order: what the vcpu does and where, with the line of source; its
     registers; code; stack; calls; the page walk of the linear address `fault`, when one could not be used;
-    events; timers."""
+    events; timers. Of a vcpu that has no context yet there is no more to say than that."""
+    if not subject.run_state.initialised:
+        return f"vcpu {subject.vcpu_id} was never started\n"
     cpu, image, places = subject.cpu, subject.image, subject.places
     doing = waits.state(subject.vcpu_id, subject.run_state, subject.events)
     here, caller = _places(subject)

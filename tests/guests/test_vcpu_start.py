@@ -155,6 +155,7 @@ main:
     SHOW up
     SHOW up
     SHOW is_up
+    movl $1, finish
 1:  YIELD
     movl $VCPUOP_is_up, %eax
     movl $1, %edx
@@ -162,7 +163,16 @@ main:
     testl %eax, %eax
     jnz 1b
     ret
-{IDLE}""") == [
+idle:
+    YIELD
+    cmpl $0, finish
+    je idle
+    GO_DOWN $1
+    .data
+finish: .long 0
+    .balign 4096
+page: .skip 4096
+""") == [
         f"up {-Errno.EINVAL}",
         "is_up 0",
         f"initialise {-Errno.ENOENT}",
