@@ -36,16 +36,15 @@ class Idler:
         self._policy = policy
         self._polling = 0  # nanoseconds since somebody did anything but yield
 
-    def worked(self) -> None:
-        """Somebody did something else than to yield."""
-        self._polling = 0
-
-    def polled(self, worked: int, longest: float | None) -> None:
-        """The only vcpu that is ready has yielded after `worked` nanoseconds: it waits for something, and may
-        wait by the clock. Nothing else can run before a timer is due or something comes from outside. Takes
-        at most `longest` seconds of the host's time (None: no limit)."""
-        if worked > YIELD_TIME:
+    def worked(self, nanoseconds: int) -> None:
+        """Somebody ran for so long: if that is long, it did something else than to yield."""
+        if nanoseconds > YIELD_TIME:
             self._polling = 0
+
+    def polled(self, longest: float | None) -> None:
+        """The only vcpu that is ready has yielded: it waits for something, and may wait by the clock. Nothing
+        else can run before a timer is due or something comes from outside. Takes at most `longest` seconds of
+        the host's time (None: no limit)."""
         step = max(YIELD_TIME, self._polling // SMALL_AGAINST)
         watchful = self._polling >= OUTSIDE and self._inbox.expecting
         if watchful:

@@ -119,8 +119,8 @@ class RunLoop:
             self.scheduler.charge(domid, took)
 
     def _may_stall(self) -> bool:
-        """Whether guests are left that only a timer or an input can move."""
-        return self._anybody_lives() and not self._platform.bus.due
+        """Whether guests are left that only a timer or an input can move, and none has just come."""
+        return self._anybody_lives() and not self._platform.bus.due and not self.interrupted
 
     def _anybody_lives(self) -> bool:
         return any(domain.alive for domain in self._domains.values())
@@ -152,13 +152,13 @@ class RunLoop:
         length = min(longest, self._longest)
         self._ends = min(began + length, max(self._platform.timers.next_deadline(), began + self._shortest()))
         passed = self._run_counted(vcpu) if self._instructions else self._run_timed(vcpu)
+        # Not how long the slice was: on a loaded host one may be over before the guest had any of it.
+        self._idler.worked(max(scheduler.used(), passed if self._instructions else 0))
         clock.ran(max(0, passed - (clock.now() - began)))
         yielded = vcpu.run_state.yielded
         scheduler.end()
-        if not yielded:
-            self._idler.worked()
-        elif vcpu.run_state.runnable:
-            self._after_yield(vcpu, clock.now() - began)
+        if yielded and vcpu.run_state.runnable:
+            self._after_yield(vcpu)
 
     def _run_timed(self, vcpu: Vcpu) -> int:
         """A slice that ends when the host's time for it is over; how long it took in virtual time, as far as
@@ -210,12 +210,14 @@ class RunLoop:
 
     # Nothing to do.
 
-    def _after_yield(self, vcpu: Vcpu, worked: int) -> None:
-        """Let others run first; when nobody else can, time passes."""
+    def _after_yield(self, vcpu: Vcpu) -> None:
+        """Let others run first; when nobody else can, time passes. A guest that hears of ticks keeps the
+        processor, or it would miss some; for the others there is no need to stop at each of them."""
         self.scheduler.policy.give_way(vcpu.entity)
         if self.scheduler.ready == 1 and not self._platform.bus.due:
-            self.scheduler.switch_to(None)
-            self._idler.polled(worked, _until(self._deadline))
+            if not vcpu.hears_ticks:
+                self.scheduler.switch_to(None)
+            self._idler.polled(_until(self._deadline))
 
     def _idle(self) -> bool:
         """Nobody may run: wait for the next timer, for a cap to be lifted or for something from outside.

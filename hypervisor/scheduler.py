@@ -96,6 +96,10 @@ class Scheduler:
             why = self.running.run_state.why_stopped
             self._why = PREEMPTED if self._preempted and why == "slice over" else why
 
+    def used(self) -> int:
+        """Nanoseconds that the slice which executes has taken so far."""
+        return max(self._platform.clock.now() - self._clock_began, self._host_time() - self._host_began)
+
     def charge(self, domid: int, nanoseconds: int) -> None:
         """So much was done for a domain outside its slices."""
         if domid in self._first:
@@ -140,7 +144,7 @@ class Scheduler:
         """Charge who executes now for what it used since it was charged last."""
         if not self.executing or self.running is None:
             return
-        used = max(self._platform.clock.now() - self._clock_began, self._host_time() - self._host_began)
+        used = self.used()
         if used > self._charged:
             self.policy.charge(self.running.entity, used - self._charged)
             self._charged = used

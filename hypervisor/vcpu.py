@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.abi.arch import KERNEL_RING
 from paravane.abi.errno import Errno
+from paravane.abi.event_channel import Virq
 from paravane.abi.hypercall import HYPERCALL_VECTOR
 from paravane.abi.vcpu import VcpuContextFlag
 from paravane.call_site import call_site, follows_hypercall
@@ -133,6 +134,11 @@ class Vcpu:
             return False
         finally:
             self._platform.trace.scene = None
+
+    @property
+    def hears_ticks(self) -> bool:
+        """Whether its guest would notice that it was not ticked."""
+        return self._domain.events.virq_bound(Virq.TIMER, self.vcpu_id)
 
     def stop(self) -> None:
         """Leave the guest soon: after the trap being served, or at once from another thread."""

@@ -266,6 +266,10 @@ class PortTable:
                 observer.raised(self.domid, vcpu_id, virq, port, pending=pending)
             self._fire(port)
 
+    def virq_bound(self, virq: Virq, vcpu_id: int = 0) -> bool:
+        """Whether the guest would hear of a virtual interrupt."""
+        return (vcpu_id if virq in VCPU_VIRQS else 0, virq) in self._virqs
+
     def usable(self, port: int) -> bool:
         """Whether the port is in use by the guest: neither free, nor reserved, nor never created."""
         return port < len(self._ports) and usable(self._ports[port])

@@ -215,7 +215,8 @@ class TimerRecord(Record):
 @dataclass(slots=True)
 class ScheduleRecord(Record):
     """A vcpu got (`in`) or lost (`out`) the processor, or what it slept for has happened (`woken`); `why` it
-    lost it: `slice over`, `blocked`, `polling`, `yielded`, `down`, `ended`, `held` by a debugger."""
+    lost it: `slice over`, `preempted` by one that woke, `blocked`, `polling`, `yielded`, `down`, `ended`,
+    `paused` by its administrator, `held` by a debugger."""
 
     kind: ClassVar[Kind] = Kind.SCHEDULE
     name: str

@@ -37,11 +37,13 @@ TSC_AT_START: Final = 1
 
 LEFT: Final = {
     "slice over": Runstate.runnable,
+    "preempted": Runstate.runnable,
     "yielded": Runstate.runnable,
     "blocked": Runstate.blocked,
     "polling": Runstate.blocked,
     "down": Runstate.offline,
     "ended": Runstate.offline,
+    "paused": Runstate.offline,
 }
 """Why a vcpu lost the processor -> the state it went to."""
 

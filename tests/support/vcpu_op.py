@@ -51,18 +51,20 @@ bind_timer:
     MUST bind_virq
     ret
 
-# Yields EAX times, a millisecond each where nobody else runs. EAX: how often the timer interrupt came.
+# Yields until EAX milliseconds have passed. EAX: how often the timer interrupt came.
 count_ticks:
     pushl %esi
     pushl %edi
-    movl %eax, %esi
+    imull $1000000, %eax, %esi
+    addl shared_info + SHARED_INFO_vcpu_info_time_system_time, %esi
     xorl %edi, %edi
 1:  call yield
     movl bind + EVTCHN_BIND_VIRQ_port, %eax
     btrl %eax, shared_info + SHARED_INFO_evtchn_pending
     adcl $0, %edi
-    decl %esi
-    jnz 1b
+    movl shared_info + SHARED_INFO_vcpu_info_time_system_time, %eax
+    subl %esi, %eax
+    js 1b
     movl %edi, %eax
     popl %edi
     popl %esi
