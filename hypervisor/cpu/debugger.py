@@ -52,8 +52,9 @@ class Debugger(Protocol):
         """The instruction at this one of `breakpoints` is the next."""
         ...
 
-    def accessed(self, watched: Watched) -> bool:
-        """An instruction has read or written some of this one of `watched`."""
+    def accessed(self, watched: Watched, before: bytes) -> bool:
+        """An instruction has read or written some of this one of `watched`, or somebody else has written it.
+        `before` is what was there; empty where a page was missing."""
         ...
 
     def stepped(self) -> None:

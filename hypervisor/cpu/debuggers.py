@@ -58,8 +58,13 @@ class Debuggers:
     def update(self) -> None:
         """A debugger has changed its breakpoints or what it watches. ValueError for too many breakpoints."""
         self._watched = [(one, watched) for one in self._attached for watched in one.watched]
-        self._remember()
+        self.remember()
         self._changed()
+
+    def remember(self) -> None:
+        """What is in the watched memory now is known: a store by another than this processor is told of when
+        that has changed since."""
+        self._contents = [contents(self._cpu, watched) for _, watched in self._watched]
 
     def step(self, debugger: Debugger, within: range = range(0)) -> None:
         """End the next run after one instruction, or after the first one that does not lead to an address of
@@ -160,22 +165,22 @@ class Debuggers:
 
     def accessed(self, hits: int) -> bool:
         """An instruction with these hits is over. Whether the run is to end."""
-        self._remember()
-        return self._tell_access(
-            [index for index in range(len(self._watched)) if hits >> _FIRST_BIT + index & 1]
-        )
+        before = self._contents
+        self.remember()
+        touched = [index for index in range(len(self._watched)) if hits >> _FIRST_BIT + index & 1]
+        return self._tell_access(touched, before)
 
     def look_for_stores(self) -> None:
         """Between two instructions: tell of what is watched and was changed by none of this processor's. That
         was the hypervisor, or another processor."""
         before = self._contents
-        self._remember()
+        self.remember()
         changed = [
             index
             for index, (_, watched) in enumerate(self._watched)
             if watched.writes and before[index].changed_to(self._contents[index])
         ]
-        if changed and self._tell_access(changed):
+        if changed and self._tell_access(changed, before):
             self._cpu._stop_wanted = True
 
     def begin_run(self) -> bool:
@@ -217,20 +222,16 @@ class Debuggers:
         if self._step is not None and self._step.over:
             self._cpu._stop_wanted = True
 
-    def _tell_access(self, indices: list[int]) -> bool:
+    def _tell_access(self, indices: list[int], before: list[Contents]) -> bool:
         """Tell whose these of `_watched` are. Whether one of them wants the run to end."""
-        hit = [self._watched[index] for index in indices]
+        hit = [(*self._watched[index], before[index].data * before[index].whole) for index in indices]
         try:
-            wanted = any([debugger.accessed(watched) for debugger, watched in hit])
+            wanted = any([debugger.accessed(watched, there) for debugger, watched, there in hit])
         except BaseException as failure:
             self._fail(failure)
             wanted = True
         self._stopped |= wanted
         return wanted
-
-    def _remember(self) -> None:
-        """What is in the watched memory now, to see what changes otherwise than by an instruction."""
-        self._contents = [contents(self._cpu, watched) for _, watched in self._watched]
 
     def _forget_step(self) -> None:
         if self._step is not None:

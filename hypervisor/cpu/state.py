@@ -54,6 +54,7 @@ class ProcessorState(SegmentRegisters):
         self._cr0, self._cr4 = _CR0, _CR4 | paging
         engine.write_register(x86_const.UC_X86_REG_EFLAGS, Eflags.FIXED | Eflags.IF)
         self._take()
+        self._words[self._layout.eip] = 0  # not where the engine came to before there was a guest
         self._words[self._layout.old_exception] = 0xFFFFFFFF
         self._words[self._hflags_at] |= self._layout.io_break
         self._words[self._debug_slot(6)] = Dr6.FIXED

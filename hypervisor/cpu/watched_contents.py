@@ -9,10 +9,12 @@ from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
 
 class Contents(NamedTuple):
-    """The machine addresses of a watched range, a run of bytes in each page that is there, and the bytes."""
+    """The machine addresses of a watched range, a run of bytes in each page that is there, and the bytes.
+    `whole`: no page was missing."""
 
     places: tuple[tuple[int, int], ...]
     data: bytes
+    whole: bool
 
     def changed_to(self, later: "Contents") -> bool:
         """Whether something was stored. What another page is mapped over has not changed."""
@@ -28,4 +30,5 @@ def contents(cpu: ProcessorState, watched: Watched) -> Contents:
         if mfn is not None:
             places.append(((mfn << PAGE_SHIFT) + (at & PAGE_MASK), size))
         at += size
-    return Contents(tuple(places), b"".join(cpu.ram.bytes[start : start + size] for start, size in places))
+    data = b"".join(cpu.ram.bytes[start : start + size] for start, size in places)
+    return Contents(tuple(places), data, len(data) == watched.size)

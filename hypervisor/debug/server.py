@@ -109,6 +109,8 @@ class Server:
             address = self._listener.address
             self._domain.log.warning("%s: %s; a debugger may come to %s", self._domain.name, why, address)
         else:
+            if any(vcpu.run_state.held for vcpu in self._domain.vcpus):
+                why = "every vcpu that is to go on sleeps, and the others are held"
             self._say(f"{why}: interrupt the guest to look at it\n")
 
     def _say(self, text: str) -> None:

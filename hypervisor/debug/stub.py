@@ -10,7 +10,7 @@ from paravane.debug.memory import ProtectedError
 from paravane.debug.packets import MAX_PAYLOAD, Signal, unescaped
 from paravane.debug.registers import NUMBERS, RegisterError
 from paravane.debug.resume import ALL, Action, hexadecimal, parse, thread_id
-from paravane.debug.target import Kind, PointError, thread_of
+from paravane.debug.target import Kind, PointError, thread_info, thread_of
 from paravane.debug.transfers import ImageFile, transfer
 
 if TYPE_CHECKING:
@@ -213,8 +213,7 @@ class Stub:
         thread = hexadecimal(rest)
         for vcpu in self._vcpus:
             if thread_of(vcpu) == thread:
-                state = vcpu.run_state.resting.name
-                return f"domain {vcpu.domid} vcpu {vcpu.vcpu_id}, {state}".encode().hex().encode()
+                return thread_info(vcpu).encode().hex().encode()
         return EINVAL
 
     # Odds and ends.

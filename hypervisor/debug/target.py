@@ -90,7 +90,7 @@ class _Probe:
         software = Kind.SOFTWARE in self._target.points.kinds[address]
         return self._target.stop(Stop(Signo.TRAP, self.vcpu, "swbreak:" if software else "hwbreak:"))
 
-    def accessed(self, watched: Watched) -> bool:
+    def accessed(self, watched: Watched, before: bytes) -> bool:
         name = {(False, True): "watch", (True, False): "rwatch"}.get(
             (watched.reads, watched.writes), "awatch"
         )
@@ -221,13 +221,18 @@ class Target:
             probe.vcpu.run_state.held = True
             probe.vcpu.stop()
         self._due = None  # nothing that happened before is of interest now
-        return self.stop(Stop(Signo.ABRT if own else Signo.SEGV, self.last.vcpu, sentence=sentence))
+        return self.stop(Stop(Signo.ABRT if own else Signo.SEGV, self._running(), sentence=sentence))
 
     def over(self) -> None:
         """The domain has ended, or is being taken away."""
         self._due = self.domain.debugger = None
         self._ended()
         self._release()
+
+    def _running(self) -> Vcpu:
+        """The vcpu that has the processor; one that was looked at where none of the domain's has it."""
+        _, number, _ = self.domain.platform.trace.here(self.domain.domid)
+        return self.last.vcpu if number is None else self.domain.vcpus[number]
 
     def _deliver(self) -> None:
         stop, self._due = self._due, None
@@ -258,3 +263,8 @@ class Target:
 def thread_of(vcpu: Vcpu) -> int:
     """A vcpu's thread id: ids count from 1."""
     return vcpu.vcpu_id + 1
+
+
+def thread_info(vcpu: Vcpu) -> str:
+    """What a debugger shows of a thread besides its name and place."""
+    return f"domain {vcpu.domid} vcpu {vcpu.vcpu_id}, {vcpu.run_state.resting.name}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from paravane.debug.description import TARGET_XML
 from paravane.debug.packets import MAX_PAYLOAD, escaped
 from paravane.debug.resume import hexadecimal
-from paravane.debug.target import thread_of
+from paravane.debug.target import thread_info, thread_of
 from paravane.text import shown
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def transfer(domain: Domain, request: str) -> bytes:
 def threads(domain: Domain) -> str:
     """The vcpus, as XML."""
     vcpus = "".join(
-        f'<thread id="{thread_of(vcpu):x}" core="{vcpu.vcpu_id}" name="vcpu{vcpu.vcpu_id}"/>'
+        f'<thread id="{thread_of(vcpu):x}" core="{vcpu.vcpu_id}" name="vcpu{vcpu.vcpu_id}">'
+        f"{thread_info(vcpu)}</thread>"
         for vcpu in domain.vcpus
     )
     return f'<?xml version="1.0"?><threads>{vcpus}</threads>'

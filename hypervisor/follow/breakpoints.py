@@ -10,7 +10,7 @@ from paravane.report.stack import calls
 from paravane.trace import BreakpointRecord, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from paravane.cpu.debugger import Watched
     from paravane.domain import Domain
@@ -28,7 +28,9 @@ class Breakpoints:
 
     def __init__(self, domain: Domain, addresses: Iterable[int], watched: Sequence[Watched]) -> None:
         """Linear addresses of instructions, and what is watched. ValueError for too many of either."""
-        self._probes = [_Probe(domain, vcpu, frozenset(addresses), watched) for vcpu in domain.vcpus]
+        self._probes: list[_Probe] = []
+        for vcpu in domain.vcpus:
+            self._probes.append(_Probe(domain, vcpu, frozenset(addresses), watched, self._told))
 
     def close(self) -> None:
         """Write nothing any more. Idempotent."""
@@ -36,19 +38,31 @@ class Breakpoints:
             probe.close()
         self._probes.clear()
 
+    def _told(self, teller: _Probe) -> None:
+        """One vcpu's probe has told what was stored. Nobody is to tell it again as what he finds changed."""
+        for probe in self._probes:
+            if probe is not teller:
+                probe.catch_up()
+
 
 class _Probe:
     """What watches one vcpu (paravane.cpu.debugger.Debugger). It never stops its guest."""
 
     def __init__(
-        self, domain: Domain, vcpu: Vcpu, breakpoints: frozenset[int], watched: Sequence[Watched]
+        self,
+        domain: Domain,
+        vcpu: Vcpu,
+        breakpoints: frozenset[int],
+        watched: Sequence[Watched],
+        told: Callable[[_Probe], None],
     ) -> None:
+        """`told` is called when it has told of an access."""
         self.breakpoints = breakpoints
         self.watched = watched
+        self._told = told
         self._domain = domain
         self._vcpu = vcpu
         self._cpu = vcpu.cpu
-        self._values = [self._value(each) for each in watched]
         self._cpu.debuggers.attach(self)
 
     def close(self) -> None:
@@ -60,16 +74,18 @@ class _Probe:
             self._write("breakpoint", address, {})
         return False
 
-    def accessed(self, watched: Watched) -> bool:
+    def accessed(self, watched: Watched, before: bytes) -> bool:
         """An instruction has touched `watched`, and is over."""
-        at = self.watched.index(watched)
-        before, after = self._values[at], self._value(watched)
-        self._values[at] = after
         if self._domain.platform.trace.wants(Kind.BREAKPOINT):
             kinds = {(True, False): "read", (False, True): "write"}
             name = kinds.get((watched.reads, watched.writes), "access")
-            self._write(name, watched.start, _seen(watched, before, after))
+            self._write(name, watched.start, _seen(watched, before, self._value(watched)))
+        self._told(self)
         return False
+
+    def catch_up(self) -> None:
+        """What is in watched memory now is known."""
+        self._cpu.debuggers.remember()
 
     def stepped(self) -> None:
         """Nobody steps here."""

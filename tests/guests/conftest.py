@@ -10,9 +10,11 @@ import pytest
 from paravane.abi.sched import ShutdownReason
 from tests.support.boot import HOST_TIMEOUT, finished
 from tests.support.debugged import KERNEL, Remote, served
+from tests.support.debugged import Boot as DebuggedBoot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from paravane import BootResult
     from paravane.testing.plugin import Boot
@@ -52,3 +54,29 @@ def remote(guest: Served) -> Iterator[Remote]:
     client = Remote(guest.port)
     yield client
     client.close()
+
+
+@pytest.fixture
+def debugged() -> Iterator[Callable[..., DebuggedBoot]]:
+    """Starts guests that wait for a debugger; none survives the test."""
+    started: list[DebuggedBoot] = []
+
+    def start(*arguments: str, wait: bool = True) -> DebuggedBoot:
+        started.append(DebuggedBoot(*arguments, wait=wait))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Callable[[str], str]:
+    """Writes a source of a kernel; its path."""
+
+    def write(text: str) -> str:
+        path = tmp_path / "kernel.S"
+        path.write_text(text)
+        return str(path)
+
+    return write

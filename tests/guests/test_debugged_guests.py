@@ -40,7 +40,7 @@ class Watcher:
         self.calls += 1
         return False
 
-    def accessed(self, watched: Watched) -> bool:
+    def accessed(self, watched: Watched, before: bytes) -> bool:
         self.calls += 1
         return False
 

@@ -141,8 +141,7 @@ def test_an_interrupt_stops_a_guest_that_spins() -> None:
 def test_a_vcpu_that_no_action_names_stays_where_it_is(guest: Served, remote: Remote) -> None:
     before = remote.ask("g")
     remote.send("vCont;c:2")
-    remote.raw(b"\x03")
-    assert remote.answer().startswith("T02thread:1;")
+    assert remote.interrupt().startswith("T02thread:1;")
     assert remote.ask("g") == before
     assert not guest.domain.vcpus[0].run_state.runnable
     remote.finish()

@@ -17,7 +17,7 @@ from tests.support.prelude import prelude
 from tests.support.unix_archive import archive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 HERE = Path(__file__).parent
 
@@ -69,32 +69,6 @@ spin:
 )
 
 
-@pytest.fixture
-def boot() -> Iterator[Callable[..., Boot]]:
-    """Starts guests that wait for a debugger; none survives the test."""
-    started: list[Boot] = []
-
-    def start(*arguments: str, wait: bool = True) -> Boot:
-        started.append(Boot(*arguments, wait=wait))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.kill()
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Callable[[str], str]:
-    """Writes a source of a kernel; its path."""
-
-    def write(text: str) -> str:
-        path = tmp_path / "kernel.S"
-        path.write_text(text)
-        return str(path)
-
-    return write
-
-
 @pytest.fixture(scope="module")
 def c_kernel(tmp_path_factory: pytest.TempPathFactory) -> str:
     """`debugged.c`, compiled and linked."""
@@ -106,8 +80,8 @@ def c_kernel(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(image)
 
 
-def test_symbols_lines_and_source_come_without_a_file(boot: Callable[..., Boot]) -> None:
-    guest = boot("hello")
+def test_symbols_lines_and_source_come_without_a_file(debugged: Callable[..., Boot]) -> None:
+    guest = debugged("hello")
     text = gdb(
         guest.port,
         "break main",
@@ -134,9 +108,9 @@ def test_symbols_lines_and_source_come_without_a_file(boot: Callable[..., Boot])
 
 
 def test_break_step_finish_watch_and_backtrace(
-    boot: Callable[..., Boot], source: Callable[[str], str]
+    debugged: Callable[..., Boot], source: Callable[[str], str]
 ) -> None:
-    guest = boot(source(COUNTING))
+    guest = debugged(source(COUNTING))
     text = gdb(
         guest.port,
         "break count",
@@ -162,8 +136,10 @@ def test_break_step_finish_watch_and_backtrace(
     assert guest.end()[:2] == (0, "counted\n")
 
 
-def test_a_condition_is_looked_at_many_times(boot: Callable[..., Boot], source: Callable[[str], str]) -> None:
-    guest = boot(source(COUNTING))
+def test_a_condition_is_looked_at_many_times(
+    debugged: Callable[..., Boot], source: Callable[[str], str]
+) -> None:
+    guest = debugged(source(COUNTING))
     text = gdb(
         guest.port,
         "break counted if *(int *)&counter == 750",
@@ -177,8 +153,8 @@ def test_a_condition_is_looked_at_many_times(boot: Callable[..., Boot], source: 
     assert guest.end()[:2] == (0, "counted\n")
 
 
-def test_a_kernel_in_c_line_by_line(boot: Callable[..., Boot], c_kernel: str) -> None:
-    guest = boot(c_kernel)
+def test_a_kernel_in_c_line_by_line(debugged: Callable[..., Boot], c_kernel: str) -> None:
+    guest = debugged(c_kernel)
     text = gdb(
         guest.port,
         "break kernel_main",
@@ -217,7 +193,7 @@ def test_a_kernel_in_c_line_by_line(boot: Callable[..., Boot], c_kernel: str) ->
     assert (status, errors) == (0, "(d1) the sum is 32\n")
 
 
-def test_registers_of_every_kind(boot: Callable[..., Boot], source: Callable[[str], str]) -> None:
+def test_registers_of_every_kind(debugged: Callable[..., Boot], source: Callable[[str], str]) -> None:
     kernel = (
         prelude()
         + """
@@ -234,7 +210,7 @@ stop:
     ret
 """
     )
-    guest = boot(source(kernel))
+    guest = debugged(source(kernel))
     text = gdb(
         guest.port,
         "break stop",
@@ -258,8 +234,8 @@ stop:
     assert re.search(r"eflags +0x\w+ +\[.*IF.*\]", text)
 
 
-def test_a_crash_stops_before_the_domain_ends(boot: Callable[..., Boot]) -> None:
-    guest = boot("crash")
+def test_a_crash_stops_before_the_domain_ends(debugged: Callable[..., Boot]) -> None:
+    guest = debugged("crash")
     text = gdb(
         guest.port, "continue", "backtrace 1", "x/i $pc", "print $eax", "info registers eip", "continue"
     )
@@ -274,18 +250,18 @@ def test_a_crash_stops_before_the_domain_ends(boot: Callable[..., Boot]) -> None
 
 
 def test_a_panic_of_the_kernels_own_stops_as_well(
-    boot: Callable[..., Boot], source: Callable[[str], str]
+    debugged: Callable[..., Boot], source: Callable[[str], str]
 ) -> None:
     kernel = prelude() + '.globl main\n.type main, @function\nmain:\n    PANIC "enough"\n'
-    guest = boot(source(kernel))
+    guest = debugged(source(kernel))
     text = gdb(guest.port, "continue", "detach")
     assert "its kernel asked for shutdown with reason 3" in text
     assert "Program received signal SIGABRT" in text
     assert guest.end()[0] == 3
 
 
-def test_ctrl_c_stops_a_guest_that_spins(boot: Callable[..., Boot], source: Callable[[str], str]) -> None:
-    guest = boot(source(SPINNING))
+def test_ctrl_c_stops_a_guest_that_spins(debugged: Callable[..., Boot], source: Callable[[str], str]) -> None:
+    guest = debugged(source(SPINNING))
     words = [
         f"target remote :{guest.port}",
         "continue",
@@ -325,7 +301,7 @@ after:
 """
 
 
-def test_an_application_in_ring_3(boot: Callable[..., Boot], tmp_path: Path) -> None:
+def test_an_application_in_ring_3(debugged: Callable[..., Boot], tmp_path: Path) -> None:
     program, unit = tmp_path / "program", tmp_path / "program.s"
     unit.write_text(APPLICATION)
     subprocess.run([tool("as"), "--32", "-g", str(unit), "-o", str(tmp_path / "program.o")], check=True)
@@ -334,7 +310,7 @@ def test_an_application_in_ring_3(boot: Callable[..., Boot], tmp_path: Path) -> 
     )
     ramdisk = tmp_path / "archive.cpio"
     ramdisk.write_bytes(archive({"bin/program": program.read_bytes()}))
-    guest = boot("unix", "--ramdisk", str(ramdisk), "--", "program")
+    guest = debugged("unix", "--ramdisk", str(ramdisk), "--", "program")
     text = gdb(
         guest.port,
         f"add-symbol-file {program}",
@@ -359,8 +335,8 @@ def test_an_application_in_ring_3(boot: Callable[..., Boot], tmp_path: Path) -> 
     assert guest.end()[0] == 0
 
 
-def test_what_the_monitor_tells(boot: Callable[..., Boot]) -> None:
-    guest = boot("paging")
+def test_what_the_monitor_tells(debugged: Callable[..., Boot]) -> None:
+    guest = debugged("paging")
     text = gdb(
         guest.port,
         "monitor help",

@@ -33,7 +33,7 @@ class Recorder:
         self.flags.append(self.cpu.eflags)
         return self.stops
 
-    def accessed(self, watched: Watched) -> bool:
+    def accessed(self, watched: Watched, before: bytes) -> bool:
         self.seen.append(("access", watched.start))
         return self.stops
 

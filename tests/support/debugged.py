@@ -71,6 +71,56 @@ counter:
 )
 """Counts for ever."""
 
+TWO_VCPUS = (
+    prelude("paging", "vcpus")
+    + """
+    .equ VISITS, 20
+    .globl main
+    .type main, @function
+main:
+    movl $1, %eax
+    movl $worker, %edx
+    movl $worker_stack, %ecx
+    call start_vcpu
+    MUST start_vcpu
+started:
+    xorl %eax, %eax
+    call visit
+    movl $SCHEDOP_yield, %ebx
+    HYPERCALL sched_op
+    cmpl $VISITS, visits + 4
+    jb started
+    PRINT "done\\n"
+    ret
+
+    .type worker, @function
+worker:
+    movl $1, %eax
+    call visit
+    cmpl $VISITS, visits + 4
+    jb worker
+    movl $VCPUOP_down, %eax
+    movl $1, %edx
+    call vcpu_op
+
+    .type visit, @function              # EAX = the own vcpu
+visit:
+    incl visits(,%eax,4)
+visited:
+    ret
+
+    .data
+    .balign 4
+visits:
+    .long 0, 0
+    .bss
+    .skip 4096
+worker_stack:
+"""
+)
+"""Starts vcpu 1, which counts its visits to `visit` and goes down after `VISITS` of them. Vcpu 0 counts its
+own, and prints `done` when that has happened."""
+
 
 class Remote:
     """A debugger's side of the protocol, byte by byte. Sockets and answers have `HOST_TIMEOUT`."""
@@ -113,8 +163,19 @@ class Remote:
         """The word of guest memory at linear `address`."""
         return int.from_bytes(bytes.fromhex(self.ask(f"m{address:x},4")), "little")
 
+    def interrupt(self) -> str:
+        """Stop the guest as Ctrl-C does; where it stopped, without what the console was told before."""
+        self.raw(b"\x03")
+        while (answer := self.answer()).startswith("O"):
+            pass
+        return answer
+
+    def select(self, thread: int) -> None:
+        """Look at this thread from now on."""
+        assert self.ask(f"Hg{thread:x}") == "OK"
+
     def register(self, number: int) -> int:
-        """A register by its number."""
+        """A register by its number, of the thread that was selected or stopped."""
         return int.from_bytes(bytes.fromhex(self.ask(f"p{number:x}")), "little")
 
     def monitor(self, command: str) -> str:
@@ -147,9 +208,11 @@ class Remote:
 class Served:
     """A guest that runs in a thread of this process, open for debuggers. `run` is what that thread does."""
 
-    def __init__(self, image: bytes, *, wait: bool) -> None:
+    def __init__(self, image: bytes, *, wait: bool, vcpus: int, slice_instructions: int) -> None:
         self._image = image
         self._wait = wait
+        self._vcpus = vcpus
+        self._slice = slice_instructions
         self.listener = Listener(Address(LOOPBACK, 0))
         self.port = self.listener.address.port
         self.machine: Machine
@@ -182,8 +245,9 @@ class Served:
     def _run(self) -> None:
         try:
             memory = 8 << 20
-            with Machine(Machine.size_for(memory)) as self.machine:
-                self.domain = self.machine.create(load_image(self._image), DomainConfig(memory=memory))
+            with Machine(Machine.size_for(memory), slice_instructions=self._slice) as self.machine:
+                config = DomainConfig(memory=memory, vcpus=self._vcpus)
+                self.domain = self.machine.create(load_image(self._image), config)
                 server = Server(self.machine, self.domain, self.listener)
                 if self._wait:
                     server.wait()
@@ -201,9 +265,12 @@ class Served:
 
 
 @contextmanager
-def served(guest: str | bytes, *, wait: bool = True) -> Iterator[Served]:
+def served(
+    guest: str | bytes, *, wait: bool = True, vcpus: int = 1, slice_instructions: int = 0
+) -> Iterator[Served]:
     """A kernel (its source, or an image) open for debuggers. Whatever happens, its thread ends."""
-    guest_thread = Served(kernel_image(guest) if isinstance(guest, str) else guest, wait=wait)
+    image = kernel_image(guest) if isinstance(guest, str) else guest
+    guest_thread = Served(image, wait=wait, vcpus=vcpus, slice_instructions=slice_instructions)
     guest_thread.start()
     try:
         yield guest_thread
