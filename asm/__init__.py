@@ -27,14 +27,16 @@ def assemble(
     include: Sequence[Path] = (),
     defines: Mapping[str, int] = _NO_DEFINES,
     base: int = DEFAULT_BASE,
+    begun: Callable[[Unit], object] | None = None,
 ) -> Program:
     """Assembles each source as a unit of its own and links them, the first section at address `base`.
 
     `include` is searched by `.include` and `.incbin` after the folder of the file that asks, and before
-    `INCLUDE_DIR`; `defines` are symbols set in every unit. Raises AssemblyError.
+    `INCLUDE_DIR`; `defines` are symbols set in every unit. `begun` is given each unit before it is read: its
+    `statement` is the one that is being read, for another thread to tell. Raises AssemblyError.
     """
     readers = [(str(path), lambda unit, path=path: read_file(unit, path, str(path))) for path in sources]
-    return _assemble(readers, include, defines, base)
+    return _assemble(readers, include, defines, base, begun)
 
 
 def assemble_text(
@@ -65,11 +67,12 @@ def _assemble(
     include: Sequence[Path],
     defines: Mapping[str, int],
     base: int,
+    begun: Callable[[Unit], object] | None = None,
 ) -> Program:
     session = Session((*include, INCLUDE_DIR), INCLUDE_DIR, defines)
     reporter = session.reporter
     try:
-        units = [_read(session, name, reader) for name, reader in readers]
+        units = [_read(session, name, reader, begun) for name, reader in readers]
         reporter.raise_errors()
         program = link(units, base, reporter)
         return replace(program, contents=tuple(session.contents), absent=tuple(session.absent))
@@ -77,8 +80,12 @@ def _assemble(
         raise AssemblyError(reporter.diagnostics) from None
 
 
-def _read(session: Session, name: str, reader: Callable[[Unit], None]) -> Unit:
+def _read(
+    session: Session, name: str, reader: Callable[[Unit], None], begun: Callable[[Unit], object] | None
+) -> Unit:
     unit = Unit(session, name)
+    if begun is not None:
+        begun(unit)
     try:
         reader(unit)
     except LocatedError as error:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paravane import DomainConfig, ImageError, Machine, load_image
+from paravane import DomainConfig, ImageError, Machine
 from paravane.cpu import EngineError
 from paravane.text import shown
 from paravane.tools import images, watch
@@ -122,7 +122,7 @@ def _boot(options: argparse.Namespace) -> int:
                 outputs = [("--trace", trace), ("--dump-on-crash", options.dump_on_crash)]
                 outputs += (("--coverage", path) for path in options.coverage)
                 refuse_overwriting(outputs, inputs)
-                image = load_image(data)
+                image = images.load(options, data)
                 followed = following(options, image)
                 output = stack.enter_context(trace_output(options, followed.kinds))
             wishes = replace(_wishes(options, config, output, deadline), following=followed)

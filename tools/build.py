@@ -10,6 +10,7 @@ from paravane.asm.elf_writer import write_elf
 from paravane.tools.arguments import add_source_options, number
 from paravane.tools.files import refuse_overwriting, write_file
 from paravane.tools.image_cache import Entry
+from paravane.tools.progress import telling
 from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import tell
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from paravane.asm.program import Program
+    from paravane.asm.unit import Unit
     from paravane.tools.image_cache import ImageCache, Request
 
 _EPILOG = """\
@@ -63,8 +65,15 @@ def assemble(
     sources: Sequence[Path], include: Sequence[Path], defines: Mapping[str, int], base: int = asm.DEFAULT_BASE
 ) -> Program:
     """Assemble for a user: diagnostics go to stderr as they are, then the command ends."""
+    units: list[Unit] = []
+
+    def state() -> str:
+        line = units[-1].statement.line if units else None
+        return f"assembling {line.file}:{line.number}" if line else "assembling"
+
     try:
-        program = asm.assemble(sources, include=include, defines=defines, base=base)
+        with telling(state):
+            program = asm.assemble(sources, include=include, defines=defines, base=base, begun=units.append)
     except asm.AssemblyError as error:
         tell(str(error))
         raise UsageError(f"{len(error.diagnostics)} error(s), nothing was built", Status.ERRORS) from None

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paravane.tools.progress import portion, telling
 from paravane.tools.status import Status, UsageError
 from paravane.whole_file import beside
 
@@ -25,11 +26,17 @@ class OutputError(OSError):
 
 def read_file(path: Path, what: str) -> bytes:
     """The contents of a file or a pipe. UsageError beyond `LARGEST` bytes, OSError as reading does."""
-    with path.open("rb") as stream:
+    with opened(path) as stream, telling(lambda: f"reading {path}{portion(stream.fileno())}"):
         data = stream.read(LARGEST + 1)
     if len(data) > LARGEST:
         raise UsageError(f"{path}: {what} of more than {LARGEST >> 20} MiB is not read", Status.IMAGE)
     return data
+
+
+def opened(path: Path, buffering: int = -1) -> IO[bytes]:
+    """Open a file to read it. A pipe is waited for until somebody has its other end. OSError as `open`."""
+    with telling(lambda: f"waiting for {path}"):
+        return path.open("rb", buffering)
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -8,13 +8,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from paravane import guest_kernels
+from paravane import ImageError, guest_kernels, load_image
 from paravane.guest_kernels.folder import load_folder
 from paravane.guest_kernels.settings import KernelFileError
 from paravane.tools import image_cache
 from paravane.tools.arguments import add_source_options
 from paravane.tools.files import read_file
 from paravane.tools.image_cache import Entry
+from paravane.tools.progress import telling
 from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import tell
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
+    from paravane import Image
     from paravane.guest_kernels import GuestKernel
 
 METAVAR: Final = "KERNEL"
@@ -52,6 +54,15 @@ def add_image(parser: argparse.ArgumentParser) -> None:
         "gcc is), or a folder with a kernel.toml",
     )
     add_source_options(parser)
+
+
+def load(options: argparse.Namespace, data: bytes) -> Image:
+    """The image in the file that was found. UsageError when it is none."""
+    try:
+        with telling(lambda: f"unpacking {options.image}"):
+            return load_image(data)
+    except ImageError as error:
+        raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
 
 
 def source_folders(options: argparse.Namespace) -> tuple[Path, ...]:
@@ -117,7 +128,9 @@ def _built(sources: Sequence[Path], options: argparse.Namespace, defines: Mappin
 def _compiled(sources: Sequence[Path], include: Sequence[Path], defines: Mapping[str, int]) -> Entry:
     asm, compiler = import_module("paravane.asm"), import_module("paravane.compiler")
     try:
-        return Entry(compiler.build(sources, include=include, defines=defines), tuple(sources), ())
+        with telling(lambda: f"compiling {', '.join(map(str, sources))}"):
+            image = compiler.build(sources, include=include, defines=defines)
+        return Entry(image, tuple(sources), ())
     except (compiler.CompilerError, asm.AssemblyError) as error:
         tell(str(error))
         raise UsageError("there are errors, nothing was built", Status.ERRORS) from None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from paravane.image import ImageError, load_image
+from paravane.image import ImageError
 from paravane.image.unpack import unpack
 from paravane.tools import images
 from paravane.tools.disasm import DisasmError, disassemble
 from paravane.tools.info import describe
+from paravane.tools.progress import telling
 from paravane.tools.status import Status, UsageError
+from paravane.tools.streams import STDOUT
 
 if TYPE_CHECKING:
     import argparse
@@ -32,17 +35,21 @@ def define_disasm(parser: argparse.ArgumentParser) -> None:
 
 
 def _info(options: argparse.Namespace) -> int:
-    try:
-        print(describe(load_image(images.find(options).data)), end="")
-    except ImageError as error:
-        raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
+    image = images.load(options, images.find(options).data)
+    with telling(lambda: f"looking through {options.image}"):
+        text = describe(image)
+    print(text, end="")
     return Status.OK
 
 
 def _disasm(options: argparse.Namespace) -> int:
+    count = 0
+    # What goes to a terminal is its own progress.
+    wanted = not os.isatty(STDOUT)
     try:
-        for line in disassemble(unpack(images.find(options).data)):
-            print(line)
+        with telling(lambda: f"disassembling {options.image}, {count} lines", wanted=wanted):
+            for count, line in enumerate(disassemble(unpack(images.find(options).data))):  # noqa: B007
+                print(line)
     except (DisasmError, ImageError) as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
     return Status.OK

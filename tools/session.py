@@ -14,6 +14,7 @@ from paravane.text import shown
 from paravane.tools.files import write_file
 from paravane.tools.following import Following
 from paravane.tools.lines import LineHandler, Lines
+from paravane.tools.progress import telling
 from paravane.tools.signals import Signals
 from paravane.tools.status import Status
 from paravane.tools.streams import STDERR
@@ -107,7 +108,11 @@ class Session:
         with wishes.machine() as machine, ExitStack() as stack:
             self._watch(machine, stack)
             config = replace(self._config, sink=self._terminal.write, source_text=True)
-            domain = self._domain = machine.create(self._image, config)
+            with telling(
+                lambda: f"building a domain of {config.memory >> 20} MiB", wanted=wishes.trace is None
+            ):
+                domain = machine.create(self._image, config)
+            self._domain = domain
             wishes.following.begin(domain, stack)
             stack.enter_context(self._terminal.joined(machine, domain.console))
             self._admit_debuggers(machine, domain, stack)

@@ -122,9 +122,12 @@ def test_lost_console_output_is_told() -> None:
     assert result.stderr.endswith("paravane: console output was lost: No space left on device\n")
 
 
-def test_a_dump_that_cannot_be_written_does_not_hide_the_crash(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["boot", "crash", "--dump-on-crash", "/nonexistent/dump"]) == 3
-    assert capfd.readouterr().err.endswith("paravane: /nonexistent/dump: No such file or directory\n")
+def test_a_dump_that_cannot_be_written_does_not_hide_the_crash(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    dump = tmp_path / "none" / "dump"
+    assert main(["boot", "crash", "--dump-on-crash", str(dump)]) == 3
+    assert capfd.readouterr().err.endswith(f"paravane: {dump}: No such file or directory\n")
 
 
 def test_a_dump_goes_to_a_file_as_well(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import paravane.hypercalls  # noqa: F401 - fills the table
 from paravane.text import shown
 from paravane.tools.docs import page
 from paravane.tools.docs.structs import layouts
+from paravane.tools.progress import telling
 from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def _docs(options: argparse.Namespace) -> int:
     asked = page.spellings().get(options.name, options.name.removeprefix("struct "))
     if asked not in known and asked not in layouts():
         raise UsageError(_unknown(asked, known))
-    print(*page.page(asked), sep="\n")
+    with telling(lambda: "reading the hypervisor's code"):
+        lines = list(page.page(asked))
+    print(*lines, sep="\n")
     return Status.OK
 
 

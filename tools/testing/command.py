@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ from paravane.testing.cases import load
 from paravane.text import shown
 from paravane.tools.arguments import positive_count
 from paravane.tools.files import write_file
+from paravane.tools.progress import telling
 from paravane.tools.status import Status, UsageError
 from paravane.tools.testing.junit import document
 from paravane.tools.testing.workers import each
@@ -81,9 +83,17 @@ def _test(options: argparse.Namespace) -> int:
         raise UsageError(f"no kernel has {options.pattern!r} in its name; see `paravane test --help`")
     width = max((len(name) for name in (*(case.name for case in cases), *broken)), default=0)
     outcomes: list[tuple[str, Outcome]] = []
-    for name, outcome in _all(cases, broken, options):
-        outcomes.append((name, outcome))
-        _tell(name, outcome, width)
+
+    def state() -> str:
+        at = len(outcomes) - len(broken)
+        running = f": {cases[at].name}" if options.jobs == 1 and 0 <= at < len(cases) else ""
+        return f"{len(outcomes)} of {len(cases) + len(broken)} done{running}"
+
+    with telling(state) as progress:
+        for name, outcome in _all(cases, broken, options):
+            outcomes.append((name, outcome))
+            with progress.hidden():
+                _tell(name, outcome, width)
     counts = Counter(outcome.verdict for _, outcome in outcomes)
     words = ", ".join(f"{counts[verdict]} {verdict.name}" for verdict in Verdict if counts[verdict])
     print(f"{len(outcomes)} in {time.monotonic() - began:.1f} s: {words}")
@@ -126,10 +136,11 @@ def _all(
 def _tell(name: str, outcome: Outcome, width: int) -> None:
     """A line for each, and more of what went wrong."""
     written = f"  {outcome.updated} is written anew" if outcome.updated else ""
-    print(f"{outcome.verdict.name:<7}  {shown(name):<{width}}  {outcome.seconds:6.2f} s{written}", flush=True)
+    print(f"{outcome.verdict.name:<7}  {shown(name):<{width}}  {outcome.seconds:6.2f} s{written}")
     for line in outcome.story.splitlines():
         print(f"    {shown(line)}")
     for title, text in outcome.sections:
         print(f"    --- {shown(title)}")
         for line in text.splitlines():
             print(f"    {shown(line)}")
+    sys.stdout.flush()

@@ -161,8 +161,8 @@ def _run(options: argparse.Namespace) -> int:
     return status
 
 
-def _source(options: argparse.Namespace, name: str) -> Source:
-    return Source(name, options.cpu_hz, Wanted(options.events, options.start, options.end))
+def _source(options: argparse.Namespace, name: str, *, told: bool = True) -> Source:
+    return Source(name, options.cpu_hz, Wanted(options.events, options.start, options.end), told)
 
 
 def _show(source: Source, options: argparse.Namespace) -> Status:
@@ -177,7 +177,9 @@ def _summary(source: Source, options: argparse.Namespace) -> Status:
 
 def _diff(source: Source, options: argparse.Namespace) -> Status:
     """Find the first difference between two traces. Status 0: there is none; 1: there is one; 2: trouble."""
-    return compare.compare(source, _source(options, options.other), options.ignore, options.context)
+    return compare.compare(
+        source, _source(options, options.other, told=False), options.ignore, options.context
+    )
 
 
 def _convert(source: Source, options: argparse.Namespace) -> Status:

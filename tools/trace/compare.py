@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import closing
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,15 +30,21 @@ def compare(one: Source, other: Source, ignored: Collection[str], context: int =
         raise UsageError("of the two traces one can be stdin, not both")
     before: deque[Entry] = deque(maxlen=context)
     count = 0
-    for first, second in zip_longest(one.entries(), other.entries()):
-        if first is None or second is None or _seen(first, ignored) != _seen(second, ignored):
-            for line in _report(one, other, before, count, first, second, ignored):
-                print(shown(line))
-            return Status.ERRORS
-        before.append(first)
-        count += 1
-    print(f"no difference in {_entries(count)}")
-    return Status.OK
+    # Closed before anything is printed: how far they have been read is on the terminal until then.
+    with closing(one.entries()) as ours, closing(other.entries()) as theirs:
+        for first, second in zip_longest(ours, theirs):
+            if first is None or second is None or _seen(first, ignored) != _seen(second, ignored):
+                break
+            before.append(first)
+            count += 1
+        else:
+            first = second = None
+    if first is None and second is None:
+        print(f"no difference in {_entries(count)}")
+        return Status.OK
+    for line in _report(one, other, before, count, first, second, ignored):
+        print(shown(line))
+    return Status.ERRORS
 
 
 def _report(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from paravane.tools.files import refuse_overwriting, replacing
 from paravane.tools.status import Status, UsageError
-from paravane.tools.streams import say
+from paravane.tools.streams import STDOUT, say
 from paravane.trace.forms import FORMS, form_of
 from paravane.trace.writer import Header
 from paravane.trace.xentrace import XentraceWriter
@@ -30,6 +31,7 @@ def convert(source: Source, form: str | None, output: str | None) -> Status:
     writer = (form_of(PurePath(output or "")) if form is None else FORMS[form]).writer()
     if output in (None, "-"):
         sys.stdout.flush()
+        source.told &= not os.isatty(STDOUT)
         _write(source, writer, sys.stdout.buffer)
         sys.stdout.buffer.flush()
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ def show(source: Source, *, colour: str, follow: bool) -> Status:
     """Put out every entry that is wanted as a line. `colour` is `auto`, `always` or `never`."""
     writer = TextLines(colour=colourful(STDOUT) if colour == "auto" else colour == "always")
     out = sys.stdout.buffer
+    source.told &= not os.isatty(STDOUT)
     sys.stdout.flush()
     for entry in source.follow(out.flush) if follow else source.entries():
         out.write(writer.entry(entry))

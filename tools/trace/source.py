@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from paravane.tools.files import opened
+from paravane.tools.progress import portion, telling
 from paravane.tools.status import UsageError
 from paravane.tools.streams import STDIN as STDIN_FILENO
 from paravane.tools.streams import say
@@ -15,7 +17,7 @@ from paravane.trace.decoder import TraceError
 from paravane.trace.reader import TraceReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from typing import IO
 
     from paravane.trace import Entry
@@ -43,11 +45,13 @@ class Wanted:
 
 @dataclass(slots=True)
 class Source:
-    """A trace by its name (`-`: stdin). `hz` is the frequency of the time-stamp counter of xentrace's."""
+    """A trace by its name (`-`: stdin). `hz` is the frequency of the time-stamp counter of xentrace's; with
+    `told`, how far it has been read is shown on a terminal."""
 
     name: str
     hz: int
     wanted: Wanted = field(default_factory=Wanted)
+    told: bool = True
     reader: TraceReader = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,12 +62,12 @@ class Source:
         """The file, None for stdin."""
         return None if self.name == STDIN else Path(self.name)
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Generator[Entry, None, None]:
         """Those that are wanted, to the end of the file; then what is missing there is said on stderr.
 
         Raises UsageError where the trace is damaged or is none, OSError as reading does.
         """
-        with self._open() as stream:
+        with self._open() as stream, telling(lambda: self._progress(stream), wanted=self.told):
             try:
                 while data := self._read(stream):
                     yield from filter(self.wanted.takes, self.reader.feed(data))
@@ -104,7 +108,10 @@ class Source:
 
     def _open(self) -> IO[bytes]:
         """Unbuffered, so that what a pipe has comes at once."""
-        return open(STDIN_FILENO if self.path is None else self.path, "rb", 0, closefd=self.path is not None)
+        return open(STDIN_FILENO, "rb", 0, closefd=False) if self.path is None else opened(self.path, 0)
+
+    def _progress(self, stream: IO[bytes]) -> str:
+        return f"reading {self._title}{portion(stream.fileno())}"
 
     def _read(self, stream: IO[bytes]) -> bytes:
         try:
