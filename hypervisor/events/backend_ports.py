@@ -67,6 +67,10 @@ class HostEvents:
         port = self.ports.bind_interdomain(domid, remote_port, before_first=self._listener(callback))
         return HostPort(self.ports, port, self._forget)
 
+    def listen(self, port: int, callback: Callable[[], None]) -> None:
+        """Have a port of the control domain's, such as one for a virtual interrupt, call back."""
+        self._callbacks[port] = callback
+
     def init(self, port: int) -> None:
         """Nothing is kept of a port before somebody listens."""
 
@@ -95,7 +99,7 @@ class HostEvents:
 
     def _listener(self, callback: Callable[[], None]) -> Callable[[int], None]:
         def listen(port: int) -> None:
-            self._callbacks[port] = callback
+            self.listen(port, callback)
 
         return listen
 

@@ -38,13 +38,15 @@ _LAST_OFFSET: Final = PAGE_SIZE - EVTCHN_FIFO_CONTROL_BLOCK.size
 class EventState:
     """All that has to be kept of a domain's event channels besides its memory, which holds what is pending
     and masked: its ports, the machine addresses of its vcpu_infos, the port each poller waits for, the ports
-    that fire with the page of their event word, and the FIFO ABI if that is in use."""
+    that fire with the page of their event word, the FIFO ABI if that is in use, and the port that a
+    reset under way goes on with."""
 
     ports: tuple[Port | None, ...]
     vcpu_infos: tuple[int | None, ...]
     pollers: dict[int, int | None]
     late: frozenset[int] = frozenset()
     fifo: FifoState | None = None
+    next_reset: int = 0
 
 
 class EventChannels(PortTable):
@@ -65,6 +67,7 @@ class EventChannels(PortTable):
         nr_vcpus: int,
         wake: Callable[[int], None],
         max_port: int = MAX_EVENT_CHANNELS,
+        privileged: bool = False,
         state: EventState | None = None,
     ) -> None:
         """`state`: go on from what `save_state` gave."""
@@ -75,10 +78,13 @@ class EventChannels(PortTable):
         self._fifo: Fifo | None = None
         self._late: set[int] = set()
         ports = None if state is None else state.ports
-        super().__init__(domid, exchange, self._two_level, nr_vcpus, ports, max_port=max_port)
+        super().__init__(
+            domid, exchange, self._two_level, nr_vcpus, ports, max_port=max_port, privileged=privileged
+        )
         if state is not None:
             self._upcalls.restore(state.vcpu_infos, state.pollers)
             self._late.update(state.late)
+            self._next_reset = state.next_reset
             if state.fifo is not None:
                 self._delivery = self._fifo = self._new_fifo(state.fifo.copy())
         # The fast path of every return to the guest: no layer in between.
@@ -87,16 +93,19 @@ class EventChannels(PortTable):
     def save_state(self) -> EventState:
         """What a later `EventChannels` over the same memory goes on from."""
         fifo = None if self._fifo is None else self._fifo.state.copy()
-        return EventState(self.save(), *self._upcalls.save(), frozenset(self._late), fifo)
+        return EventState(self.save(), *self._upcalls.save(), frozenset(self._late), fifo, self._next_reset)
 
     def destroy(self) -> None:
         """The domain goes: close every port for good, and give the pages of the FIFO ABI back."""
         super().destroy()
         self._leave_fifo()
 
-    def reset(self, dom: int) -> None:
-        super().reset(dom)
-        self._leave_fifo()
+    def reset(self, dom: int, go_on: Callable[[], bool], *, resuming: bool = False) -> bool:
+        """As `PortTable.reset`; in the end delivery is by two levels again."""
+        done = super().reset(dom, go_on, resuming=resuming)
+        if done:
+            self._leave_fifo()
+        return done
 
     # Vcpus.
 

@@ -10,6 +10,7 @@ from paravane.abi.errno import Errno
 from paravane.abi.event_channel import NR_VIRQS, EvtchnStat
 from paravane.events.port import VCPU_VIRQS, Port, State, Status, name_of, usable
 from paravane.refusal import Refusal
+from paravane.registry import CONTROL_DOMID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +65,11 @@ class Exchange:
         """The domain at the other end of a connection. There is one: a domain that goes disconnects."""
         return self._at(domid).events
 
+    def raise_global(self, virq: Virq) -> None:
+        """Fire a virtual interrupt of the whole machine, such as DOM_EXC (a domain has ended), at the control
+        domain, if that has bound it."""
+        self.at(CONTROL_DOMID).raise_virq(virq)
+
 
 class PortTable:
     """The ports of one domain. Every method raises Refusal with Xen's errno for that request."""
@@ -89,9 +95,12 @@ class PortTable:
         self._max_port = max_port
         self._privileged = privileged
         self._dying = False
+        self._next_reset = 0
+        """The port that a reset under way goes on with; 0: none is."""
         self._ports: list[Port | None] = (
             [Port(State.RESERVED)] + [None] * (_BUCKET - 1) if ports is None else _copied(ports)
         )
+        self._nr_in_use = sum(usable(entry) for entry in self._ports)
         self._lowest_free = 1
         # (vcpu, virtual interrupt) -> port: what the ports say, the other way round.
         self._virqs: dict[tuple[int, int], int] = {
@@ -190,6 +199,7 @@ class PortTable:
             del self._virqs[entry.virq_vcpu, entry.virq]
         self._delivery.clear_pending(port)
         self._ports[port] = None
+        self._nr_in_use -= 1
         self._lowest_free = min(self._lowest_free, port)
         if entry.state is State.INTERDOMAIN:
             self._exchange.at(entry.remote_domid)._disconnect(entry.remote_port)
@@ -236,26 +246,37 @@ class PortTable:
         if usable(entry):
             self._delivery.unmask(port, entry.vcpu_id)
 
-    def reset(self, dom: int) -> None:
-        """Close every port of domain `dom`, which can only be the caller, and go back to the 2-level ABI."""
-        self._check_reset(dom)
-        self.close_all()
+    def reset(self, dom: int, go_on: Callable[[], bool], *, resuming: bool = False) -> bool:
+        """Close every port of domain `dom`, which can only be the caller. False when it is to be asked for
+        again, `resuming` then, for the rest: `go_on()` is asked now and then, after ports were closed.
 
-    def go_on_with_reset(self, dom: int) -> None:
-        """What Xen has a guest ask for after it preempted a reset. Here a reset is always done in one go."""
+        Raises Refusal: -EBUSY for a second reset beside one that is under way, or to resume none, -EAGAIN
+        when ports were opened meanwhile that it had passed.
+        """
         self._check_reset(dom)
-        raise Refusal(Errno.EBUSY, f"no reset of domain {self.domid} is under way")
-
-    def close_all(self) -> None:
-        """Close every port that is in use."""
-        for port, entry in enumerate(self._ports):
-            if usable(entry):
+        first = self._next_reset if resuming else int(not self._next_reset)
+        if not first:
+            state = "no reset" if resuming else "a reset"
+            raise Refusal(Errno.EBUSY, f"{state} of domain {self.domid} is under way")
+        for port in range(first, len(self._ports)):
+            if not self._nr_in_use:
+                break
+            if usable(self._ports[port]):
                 self.close(port)
+            if not port % _BUCKET and not go_on():
+                self._next_reset = port + 1
+                return False
+        self._next_reset = 0
+        if self._nr_in_use:
+            raise Refusal(Errno.EAGAIN, f"domain {self.domid} opened ports while they were reset")
+        return True
 
     def destroy(self) -> None:
         """The domain goes: close every port for good. Nobody can open or bind one any more. Idempotent."""
         self._dying = True
-        self.close_all()
+        for port, entry in enumerate(self._ports):
+            if usable(entry):
+                self.close(port)
 
     def raise_virq(self, virq: Virq, vcpu_id: int = 0) -> None:
         """Fire a virtual interrupt, if the guest has bound it. A global one goes where it was moved."""
@@ -329,6 +350,7 @@ class PortTable:
     def _open(self, port: int, entry: Port) -> None:
         """Put a free port to use."""
         self._ports[port] = entry
+        self._nr_in_use += 1
         self._delivery.init(port)
 
     def _named(self, dom: int) -> PortTable:

@@ -44,10 +44,15 @@ from paravane.abi.event_channel import (
 from paravane.abi.hypercall import Hypercall
 from paravane.events import Status
 from paravane.hypercalls.table import In, InOut, Ptr, commands, hypercall
+from paravane.preemption import Preempted
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from paravane.hypercalls.caller import Caller
+
+
+_BUCKET_WORK = 64
+"""Units of work to close as many ports as are looked at between two questions whether to go on."""
 
 
 class RestartOp(IntEnum):
@@ -121,15 +126,13 @@ def status(caller: "Caller", arg: Annotated[EvtchnStatus, InOut(EVTCHN_STATUS)])
 
 @evtchn(EvtchnOp.reset)
 def reset(caller: "Caller", arg: Annotated[EvtchnReset, In(EVTCHN_RESET)]) -> int:
-    caller.domain.events.reset(arg.dom)
-    return 0
+    return _reset(caller, arg, resuming=False)
 
 
 @evtchn(RestartOp.reset_cont)
 def reset_cont(caller: "Caller", arg: Annotated[EvtchnReset, In(EVTCHN_RESET)]) -> int:
-    """For Xen's own restarts of a reset; whoever else asks has none to go on with."""
-    caller.domain.events.go_on_with_reset(arg.dom)
-    return 0
+    """The rest of a reset that was preempted."""
+    return _reset(caller, arg, resuming=True)
 
 
 @evtchn(EvtchnOp.init_control)
@@ -158,6 +161,18 @@ def event_channel_op_compat(caller: "Caller", uop: Ptr) -> int | None:
     if cmd > EvtchnOp.unmask:
         raise Refusal(Errno.ENOSYS, f"event_channel_op_compat has no command {cmd}")
     return evtchn.call(caller, (cmd, uop + EVTCHN_OP.offsets["u"], 0, 0, 0, 0))
+
+
+def _reset(caller: "Caller", arg: EvtchnReset, *, resuming: bool) -> int:
+    """Close ports in portions; the struct for the rest is where it was, so only the command changes."""
+
+    def go_on() -> bool:
+        caller.budget.spend(_BUCKET_WORK)
+        return caller.budget.left() > 0
+
+    if not caller.domain.events.reset(arg.dom, go_on, resuming=resuming):
+        raise Preempted(0, RestartOp.reset_cont)
+    return 0
 
 
 def _status_union(answer: Status) -> bytes:

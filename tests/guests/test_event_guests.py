@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from paravane import DomainConfig, Machine, ShutdownReason, load_image
+from paravane.trace import Kind, Record, SendRecord, UpcallRecord
 from tests.support.boot import HOST_TIMEOUT, kernel_image
 
 KERNELS = Path(__file__).parents[2] / "guest_kernels"
@@ -51,3 +52,33 @@ def test_a_storm_is_a_few_events_to_the_neighbour_that_works_beside_it() -> None
     match = re.fullmatch(r"work done, (\d+) events beside it\n", victim)
     assert match
     assert 1 <= int(match[1]) < 100, "an event that finds its port pending is no second one"
+
+
+@pytest.mark.parametrize("abi", ["", " fifo"])
+def test_every_event_is_followed_from_its_send_to_its_upcall(abi: str) -> None:
+    records: list[Record] = []
+    image = load_image(kernel_image((KERNELS / "pingpong" / "pingpong.S").read_text()))
+    with Machine(Machine.size_for(MEMORY, MEMORY), slice_instructions=50_000) as machine:
+        machine.trace.subscribe(records.append, (Kind.EVENT,))
+        for words in ("ping peer=2 balls=5", "pong peer=1 balls=5"):
+            machine.create(image, DomainConfig(memory=MEMORY, cmdline=words + abi))
+        machine.run(timeout=HOST_TIMEOUT)
+    sent = [item for item in records if isinstance(item, SendRecord) and item.domid and item.to_domid]
+    told = {flow: item for item in records if isinstance(item, UpcallRecord) for flow in item.flows}
+    assert len(sent) == 11, "five balls there and back, and the throw-in"
+    for send in sent:
+        assert send.flow is not None
+        upcall = told[send.flow]
+        assert upcall.domid == send.to_domid
+        assert send.to_port in upcall.ports
+
+
+def test_a_report_names_the_abi_of_a_guest_that_sleeps() -> None:
+    image = load_image(kernel_image((KERNELS / "pingpong" / "pingpong.S").read_text()))
+    with Machine(Machine.size_for(MEMORY), slice_instructions=50_000) as machine:
+        domain = machine.create(image, DomainConfig(memory=MEMORY, cmdline="ping peer=9 fifo"))
+        machine.run(timeout=HOST_TIMEOUT, max_traps=2000)
+        text = domain.where()
+    assert "  upcall not pending, not masked, by the FIFO ABI\n" in text
+    assert "  port 3, open for d9\n" in text
+    assert ", connected to port" in text

@@ -109,6 +109,11 @@ class EventGuest:
         for page in range(pages):
             self.events.expand_array(self.mfns[2 + page])
 
+    def clear_fifo_pages(self) -> None:
+        """Forget what an earlier use of the FIFO ABI has left in its pages."""
+        for mfn in self.mfns[:4]:
+            self._machine.ram.clear_frame(mfn)
+
     def at(self, port: int) -> int:
         """Where in `words` the event word of a port is."""
         return self.mfns[2 + port // 1024] << 10 | port % 1024

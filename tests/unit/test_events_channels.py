@@ -94,7 +94,7 @@ def test_the_control_domain_may_ask_for_ports_of_others(machine: Machine) -> Non
     assert machine.one.status(1, 1) == Status(EvtchnStat.unbound, domid=2)
     assert control.status(1, 2) == Status(EvtchnStat.unbound, domid=0)
     refused(Errno.ESRCH, control.alloc_unbound, 9, 0)
-    refused(Errno.EINVAL, control.reset, 1)
+    refused(Errno.EINVAL, control.reset, 1, bool)
     assert control.status(1, 1).status is EvtchnStat.unbound, "a domain that is not paused keeps its ports"
 
 
@@ -242,11 +242,51 @@ def test_reset_closes_everything_of_the_caller(machine: Machine) -> None:
     offered = machine.two.alloc_unbound(2, 1)
     machine.one.bind_interdomain(2, offered)
     machine.one.bind_virq(Virq.TIMER, 0)
-    refused(Errno.EPERM, machine.one.reset, 2)
-    refused(Errno.ESRCH, machine.one.reset, 5)
-    machine.one.reset(DomId.SELF)
+    refused(Errno.EPERM, machine.one.reset, 2, bool)
+    refused(Errno.ESRCH, machine.one.reset, 5, bool)
+    assert machine.one.reset(DomId.SELF, bool)
     assert machine.one.bind_virq(Virq.TIMER, 0) == 1
     assert machine.two.status(2, offered).status == EvtchnStat.unbound
+
+
+def test_a_reset_goes_on_where_it_was_preempted(machine: Machine) -> None:
+    one, go_on = machine.one, lambda: False
+    for _ in range(150):
+        one.bind_ipi(0)
+    with pytest.raises(Refusal, match="no reset of domain 1 is under way"):
+        one.reset(1, go_on, resuming=True)
+    assert not one.reset(1, go_on)
+    assert [port for port, _ in one.in_use()] == list(range(65, 151))
+    refused(Errno.EBUSY, one.reset, 1, go_on)
+    machine.guests[1].restore()
+    one = machine.guests[1].events
+    assert not one.reset(1, go_on, resuming=True)
+    assert [port for port, _ in one.in_use()] == list(range(129, 151))
+    assert one.reset(1, go_on, resuming=True)
+    assert not list(one.in_use())
+    assert one.reset(1, go_on)
+
+
+def test_ports_that_are_opened_during_a_reset_stay(machine: Machine) -> None:
+    for _ in range(70):
+        machine.one.bind_ipi(0)
+    assert not machine.one.reset(1, lambda: False)
+    port = machine.one.bind_ipi(0)
+    with pytest.raises(Refusal) as caught:
+        machine.one.reset(1, lambda: False, resuming=True)
+    assert caught.value.errno is Errno.EAGAIN
+    assert [number for number, _ in machine.one.in_use()] == [port]
+    assert machine.one.reset(1, lambda: False), "the next one is a new one"
+
+
+def test_the_machines_own_interrupts_are_the_control_domains(machine: Machine) -> None:
+    port = machine.host.ports.bind_virq(Virq.DOM_EXC, 0)
+    heard: list[int] = []
+    machine.host.listen(port, lambda: heard.append(port))
+    own = machine.one.bind_virq(Virq.DOM_EXC, 0)
+    machine.exchange.raise_global(Virq.DOM_EXC)
+    assert heard == [port]
+    assert own not in machine.pending(1), "any guest may bind it, and waits in vain"
 
 
 def test_unmask_touches_only_a_port_that_is_in_use(machine: Machine) -> None:

@@ -11,6 +11,7 @@ from paravane.abi.errno import Errno
 from paravane.abi.event_channel import EVTCHN_FIFO_LINK_MASK, EvtchnStat, Virq
 from paravane.events import HostPort, Status
 from paravane.refusal import Refusal
+from paravane.report.waits import ports
 from tests.support.event_machine import BUSY, LINKED, MASKED, PENDING, EventGuest, EventMachine
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def test_a_reset_goes_back_to_two_levels_and_gives_the_pages_back(
     assert machine.held == 3
     port = guest.events.bind_ipi(0)
     guest.events.send(port)
-    guest.events.reset(DomId.SELF)
+    assert guest.events.reset(DomId.SELF, bool)
     assert machine.held == 0
     refused(Errno.EOPNOTSUPP, guest.events.expand_array, guest.mfns[2])
     refused(Errno.ENOSYS, guest.events.set_priority, port, 0)
@@ -250,6 +251,16 @@ def test_a_reset_goes_back_to_two_levels_and_gives_the_pages_back(
     assert guest.pending() == {port}
     guest.use_fifo()
     assert guest.take_fifo(0) == [port]
+
+
+def test_a_preempted_reset_leaves_the_fifo_abi_in_the_end(machine: EventMachine, guest: EventGuest) -> None:
+    for _ in range(70):
+        guest.events.bind_ipi(0)
+    assert not guest.events.reset(1, lambda: False)
+    assert guest.events.uses_fifo
+    assert guest.events.reset(1, lambda: False, resuming=True)
+    assert not guest.events.uses_fifo
+    assert machine.held == 0
 
 
 def test_a_domain_that_goes_gives_the_pages_back(machine: EventMachine, guest: EventGuest) -> None:
@@ -317,5 +328,17 @@ def test_scribbling_over_the_pages_harms_nobody_else(
         guest.events.set_priority(port, at)
         guest.events.send(port)
         guest.events.unmask(port)
-    guest.events.reset(1)
+    guest.events.reset(1, lambda: True)
     assert before == {mfn: bytes(machine.ram.bytes[mfn << 12 : mfn + 1 << 12]) for mfn in before}
+
+
+def test_reports_tell_priority_and_masks(guest: EventGuest) -> None:
+    plain, urgent = guest.events.bind_ipi(0), guest.events.bind_ipi(0)
+    guest.events.set_priority(urgent, 0)
+    guest.words[guest.at(urgent)] = MASKED
+    guest.events.send(urgent)
+    assert list(ports(0, guest.events)) == [
+        "  upcall not pending, not masked, by the FIFO ABI",
+        f"  port {urgent}, ipi: priority 0, pending, masked",
+        f"  port {plain}, ipi",
+    ]

@@ -15,6 +15,7 @@ from paravane.abi.event_channel import (
     EVTCHN_EXPAND_ARRAY,
     EVTCHN_INIT_CONTROL,
     EVTCHN_OP,
+    EVTCHN_RESET,
     EVTCHN_SET_PRIORITY,
     EVTCHN_STATUS,
     EvtchnAllocUnbound,
@@ -24,12 +25,14 @@ from paravane.abi.event_channel import (
     EvtchnInitControl,
     EvtchnOp,
     EvtchnOpCompat,
+    EvtchnReset,
     EvtchnSetPriority,
     EvtchnStat,
     EvtchnStatus,
     Virq,
 )
 from paravane.abi.hypercall import Hypercall
+from paravane.preemption import Preempted
 from tests.support.caller import FakeCaller
 from tests.support.event_machine import EventMachine
 
@@ -146,3 +149,21 @@ def test_the_old_form_finds_its_struct_after_the_command(vcpu: FakeVcpu) -> None
     vcpu.memory[64:68] = b"\x0a\0\0\0"
     assert vcpu.call(Hypercall.event_channel_op_compat, 64) == -Errno.ENOSYS
     assert vcpu.call(Hypercall.event_channel_op_compat, UNMAPPED) == -Errno.EFAULT
+
+
+def test_a_long_reset_is_preempted_and_asks_for_its_rest(vcpu: FakeVcpu) -> None:
+    """Only the command changes, as Xen's continuation does: the struct is where it was."""
+    many = EventMachine({1: 1}, max_port=131_071).guests[1]
+    vcpu.domain.events = many.events
+    many.use_fifo()
+    for _ in range(20_000):
+        many.events.bind_ipi(0)
+    itself, command, entries = EVTCHN_RESET.pack(EvtchnReset(DomId.SELF)), int(EvtchnOp.reset), 0
+    while many.events.uses_fifo:
+        entries += 1
+        try:
+            assert vcpu.op(command, itself) == 0
+        except Preempted as rest:
+            (command,) = rest.arguments
+    assert command == 14
+    assert entries > 2

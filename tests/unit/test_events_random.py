@@ -52,7 +52,11 @@ class Machine:
             lambda: guest.unmask(port),
             lambda: guest.status(dom, port),
             lambda: guest.poll(vcpu_id % 2, [port]),
-            lambda: guest.reset(dom) if self.random.random() < 0.05 else None,
+            lambda: (
+                guest.reset(dom, lambda: pick((False, True)), resuming=pick((False, True)))
+                if self.random.random() < 0.05
+                else None
+            ),
             lambda: self.host_ports.append(self.host.bind(guest.domid, port, self.hear)),
             lambda: pick(self.host_ports).notify() if self.host_ports else None,
             lambda: pick(self.host_ports).close() if self.host_ports else None,
@@ -64,6 +68,13 @@ class Machine:
         ]
         with suppress(Refusal):
             pick(actions)()
+
+    def reset(self, guest: EventChannels, dom: int) -> None:
+        """Now and then: in one go, in portions, or from the middle of one."""
+        if self.random.random() < 0.05:
+            resuming = self.random.random() < 0.3
+            while not guest.reset(dom, lambda: self.random.random() < 0.5, resuming=resuming):
+                resuming = True
 
     def frames(self, domid: int) -> list[int]:
         """Frames that a guest may have taken for its own; only a few, so that they are used twice."""
