@@ -50,7 +50,7 @@ class GuestKernel:
 
     @property
     def expected(self) -> str:
-        """The console text as patterns for `expected.differences`. Raises OSError without such a file,
+        """The console, lines as `guest_kernels.expected` has them. Raises OSError without such a file,
         KernelFileError for what is no text."""
         return text_of(self.expectation)
 

@@ -36,8 +36,14 @@ class Expected:
 
 
 def read(kernel: GuestKernel) -> Expected | None:
-    """What a kernel is to print; None: there is no such file. Raises OSError and ValueError."""
-    return Expected(kernel.expected) if kernel.expectation.exists() else None
+    """What a kernel is to print; None: there is no such file. Raises OSError, or ValueError that names it."""
+    if not kernel.expectation.exists():
+        return None
+    text = kernel.expected
+    try:
+        return Expected(text)
+    except ValueError as error:
+        raise ValueError(f"{kernel.expectation.name}: {error}") from None
 
 
 def renewed(before: Expected | None, console: str) -> str:

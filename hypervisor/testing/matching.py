@@ -17,6 +17,11 @@ _LARGEST: Final = 250_000
 _CONTEXT: Final = 2
 """Lines that agree, shown around those that do not."""
 
+_MOST: Final = 200
+"""Lines of a difference that are shown: who has more is not helped by them."""
+
+_NEWLINE: Final = "(a newline at the end)"
+
 
 class Line(NamedTuple):
     """A line that was wanted and the one that was got for it (None: there is none), and whether that is
@@ -113,8 +118,12 @@ def _as_told(wanted: Wanted, got: Sequence[str]) -> bool:
 
 def difference(wanted: Wanted, got: str) -> list[str]:
     """Lines that show where `got` is not as wanted: `-` what is missing, `+` what is there instead, and some
-    that are right around them."""
-    lines = list(aligned(wanted, got))
+    that are right around them. Of very many the first ones."""
+    want, have = wanted.text.split("\n"), got.split("\n")
+    if want[-1] == have[-1] == "":
+        # Both end with a newline: what comes after that is no line.
+        want, have = want[:-1], have[:-1]
+    lines = list(_aligned(wanted, want, have))
     wrong = [at for at, line in enumerate(lines) if not line.right]
     if not wrong:
         return []
@@ -124,23 +133,26 @@ def difference(wanted: Wanted, got: str) -> list[str]:
         if at > before + 1:
             found.append(f"  ({at - before - 1} more that {'are' if at > before + 2 else 'is'} right)")
         if at < len(lines):
-            found += _shown(lines[at])
-    return found
+            found += _shown(lines[at], last=at == len(lines) - 1)
+    more = len(found) - _MOST
+    return found if more <= 0 else [*found[:_MOST], f"  ({more} more lines of differences)"]
 
 
-def _shown(line: Line) -> Iterator[str]:
+def _shown(line: Line, *, last: bool) -> Iterator[str]:
     if line.right:
         yield f"  {shown(GAP if line.got is None else line.got)}"
         return
-    if line.wanted is not None:
-        yield f"- {shown(line.wanted)}"
-    if line.got is not None:
-        yield f"+ {shown(line.got)}"
+    for mark, text in (("-", line.wanted), ("+", line.got)):
+        if text is not None:
+            yield f"{mark} {shown(text) if text or not last else _NEWLINE}"
 
 
 def aligned(wanted: Wanted, got: str) -> Iterator[Line]:
     """The lines of both, each with the one it belongs to."""
-    want, have = wanted.text.split("\n"), got.split("\n")
+    yield from _aligned(wanted, wanted.text.split("\n"), got.split("\n"))
+
+
+def _aligned(wanted: Wanted, want: Sequence[str], have: Sequence[str]) -> Iterator[Line]:
     shorter = min(len(want), len(have))
     head = next((at for at in range(shorter) if not _same(wanted, want[at], have[at])), shorter)
     rest = range(shorter - head)

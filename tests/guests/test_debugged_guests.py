@@ -15,7 +15,8 @@ from paravane.cpu.debugger import Watched
 from paravane.debug.listener import Address, Listener
 from paravane.debug.registers import NUMBERS
 from paravane.debug.server import Server
-from paravane.guest_kernels.expected import differences
+from paravane.testing.expectation import Expected
+from paravane.testing.matching import difference
 from tests.support.boot import HOST_TIMEOUT, kernel_image
 from tests.support.debugged import LOOPBACK, Remote
 from tests.support.prelude import prelude
@@ -56,7 +57,7 @@ def check(name: str, debug: Callable[[Domain, Watcher], None]) -> Watcher:
         domain = machine.create(load_image(build(kernel.sources)), config)
         debug(domain, watcher)
         assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
-        assert differences(kernel.expected, domain.console_output().decode()) == []
+        assert difference(Expected(kernel.expected), domain.console_output().decode()) == []
         assert machine.audit() == []
     return watcher
 

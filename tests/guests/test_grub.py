@@ -17,7 +17,8 @@ import pytest
 from paravane import StopReason, guest_kernels
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import build
-from paravane.guest_kernels.expected import differences
+from paravane.testing.expectation import Expected
+from paravane.testing.matching import difference
 from tests.support.boot import HOST_TIMEOUT, boot, paravane
 from tests.support.grub import lines, standalone
 from tests.support.needs import GRUB, require
@@ -169,7 +170,7 @@ def test_a_kernel_of_ours_says_the_same_when_grub_boots_it(name: str, tmp_path: 
     chained = run(script, {"kernel": image}, tmp_path, memory=SMALL)
     assert chained.reason is direct.reason, chained.crash_report
     _, _, console = chained.console.partition("LOADING\n\r")
-    assert differences(_variable(kernel, direct.console), console) == []
+    assert difference(Expected(_variable(kernel, direct.console)), console) == []
 
 
 def _variable(kernel: GuestKernel, console: str) -> str:

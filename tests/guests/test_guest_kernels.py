@@ -6,7 +6,8 @@ That it prints its console and leaves the books right is a test by itself: for p
 import pytest
 
 from paravane import guest_kernels
-from paravane.guest_kernels.expected import differences
+from paravane.testing.expectation import Expected
+from paravane.testing.matching import difference
 from tests.support.boot import paravane
 
 
@@ -15,5 +16,5 @@ def test_guest_kernel_boots_by_name_with_its_exit_status(name: str) -> None:
     kernel = guest_kernels.load(name)
     result = paravane("boot", name)
     assert result.returncode == kernel.exit_status, result.stderr.decode()
-    assert differences(kernel.expected, result.stdout.decode()) == []
+    assert difference(Expected(kernel.expected), result.stdout.decode()) == []
     assert b"Traceback" not in result.stderr

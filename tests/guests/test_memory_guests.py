@@ -9,7 +9,8 @@ import pytest
 
 from paravane import BootResult, DomainConfig, Machine, StopReason, guest_kernels, load_image
 from paravane.asm import build
-from paravane.guest_kernels.expected import differences
+from paravane.testing.expectation import Expected
+from paravane.testing.matching import difference
 from paravane.trace import RefusalRecord
 from tests.support.boot import HOST_TIMEOUT, finished
 
@@ -24,7 +25,7 @@ MEMORY_KERNELS = (*BOTH_FORMS, "balloon", "twolevel")
 
 
 def check(outcome: BootResult, expected: str) -> None:
-    assert differences(expected, finished(outcome).console) == []
+    assert difference(Expected(expected), finished(outcome).console) == []
 
 
 @pytest.mark.parametrize("name", MEMORY_KERNELS)

@@ -17,7 +17,8 @@ from paravane.abi.sched import ShutdownReason
 from paravane.abi.xs_wire import XENSTORE_RING_SIZE, XSD_SOCKMSG
 from paravane.asm import build
 from paravane.devices.xenstore import Session
-from paravane.guest_kernels.expected import differences
+from paravane.testing.expectation import Expected
+from paravane.testing.matching import difference
 from paravane.trace import DomainRecord, HypercallRecord, Kind, Record
 from paravane.trace.text import body, line
 from tests.support.boot import HOST_TIMEOUT, boot, finished, kernel_image, paravane
@@ -228,7 +229,7 @@ def test_kernels_print_the_same_when_every_item_is_a_portion_of_its_own(
     kernel = guest_kernels.load(name)
     outcome = boot(build(kernel.sources), memory=kernel.memory, cmdline=kernel.cmdline)
     assert outcome.ending is StopReason.DONE, outcome.console
-    assert differences(kernel.expected, outcome.console) == []
+    assert difference(Expected(kernel.expected), outcome.console) == []
     assert outcome.audit == ()
 
 

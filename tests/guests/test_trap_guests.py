@@ -14,7 +14,8 @@ from paravane.abi.sched import ShutdownReason
 from paravane.abi.vcpu import VCPU_GUEST_CONTEXT, VcpuContextFlag
 from paravane.asm import assemble_text, build
 from paravane.asm.elf_writer import write_elf
-from paravane.guest_kernels.expected import differences
+from paravane.testing.expectation import Expected
+from paravane.testing.matching import difference
 from tests.support.boot import HOST_TIMEOUT, paravane
 from tests.support.prelude import prelude
 
@@ -50,7 +51,7 @@ def test_kernel_prints_the_same_in_slices_of_a_few_hundred_instructions(name: st
         domain = machine.create(load_image(build(kernel.sources)), config)
         assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
         assert domain.reason is ShutdownReason.poweroff, domain.crash_report
-        assert differences(kernel.expected, domain.console_output().decode()) == []
+        assert difference(Expected(kernel.expected), domain.console_output().decode()) == []
 
 
 def test_fastcall_counts_what_the_hypervisor_counts() -> None:
@@ -68,7 +69,7 @@ def test_fastcall_counts_what_the_hypervisor_counts() -> None:
 def test_fastcall_measures_host_time_when_the_clock_is_the_hosts() -> None:
     result = paravane("boot", "fastcall", "--clock", "host")
     assert result.returncode == 0, result.stderr.decode()
-    assert differences(guest_kernels.load("fastcall").expected, result.stdout.decode()) == []
+    assert difference(Expected(guest_kernels.load("fastcall").expected), result.stdout.decode()) == []
     times = [int(line.split()[-1]) for line in result.stdout.decode().splitlines()[1:]]
     assert len(times) == 5
     assert all(time > 0 for time in times)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from paravane.guest_kernels.expected import differences
 from paravane.guest_kernels.folder import load_folder
+from paravane.testing.expectation import Expected
+from paravane.testing.matching import difference
 from paravane.tools import new_kernel
 from paravane.tools.cli import main
 from paravane.tools.files import OutputError
@@ -34,7 +35,7 @@ def test_the_folder_boots_and_prints_what_it_expects(
     kernel = load_folder(tmp_path / "ticks")
     assert [source.name for source in kernel.sources] == [f"ticks{suffix}"]
     assert main(("boot", "ticks")) == kernel.exit_status
-    assert differences(kernel.expected, capfd.readouterr().out) == []
+    assert difference(Expected(kernel.expected), capfd.readouterr().out) == []
     assert main(("test", "ticks")) == 0
     assert "1 SUCCESS" in capfd.readouterr().out
 

@@ -35,7 +35,7 @@ def test_a_kernel_that_prints_what_it_should_is_a_success(tmp_path: Path) -> Non
 def test_another_console_is_a_failure_with_its_difference_and_the_trace(tmp_path: Path) -> None:
     found = outcome(write_folder(tmp_path / "greet", SAYS, expected="hallo\n"))
     assert found.verdict is Verdict.FAILURE
-    assert found.story == "its console is not as expected.txt has it:\n- hallo\n+ hello\n  "
+    assert found.story == "its console is not as expected.txt has it:\n- hallo\n+ hello"
     assert [title for title, _ in found.sections] == ["last of the trace: greet"]
 
 
@@ -71,7 +71,7 @@ def test_a_broken_test_is_an_error(tmp_path: Path) -> None:
     wrong = outcome(write_folder(tmp_path / "wrong", "movl %eax\n", expected=""))
     assert "wrong.S:1" in wrong.story
     pattern = outcome(write_folder(tmp_path / "pattern", SAYS, expected="~(\n"))
-    assert pattern.story.startswith("line 1 is no regular expression")
+    assert pattern.story.startswith("expected.txt: line 1 is no regular expression")
     large = outcome(write_folder(tmp_path / "large", SAYS, "memory_mib = 4095", expected=""))
     binary = write_folder(tmp_path / "binary", SAYS)
     (binary / "expected.txt").write_bytes(b"\xff")
@@ -84,7 +84,7 @@ def test_a_broken_test_is_an_error(tmp_path: Path) -> None:
 def test_a_pattern_that_python_refuses_otherwise_is_an_error_too(pattern: str, tmp_path: Path) -> None:
     found = outcome(write_folder(tmp_path / "greet", SAYS, expected=f"~{pattern}\n"))
     assert found.verdict is Verdict.ERROR
-    assert found.story.startswith("line 1 is no regular expression")
+    assert found.story.startswith("expected.txt: line 1 is no regular expression")
 
 
 def test_what_is_no_file_of_text_is_an_error_and_not_waited_for(tmp_path: Path) -> None:

@@ -75,14 +75,36 @@ def test_a_difference_shows_what_is_around_it() -> None:
         "+ line \\x1b[2J",
         "  line 13",
         "  line 14",
-        "  (6 more that are right)",
+        "  (5 more that are right)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "got", "shown"),
+    [
+        ("one\ntwo", "one\ntwo\n", ["  one", "  two", "+ (a newline at the end)"]),
+        ("one\ntwo\n", "one\ntwo", ["  one", "  two", "- (a newline at the end)"]),
+        ("one\ntwo\n", "one\n", ["  one", "- two"]),
+        ("one\n", "one\n\ntwo\n", ["  one", "+ ", "+ two"]),
+    ],
+)
+def test_a_newline_at_the_end_is_told_where_it_makes_the_difference(
+    wanted: str, got: str, shown: list[str]
+) -> None:
+    assert difference(Exactly(wanted), got) == shown
+
+
+def test_of_very_many_differences_the_first_are_shown() -> None:
+    found = difference(Exactly("x\n" * 5000), "one\n")
+    assert found == [*["- x"] * 200, "  (4801 more lines of differences)"]
 
 
 def test_texts_too_long_to_be_aligned_are_compared_line_by_line() -> None:
     want = "\n".join(f"a{number}" for number in range(600))
     got = "\n".join(f"b{number}" for number in range(601))
-    assert len(difference(Exactly(want), got)) == 1201
+    lines = list(aligned(Exactly(want), got))
+    assert [line.wanted for line in lines] == [*want.split("\n"), None]
+    assert [line.got for line in lines] == got.split("\n")
 
 
 def test_all_lines_of_both_are_in_the_alignment() -> None:
