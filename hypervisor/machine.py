@@ -25,7 +25,7 @@ from paravane.memory import MachineMemory, audit, check_nr_frames
 from paravane.platform import Platform
 from paravane.registry import Registry
 from paravane.run_loop import RunLoop
-from paravane.sched import BorrowedVirtualTime
+from paravane.sched import BorrowedVirtualTime, Interleaved
 from paravane.time.clock import VirtualClock
 from paravane.toolstack import DomainConfig, Toolstack
 from paravane.trace.sources import observe
@@ -86,7 +86,9 @@ class Machine(Administration):
         machine alone.
 
         `seed` decides which machine frames a domain gets. With `slice_instructions` a time slice is that many
-        guest instructions instead of a length of time, and the run is a function of its input alone.
+        guest instructions instead of a length of time, and the run is a function of its input alone. A seed
+        other than 0 then also decides, among vcpus that are ready, how long turns are and who has the next
+        one: each seed is another order in which they meet.
         With `debug=False` guests find a release build of Xen, whose console_io is not for them.
         """
         self._closed = True  # until there is something to close
@@ -106,7 +108,12 @@ class Machine(Administration):
         self._toolstack = Toolstack(self.platform, self._registry)
         self._inbox = Inbox()
         self._loop = RunLoop(
-            self.platform, self.domains, self._policy, self._inbox, slice_instructions, self._settle
+            self.platform,
+            self.domains,
+            Interleaved(self._policy, seed) if slice_instructions and seed else self._policy,
+            self._inbox,
+            slice_instructions,
+            self._settle,
         )
         self._lives = Lives(self.platform.clock, self._build, self._take_away, self.rename)
         self._doomed: list[Domain] = []

@@ -84,7 +84,8 @@ def _add_domain_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="decides which machine frames the domain gets (default: 0)",
+        help="decides which machine frames the domain gets and, with --deterministic, if it is not 0, whose "
+        "turn it is among several vcpus, and how long (default: 0)",
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from paravane.sched.bvt import BorrowedVirtualTime
 from paravane.sched.credit import Credit
 from paravane.sched.entity import STANDARD_WEIGHT, Entity, Share
+from paravane.sched.interleaved import Interleaved
 from paravane.sched.policy import FOREVER, Policy, Turn
 from paravane.sched.round_robin import RoundRobin
 
@@ -25,6 +26,7 @@ __all__ = [
     "BorrowedVirtualTime",
     "Credit",
     "Entity",
+    "Interleaved",
     "Policy",
     "RoundRobin",
     "Share",

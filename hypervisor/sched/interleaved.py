@@ -1,0 +1,81 @@
+"""Turns of chance: the order in which vcpus meet, as a function of a seed.
+
+Vcpus that take turns of equal length meet in few of the orders that are possible, and always in the same
+ones. A kernel whose locks are wrong works as long as nobody is interrupted at the wrong place. Here turns end
+anywhere, mostly soon, and another entity may have the next one; whatever comes of that, the same seed brings
+it about again.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from paravane.sched.policy import Turn
+
+if TYPE_CHECKING:
+    from paravane.sched.entity import Entity
+    from paravane.sched.policy import Policy
+
+SHORTEST: Final = 100
+"""Nanoseconds of the shortest turn: ten instructions, where those are counted."""
+
+
+class Interleaved:
+    """Another policy (see Policy), whose turns are cut short and handed on by chance while several entities
+    are ready. What it keeps, shares and caps, is kept, for all that was used is still told to it."""
+
+    name: ClassVar[str] = "interleaved"
+    keeps_caps: ClassVar[bool] = True
+
+    def __init__(self, policy: Policy, seed: int) -> None:
+        self._policy = policy
+        self._chance = random.Random(seed)
+        self._ready = 0
+
+    def add(self, entity: Entity) -> None:
+        """See Policy."""
+        self._policy.add(entity)
+
+    def remove(self, entity: Entity) -> None:
+        """See Policy."""
+        self._ready -= entity.awake
+        self._policy.remove(entity)
+
+    def give_way(self, entity: Entity) -> None:
+        """See Policy."""
+        self._policy.give_way(entity)
+
+    def charge(self, entity: Entity, used: int) -> None:
+        """See Policy."""
+        self._policy.charge(entity, used)
+
+    def idled(self, nanoseconds: int) -> None:
+        """See Policy."""
+        self._policy.idled(nanoseconds)
+
+    def patience(self) -> int:
+        """See Policy."""
+        return self._policy.patience()
+
+    def wake(self, entity: Entity) -> bool:
+        """See Policy."""
+        self._ready += 1
+        return self._policy.wake(entity)
+
+    def sleep(self, entity: Entity) -> None:
+        """See Policy."""
+        self._ready -= 1
+        self._policy.sleep(entity)
+
+    def next(self) -> Turn | None:
+        """See Policy. The lengths are spread evenly over the orders of magnitude."""
+        turn = self._policy.next()
+        if turn is None or self._ready < 2:
+            return turn
+        if self._chance.random() < 0.5:
+            self._policy.give_way(turn.entity)
+            turn = self._policy.next() or turn
+        most = math.log2(max(turn.length, SHORTEST))
+        return Turn(turn.entity, int(2 ** self._chance.uniform(math.log2(SHORTEST), most)))
