@@ -41,7 +41,8 @@ class _Life:
 
 
 class Lives:
-    """Remembers what each domain is made of, and acts on those that have ended when it is told to settle."""
+    """Remembers what each domain is made of, and acts on those that have ended when it is told to settle.
+    Without `restarts`, what would be built anew is only destroyed."""
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class Lives:
     ) -> None:
         """`build` makes a domain and calls `begin`; it raises ImageError and MemoryError. `take_away`
         destroys one now: it is gone even if that raises, for somebody who hears of it."""
+        self.restarts = True
         self._clock = clock
         self._build = build
         self._take_away = take_away
@@ -84,7 +86,11 @@ class Lives:
         action = life.config.on_end.action(domain.reason)
         if action is Action.PRESERVE:
             return
-        if action is not Action.DESTROY and (next_life := self._next(domain, life)) is not None:
+        if (
+            action is not Action.DESTROY
+            and self.restarts
+            and (next_life := self._next(domain, life)) is not None
+        ):
             self._unborn.append(next_life)
             if action is Action.RENAME_RESTART:
                 self._set_aside(domain)

@@ -179,6 +179,11 @@ class Machine(Administration):
             for vcpu in domain.vcpus:
                 vcpu.stop()
 
+    def end_restarts(self) -> None:
+        """From now on destroy the domains that would be restarted when they end: all is to come to an end."""
+        self._check_thread("end restarts")
+        self._lives.restarts = False
+
     def add_input(self, fileno: int, ready: Callable[[], None], *, for_guests: bool = True) -> None:
         """Call `ready` between time slices whenever the file descriptor is readable. Without `for_guests` no
         guest waits for what comes there (a debugger's socket); see `when_stalled`. Raises ValueError for a

@@ -49,7 +49,8 @@ Backend = TypeVar("Backend", Console, Connection)
 @dataclass(frozen=True, slots=True)
 class DomainConfig:
     """What a guest is to be: `memory` in bytes, of which its balloon may later be asked to have up to
-    `max_memory` (None: no more); `vcpus`, of which it starts all but the first itself; `sink` takes the bytes
+    `max_memory` (None: no more); `vcpus`, of which it starts all but the first itself, once xenstore has
+    them online (`online_vcpus`; None: all); `sink` takes the bytes
     its console puts out (None: the domain keeps them); it may take less than all, see
     `paravane.devices.console.Sink`.
 
@@ -79,6 +80,7 @@ class DomainConfig:
     max_event_channels: int = MAX_EVENT_CHANNELS
     weight: int = STANDARD_WEIGHT
     cap: int = 0
+    online_vcpus: int | None = None
 
     def __post_init__(self) -> None:
         """Raises TypeError for a value of a wrong type, by its name, and ValueError for so many vcpus as no
@@ -89,6 +91,9 @@ class DomainConfig:
         check_type("vcpus", self.vcpus, int)
         if not 1 <= self.vcpus <= MAX_VCPUS:
             raise ValueError(f"a domain has from 1 to {MAX_VCPUS} vcpus, not {self.vcpus}")
+        check_type("online_vcpus", self.online_vcpus, int, type(None))
+        if not 1 <= self.online <= self.vcpus:
+            raise ValueError(f"of {self.vcpus} vcpus {self.online} cannot be online")
         check_type("max_memory", self.max_memory, int, type(None))
         check_type("on_end", self.on_end, OnEnd)
         if self.most_memory < self.memory:
@@ -108,6 +113,11 @@ class DomainConfig:
         Share(self.weight, self.cap)
         if self.sink is not None:
             check_callable("sink", self.sink)
+
+    @property
+    def online(self) -> int:
+        """How many of its vcpus xenstore shows as online."""
+        return self.vcpus if self.online_vcpus is None else self.online_vcpus
 
     @property
     def most_memory(self) -> int:
@@ -215,7 +225,7 @@ class Toolstack:
             config.memory >> 10,
             uuid=domain.handle,
             max_memory_kib=config.most_memory >> 10,
-            vcpus=[True] * config.vcpus,
+            vcpus=[vcpu_id < config.online for vcpu_id in range(config.vcpus)],
             console_mfn=start.console_mfn,
             console_port=console_port,
             store_mfn=start.store_mfn,

@@ -34,6 +34,7 @@ files:
 
 environment:
   XDG_CACHE_HOME  an absolute path to use instead of ~/.cache
+  XDG_RUNTIME_DIR where the machines of `run` listen, for `ctl`
   NO_COLOR        if set and not empty, nothing is coloured
   TERM            `dumb` is a terminal without colours
   COLUMNS         how wide help is (default: as the terminal)

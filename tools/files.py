@@ -24,12 +24,14 @@ class OutputError(OSError):
     """A file that the user asked for cannot be written; `filename` is the name that the user gave."""
 
 
-def read_file(path: Path, what: str) -> bytes:
-    """The contents of a file or a pipe. UsageError beyond `LARGEST` bytes, OSError as reading does."""
+def read_file(path: Path, what: str, largest: int | None = None) -> bytes:
+    """The contents of a file or a pipe. UsageError beyond `largest` bytes (None: `LARGEST`), OSError as
+    reading does."""
+    largest = LARGEST if largest is None else largest
     with opened(path) as stream, telling(lambda: f"reading {path}{portion(stream.fileno())}"):
-        data = stream.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise UsageError(f"{path}: {what} of more than {LARGEST >> 20} MiB is not read", Status.IMAGE)
+        data = stream.read(largest + 1)
+    if len(data) > largest:
+        raise UsageError(f"{path}: {what} of more than {largest >> 20} MiB is not read", Status.IMAGE)
     return data
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from paravane.tools.outlet import Backpressure, Outlet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from paravane.tools.outlet import Holdable
 
@@ -73,3 +74,17 @@ class LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.write(self.format(record))
+
+
+@contextmanager
+def logging_to(lines: Lines, level: str) -> Iterator[None]:
+    """The hypervisor's log as lines, while in the `with`."""
+    log, handler = logging.getLogger("paravane"), LineHandler(lines)
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)

@@ -46,7 +46,7 @@ class Outlet:
         self._failed = failed
         self._waiting = bytearray()
         self._in_flight = 0
-        self._room_wanted: Callable[[], None] | None = None
+        self._room_wanted: tuple[int, Callable[[], None]] | None = None
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -58,18 +58,19 @@ class Outlet:
     @property
     def congested(self) -> bool:
         """Whether the reader is so slow that it is time to wait for it."""
-        return self._unread >= CAPACITY
+        return self.unread >= CAPACITY
 
     @property
-    def _unread(self) -> int:
+    def unread(self) -> int:
         return len(self._waiting) + self._in_flight
 
-    def when_room(self, call: Callable[[], None]) -> None:
-        """Make `call` once, in the writing thread, as soon as at most half of the capacity is in use; at
-        once, in this thread, when the outlet has failed."""
+    def when_room(self, call: Callable[[], None], unread: int = CAPACITY // 2) -> None:
+        """Make `call` once, in the writing thread, as soon as at most `unread` bytes wait; at once, in this
+        thread, when the outlet has failed. A later `when_room` replaces an earlier one."""
         with self._changed:
             if self.failure is None:
-                self._room_wanted = call
+                self._room_wanted = unread, call
+                self._start()
                 self._changed.notify_all()
                 return
         # The writing thread ends with the failure: it may not be there to make the call.
@@ -81,30 +82,43 @@ class Outlet:
         How many bytes nobody took. They are dropped, but for a few that a write in progress may still place.
         """
         with self._changed:
-            while self._unread and not abandon():
+            while self.unread and not abandon():
                 left = _LOOK_AGAIN if deadline is None else min(_LOOK_AGAIN, deadline - time.monotonic())
                 if left <= 0:
                     break
                 self._changed.wait(left)
-            lost = self._unread
+            lost = self.unread
             self._waiting.clear()
         return lost
+
+    def close(self) -> None:
+        """Drop what waits, and end the writing thread, so that the file descriptor can be closed. A write in
+        progress has to be ended by other means: a socket is shut down first. Idempotent."""
+        with self._changed:
+            self.failure = self.failure or OSError(errno.EPIPE, os.strerror(errno.EPIPE))
+            self._waiting.clear()
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
 
     def _add(self, data: bytes) -> None:
         if self.failure or not data:
             return
         self._waiting += data
+        self._start()
+        self._changed.notify_all()
+
+    def _start(self) -> None:
         if self._thread is None:
             # As a daemon: a write that never ends must not keep the process.
             self._thread = _started(threading.Thread(target=self._write_all, daemon=True))
-        self._changed.notify_all()
 
     def _write_all(self) -> None:
         # Signals are the main thread's business; here they would only cut writes short.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while self.failure is None:
             with self._changed:
-                while not self._waiting and self._room_wanted is None:
+                while not self._waiting and self._room_wanted is None and self.failure is None:
                     self._changed.wait()
                 chunk = bytes(self._waiting[:_CHUNK])
                 del self._waiting[:_CHUNK]
@@ -136,11 +150,11 @@ class Outlet:
 
     def _tell_of_room(self) -> None:
         with self._changed:
-            if 2 * self._unread > CAPACITY:
+            wanted = self._room_wanted
+            if wanted is None or (self.unread > wanted[0] and self.failure is None):
                 return
-            call, self._room_wanted = self._room_wanted, None
-        if call is not None:
-            call()
+            self._room_wanted = None
+        wanted[1]()
 
 
 class Backpressure:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +12,7 @@ from paravane.ending import exit_status
 from paravane.text import shown
 from paravane.tools.files import write_file
 from paravane.tools.following import Following
-from paravane.tools.lines import LineHandler, Lines
+from paravane.tools.lines import Lines, logging_to
 from paravane.tools.progress import telling
 from paravane.tools.signals import Signals
 from paravane.tools.status import Status
@@ -24,7 +23,7 @@ from paravane.trace.text import body
 from paravane.trace.text import line as trace_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from paravane import Domain, DomainConfig, Ending, Image
@@ -84,7 +83,7 @@ class Session:
 
     def run(self) -> Status:
         """The exit status of the last life. Does not return when a signal other than SIGINT ended it."""
-        with self._signals, _logging(self._errors, self._wishes.log_level):
+        with self._signals, logging_to(self._errors, self._wishes.log_level):
             status = self._lives()
             status = self._put_out(status)
             self._wishes.following.write()
@@ -240,20 +239,6 @@ class Session:
 
     def _say(self, sentence: str) -> None:
         self._errors.write(f"paravane: {shown(sentence)}")
-
-
-@contextmanager
-def _logging(lines: Lines, level: str) -> Iterator[None]:
-    """The hypervisor's log as lines, while in the `with`."""
-    log, handler = logging.getLogger("paravane"), LineHandler(lines)
-    before = log.level
-    log.addHandler(handler)
-    log.setLevel(level)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(before)
 
 
 def _never() -> bool:

@@ -1,4 +1,4 @@
-"""Signals that end a command: the first one is a request, a second one an order."""
+"""Signals that end a command: the first is a request (or the first few are), the next one an order."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ _ENDING = (
 
 
 class Signals:
-    """While in the `with`, a signal that would end the process calls `interrupt` and is kept in `caught`; the
-    next one calls `last_wish` and ends the process.
+    """While in the `with`, a signal that would end the process calls `interrupt`, and the first is kept in
+    `caught`. After so many `requests` the next one calls `last_wish` and ends the process.
 
     Signals that are ignored (nohup, a shell's background) stay ignored. Does nothing outside the main thread.
     """
 
-    def __init__(self, last_wish: Callable[[], None]) -> None:
+    def __init__(self, last_wish: Callable[[], None], requests: int = 1) -> None:
         self.caught: signal.Signals | None = None
+        self.count = 0
+        self._requests = requests
         self.interrupt: Callable[[], None] = lambda: None
         self._last_wish = last_wish
         self._before: dict[int, Any] = {}
@@ -56,9 +58,10 @@ class Signals:
             self._end(self.caught)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.caught is not None:
+        if self.count >= self._requests:
             self._end(number)
-        self.caught = signal.Signals(number)
+        self.count += 1
+        self.caught = self.caught or signal.Signals(number)
         self.interrupt()
 
     def _end(self, number: int) -> None:

@@ -31,6 +31,8 @@ VERBS = {
         "paravane.tools.report:define_info",
     ),
     "boot": Verb("run one domain, its console on this terminal", "paravane.tools.boot:define"),
+    "run": Verb("run several domains, from xl.cfg-style files", "paravane.tools.run.command:define"),
+    "ctl": Verb("list and steer the domains of a running machine", "paravane.tools.ctl.command:define"),
     "test": Verb(
         "run kernels and say which of them do what they promise", "paravane.tools.testing.command:define"
     ),

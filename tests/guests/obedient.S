@@ -1,5 +1,6 @@
-# A guest that does what its administrator asks for through xenstore: it watches control/shutdown and memory/target,
-# says each request, and powers off or reboots when it is asked to. Its command line may begin with a letter:
+# A guest that does what its administrator asks for through xenstore: it watches control/shutdown,
+# says each request, and powers off or reboots when it is asked to. Meanwhile it prints what is typed on its console,
+# `^` instead of CR and a new line after it. Its command line may begin with a letter:
 # `r` reboots at once, `c` crashes at once, `p` powers off at once.
 
     .include "runtime.inc"
@@ -18,6 +19,8 @@ header:                             # struct xsd_sockmsg of the message that was
     .skip XSD_SOCKMSG_sizeof
 payload:
     .skip XENSTORE_PAYLOAD_MAX + 1
+ports:                              # of the store and of the console
+    .skip 8
 poll:                               # struct sched_poll
     .skip SCHED_POLL_sizeof
 reason:                             # struct sched_shutdown
@@ -160,16 +163,43 @@ read_bytes:
     popl %ebx
     ret
 
-# Sleeps until the store sends an event. The bit is cleared before the ring is looked at again.
+# Sleeps until the store or the console sends an event. Its bit is cleared before its ring is looked at again.
     .type sleep, @function
 sleep:
     pushl %ebx
-    movl $store_port, poll + SCHED_POLL_ports
-    movl $1, poll + SCHED_POLL_nr_ports
+    movl store_port, %eax
+    movl %eax, ports
+    movl console_port, %eax
+    movl %eax, ports + 4
+    movl $ports, poll + SCHED_POLL_ports
+    movl $2, poll + SCHED_POLL_nr_ports
     movl $SCHEDOP_poll, %ebx
     movl $poll, %ecx
     HYPERCALL sched_op
     movl store_port, %eax
     lock btrl %eax, shared_info + SHARED_INFO_evtchn_pending
+    movl console_port, %eax
+    lock btrl %eax, shared_info + SHARED_INFO_evtchn_pending
+    call echo
+    popl %ebx
+    ret
+
+    .type echo, @function
+echo:
+    pushl %ebx
+    movl console_ring, %ebx
+1:  movl XENCONS_INTERFACE_in_cons(%ebx), %ecx
+    cmpl XENCONS_INTERFACE_in_prod(%ebx), %ecx
+    je 3f
+    andl $XENCONS_IN_SIZE - 1, %ecx
+    movzbl XENCONS_INTERFACE_in(%ebx,%ecx), %eax
+    incl XENCONS_INTERFACE_in_cons(%ebx)
+    cmpb $'\r', %al
+    jne 2f
+    PRINT "^\n"
+    jmp 1b
+2:  call print_char
+    jmp 1b
+3:  call console_notify
     popl %ebx
     ret

@@ -12,10 +12,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "__main__",
-        "tools/docs",
-        "tools/testing tools/trace",
+        "tools/docs tools/run",
+        "tools/config tools/ctl tools/testing tools/trace",
         "tools",
-        "tools/config",
         "testing",
         "paravane",
         "quick",

@@ -88,7 +88,7 @@ def test_any_text_has_settings_or_a_mistake(text: str) -> None:
 def test_a_domain_has_xls_defaults() -> None:
     domain = read_domain(LEAST, "a.cfg")
     assert (domain.name, domain.kernel, domain.ramdisk, domain.cmdline) == ("it", "hello", None, None)
-    assert (domain.memory, domain.max_memory, domain.vcpus, domain.max_vcpus) == (32 << 20, 32 << 20, 1, 1)
+    assert (domain.memory, domain.max_memory, domain.vcpus, domain.max_vcpus) == (None,) * 4
     assert domain.on_end == OnEnd(
         poweroff=Action.DESTROY,
         reboot=Action.RESTART,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from paravane import Action, OnEnd
+from paravane.memory import MAX_VCPUS
 from paravane.text import shown
 from paravane.tools.config.devices import DeviceError, parse_disk, parse_vif
 from paravane.tools.config.syntax import ConfigError, Setting, parse
@@ -47,17 +48,18 @@ _KNOWN: Final = (
 @dataclass(frozen=True, slots=True)
 class DomainSettings:
     """What a file says. Sizes are in bytes; `kernel` and `ramdisk` are names as the file has them; None is
-    what it does not say. `warnings` are lines, with their places."""
+    what it does not say. Of `max_vcpus` those beyond `vcpus` are offline at first. `warnings` are lines, with
+    their places."""
 
     source: str
     name: str
     kernel: str
     ramdisk: str | None
     cmdline: str | None
-    memory: int
-    max_memory: int
-    vcpus: int
-    max_vcpus: int
+    memory: int | None
+    max_memory: int | None
+    vcpus: int | None
+    max_vcpus: int | None
     on_end: OnEnd
     cpu_weight: int | None
     cap: int | None
@@ -82,13 +84,15 @@ class _Reader:
     def domain(self) -> DomainSettings:
         self._warn_of_unknown()
         self._check_kind()
-        memory = self._number("memory", DEFAULT_MEMORY, 1, MOST_MEMORY)
-        most = self._number("maxmem", memory, 1, MOST_MEMORY)
-        if most < memory:
-            raise self._error("maxmem", f"{most} MiB are less than its memory, {memory} MiB")
-        vcpus = self._number("vcpus", 1, 1, 32)
-        max_vcpus = self._number("maxvcpus", vcpus, 1, 32)
-        if max_vcpus < vcpus:
+        memory = self._optional("memory", 1, MOST_MEMORY)
+        most = self._optional("maxmem", 1, MOST_MEMORY)
+        if most is not None and most < (memory or DEFAULT_MEMORY):
+            raise self._error(
+                "maxmem", f"{most} MiB are less than its memory, {memory or DEFAULT_MEMORY} MiB"
+            )
+        vcpus = self._optional("vcpus", 1, MAX_VCPUS)
+        max_vcpus = self._optional("maxvcpus", 1, MAX_VCPUS)
+        if max_vcpus is not None and max_vcpus < (vcpus or 1):
             raise self._error("maxvcpus", f"{max_vcpus} are fewer than its {vcpus} vcpus")
         disks = tuple(self._each("disk", parse_disk))
         vifs = tuple(self._each("vif", parse_vif))
@@ -101,13 +105,13 @@ class _Reader:
             kernel=self._required("kernel"),
             ramdisk=self._text("ramdisk") or None,
             cmdline=self._cmdline(),
-            memory=memory * MIB,
-            max_memory=most * MIB,
+            memory=memory and memory * MIB,
+            max_memory=most and most * MIB,
             vcpus=vcpus,
             max_vcpus=max_vcpus,
             on_end=OnEnd(**{name.removeprefix("on_"): self._action(name) for name in _ENDS}),
             cpu_weight=self._optional("cpu_weight", 1, 65535),
-            cap=self._optional("cap", 0, 100 * 32),
+            cap=self._optional("cap", 0, 100 * MAX_VCPUS),
             seed=self._optional("seed", 0, (1 << 63) - 1),
             max_event_channels=self._optional("max_event_channels", 2, (1 << 31) - 1),
             disks=disks,

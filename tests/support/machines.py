@@ -1,0 +1,109 @@
+"""Machines of `paravane run` as processes, for tests that look at them from outside."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paravane import asm
+from tests.support.boot import HOST_TIMEOUT, kernel_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+OBEDIENT = Path(__file__).parents[1] / "guests" / "obedient.S"
+
+
+class Machines:
+    """A folder with domains' files, and the commands that run there with a runtime folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._runtime = folder / "runtime"
+        self._runtime.mkdir(mode=0o700)
+
+    def kernel(self, name: str, source: str | None = None) -> str:
+        """Build a kernel (None: the obedient one) into an image, once; its file's name."""
+        path = self.folder / f"{name}.elf"
+        if not path.exists():
+            path.write_bytes(asm.build([OBEDIENT]) if source is None else kernel_image(source))
+        return path.name
+
+    def domain(self, name: str, kernel: str = "", **settings: str | int) -> str:
+        """Write the file of a domain; its name."""
+        lines = {"name": name, "kernel": kernel or self.kernel("obedient"), "memory": 8, **settings}
+        text = "".join(f"{key} = {value!r}\n" for key, value in lines.items())
+        (self.folder / f"{name}.cfg").write_text(text)
+        return f"{name}.cfg"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "XDG_RUNTIME_DIR": str(self._runtime)}
+
+    def start(
+        self, *arguments: str, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.PIPE
+    ) -> subprocess.Popen[bytes]:
+        """Start a command."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "paravane", *arguments],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+            env=self.environment,
+        )
+
+    def do(self, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
+        """Run a command to its end: status, stdout, stderr."""
+        done = subprocess.run(
+            [sys.executable, "-m", "paravane", *arguments],
+            input=stdin,
+            capture_output=True,
+            timeout=HOST_TIMEOUT,
+            check=False,
+            cwd=self.folder,
+            env=self.environment,
+        )
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    @contextmanager
+    def running(self, *arguments: str, lines: Sequence[str] = ()) -> Iterator[Running]:
+        """A machine, once it has printed all these lines; it is killed at the end if it still runs."""
+        process = self.start("run", *arguments)
+        machine = Running(process)
+        try:
+            for line in lines:
+                machine.wait_for(line)
+            yield machine
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+class Running:
+    """A machine that runs, and what it has printed so far."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.printed = b""
+
+    def wait_for(self, line: str) -> None:
+        """Wait until this has been printed on stdout."""
+        assert self.process.stdout is not None
+        while line.encode() not in self.printed:
+            ready, _, _ = select.select([self.process.stdout], [], [], HOST_TIMEOUT)
+            assert ready, self.printed
+            data = os.read(self.process.stdout.fileno(), 1 << 16)
+            assert data, (self.printed, self.process.stderr and self.process.stderr.read())
+            self.printed += data
+
+    def end(self) -> tuple[int, str, str]:
+        """Wait for its end: status, stdout, stderr."""
+        rest, errors = self.process.communicate(timeout=HOST_TIMEOUT)
+        return self.process.returncode, (self.printed + rest).decode(), errors.decode()

@@ -1,0 +1,103 @@
+"""What a machine does for each verb of a control socket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from paravane.abi.sched import ShutdownReason
+from paravane.abi.vcpu import Runstate
+from paravane.text import number_in, shown
+from paravane.tools.ctl.protocol import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paravane import Domain, Machine
+    from paravane.tools.ctl.protocol import Request
+
+_LETTERS: Final = {
+    ShutdownReason.poweroff: "-",
+    ShutdownReason.reboot: "r",
+    ShutdownReason.suspend: "s",
+    ShutdownReason.crash: "c",
+    ShutdownReason.watchdog: "w",
+    ShutdownReason.soft_reset: "S",
+}
+"""xl's letters for why a domain has ended."""
+
+
+def perform(machine: Machine, request: Request) -> Any:
+    """What comes of a request, as JSON has it. Raises RequestError."""
+    if request.verb == "list":
+        return [_row(domain) for domain in machine.domains.values()]
+    if request.verb not in VERBS:
+        raise RequestError(f"there is no verb {shown(request.verb[:40])!r}")
+    domain = domain_of(machine, request.domain)
+    try:
+        return VERBS[request.verb](machine, domain, request.argument)
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+
+
+def domain_of(machine: Machine, name: str) -> Domain:
+    """The domain that is called so, or that has this number. Raises RequestError."""
+    domain = machine.find(name)
+    if domain is None and name.isdigit():
+        domain = machine.domains.get(number_in(name) or 0)
+    if domain is None:
+        raise RequestError(f"there is no domain {shown(name[:80])!r}")
+    return domain
+
+
+def _dump(machine: Machine, domain: Domain, argument: str) -> str:
+    return domain.crash_report or domain.where()
+
+
+def _set_memory(machine: Machine, domain: Domain, argument: str) -> None:
+    machine.set_memory(domain, _mebibytes(argument))
+
+
+def _set_max_memory(machine: Machine, domain: Domain, argument: str) -> None:
+    machine.set_max_memory(domain, _mebibytes(argument))
+
+
+VERBS: Final[dict[str, Callable[[Machine, Domain, str], Any]]] = {
+    "pause": lambda machine, domain, _: machine.pause(domain),
+    "unpause": lambda machine, domain, _: machine.unpause(domain),
+    "shutdown": lambda machine, domain, _: machine.shutdown(domain),
+    "reboot": lambda machine, domain, _: machine.reboot(domain),
+    "destroy": lambda machine, domain, _: machine.destroy(domain),
+    "dump": _dump,
+    "mem-set": _set_memory,
+    "mem-max": _set_max_memory,
+}
+
+
+def _mebibytes(text: str) -> int:
+    number = number_in(text)
+    if number is None:
+        raise RequestError(f"{shown(text[:40])!r} is not a number of MiB")
+    return number << 20
+
+
+def _row(domain: Domain) -> dict[str, object]:
+    """What `xl list` shows of a domain (xl(1)): MiB, vcpus that are up, state, seconds of processor time."""
+    states = [vcpu.time.run_states() for vcpu in domain.vcpus]
+    up = [vcpu.run_state for vcpu in domain.vcpus if not vcpu.run_state.down]
+    return {
+        "name": domain.name,
+        "id": domain.domid,
+        "memory": domain.memory.tot_pages >> 8,
+        "vcpus": len(up),
+        "state": "".join(
+            (
+                "r" if any(state.has_processor for state in up) else "-",
+                "b" if up and all(state.resting is Runstate.blocked for state in up) else "-",
+                "p" if domain.paused else "-",
+                "-" if domain.alive else "s",
+                "-" if domain.reason is None else _LETTERS[domain.reason],
+                "-",
+            )
+        ),
+        "time": sum(state.time[Runstate.running] for state in states) / 1e9,
+    }

@@ -1,0 +1,162 @@
+"""`paravane ctl`: list and steer the domains of a machine that runs, from another terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from paravane.text import shown
+from paravane.tools.ctl.attach import attach
+from paravane.tools.ctl.endpoint import connect, machines
+from paravane.tools.ctl.protocol import Request, RequestError, outcome
+from paravane.tools.status import Status, UsageError
+from paravane.tools.streams import say
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+PATIENCE: Final = 60.0
+"""Seconds in which a machine answers."""
+
+_LARGEST: Final = 16 << 20
+"""Bytes of the longest answer."""
+
+_EPILOG = """\
+A domain is meant by its name, or by its number. Without --machine it is the one machine
+of yours that runs. The letters of a state are those of `xl list`: r running, b blocked,
+p paused, s shut down (and then r rebooted, c crashed, s suspended, w watchdog).
+
+examples:
+  paravane ctl list
+  paravane ctl pause web db
+  paravane ctl console db               Ctrl-] leaves it
+
+exit status: 0, or 1 if one of the domains could not be dealt with"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verb:
+    """`argument` is what follows the domain; without it there may be several domains."""
+
+    summary: str
+    argument: str = ""
+
+
+_VERBS: Final = {
+    "pause": _Verb("let none of its vcpus run"),
+    "unpause": _Verb("undo a pause"),
+    "shutdown": _Verb("ask its kernel to power off"),
+    "reboot": _Verb("ask its kernel to reboot"),
+    "destroy": _Verb("take it away at once"),
+    "dump": _Verb("print where each vcpu is and what it waits for, or how it crashed"),
+    "mem-set": _Verb("ask its balloon for so much memory", "MIB"),
+    "mem-max": _Verb("bound its memory", "MIB"),
+}
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+    """`paravane ctl VERB DOMAIN...`."""
+    parser.description = "List and steer the domains of a machine that `paravane run` started."
+    parser.epilog = _EPILOG
+    parser.add_argument("--machine", metavar="NAME", help="which machine (default: the only one)")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
+    verbs.add_parser("list", help="its domains: name, number, MiB, vcpus, state, processor time")
+    verbs.add_parser("machines", help="the machines that run")
+    for name, verb in _VERBS.items():
+        one = verbs.add_parser(name, help=verb.summary)
+        if verb.argument:
+            one.add_argument("domain", metavar="DOMAIN")
+            one.add_argument("argument", metavar=verb.argument, help="a number of MiB")
+        else:
+            one.add_argument("domains", metavar="DOMAIN", nargs="+")
+    console = verbs.add_parser("console", help="join its console; Ctrl-] leaves it")
+    console.add_argument("domain", metavar="DOMAIN")
+    parser.set_defaults(run=_ctl)
+
+
+def _ctl(options: argparse.Namespace) -> int:
+    running = machines()
+    if options.verb == "machines":
+        for name in running:
+            print(name)
+        return Status.OK
+    connection = _Connection(_machine(running, options.machine))
+    try:
+        return _perform(connection, options)
+    except RequestError as error:
+        say(str(error))
+        return Status.ERRORS
+    except OSError as error:
+        raise UsageError(f"the machine does not answer: {error.strerror or error}", Status.ERRORS) from None
+    finally:
+        connection.socket.close()
+
+
+def _machine(running: list[str], wanted: str | None) -> str:
+    if wanted is None and len(running) == 1:
+        return running[0]
+    if not running:
+        raise UsageError("no machine is running; `paravane run` starts one")
+    if wanted is None:
+        raise UsageError(f"several machines are running; say which with --machine: {', '.join(running)}")
+    if wanted not in running:
+        raise UsageError(f"there is no machine {wanted!r}; there are {', '.join(running)}")
+    return wanted
+
+
+def _perform(connection: _Connection, options: argparse.Namespace) -> int:
+    if options.verb == "list":
+        for line in _table(connection.ask(Request("list"))):
+            print(line)
+        return Status.OK
+    if options.verb == "console":
+        connection.ask(Request("console", options.domain))
+        return attach(connection.socket, connection.rest)
+    if _VERBS[options.verb].argument:
+        connection.ask(Request(options.verb, options.domain, options.argument))
+        return Status.OK
+    status = Status.OK
+    for domain in options.domains:
+        try:
+            text = connection.ask(Request(options.verb, domain))
+        except RequestError as error:
+            say(str(error))
+            status = Status.ERRORS
+        else:
+            if isinstance(text, str):
+                print(text.removesuffix("\n"))
+    return status
+
+
+def _table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """The columns of `xl list`."""
+    yield f"{'Name':<40} {'ID':>5} {'Mem':>5} VCPUs\tState\tTime(s)"
+    for row in rows:
+        yield (
+            f"{shown(row['name']):<40} {row['id']:>5} {row['memory']:>5} {row['vcpus']:>5}     "
+            f"{row['state']}  {row['time']:>8.1f}"
+        )
+
+
+class _Connection:
+    """A connection to a machine. `rest` is what has come after the last answer."""
+
+    def __init__(self, name: str) -> None:
+        try:
+            self.socket = connect(name)
+        except OSError as error:
+            raise UsageError(f"machine {name} does not answer: {error.strerror}", Status.ERRORS) from None
+        self.socket.settimeout(PATIENCE)
+        self.rest = b""
+
+    def ask(self, request: Request) -> Any:
+        """What a request comes to. Raises RequestError and OSError."""
+        self.socket.sendall(request.line())
+        while b"\n" not in self.rest:
+            data = self.socket.recv(1 << 16)
+            if not data or len(self.rest) > _LARGEST:
+                raise RequestError("the machine has ended")
+            self.rest += data
+        line, _, self.rest = self.rest.partition(b"\n")
+        return outcome(line)
