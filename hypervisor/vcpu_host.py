@@ -113,6 +113,10 @@ class VcpuHost(GuestCopy):
         """Fire a virtual interrupt of this vcpu, if the guest has bound it."""
         self._domain.events.raise_virq(virq, self.vcpu_id)
 
+    @property
+    def flags_run_states(self) -> bool:
+        return self._domain.memory.runstate_update_flag
+
     # What traps ask.
 
     @property

@@ -102,6 +102,12 @@ class DomainMemory(Owner):
         """Whether the guest sees its IOPL in EFLAGS (VMASST_TYPE_architectural_iopl)."""
         return bool(self.vm_assist >> VmassistType.architectural_iopl & 1)
 
+    @property
+    def runstate_update_flag(self) -> bool:
+        """Whether the guest is to see that its run states are being written
+        (VMASST_TYPE_runstate_update_flag)."""
+        return bool(self.vm_assist >> VmassistType.runstate_update_flag & 1)
+
     # The hypervisor's slots
 
     def _template(self) -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.abi.event_channel import Virq
 from paravane.abi.shared_info import VCPU_INFO, VCPU_TIME_INFO
-from paravane.abi.vcpu import VCPU_RUNSTATE_INFO, Runstate, VcpuRunstateInfo
+from paravane.abi.vcpu import VCPU_RUNSTATE_INFO, XEN_RUNSTATE_UPDATE, Runstate, VcpuRunstateInfo
 from paravane.cpu import PageFault
 from paravane.time.records import write_vcpu_time
 from paravane.time.run_states import RunStates
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from paravane.vcpu_info import VcpuInfo
 
 _TIME = VCPU_INFO.offsets["time"]
+_ENTRY_TIME_TOP = VCPU_RUNSTATE_INFO.offsets["state_entry_time"] + 7
 
 READS_PER_MICROSECOND: Final = 64
 LONGEST_STEP: Final = 100_000
@@ -55,6 +56,11 @@ class TimeHost(Protocol):
     def name(self) -> str: ...
     @property
     def info(self) -> VcpuInfo: ...
+    @property
+    def flags_run_states(self) -> bool:
+        """Whether the guest is to see that its run states are being written."""
+        ...
+
     def raise_virq(self, virq: Virq) -> None: ...
     def copy_to_guest(self, va: int, data: bytes) -> None:
         """Raises PageFault."""
@@ -172,8 +178,20 @@ class VcpuTime:
         return self.states.at(self._clock.now())
 
     def _write_run_states(self) -> None:
-        if self._run_state_area:
-            self._write(self._run_state_area, VCPU_RUNSTATE_INFO.pack(self.states.record()))
+        """Bring the area up to date. A guest that asked for it sees XEN_RUNSTATE_UPDATE meanwhile, in the
+        order of Xen's update_runstate_area: where a part of the area is not there, the flag does not stay."""
+        area = self._run_state_area
+        if not area:
+            return
+        record = self.states.record()
+        if not self._host.flags_run_states:
+            self._write(area, VCPU_RUNSTATE_INFO.pack(record))
+            return
+        top = area + _ENTRY_TIME_TOP
+        flagged = record._replace(state_entry_time=record.state_entry_time | XEN_RUNSTATE_UPDATE)
+        self._write(top, (flagged.state_entry_time >> 56).to_bytes(1, "little"))
+        self._write(area, VCPU_RUNSTATE_INFO.pack(flagged))
+        self._write(top, (record.state_entry_time >> 56).to_bytes(1, "little"))
 
     def _write(self, va: int, data: bytes) -> None:
         try:

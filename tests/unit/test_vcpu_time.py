@@ -6,7 +6,7 @@ import pytest
 
 from paravane.abi.event_channel import Virq
 from paravane.abi.shared_info import VCPU_INFO, VCPU_TIME_INFO
-from paravane.abi.vcpu import VCPU_RUNSTATE_INFO, Runstate
+from paravane.abi.vcpu import VCPU_RUNSTATE_INFO, XEN_RUNSTATE_UPDATE, Runstate
 from paravane.cpu import PageFault, Ram
 from paravane.time.clock import VirtualClock
 from paravane.time.run_states import RunStates
@@ -30,6 +30,8 @@ class Host:
         self.memory = bytearray(4096)
         self.info = VcpuInfo(INFO)
         self.ticks: list[int] = []
+        self.flags_run_states = False
+        self.written: list[tuple[int, bytes]] = []
         self.time = VcpuTime(self, self.ram, self.clock, self.timers)
 
     def raise_virq(self, virq: Virq) -> None:
@@ -40,6 +42,7 @@ class Host:
         if va + len(data) > len(self.memory):
             raise PageFault(va, 2)
         self.memory[va : va + len(data)] = data
+        self.written.append((va, data))
 
     def pass_time(self, nanoseconds: int) -> None:
         self.clock.ran(nanoseconds)
@@ -215,3 +218,28 @@ def test_armed_timers_are_listed_in_the_order_in_which_they_fire() -> None:
     assert listed == [(first.name, 9), (second.name, 9), (third.name, 30)]
     queue.expire(30)
     assert fired == [name.owner for name, _ in listed]
+
+
+def test_a_guest_that_asked_for_it_sees_that_its_run_states_are_being_written(host: Host) -> None:
+    host.time.register_run_states(AREA)
+    host.flags_run_states = True
+    host.pass_time(5 * MS)
+    host.written.clear()
+    host.time.switch_in()
+    (first, flag), (second, record), (third, cleared) = host.written
+    top = AREA + VCPU_RUNSTATE_INFO.offsets["state_entry_time"] + 7
+    assert (first, second, third) == (top, AREA, top)
+    assert (flag, cleared) == (b"\x80", b"\0")
+    assert VCPU_RUNSTATE_INFO.unpack(record).state_entry_time == 5 * MS | XEN_RUNSTATE_UPDATE
+    assert (
+        VCPU_RUNSTATE_INFO.unpack(bytes(host.memory[AREA : AREA + RECORD_SIZE])) == host.time.states.record()
+    )
+
+
+def test_the_flag_does_not_stay_where_the_rest_of_the_area_is_missing(host: Host) -> None:
+    area = len(host.memory) - VCPU_RUNSTATE_INFO.offsets["time"]
+    host.time.register_run_states(area)
+    host.flags_run_states = True
+    host.time.switch_in()
+    assert host.memory[-1] == 0
+    assert host.written[-1] == (len(host.memory) - 1, b"\0")
