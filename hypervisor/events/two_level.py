@@ -86,4 +86,4 @@ class TwoLevel:
         word = self._words[at]
         if not word & bit:
             self._words[at] = word | bit
-            self._upcalls.raise_for(vcpu_id)
+            self._upcalls.raise_at(info, vcpu_id)

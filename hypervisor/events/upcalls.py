@@ -95,11 +95,15 @@ class Upcalls:
         may sleep with them masked, and is to look at what came."""
         info = self.infos[vcpu_id].maddr
         if info:
-            at = info + _UPCALL_PENDING
-            byte = self._bytes[at]
-            if not byte & 1:
-                self._bytes[at] = byte | 1
-                self._wake(vcpu_id)
+            self.raise_at(info, vcpu_id)
+
+    def raise_at(self, info: int, vcpu_id: int) -> None:
+        """The same, for who has the address of the vcpu_info at hand: sends are hot."""
+        at = info + _UPCALL_PENDING
+        byte = self._bytes[at]
+        if not byte & 1:
+            self._bytes[at] = byte | 1
+            self._wake(vcpu_id)
 
     def wake_pollers(self, port: int) -> None:
         """Wake those that poll a port which has turned pending."""

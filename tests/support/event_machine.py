@@ -82,6 +82,11 @@ class EventGuest:
     def set_word(self, array: str, index: int, value: int) -> None:
         self.words[(self.shared_info + SHARED_INFO.offsets[array] >> 2) + index] = value
 
+    @property
+    def pending_word(self) -> int:
+        """Where in `words` the first word of `evtchn_pending` is."""
+        return int(self.shared_info + SHARED_INFO.offsets["evtchn_pending"]) >> 2
+
     def pending(self) -> set[int]:
         """The ports that are pending in shared_info."""
         words = [self.word("evtchn_pending", index) for index in range(32)]

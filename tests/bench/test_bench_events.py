@@ -1,0 +1,117 @@
+"""What an event costs, from the hypercall that sends it to the handler and back, in and between domains."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from paravane import DomainConfig, Machine, StopReason, asm, load_image
+from paravane.asm.elf_writer import write_elf
+from tests.bench.test_bench_cpu import CALLS, HYPERCALLS, BareLoop
+from tests.support.event_machine import EventMachine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KERNEL = Path(__file__).parents[2] / "guest_kernels" / "pingpong" / "pingpong.S"
+MEMORY = 4 << 20
+BALLS = 1000
+SENDS = 1000
+
+
+@cache
+def _kernel() -> bytes:
+    return write_elf(asm.assemble_text(KERNEL.read_text()))
+
+
+def _machine(*cmdlines: str) -> Machine:
+    machine = Machine(Machine.size_for(*[MEMORY] * len(cmdlines)))
+    image = load_image(_kernel())
+    for words in cmdlines:
+        machine.create(image, DomainConfig(memory=MEMORY, cmdline=f"{words} balls={BALLS}"))
+    return machine
+
+
+@pytest.mark.parametrize("abi", ["", "fifo"], ids=["two-level", "fifo"])
+@pytest.mark.parametrize("sides", [("",), ("ping peer=2", "pong peer=1")], ids=["itself", "between-domains"])
+def test_round_trip(benchmark: Any, sides: tuple[str, ...], abi: str) -> None:
+    """The figure is that of a whole run, divided by its balls: two sends, two upcalls and their returns and,
+    between domains, two switches. The boot adds a few milliseconds."""
+
+    def setup() -> tuple[tuple[Machine], dict[str, object]]:
+        return (_machine(*(f"{side} {abi}" for side in sides)),), {}
+
+    def run(machine: Machine) -> None:
+        assert machine.run().reason is StopReason.DONE
+        machine.close()
+
+    benchmark.pedantic(run, setup=setup, rounds=5)
+    _report(benchmark, BALLS, _trap)
+
+
+@pytest.mark.parametrize("abi", ["two-level", "fifo"])
+@pytest.mark.parametrize("port_is", ["pending", "masked"])
+def test_send(benchmark: Any, abi: str, port_is: str) -> None:
+    """The send alone, without a guest, to a port that is pending already, or that is masked and is not. The
+    floor is a call of an empty method."""
+    guest = EventMachine({1: 1}).guests[1]
+    if abi == "fifo":
+        guest.use_fifo()
+    send, port = guest.events.send, guest.events.bind_ipi(0)
+    word, bit = (guest.at(port), 1 << 31) if abi == "fifo" else (guest.pending_word, 1 << port)
+    masked = 1 << 30 if abi == "fifo" else 0
+    guest.set_word("evtchn_mask", 0, bit)
+    guest.words[word] = masked
+
+    def sends() -> None:
+        for _ in range(SENDS):
+            send(port)
+
+    def sends_anew() -> None:
+        for _ in range(SENDS):
+            guest.words[word] = masked
+            send(port)
+
+    benchmark(sends if port_is == "pending" else sends_anew)
+    assert guest.words[word] & bit
+    _report(benchmark, SENDS, _method)
+
+
+def _report(benchmark: Any, operations: int, floor: Callable[[], float]) -> None:
+    """Cost of one operation beside its floor; without figures when the benchmark is a smoke test."""
+    if benchmark.stats is not None:
+        cost, bare = benchmark.stats.stats.min / operations, floor()
+        benchmark.extra_info.update(
+            microseconds=round(cost * 1e6, 3),
+            floor_microseconds=round(bare * 1e6, 3),
+            floors=round(cost / bare, 1),
+        )
+
+
+def _trap(rounds: int = 20) -> float:
+    """Seconds for one trap into an empty raw hook of the bare engine: the best of some runs."""
+    loop = BareLoop().load(HYPERCALLS)
+    return min(_timed(loop) for _ in range(rounds)) / CALLS
+
+
+def _method() -> float:
+    class Empty:
+        def send(self, port: int) -> None: ...
+
+    send = Empty().send
+
+    def calls() -> None:
+        for port in range(SENDS):
+            send(port)
+
+    return min(_timed(calls) for _ in range(50)) / SENDS
+
+
+def _timed(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
