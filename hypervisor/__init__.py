@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from paravane.on_end import Action, OnEnd
     from paravane.quick import boot
     from paravane.time.clock import HostClock, VirtualClock
+    from paravane.together import Guest, boot_together
     from paravane.toolstack import DomainConfig
     from paravane.trace import (
         ConsoleRecord,
@@ -56,6 +57,7 @@ __all__ = [
     "Ending",
     "EventRecord",
     "GrantRecord",
+    "Guest",
     "HostClock",
     "HypercallRecord",
     "Image",
@@ -81,6 +83,7 @@ __all__ = [
     "VirqRecord",
     "VirtualClock",
     "boot",
+    "boot_together",
     "load_image",
     "trace_line",
 ]
@@ -96,6 +99,7 @@ _HOMES = {
     "Ending": "paravane.ending",
     "EventRecord": "paravane.trace",
     "GrantRecord": "paravane.trace",
+    "Guest": "paravane.together",
     "HostClock": "paravane.time.clock",
     "HypercallRecord": "paravane.trace",
     "Image": "paravane.image",
@@ -121,6 +125,7 @@ _HOMES = {
     "VirqRecord": "paravane.trace",
     "VirtualClock": "paravane.time.clock",
     "boot": "paravane.quick",
+    "boot_together": "paravane.together",
     "load_image": "paravane.image",
     "trace_line": "paravane.trace.text:line",
 }

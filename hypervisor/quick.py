@@ -86,19 +86,18 @@ def boot(
         slice_instructions=slice_instructions or (DETERMINISTIC_SLICE if counted else 0),
         debug=debug,
     ) as machine:
-        records = _Kept()
+        records = Kept()
         machine.trace.subscribe(records.take, trace)
         domain = machine.create(chosen.image, config)
-        if domain.console.feed(typed) < len(typed):
-            raise ValueError(f"stdin has {len(typed)} bytes, more than a console takes before it is read")
+        feed(domain, typed)
         ending = machine.run(
             timeout=next((limit for limit in (timeout, known.timeout) if limit is not None), default_timeout),
             max_traps=known.max_traps if max_traps is None else max_traps,
         )
-        return _result(machine, domain, ending.reason, records)
+        return result_of(machine, domain, ending.reason, records)
 
 
-class _Kept:
+class Kept:
     """The last `KEPT` records, and how many there were."""
 
     def __init__(self) -> None:
@@ -110,7 +109,14 @@ class _Kept:
         self.taken += 1
 
 
-def _result(machine: Machine, domain: Domain, ending: StopReason, records: _Kept) -> BootResult:
+def feed(domain: Domain, typed: bytes) -> None:
+    """Type on its console before it runs. ValueError for more than that takes."""
+    if domain.console.feed(typed) < len(typed):
+        raise ValueError(f"stdin has {len(typed)} bytes, more than a console takes before it is read")
+
+
+def result_of(machine: Machine, domain: Domain, ending: StopReason, records: Kept) -> BootResult:
+    """What came of a domain, as data that outlives its machine. `ending` is why that stopped running."""
     return BootResult(
         name=domain.name,
         ending=ending,

@@ -35,6 +35,12 @@ class Boot(Protocol):
     def __call__(self, kernel: Any, **options: Any) -> BootResult: ...
 
 
+class BootTogether(Protocol):
+    """What the fixture `boot_together` is: `paravane.boot_together`, with a time limit."""
+
+    def __call__(self, *kernels: Any, **options: Any) -> tuple[BootResult, ...]: ...
+
+
 SECTIONS: Final = pytest.StashKey[tuple[tuple[str, str], ...]]()
 """What is to be seen of a folder's kernel that failed: titles and texts."""
 
@@ -88,6 +94,25 @@ def boot(request: pytest.FixtureRequest) -> Iterator[Boot]:
     yield boot_one
     # The test itself stays until the end of the run; what it has seen of its guests need not.
     del request.node.stash[_boots]
+
+
+@pytest.fixture
+def boot_together(request: pytest.FixtureRequest, boot: Boot) -> BootTogether:
+    """Boot several kernels side by side: `left, right = boot_together("left.S", "right.S")`; see
+    `paravane.boot_together`. Compilers, time limits and failing tests are as with `boot`."""
+    together, compiler = import_module("paravane.together"), import_module("paravane.compiler")
+    limit = float(request.config.getini("paravane_timeout"))
+
+    def boot_all(*kernels: Any, **options: Any) -> tuple[BootResult, ...]:
+        __tracebackhide__ = True
+        try:
+            results: tuple[BootResult, ...] = together.boot_together(*kernels, **{"timeout": limit} | options)
+        except compiler.NoCompiler as error:
+            pytest.skip(str(error))
+        request.node.stash[_boots] = deque(results)
+        return results
+
+    return boot_all
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "tools",
         "testing",
         "paravane",
+        "together",
         "quick",
         "boot_result chosen",
         "compiler",

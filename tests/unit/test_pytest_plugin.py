@@ -65,6 +65,38 @@ def test_what_a_kernel_did_can_be_asked(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_what_several_kernels_did_side_by_side_can_be_asked_of_each(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        f"""
+        from paravane import Guest
+
+        def test_pair(boot_together):
+            ping, pong = boot_together(
+                Guest("pingpong", cmdline="ping peer=2 balls=3", name="ping"),
+                Guest("pingpong", cmdline="pong peer=1 balls=3"),
+            )
+            assert (ping.name, pong.name) == ("ping", "pingpong")
+            assert ping.ended() and pong.ended()
+            assert pong.console == "3 balls sent back\\n"
+            assert ping.hypercalls("event_channel_op.alloc_unbound")
+            assert pong.hypercalls("event_channel_op.bind_interdomain")
+            assert not pong.hypercalls("event_channel_op.alloc_unbound")
+            assert {{record.domid for record in ping.records}} == {{1}}
+            assert {{record.domid for record in pong.records}} == {{2}}
+            assert ping.audit == pong.audit == ()
+
+        def test_hangs(boot_together):
+            left, right = boot_together({SAYS!r}, Guest({HANGS!r}, name="spinner"), timeout=3)
+            assert left.ended("poweroff")
+            assert right.ended("poweroff")
+        """
+    )
+    result = run(pytester)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["> *assert right.ended(*", "*where it was: spinner*"])
+
+
+@pytest.mark.usefixtures("folder")
 def test_a_failing_test_shows_the_difference_the_dump_and_the_trace(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         f"""
