@@ -200,7 +200,7 @@ class EventChannels(PortTable):
 
     def unmasked(self) -> tuple[int, ...]:
         """The ports that are pending and not masked."""
-        return self._two_level.unmasked() if self._fifo is None else self._fifo.unmasked()
+        return self._two_level.unmasked() if self._fifo is None else self._fifo.unmasked(len(self._ports))
 
     def polled(self, vcpu_id: int) -> int | None:
         """The one port that a vcpu polls; None: it polls several, any of which will do, or does not poll."""

@@ -214,14 +214,10 @@ class Fifo:
         """A closed port that the guest has not taken out of its queue cannot be given away yet."""
         return self._has(port, _LINKED)
 
-    def unmasked(self) -> tuple[int, ...]:
-        """The ports that are pending and not masked, for the trace."""
-        return tuple(
-            page * WORDS_PER_PAGE + index
-            for page, words in enumerate(self._pages())
-            for index, word in enumerate(words)
-            if word & (_PENDING | _MASKED) == _PENDING
-        )
+    def unmasked(self, nr_ports: int) -> tuple[int, ...]:
+        """Those of the first ports that are pending and not masked, for the trace."""
+        words = (word for page in self._pages(nr_ports) for word in page)
+        return tuple(port for port, word in enumerate(words) if word & (_PENDING | _MASKED) == _PENDING)
 
     def _append(self, port: int, queue: int) -> bool:
         """Put a port, whose word says LINKED already, at the end of a queue; False when that had no end that
@@ -250,7 +246,9 @@ class Fifo:
         at = self._word(port)
         return at is not None and bool(self._words[at] & flag)
 
-    def _pages(self) -> Iterator[list[int]]:
-        for mfn in self.state.array:
+    def _pages(self, nr_ports: int) -> Iterator[list[int]]:
+        """The words of the first ports, as far as there are any."""
+        for page, mfn in enumerate(self.state.array[: -(-nr_ports // WORDS_PER_PAGE)]):
             first = mfn << _WORD_SHIFT
-            yield self._words[first : first + WORDS_PER_PAGE].tolist()
+            wanted = min(WORDS_PER_PAGE, nr_ports - page * WORDS_PER_PAGE)
+            yield self._words[first : first + wanted].tolist()

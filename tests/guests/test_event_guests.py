@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from paravane import DomainConfig, Machine, ShutdownReason, load_image
+from paravane.abi.event_channel import EvtchnStat
+from paravane.events import Status
 from paravane.trace import Kind, Record, SendRecord, UpcallRecord
 from tests.support.boot import HOST_TIMEOUT, kernel_image
 
@@ -87,3 +89,43 @@ def test_a_report_names_the_abi_of_a_guest_that_sleeps() -> None:
     assert "  upcall not pending, not masked, by the FIFO ABI\n" in text
     assert "  port 3, open for d9\n" in text
     assert ", connected to port" in text
+
+
+def test_a_peer_that_dies_leaves_a_port_that_waits_for_it() -> None:
+    """Who is left goes on: what it sends is dropped, and nobody else can bind to its port."""
+    image = load_image(kernel_image((KERNELS / "pingpong" / "pingpong.S").read_text()))
+    sizes = [MEMORY] * 3
+    with Machine(Machine.size_for(*sizes), slice_instructions=50_000) as machine:
+        ping, pong = (
+            machine.create(image, DomainConfig(memory=MEMORY, cmdline=f"{words} balls=1000000 fifo"))
+            for words in ("ping peer=2", "pong peer=1")
+        )
+        machine.run(timeout=HOST_TIMEOUT, max_traps=3000)
+        assert ping.events.status(1, 3).status is EvtchnStat.interdomain
+        machine.destroy(pong)
+        assert ping.events.status(1, 3) == Status(EvtchnStat.unbound, domid=2)
+        ping.events.send(3)
+        other = machine.create(image, DomainConfig(memory=MEMORY, cmdline="pong peer=1"))
+        machine.run(timeout=HOST_TIMEOUT, max_traps=3000)
+        assert ping.alive
+        assert other.alive
+        assert ping.events.status(1, 3).status is EvtchnStat.unbound
+        assert machine.audit() == []
+
+
+def test_two_runs_of_a_pair_are_the_same_event_by_event() -> None:
+    """With slices counted in instructions it does not matter what else the host does."""
+    assert _told() == _told()
+
+
+def _told() -> list[str]:
+    lines: list[str] = []
+    image = load_image(kernel_image((KERNELS / "pingpong" / "pingpong.S").read_text()))
+    with Machine(Machine.size_for(MEMORY, MEMORY), slice_instructions=20_000) as machine:
+        machine.trace.subscribe(
+            lambda record: lines.append(str(record)), (Kind.EVENT, Kind.SCHEDULE, Kind.TRAP)
+        )
+        for words in ("ping peer=2 balls=20", "pong peer=1 balls=20 fifo"):
+            machine.create(image, DomainConfig(memory=MEMORY, cmdline=words))
+        machine.run(timeout=HOST_TIMEOUT)
+    return lines

@@ -253,6 +253,19 @@ def test_a_reset_goes_back_to_two_levels_and_gives_the_pages_back(
     assert guest.take_fifo(0) == [port]
 
 
+def test_a_page_that_the_guest_gives_away_stays_until_it_is_let_go(
+    machine: EventMachine, guest: EventGuest
+) -> None:
+    free = machine.memory.nr_free
+    machine.memory.free([guest.mfns[0], guest.mfns[2]])
+    port = guest.events.bind_ipi(0)
+    guest.events.send(port)
+    assert guest.take_fifo(0) == [port]
+    assert machine.memory.nr_free == free
+    guest.events.reset(1, lambda: True)
+    assert machine.memory.nr_free == free + 2
+
+
 def test_a_preempted_reset_leaves_the_fifo_abi_in_the_end(machine: EventMachine, guest: EventGuest) -> None:
     for _ in range(70):
         guest.events.bind_ipi(0)
