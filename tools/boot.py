@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from paravane import DomainConfig, ImageError, Machine
 from paravane.cpu import EngineError
 from paravane.text import shown
-from paravane.tools import images, watch
+from paravane.tools import images, manual, watch
 from paravane.tools.arguments import MOST_VCPUS, memory_size, vcpu_count
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.debugger import add_debugger_options, listener
@@ -34,17 +34,25 @@ DEFAULT_MEMORY = 32 << 20
 MACHINE_MEMORY = 4 << 30
 """What 32-bit page-table roots can address: no machine is larger."""
 
-_EPILOG = """\
+_EPILOG = manual.epilog(
+    """\
 On a terminal every key goes to the guest, but Ctrl-] and the key after it: w says
 where the guest is and what it waits for, while it goes on; q leaves the console and
 ends the domain; ? names the keys; Ctrl-] is sent itself. What follows `--` is the
 kernel's command line: one word is taken as it stands, several are quoted where they
-need it, as for a shell, and joined by blanks.
-
-examples:
-  paravane boot hello
-  paravane boot greet.S --trace - -- world
-  paravane boot vmlinuz --memory 256M --ramdisk initrd.gz --timeout 60 -- console=hvc0"""
+need it, as for a shell, and joined by blanks.""",
+    statuses=manual.ALL_STATUSES,
+    files=(manual.SETTINGS, manual.CACHE),
+    environment=(manual.CACHE_HOME, manual.NO_COLOR, manual.TERM),
+    examples=(
+        ("paravane boot hello", ""),
+        ("paravane boot greet.S --trace - -- world", ""),
+        (
+            "paravane boot vmlinuz --memory 256M --ramdisk initrd.gz --timeout 60 -- console=hvc0",
+            "",
+        ),
+    ),
+)
 
 
 def define(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from paravane import asm
 from paravane.asm.elf_writer import write_elf
+from paravane.tools import manual
 from paravane.tools.arguments import add_source_options, number
 from paravane.tools.files import refuse_overwriting, write_file
 from paravane.tools.image_cache import Entry
@@ -22,15 +23,33 @@ if TYPE_CHECKING:
     from paravane.asm.unit import Unit
     from paravane.tools.image_cache import ImageCache, Request
 
-_EPILOG = """\
-examples:
-  paravane build greet.S -o greet.elf
-  paravane build start.S main.S -o kernel.elf -I include -D DEBUG -D CPUS=2 --listing kernel.lst"""
+_EPILOG = manual.epilog(
+    """\
+Sections follow each other from --base on: code, read-only data, data, and what takes no
+space in the file. The image has the notes that the sources give it (XEN_NOTES of
+runtime.inc), symbols, and lines. It is written whole or not at all.""",
+    statuses=(
+        (Status.OK, "the image is written"),
+        (Status.ERRORS, "the sources have errors, one cannot be read, or output could not be written"),
+        (Status.USAGE, "bad usage, or what is to be written would overwrite what is read"),
+        manual.INTERRUPTED,
+    ),
+    files=(("runtime.inc", "the runtime, and others that come with it: found without -I"),),
+    examples=(
+        ("paravane build greet.S -o greet.elf", ""),
+        (
+            "paravane build start.S main.S -o kernel.elf -I include -D DEBUG -D CPUS=2 --listing kernel.lst",
+            "",
+        ),
+        ("paravane build greet.S -o greet.elf --listing - | less", "addresses, bytes and sources"),
+    ),
+)
 
 
 def define(parser: argparse.ArgumentParser) -> None:
     """`paravane build KERNEL.S... -o KERNEL.elf`."""
     parser.description = "Assemble sources and link them to a kernel image."
+    parser.usage = "%(prog)s KERNEL.S... -o KERNEL.elf [options]"
     parser.epilog = _EPILOG
     parser.add_argument(
         "sources",
@@ -39,7 +58,8 @@ def define(parser: argparse.ArgumentParser) -> None:
         metavar="KERNEL.S",
         help="a source in GNU syntax; each is a unit of its own",
     )
-    parser.add_argument(
+    group = parser.add_argument_group("what is written")
+    group.add_argument(
         "-o",
         dest="output",
         type=Path,
@@ -47,17 +67,17 @@ def define(parser: argparse.ArgumentParser) -> None:
         metavar="KERNEL.elf",
         help="the image to write: ELF, 32 bits",
     )
-    add_source_options(parser)
-    parser.add_argument(
+    group.add_argument(
         "--base",
         type=number,
         default=asm.DEFAULT_BASE,
         metavar="ADDRESS",
         help=f"address of the first section (default: {asm.DEFAULT_BASE:#x})",
     )
-    parser.add_argument(
+    group.add_argument(
         "--listing", type=Path, metavar="FILE", help="write addresses, bytes and sources (-: to stdout)"
     )
+    add_source_options(parser)
     parser.set_defaults(run=_build)
 
 

@@ -8,8 +8,9 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
+from paravane.tools import manual
 from paravane.tools.files import OutputError
-from paravane.tools.status import EXPLAINED, Status, UsageError
+from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import abandon_stdout, say
 from paravane.tools.verbs import NAMES, VERBS
 
@@ -18,27 +19,16 @@ if TYPE_CHECKING:
 
     from _typeshed import SupportsWrite
 
-_EPILOG = """\
-examples:
-  paravane boot hello                   boot a kernel that comes with it
-  paravane boot greet.S -- world        assemble and boot one's own, `world` its command line
-  paravane boot --help                  the options of a command
-
-exit status:
-{statuses}
-
-files:
-  kernel.toml               how the kernel of its folder is built and booted
-  expected.txt              beside it: the console that `test` expects
-  ~/.cache/paravane/images  what was assembled, so that it need not be again; may be removed
-
-environment:
-  XDG_CACHE_HOME  an absolute path to use instead of ~/.cache
-  XDG_RUNTIME_DIR where the machines of `run` listen, for `ctl`
-  NO_COLOR        if set and not empty, nothing is coloured
-  TERM            `dumb` is a terminal without colours
-  COLUMNS         how wide help is (default: as the terminal)
-""".format(statuses="\n".join(f"  {status:3}  {meaning}" for status, meaning in EXPLAINED))
+_EPILOG = manual.epilog(
+    statuses=manual.ALL_STATUSES,
+    files=(manual.SETTINGS, manual.EXPECTED, manual.CACHE),
+    environment=(manual.CACHE_HOME, manual.RUNTIME_DIR, manual.NO_COLOR, manual.TERM, manual.COLUMNS),
+    examples=(
+        ("paravane boot hello", "boot a kernel that comes with it"),
+        ("paravane boot greet.S -- world", "assemble and boot one's own, `world` its command line"),
+        ("paravane boot --help", "the options of a command"),
+    ),
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,6 +40,10 @@ class _Parser(argparse.ArgumentParser):
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         # The original would ignore that it cannot be written.
         print(self.format_help(), end="", file=file)
+
+    def format_help(self) -> str:
+        self._positionals.title = "arguments"
+        return super().format_help()
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
@@ -67,7 +61,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=None)
-    commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for name, verb in VERBS.items():
         command = commands.add_parser(
             name,

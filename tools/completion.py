@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from paravane import guest_kernels
-from paravane.tools import images
+from paravane.tools import images, manual
 from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
@@ -22,10 +22,22 @@ _SHELLS: Final = ("bash", "zsh", "tcsh")
 _FILES: Final = ("FILE", "KERNEL.")
 _FOLDERS: Final = ("DIR", "FOLDER")
 
-_EPILOG = """\
-examples:
-  paravane completion bash > ~/.local/share/bash-completion/completions/paravane
-  paravane completion zsh > ~/.zfunc/_paravane     with `fpath+=~/.zfunc` before compinit"""
+_EPILOG = manual.epilog(
+    """\
+The script knows commands, options, their values, files, and the kernels of `list`. It is
+made once: make it anew after an update. zsh looks for it in the folders of fpath, which
+`fpath+=~/.zfunc` before compinit adds to.""",
+    statuses=(
+        (Status.OK, "it is printed"),
+        (Status.ERRORS, "shtab, which makes it, is not installed; or output could not be written"),
+        (Status.USAGE, "bad usage"),
+    ),
+    examples=(
+        ("paravane completion bash > ~/.local/share/bash-completion/completions/paravane", ""),
+        ("paravane completion zsh > ~/.zfunc/_paravane", ""),
+        ("paravane completion tcsh > ~/.paravane.tcsh", "and `source` it in ~/.tcshrc"),
+    ),
+)
 
 
 def define(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paravane import guest_kernels
+from paravane.tools import manual
 from paravane.tools.status import Status
 
 if TYPE_CHECKING:
@@ -13,8 +14,14 @@ if TYPE_CHECKING:
 
 def define(parser: argparse.ArgumentParser) -> None:
     """`paravane list`: no arguments."""
-    parser.description = __doc__
-    parser.epilog = "example:\n  paravane list                         then `paravane boot NAME`"
+    parser.description = "List the guest kernels that come with it, each with what it shows."
+    parser.epilog = manual.epilog(
+        "Each name stands for a KERNEL of `boot`, `info`, `disasm` and `test`.",
+        examples=(
+            ("paravane list", "every name"),
+            ("paravane boot hello", "one of them"),
+        ),
+    )
     parser.set_defaults(run=_list)
 
 

@@ -10,19 +10,33 @@ from typing import TYPE_CHECKING, Final
 
 from paravane import guest_kernels
 from paravane.text import shown
+from paravane.tools import manual
 from paravane.tools.files import OutputError, write_file
 from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
     import argparse
 
-_EPILOG = """\
-The folder holds the source, `kernel.toml` (how it is booted), `expected.txt` (what it prints) and a README.
-
-examples:
-  paravane new ticks                    in assembly
-  paravane boot ticks/ticks.S           run it
-  paravane new ticks --c                in C, which gcc and GNU's assembler and linker build"""
+_EPILOG = manual.epilog(
+    "The folder boots and passes its test as it is: change its source, and what it is to print.",
+    statuses=(
+        (Status.OK, "the folder is made"),
+        (Status.ERRORS, "it cannot be written, and nothing is left of it"),
+        (Status.USAGE, "bad usage, a name that is none, or that is taken"),
+    ),
+    files=(
+        ("NAME/NAME.S, NAME.c", "the source"),
+        ("NAME/kernel.toml", manual.SETTINGS[1]),
+        ("NAME/expected.txt", manual.EXPECTED[1].removeprefix("beside it: ")),
+        ("NAME/README.md", "what to type"),
+    ),
+    examples=(
+        ("paravane new ticks", "in assembly"),
+        ("paravane boot ticks/ticks.S", "run it"),
+        ("paravane test ticks", "see that it prints what it should"),
+        ("paravane new tocks --c", "in C, which gcc and GNU's assembler and linker build"),
+    ),
+)
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
 
@@ -90,11 +104,13 @@ paravane test @NAME@
 def define(parser: argparse.ArgumentParser) -> None:
     """`paravane new NAME [--c]`."""
     parser.description = "Make a folder for a kernel of one's own."
+    parser.usage = "%(prog)s NAME [--c]"
     parser.epilog = _EPILOG
     parser.add_argument(
         "name", type=Path, metavar="NAME", help="the folder to make, and so the kernel's name"
     )
-    parser.add_argument("--c", action="store_true", help="a source in C instead of assembly")
+    group = parser.add_argument_group("the source")
+    group.add_argument("--c", action="store_true", help="in C instead of assembly")
     parser.set_defaults(run=_new)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from paravane.image import ImageError
 from paravane.image.unpack import unpack
-from paravane.tools import images
+from paravane.tools import images, manual
 from paravane.tools.disasm import DisasmError, disassemble
 from paravane.tools.info import describe
 from paravane.tools.progress import telling
@@ -17,11 +17,34 @@ from paravane.tools.streams import STDOUT
 if TYPE_CHECKING:
     import argparse
 
+_STATUSES: Final = (
+    (Status.OK, "it was told"),
+    manual.SOURCES,
+    manual.UNREADABLE,
+    manual.NO_IMAGE,
+    manual.INTERRUPTED,
+)
+_FILES: Final = (manual.SETTINGS, manual.CACHE)
+
 
 def define_info(parser: argparse.ArgumentParser) -> None:
     """`paravane info KERNEL`."""
     parser.description = "Tell what an image is, without running it."
-    parser.epilog = "examples:\n  paravane info greet.S\n  paravane info vmlinuz"
+    parser.usage = "%(prog)s KERNEL [options]"
+    parser.epilog = manual.epilog(
+        """\
+What is told: the guest's name and ABI, where the kernel lies and is entered, how little
+memory it needs, its notes, segments, symbols and lines. Hypercalls are looked for in the
+code, which is a hint: what is computed at run time is not seen.""",
+        statuses=_STATUSES,
+        files=_FILES,
+        environment=(manual.CACHE_HOME,),
+        examples=(
+            ("paravane info greet.S", ""),
+            ("paravane info vmlinuz", "packed or not"),
+            ("paravane info hello", "a kernel of `paravane list`"),
+        ),
+    )
     images.add_image(parser)
     parser.set_defaults(run=_info)
 
@@ -29,7 +52,19 @@ def define_info(parser: argparse.ArgumentParser) -> None:
 def define_disasm(parser: argparse.ArgumentParser) -> None:
     """`paravane disasm KERNEL`."""
     parser.description = "Disassemble an image, with its symbols and source lines where it has them."
-    parser.epilog = "examples:\n  paravane disasm greet.elf | less\n  paravane disasm hello"
+    parser.usage = "%(prog)s KERNEL [options]"
+    parser.epilog = manual.epilog(
+        """\
+AT&T syntax, in the order of addresses. Symbols are labels; `.byte` is what is no
+instruction; a long run of zeros is one line.""",
+        statuses=_STATUSES,
+        files=_FILES,
+        environment=(manual.CACHE_HOME,),
+        examples=(
+            ("paravane disasm greet.elf | less", ""),
+            ("paravane disasm hello > hello.lst", "a kernel of `paravane list`"),
+        ),
+    )
     images.add_image(parser)
     parser.set_defaults(run=_disasm)
 

@@ -30,7 +30,7 @@ EXPLAINED = (
     (Status.ERRORS, "the sources have errors, or output could not be written"),
     (Status.USAGE, "bad usage, or a file that cannot be read"),
     (Status.CRASHED, "the guest crashed; its dump is on stderr"),
-    (Status.REBOOT, "the guest asked for a reboot, and --on-reboot is stop"),
+    (Status.REBOOT, "the guest asked for a reboot, and was not started again"),
     (Status.IMAGE, "the image could not be loaded"),
     (Status.SUSPENDED, "the guest suspended itself"),
     (Status.SOFT_RESET, "the guest asked for a soft reset"),

@@ -29,7 +29,7 @@ def add_trace_options(group: argparse._ArgumentGroup) -> None:
         metavar="FILE",
         help="write what the guest asks and gets, one event after the other, at once (-: stderr)",
     )
-    kinds = ",".join(kind.value for kind in Kind)
+    kinds = ", ".join(kind.value for kind in Kind)
     group.add_argument(
         "--trace-events",
         type=_filter,

@@ -5,32 +5,63 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import paravane
 import paravane.tools
 from paravane.tools.commands import whole_parser
+from paravane.tools.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _READ = re.compile(r"""(?:environ\.get\(|environ\[|getenv\()["'](\w+)["']""")
 
 
+def _below(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The parsers of its commands, each once, and of theirs."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in dict.fromkeys(action.choices.values()):
+                yield command
+                yield from _below(command)
+
+
+COMMANDS = {parser.prog: parser for parser in (whole_parser(), *_below(whole_parser()))}
+STATUSES = {status.value for status in Status}
+
+
 def _command(name: str) -> argparse.ArgumentParser:
-    (choices,) = (action.choices for action in whole_parser()._actions if isinstance(action.choices, dict))
-    command = choices[name]
-    assert isinstance(command, argparse.ArgumentParser)
-    return command
+    return COMMANDS[f"paravane {name}"]
 
 
-@pytest.mark.parametrize("name", ["boot", "trace"])
-def test_each_option_of_a_command_with_many_is_in_a_group_with_a_name_of_its_own(name: str) -> None:
-    command = _command(name)
+@pytest.mark.parametrize("prog", [prog for prog in COMMANDS if prog != "paravane"])
+def test_each_option_is_explained_in_a_group_with_a_name_of_its_own(prog: str) -> None:
+    command = COMMANDS[prog]
     in_general = {option for action in command._optionals._group_actions for option in action.option_strings}
     assert in_general == {"-h", "--help"}
+    options = [action for action in command._actions if not isinstance(action, argparse._SubParsersAction)]
+    assert [action.dest for action in options if not action.help] == []
 
 
-def test_boot_explains_each_of_its_options() -> None:
-    assert [action.dest for action in _command("boot")._actions if not action.help] == []
+@pytest.mark.parametrize("prog", COMMANDS)
+def test_a_page_has_its_parts_in_order_and_fits_a_terminal(
+    prog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    page = COMMANDS[prog].format_help()
+    assert max(map(len, page.splitlines())) <= 110
+    titles = re.findall(r"^(exit status|files|environment|examples):$", page, re.MULTILINE)
+    assert titles == [
+        title for title in ("exit status", "files", "environment", "examples") if title in titles
+    ]
+    # Of a verb's own verbs, as those of `ctl`, the examples may be on its page.
+    assert "examples" in titles or len(prog.split()) > 2
+    told = re.findall(r"^ +(\d+)  \S", page.partition("exit status:\n")[2].partition("\n\n")[0], re.MULTILINE)
+    assert sorted(map(int, told)) == [int(status) for status in told]
+    assert STATUSES.issuperset(map(int, told))
 
 
 def test_help_names_each_variable_of_the_environment_that_is_read() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.text import shown
+from paravane.tools import manual
 from paravane.tools.ctl.attach import attach
 from paravane.tools.ctl.endpoint import connect, machines
 from paravane.tools.ctl.protocol import Request, RequestError, outcome
@@ -22,17 +23,25 @@ PATIENCE: Final = 60.0
 _LARGEST: Final = 16 << 20
 """Bytes of the longest answer."""
 
-_EPILOG = """\
+_EPILOG = manual.epilog(
+    """\
 A domain is meant by its name, or by its number. Without --machine it is the one machine
 of yours that runs. The letters of a state are those of `xl list`: r running, b blocked,
-p paused, s shut down (and then r rebooted, c crashed, s suspended, w watchdog).
+p paused, s shut down (and then r rebooted, c crashed, s suspended, w watchdog).""",
+    statuses=(
+        (Status.OK, "it is done, or asked for"),
+        (Status.ERRORS, "one of the domains could not be dealt with, or the machine does not answer"),
+        (Status.USAGE, "bad usage, or there is no such machine"),
+    ),
+    environment=(manual.RUNTIME_DIR,),
+    examples=(
+        ("paravane ctl list", ""),
+        ("paravane ctl pause web db", ""),
+        ("paravane ctl console db", "Ctrl-] leaves it"),
+    ),
+)
 
-examples:
-  paravane ctl list
-  paravane ctl pause web db
-  paravane ctl console db               Ctrl-] leaves it
-
-exit status: 0, or 1 if one of the domains could not be dealt with"""
+_DOMAIN: Final = "its name, or its number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +68,20 @@ def define(parser: argparse.ArgumentParser) -> None:
     """`paravane ctl VERB DOMAIN...`."""
     parser.description = "List and steer the domains of a machine that `paravane run` started."
     parser.epilog = _EPILOG
-    parser.add_argument("--machine", metavar="NAME", help="which machine (default: the only one)")
+    group = parser.add_argument_group("the machine")
+    group.add_argument("--machine", metavar="NAME", help="which machine (default: the only one)")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
     verbs.add_parser("list", help="its domains: name, number, MiB, vcpus, state, processor time")
     verbs.add_parser("machines", help="the machines that run")
     for name, verb in _VERBS.items():
         one = verbs.add_parser(name, help=verb.summary)
         if verb.argument:
-            one.add_argument("domain", metavar="DOMAIN")
+            one.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
             one.add_argument("argument", metavar=verb.argument, help="a number of MiB")
         else:
-            one.add_argument("domains", metavar="DOMAIN", nargs="+")
+            one.add_argument("domains", metavar="DOMAIN", nargs="+", help=_DOMAIN)
     console = verbs.add_parser("console", help="join its console; Ctrl-] leaves it")
-    console.add_argument("domain", metavar="DOMAIN")
+    console.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
     parser.set_defaults(run=_ctl)
 
 

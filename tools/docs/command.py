@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import paravane.hypercalls  # noqa: F401 - fills the table
 from paravane.text import shown
+from paravane.tools import manual
 from paravane.tools.docs import page
 from paravane.tools.docs.structs import layouts
 from paravane.tools.progress import telling
@@ -15,16 +16,23 @@ from paravane.tools.status import Status, UsageError
 if TYPE_CHECKING:
     import argparse
 
-_EPILOG = """\
+_EPILOG = manual.epilog(
+    """\
 A hypercall is asked for by its name, its number, or the name that sources have: sched_op, 29,
 sched_op.poll, SCHEDOP_poll. What it takes is decoded by what is shown here, and what refuses it is read
-from the code that does.
-
-examples:
-  paravane docs                         every hypercall and command in a line
-  paravane docs mmu_update
-  paravane docs event_channel_op.alloc_unbound
-  paravane docs start_info              a struct"""
+from the code that does.""",
+    statuses=(
+        (Status.OK, "it was told"),
+        (Status.ERRORS, "output could not be written"),
+        (Status.USAGE, "bad usage, or there is nothing of that name"),
+    ),
+    examples=(
+        ("paravane docs", "every hypercall and command in a line"),
+        ("paravane docs mmu_update", ""),
+        ("paravane docs event_channel_op.alloc_unbound", ""),
+        ("paravane docs start_info", "a struct"),
+    ),
+)
 
 
 def define(parser: argparse.ArgumentParser) -> None:

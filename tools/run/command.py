@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paravane.cpu import EngineError
+from paravane.tools import manual
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.files import refuse_overwriting
 from paravane.tools.machine_options import add_machine_options, machine_of
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from paravane.tools.run.domains import Planned
 
-_EPILOG = """\
+_EPILOG = manual.epilog(
+    """\
 A .cfg file is one of xl (xl.cfg(5)). What counts here: name, kernel (also a source or a
 name of `list`), ramdisk, cmdline or root and extra, memory, maxmem, vcpus, maxvcpus,
 on_poweroff, on_reboot, on_crash, on_watchdog, on_soft_reset, cpu_weight, cap, seed,
@@ -33,13 +35,20 @@ is not restarted any more.
 While it runs, `paravane ctl` lists, pauses and ends its domains from another terminal.
 Ctrl-C asks all domains to power off; again, it destroys them; a third ends at once.
 
-examples:
-  paravane run web.cfg db.cfg
-  paravane run web.cfg db.cfg --console db
-  paravane run machines/                every .cfg file of a folder
-
-exit status: 0 if each domain powered off or was destroyed by `ctl` before it ended, else
-that of the first, in the order of the files, that ended otherwise; 130 after Ctrl-C"""
+The exit status is that of the first domain, in the order of the files, that did not end
+with 0.""",
+    statuses=(
+        (Status.OK, "each domain powered off, or was destroyed by `ctl` before it ended"),
+        *manual.ALL_STATUSES[1:],
+    ),
+    files=(manual.SETTINGS, manual.CACHE),
+    environment=(manual.RUNTIME_DIR, manual.CACHE_HOME, manual.NO_COLOR, manual.TERM),
+    examples=(
+        ("paravane run web.cfg db.cfg", ""),
+        ("paravane run web.cfg db.cfg --console db", ""),
+        ("paravane run machines/", "every .cfg file of a folder"),
+    ),
+)
 
 
 def define(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from paravane.guest_kernels.settings import KernelFileError
 from paravane.testing import Finding, Outcome, Verdict, find
 from paravane.testing.cases import load
 from paravane.text import shown
+from paravane.tools import manual
 from paravane.tools.arguments import positive_count
 from paravane.tools.files import write_file
 from paravane.tools.progress import telling
@@ -26,26 +27,38 @@ if TYPE_CHECKING:
 
     from paravane.testing import Case
 
-_EPILOG = """\
+_EPILOG = manual.epilog(
+    """\
 A folder has sources (*.S, *.c), kernel.toml, which says how the kernel is booted
 and may be empty, and expected.txt, its console; a kernel that prints a line
 `Test result: SUCCESS` (or SKIP, ERROR, FAILURE), as XTF's do, needs no expected.txt.
 
+verdicts:
   SUCCESS  it did all that it should
   SKIP     it cannot be run here
   ERROR    the test is broken: its sources, its kernel.toml
-  FAILURE  what it tests is broken
-
-examples:
-  paravane test kernels                 all kernels in and below a folder
-  paravane test greet --update          take what it prints for what it should print
-
-exit status: 0 if none is an ERROR or a FAILURE, else 1"""
+  FAILURE  what it tests is broken""",
+    statuses=(
+        (Status.OK, "none is an ERROR or a FAILURE"),
+        (Status.ERRORS, "one is, or output could not be written"),
+        (Status.USAGE, "bad usage, or no kernel is there"),
+        manual.INTERRUPTED,
+    ),
+    files=(manual.SETTINGS, manual.EXPECTED),
+    environment=(manual.TERM,),
+    examples=(
+        ("paravane test kernels", "all kernels in and below a folder"),
+        ("paravane test kernels -k 'gr*' -j 2", "those called so, two at a time"),
+        ("paravane test greet --update", "take what it prints for what it should print"),
+        ("paravane test hello --junit results.xml", "a kernel of `list`, for a CI server"),
+    ),
+)
 
 
 def define(parser: argparse.ArgumentParser) -> None:
     """`paravane test FOLDER...`."""
     parser.description = "Run guest kernels and say which of them do what they promise."
+    parser.usage = "%(prog)s FOLDER|NAME... [options]"
     parser.epilog = _EPILOG
     parser.add_argument(
         "folders",
@@ -54,22 +67,24 @@ def define(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER|NAME",
         help="all folders with a kernel.toml in it and below; or a kernel of `list`",
     )
-    parser.add_argument(
+    group = parser.add_argument_group("which kernels, and how")
+    group.add_argument(
         "-k",
         dest="pattern",
         default="",
         metavar="PATTERN",
         help="only those with this in their name, in which * and ? stand for anything",
     )
-    parser.add_argument(
+    written = parser.add_argument_group("what is written")
+    written.add_argument(
         "--update",
         action="store_true",
         help="write expected.txt anew for kernels that run as they should and print something else",
     )
-    parser.add_argument(
+    group.add_argument(
         "-j", dest="jobs", type=positive_count, default=1, metavar="N", help="run N at a time (default: 1)"
     )
-    parser.add_argument(
+    written.add_argument(
         "--junit", type=Path, metavar="FILE", help="also write what came of them as JUnit's XML"
     )
     parser.set_defaults(run=_test)

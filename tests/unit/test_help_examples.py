@@ -1,0 +1,112 @@
+"""What the help of each command tells to type is typed, in a folder that has what it speaks of."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from paravane.tools.cli import main
+from paravane.tools.verbs import VERBS
+from tests.support.needs import path_with
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+KERNEL = """\
+    .include "runtime.inc"
+    XEN_NOTES greet
+    .text
+main:
+    PRINT "hello, "
+    ret
+"""
+
+SETTLED = {"run", "ctl", "bench"} & set(VERBS)
+"""Verbs whose examples speak of several domains, of a machine that runs, or of figures."""
+
+_TRACE_VERBS = ("show", "summary", "diff", "convert")
+PAGES = [
+    (),
+    *((verb,) for verb in VERBS if verb not in SETTLED),
+    *(("trace", "x", verb) for verb in _TRACE_VERBS),
+]
+
+
+def examples(page: str) -> list[str]:
+    """The lines to type, without what is said beside them."""
+    lines = page.partition("\nexamples:\n")[2].splitlines()
+    return [re.split(r"\s{2,}", line.strip())[0] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kernels as sources, images and folders; a ramdisk; two traces of the same."""
+    made = tmp_path_factory.mktemp("examples")
+    (made / "greet.S").write_text(KERNEL)
+    (made / "start.S").write_text(KERNEL.replace('PRINT "hello, "', "call greet"))
+    (made / "include").mkdir()
+    (made / "include" / "words.inc").write_text(".equ WANTED, 3\n")
+    (made / "main.S").write_text(
+        '.include "words.inc"\n.globl greet\n.text\ngreet:\n.if DEBUG + CPUS == WANTED\nret\n.endif\n'
+    )
+    (made / "initrd.gz").write_bytes(bytes(5000))
+    shell(made, "paravane build greet.S -o greet.elf && cp greet.elf vmlinuz")
+    shell(made, "paravane boot greet.S --trace run.jsonl && cp run.jsonl other.jsonl")
+    shell(made, "mkdir kernels && paravane new kernels/greet && paravane new greet && rm greet/expected.txt")
+    return made
+
+
+def shell(folder: Path, command: str) -> None:
+    """Type it; what it prints is of no interest as long as it succeeds."""
+    path = os.pathsep.join([str(folder / ".bin"), path_with("gcc", "as", "ld")])
+    (folder / ".bin").mkdir(exist_ok=True)
+    script = folder / ".bin" / "paravane"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m paravane "$@"\n')
+    script.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "HOME": str(folder)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    # That two traces differ is no failure.
+    assert done.returncode <= (" diff " in command), f"{command}: {done.stderr or done.stdout}"
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """The folder for one page, whose examples may build on each other."""
+    place = tmp_path / "copy"
+    shutil.copytree(folder, place)
+    (place / ".local/share/bash-completion/completions").mkdir(parents=True)
+    (place / ".zfunc").mkdir()
+    return place
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: " ".join(page) or "paravane")
+def test_the_examples_of_a_page_can_be_typed(
+    page: tuple[str, ...], copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*page, "--help"]) == 0
+    commands = examples(capsys.readouterr().out)
+    assert commands, "a page without examples"
+    for command in commands:
+        assert command.startswith("paravane "), command
+        shell(copy, command)
+
+
+def test_what_is_said_beside_an_example_is_not_typed() -> None:
+    page = "\nexamples:\n  paravane list        every name\n  paravane boot a -- b\n"
+    assert examples(page) == ["paravane list", "paravane boot a -- b"]
