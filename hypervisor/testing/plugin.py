@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from paravane import BootResult, Machine, Record
 
 SETTINGS: Final = "kernel.toml"
+MACHINE: Final = "paravane_machine"
 UPDATED: Final = "paravane-updated"
 """Property of a test whose expectation was written anew: the file."""
 
@@ -68,6 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
         seconds = 0.0
     if not 0 < seconds < 1e9:
         raise pytest.UsageError(f"paravane_timeout is {text!r}, which is no positive number of seconds")
+    config.addinivalue_line("markers", f"{MACHINE}(**options): what the test's `machine` is made with")
 
 
 @pytest.fixture
@@ -117,9 +119,11 @@ def boot_together(request: pytest.FixtureRequest, boot: Boot) -> BootTogether:
 
 @pytest.fixture
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """A machine of 128 MiB for domains of the test's own, closed at its end."""
+    """A machine of 128 MiB for domains of the test's own, closed at its end. The mark `paravane_machine` has
+    other arguments of `paravane.Machine`: `@pytest.mark.paravane_machine(slice_instructions=1_000_000)`."""
     made: Machine
-    with import_module("paravane.machine").Machine() as made:
+    mark = request.node.get_closest_marker(MACHINE)
+    with import_module("paravane.machine").Machine(**mark.kwargs if mark else {}) as made:
         last: deque[Record] = deque(maxlen=import_module("paravane.testing.cases").LAST_LINES)
         made.trace.subscribe(last.append)
         request.node.stash[_machine] = made, last

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paravane import BootResult
-    from paravane.testing.plugin import Boot
+    from paravane.testing.plugin import Boot, BootTogether
     from tests.support.boot import Run
     from tests.support.debugged import Served
 
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 def boot(boot: Boot) -> Boot:
     """The plugin's `boot`, with a limit that no guest meets on a loaded host."""
     return partial(boot, default_timeout=HOST_TIMEOUT)
+
+
+@pytest.fixture
+def boot_together(boot_together: BootTogether) -> BootTogether:
+    """The plugin's, with that limit."""
+    return partial(boot_together, timeout=HOST_TIMEOUT)
 
 
 @pytest.fixture

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from paravane import DomainConfig, Machine, StopReason, load_image
+from paravane import Guest, StopReason
 from paravane.abi.sched import ShutdownReason
 from paravane.cpu import string_hooks
 from paravane.cpu.engine import guard
-from tests.support.boot import HOST_TIMEOUT, boot, kernel_image
+from tests.support.boot import HOST_TIMEOUT
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from paravane.testing.plugin import Boot, BootTogether
 
 pytestmark = pytest.mark.skipif(bool(guard.why_not()), reason=f"needs {guard.why_not()}")
 
@@ -91,13 +93,13 @@ def boot_deadly(folder: Path, **options: Any) -> subprocess.CompletedProcess[byt
     return subprocess.run(command, timeout=HOST_TIMEOUT, check=False, **options)
 
 
-def test_a_length_that_the_engine_would_die_of_gives_a_result() -> None:
+def test_a_length_that_the_engine_would_die_of_gives_a_result(boot: Boot) -> None:
     outcome = boot(DEADLY, memory=MEMORY)
     assert (outcome.reason, outcome.console) == (ShutdownReason.poweroff, "before\nafter\n")
 
 
 @pytest.mark.usefixtures("deadly")
-def test_the_domain_ends_with_a_dump() -> None:
+def test_the_domain_ends_with_a_dump(boot: Boot) -> None:
     outcome = boot(DEADLY, memory=MEMORY)
     assert (outcome.ending, outcome.reason) == (StopReason.DONE, ShutdownReason.crash)
     assert outcome.console == "before\n"
@@ -109,19 +111,15 @@ def test_the_domain_ends_with_a_dump() -> None:
 
 
 @pytest.mark.usefixtures("deadly")
-def test_the_other_domains_of_the_machine_go_on() -> None:
+def test_the_other_domains_of_the_machine_go_on(boot_together: BootTogether) -> None:
     hello = UNDEFINED.replace("$10000", "$3")
-    with Machine(Machine.size_for(*[MEMORY] * 4)) as machine:
-        sources = (DEADLY, hello, DEADLY, hello)
-        domains = [machine.create(load_image(kernel_image(s)), DomainConfig(memory=MEMORY)) for s in sources]
-        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
-        consoles = [domain.console_output() for domain in domains]
-        assert consoles == [b"before\n", b"0x00000003", b"before\n", b"0x00000003"]
-        assert [domain.reason for domain in domains] == [ShutdownReason.crash, ShutdownReason.poweroff] * 2
-        assert machine.audit() == []
+    results = boot_together(*(Guest(kernel, memory=MEMORY) for kernel in (DEADLY, hello, DEADLY, hello)))
+    assert [result.console for result in results] == ["before\n", "0x00000003"] * 2
+    assert [result.reason for result in results] == [ShutdownReason.crash, ShutdownReason.poweroff] * 2
+    assert [result.audit for result in results] == [()] * 4
 
 
-def test_ten_thousand_undefined_instructions_are_ten_thousand_traps() -> None:
+def test_ten_thousand_undefined_instructions_are_ten_thousand_traps(boot: Boot) -> None:
     outcome = boot(UNDEFINED, memory=MEMORY)
     assert (outcome.reason, outcome.console) == (ShutdownReason.poweroff, f"{10000:#010x}")
 

@@ -21,10 +21,11 @@ from paravane.testing.expectation import Expected
 from paravane.testing.matching import difference
 from paravane.trace import DomainRecord, HypercallRecord, Kind, Record
 from paravane.trace.text import body, line
-from tests.support.boot import HOST_TIMEOUT, boot, finished, kernel_image, paravane
+from tests.support.boot import HOST_TIMEOUT, finished, kernel_image, paravane
 
 if TYPE_CHECKING:
     from paravane.abi.xs_wire import XsdSockmsg
+    from paravane.testing.plugin import Boot
 
 FOLDER = Path(__file__).parent
 MEMORY = 8 << 20
@@ -149,36 +150,34 @@ def test_the_command_gives_up_in_time_with_status_124(tmp_path: Path, options: t
     assert (done.returncode, done.stdout) == (124, b"asking\n")
 
 
-@pytest.mark.parametrize("slice_instructions", [0, 1_000_000])
+@pytest.mark.parametrize(
+    "slices",
+    ["timed", pytest.param("counted", marks=pytest.mark.paravane_machine(slice_instructions=1_000_000))],
+)
 @pytest.mark.parametrize("call", ["MULTICALL", "MMUEXT_OP", "XENSTORE"])
-def test_a_neighbour_runs_and_its_timer_goes_off_meanwhile(call: str, slice_instructions: int) -> None:
+def test_a_neighbour_runs_and_its_timer_goes_off_meanwhile(machine: Machine, call: str, slices: str) -> None:
     neighbour_image = kernel_image(NEIGHBOUR)
     config = DomainConfig(memory=MEMORY)
-    with Machine(Machine.size_for(MEMORY, MEMORY), slice_instructions=slice_instructions) as machine:
-        asking = bytearray()
+    asking = bytearray()
 
-        def asks(data: bytes) -> None:
-            asking.extend(data)
+    def asks(data: bytes) -> None:
+        asking.extend(data)
+        machine.interrupt()
+
+    hostile = machine.create(load_image(endless(call)), replace(config, sink=asks))
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.INTERRUPTED
+    neighbour = machine.create(load_image(neighbour_image), config)
+
+    def ended(record: Record) -> None:
+        if record.domid == neighbour.domid and isinstance(record, DomainRecord) and record.reason is not None:
             machine.interrupt()
 
-        hostile = machine.create(load_image(endless(call)), replace(config, sink=asks))
-        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.INTERRUPTED
-        neighbour = machine.create(load_image(neighbour_image), config)
-
-        def ended(record: Record) -> None:
-            if (
-                record.domid == neighbour.domid
-                and isinstance(record, DomainRecord)
-                and record.reason is not None
-            ):
-                machine.interrupt()
-
-        machine.trace.subscribe(ended, (Kind.DOMAIN,))
-        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.INTERRUPTED
-        assert neighbour.reason is ShutdownReason.poweroff
-        assert neighbour.console_output() == b"awake\n"
-        assert asking == b"asking\n"
-        assert hostile.alive
+    machine.trace.subscribe(ended, (Kind.DOMAIN,))
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.INTERRUPTED
+    assert neighbour.reason is ShutdownReason.poweroff
+    assert neighbour.console_output() == b"awake\n"
+    assert asking == b"asking\n"
+    assert hostile.alive
 
 
 def test_where_a_list_is_split_is_the_same_in_every_run() -> None:
@@ -198,18 +197,18 @@ def test_where_a_list_is_split_is_the_same_in_every_run() -> None:
 
 @pytest.mark.parametrize("budget", [97, preemption.WORK_BUDGET, 1 << 40])
 def test_answers_do_not_tell_how_many_portions_there_were(
-    budget: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    boot: Boot, budget: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(preemption, "WORK_BUDGET", budget)
-    outcome = boot(portions())
+    outcome = boot(load_image(portions()))
     assert finished(outcome).console == PORTIONS
     printed = [line.removeprefix("(d1) ") for line in caplog.messages if line.startswith("(d1) ")]
     assert "".join(printed) == "0123456789" * 3300
     assert bool(preempted(outcome)) == (budget < 1 << 40)
 
 
-def test_the_trace_shows_each_portion_once_with_what_was_left() -> None:
-    lines = [body(record) for record in preempted(boot(portions()))]
+def test_the_trace_shows_each_portion_once_with_what_was_left(boot: Boot) -> None:
+    lines = [body(record) for record in preempted(boot(load_image(portions())))]
     updates = [line for line in lines if line.startswith("mmu_update")][:4]
     assert [re.findall(r"count=([^,]*),.* = (preempted after \d+)", line)[0] for line in updates] == [
         ("20000", "preempted after 4096"),
@@ -223,18 +222,18 @@ def test_the_trace_shows_each_portion_once_with_what_was_left() -> None:
 
 @pytest.mark.parametrize("name", ["attack", "balloon", "batch", "paging", "writable"])
 def test_kernels_print_the_same_when_every_item_is_a_portion_of_its_own(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    boot: Boot, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preemption, "WORK_BUDGET", 1)
     kernel = guest_kernels.load(name)
-    outcome = boot(build(kernel.sources), memory=kernel.memory, cmdline=kernel.cmdline)
+    outcome = boot(kernel)
     assert outcome.ending is StopReason.DONE, outcome.console
     assert difference(Expected(kernel.expected), outcome.console) == []
     assert outcome.audit == ()
 
 
-def test_upcalls_come_between_portions_and_between_entries() -> None:
-    outcome = boot(build([FOLDER / "between.S"]), slice_instructions=1_000_000)
+def test_upcalls_come_between_portions_and_between_entries(boot: Boot) -> None:
+    outcome = boot(FOLDER / "between.S", slice_instructions=1_000_000)
     assert outcome.reason is ShutdownReason.poweroff, outcome.crash_report
     assert outcome.console.splitlines() == [
         "done: 20000",

@@ -6,32 +6,49 @@ that does not exist, and only then the privilege.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from paravane import DomainConfig, Machine, load_image
+import pytest
+
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
-from tests.support.boot import boot, kernel_image, paravane
+from tests.support.boot import paravane
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
+    from paravane.testing.plugin import Boot
+
+MEMORY = 4 << 20
 
 HOLE = 0xFF000000
 EPERM, ESRCH = 1, 3
 SELF = int(DomId.SELF)
 
 
-def answers(*calls: tuple[int, ...], data: str = "") -> list[int]:
-    """Boot a kernel that makes these calls (number, EBX, ECX, ...; strings are symbols): their results."""
+class Answers(Protocol):
+    """What a kernel is answered that makes calls: number, EBX, ECX, ...; strings are symbols of `data`."""
+
+    def __call__(self, *calls: tuple[int, ...], data: str = "") -> list[int]: ...
+
+
+@pytest.fixture
+def answers(boot: Boot) -> Answers:
+    def answered(*calls: tuple[int, ...], data: str = "") -> list[int]:
+        return [int(line) for line in boot(kernel_of(calls, data), memory=MEMORY).lines]
+
+    return answered
+
+
+def kernel_of(calls: tuple[tuple[int, ...], ...], data: str) -> str:
+    """One that makes these calls and prints what comes back, a number a line."""
     body = ""
     for number, *arguments in calls:
         for value, register in zip(arguments, ("ebx", "ecx", "edx", "esi", "edi"), strict=False):
             body += f"    movl ${value}, %{register}\n"
         body += f"    movl ${int(number)}, %eax\n    int $0x82\n    call show\n"
-    kernel = f"""
+    return f"""
     .include "runtime.inc"
     XEN_NOTES
 main:
@@ -51,20 +68,18 @@ show:
     .balign 8
 {data}
 """
-    outcome = boot(kernel, memory=4 << 20)
-    return [int(line) for line in outcome.console.splitlines()]
 
 
 def domctl(label: str, cmd: int, domain: int, version: int = 0x15) -> str:
     return f"{label}: .long {cmd}, {version:#x}\n    .short {domain}\n    .skip 134\n"
 
 
-def test_numbers_that_a_32_bit_guest_does_not_have() -> None:
+def test_numbers_that_a_32_bit_guest_does_not_have(answers: Answers) -> None:
     absent = (11, 25, 27, 38, 39, 43, 47, 50, 55, 56, 1000, 0xFFFFFFFF)
     assert answers(*((number, 0, 0) for number in absent)) == [-Errno.ENOSYS] * len(absent)
 
 
-def test_domctl_checks_the_argument_the_version_the_domain_and_the_privilege() -> None:
+def test_domctl_checks_the_argument_the_version_the_domain_and_the_privilege(answers: Answers) -> None:
     calls = {
         "old": -Errno.EACCES,
         "nobody": -Errno.ESRCH,
@@ -100,7 +115,7 @@ def test_domctl_checks_the_argument_the_version_the_domain_and_the_privilege() -
     assert found == [-Errno.EFAULT, *calls.values()]
 
 
-def test_the_rest_of_a_paging_operation_is_no_domctl() -> None:
+def test_the_rest_of_a_paging_operation_is_no_domctl(answers: Answers) -> None:
     data = domctl("pause", 3, 1) + domctl("shadow", 10, 1) + domctl("nobody", 10, 9)
     calls = [(Hypercall.arch_1, where) for where in (HOLE, "pause", "shadow", "nobody")]
     assert answers(*calls, data=data) == [  # type: ignore[arg-type]  # symbols
@@ -111,7 +126,7 @@ def test_the_rest_of_a_paging_operation_is_no_domctl() -> None:
     ]
 
 
-def test_sysctl_and_platform_op_check_the_argument_and_the_version_first() -> None:
+def test_sysctl_and_platform_op_check_the_argument_and_the_version_first(answers: Answers) -> None:
     data = (
         "old: .long 1, 1\n .skip 128\nsys: .long 1, 0x15\n .skip 128\nplat: .long 1, 0x03000001\n .skip 128\n"
     )
@@ -127,12 +142,12 @@ def test_sysctl_and_platform_op_check_the_argument_and_the_version_first() -> No
     assert answers(*calls, data=data) == expected  # type: ignore[arg-type]  # symbols
 
 
-def test_some_look_at_the_privilege_before_the_argument() -> None:
+def test_some_look_at_the_privilege_before_the_argument(answers: Answers) -> None:
     numbers = (Hypercall.mca, Hypercall.kexec_op, Hypercall.hypfs_op)
     assert answers(*((number, HOLE, HOLE, HOLE) for number in numbers)) == [-EPERM] * 3
 
 
-def test_profiling_is_switched_off_or_for_others() -> None:
+def test_profiling_is_switched_off_or_for_others(answers: Answers) -> None:
     assert answers(
         (Hypercall.xenpmu_op, 4, HOLE),
         (Hypercall.xenoprof_op, 0xFFFFFFFF, 0),
@@ -141,7 +156,7 @@ def test_profiling_is_switched_off_or_for_others() -> None:
     ) == [-Errno.EOPNOTSUPP, -Errno.EINVAL, -Errno.EINVAL, -EPERM]
 
 
-def test_device_models_serve_others_and_there_is_nobody_to_serve() -> None:
+def test_device_models_serve_others_and_there_is_nobody_to_serve(answers: Answers) -> None:
     assert answers(
         (Hypercall.dm_op, 0, 0, 0),
         (Hypercall.dm_op, 0, 3, 0),
@@ -154,7 +169,7 @@ def test_device_models_serve_others_and_there_is_nobody_to_serve() -> None:
     ) == [-Errno.EINVAL, -Errno.E2BIG, -Errno.EFAULT, -Errno.ESRCH, -EPERM, -Errno.ESRCH, -Errno.EINVAL]
 
 
-def test_hvm_op_gives_a_paravirtual_domain_the_time_and_little_else() -> None:
+def test_hvm_op_gives_a_paravirtual_domain_the_time_and_little_else(answers: Answers) -> None:
     data = (
         f"own: .short {SELF}, 0\n .long 1, 0, 0\n"
         "nobody: .short 9, 0\n .long 1, 0, 0\n"
@@ -242,8 +257,8 @@ page: .skip PAGE_SIZE
 """
 
 
-def test_the_eoi_bitmap_stays_a_page_of_data() -> None:
-    outcome = boot(EOI_MAP, memory=4 << 20)
+def test_the_eoi_bitmap_stays_a_page_of_data(boot: Boot) -> None:
+    outcome = boot(EOI_MAP, memory=MEMORY)
     registered, unmapped, pinned = map(int, outcome.console.splitlines())
     assert (registered, unmapped) == (0, 0)
     assert pinned in (Errno.EBUSY, Errno.EINVAL)
@@ -280,12 +295,10 @@ text_end:
 """
 
 
-def test_a_debug_build_prints_what_is_printable_line_by_line(caplog: pytest.LogCaptureFixture) -> None:
-    image = load_image(kernel_image(EARLY))
-    with Machine(Machine.size_for(4 << 20)) as machine:
-        domain = machine.create(image, DomainConfig(memory=4 << 20))
-        machine.run()
-        assert domain.console_output() == b"console_io 0 unknown 1\n"
+def test_a_debug_build_prints_what_is_printable_line_by_line(
+    boot: Boot, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert boot(EARLY, memory=MEMORY).console == "console_io 0 unknown 1\n"
     printed = [line for line in caplog.messages if line.startswith("(d1) ")]
     long = "a" * 150 + "b" * 150
     assert printed == ["(d1) one", "(d1) [2Jtwo\ttabs", f"(d1) {long[:254]}", f"(d1) {long[254:]}"]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from paravane import DomainConfig, Machine, load_image
-from paravane.trace import HypercallRecord, Kind, Record, TrapRecord
+from paravane.trace import Kind, Record, TrapRecord
 from paravane.trace.text import body
-from tests.support.boot import boot, kernel_image
+from tests.support.boot import HOST_TIMEOUT, kernel_image
+
+if TYPE_CHECKING:
+    from paravane.testing.plugin import Boot
+
+MEMORY = 4 << 20
 
 KERNEL = """
     .include "runtime.inc"
@@ -42,29 +49,27 @@ requests: .long 0x1003, 0, 0x2000, 0
 """
 
 
-def calls(name: str) -> list[str]:
+def calls(boot: Boot, name: str) -> list[str]:
     """The trace's lines about a hypercall, from its name to its result."""
-    records = boot(KERNEL, memory=4 << 20).records
-    lines = [body(record) for record in records if isinstance(record, HypercallRecord)]
-    return [line for line in lines if line.startswith(name)]
+    return [body(call.record) for call in boot(KERNEL, memory=MEMORY).hypercalls(name)]
 
 
-def test_a_struct_that_comes_back_is_shown_as_it_came_back() -> None:
-    first, again = calls("event_channel_op.bind_virq")
+def test_a_struct_that_comes_back_is_shown_as_it_came_back(boot: Boot) -> None:
+    first, again = calls(boot, "event_channel_op.bind_virq")
     assert first == (
         "event_channel_op.bind_virq(arg={virq=TIMER vcpu=0 port=0xdead}) = 0 {virq=TIMER vcpu=0 port=3}"
     )
     assert again == "event_channel_op.bind_virq(arg={virq=TIMER vcpu=0 port=3}) = -EEXIST"
 
 
-def test_foreign_domains_are_shown_by_name() -> None:
-    other, own, *_ = calls("mmu_update")
+def test_foreign_domains_are_shown_by_name(boot: Boot) -> None:
+    other, own, *_ = calls(boot, "mmu_update")
     assert other == "mmu_update(ureqs=0x0, count=0, pdone=0, foreigndom=DOMID_SELF (tables of d7)) = -ESRCH"
     assert own == "mmu_update(ureqs=0x0, count=0, pdone=0, foreigndom=DOMID_IO) = 0"
 
 
-def test_the_first_requests_of_a_list_are_shown_and_how_many_more_there_are() -> None:
-    *_, readable, unreadable = calls("mmu_update")
+def test_the_first_requests_of_a_list_are_shown_and_how_many_more_there_are(boot: Boot) -> None:
+    *_, readable, unreadable = calls(boot, "mmu_update")
     shown = "{ptr=0x1003 val=0x2000} {ptr=0 val=0} {ptr=0 val=0} {ptr=0 val=0} +2"
     assert f"[{shown}], count=6," in readable
     assert unreadable == "mmu_update(ureqs=0xff000000[+6], count=6, pdone=0, foreigndom=DOMID_SELF) = -EFAULT"
@@ -85,14 +90,9 @@ through_the_page:
 """
 
 
-def test_a_call_is_shown_where_the_guests_own_code_makes_it() -> None:
-    outcome = boot(kernel_image(CALLERS, "callers.S"), memory=4 << 20)
-    places = [
-        record.place
-        for record in outcome.records
-        if isinstance(record, HypercallRecord) and record.name == "xen_version.version"
-    ]
-    direct, page = places
+def test_a_call_is_shown_where_the_guests_own_code_makes_it(boot: Boot) -> None:
+    outcome = boot(load_image(kernel_image(CALLERS, "callers.S")), memory=MEMORY)
+    direct, page = (call.place for call in outcome.hypercalls("xen_version.version"))
     assert (direct.symbol, direct.file, direct.line) == ("direct", "callers.S", 8)
     assert (page.symbol, page.offset, page.file, page.line) == ("through_the_page", 5, "callers.S", 11)
     assert page.address == direct.address + 10
@@ -121,8 +121,9 @@ traps:
 def test_subscribers_hear_of_traps_whenever_they_come_and_not_after_they_went() -> None:
     image = load_image(kernel_image(TRAPS, "traps.S"))
     records: list[Record] = []
-    with Machine(Machine.size_for(4 << 20)) as machine:
-        machine.create(image, DomainConfig(memory=4 << 20))
+    # No machine of the fixture's: that one is heard of all the time.
+    with Machine(Machine.size_for(MEMORY)) as machine:
+        machine.create(image, DomainConfig(memory=MEMORY))
         machine.run(max_traps=10)
         unsubscribe = machine.trace.subscribe(records.append, (Kind.TRAP,))
         machine.run(max_traps=10)
@@ -138,12 +139,11 @@ def test_subscribers_hear_of_traps_whenever_they_come_and_not_after_they_went() 
     assert (trap.place.symbol, trap.place.file) == ("main", "traps.S")
 
 
-def test_the_life_of_a_domain_is_told() -> None:
-    image = load_image(kernel_image(CALLERS, "callers.S"))
+def test_the_life_of_a_domain_is_told(machine: Machine) -> None:
     records: list[Record] = []
-    with Machine(Machine.size_for(4 << 20)) as machine:
-        machine.trace.subscribe(records.append, (Kind.DOMAIN,))
-        domain = machine.create(image, DomainConfig(memory=4 << 20))
-        machine.run()
-        machine.destroy(domain)
+    machine.trace.subscribe(records.append, (Kind.DOMAIN,))
+    image = load_image(kernel_image(CALLERS, "callers.S"))
+    domain = machine.create(image, DomainConfig(memory=MEMORY))
+    machine.run(timeout=HOST_TIMEOUT)
+    machine.destroy(domain)
     assert [body(record) for record in records] == ["built: guest", "shut down: poweroff", "destroyed: guest"]

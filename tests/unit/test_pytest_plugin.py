@@ -38,6 +38,8 @@ def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
 def test_what_a_kernel_did_can_be_asked(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         '''
+        import pytest
+
         from paravane.testing import like
 
         SOURCE = """
@@ -59,9 +61,13 @@ def test_what_a_kernel_did_can_be_asked(pytester: pytest.Pytester) -> None:
 
         def test_machine(machine):
             assert machine.run().reason.name == "DONE"
+
+        @pytest.mark.paravane_machine(memory=16 << 20)
+        def test_small_machine(machine):
+            assert machine.platform.ram.size == 16 << 20
         '''
     )
-    run(pytester).assert_outcomes(passed=2)
+    run(pytester, "--strict-markers").assert_outcomes(passed=3)
 
 
 @pytest.mark.usefixtures("folder")
