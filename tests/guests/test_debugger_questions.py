@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.debugged import Remote, served
 from tests.support.prelude import prelude
 
@@ -82,6 +84,34 @@ refused:
         assert remote.monitor("frame 0") == "mfn 0x0 (device memory, not in use, 1 reference)\n"
         assert "beyond machine memory" in remote.monitor("frame 0xffffff")
         assert remote.monitor("store /nowhere").startswith("/nowhere: ")
+        remote.finish()
+        remote.close()
+
+
+@pytest.mark.parametrize(("abi", "priority"), [("", ""), ("call use_fifo", ", priority 3")])
+def test_the_monitor_tells_of_event_channels(abi: str, priority: str) -> None:
+    """Ports have priorities by the FIFO ABI only."""
+    kernel = f"""{prelude("paging", "shared", "events")}
+    .globl main, there
+main:
+    call events_init
+    {abi}
+    xorl %eax, %eax
+    call bind_ipi
+    movl $3, %edx
+    xchgl %eax, %edx
+    call set_priority
+    movl $3, %eax
+    call send_event
+there:
+    ret
+"""
+    with served(kernel) as guest:
+        remote = Remote(guest.port)
+        remote.go_to(guest.symbol("there"))
+        lines = remote.monitor("events").splitlines()
+        assert [line.partition(":")[0] for line in lines] == ["port 1", "port 2", "port 3"]
+        assert lines[2] == f"port 3: ipi, to vcpu 0{priority}, pending, masked"
         remote.finish()
         remote.close()
 
