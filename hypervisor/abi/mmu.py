@@ -18,7 +18,8 @@ class MmuUpdateType(IntEnum):
 
 
 class MmuUpdate(NamedTuple):
-    """`ptr`: machine address of the entry, bits 0-1 a `MmuUpdateType`. `val`: new entry or (M2P) pfn."""
+    """`ptr`: machine address of the entry; its bits 0-1 are MMU_NORMAL_PT_UPDATE (0), MMU_MACHPHYS_UPDATE (1)
+    or MMU_PT_UPDATE_PRESERVE_AD (2). `val`: the new entry, or for MMU_MACHPHYS_UPDATE the frame's pfn."""
 
     ptr: U64
     val: U64

@@ -12,7 +12,8 @@ TI_IF: Final = 4
 
 
 class TrapInfo(NamedTuple):
-    """One entry of set_trap_table; an entry whose `address` is 0 ends the table."""
+    """One entry of set_trap_table; an entry whose `address` is 0 ends the table. `flags`: bits 0-1 are the
+    least privileged ring whose `int n` is let through; bit 2 masks event upcalls in the handler."""
 
     vector: U8
     flags: U8

@@ -33,7 +33,11 @@ Operations = Annotated[int, Items(MMUEXT_OP)]
 
 @hypercall(Hypercall.mmu_update)
 def mmu_update(caller: "Caller", ureqs: Requests, count: Count, pdone: Ptr, foreigndom: Owners) -> int:
-    """Change page-table entries or machine-to-phys entries, `count` of them in order."""
+    """Change page-table entries or machine-to-phys entries, `count` of them in order.
+
+    Where `pdone` is not 0, how many were changed is written there, also when the next one was refused. The
+    low half of `foreigndom` is the domain whose frames are mapped, mostly DOMID_SELF.
+    """
     return update_tables(caller, ureqs, count, pdone, foreigndom)
 
 
@@ -63,7 +67,10 @@ def update_va_mapping_otherdomain(  # noqa: PLR0917 - the arguments are those of
 
 @hypercall(Hypercall.vm_assist)
 def vm_assist(caller: "Caller", cmd: UInt, type_: UInt) -> int:
-    """Turn one of the aids for 32-bit guests on or off."""
+    """Turn one of the aids for 32-bit guests on or off.
+
+    `cmd` is VMASST_CMD_enable or VMASST_CMD_disable, `type` a VMASST_TYPE_ number.
+    """
     caller.domain.memory.set_assist(cmd, type_)
     return 0
 

@@ -116,5 +116,5 @@ def get_debugreg(caller: "Caller", register: UInt) -> int:
 
 @hypercall(Hypercall.iret)
 def iret(caller: "Caller") -> None:
-    """Return through the frame at ESP; every register, EAX too, is what the frame says."""
+    """Return through the frame at ESP, a `struct iret_frame`; every register, EAX too, is what it says."""
     caller.traps.iret()

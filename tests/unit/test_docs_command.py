@@ -30,7 +30,8 @@ def test_a_page_tells_arguments_structs_refusals_and_users(capsys: pytest.Captur
         "  EBX  ureqs         address of an array of struct mmu_update; the next argument counts them\n"
         in text
     )
-    assert "struct mmu_update, 16 bytes\n      0  uint64                    ptr\n" in text
+    assert "struct mmu_update, 16 bytes\n  `ptr`: machine address of the entry; its bits 0-1 are " in text
+    assert "\n      0  uint64                    ptr\n" in text
     assert "  ESRCH       there is no domain <domid>\n" in text
     assert "paging.inc of the runtime, which attack, " in text
 
@@ -40,7 +41,10 @@ def test_structs_that_the_code_reads_by_itself_are_shown(capsys: pytest.CaptureF
 
 
 def test_numbers_of_a_field_are_spelt_as_in_sources(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "MMUEXT_PIN_L3_TABLE 0x2" in said(capsys, "mmuext_op")
+    text = said(capsys, "mmuext_op")
+    assert "MMUEXT_PIN_L3_TABLE 0x2" in text
+    # A name and its number stay on one line.
+    assert all(line.split()[-1].strip(",").startswith("0x") for line in text.splitlines() if "MMUEXT" in line)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,10 @@ def test_a_hypercall_with_commands_lists_them(asked: str, capsys: pytest.Capture
 
 def test_a_struct_has_a_page(capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "start_info")
-    assert text.startswith("struct start_info, 1112 bytes\n      0  char[32]                  magic\n")
+    assert text.startswith("struct start_info, 1112 bytes\n  `shared_info` is a machine address; ")
+    assert "\n      0  char[32]                  magic\n" in text
+    assert "\n     52  union                     console\n         domU, dom0\n" in text
+    assert "`" not in said(capsys, "grant_entry_header")
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.abi import catalog
-from paravane.abi.layout import Array, Chars, Layout, Scalar
+from paravane.abi.layout import Array, Chars, Layout, Scalar, Union
 from paravane.abi.names import C_NAMES
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ _TYPES: Final = {
     "b": "int8", "h": "int16", "i": "int32", "q": "int64",
 }  # fmt: skip
 _WIDTH: Final = 100
+_INDENT: Final = " " * 9
+_TOGETHER: Final = "\0"
+"""A blank at which no line ends."""
 
 
 def layouts() -> Mapping[str, Layout[Any]]:
@@ -28,10 +32,20 @@ def layouts() -> Mapping[str, Layout[Any]]:
 
 
 def describe(layout: Layout[Any]) -> Iterator[str]:
-    """The struct as lines: a head, then a line for each field, with the offset in bytes."""
+    """The struct as lines: a head, what its declaration says, then a line for each field, with the offset in
+    bytes."""
     yield f"struct {layout.name}, {layout.size} bytes"
+    text = inspect.getdoc(layout.type) or ""
+    # A tuple that was declared without a word has its signature for one.
+    if not text.startswith(f"{layout.type.__name__}("):
+        indent = "  "
+        yield from textwrap.wrap(
+            " ".join(text.split()), _WIDTH, initial_indent=indent, subsequent_indent=indent
+        )
     for field in layout.fields:
         yield f"  {field.offset:5}  {_type(field.kind):<26}{field.c_name}"
+        if isinstance(field.kind, Union):
+            yield f"{_INDENT}{', '.join(field.kind.members)}"
         if field.names is not None:
             yield from _numbers(field.names)
 
@@ -52,8 +66,8 @@ def _numbers(names: type[IntEnum]) -> Iterator[str]:
     """The values of a number set, as sources spell them."""
     spelling = C_NAMES.get(names)
     values = ", ".join(
-        f"{spelling.assembler(name) if spelling else name.rstrip('_')} {number:#x}"
+        f"{spelling.assembler(name) if spelling else name.rstrip('_')}{_TOGETHER}{number:#x}"
         for name, number in names.__members__.items()
     )
-    indent = " " * 9
-    yield from textwrap.wrap(values, _WIDTH, initial_indent=indent, subsequent_indent=indent)
+    for line in textwrap.wrap(values, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT):
+        yield line.replace(_TOGETHER, " ")
