@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from paravane.abi.shared_info import XEN_LEGACY_MAX_VCPUS
 from paravane.asm.model import MAX_OUTPUT
 from paravane.asm.reader import MAX_STATEMENTS
 from paravane.builder import module
@@ -29,6 +30,7 @@ def row(name: str) -> str:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
+        ("processors", f"up to {XEN_LEGACY_MAX_VCPUS} vcpus for each domain"),
         ("memory", f"one machine of {MAX_FRAMES * PAGE_SIZE >> 30} GiB at most"),
         ("sources", f"{MAX_OUTPUT >> 20} MiB of output and {MAX_STATEMENTS:,} statements"),
         ("images and ramdisks", f"{LARGEST >> 30} GiB as files"),
