@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.event_channel import NR_VIRQS, EvtchnStat
 from paravane.events.port import VCPU_VIRQS, Port, State, Status, name_of, usable
+from paravane.events.port_list import BUCKET, PortList
 from paravane.refusal import Refusal
 from paravane.registry import CONTROL_DOMID
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 NR_PIRQS: Final = 256
 """Interrupt numbers that exist. None belongs to a guest, as none is passed through."""
-
-_BUCKET: Final = 64
-"""Xen creates ports by this many; one that was never created is -EINVAL, a created free one is `closed`."""
 
 
 class Observer(Protocol):
@@ -97,11 +94,9 @@ class PortTable:
         self._dying = False
         self._next_reset = 0
         """The port that a reset under way goes on with; 0: none is."""
-        self._ports: list[Port | None] = (
-            [Port(State.RESERVED)] + [None] * (_BUCKET - 1) if ports is None else _copied(ports)
-        )
-        self._nr_in_use = sum(usable(entry) for entry in self._ports)
-        self._lowest_free = 1
+        self._list = PortList(ports)
+        # The same list: sends are hot.
+        self._ports = self._list.entries
         # (vcpu, virtual interrupt) -> port: what the ports say, the other way round.
         self._virqs: dict[tuple[int, int], int] = {
             (entry.virq_vcpu, entry.virq): port
@@ -111,11 +106,11 @@ class PortTable:
 
     def save(self) -> tuple[Port | None, ...]:
         """Every port there is, by number: all that has to be kept."""
-        return tuple(_copied(self._ports))
+        return self._list.save()
 
     def in_use(self) -> Iterator[tuple[int, Port]]:
         """The ports that the guest has in use, by number. They are not to be changed."""
-        return ((number, port) for number, port in enumerate(self._ports) if usable(port))
+        return self._list.in_use()
 
     def alloc_unbound(self, dom: int, remote_dom: int) -> int:
         """A new port of domain `dom` that waits for `remote_dom` (which need not exist) to bind to it."""
@@ -135,7 +130,7 @@ class PortTable:
         """
         remote = self._named(remote_dom)
         port = self._free_port()
-        other = remote._created(remote_port)
+        other = remote._list.at(remote_port)
         if other is None or other.state is not State.UNBOUND or other.remote_domid != self.domid:
             raise Refusal(
                 Errno.EINVAL,
@@ -198,9 +193,7 @@ class PortTable:
         if entry.state is State.VIRQ:
             del self._virqs[entry.virq_vcpu, entry.virq]
         self._delivery.clear_pending(port)
-        self._ports[port] = None
-        self._nr_in_use -= 1
-        self._lowest_free = min(self._lowest_free, port)
+        self._list.release(port)
         if entry.state is State.INTERDOMAIN:
             self._exchange.at(entry.remote_domid)._disconnect(entry.remote_port)
 
@@ -259,15 +252,15 @@ class PortTable:
             state = "no reset" if resuming else "a reset"
             raise Refusal(Errno.EBUSY, f"{state} of domain {self.domid} is under way")
         for port in range(first, len(self._ports)):
-            if not self._nr_in_use:
+            if not self._list.nr_in_use:
                 break
             if usable(self._ports[port]):
                 self.close(port)
-            if not port % _BUCKET and not go_on():
+            if not port % BUCKET and not go_on():
                 self._next_reset = port + 1
                 return False
         self._next_reset = 0
-        if self._nr_in_use:
+        if self._list.nr_in_use:
             raise Refusal(Errno.EAGAIN, f"domain {self.domid} opened ports while they were reset")
         return True
 
@@ -293,11 +286,11 @@ class PortTable:
 
     def usable(self, port: int) -> bool:
         """Whether the port is in use by the guest: neither free, nor reserved, nor never created."""
-        return port < len(self._ports) and usable(self._ports[port])
+        return usable(self._list.at(port))
 
     def connected(self, port: int) -> bool:
         """Whether the port is one end of a connection."""
-        entry = self._ports[port] if port < len(self._ports) else None
+        entry = self._list.at(port)
         return entry is not None and entry.state is State.INTERDOMAIN
 
     def _tell_of_send(self, domid: int, port: int, own_port: int) -> None:
@@ -317,9 +310,6 @@ class PortTable:
         assert entry is not None
         entry.state, entry.remote_port = State.UNBOUND, 0
 
-    def _created(self, port: int) -> Port | None:
-        return self._ports[port] if port < len(self._ports) else None
-
     def _existing(self, port: int) -> Port | None:
         if port >= len(self._ports):
             raise Refusal(Errno.EINVAL, f"domain {self.domid} has no port {port}")
@@ -330,27 +320,17 @@ class PortTable:
         caller opens it, or leaves it free."""
         if self._dying:
             raise Refusal(Errno.EINVAL, f"domain {self.domid} is being taken away and gets no more ports")
-        ports, limit = self._ports, min(self._max_port + 1, self._delivery.nr_ports)
-        lowest = 0
-        for port in range(self._lowest_free, min(len(ports), limit)):
-            if ports[port] is None:
-                lowest = lowest or port
-                if not self._delivery.is_busy(port):
-                    self._lowest_free = lowest
-                    return port
-        port = len(ports)
-        self._lowest_free = lowest or port
-        if port >= limit:
+        limit = min(self._max_port + 1, self._delivery.nr_ports)
+        port = self._list.find_free(limit, self._delivery.is_busy)
+        if port is None:
             raise Refusal(
                 Errno.ENOSPC, f"all ports of domain {self.domid} up to {limit - 1} are in use or in queues"
             )
-        ports.extend([None] * _BUCKET)
         return port
 
     def _open(self, port: int, entry: Port) -> None:
         """Put a free port to use."""
-        self._ports[port] = entry
-        self._nr_in_use += 1
+        self._list.open(port, entry)
         self._delivery.init(port)
 
     def _named(self, dom: int) -> PortTable:
@@ -375,7 +355,3 @@ class PortTable:
         """Only its own ports are a guest's to give away, look at or reset. Raises Refusal(EPERM)."""
         if domain is not self and not self._privileged:
             raise Refusal(Errno.EPERM, f"domain {self.domid} does not control domain {domain.domid}")
-
-
-def _copied(ports: Sequence[Port | None]) -> list[Port | None]:
-    return [entry and replace(entry) for entry in ports]
