@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.guest_kernels.settings import KernelFileError, read_settings, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 SETTINGS: Final = "kernel.toml"
 _MIB: Final = 1 << 20
@@ -36,8 +36,10 @@ class GuestKernel:
     sources: tuple[Path, ...]
     memory: int
     vcpus: int
+    privileged: bool
     cmdline: str
     ramdisk: Path | None
+    ramdisk_kernel: str | None
     input: bytes
     exit_status: int
     timeout: float
@@ -71,6 +73,7 @@ def load_variations(folder: Path) -> tuple[GuestKernel, ...]:
 
 def _kernel(folder: Path, variation: str, values: Mapping[str, Any]) -> GuestKernel:
     ramdisk = None if values["ramdisk"] is None else _inside(folder, values["ramdisk"])
+    _check_ramdisk_kernel(folder, values)
     own = folder / f"expected-{variation}.txt"
     return GuestKernel(
         # Through `abspath`: the folder may be given as `.`, which has no name.
@@ -79,8 +82,10 @@ def _kernel(folder: Path, variation: str, values: Mapping[str, Any]) -> GuestKer
         sources=_sources(folder, values["sources"]),
         memory=values["memory_mib"] * _MIB,
         vcpus=values["vcpus"],
+        privileged=values["privileged"],
         cmdline=values["cmdline"],
         ramdisk=ramdisk,
+        ramdisk_kernel=values["ramdisk_kernel"],
         input=values["input"].encode(),
         exit_status=values["exit_status"],
         timeout=values["timeout"],
@@ -91,6 +96,16 @@ def _kernel(folder: Path, variation: str, values: Mapping[str, Any]) -> GuestKer
         environments=tuple(values["environments"]),
         expectation=own if variation and own.exists() else folder / "expected.txt",
     )
+
+
+def _check_ramdisk_kernel(folder: Path, values: Mapping[str, Any]) -> None:
+    name, where = values["ramdisk_kernel"], folder / SETTINGS
+    if name is None:
+        return
+    if values["ramdisk"] is not None:
+        raise KernelFileError(f"{where}: a kernel has one ramdisk: either ramdisk or ramdisk_kernel")
+    if os.sep in name or not (Path(__file__).parent / name / SETTINGS).is_file():
+        raise KernelFileError(f"{where}: ramdisk_kernel is {name!r}, which `paravane list` does not show")
 
 
 def _sources(folder: Path, names: list[str] | None) -> tuple[Path, ...]:

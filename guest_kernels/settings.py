@@ -95,8 +95,12 @@ KEYS: Final[Mapping[str, Key]] = {
         lambda value: _is_int(value, 1, _MOST_VCPUS),
         1,
     ),
+    "privileged": Key("whether it is the control domain of its machine", "true or false", _is_bool, False),
     "cmdline": Key("the kernel's command line", "a text", _is_text, ""),
     "ramdisk": Key("initial ramdisk", "the name of a file in the folder", _is_text, None),
+    "ramdisk_kernel": Key(
+        "a kernel whose image is the initial ramdisk", "a name that `paravane list` shows", _is_text, None
+    ),
     "input": Key("what is typed on its console", "a text", _is_text, ""),
     "exit_status": Key(
         "what `paravane boot` ends with",

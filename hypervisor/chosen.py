@@ -27,6 +27,7 @@ class Defaults:
 
     memory: int = 32 << 20
     vcpus: int = 1
+    privileged: bool = False
     cmdline: str = ""
     ramdisk: bytes | None = None
     stdin: bytes = b""
@@ -81,8 +82,9 @@ def _known(kernel: GuestKernel, include: Sequence[Path], defines: Mapping[str, i
         Defaults(
             kernel.memory,
             kernel.vcpus,
+            kernel.privileged,
             kernel.cmdline,
-            kernel.ramdisk.read_bytes() if kernel.ramdisk else None,
+            _ramdisk(kernel, include),
             kernel.input,
             kernel.timeout,
             kernel.max_traps,
@@ -90,3 +92,11 @@ def _known(kernel: GuestKernel, include: Sequence[Path], defines: Mapping[str, i
             kernel.deterministic,
         ),
     )
+
+
+def _ramdisk(kernel: GuestKernel, include: Sequence[Path]) -> bytes | None:
+    """A file's contents, or the image of another kernel."""
+    if kernel.ramdisk_kernel is not None:
+        other = guest_kernels.load(kernel.ramdisk_kernel)
+        return compiler.build(other.sources, include=include, defines=other.defines)
+    return kernel.ramdisk.read_bytes() if kernel.ramdisk else None

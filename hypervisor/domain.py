@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from paravane.abi.event_channel import Virq
 from paravane.abi.sched import SHUTDOWN_MAX, ShutdownReason
 from paravane.abi.shared_info import SHARED_INFO
 from paravane.cpu import CodeGroup
@@ -23,7 +24,7 @@ from paravane.watchdog import Watchdogs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paravane.devices.console import Console
+    from paravane.devices.control_console import ControlConsole
     from paravane.devices.xenstore import Connection
     from paravane.events import EventChannels
     from paravane.image import Image
@@ -59,6 +60,18 @@ class DomainState:
     transcript: bytearray = field(default_factory=bytearray)
 
 
+class DomainConsole(Protocol):
+    """A domain's console, seen from outside: see `paravane.devices.console.Console`."""
+
+    @property
+    def room(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    def feed(self, data: bytes) -> int: ...
+    def when_room(self, callback: Callable[[], None]) -> None: ...
+    def resume(self) -> None: ...
+
+
 class DomainDebugger(Protocol):
     """A debugger, as the domain that it looks at sees it."""
 
@@ -75,12 +88,14 @@ class DomainDebugger(Protocol):
 class Domain:
     """One guest: memory, vcpus, event channels, grants, and how it ended.
 
-    `resources` are closed with the domain, those made last first.
+    `resources` are closed with the domain, those made last first. `console` is what a terminal joins: the
+    ring console, for the control domain the hypervisor's console, and nothing for a domain whose console
+    another guest carries.
     """
 
     events: EventChannels
     grants: GrantTable
-    console: Console
+    console: DomainConsole
     store: Connection
 
     def __init__(
@@ -109,7 +124,7 @@ class Domain:
         self.shared_info = 0
         self.state = DomainState()
         self.resources = ExitStack()
-        self.hypervisor_console = HypervisorConsole(domid, self.log.warning)
+        self.hypervisor_console: HypervisorConsole | ControlConsole = HypervisorConsole(domid, self._say)
         self.peripherals = Peripherals()
         self.code_group = CodeGroup()
         self.watchdogs = Watchdogs(platform, f"d{domid}", self._watchdog_expired)
@@ -117,6 +132,11 @@ class Domain:
     @property
     def alive(self) -> bool:
         return self.state.reason is None
+
+    @property
+    def privileged(self) -> bool:
+        """Whether it is the control domain, which may make others and do to them what it likes."""
+        return self.memory.privileged
 
     @property
     def reason(self) -> ShutdownReason | None:
@@ -276,8 +296,15 @@ class Domain:
         if self.debugger is not None:
             self.debugger.over()
         self.log.info("%s", action)
+        self.platform.exchange.raise_global(Virq.DOM_EXC)
         if self.when_ended is not None:
             self.when_ended(self)
+
+    def _say(self, line: str) -> None:
+        """Put a line out on the hypervisor's console."""
+        self.log.warning("%s", line)
+        self.platform.console_ring.put(line)
+        self.platform.exchange.raise_global(Virq.CON_RING)
 
     def _watchdog_expired(self) -> None:
         self.log.warning("a watchdog was not pushed back in time")

@@ -1,4 +1,4 @@
-"""The hypervisor's own console, as far as guests write to it (console_io)."""
+"""The hypervisor's own console, as far as guests write to it (console_io), and what it has said so far."""
 
 from __future__ import annotations
 
@@ -12,6 +12,45 @@ CHUNK: Final = 127
 
 LINE: Final = 199
 """Bytes of a line that are kept until it ends: Xen's DOMAIN_PBUF_SIZE, without its NUL."""
+
+RING: Final = 16 << 10
+"""Bytes of lines that are kept for the control domain, as with Xen's default `conring_size`."""
+
+_INDEX: Final = 1 << 32
+
+
+class ConsoleRing:
+    """The last lines that the hypervisor has put out, for whoever may read them (XEN_SYSCTL_readconsole).
+
+    Positions count bytes since the machine began, in 32 bits as in Xen.
+    """
+
+    def __init__(self) -> None:
+        self._kept = b""
+        self._end = 0
+        self._read = 0
+
+    def put(self, line: str) -> None:
+        """Keep a line. When the ring is full the oldest bytes are lost."""
+        data = line.encode("ascii", "replace") + b"\n"
+        self._kept = (self._kept + data)[-RING:]
+        self._end += len(data)
+        self._read = max(self._read, self._end - len(self._kept))
+
+    def read(self, count: int, index: int | None) -> tuple[bytes, int]:
+        """At most `count` bytes from the first one that was not cleared, or from position `index` if that is
+        after it; and the position that comes after them."""
+        start = self._read
+        if index is not None:
+            ahead = index - start & _INDEX - 1
+            start += ahead if ahead <= self._end - start else 0
+        first = start - (self._end - len(self._kept))
+        data = self._kept[first : first + count]
+        return data, start + len(data) & _INDEX - 1
+
+    def clear(self, position: int) -> None:
+        """Forget what comes before a position that `read` gave."""
+        self._read += min(position - self._read & _INDEX - 1, self._end - self._read)
 
 
 class HypervisorConsole:

@@ -21,6 +21,7 @@ from paravane.cpu import Ram
 from paravane.image import Image
 from paravane.inbox import Inbox
 from paravane.lives import Lives
+from paravane.machine_control import MachineControl
 from paravane.memory import MachineMemory, audit, check_nr_frames
 from paravane.platform import Platform
 from paravane.registry import Registry
@@ -52,6 +53,9 @@ LOW_MEMORY = 1 << 20
 
 DETERMINISTIC_SLICE = 1_000_000
 """Instructions in a slice that suit most guests, where a run is to be a function of its input alone."""
+
+FOR_OTHERS = 128 << 20
+"""Bytes that a control domain finds free."""
 
 SPARE = 4 << 20
 """Bytes that stay free, so that extents of neighbouring frames can be had."""
@@ -115,6 +119,9 @@ class Machine(Administration):
             slice_instructions,
             self._settle,
         )
+        self._toolstack.control = MachineControl(
+            self._registry, self._toolstack, self._loop.scheduler, self.destroy
+        )
         self._lives = Lives(self.platform.clock, self._build, self._take_away, self.rename)
         self._doomed: list[Domain] = []
         self._close_wanted = False
@@ -137,9 +144,10 @@ class Machine(Administration):
         return self._toolstack.store
 
     @staticmethod
-    def size_for(*domains: int) -> int:
-        """Machine memory, in bytes, with room for domains of these sizes and what the hypervisor needs."""
-        guests = sum(domains)
+    def size_for(*domains: int, privileged: bool = False) -> int:
+        """Machine memory, in bytes, with room for domains of these sizes and what the hypervisor needs. With
+        a `privileged` one among them there are `FOR_OTHERS` bytes besides, for those that it makes."""
+        guests = sum(domains) + (FOR_OTHERS if privileged else 0)
         return guests + guests // 64 + LOW_MEMORY + SPARE + OWN_MEMORY + len(domains) * OWN_PER_DOMAIN
 
     def create(self, image: Image, config: DomainConfig, *, paused: bool = False) -> Domain:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from paravane.devices.bus import Bus
 from paravane.events import Exchange
 from paravane.events.ports import HasPorts
+from paravane.hypervisor_console import ConsoleRing
 from paravane.memory.grants import GrantTables, HasGrants
 from paravane.memory.owner import HasMemory
 from paravane.time.timers import TimerQueue
@@ -29,8 +30,9 @@ class Platform:
     """Machine memory, its frame table, the domains by number, time, the trace stream, where event channels
     and grants meet, and the backends that have something to do.
 
-    `traps` counts how often guests entered the hypervisor; when it reaches `trap_limit` the machine stops.
-    `debug` says that the hypervisor behaves as a debug build of Xen where that is different.
+    `console_ring` has what the hypervisor said last. `traps` counts how often guests entered the hypervisor;
+    when it reaches `trap_limit` the machine stops. `debug` says that the hypervisor behaves as a debug build
+    of Xen where that is different.
     """
 
     ram: Ram
@@ -42,6 +44,7 @@ class Platform:
     exchange: Exchange = field(init=False)
     grants: GrantTables = field(init=False)
     bus: Bus = field(default_factory=Bus)
+    console_ring: ConsoleRing = field(default_factory=ConsoleRing)
     traps: int = 0
     trap_limit: int = 0
     debug: bool = True

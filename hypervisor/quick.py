@@ -39,6 +39,7 @@ def boot(
     cmdline: str | None = None,
     memory: int | None = None,
     vcpus: int | None = None,
+    privileged: bool | None = None,
     ramdisk: bytes | None = None,
     stdin: bytes | None = None,
     timeout: float | None = None,
@@ -59,7 +60,8 @@ def boot(
     and `defines`; the text of a source in assembly (whatever has more than one line); an image; a folder with
     a `kernel.toml`, or what was read of one; or the name of a kernel that comes with Paravane. What is not
     given is as `kernel.toml` says, else 32 MiB and nothing; a time limit of `default_timeout` is for those
-    that have none there. `memory` is in bytes, `vcpus` are processors. `stdin` is what is typed on its
+    that have none there. `memory` is in bytes, `vcpus` are processors; a
+    `privileged` one is the control domain. `stdin` is what is typed on its
     console. For `seed`, `slice_instructions` and `debug` see `Machine`; `deterministic` is slices of
     `DETERMINISTIC_SLICE`. `trace` says which records the result is to have: less is faster, and none is `()`.
 
@@ -75,13 +77,14 @@ def boot(
         name=chosen.name,
         memory=known.memory if memory is None else memory,
         vcpus=known.vcpus if vcpus is None else vcpus,
+        privileged=known.privileged if privileged is None else privileged,
         cmdline=known.cmdline if cmdline is None else cmdline,
         ramdisk=known.ramdisk if ramdisk is None else ramdisk,
     )
     counted = known.deterministic if deterministic is None else deterministic
     typed = known.stdin if stdin is None else stdin
     with Machine(
-        Machine.size_for(config.memory),
+        Machine.size_for(config.memory, privileged=config.privileged),
         seed=known.seed if seed is None else seed,
         slice_instructions=slice_instructions or (DETERMINISTIC_SLICE if counted else 0),
         debug=debug,

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 CONTROL_DOMID: Final = 0
-"""The control domain: it is always there."""
+"""The control domain: the host, or the guest that has been made it."""
+
+HOST_DOMID: Final = DomId.FIRST_RESERVED - 1
+"""The host, where backends are, on a machine whose control domain is a guest: a driver domain, as it were."""
 
 
 class Numbered(Protocol):
@@ -87,6 +90,11 @@ class Registry(Domains[Guest | Control], Generic[Guest, Control]):
         super().__init__()
         self._present: dict[int, Guest] = {}
         self._last = CONTROL_DOMID
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no guest, nor anything left of one."""
+        return not self._present and all(number in (CONTROL_DOMID, HOST_DOMID) for number in self._known)
 
     @property
     def present(self) -> Mapping[int, Guest]:

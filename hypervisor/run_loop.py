@@ -9,6 +9,7 @@ from paravane.cpu import SliceTimer
 from paravane.ending import Ending, StopReason
 from paravane.idle import Idler
 from paravane.preemption import UNIT_TIME
+from paravane.registry import CONTROL_DOMID
 from paravane.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -123,6 +124,10 @@ class RunLoop:
         return self._anybody_lives() and not self._platform.bus.due and not self.interrupted
 
     def _anybody_lives(self) -> bool:
+        """A machine goes down with its control domain, as Xen's does with the hardware domain."""
+        control = self._domains.get(CONTROL_DOMID)
+        if control is not None:
+            return control.alive
         return any(domain.alive for domain in self._domains.values())
 
     def _all_paused(self) -> bool:

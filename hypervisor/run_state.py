@@ -128,6 +128,11 @@ class RunState:
         return self._time.states.state is Runstate.running
 
     @property
+    def blocked(self) -> bool:
+        """Whether the vcpu sleeps until an event comes."""
+        return self.waiting.blocked
+
+    @property
     def polls(self) -> bool:
         """Whether the vcpu sleeps until a port of its choice fires, or any event comes."""
         return self.waiting.blocked and self._polls
@@ -176,6 +181,9 @@ class RunState:
     def set_paused(self, paused: bool) -> None:
         """Whether the administrator of its domain keeps it from running."""
         self.waiting.paused = paused
+        if not paused:
+            # As Xen's vcpu_unpause, it wakes whoever can run, also a vcpu that was given its context online.
+            self.waiting.unwoken = False
         if paused:
             self._leave()
         else:
@@ -221,6 +229,14 @@ class RunState:
         waiting = self.waiting
         waiting.initialised, waiting.down, waiting.unwoken = True, not online, online
         self._tell_scheduler()
+
+    def uninitialise(self) -> None:
+        """The vcpu has no context any more, and waits for nothing."""
+        waiting = self.waiting
+        if waiting.blocked:
+            self.wake()
+        waiting.initialised, waiting.down, waiting.unwoken = False, True, False
+        self._leave()
 
     def bring_up(self) -> None:
         """VCPUOP_up; a vcpu that is up stays as it is. Raises Refusal (-EINVAL) for one without a context."""

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, TypeVar
 from paravane.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
 from paravane.arguments import check_callable, check_type
 from paravane.builder import amount, build_domain
-from paravane.devices.console import Console
+from paravane.cpu.geometry import PAE
+from paravane.devices.console import Console, NoConsole
+from paravane.devices.control_console import ControlConsole
 from paravane.devices.xenstore import Connection, Store, forget_domain, populate_domain
 from paravane.domain import Domain
 from paravane.events import MAX_EVENT_CHANNELS, EventChannels, HostEvents
 from paravane.hypercalls import Caller, Dispatcher
 from paravane.image.source_text import SourceText
+from paravane.image.unknown import unknown_image
 from paravane.memory import MAX_VCPUS, DomainMemory
 from paravane.memory.grants import GrantTable
 from paravane.on_end import OnEnd
-from paravane.registry import CONTROL_DOMID
+from paravane.registry import CONTROL_DOMID, HOST_DOMID
 from paravane.sched import STANDARD_WEIGHT, Share
 from paravane.time.records import write_wall_clock
 from paravane.trace import DomainEvent
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from os import PathLike
 
+    from paravane.builder import StartOfDay
+    from paravane.control_plane import ControlPlane, NewDomain
     from paravane.devices.console import Sink
     from paravane.events import HostPort
     from paravane.events.ports import PortTable
@@ -57,6 +62,9 @@ class DomainConfig:
     `max_event_channels` is xl's: the highest port the guest may have; as a port is taken when a guest has one
     end of a channel, 2 are needed for its console and its store.
 
+    `privileged`: it is the machine's control domain, number 0, which may make other domains and do to them
+    what it likes. It has to be the machine's first, and has the hypervisor's console instead of a ring.
+
     `on_end` says what becomes of it when it has ended; without it, it stays as it is.
 
     `weight` (1 to 65535) and `cap` (in percent of one processor, 0 for none) say what it may have of the
@@ -81,6 +89,7 @@ class DomainConfig:
     weight: int = STANDARD_WEIGHT
     cap: int = 0
     online_vcpus: int | None = None
+    privileged: bool = False
 
     def __post_init__(self) -> None:
         """Raises TypeError for a value of a wrong type, by its name, and ValueError for so many vcpus as no
@@ -102,6 +111,7 @@ class DomainConfig:
         check_type("ramdisk", self.ramdisk, bytes, type(None))
         check_type("source_text", self.source_text, bool)
         check_type("source_folders", self.source_folders, tuple)
+        check_type("privileged", self.privileged, bool)
         check_type("max_event_channels", self.max_event_channels, int)
         if self.max_event_channels < _OWN_PORTS:
             raise ValueError(
@@ -127,7 +137,8 @@ class DomainConfig:
 
 @dataclass(frozen=True, slots=True)
 class ControlDomain:
-    """Domain 0 as guests meet it. It has no memory of the machine, and grants nothing."""
+    """The host as guests meet it: domain 0, or a driver domain where a guest is the control domain. It has no
+    memory of the machine, and grants nothing."""
 
     events: PortTable
     domid: int = CONTROL_DOMID
@@ -137,17 +148,36 @@ class ControlDomain:
 
 class Toolstack:
     """What the control domain of one machine has: xenstore, and the host's ends of the guests' event
-    channels. It makes domains and takes them away."""
+    channels. It makes domains and takes them away.
+
+    `control` is what the machine does for a control domain among its guests.
+    """
+
+    control: ControlPlane
 
     def __init__(self, platform: Platform, registry: Registry[Domain, ControlDomain]) -> None:
         self._platform = platform
         self._registry = registry
-        self._events = HostEvents(platform.exchange)
-        registry.enter(ControlDomain(self._events.ports))
+        self._enter_host(CONTROL_DOMID)
         self.store = Store(observers=platform.bus.observers)
 
+    def _enter_host(self, domid: int) -> None:
+        self._host = domid
+        self._events = HostEvents(self._platform.exchange, domid)
+        self._registry.enter(ControlDomain(self._events.ports, domid))
+
+    def _free_control_domid(self) -> int:
+        """The control domain's number, for a guest. Raises ValueError when there are guests already."""
+        if not self._registry.empty:
+            raise ValueError("the control domain has to be the first domain of a machine, and its only one")
+        if self._host == CONTROL_DOMID:
+            self._registry.leave(CONTROL_DOMID)
+            self._enter_host(HOST_DOMID)
+        return CONTROL_DOMID
+
     def create(self, image: Image, config: DomainConfig) -> Domain:
-        """A domain at its start of day, its first vcpu ready to run. Raises ImageError when the image does
+        """A domain at its start of day, its first vcpu ready to run. Raises ValueError for a control domain
+        that is not the first, ImageError when the image does
         not fit into its memory, MemoryError when the domain does not fit into the machine, and leaves nothing
         behind then."""
         try:
@@ -156,8 +186,32 @@ class Toolstack:
             size = amount(config.memory >> PAGE_SHIFT)
             raise MemoryError(f"a domain of {size} does not fit into this machine: {error}") from None
 
+    def found(self, wanted: NewDomain) -> Domain:
+        """A domain without memory, vcpus, console and store: what it is to be, the control domain makes of
+        it. Raises ValueError when its number is taken, or all are, and MemoryError; leaves nothing behind
+        then."""
+        domid = self._registry.free_domid() if wanted.domid is None else wanted.domid
+        memory = DomainMemory(
+            self._platform.memory, domid, PAE, max_pages=0, max_vcpus=wanted.max_vcpus, privileged=False
+        )
+        domain = Domain(self._platform, domid, f"Domain-{domid}", unknown_image(), memory)
+        domain.handle = wanted.handle
+        self._registry.enter(domain)
+        domain.console = NoConsole()
+        try:
+            self._lay_ground(domain, DomainConfig(vcpus=wanted.max_vcpus, max_event_channels=wanted.max_port))
+            domain.tell(DomainEvent.BUILT)
+        except BaseException:
+            self.destroy(domain)
+            raise
+        return domain
+
+    def add_vcpu(self, domain: Domain, vcpu_id: int) -> Vcpu:
+        """The next vcpu of a domain, without a context."""
+        return domain.add_vcpu(self._vcpu(domain, vcpu_id))
+
     def _create(self, image: Image, config: DomainConfig) -> Domain:
-        domid = self._registry.free_domid()
+        domid = self._free_control_domid() if config.privileged else self._registry.free_domid()
         nr_pages = config.memory >> PAGE_SHIFT
         memory = DomainMemory(
             self._platform.memory,
@@ -166,6 +220,7 @@ class Toolstack:
             max_pages=nr_pages + SLACK_PAGES,
             memory_map_pages=config.most_memory >> PAGE_SHIFT,
             max_vcpus=config.vcpus,
+            privileged=config.privileged,
         )
         memory.target = nr_pages
         share = Share(config.weight, config.cap)
@@ -187,20 +242,27 @@ class Toolstack:
         or a watch that hears of it raises, which comes out after that."""
         with ExitStack() as steps:  # taken from the last to the first, whichever of them raises
             steps.callback(self._platform.trace.raise_failure)
-            steps.callback(forget_domain, self.store, domain.domid)
+            if self.store.is_known(domain.domid):
+                steps.callback(forget_domain, self.store, domain.domid)
             steps.callback(domain.tell, DomainEvent.DESTROYED)
             steps.callback(domain.memory.destroy)
             steps.callback(domain.close)
 
-    def _build(self, domain: Domain, image: Image, config: DomainConfig) -> None:
+    def _lay_ground(self, domain: Domain, config: DomainConfig) -> None:
+        """What every domain has before it has memory of its own."""
         domain.shared_info = domain.memory.share_xen_frame() << PAGE_SHIFT
         domain.events = self._event_channels(domain, config)
         domain.resources.callback(domain.events.destroy)
         domain.grants = GrantTable(domain.memory, self._platform.grants)
         domain.resources.callback(domain.grants.close)
+        write_wall_clock(self._platform.ram, domain.shared_info, self._platform.clock.wall_base())
+
+    def _build(self, domain: Domain, image: Image, config: DomainConfig) -> None:
+        self._lay_ground(domain, config)
         # In the order of xl, whose guests find the store at port 1 and the console at port 2.
-        store_port = self._events.ports.alloc_unbound(domain.domid, CONTROL_DOMID)
-        console_port = self._events.ports.alloc_unbound(domain.domid, CONTROL_DOMID)
+        rings = not config.privileged
+        store_port = self._events.ports.alloc_unbound(domain.domid, self._host) if rings else 0
+        console_port = self._events.ports.alloc_unbound(domain.domid, self._host) if rings else 0
         start = build_domain(
             domain.memory,
             image,
@@ -210,14 +272,28 @@ class Toolstack:
             store_evtchn=store_port,
             command_line=config.cmdline,
             ramdisk=config.ramdisk,
+            privileged=config.privileged,
         )
         domain.memory.vm_assist |= start.vm_assist
-        write_wall_clock(self._platform.ram, domain.shared_info, self._platform.clock.wall_base())
-        domain.grants.reserve(GNTTAB_RESERVED_CONSOLE, start.console_mfn)
-        domain.grants.reserve(GNTTAB_RESERVED_XENSTORE, start.store_mfn)
         for vcpu_id in range(config.vcpus):
-            domain.add_vcpu(self._vcpu(domain, vcpu_id))
+            self.add_vcpu(domain, vcpu_id)
         domain.vcpus[0].start(start)
+        if rings:
+            self._connect(domain, config, start, console_port, store_port)
+        else:
+            self._give_console(domain, config)
+
+    def _give_console(self, domain: Domain, config: DomainConfig) -> None:
+        """The control domain's console is the hypervisor's."""
+        console = ControlConsole(config.sink or domain.keep_output, domain.events.raise_virq)
+        domain.console = domain.hypervisor_console = console
+
+    def _connect(
+        self, domain: Domain, config: DomainConfig, start: StartOfDay, console_port: int, store_port: int
+    ) -> None:
+        """Its rings and its nodes in xenstore."""
+        domain.grants.reserve(GNTTAB_RESERVED_CONSOLE, start.console_mfn, self._host)
+        domain.grants.reserve(GNTTAB_RESERVED_XENSTORE, start.store_mfn, self._host)
         populate_domain(
             self.store,
             domain.domid,
@@ -231,12 +307,12 @@ class Toolstack:
             store_mfn=start.store_mfn,
             store_port=store_port,
         )
-        self._connect(domain, config, console_port, store_port)
+        self._serve(domain, config, console_port, store_port)
         self.store.introduce(domain.domid)
 
     def _vcpu(self, domain: Domain, vcpu_id: int) -> Vcpu:
         def hypercalls(vcpu: Vcpu) -> Hypercalls:
-            return Dispatcher(Caller(self._platform, domain, vcpu)).call
+            return Dispatcher(Caller(self._platform, domain, vcpu, self.control)).call
 
         return Vcpu(self._platform, domain, vcpu_id, hypercalls)
 
@@ -249,10 +325,12 @@ class Toolstack:
             domain.shared_info,
             nr_vcpus=config.vcpus,
             max_port=config.max_event_channels,
+            privileged=config.privileged,
             wake=lambda vcpu_id: domain.vcpus[vcpu_id].run_state.wake(),
         )
 
-    def _connect(self, domain: Domain, config: DomainConfig, console_port: int, store_port: int) -> None:
+    def _serve(self, domain: Domain, config: DomainConfig, console_port: int, store_port: int) -> None:
+        """The backends of its rings."""
         sink, bus = config.sink or domain.keep_output, self._platform.bus
         domain.console = self._backend(
             domain,
@@ -287,6 +365,6 @@ class Toolstack:
 
     def _page(self, domain: Domain, ref: int) -> memoryview:
         """The ring page of a reserved grant: while it is mapped, the guest cannot give it to others."""
-        mapping = domain.grants.map_for_backend(ref, writable=True)
+        mapping = domain.grants.map_for_backend(ref, writable=True, domid=self._host)
         domain.resources.callback(mapping.close)
         return mapping.page

@@ -16,7 +16,7 @@ from paravane.abi.hypercall import HYPERCALL_VECTOR
 from paravane.abi.vcpu import VcpuContextFlag
 from paravane.call_site import call_site, follows_hypercall
 from paravane.cpu import Cpu, EngineError, PageFault, RunEnd
-from paravane.memory import VcpuPaging, fix_page_fault, install_tables
+from paravane.memory import VcpuPaging, check_tables, fix_page_fault, install_tables, uninstall_tables
 from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, PreemptionBudget
 from paravane.refusal import Refusal
 from paravane.report import Subject, vcpu_report
@@ -112,6 +112,20 @@ class Vcpu:
         install_tables(self.paging, context)
         self.traps.load(context)
         self.run_state.initialise(online=bool(context.flags & VcpuContextFlag.online))
+
+    def set_context(self, context: VcpuGuestContext) -> None:
+        """XEN_DOMCTL_setvcpucontext: as `initialise`, and for a vcpu that has a context what it goes on with.
+        Raises Refusal: EOPNOTSUPP for other tables than those it has, and what `install_tables` raises."""
+        if self.run_state.initialised:
+            check_tables(self.paging, context)
+            self.traps.load(context)
+        else:
+            self.initialise(context)
+
+    def reset(self) -> None:
+        """Be as before `initialise`: down, and without a context."""
+        uninstall_tables(self.paging)
+        self.run_state.uninitialise()
 
     # What the machine does with it.
 

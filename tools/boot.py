@@ -85,6 +85,12 @@ def _add_domain_options(parser: argparse.ArgumentParser) -> None:
         help=f"processors of the domain, up to {MOST_VCPUS}; all but the first its kernel starts itself "
         "(default: what the kernel of `list` asks for, else 1)",
     )
+    group.add_argument(
+        "--privileged",
+        action="store_true",
+        help="make it the control domain, number 0, which may make and control others; its console is the "
+        "hypervisor's (default: what the kernel of `list` asks for)",
+    )
     group.add_argument("--ramdisk", type=Path, metavar="FILE", help="initial ramdisk")
     group.add_argument("--name", help="the domain's name in xenstore (default: that of the image)")
     group.add_argument(
@@ -150,7 +156,7 @@ def _wishes(
     options: argparse.Namespace, config: DomainConfig, trace: TraceOutput | None, deadline: float | None
 ) -> Wishes:
     return Wishes(
-        machine=partial(machine_of, options, config.memory),
+        machine=partial(machine_of, options, config.memory, privileged=config.privileged),
         deadline=deadline,
         max_traps=options.max_traps,
         restart=options.on_reboot == "restart",
@@ -167,17 +173,26 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
     """The image and the domain that the user means, and the files that were read for them."""
     found = images.find(options)
     memory = options.memory or found.memory or DEFAULT_MEMORY
-    if Machine.size_for(memory) > MACHINE_MEMORY:
+    privileged = options.privileged or found.privileged
+    if Machine.size_for(memory, privileged=privileged) > MACHINE_MEMORY:
         raise UsageError(f"a domain of {memory >> 20} MiB does not fit into a machine of 4 GiB")
     ramdisk = options.ramdisk or found.ramdisk
-    contents = read_file(ramdisk, "a ramdisk") if ramdisk else None
+    contents = read_file(ramdisk, "a ramdisk") if ramdisk else found.ramdisk_image
     inputs = (*found.inputs, ramdisk) if ramdisk else found.inputs
     # A name that is no text would be none in xenstore either.
     name = shown(options.name or found.name)
     cmdline = _command_line(options.cmdline) or found.cmdline
     vcpus = options.vcpus or found.vcpus
     folders = images.source_folders(options)
-    config = DomainConfig(name, memory, vcpus, cmdline, contents, source_folders=folders)
+    config = DomainConfig(
+        name,
+        memory,
+        vcpus,
+        cmdline,
+        contents,
+        source_folders=folders,
+        privileged=privileged,
+    )
     return found.data, config, inputs
 
 

@@ -33,8 +33,8 @@ _ASSEMBLY, _C = ".S", ".c"
 @dataclass(frozen=True, slots=True)
 class Found:
     """The contents of an image, as they are in the file (packed ones too) or as they were built, and the
-    files that were read for them. `memory` (bytes), `vcpus`, `cmdline` and `ramdisk` are what a
-    `kernel.toml` says."""
+    files that were read for them. `memory` (bytes), `vcpus`, `privileged`, `cmdline` and `ramdisk` are what a
+    `kernel.toml` says; `ramdisk_image` is that of a kernel which is the ramdisk."""
 
     name: str
     data: bytes
@@ -42,7 +42,9 @@ class Found:
     memory: int | None = None
     cmdline: str = ""
     ramdisk: Path | None = None
+    ramdisk_image: bytes | None = None
     vcpus: int = 1
+    privileged: bool = False
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
@@ -93,14 +95,17 @@ def find(options: argparse.Namespace) -> Found:
     if kernel is not None:
         entry = _built(kernel.sources, options, {**kernel.defines, **defines})
         inputs = entry.inputs if kernel.ramdisk is None else (*entry.inputs, kernel.ramdisk)
+        other = None if kernel.ramdisk_kernel is None else guest_kernels.load(kernel.ramdisk_kernel)
         return Found(
             kernel.name,
             entry.image,
             inputs,
             memory=kernel.memory,
             vcpus=kernel.vcpus,
+            privileged=kernel.privileged,
             cmdline=kernel.cmdline,
             ramdisk=kernel.ramdisk,
+            ramdisk_image=None if other is None else _built(other.sources, options, other.defines).image,
         )
     if path.suffix in (_ASSEMBLY, _C):
         entry = _built((path,), options, defines)

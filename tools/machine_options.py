@@ -47,10 +47,11 @@ def add_machine_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def machine_of(options: argparse.Namespace, *memory: int) -> Machine:
-    """A machine as the options say, with room for domains of so many bytes each."""
+def machine_of(options: argparse.Namespace, *memory: int, privileged: bool = False) -> Machine:
+    """A machine as the options say, with room for domains of so many bytes each, and with a `privileged` one
+    among them for those that it makes."""
     return Machine(
-        Machine.size_for(*memory),
+        Machine.size_for(*memory, privileged=privileged),
         seed=options.seed,
         clock=HostClock() if options.clock == "host" else VirtualClock(),
         policy=POLICIES[options.sched](),

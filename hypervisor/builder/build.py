@@ -69,11 +69,13 @@ def build_domain(
     store_evtchn: int,
     command_line: str = "",
     ramdisk: bytes | None = None,
+    privileged: bool = False,
 ) -> StartOfDay:
     """Populate `memory`, a domain without frames yet and of the image's geometry, with `nr_pages` pages.
 
     `shared_info_mfn` is the domain's shared_info frame, zeroed; the event channels are its own ports, meant
-    for the backends of console and xenstore. Of the command line 1023 bytes fit, the rest is cut off as Xen
+    for the backends of console and xenstore; a `privileged` domain has neither ring, and its start_info says
+    that it is the first domain. Of the command line 1023 bytes fit, the rest is cut off as Xen
     does. Raises ImageError, before anything is done, when image and ramdisk do not fit; MemoryError or
     ValueError as `DomainMemory.populate` does.
     """
@@ -91,6 +93,8 @@ def build_domain(
         command_line=_command_line(command_line),
         mod_len=0 if ramdisk is None else module_size(ramdisk),
     )
+    if privileged:
+        info = _of_control_domain(info)
     _fill(_Pages(memory, p2m), image, layout, p2m, info)
     if ramdisk is not None and layout.module is not None:
         _Pages(memory, p2m).store(layout.module.pfn << PAGE_SHIFT, module_contents(ramdisk))
@@ -172,6 +176,12 @@ def _start_info(
         first_p2m_pfn=0,
         nr_p2m_frames=0,
     )
+
+
+def _of_control_domain(info: StartInfo) -> StartInfo:
+    """As the first domain of a machine finds it: no rings, as nobody has made any, and no screen either."""
+    flags = info.flags | StartInfoFlag.PRIVILEGED | StartInfoFlag.INITDOMAIN
+    return info._replace(flags=flags, store_mfn=0, store_evtchn=0, console=StartInfoConsoleDomU(0, 0))
 
 
 def _mask_upcalls(memory: DomainMemory, shared_info_mfn: int) -> None:

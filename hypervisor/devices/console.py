@@ -29,6 +29,22 @@ _BYTES_PER_UNIT: Final = 64
 log = logging.getLogger(__name__)
 
 
+class NoConsole:
+    """The console of a domain that has none here: it takes nothing, and nothing comes out."""
+
+    room = waiting = 0
+
+    def feed(self, data: bytes) -> int:
+        """Nothing is accepted."""
+        return 0
+
+    def when_room(self, callback: Callable[[], None]) -> None:
+        """There never is any."""
+
+    def resume(self) -> None:
+        """There is nothing to put out."""
+
+
 class Console:
     """Moves bytes between a guest's console page and the host.
 

@@ -52,11 +52,9 @@ class HostEvents:
     nr_ports = EVTCHN_FIFO_NR_CHANNELS
     """As many as Xen's FIFO ABI gives domain 0: enough for every port of a hundred guests."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, domid: int = CONTROL_DOMID) -> None:
         self._callbacks: dict[int, Callable[[], None]] = {}
-        self.ports = PortTable(
-            CONTROL_DOMID, exchange, self, nr_vcpus=1, max_port=self.nr_ports - 1, privileged=True
-        )
+        self.ports = PortTable(domid, exchange, self, nr_vcpus=1, max_port=self.nr_ports - 1, privileged=True)
 
     def bind(self, domid: int, remote_port: int, callback: Callable[[], None]) -> HostPort:
         """Connect to a port that domain `domid` has allocated for domain 0.

@@ -65,7 +65,9 @@ class Exchange:
     def raise_global(self, virq: Virq) -> None:
         """Fire a virtual interrupt of the whole machine, such as DOM_EXC (a domain has ended), at the control
         domain, if that has bound it."""
-        self.at(CONTROL_DOMID).raise_virq(virq)
+        control = self.domains.find(CONTROL_DOMID)
+        if control is not None:  # a guest may have been it and be gone
+            control.events.raise_virq(virq)
 
 
 class PortTable:

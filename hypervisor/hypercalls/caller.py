@@ -8,6 +8,7 @@ from paravane.guest_copy import GuestCopy
 from paravane.trace import Kind, RefusalRecord
 
 if TYPE_CHECKING:
+    from paravane.control_plane import ControlPlane
     from paravane.domain import Domain
     from paravane.platform import Platform
     from paravane.refusal import Refusal
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
 class Caller(GuestCopy):
     """The owners of what a hypercall may change, and copies from and to the memory of who asks.
 
-    `in_multicall` says that the hypercall is an entry of a list.
+    `control` is what the machine does for its control domain. `in_multicall` says that the hypercall is an
+    entry of a list.
     """
 
-    def __init__(self, platform: Platform, domain: Domain, vcpu: Vcpu) -> None:
+    def __init__(self, platform: Platform, domain: Domain, vcpu: Vcpu, control: ControlPlane) -> None:
         super().__init__(vcpu.cpu, domain.memory.space.hole)
         self.platform = platform
         self.domain = domain
         self.vcpu = vcpu
+        self.control = control
         self.vcpu_id = vcpu.vcpu_id
         self.paging = vcpu.paging
         self.traps = vcpu.traps

@@ -12,21 +12,15 @@ from paravane.abi.control import (
     XENPF_INTERFACE_VERSION,
     XenPlatformOp,
 )
-from paravane.abi.domctl import XEN_DOMCTL, XEN_DOMCTL_INTERFACE_VERSION, DomctlCmd, XenDomctl
-from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
-from paravane.abi.sysctl import XEN_SYSCTL, XEN_SYSCTL_INTERFACE_VERSION, XenSysctl
+from paravane.hypercalls.interface import require_version
 from paravane.hypercalls.table import Domid, Hex, In, Int, Ptr, UInt, hypercall
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from paravane.hypercalls.caller import Caller
 
-_ANY_DOMAIN = (DomctlCmd.test_assign_device, DomctlCmd.vm_event_op)
-"""Commands that may be about no domain: DOMID_INVALID."""
-
-_ASSIGNMENTS = (DomctlCmd.assign_device, DomctlCmd.deassign_device)
 XENOPROF_LAST_OP = 17
 XENOPROF_UNPRIVILEGED = (0, 8, 11, 14)
 """init, enable_virq, disable_virq, get_buffer."""
@@ -34,59 +28,13 @@ XENOPROF_UNPRIVILEGED = (0, 8, 11, 14)
 DM_OP_BUFFERS = 2
 
 
-def _require_version(found: int, wanted: int) -> None:
-    if found != wanted:
-        raise Refusal(Errno.EACCES, f"interface version {found:#x} is not {wanted:#x}, which Xen 4.17 has")
-
-
 def _not_permitted(what: str) -> Refusal:
     return Refusal(Errno.EPERM, f"{what} is for the control domain")
 
 
-@hypercall(Hypercall.domctl)
-def domctl(caller: "Caller", u_domctl: Annotated[XenDomctl, In(XEN_DOMCTL)]) -> None:
-    """Domains that do not exist are told apart from those that are not the caller's to control."""
-    _require_version(u_domctl.interface_version, XEN_DOMCTL_INTERFACE_VERSION)
-    _require_domain(caller, u_domctl)
-    raise _not_permitted(f"domctl {u_domctl.cmd}")
-
-
-def _require_domain(caller: "Caller", op: XenDomctl) -> None:
-    """Raises Refusal for a command that does not go on to ask for privileges."""
-    if op.cmd == DomctlCmd.createdomain:
-        return
-    if op.cmd in _ASSIGNMENTS and op.domain == DomId.IO:
-        return
-    if op.cmd in _ANY_DOMAIN and op.domain == DomId.INVALID:
-        return
-    if op.cmd == DomctlCmd.getdomaininfo:
-        if op.domain >= DomId.FIRST_RESERVED:
-            raise Refusal(Errno.EINVAL, f"{op.domain:#x} is no domain's number")
-        # It takes the next domain where there is none with that number.
-        if caller.platform.domains.first_from(op.domain) is None:
-            raise Refusal(Errno.ESRCH, f"there is no domain from {op.domain} on")
-        return
-    caller.platform.domains.by_id(op.domain)
-
-
-@hypercall(Hypercall.arch_1)
-def paging_domctl_cont(caller: "Caller", u_domctl: Annotated[XenDomctl, In(XEN_DOMCTL)]) -> None:
-    """The rest of a preempted XEN_DOMCTL_shadow_op."""
-    if u_domctl.interface_version != XEN_DOMCTL_INTERFACE_VERSION or u_domctl.cmd != DomctlCmd.shadow_op:
-        raise Refusal(Errno.EOPNOTSUPP, f"domctl {u_domctl.cmd} is not continued here")
-    caller.platform.domains.by_id(u_domctl.domain)
-    raise _not_permitted("the paging of a domain")
-
-
-@hypercall(Hypercall.sysctl)
-def sysctl(caller: "Caller", u_sysctl: Annotated[XenSysctl, In(XEN_SYSCTL)]) -> None:
-    _require_version(u_sysctl.interface_version, XEN_SYSCTL_INTERFACE_VERSION)
-    raise _not_permitted(f"sysctl {u_sysctl.cmd}")
-
-
 @hypercall(Hypercall.platform_op)
 def platform_op(caller: "Caller", u_xenpf_op: Annotated[XenPlatformOp, In(XEN_PLATFORM_OP)]) -> None:
-    _require_version(u_xenpf_op.interface_version, XENPF_INTERFACE_VERSION)
+    require_version(u_xenpf_op.interface_version, XENPF_INTERFACE_VERSION)
     raise _not_permitted(f"platform_op {u_xenpf_op.cmd}")
 
 

@@ -4,7 +4,7 @@ from paravane.memory.address_space import MAX_VCPUS
 from paravane.memory.audit import audit
 from paravane.memory.domain_memory import DomainMemory
 from paravane.memory.frames import FrameFlag, FrameTable, FrameType
-from paravane.memory.initial_tables import install_tables
+from paravane.memory.initial_tables import check_tables, install_tables, uninstall_tables
 from paravane.memory.machine_memory import MachineMemory, check_nr_frames
 from paravane.memory.page_faults import fix_page_fault
 from paravane.memory.vcpu_paging import DescriptorFault, Fix, VcpuPaging
@@ -21,6 +21,8 @@ __all__ = [
     "VcpuPaging",
     "audit",
     "check_nr_frames",
+    "check_tables",
     "fix_page_fault",
     "install_tables",
+    "uninstall_tables",
 ]

@@ -33,3 +33,26 @@ def install_tables(paging: VcpuPaging, context: VcpuGuestContext) -> None:
         paging.set_gdt((), 0)
         raise
     paging.set_ldt(base, entries)
+
+
+def check_tables(paging: VcpuPaging, context: VcpuGuestContext) -> None:
+    """Raises Refusal (-EOPNOTSUPP) when a context has other tables than those that the vcpu runs on, which
+    cannot change any more, as in Xen."""
+    frames = paging.gdt_frames
+    ldt = (context.ldt_base if context.ldt_ents else 0, context.ldt_ents)
+    if (
+        xen_cr3_to_pfn(context.ctrlreg[3]) != paging.base_mfn
+        or context.gdt_ents != paging.gdt_entries
+        or tuple(frames) != context.gdt_frames[: len(frames)]
+        or ldt != (paging.ldt_base if paging.ldt_entries else 0, paging.ldt_entries)
+    ):
+        raise Refusal(Errno.EOPNOTSUPP, f"vcpu {paging.vcpu_id} cannot change the tables that it runs on")
+
+
+def uninstall_tables(paging: VcpuPaging) -> None:
+    """Give back what `install_tables` took; the processor must not run any more before it is called again."""
+    paging.set_ldt(0, 0)
+    paging.set_gdt((), 0)
+    base, paging.base_mfn = paging.base_mfn, 0
+    if base:
+        paging.domain.machine.types.put_page_and_type(base)

@@ -90,6 +90,10 @@ class MachineMemory:
         """Frames nobody has."""
         return self._pool.free
 
+    def nr_free_between(self, first: int, end: int) -> int:
+        """Free frames from mfn `first` to before `end`."""
+        return self._pool.free_between(first, end)
+
     def free_frames(self) -> set[int]:
         """The frames nobody has, for audits."""
         return self._pool.frames()

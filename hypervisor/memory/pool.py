@@ -85,6 +85,10 @@ class FramePool:
         if len(self._runs) > 2 * len(self._is_free):
             self._tidy()
 
+    def free_between(self, first: int, end: int) -> int:
+        """Free frames from number `first` to before `end`."""
+        return self._is_free[first:end].count(1)
+
     def frames(self) -> set[int]:
         """Every free frame, for audits."""
         return {mfn for mfn, free in enumerate(self._is_free) if free}

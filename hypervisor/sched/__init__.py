@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.sched.bvt import BorrowedVirtualTime
 from paravane.sched.credit import Credit
-from paravane.sched.entity import STANDARD_WEIGHT, Entity, Share
+from paravane.sched.entity import MAX_CAP, STANDARD_WEIGHT, Entity, Share
 from paravane.sched.interleaved import Interleaved
 from paravane.sched.policy import FOREVER, Policy, Turn
 from paravane.sched.round_robin import RoundRobin
@@ -21,6 +21,7 @@ POLICIES: Final[Mapping[str, Callable[[], Policy]]] = {
 
 __all__ = [
     "FOREVER",
+    "MAX_CAP",
     "POLICIES",
     "STANDARD_WEIGHT",
     "BorrowedVirtualTime",

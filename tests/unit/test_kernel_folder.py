@@ -93,6 +93,11 @@ def test_a_variation_changes_what_it_says(folder: Path) -> None:
         ("[variations.a]\nseed = -1", "`variations.a.seed` must be a whole number from 0 to 4294967295"),
         ("memory_mib 8", "this is no TOML: "),
         ('ramdisk = "gone"', "there is no file 'gone' in the folder"),
+        ('ramdisk_kernel = "gone"', "ramdisk_kernel is 'gone', which `paravane list` does not show"),
+        (
+            'ramdisk_kernel = "hello"\nramdisk = "greet.S"',
+            "a kernel has one ramdisk: either ramdisk or ramdisk_kernel",
+        ),
         ('sources = ["gone.S"]', "there is no file 'gone.S' in the folder"),
     ],
 )

@@ -153,6 +153,10 @@ class Store:
         self.fire(INTRODUCE, None)
         self.deliver()
 
+    def is_known(self, domid: int) -> bool:
+        """Whether the domain was added, and not removed yet."""
+        return self.rights.known(domid)
+
     def remove_domain(self, domid: int) -> None:
         """A domain is gone: delete the nodes it owns, with all below them, and announce it."""
         if not self.rights.known(domid):
