@@ -38,6 +38,7 @@ class Guest:
     cmdline: str | None = None
     memory: int | None = None
     vcpus: int | None = None
+    privileged: bool | None = None
     ramdisk: bytes | None = None
     stdin: bytes | None = None
 
@@ -48,6 +49,7 @@ class Guest:
             name=chosen.name if self.name is None else self.name,
             memory=known.memory if self.memory is None else self.memory,
             vcpus=known.vcpus if self.vcpus is None else self.vcpus,
+            privileged=known.privileged if self.privileged is None else self.privileged,
             cmdline=known.cmdline if self.cmdline is None else self.cmdline,
             ramdisk=known.ramdisk if self.ramdisk is None else self.ramdisk,
         )
@@ -80,7 +82,9 @@ def boot_together(
         records[record.domid].take(record)
 
     with Machine(
-        Machine.size_for(*(config.memory for config in configs)),
+        Machine.size_for(
+            *(config.memory for config in configs), privileged=any(config.privileged for config in configs)
+        ),
         seed=seed,
         slice_instructions=slice_instructions or (DETERMINISTIC_SLICE if deterministic else 0),
         debug=debug,

@@ -242,7 +242,7 @@ class Toolstack:
         or a watch that hears of it raises, which comes out after that."""
         with ExitStack() as steps:  # taken from the last to the first, whichever of them raises
             steps.callback(self._platform.trace.raise_failure)
-            if self.store.is_known(domain.domid):
+            if not domain.privileged and self.store.is_known(domain.domid):
                 steps.callback(forget_domain, self.store, domain.domid)
             steps.callback(domain.tell, DomainEvent.DESTROYED)
             steps.callback(domain.memory.destroy)

@@ -56,6 +56,28 @@ def test_sixteen_domains_of_a_folder_run_side_by_side(machines: Machines) -> Non
     ]
 
 
+def test_a_control_domain_comes_first_and_the_machine_goes_down_with_it(machines: Machines) -> None:
+    files = [
+        machines.domain("web", machines.kernel("web", BLOCK)),
+        machines.domain("control", "domain0", privileged=1),
+    ]
+    status, printed, errors = machines.do("run", *files, "--audit")
+    assert status == Status.OK, errors
+    lines = [line for line in printed.splitlines() if line.startswith("control")]
+    assert lines[:2] == ["control | domain 2 is built, of 2048 pages", "control | [2] hello from ring 1"]
+    assert "paravane: control (domain 0) has ended: poweroff" in errors
+    assert "audit: no difference" in errors
+
+
+def test_a_machine_has_one_control_domain(machines: Machines) -> None:
+    files = [machines.domain(name, "domain0", privileged=1) for name in ("one", "two")]
+    status, _, errors = machines.do("run", *files)
+    assert (status, errors) == (
+        Status.USAGE,
+        "paravane: a machine has one control domain, and one.cfg and two.cfg both want to be it\n",
+    )
+
+
 def test_two_deterministic_runs_give_the_same_trace(machines: Machines) -> None:
     files = [
         machines.domain(name, kernel) for name, kernel in (("a", "hello"), ("b", "traps"), ("c", "batch"))

@@ -166,7 +166,7 @@ def test_what_is_ignored_is_said() -> None:
         (LEAST + "on_crash = 'coredump-restart'", 3, "coredump-restart: no core can be dumped"),
         (LEAST + "type = 'hvm'", 3, "'hvm' domains cannot be run, only PV ones"),
         (LEAST + "builder = 'hvm'", 3, "'hvm' domains cannot be run, only PV ones"),
-        (LEAST + "privileged = 1", 3, "there is no control domain among the guests yet"),
+        (LEAST + "privileged = 2", 3, "privileged is from 0 to 1, not 2"),
         (LEAST + "disk = [['x']]", 3, "disk is a list of texts, without lists in it"),
         (LEAST + "disk = ['x,raw']", 3, "does not say what the guest calls it"),
         (LEAST + "vif = ['colour=red']", 3, "colour=red is no setting of a network interface"),

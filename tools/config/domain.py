@@ -64,6 +64,7 @@ class DomainSettings:
     cpu_weight: int | None
     cap: int | None
     seed: int | None
+    privileged: bool
     max_event_channels: int | None
     disks: tuple[Disk, ...]
     vifs: tuple[Vif, ...]
@@ -113,6 +114,7 @@ class _Reader:
             cpu_weight=self._optional("cpu_weight", 1, 65535),
             cap=self._optional("cap", 0, 100 * MAX_VCPUS),
             seed=self._optional("seed", 0, (1 << 63) - 1),
+            privileged=self._optional("privileged", 0, 1) == 1,
             max_event_channels=self._optional("max_event_channels", 2, (1 << 31) - 1),
             disks=disks,
             vifs=vifs,
@@ -131,8 +133,6 @@ class _Reader:
             kind = self._text(name)
             if kind is not None and kind not in good:
                 raise self._error(name, f"{shown(kind)!r} domains cannot be run, only PV ones")
-        if self._number("privileged", 0, 0, 1):
-            raise self._error("privileged", "there is no control domain among the guests yet")
 
     def _cmdline(self) -> str | None:
         """`cmdline`, or what xl makes of `root` and `extra`."""

@@ -28,7 +28,7 @@ _EPILOG = manual.epilog(
 A .cfg file is one of xl (xl.cfg(5)). What counts here: name, kernel (also a source or a
 name of `list`), ramdisk, cmdline or root and extra, memory, maxmem, vcpus, maxvcpus,
 on_poweroff, on_reboot, on_crash, on_watchdog, on_soft_reset, cpu_weight, cap, seed,
-max_event_channels. Files are looked for beside the .cfg first. What does not count is
+max_event_channels, privileged. Files are looked for beside the .cfg first. What does not count is
 said and ignored. A domain that ends within two seconds of its start five times in a row
 is not restarted any more.
 
@@ -91,7 +91,11 @@ def _run(options: argparse.Namespace) -> int:
                 _check(options, planned)
                 output = stack.enter_context(trace_output(options))
             wishes = Wishes(
-                machine=lambda: machine_of(options, *(domain.config.most_memory for domain in planned)),
+                machine=lambda: machine_of(
+                    options,
+                    *(domain.config.most_memory for domain in planned),
+                    privileged=planned[0].config.privileged,
+                ),
                 name=options.name or Path(planned[0].settings.source).stem,
                 deadline=deadline,
                 max_traps=options.max_traps,

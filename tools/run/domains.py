@@ -62,7 +62,8 @@ def files_of(words: Sequence[str]) -> list[Path]:
 
 
 def plan(files: Sequence[Path]) -> list[Planned]:
-    """The domains of these files, their kernels built. UsageError for any mistake in them."""
+    """The domains of these files, their kernels built; a control domain comes first. UsageError for any
+    mistake in them."""
     known: dict[str, tuple[Found, Image]] = {}
     planned = [_planned(path, known) for path in files]
     names: dict[str, Planned] = {}
@@ -71,7 +72,13 @@ def plan(files: Sequence[Path]) -> list[Planned]:
             raise UsageError(
                 f"{domain.settings.source} and {other.settings.source} both call their domain {domain.name!r}"
             )
-    needed = Machine.size_for(*(domain.config.most_memory for domain in planned))
+    control = [domain for domain in planned if domain.config.privileged]
+    if len(control) > 1:
+        places = " and ".join(domain.settings.source for domain in control)
+        raise UsageError(f"a machine has one control domain, and {places} both want to be it")
+    planned.sort(key=lambda domain: not domain.config.privileged)
+    sizes = [domain.config.most_memory for domain in planned]
+    needed = Machine.size_for(*sizes, privileged=bool(control))
     if needed > MACHINE_MEMORY:
         raise UsageError(f"domains that need {needed >> 20} MiB do not fit into a machine of 4 GiB")
     return planned
@@ -100,7 +107,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
         known[kernel] = _kernel(kernel, source)
     found, image = known[kernel]
     ramdisk = Path(_beside(path, settings.ramdisk)) if settings.ramdisk else found.ramdisk
-    contents = read_file(ramdisk, "a ramdisk") if ramdisk else None
+    contents = read_file(ramdisk, "a ramdisk") if ramdisk else found.ramdisk_image
     memory = settings.memory or found.memory or DEFAULT_MEMORY * MIB
     vcpus = settings.max_vcpus or settings.vcpus or found.vcpus
     config = DomainConfig(
@@ -113,6 +120,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
         max_memory=max(memory, settings.max_memory or 0),
         on_end=settings.on_end,
         source_text=True,
+        privileged=settings.privileged or found.privileged,
     )
     given = {
         "max_event_channels": settings.max_event_channels,
