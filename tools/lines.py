@@ -46,10 +46,10 @@ class Lines:
         """Put out bytes; never raises and never waits."""
         if self._outlet is None:
             self._write_file(data)
-        elif self._backpressure is not None:
-            self._backpressure.put(data)
-        else:
-            self._outlet.put(data)
+            return
+        self._outlet.put(data)
+        if self._backpressure is not None:
+            self._backpressure.heed()
 
     def drain(self, deadline: float | None, abandon: Callable[[], bool]) -> int:
         """Wait as `Outlet.drain` does; how many bytes nobody took."""

@@ -157,17 +157,25 @@ class Outlet:
         wanted[1]()
 
 
+class Congestible(Protocol):
+    """What a slow reader can stop: see `Outlet`."""
+
+    @property
+    def congested(self) -> bool: ...
+    def when_room(self, call: Callable[[], None]) -> None: ...
+
+
 class Backpressure:
     """Holds a machine while the reader of its output is slow."""
 
-    def __init__(self, outlet: Outlet, machine: Holdable) -> None:
+    def __init__(self, outlet: Congestible, machine: Holdable) -> None:
         self._outlet = outlet
         self._machine = machine
         self._holding = False
 
-    def put(self, data: bytes) -> None:
-        """Take all of `data`; no guest runs before the reader has caught up. In the machine's thread."""
-        self._outlet.put(data)
+    def heed(self) -> None:
+        """Something was put: if the reader has to catch up, no guest runs before it has. In the machine's
+        thread."""
         if self._outlet.congested and not self._holding:
             self._holding = True
             self._machine.hold()

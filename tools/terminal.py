@@ -107,10 +107,9 @@ class Terminal:
     def write(self, data: bytes) -> None:
         """A domain's sink: puts out what the guest wrote, unaltered and at once. While the reader is slow,
         the machine is held."""
+        self._output.put(data)
         if self._backpressure is not None:
-            self._backpressure.put(data)
-        else:
-            self._output.put(data)
+            self._backpressure.heed()
 
     def drain(self, deadline: float | None, abandon: Callable[[], bool] = lambda: False) -> None:
         """Wait until all output is read, but not after `deadline` (of `time.monotonic`) or once `abandon`

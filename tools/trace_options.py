@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from paravane.hypercalls import names as hypercall_names
 from paravane.tools.files import OutputError
-from paravane.tools.lines import Lines
 from paravane.tools.status import UsageError
 from paravane.tools.streams import STDERR, colourful
-from paravane.tools.trace_output import TraceOutput
+from paravane.tools.trace_output import TraceOutput, open_sink
 from paravane.trace import Header, Kind, filters
 from paravane.trace.forms import FORMS, form_of
 from paravane.trace.text import TextLines
@@ -67,14 +66,16 @@ def trace_output(
             raise UsageError("--trace says where the trace goes: --trace FILE, or --trace - for stderr")
         yield None
     elif name == "-":
-        yield _output(options, STDERR, followed)
+        with closing(_output(options, STDERR, followed)) as output:
+            yield output
     else:
         try:
             number = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise OutputError(error.errno, error.strerror, name) from None
         try:
-            yield _output(options, number, followed)
+            with closing(_output(options, number, followed)) as output:
+                yield output
         finally:
             os.close(number)
 
@@ -85,7 +86,7 @@ def _output(options: argparse.Namespace, fileno: int, followed: frozenset[Kind])
     writer = TextLines(colour=colourful(fileno)) if form.name == "text" else form.writer()
     wanted = options.trace_events or filters.parse(filters.DEFAULT)
     wanted = replace(wanted, wanted={**dict.fromkeys(kind.value for kind in followed), **wanted.wanted})
-    return TraceOutput(Lines(fileno), writer, wanted, Header(clock=options.clock))
+    return TraceOutput(open_sink(fileno, writer, Header(clock=options.clock)), wanted)
 
 
 def _filter(text: str) -> filters.Filter:

@@ -1,7 +1,7 @@
 """The registers of a stopped processor: views of the engine's saved context."""
 
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from unicorn import x86_const as x86
 
@@ -40,6 +40,14 @@ def _general_register(index: int) -> Any:
     return property(read, write)
 
 
+class Kept(NamedTuple):
+    """Words of the saved context, and which of them EIP and ESP are."""
+
+    words: memoryview
+    eip: int
+    esp: int
+
+
 class Registers:
     """State of one processor while its guest is not executing.
 
@@ -74,6 +82,9 @@ class Registers:
         self._eflags: int | None = None
         self._eflags_written = False
         self._flush_wanted = False
+        self.flushes = 0
+        """How often the TLB was flushed: who remembers where a linear address is may do so until it is again,
+        as the processor does."""
 
     def gprs(self) -> tuple[int, int, int, int, int, int, int, int]:
         """EAX ECX EDX EBX ESP EBP ESI EDI in one go."""
@@ -89,6 +100,11 @@ class Registers:
             self._gprs[_ESP],
             words[self._hflags_at] & 3,
         )
+
+    @property
+    def kept(self) -> Kept:
+        """Where some registers are kept, to be read only: for paths that cannot afford a property."""
+        return Kept(self._words, self._eip_at, self._layout.regs + _ESP)
 
     @property
     def eip(self) -> int:
@@ -229,6 +245,7 @@ class Registers:
             self._engine.flush_tlb()
 
     def _want_flush(self) -> None:
+        self.flushes += 1
         self._dirty = self._extra = self._flush_wanted = True
 
     def _take(self) -> None:

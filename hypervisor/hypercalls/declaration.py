@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
-from paravane.abi.parameters import COUNT_BITS, InOut, Items, Parameter, Word
+from paravane.abi.parameters import COUNT_BITS, In, InOut, Items, Parameter, Word
 from paravane.cpu import PageFault
 from paravane.refusal import Refusal
 from paravane.trace import Argument, Written
@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from enum import IntEnum
 
     from paravane.abi.errno import Errno
+    from paravane.abi.layout import Layout
     from paravane.hypercalls.caller import Caller
 
 Arguments = tuple[int, ...]
 """EBX, ECX, EDX, ESI, EDI, EBP: the six argument words as unsigned 32-bit numbers."""
+
+Copies = tuple[bytes, ...]
+"""What the pointers among the arguments of a hypercall point to, in their order, as far as it can be read."""
 
 Handler = Callable[..., Any]
 Run = Callable[["Caller", Arguments], "int | None"]
@@ -34,21 +38,11 @@ class Call(Sequence[Argument]):
 
     These are made from copies when somebody looks at them: most who subscribe to hypercalls drop some, and
     the guest should not wait for what nobody sees. `problem` is why there is nothing to run, `written` the
-    struct that was copied back to the guest, `copies` all that the arguments are made from (None: some could
-    not be read).
+    struct that was copied back to the guest. `copies` are the bytes that its pointers point to, one for each,
+    as far as they could be read; None where no declaration says what its arguments are.
     """
 
-    __slots__ = (
-        "_arrays",
-        "_declaration",
-        "_shown",
-        "_values",
-        "_words",
-        "copies",
-        "name",
-        "problem",
-        "written",
-    )
+    __slots__ = ("_declaration", "_shown", "_values", "_words", "copies", "name", "problem", "written")
 
     def __init__(
         self,
@@ -57,29 +51,24 @@ class Call(Sequence[Argument]):
         declaration: Declaration | None = None,
         words: Arguments = (),
         values: tuple[Any, ...] = (),
-        arrays: tuple[bytes, ...] = (),
+        copies: Copies | None = None,
     ) -> None:
-        """`words` are the argument registers, `values` what the function gets, as far as it
-        could be read, `arrays` the first bytes of each array, in order."""
+        """`words` are the six argument registers, `values` what the function gets, as far as it could be
+        read."""
         self.name = name
         self.problem = problem
         self.written: Written | None = None
+        self.copies = copies
         self._declaration = declaration
         self._words = words
         self._values = values
-        self._arrays = arrays
         self._shown: tuple[Argument, ...] | None = None
-        # Most have words and nothing else, whose values follow from them.
-        known = problem is None and declaration is not None
-        self.copies = (
-            (words if values is words and not arrays else (words, values, arrays)) if known else None
-        )
 
     def __getitem__(self, at: Any) -> Any:
         return self._arguments()[at]
 
     def __len__(self) -> int:
-        return len(self._words)
+        return 0 if self._declaration is None else len(self._declaration.parameters)
 
     def run(self, caller: Caller) -> int | None:
         """Do it. Raises `problem`, and whatever the function raises."""
@@ -87,27 +76,14 @@ class Call(Sequence[Argument]):
             raise self.problem
         if self._declaration is None:
             return None
-        if self._declaration.copies_back:
-            result, self.written = self._declaration.run(caller, self._words, self._values)
-            return result
-        answer: int | None = self._declaration.function(caller, *self._values)
-        return answer
+        result, self.written = self._declaration.run(caller, self._words, self._values)
+        return result
 
     def _arguments(self) -> tuple[Argument, ...]:
         if self._shown is None:
-            arrays, parameters = iter(self._arrays), self._declaration.parameters if self._declaration else ()
-            self._shown = tuple(
-                Argument(name, kind, self._words[at], self._value(kind, at, arrays))
-                for at, (name, kind) in enumerate(parameters)
-            )
+            declaration = self._declaration
+            self._shown = () if declaration is None else declaration.shown(self._words, self.copies or ())
         return self._shown
-
-    def _value(self, kind: Parameter, at: int, arrays: Iterator[bytes]) -> Any:
-        if isinstance(kind, Word):
-            return kind.value(self._words[at])
-        if isinstance(kind, Items):
-            return tuple(kind.layout.iter_unpack(next(arrays)))
-        return self._values[at] if at < len(self._values) else None
 
 
 class Declaration:
@@ -119,21 +95,18 @@ class Declaration:
         self.function = function
         self.parameters = _parameters(function)
         self._skip = skip
-        self._end = skip + len(self.parameters)
-        if self._end > 6:
+        self.end = skip + len(self.parameters)
+        """How many argument registers it uses, with those that say which command it is."""
+        if self.end > 6:
             raise TypeError(f"{name}: a hypercall has six argument registers")
-        self._back = next((i for i, (_, kind) in enumerate(self.parameters) if isinstance(kind, InOut)), None)
-        plain = all(
-            isinstance(kind, Items) or (isinstance(kind, Word) and not kind.signed)
-            for _, kind in self.parameters
-        )
-        self.copies_back = self._back is not None
-        """Whether the guest gets a struct back."""
-        self._plain = plain
-        self._arrays = tuple(
-            (at, kind.layout.size) for at, (_, kind) in enumerate(self.parameters) if isinstance(kind, Items)
-        )
-        self.call: Run = self._pass_on(function, skip, self._end) if plain else self._call
+        kinds = [kind for _, kind in self.parameters]
+        self._back = next((at for at, kind in enumerate(kinds) if isinstance(kind, InOut)), None)
+        copies = any(isinstance(kind, In | InOut | Items) for kind in kinds)
+        self.plain = None if copies else self
+        """The declaration itself, if the trace shows nothing that its arguments point to."""
+        self.plain_commands: dict[int, Declaration] = {}
+        as_they_are = all(isinstance(kind, Items) or _unsigned(kind) for kind in kinds)
+        self.call: Run = self._pass_on(function, skip, self.end) if as_they_are else self._call
         """Decode and run. Raises Refusal, PageFault, Preempted and whatever ends the domain."""
 
     @staticmethod
@@ -144,42 +117,65 @@ class Declaration:
         return lambda caller, arguments: function(caller, *arguments[first:end])
 
     def _call(self, caller: Caller, arguments: Arguments) -> int | None:
-        words = arguments[self._skip : self._end]
+        words = arguments[self._skip : self.end]
         values = [_value(caller, kind, word) for (_, kind), word in zip(self.parameters, words, strict=True)]
-        result = self.function(caller, *values)
-        return self._answer(caller, words, result)[0]
+        return self._answer(caller, words, self.function(caller, *values))[0]
 
     def decode(self, caller: Caller, arguments: Arguments) -> Call:
         """The call as the trace wants it. What cannot be read is kept, and raised when it is run."""
-        words = arguments[self._skip : self._end]
-        arrays: tuple[bytes, ...] = ()
-        if self._arrays:
-            arrays = tuple([_first(caller, words[at], size, words[at + 1]) for at, size in self._arrays])
-        if self._plain:
-            return Call(self.name, None, self, words, words, arrays)
+        words = arguments[self._skip : self.end]
         values: list[Any] = []
+        copies: list[bytes] = []
         problem = None
         try:
-            for (_, kind), word in zip(self.parameters, words, strict=True):
-                values.append(_value(caller, kind, word))
+            for at, (_, kind) in enumerate(self.parameters):
+                word = words[at]
+                if isinstance(kind, Word):
+                    values.append(kind.value(word))
+                elif isinstance(kind, Items):
+                    copies.append(_first(caller, word, kind.layout.size, words[at + 1]))
+                    values.append(word)
+                else:
+                    copies.append(caller.copy_from_guest(word, kind.layout.size))
+                    values.append(kind.layout.unpack(copies[-1]))
         except PageFault as fault:
             problem = fault
-        return Call(self.name, problem, self, words, tuple(values), arrays)
+        return Call(self.name, problem, self, arguments, tuple(values), tuple(copies))
+
+    def shown(self, arguments: Arguments, copies: Copies) -> tuple[Argument, ...]:
+        """What the trace shows of its arguments, from the six argument registers and `Call.copies`."""
+        left = iter(copies)
+        return tuple(
+            Argument(name, kind, word, _shown(kind, word, left))
+            for (name, kind), word in zip(self.parameters, arguments[self._skip : self.end], strict=True)
+        )
 
     def run(
-        self, caller: Caller, words: Arguments, values: Sequence[Any]
+        self, caller: Caller, arguments: Arguments, values: Sequence[Any]
     ) -> tuple[int | None, Written | None]:
         """As `call`, with the values that `decode` has found, and the struct copied back to the guest."""
-        return self._answer(caller, words, self.function(caller, *values))
+        result = self.function(caller, *values)
+        return (result, None) if self._back is None else self._answer(caller, arguments[self._skip :], result)
+
+    def written(self, data: bytes) -> Written:
+        """The struct that was copied back to the guest, from its bytes."""
+        layout = self._copied_back()
+        return Written(layout, layout.unpack(data))
 
     def _answer(self, caller: Caller, words: Arguments, result: Any) -> tuple[int | None, Written | None]:
         """What goes into EAX for what the function returned, and the struct copied back to the guest."""
         if self._back is None or result is None or isinstance(result, int):
             return result, None
+        layout = self._copied_back()
+        caller.copy_to_guest(words[self._back], layout.pack(result))
+        return 0, Written(layout, result)
+
+    def _copied_back(self) -> Layout[Any]:
+        """What the struct is that the guest gets back."""
+        assert self._back is not None
         kind = self.parameters[self._back][1]
         assert isinstance(kind, InOut)
-        caller.copy_to_guest(words[self._back], kind.layout.pack(result))
-        return 0, Written(kind.layout, result)
+        return kind.layout
 
 
 class Family:
@@ -188,6 +184,9 @@ class Family:
     def __init__(self, name: str, numbers: type[IntEnum], unknown: Errno, check: Check | None = None) -> None:
         self.name = name
         self.commands: dict[int, Declaration] = {}
+        self.plain = None
+        self.plain_commands: dict[int, Declaration] = {}
+        """Commands to which there is no more than registers, nor anything to `check`."""
         self.numbers = numbers
         self._unknown = unknown
         self.check = check
@@ -196,7 +195,9 @@ class Family:
         def declare(function: Handler) -> Handler:
             for number in numbers:
                 title = f"{self.name}.{number.name.rstrip('_')}"
-                self.commands[int(number)] = Declaration(title, function, skip=1)
+                made = self.commands[int(number)] = Declaration(title, function, skip=1)
+                if made.plain and self.check is None:
+                    self.plain_commands[int(number)] = made
             return function
 
         return declare
@@ -242,6 +243,20 @@ def _value(caller: Caller, kind: Parameter, word: int) -> Any:
     if isinstance(kind, Items):
         return word
     return kind.layout.unpack(caller.copy_from_guest(word, kind.layout.size))
+
+
+def _shown(kind: Parameter, word: int, copies: Iterator[bytes]) -> Any:
+    """What the trace shows of an argument; None for a struct that could not be read."""
+    if isinstance(kind, Word):
+        return kind.value(word)
+    data = next(copies, None)
+    if isinstance(kind, Items):
+        return tuple(kind.layout.iter_unpack(data or b""))
+    return None if data is None else kind.layout.unpack(data)
+
+
+def _unsigned(kind: Parameter) -> bool:
+    return isinstance(kind, Word) and not kind.signed
 
 
 def _first(caller: Caller, pointer: int, size: int, count: int) -> bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from paravane.abi.errno import Errno
+from paravane.call_site import CallSites
 from paravane.cpu import PageFault
 from paravane.hypercalls.declaration import Call
 from paravane.hypercalls.table import TABLE
@@ -16,63 +17,120 @@ from paravane.x86 import PageFaultCode
 
 if TYPE_CHECKING:
     from paravane.hypercalls.caller import Caller
-    from paravane.hypercalls.declaration import Arguments
+    from paravane.hypercalls.declaration import Arguments, Declaration
+    from paravane.place import Place
+    from paravane.trace.stream import CallTaker, Tell
+
+
+class _Asked(NamedTuple):
+    """A hypercall that is traced, before it is answered."""
+
+    time: int
+    place: Place
+    number: int
+    arguments: Arguments
+    call: Call
 
 
 class Dispatcher:
-    """`call` is what a vcpu is given to answer its hypercalls (paravane.vcpu.Hypercalls)."""
+    """`call` is what a vcpu is given to answer its hypercalls (paravane.vcpu.Hypercalls); to who takes them
+    as numbers it is their origin (paravane.trace.stream.Origin)."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._trace = caller.platform.trace
         self._clock = caller.clock
-        self._place = caller.vcpu.call_place
-        self._domid, self._vcpu_id = caller.domain.domid, caller.vcpu_id
+        self._call_site = CallSites(caller.cpu).find
+        self.domid, self.vcpu_id = caller.domain.domid, caller.vcpu_id
+        self.place = caller.domain.places.before
+        self._taker: CallTaker | None = None
+        self._tell: Tell
 
     def call(self, number: int, arguments: Arguments) -> int | None:
         """Run one hypercall: what goes into EAX, None to leave EAX alone. Raises Preempted and GuestCrash."""
-        if self._trace.hypercalls:
-            return self._traced(number, arguments)
-        return call(self._caller, number, arguments)
-
-    def _traced(self, number: int, arguments: Arguments) -> int | None:
-        """As `call`, with a record of the call, whatever comes of it."""
-        caller = self._caller
-        entry = TABLE.get(number)
-        asked = Call("", _unknown(number)) if entry is None else entry.decode(caller, arguments)
-        time, place = self._clock.now(), self._place()
-        result: int | None = None
-        errno: Errno | None = None
-        sentence, preempted = "", None
+        trace = self._trace
+        if not trace.hypercalls:
+            return call(self._caller, number, arguments)
+        taker, entry = trace.calls, TABLE.get(number)
+        if taker is None or entry is None:
+            return self._recorded(number, arguments)
+        declaration = entry.plain or entry.plain_commands.get(arguments[0])
+        if declaration is None:
+            return self._recorded(number, arguments)
+        time, address = self._clock.now(), self._call_site()
         try:
-            result = asked.run(caller)
+            result = declaration.call(self._caller, arguments)
         except (Refusal, PageFault) as error:
-            errno, sentence = _refuse(caller, number, error)
-            result = -int(errno)
-        except Preempted as rest:
-            preempted = rest.done
+            return self._refused(error, self._asked(time, address, declaration, number, arguments))
+        except Exception as error:
+            self._unfinished(error, self._asked(time, address, declaration, number, arguments))
             raise
-        finally:
-            self._trace.write(
-                HypercallRecord(
-                    time,
-                    self._domid,
-                    self._vcpu_id,
-                    place,
-                    number,
-                    asked.name,
-                    arguments,
-                    asked,
-                    result,
-                    errno,
-                    sentence,
-                    preempted,
-                    asked.written,
-                    self._clock.after(TRAP_COST),
-                    asked.copies,
-                )
-            )
+        end = self._clock.after(TRAP_COST)
+        if taker is not self._taker:
+            self._taker, self._tell = taker, taker.caller(self)
+        self._tell(address, time, end, number, arguments, declaration.end, result)
         return result
+
+    def _asked(
+        self, time: int, address: int, declaration: Declaration, number: int, arguments: Arguments
+    ) -> _Asked:
+        """What was asked, of a plain declaration: registers say as much after the call as before it."""
+        call = declaration.decode(self._caller, arguments)
+        return _Asked(time, self.place(address), number, arguments, call)
+
+    def _recorded(self, number: int, arguments: Arguments) -> int | None:
+        """As `call`, with a record of the call, whatever comes of it."""
+        entry = TABLE.get(number)
+        call = Call("", _unknown(number)) if entry is None else entry.decode(self._caller, arguments)
+        place = self.place(self._call_site())
+        asked = _Asked(self._clock.now(), place, number, arguments, call)
+        try:
+            result = call.run(self._caller)
+        except (Refusal, PageFault) as error:
+            return self._refused(error, asked)
+        except Exception as error:
+            self._unfinished(error, asked)
+            raise
+        self._write(asked, result)
+        return result
+
+    def _refused(self, error: Refusal | PageFault, asked: _Asked) -> int:
+        errno, sentence = _refuse(self._caller, asked.number, error)
+        self._write(asked, -int(errno), errno, sentence)
+        return -int(errno)
+
+    def _unfinished(self, error: Exception, asked: _Asked) -> None:
+        """It goes on later, or the domain ends with it."""
+        self._write(asked, None, preempted=error.done if isinstance(error, Preempted) else None)
+
+    def _write(
+        self,
+        asked: _Asked,
+        result: int | None,
+        errno: Errno | None = None,
+        sentence: str = "",
+        preempted: int | None = None,
+    ) -> None:
+        call = asked.call
+        self._trace.write(
+            HypercallRecord(
+                asked.time,
+                self.domid,
+                self.vcpu_id,
+                asked.place,
+                asked.number,
+                call.name,
+                asked.arguments,
+                call,
+                result,
+                errno,
+                sentence,
+                preempted,
+                call.written,
+                self._clock.after(TRAP_COST),
+                call.copies,
+            )
+        )
 
 
 def call(caller: Caller, number: int, arguments: Arguments) -> int | None:

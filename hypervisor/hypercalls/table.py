@@ -26,6 +26,7 @@ Modules that declare hypercalls evaluate their annotations when they are importe
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from paravane.abi.errno import Errno
@@ -54,7 +55,9 @@ __all__ = [
     "commands",
     "domid_text",
     "hypercall",
+    "named",
     "names",
+    "numbered",
 ]
 
 TABLE: dict[int, Entry] = {}
@@ -76,6 +79,22 @@ def names() -> frozenset[str]:
     families = [entry for entry in TABLE.values() if isinstance(entry, Family)]
     found = [command.name for family in families for command in family.commands.values()]
     return frozenset((*found, *(entry.name for entry in TABLE.values())))
+
+
+def numbered(number: int, arguments: Arguments) -> Declaration:
+    """The declaration of a hypercall that is made by this number and these arguments, without more to look
+    at. KeyError: there is none."""
+    entry = TABLE[number]
+    return entry if isinstance(entry, Declaration) else entry.commands[arguments[0]]
+
+
+@cache
+def named(name: str) -> Declaration:
+    """The declaration that has this name: a hypercall's or a command's. There has to be one."""
+    entry = next(entry for entry in TABLE.values() if entry.name == name.partition(".")[0])
+    if isinstance(entry, Declaration):
+        return entry
+    return next(command for command in entry.commands.values() if command.name == name)
 
 
 def commands(

@@ -46,6 +46,10 @@ class Filter:
         """Whether all records of `kinds` are wanted."""
         return not (self.domids or self.vcpus or any(self.wanted.values()))
 
+    def has_all(self, kind: Kind) -> bool:
+        """Whether all records of one kind are wanted."""
+        return not (self.domids or self.vcpus) and self.wanted.get(kind.value, ()) is None
+
     def takes(self, item: Item) -> bool:
         """Whether a record, or an entry, is wanted."""
         if self.domids and item.domid not in self.domids:

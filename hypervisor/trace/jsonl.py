@@ -10,6 +10,8 @@ from paravane.trace.entry import place_to_json
 from paravane.trace.writer import Header
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from paravane.place import Place
     from paravane.trace.entry import Entry
     from paravane.trace.writer import Again
@@ -50,17 +52,17 @@ class JsonLines:
         return f',"domain":{entry.domid}{vcpu},{name}{place}{rest}}}\n'
 
     def again(self, entry: Entry) -> Again:
-        """See paravane.trace.writer.Repeater."""
+        """See paravane.trace.writer.Writer."""
         # No text of a guest's can look like this key: the quotes in it would be escaped.
         key = '"words":'
         before, found, after = self._rest(entry).partition(key)
         before, after = before + found, after.partition("]")[2]
 
-        def plain(time: int, end: int, _: tuple[int, ...]) -> bytes:
+        def plain(time: int, end: int, _: Sequence[int]) -> bytes:
             head = f'{{"time":{time},"end":{end}' if end != time else f'{{"time":{time}'
             return f"{head}{before}".encode()
 
-        def call(time: int, end: int, words: tuple[int, ...]) -> bytes:
+        def call(time: int, end: int, words: Sequence[int]) -> bytes:
             head = f'{{"time":{time},"end":{end}' if end != time else f'{{"time":{time}'
             return f"{head}{before}[{','.join(map(str, words))}]{after}".encode()
 

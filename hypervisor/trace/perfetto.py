@@ -8,7 +8,7 @@ off loads up to where it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +18,7 @@ from paravane.trace.annotations import write_annotation
 from paravane.trace.perfetto_schema import (
     SEQ_INCREMENTAL_STATE_CLEARED,
     TRACE_PACKET,
+    Annotation,
     Event,
     EventType,
     Packet,
@@ -26,14 +27,14 @@ from paravane.trace.perfetto_schema import (
     Thread,
     Track,
 )
-from paravane.trace.protobuf import fixed64, message, number, text
+from paravane.trace.protobuf import BYTES, VARINT, fixed64, message, number, start, text, varint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from paravane.place import Place
     from paravane.trace.entry import Entry
-    from paravane.trace.writer import Header
+    from paravane.trace.writer import Again, Header
 
 MARK: Final = "Paravane trace"
 """Name of the first track, which no event is on: it tells our files from others. Its description is what the
@@ -42,9 +43,15 @@ trace's header says."""
 PLACE, NAME, ESCAPE = "place", "name", "data."
 """Annotations beside the data: the address, and the name where it is empty. Data so called are escaped."""
 
+WORDS: Final = "words"
+"""What a hypercall's argument registers are called in its data."""
+
 SLICES: Final = frozenset({"hypercall", "trap"})
 """Kinds that are slices even if no time passes meanwhile."""
 
+_PACKET: Final = start(TRACE_PACKET, BYTES)
+_TIMESTAMP: Final = start(Packet.timestamp, VARINT)
+_TRACK_EVENT: Final = start(Packet.track_event, BYTES)
 _SEQUENCE: Final = number(Packet.trusted_packet_sequence_id, 1)
 _BEGIN: Final = number(Event.type, EventType.SLICE_BEGIN)
 _END: Final = number(Event.type, EventType.SLICE_END)
@@ -79,6 +86,26 @@ class PerfettoWriter:
             return described + _event(entry.time, _INSTANT + track + _what(entry))
         begin = _event(entry.time, _BEGIN + track + _what(entry))
         return described + begin + _event(entry.end, _END + track)
+
+    def again(self, entry: Entry) -> Again | None:
+        """See paravane.trace.writer.Writer."""
+        if entry.kind not in SLICES:
+            return None
+        process, data = self._processes[entry.domid], list(entry.data.items())
+        track = number(Event.track_uuid, process.tracks[entry.vcpu])
+        at = list(entry.data).index(WORDS) if entry.kind == "hypercall" else len(data)
+        before = _BEGIN + track + _about(entry) + _annotations(data[:at])
+        after, stop = _annotations(data[at + 1 :]), message(Packet.track_event, _END + track)
+
+        def packets(time: int, end: int, words: Sequence[int]) -> bytes:
+            if self._processes.get(entry.domid) is not process:
+                # The domain is another one now: its tracks are described anew.
+                new = entry.data | {WORDS: list(words)} if words else entry.data
+                return self.entry(replace(entry, time=time, end=end, data=new))
+            changed = _words(words) if words else b""
+            return _event(time, before + changed + after) + _packet(end, stop)
+
+        return packets
 
     def end(self) -> bytes:
         return b""
@@ -146,15 +173,21 @@ def _numbers(values: Iterable[Any]) -> list[int]:
 
 
 def _packet(time: int, body: bytes) -> bytes:
-    return message(TRACE_PACKET, number(Packet.timestamp, time) + _SEQUENCE + body)
+    content = _TIMESTAMP + varint(time) + _SEQUENCE + body
+    return _PACKET + varint(len(content)) + content
 
 
 def _event(time: int, body: bytes) -> bytes:
-    return _packet(time, message(Packet.track_event, body))
+    return _packet(time, _TRACK_EVENT + varint(len(body)) + body)
 
 
 def _what(entry: Entry) -> bytes:
-    """Kind, name, place, data and arrows of an entry."""
+    """All of an entry but its times and its track."""
+    return _about(entry) + _annotations(entry.data.items())
+
+
+def _about(entry: Entry) -> bytes:
+    """Kind, name, place and arrows of an entry."""
     begin, end = flows(entry)
     parts = [text(Event.categories, entry.kind), text(Event.name_, entry.name or _title(entry))]
     if entry.place is not None:
@@ -163,10 +196,28 @@ def _what(entry: Entry) -> bytes:
     parts += [fixed64(Event.terminating_flow_ids, flow) for flow in end]
     if not entry.name:
         parts.append(write_annotation(Event.debug_annotations, NAME, ""))
-    for key, value in entry.data.items():
-        name = ESCAPE + key if key in (PLACE, NAME) or key.startswith(ESCAPE) else key
-        parts.append(write_annotation(Event.debug_annotations, name, value))
     return b"".join(parts)
+
+
+def _annotations(data: Iterable[tuple[str, Any]]) -> bytes:
+    found = []
+    for key, value in data:
+        name = ESCAPE + key if key in (PLACE, NAME) or key.startswith(ESCAPE) else key
+        found.append(write_annotation(Event.debug_annotations, name, value))
+    return b"".join(found)
+
+
+_NAMED_WORDS: Final = text(Annotation.name_, WORDS)
+
+
+def _words(words: Sequence[int]) -> bytes:
+    """The annotation that has a hypercall's argument registers."""
+    return message(Event.debug_annotations, _NAMED_WORDS + b"".join(map(_word, words)))
+
+
+@lru_cache(1 << 13)
+def _word(value: int) -> bytes:
+    return write_annotation(Annotation.array_values, None, value)
 
 
 def _title(entry: Entry) -> str:

@@ -17,6 +17,9 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 _WORD: Final = (1 << 64) - 1
 _SMALL: Final = tuple(bytes([value]) for value in range(0x80))
+_SOON_AGAIN: Final = 1 << 14
+"""Numbers of two bytes: lengths, for instance."""
+
 _LONGEST_VARINT: Final = 10
 """Bytes of one that holds 64 bits."""
 
@@ -25,7 +28,15 @@ def varint(value: int) -> bytes:
     """A number of up to 64 bits, seven in each byte, the low ones first; below zero as two's complement."""
     if 0 <= value < 0x80:
         return _SMALL[value]
+    if 0 <= value < _SOON_AGAIN:
+        return _septets(value)
     value &= _WORD
+    # Large numbers are times above all, whose upper part is that of the last one.
+    return _two_more(value % _SOON_AGAIN) + _septets(value // _SOON_AGAIN)
+
+
+@lru_cache(1 << 13)
+def _septets(value: int) -> bytes:
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -34,23 +45,30 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
+@cache
+def _two_more(value: int) -> bytes:
+    """14 bits of a number that has more of them."""
+    return bytes((value & 0x7F | 0x80, value >> 7 | 0x80))
+
+
 def number(field: int, value: int) -> bytes:
     """A field that is an integer, an enumeration or a truth value."""
-    return _key(field, VARINT) + varint(value)
+    return start(field, VARINT) + varint(value)
 
 
 def fixed64(field: int, value: int) -> bytes:
     """A field of eight bytes."""
-    return _key(field, FIXED64) + (value & _WORD).to_bytes(8, "little")
+    return start(field, FIXED64) + (value & _WORD).to_bytes(8, "little")
 
 
 def message(field: int, body: bytes) -> bytes:
     """A field that is a message itself, or bytes."""
-    return _key(field, BYTES) + varint(len(body)) + body
+    return start(field, BYTES) + varint(len(body)) + body
 
 
 @cache
-def _key(field: int, wire: int) -> bytes:
+def start(field: int, wire: int) -> bytes:
+    """What a field of a wire type begins with."""
     return varint(field << 3 | wire)
 
 

@@ -95,8 +95,8 @@ class HypercallRecord(Record):
     interrupted, to go on later, `written` what it has put into guest memory on success.
     `place` is where the guest called: the instruction after its `int $0x82` or, through its hypercall page,
     after its call. `end` is when the guest goes on if nothing else is due.
-    `copies` is what the arguments were decoded from: two calls of one number and name that have equal copies
-    have equal arguments. None where nobody can tell.
+    `copies` is what the pointers among `words` pointed to: from both the arguments were decoded. None where
+    no declaration says how.
     """
 
     kind: ClassVar[Kind] = Kind.HYPERCALL
@@ -111,7 +111,7 @@ class HypercallRecord(Record):
     preempted: int | None = None
     written: Written | None = None
     end: int | None = None
-    copies: tuple[Any, ...] | None = None
+    copies: tuple[bytes, ...] | None = None
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ set up by `watch` only while somebody wants theirs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from paravane.trace.records import Kind, Record
 
@@ -30,6 +30,10 @@ class Selection(Protocol):
         """Whether all records of these kinds are wanted."""
         ...
 
+    def has_all(self, kind: Kind) -> bool:
+        """Whether all records of one kind are wanted."""
+        ...
+
     def takes(self, record: Record) -> bool: ...
 
 
@@ -49,21 +53,68 @@ class Scene(Protocol):
         ...
 
 
+class Origin(Protocol):
+    """A vcpu that makes hypercalls."""
+
+    @property
+    def domid(self) -> int: ...
+    @property
+    def vcpu_id(self) -> int: ...
+    def place(self, address: int) -> Place:
+        """Where its guest called, if it goes on at a linear address."""
+        ...
+
+
+class Tell(Protocol):
+    """Takes a vcpu's hypercalls: those with a declaration that were neither refused nor preempted."""
+
+    def __call__(
+        self,
+        address: int,
+        time: int,
+        end: int,
+        number: int,
+        arguments: tuple[int, ...],
+        used: int,
+        result: int | None,
+        /,
+    ) -> None:
+        """The guest goes on at `address`; `used` of the six `arguments` are the hypercall's own, with those
+        that say which command it is. The rest is as in HypercallRecord."""
+        ...
+
+
+class CallTaker(Protocol):
+    """Who takes hypercalls as numbers, in place of their records."""
+
+    def caller(self, origin: Origin, /) -> Tell:
+        """What takes those of one vcpu."""
+        ...
+
+
 Who = tuple[int, int | None, "Place | None"]
+
+
+class _Subscription(NamedTuple):
+    kinds: frozenset[Kind]
+    subscriber: Subscriber
+    calls: CallTaker | None
 
 
 class Trace:
     """One machine's trace stream.
 
-    `hypercalls` is `wants(Kind.HYPERCALL)`, for the hottest path. `scene` is the vcpu whose guest executes
+    `hypercalls` is `wants(Kind.HYPERCALL)`, for the hottest path; `calls` takes them as numbers, if nobody
+    wants them otherwise (None: somebody does, or nobody takes them). `scene` is the vcpu whose guest executes
     (None: no guest does), set by whoever runs it.
     """
 
     def __init__(self) -> None:
-        self._subscriptions: list[tuple[frozenset[Kind], Subscriber]] = []
+        self._subscriptions: list[_Subscription] = []
         self._by_kind: dict[Kind, tuple[Subscriber, ...]] = {}
         self._watchers: list[Callable[[], None]] = []
         self.hypercalls = False
+        self.calls: CallTaker | None = None
         self.scene: Scene | None = None
         self._failure: Exception | None = None
 
@@ -73,13 +124,16 @@ class Trace:
         wanted: Iterable[Kind] | Selection = tuple(Kind),
         *,
         first: bool = False,
+        calls: CallTaker | None = None,
     ) -> Callable[[], None]:
         """Call `subscriber` with every later record that is wanted (some kinds, or what a filter takes), in
         the order in which they are complete. Calling the result ends that.
 
         `first`: before those who have subscribed already, to write what others are to read before the record.
+        `calls` is told of hypercalls in its place as long as nobody else wants them, and all are wanted: for
+        most of them no record needs to be made then.
         """
-        entry = _subscription(subscriber, wanted)
+        entry = _subscription(subscriber, wanted, calls)
         self._subscriptions.insert(0 if first else len(self._subscriptions), entry)
         self._changed()
 
@@ -135,27 +189,27 @@ class Trace:
             self.scene.stop()
 
     def _changed(self) -> None:
-        wanted = frozenset[Kind]().union(*(kinds for kinds, _ in self._subscriptions))
-        self._by_kind = {
-            kind: tuple(subscriber for kinds, subscriber in self._subscriptions if kind in kinds)
-            for kind in Kind
-            if kind in wanted
-        }
-        self.hypercalls = Kind.HYPERCALL in wanted
+        found = {kind: [one for one in self._subscriptions if kind in one.kinds] for kind in Kind}
+        self._by_kind = {kind: tuple(one.subscriber for one in some) for kind, some in found.items() if some}
+        callers = found[Kind.HYPERCALL]
+        self.hypercalls = bool(callers)
+        self.calls = callers[0].calls if len(callers) == 1 else None
         for changed in tuple(self._watchers):
             changed()
 
 
 def _subscription(
-    subscriber: Subscriber, wanted: Iterable[Kind] | Selection
-) -> tuple[frozenset[Kind], Subscriber]:
+    subscriber: Subscriber, wanted: Iterable[Kind] | Selection, calls: CallTaker | None
+) -> _Subscription:
     if isinstance(wanted, Iterable):
-        return frozenset(wanted), subscriber
+        return _Subscription(frozenset(wanted), subscriber, calls)
+    if not wanted.has_all(Kind.HYPERCALL):
+        calls = None
     if wanted.whole:
-        return wanted.kinds, subscriber
+        return _Subscription(wanted.kinds, subscriber, calls)
 
     def chosen(record: Record) -> None:
         if wanted.takes(record):
             subscriber(record)
 
-    return wanted.kinds, chosen
+    return _Subscription(wanted.kinds, chosen, calls)

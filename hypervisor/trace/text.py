@@ -14,6 +14,8 @@ from paravane.trace.entry import Entry, entry_of
 from paravane.trace.wording import body_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from paravane.place import Place
     from paravane.trace.records import Record
     from paravane.trace.writer import Again, Header
@@ -40,11 +42,11 @@ class TextLines:
         return (text(entry, colour=self._colour) + "\n").encode("utf-8", "backslashreplace")
 
     def again(self, entry: Entry) -> Again:
-        """See paravane.trace.writer.Repeater."""
+        """See paravane.trace.writer.Writer."""
         rest = _after_time(entry, self._colour) + "\n"
         dim, plain = (_DIM, _PLAIN) if self._colour else ("", "")
 
-        def line(time: int, end: int, words: tuple[int, ...]) -> bytes:
+        def line(time: int, end: int, words: Sequence[int]) -> bytes:
             return f"{dim}{_when(time)}{plain}{rest}".encode("utf-8", "backslashreplace")
 
         return line

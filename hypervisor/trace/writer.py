@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from paravane.trace.entry import Entry
@@ -22,6 +22,10 @@ class Header:
     clock: str = "virtual"
 
 
+Again = Callable[[int, int, Sequence[int]], bytes]
+"""Time, end and argument registers of a record -> its bytes."""
+
+
 class Writer(Protocol):
     """Makes the bytes of one trace file, piece by piece, for somebody else to put out.
 
@@ -37,20 +41,12 @@ class Writer(Protocol):
         """One entry. Entries come in the order in which they were complete, so `time` may go back."""
         ...
 
-    def end(self) -> bytes:
-        """What comes after the last entry."""
+    def again(self, entry: Entry) -> Again | None:
+        """What makes the bytes of entries that come later and differ from this one, which has been written,
+        in nothing but `time`, `end` and, of a hypercall, those of its `words` that are no arguments. None
+        where that would spare nothing."""
         ...
 
-
-Again = Callable[[int, int, tuple[int, ...]], bytes]
-"""Time, end and argument registers of a record -> its bytes."""
-
-
-@runtime_checkable
-class Repeater(Protocol):
-    """A writer whose bytes for an entry depend on nothing but that entry: they need not all be made anew."""
-
-    def again(self, entry: Entry) -> Again:
-        """What makes the bytes of entries that differ from this one in nothing but `time`, `end` and, of a
-        hypercall that is declared, `words`."""
+    def end(self) -> bytes:
+        """What comes after the last entry."""
         ...

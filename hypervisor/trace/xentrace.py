@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.abi.domid import DomId
@@ -24,8 +25,10 @@ from paravane.abi.vcpu import Runstate
 from paravane.x86 import Vector
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from paravane.trace.entry import Entry
-    from paravane.trace.writer import Header
+    from paravane.trace.writer import Again, Header
 
 Who = tuple[int, int]
 """Domain and vcpu."""
@@ -57,6 +60,9 @@ _EMULATED: Final[dict[int, TraceEvent]] = {
 }
 """What Xen notes of an exception that it serves itself."""
 _WORD: Final = 0xFFFFFFFF
+_TSC: Final = struct.Struct("<Q")
+_STAMP: Final = 16
+"""Where the time stamp of a record is, after a change of the processor (12 bytes) and the record's head."""
 
 
 class XentraceWriter:
@@ -78,6 +84,32 @@ class XentraceWriter:
         return b""
 
     def entry(self, entry: Entry) -> bytes:
+        found = self._found(entry)
+        if not found:
+            self.left_out[entry.kind] += 1
+        return found
+
+    def again(self, entry: Entry) -> Again | None:
+        """See paravane.trace.writer.Writer."""
+        who = entry.domid, entry.vcpu
+        if entry.kind not in ("hypercall", "trap") or self._running != who:
+            return None
+        # While its vcpu runs, such an entry is one record, with a time stamp at the same place in it.
+        found = self._found(entry)
+        before, after = found[:_STAMP], found[_STAMP + _TSC.size :]
+
+        def records(time: int, end: int, words: Sequence[int]) -> bytes:
+            if self._running != who or not found:
+                return self.entry(replace(entry, time=time, end=end))
+            return before + _TSC.pack(time + TSC_AT_START) + after
+
+        return records
+
+    def end(self) -> bytes:
+        return b""
+
+    def _found(self, entry: Entry) -> bytes:
+        """The records that stand for an entry, if any do."""
         write = {
             "hypercall": self._hypercall,
             "trap": self._trap,
@@ -86,13 +118,7 @@ class XentraceWriter:
             "domain": self._domain,
         }.get(entry.kind)
         found = b"" if write is None else write(entry)
-        if not found:
-            self.left_out[entry.kind] += 1
-            return b""
-        return record(TraceEvent.TRACE_CPU_CHANGE, None, PROCESSOR, len(found)) + found
-
-    def end(self) -> bytes:
-        return b""
+        return record(TraceEvent.TRACE_CPU_CHANGE, None, PROCESSOR, len(found)) + found if found else b""
 
     def _hypercall(self, entry: Entry) -> bytes:
         return self._at(entry) + record(TraceEvent.PV_HYPERCALL_V2, entry.time, *_asked(entry))

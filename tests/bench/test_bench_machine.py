@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -11,14 +12,22 @@ import pytest
 
 from paravane import DomainConfig, Machine, StopReason, asm, load_image
 from paravane.asm.elf_writer import write_elf
-from paravane.trace import Kind, Record
+from paravane.hypercalls import table
+from paravane.tools.lines import Lines
+from paravane.tools.trace_output import DirectSink, TraceOutput
+from paravane.tools.trace_process import TraceProcess
+from paravane.trace import Header, Kind
+from paravane.trace.filters import parse
 from paravane.trace.forms import FORMS
-from paravane.trace.record_writer import RecordWriter
+from paravane.trace.unpacker import Unpacker
 from tests.bench.test_bench_cpu import CALLS as FLOOR_CALLS
 from tests.bench.test_bench_cpu import HYPERCALLS, BareLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from paravane.tools.trace_output import TraceSink
 
 CALLS = 20_000
 MEMORY = 8 << 20
@@ -71,23 +80,46 @@ def test_null_hypercall(benchmark: Any) -> None:
     _report(benchmark, CALLS, _floor, TARGET_FLOORS)
 
 
-@pytest.mark.parametrize("writer", [None, *FORMS])
-def test_traced_hypercall(benchmark: Any, writer: str | None) -> None:
-    """The same while somebody subscribes to hypercalls: drops the records, or has them written."""
-    sink = RecordWriter(FORMS[writer].writer()) if writer else None
-
-    def take(record: Record) -> None:
-        if sink is not None:
-            sink.record(record)
+def test_observed_hypercall(benchmark: Any) -> None:
+    """The same while somebody subscribes to hypercalls, and drops the records."""
 
     def setup() -> tuple[tuple[Machine], dict[str, object]]:
         machine = _machine(NULL_HYPERCALLS)
-        machine.trace.subscribe(take, (Kind.HYPERCALL,))
+        machine.trace.subscribe(lambda record: None, (Kind.HYPERCALL,))
         return (machine,), {}
 
     def run(machine: Machine) -> None:
         assert machine.run().reason is StopReason.DONE
         machine.close()
+
+    benchmark.pedantic(run, setup=setup, rounds=10)
+    _report(benchmark, CALLS, _floor, None)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("sink", ["process", "direct"])
+def test_traced_hypercall(benchmark: Any, tmp_path: Path, sink: str, form: str) -> None:
+    """The same while every hypercall is written to a file, up to where the file is complete; by a process of
+    its own, or by the machine's."""
+
+    def setup() -> tuple[tuple[Machine, TraceSink], dict[str, object]]:
+        machine = _machine(NULL_HYPERCALLS)
+        fileno = os.open(tmp_path / "trace", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        unpacker = Unpacker(FORMS[form].writer(), table)
+        made: TraceSink
+        if sink == "process":
+            made = TraceProcess(fileno, unpacker, Header())
+        else:
+            made = DirectSink(Lines(fileno), unpacker, Header())
+        TraceOutput(made, parse("hypercall")).join(machine)
+        return (machine, made), {}
+
+    def run(machine: Machine, made: TraceSink) -> None:
+        assert machine.run().reason is StopReason.DONE
+        machine.close()
+        made.finish()
+        assert made.drain(None, lambda: False) == 0
+        made.close()
 
     benchmark.pedantic(run, setup=setup, rounds=10)
     _report(benchmark, CALLS, _floor, None)

@@ -14,7 +14,7 @@ from tests.support.boot import HOST_TIMEOUT
 from tests.support.holdable import HeldMachine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -74,26 +74,37 @@ def test_a_failure_is_told_once_and_all_after_it_is_dropped() -> None:
     os.close(ours)
 
 
+def held(fileno: int, machine: HeldMachine) -> Callable[[bytes], None]:
+    """What puts output that a slow reader of holds the machine."""
+    outlet = Outlet(fileno)
+    backpressure = Backpressure(outlet, machine)
+
+    def put(data: bytes) -> None:
+        outlet.put(data)
+        backpressure.heed()
+
+    return put
+
+
 def test_a_slow_reader_holds_the_machine_until_it_has_caught_up(pipe: tuple[int, int]) -> None:
     machine = HeldMachine()
-    output = Backpressure(Outlet(pipe[1]), machine)
+    put = held(pipe[1], machine)
     total = 4 * CAPACITY
-    output.put(bytes(total - 1024))
-    output.put(bytes(1024))
+    put(bytes(total - 1024))
+    put(bytes(1024))
     assert machine.holds == 1, "it is held once"
     assert machine.posted.empty()
     read(pipe[0], total)
     machine.posted.get(timeout=HOST_TIMEOUT)()
     assert machine.holds == 0
-    output.put(b"x")
+    put(b"x")
     assert machine.holds == 0
 
 
 def test_a_reader_that_goes_away_does_not_leave_the_machine_held() -> None:
     theirs, ours = os.pipe()
     machine = HeldMachine()
-    output = Backpressure(Outlet(ours), machine)
-    output.put(bytes(4 * CAPACITY))
+    held(ours, machine)(bytes(4 * CAPACITY))
     assert machine.holds == 1
     os.close(theirs)
     machine.posted.get(timeout=HOST_TIMEOUT)()
@@ -114,7 +125,8 @@ def test_a_reader_that_goes_away_just_before_the_machine_is_held_does_not_leave_
 
     machine = Unlucky()
     outlet = Outlet(ours)
-    Backpressure(outlet, machine).put(bytes(4 * CAPACITY))
+    outlet.put(bytes(4 * CAPACITY))
+    Backpressure(outlet, machine).heed()
     assert isinstance(outlet.failure, BrokenPipeError)
     machine.posted.get_nowait()()
     assert machine.holds == 0
