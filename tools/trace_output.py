@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from paravane.hypercalls import table
@@ -147,7 +148,8 @@ def open_sink(fileno: int, writer: Writer, header: Header) -> TraceSink:
     """Where a trace goes that `writer` writes to a file descriptor: into a file by a process of its own, if
     one can be started."""
     unpacker = Unpacker(writer, table)
-    if stat.S_ISREG(os.fstat(fileno).st_mode) and sys.platform == "linux":
+    alone = threading.active_count() == 1
+    if alone and sys.platform == "linux" and stat.S_ISREG(os.fstat(fileno).st_mode):
         from paravane.tools.trace_process import TraceProcess  # noqa: PLC0415 - there is no fork elsewhere
 
         try:

@@ -49,10 +49,8 @@ class TraceProcess:
     """Writes to a file what is packed by `recorder` (paravane.tools.trace_output.TraceSink)."""
 
     def __init__(self, fileno: int, unpacker: Unpacker, header: Header) -> None:
-        """OSError where no process can be started. Nobody else may write to `fileno` from now on."""
-        if threading.active_count() > 1:
-            # What another thread has locked would stay so in a process that has no such thread.
-            raise OSError(errno.EAGAIN, "there are other threads")
+        """OSError where no process can be started. Nobody else may write to `fileno` from now on. There
+        should be no other threads: what one has locked stays so in a process that does not have it."""
         self.failure: OSError | None = None
         """Why the file is not whole (None: it is, as far as is known)."""
         self._ended = False
@@ -65,8 +63,8 @@ class TraceProcess:
         parent = os.getpid()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            self._pid = os.fork()
-            if self._pid == 0:
+            self.pid = os.fork()
+            if self.pid == 0:
                 _Writer(self._ring, unpacker, fileno, (lifeline, report)).run(header, parent)
         except OSError:
             self._let_go()
@@ -105,6 +103,7 @@ class TraceProcess:
     def drain(self, deadline: float | None, abandon: Callable[[], bool]) -> int:
         """Wait until the file is complete, or until `abandon` says so or, past `deadline` (of
         `time.monotonic`), the writer makes no progress. It goes on by itself: 0 bytes are lost."""
+        self._since = time.monotonic()
         while not self._has_ended(_LOOK_AGAIN) and not abandon():
             stalled = self._stalled()
             if deadline is not None and time.monotonic() > deadline and stalled > _STALLED:
@@ -138,8 +137,12 @@ class TraceProcess:
     @property
     def _alive(self) -> bool:
         # It is not waited for here, so that its number stays its own, and any thread may ask.
-        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return not self._ended and os.waitid(os.P_PID, self._pid, flags) is None
+        try:
+            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            return not self._ended and os.waitid(os.P_PID, self.pid, flags) is None
+        except ChildProcessError:
+            # It was waited for meanwhile.
+            return False
 
     def _has_ended(self, seconds: float) -> bool:
         """Whether the writer has ended, or does in that time. Then it is known whether the file is whole."""
@@ -149,7 +152,7 @@ class TraceProcess:
                 self.failure = OSError(errno.EIO, said.decode("utf-8", "replace"))
                 continue
             self._ended = True
-            status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+            status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
             if status and self.failure is None:
                 sentence = f"the process that writes it was ended by signal {-status}"
                 self.failure = OSError(errno.EPIPE, sentence)
@@ -183,11 +186,11 @@ class _Writer:
 
     def _close_others(self) -> None:
         """What is open in the machine's process must not stay open because of this one."""
-        low = 0
-        for number in sorted((self._fileno, self._lifeline, self._report)):
-            os.closerange(low, number)
-            low = number + 1
-        os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) not in (self._fileno, self._lifeline, self._report):
+                # The list itself was open when it was made, and is not any more.
+                with suppress(OSError):
+                    os.close(int(name))
 
     def _follow(self, parent: int) -> None:
         wait, ended = _SOON, False

@@ -58,6 +58,7 @@ class Packer:
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
+        self._origins: set[int] = set()
         self._sites: dict[int | tuple[int, int | None, Place | None], int] = {}
 
     def caller(self, origin: Origin) -> Tell:
@@ -66,6 +67,10 @@ class Packer:
         ring, state, messages, sites = self._ring, self._ring.state, self._ring.messages, self._sites
         pack, heads, size = CALL.pack_into, _CALL_HEADS, CALL.size
         key = (origin.domid << 16 | origin.vcpu_id) << 32
+        if key in self._origins:
+            # A domain that has the number of one that is gone, and perhaps another kernel.
+            self.forget()
+        self._origins.add(key)
         where = partial(self._where, key, origin.domid, origin.vcpu_id, origin.place)
 
         def tell(

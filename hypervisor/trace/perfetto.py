@@ -207,6 +207,12 @@ def _annotations(data: Iterable[tuple[str, Any]]) -> bytes:
     return b"".join(found)
 
 
+_WORD_HEADS: Final = tuple(
+    start(Annotation.array_values, BYTES) + varint(1 + size) + start(Annotation.int_value, VARINT)
+    for size in range(11)
+)
+"""What comes before a varint of so many bytes that is an element of a list."""
+
 _NAMED_WORDS: Final = text(Annotation.name_, WORDS)
 
 
@@ -215,9 +221,10 @@ def _words(words: Sequence[int]) -> bytes:
     return message(Event.debug_annotations, _NAMED_WORDS + b"".join(map(_word, words)))
 
 
-@lru_cache(1 << 13)
 def _word(value: int) -> bytes:
-    return write_annotation(Annotation.array_values, None, value)
+    """An element of a list, as `write_annotation` makes it of a number that is not negative."""
+    found = varint(value)
+    return _WORD_HEADS[len(found)] + found
 
 
 def _title(entry: Entry) -> str:

@@ -234,8 +234,9 @@ def test_a_guest_that_asks_from_ever_new_places_is_written_and_fills_no_memory()
     assert written == anew(records, JsonLines())
 
 
-def test_what_is_forgotten_may_be_something_else_afterwards() -> None:
-    """Another machine's domain 1 has another kernel at the same address."""
+@pytest.mark.parametrize("forget", [True, False])
+def test_a_number_of_a_domain_may_be_another_domains_afterwards(forget: bool) -> None:
+    """In another machine, or in the same one: with another kernel at the same address."""
 
     class Origin(NamedTuple):
         name: str
@@ -247,8 +248,10 @@ def test_what_is_forgotten_may_be_something_else_afterwards() -> None:
 
     pipeline, origins = Pipeline(), (Origin("first"), Origin("second"))
     for origin in origins:
+        call = pipeline.packer.caller(origin)
         for _ in range(3):
-            pipeline.packer.caller(origin)(0xC0001000, 5, 9, 17, WORDS, 2, 0)
-        pipeline.packer.forget()
+            call(0xC0001000, 5, 9, 17, WORDS, 2, 0)
+        if forget:
+            pipeline.packer.forget()
     records = [replace(CALL, place=origin.place(0xC0001000)) for origin in origins for _ in range(3)]
     assert pipeline.written(JsonLines()) == anew(records, JsonLines())

@@ -269,10 +269,9 @@ class MachineSession:
         return status
 
     def _put(self, data: bytes) -> None:
+        self._output.put(data)
         if self._backpressure is not None:
-            self._backpressure.put(data)
-        else:
-            self._output.put(data)
+            self._backpressure.heed()
 
     def _nobody_reads(self) -> None:
         """Nothing can be put out any more. In the writing thread."""
