@@ -34,21 +34,24 @@ def _anything(entry: Entry) -> str:
 def _hypercall(entry: Entry) -> str:
     """`xen_version.version(arg=0) = 262161`; a number without a declaration is shown with its registers."""
     data = entry.data
-    if not entry.name:
-        return f"hypercall_{data['number']}({', '.join(map(hex, data['words']))}) = {_answer(data)}"
-    arguments = [f"{name}={_argument(value)}" for name, value in data["arguments"].items()]
-    return f"{entry.name}({', '.join(arguments)}) = {_answer(data)}"
+    name = entry.name or f"hypercall_{data['number']}"
+    if not entry.name and "words" in data:
+        arguments = [hex(word) for word in data["words"]]
+    else:
+        arguments = [f"{name}={_argument(value)}" for name, value in data["arguments"].items()]
+    return f"{name}({', '.join(arguments)}){_answer(data)}"
 
 
 def _answer(data: dict[str, Any]) -> str:
-    """`0`, `-EINVAL`, `0 {port=3}`, `preempted after 4096` or `no result`."""
+    """` = 0`, ` = -EINVAL`, ` = 0 {port=3}`, ` = preempted after 4096` or ` = no result`; nothing where that
+    is not known, as in xentrace's files."""
     if "preempted" in data:
-        return f"preempted after {data['preempted']}"
+        return f" = preempted after {data['preempted']}"
     if "errno" in data:
-        return f"-{data['errno']}"
+        return f" = -{data['errno']}"
     if "result" not in data:
-        return "no result"
-    return f"{data['result']} {_value(data['written'])}" if "written" in data else f"{data['result']}"
+        return " = no result" if "words" in data else ""
+    return f" = {data['result']}" + (f" {_value(data['written'])}" if "written" in data else "")
 
 
 def _argument(value: Any) -> str:
@@ -92,7 +95,9 @@ def _trap(entry: Entry) -> str:
     if "handler" in data:
         selector, offset = data["handler"]
         to = f" to {selector:#06x}:{offset:#010x}"
-    return f"{entry.name}{detail} ring={data['cpl']} -> {data['outcome']}{to}"
+    # xentrace's files do not tell the ring.
+    ring = f" ring={data['cpl']}" if "cpl" in data else ""
+    return f"{entry.name}{detail}{ring} -> {data['outcome']}{to}"
 
 
 def _refusal(entry: Entry) -> str:

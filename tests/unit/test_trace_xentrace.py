@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from paravane.abi.trace import TraceEvent
 from paravane.trace import Entry
 from paravane.trace.decoder import TraceError
+from paravane.trace.wording import body_of
 from paravane.trace.xentrace import XentraceWriter, record
 from paravane.trace.xentrace_reader import XentraceDecoder
 from tests.support.needs import tool
@@ -143,6 +144,12 @@ def test_what_is_read_back_is_what_xen_would_have_noted() -> None:
     assert data["#GP", 4700]["outcome"] == "emulated"
     assert data["out", 5000] == {"why": "blocked"}
     assert data["shut down", 7000] == {"reason": "poweroff"}
+
+
+def test_what_is_not_in_such_a_file_is_not_made_up_in_its_text() -> None:
+    _, call, fault = (body_of(entry) for entry in read(XentraceDecoder(), written([IN, BIND, FAULT])))
+    assert call == "event_channel_op.bind_virq(arg0=1, arg1=0xc0002000)"
+    assert fault == "#PF error=0x2 cr2=0x00001234 -> bounced"
 
 
 @pytest.mark.parametrize("event", [TraceEvent.SCHED_SHUTDOWN, TraceEvent.PV_TRAP, TraceEvent.DOM0_DOM_ADD])
