@@ -89,7 +89,7 @@ def test_a_breakpoint_is_hit_by_whichever_vcpu_comes(guest: Served, remote: Remo
 
 
 def test_one_vcpu_steps_while_the_other_one_stands_still(guest: Served, remote: Remote) -> None:
-    break_at(guest, remote, "worker")
+    break_at(guest, remote, "working")
     assert remote.ask("vCont;c").startswith("T05swbreak:;thread:2;")
     before, elsewhere = visits(guest, remote, FIRST), eip(remote, FIRST)
     places = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import struct
 import subprocess
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -13,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from lcov_cobertura import LcovCobertura
 
+from tests.support import drcov
 from tests.support.boot import paravane
 from tests.support.needs import path_with, tool
 
@@ -215,13 +215,12 @@ def test_the_source_is_annotated(source: Path, tmp_path: Path) -> None:
 def test_drcov_has_the_blocks(source: Path, tmp_path: Path) -> None:
     path = tmp_path / "run.drcov"
     boot(source, "--coverage", str(path))
-    head, _, entries = path.read_bytes().partition(b" bbs\n")
-    lines = head.decode().splitlines()
-    assert lines[:2] == ["DRCOV VERSION: 2", "DRCOV FLAVOR: drcov"]
-    base, end = (int(word, 16) for word in lines[4].split(",")[1:3])
-    count = int(lines[-1].removeprefix("BB Table: "))
-    blocks = list(struct.iter_unpack("<IHH", entries))
-    assert len(blocks) == count > 3
-    assert all(offset + size <= end - base and module == 0 for offset, size, module in blocks)
-    main = [(offset, size) for offset, size, _ in blocks if offset < 0x20]
-    assert (5, 9) in main, "the loop: incl, decl, jnz"
+    found = drcov.read(path.read_bytes())
+    (module,) = found.modules
+    assert (module.number, module.path) == (0, str(source))
+    assert module.base <= module.entry < module.end
+    assert len(found.blocks) > 3
+    assert len(set(found.blocks)) == len(found.blocks)
+    length = module.end - module.base
+    assert all(offset + size <= length and number == 0 for offset, size, number in found.blocks)
+    assert (5, 9, 0) in found.blocks, "the loop: incl, decl, jnz"

@@ -9,9 +9,12 @@ import pytest
 from paravane import DomainConfig, Kind, Machine, StopReason, load_image
 from paravane.cpu.debugger import Watched
 from paravane.follow import Breakpoints, Coverage, InstructionTrace, location
+from paravane.follow.coverage_files import drcov
+from paravane.image.source_text import SourceText
 from paravane.trace import BreakpointRecord, InstructionRecord
 from tests.support.boot import HOST_TIMEOUT, kernel_image
 from tests.support.debugged import TWO_VCPUS
+from tests.support.drcov import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,4 +82,15 @@ def test_coverage_is_that_of_both(machine: Machine, domain: Domain) -> None:
     counts = coverage.functions()
     assert first > 1
     assert counts["visit"] == first + second
-    assert (counts["main"], counts["worker"], second) == (1, VISITS, VISITS)
+    assert (counts["main"], counts["working"], second) == (1, VISITS, VISITS)
+
+
+def test_the_blocks_of_both_are_in_one_drcov_file(machine: Machine, domain: Domain) -> None:
+    coverage = Coverage(domain.image)
+    coverage.follow(domain)
+    run(machine)
+    found = read(drcov(coverage, "two.elf", SourceText(())))
+    starts = [offset + found.modules[0].base for offset, _, _ in found.blocks]
+    for name in ("started", "working", "visit"):
+        at = location(domain.image, name).start
+        assert starts.count(at) == 1, f"{name}: a block is there once, whoever executed it"

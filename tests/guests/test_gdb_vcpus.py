@@ -47,7 +47,7 @@ def test_one_vcpu_is_stepped_and_the_other_one_stands_still(
     guest = debugged("--vcpus", "2", source(TWO_VCPUS))
     text = gdb(
         guest.port,
-        "break worker",
+        "break working",
         "continue",
         "delete",
         "set scheduler-locking on",
@@ -80,8 +80,8 @@ def test_a_crash_is_in_the_thread_that_did_it(
     debugged: Callable[..., Boot], source: Callable[[str], str]
 ) -> None:
     # vcpu 1 goes where there is no memory
-    guest = debugged("--vcpus", "2", source(TWO_VCPUS.replace("movl $1, %edx", "incl 0xd0000000")))
+    guest = debugged("--vcpus", "2", source(TWO_VCPUS.replace("working:", "working: incl 0xd0000000")))
     text = gdb(guest.port, "continue", "info threads", "continue")
     assert 'Thread 2 "vcpu1" received signal SIGSEGV' in text
-    assert re.search(r"^\* 2 .* worker \(\) at", text, re.MULTILINE)
+    assert re.search(r"^\* 2 .* working \(\) at", text, re.MULTILINE)
     assert guest.end()[0] == 3

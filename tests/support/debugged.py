@@ -94,11 +94,18 @@ started:
     ret
 
     .type worker, @function
-worker:
+worker:                                 # not before vcpu 0 was there
+    movl $SCHEDOP_yield, %ebx
+    HYPERCALL sched_op
+    cmpl $0, visits
+    je worker
+working:
     movl $1, %eax
     call visit
+    movl $SCHEDOP_yield, %ebx
+    HYPERCALL sched_op
     cmpl $VISITS, visits + 4
-    jb worker
+    jb working
     movl $VCPUOP_down, %eax
     movl $1, %edx
     call vcpu_op
@@ -119,7 +126,7 @@ worker_stack:
 """
 )
 """Starts vcpu 1, which counts its visits to `visit` and goes down after `VISITS` of them. Vcpu 0 counts its
-own, and prints `done` when that has happened."""
+own, of which the first comes before all, and prints `done` at the end. Both yield after each."""
 
 
 class Remote:
