@@ -94,6 +94,18 @@ class Administration(ABC):
         domain.memory.max_pages = (memory >> PAGE_SHIFT) + SLACK_PAGES
         self.store.write(f"{domain_path(domain.domid)}/memory/static-max", memory >> 10)
 
+    def set_vcpus(self, domain: Domain, online: int) -> None:
+        """Ask it to use its first `online` vcpus and no others (xl vcpu-set): the nodes cpu/N/availability,
+        which its kernel watches, if it can take vcpus up and down. ValueError for more than it has, or none.
+        """
+        self._administer("take vcpus up or down", domain)
+        check_type("online", online, int)
+        if not 1 <= online <= len(domain.vcpus):
+            raise ValueError(f"{domain.name} has {len(domain.vcpus)} vcpus: {online} cannot be online")
+        for vcpu in domain.vcpus:
+            state = "online" if vcpu.vcpu_id < online else "offline"
+            self.store.write(f"{domain_path(domain.domid)}/cpu/{vcpu.vcpu_id}/availability", state)
+
     def _ask(self, request: str, domain: Domain) -> None:
         self._administer(f"ask for a {request}", domain)
         if not domain.alive:

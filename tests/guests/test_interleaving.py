@@ -55,6 +55,14 @@ def test_a_seed_brings_the_same_schedule_about_again(seed: int) -> None:
     assert first.trace_lines() == second.trace_lines()
 
 
+@pytest.mark.parametrize("kernel", ["smp", "spin", "poll"])
+def test_two_runs_of_a_kernel_are_one(kernel: str) -> None:
+    first, second = (
+        quick.boot(kernel, deterministic=True, seed=2, default_timeout=HOST_TIMEOUT) for _ in range(2)
+    )
+    assert finished(first).trace_lines() == finished(second).trace_lines()
+
+
 def test_a_race_is_found_and_found_again() -> None:
     """The second of two unlocked additions is lost on some schedules, the same ones each time."""
     results = {seed: run(seed, race=True).console for seed in range(1, 9)}
