@@ -14,7 +14,7 @@
 
     XEN_NOTES storm
 
-.equ COUNT, 10000
+.equ COUNT, 1000
 .equ WORK, 10000000
 
     .bss
