@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +26,6 @@ from tests.support.perfetto import ARROWS, TraceProcessor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from paravane.trace import Entry
 
@@ -184,6 +186,22 @@ def until(process: subprocess.Popen[bytes], path: Path, size: int) -> None:
         time.sleep(0.01)
 
 
+def until_written(path: Path) -> None:
+    """Wait until nobody has the file open any more: who writes it may outlive the run."""
+    limit = time.monotonic() + HOST_TIMEOUT
+    while any(opened(number, path) for number in os.listdir("/proc") if number.isdigit()):
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def opened(process: str, path: Path) -> bool:
+    """Whether a process that is ours has a file open."""
+    folder = Path("/proc", process, "fd")
+    with suppress(OSError):
+        return any(os.path.realpath(folder / name) == str(path) for name in os.listdir(folder))
+    return False
+
+
 @pytest.mark.parametrize("form", ["perfetto", "xentrace"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_a_killed_run_leaves_a_file_that_is_complete(tmp_path: Path, form: str, number: int) -> None:
@@ -194,6 +212,7 @@ def test_a_killed_run_leaves_a_file_that_is_complete(tmp_path: Path, form: str, 
         until(process, path, 50_000)
         process.send_signal(number)
         process.wait(HOST_TIMEOUT)
+    until_written(path)
     reader = TraceReader()
     with path.open("rb") as stream:
         found = list(read_trace(stream, reader))
