@@ -27,7 +27,7 @@ from paravane.trace.perfetto_schema import (
     Thread,
     Track,
 )
-from paravane.trace.protobuf import BYTES, VARINT, fixed64, message, number, start, text, varint
+from paravane.trace.protobuf import BYTES, VARINT, fixed64, length, message, number, start, text, varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -174,11 +174,11 @@ def _numbers(values: Iterable[Any]) -> list[int]:
 
 def _packet(time: int, body: bytes) -> bytes:
     content = _TIMESTAMP + varint(time) + _SEQUENCE + body
-    return _PACKET + varint(len(content)) + content
+    return _PACKET + length(len(content)) + content
 
 
 def _event(time: int, body: bytes) -> bytes:
-    return _packet(time, _TRACK_EVENT + varint(len(body)) + body)
+    return _packet(time, _TRACK_EVENT + length(len(body)) + body)
 
 
 def _what(entry: Entry) -> bytes:
@@ -213,14 +213,18 @@ _WORD_HEADS: Final = tuple(
 )
 """What comes before a varint of so many bytes that is an element of a list."""
 
+_ANNOTATION: Final = start(Event.debug_annotations, BYTES)
 _NAMED_WORDS: Final = text(Annotation.name_, WORDS)
 
 
 def _words(words: Sequence[int]) -> bytes:
     """The annotation that has a hypercall's argument registers."""
-    return message(Event.debug_annotations, _NAMED_WORDS + b"".join(map(_word, words)))
+    found = _NAMED_WORDS + b"".join(map(_word, words))
+    return _ANNOTATION + length(len(found)) + found
 
 
+# Most registers keep their value from one hypercall to the next.
+@lru_cache(1 << 13)
 def _word(value: int) -> bytes:
     """An element of a list, as `write_annotation` makes it of a number that is not negative."""
     found = varint(value)

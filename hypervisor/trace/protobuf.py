@@ -35,6 +35,10 @@ def varint(value: int) -> bytes:
     return _two_more(value % _SOON_AGAIN) + _septets(value // _SOON_AGAIN)
 
 
+length = lru_cache(1 << 12)(varint)
+"""As `varint`, for numbers that come again and again."""
+
+
 @lru_cache(1 << 13)
 def _septets(value: int) -> bytes:
     out = bytearray()
