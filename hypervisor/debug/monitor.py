@@ -44,20 +44,25 @@ class Monitor:
             lambda record: self._refusals.append(body(record)), (Kind.REFUSAL,)
         )
         self._end_trace: Callable[[], None] | None = None
+        self._vcpu = domain.vcpus[0]
         self._commands: dict[str, tuple[Callable[[list[str]], Iterator[str]], str]] = {
             "help": (self._help, "this list"),
             "domains": (self._domains, "all domains of the machine"),
             "where": (self._where, "where each vcpu of this domain is, and what it waits for"),
             "frame": (self._frame, "MFN: who owns a machine frame, and what it is used as"),
-            "pagetable": (self._page_table, "ADDRESS: the page-table entries that a linear address meets"),
+            "pagetable": (
+                self._page_table,
+                "ADDRESS: the page-table entries that it meets in this thread",
+            ),
             "events": (self._events, "the event channels of this domain"),
             "store": (self._store, "[PATH]: xenstore from there on"),
             "explain": (self._explain, "why the last requests were refused"),
             "trace": (self._trace, "on|off: a line for everything that the domain asks for"),
         }
 
-    def __call__(self, command: str) -> str:
-        """The answer to a command, in lines."""
+    def __call__(self, command: str, vcpu: Vcpu) -> str:
+        """The answer to a command, in lines; `vcpu` is the one that the debugger looks at."""
+        self._vcpu = vcpu
         words = command.split()
         known = self._commands.get(words[0] if words else "help")
         if known is None:
@@ -105,7 +110,7 @@ class Monitor:
         if va is None or va >> 32:
             yield "which address? monitor pagetable ADDRESS"
             return
-        vcpu = self._domain.vcpus[0]
+        vcpu = self._vcpu
         frames, last = self._domain.memory.machine.frames, None
         for step in vcpu.cpu.walk(va):
             entry = step.entry

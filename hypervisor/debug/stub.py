@@ -32,8 +32,8 @@ _FEATURES: Final = (
     "qXfer:features:read+;qXfer:threads:read+;qXfer:exec-file:read+"
 )
 
-Monitor = Callable[[str], str]
-"""The text that a command of `monitor` answers."""
+Monitor = Callable[[str, "Vcpu"], str]
+"""The text that a command of `monitor` answers, of the vcpu that was selected."""
 
 
 class Stub:
@@ -231,7 +231,7 @@ class Stub:
 
     def _run_command(self, rest: str) -> bytes:
         command = bytes.fromhex(rest).decode("ascii", "backslashreplace")
-        self.say(self._monitor(command))
+        self.say(self._monitor(command, self._vcpu))
         return OK
 
 

@@ -66,6 +66,10 @@ def test_a_vcpu_that_was_not_started_is_looked_at_and_has_nothing_to_show(
     assert remote.ask(f"m{guest.symbol('main'):x},4") == "E0e"
     assert remote.ask(f"P{ES:x}=11000000") == "E16"  # there is no table to load it from
     assert "vcpu 1" in remote.monitor("where")
+    tables = f"pagetable {guest.symbol('main'):#x}"
+    assert " is in mfn " not in remote.monitor(tables)
+    remote.select(FIRST)
+    assert " is in mfn " in remote.monitor(tables)
     remote.finish()
     guest.end()
     assert (guest.console, guest.audit) == ("done\n", [])
