@@ -51,8 +51,8 @@ class Lives:
         take_away: Callable[[Domain], None],
         rename: Callable[[Domain, str], None],
     ) -> None:
-        """`build` makes a domain and calls `begin`; it raises ImageError and MemoryError. `take_away`
-        destroys one now: it is gone even if that raises, for somebody who hears of it."""
+        """`build` makes a domain and calls `begin`; it raises ImageError, MemoryError, ValueError.
+        `take_away` destroys one now: it is gone even if that raises, for somebody who hears of it."""
         self.restarts = True
         self._clock = clock
         self._build = build
@@ -126,7 +126,7 @@ class Lives:
             life = self._unborn.popleft()
             try:
                 domain = self._build(life.image, life.config)
-            except (ImageError, MemoryError) as error:
+            except (ImageError, MemoryError, ValueError) as error:
                 _log.warning("%s is not restarted: %s", shown(life.config.name), error)
             else:
                 self._lives[domain].quick = life.quick

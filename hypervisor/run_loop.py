@@ -124,10 +124,13 @@ class RunLoop:
         return self._anybody_lives() and not self._platform.bus.due and not self.interrupted
 
     def _anybody_lives(self) -> bool:
-        """A machine goes down with its control domain, as Xen's does with the hardware domain."""
+        """A machine goes down with a control domain among its guests, as Xen's does with the hardware domain:
+        when it has ended, and if it is gone by now."""
         control = self._domains.get(CONTROL_DOMID)
         if control is not None:
             return control.alive
+        if self._platform.domains.find(CONTROL_DOMID) is None:
+            return False
         return any(domain.alive for domain in self._domains.values())
 
     def _all_paused(self) -> bool:

@@ -167,12 +167,13 @@ class Toolstack:
         self._registry.enter(ControlDomain(self._events.ports, domid))
 
     def _free_control_domid(self) -> int:
-        """The control domain's number, for a guest. Raises ValueError when there are guests already."""
-        if not self._registry.empty:
-            raise ValueError("the control domain has to be the first domain of a machine, and its only one")
-        if self._host == CONTROL_DOMID:
+        """The control domain's number, for a guest: the first one, or another life of that. Raises
+        ValueError."""
+        if self._host == CONTROL_DOMID and self._registry.empty:
             self._registry.leave(CONTROL_DOMID)
             self._enter_host(HOST_DOMID)
+        if self._registry.find(CONTROL_DOMID) is not None:
+            raise ValueError("the control domain has to be the first domain of a machine, and its only one")
         return CONTROL_DOMID
 
     def create(self, image: Image, config: DomainConfig) -> Domain:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import DomainConfig, Machine, ShutdownReason, guest_kernels, load_image
+from paravane import DomainConfig, Machine, ShutdownReason, StopReason, guest_kernels, load_image
 from paravane.abi.domctl import (
     XEN_DOMCTL_CREATEDOMAIN,
     DomctlCmd,
@@ -17,6 +17,8 @@ from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
 from paravane.abi.sysctl import SysctlCmd
 from paravane.asm import build
+from paravane.lives import QUICK_LIVES
+from paravane.on_end import Action, OnEnd
 from paravane.registry import HOST_DOMID
 from tests.support.boot import HOST_TIMEOUT, kernel_image
 
@@ -267,3 +269,30 @@ def test_a_machine_goes_down_with_its_control_domain(boot: Boot) -> None:
     requests.domctl(DomctlCmd.max_vcpus, 1, 1)
     requests.domctl(DomctlCmd.unpausedomain, 1)
     assert answers(boot, requests) == requests.expected
+
+
+def test_a_control_domain_that_reboots_has_another_life_beside_its_guests() -> None:
+    """What it left stays, and domain 0 is again the first to be asked."""
+    source = f"""
+    .include "runtime.inc"
+    XEN_NOTES
+main:
+    movl $request, %ebx
+    HYPERCALL domctl
+    movl $SCHEDOP_shutdown, %ebx
+    movl $reason, %ecx
+    HYPERCALL sched_op
+    .data
+    .balign 8
+reason: .long SHUTDOWN_reboot
+request: .long {int(DomctlCmd.createdomain)}, 0x15, 0, 0
+    .skip 28
+    .long 1, {PORTS}, -1, -1, 1
+    .skip 80
+"""
+    config = DomainConfig(memory=MEMORY, privileged=True, on_end=OnEnd(reboot=Action.RESTART))
+    with Machine(Machine.size_for(MEMORY, privileged=True)) as machine:
+        machine.create(load_image(kernel_image(source)), config)
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
+        # It restarts until it has done so too fast too often; each life has made a domain.
+        assert len(machine.domains) == QUICK_LIVES
