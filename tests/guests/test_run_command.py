@@ -6,21 +6,44 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from paravane.tools.cli import main
 from paravane.tools.status import Status
 from tests.support.machines import Machines
 from tests.support.small_machines import BLOCK, PRINTER, SPIN
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
+
+    Mistaken = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
 def machines(tmp_path: Path) -> Machines:
     return Machines(tmp_path)
+
+
+@pytest.fixture
+def mistaken(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Mistaken:
+    """`run` in this process, in the folder of `machines`: its status, and the one line that it says."""
+    monkeypatch.chdir(machines.folder)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", machines.environment["XDG_RUNTIME_DIR"])
+
+    def run(*arguments: str) -> tuple[int, str]:
+        status = main(("run", *arguments))
+        printed, errors = capfd.readouterr()
+        assert printed == ""
+        assert errors.endswith("\n")
+        assert errors.count("\n") == 1
+        return status, errors
+
+    return run
 
 
 def test_two_domains_print_lines_after_their_names(machines: Machines) -> None:
@@ -165,12 +188,13 @@ def test_a_paused_domain_is_destroyed_when_all_is_to_end(machines: Machines) -> 
     assert "web is destroyed: it is paused" in errors
 
 
-def test_the_time_given_is_for_all(machines: Machines) -> None:
-    files = [machines.domain("spin", machines.kernel("s", SPIN)), machines.domain("good", "hello")]
-    status, printed, errors = machines.do("run", *files, "--timeout", "3")
+def test_the_traps_given_are_for_all(machines: Machines) -> None:
+    files = [machines.domain("good", "hello"), machines.domain("printer", machines.kernel("p", PRINTER))]
+    status, printed, errors = machines.do("run", *files, "--max-traps", "5000")
     assert status == Status.TIMEOUT
-    assert "good | hello from ring 1" in printed
-    assert "the machine was stopped: the time given was used up" in errors
+    assert "good    | command line: greet=world" in printed
+    assert "the machine was stopped: the number of traps given was used up" in errors
+    assert "domain 2 (printer) at" in errors
 
 
 def test_it_ends_when_nobody_reads_its_consoles(machines: Machines) -> None:
@@ -244,20 +268,18 @@ def test_a_console_is_left_by_its_keys_and_the_machine_goes_on(machines: Machine
         ("name = 'x'\nkernel = 'hello'\nmemory = 4095\n", "do not fit into a machine of 4 GiB"),
     ],
 )
-def test_a_mistake_in_a_file_is_one_line(machines: Machines, text: str, sentence: str) -> None:
-    (machines.folder / "bad.cfg").write_text(text)
-    status, printed, errors = machines.do("run", "bad.cfg")
+def test_a_mistake_in_a_file_is_one_line(mistaken: Mistaken, text: str, sentence: str) -> None:
+    Path("bad.cfg").write_text(text)
+    status, error = mistaken("bad.cfg")
     assert status in (Status.USAGE, Status.IMAGE)
-    assert printed == ""
-    assert sentence in errors
-    assert len(errors.splitlines()) == 1
+    assert sentence in error
 
 
-def test_mistakes_on_the_command_line_are_one_line(machines: Machines) -> None:
+def test_mistakes_on_the_command_line_are_one_line(machines: Machines, mistaken: Mistaken) -> None:
     machines.domain("web", "hello", seed=1)
-    (machines.folder / "same.cfg").write_text("name = 'web'\nkernel = 'hello'\n")
-    (machines.folder / "other.cfg").write_text("name = 'other'\nkernel = 'hello'\nseed = 2\n")
-    (machines.folder / "empty").mkdir()
+    Path("same.cfg").write_text("name = 'web'\nkernel = 'hello'\n")
+    Path("other.cfg").write_text("name = 'other'\nkernel = 'hello'\nseed = 2\n")
+    Path("empty").mkdir()
     for arguments, sentence in (
         (["nothing.cfg"], "nothing.cfg is neither a file nor a guest kernel"),
         (["hello"], "there is no .cfg file in it"),
@@ -271,7 +293,6 @@ def test_mistakes_on_the_command_line_are_one_line(machines: Machines) -> None:
         (["web.cfg", "--console", "x"], "--console: there is no domain 'x' but web"),
         (["web.cfg", "--trace", "web.cfg"], "--trace web.cfg would overwrite web.cfg, which is read"),
     ):
-        status, _, errors = machines.do("run", *arguments)
-        assert status == Status.USAGE, errors
-        assert sentence in errors
-        assert len(errors.splitlines()) == 1
+        status, error = mistaken(*arguments)
+        assert status == Status.USAGE, error
+        assert sentence in error
