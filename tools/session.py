@@ -13,6 +13,7 @@ from paravane.text import shown
 from paravane.tools.files import write_file
 from paravane.tools.following import Following
 from paravane.tools.lines import Lines, logging_to
+from paravane.tools.parting import Stream, audited, patience, put_out
 from paravane.tools.progress import telling
 from paravane.tools.signals import Signals
 from paravane.tools.status import Status
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from paravane import Domain, DomainConfig, Ending, Image
     from paravane.debug.listener import Listener
     from paravane.tools.trace_output import TraceOutput
-
-GRACE: Final = 0.25
-"""Seconds that the readers of our output have left when the time given is over."""
 
 _ENDED: Final = {
     ShutdownReason.reboot: "asked for a reboot",
@@ -119,7 +117,7 @@ class Session:
             self._traps += machine.platform.traps
             stack.close()
             status = self._report(domain, ending)
-            if wishes.audit and not self._audit(machine):
+            if wishes.audit and not audited(machine, self._errors.write):
                 status = status or Status.ERRORS
             self._domain = None
             return status
@@ -200,13 +198,6 @@ class Session:
         if self._domain is not None:
             self._errors.write(self._domain.where().removesuffix("\n"))
 
-    def _audit(self, machine: Machine) -> bool:
-        """Recount the frames and say what differs; whether nothing does."""
-        differences = machine.audit()
-        for line in differences or ["no difference"]:
-            self._errors.write(f"audit: {line}")
-        return not differences
-
     def _write_dump(self, report: str) -> None:
         """The dump as a file. That it cannot be written must not hide that the guest crashed."""
         if self._wishes.dump is not None:
@@ -218,28 +209,17 @@ class Session:
     def _put_out(self, status: Status) -> Status:
         """Wait for the readers of our output, as long as the time given lasts and no signal comes, and say
         what was lost."""
-        asked, soon = self._signals.asked_to_stop, time.monotonic() + GRACE
-        deadline = None if self._deadline is None else max(self._deadline, soon)
-        if asked():
-            deadline, abandon = soon, _never
-        else:
-            abandon = asked
-        self._terminal.drain(deadline, abandon)
-        losses = [("console output", self._terminal.failure, self._terminal.lost)]
-        if self._wishes.trace is not None:
-            self._wishes.trace.finish()
-            lost = self._wishes.trace.drain(deadline, abandon)
-            losses.append(("the trace", self._wishes.trace.failure, lost))
-        for what, failure, lost in losses:
-            if failure is not None or lost:
-                self._say(f"{what} was lost: {failure.strerror if failure else f'{lost} bytes, unread'}")
-                status = status or Status.ERRORS
+        asked = self._signals.asked_to_stop()
+        deadline, abandon = patience(self._deadline, interrupted=asked), self._signals.another()
+        terminal, trace = self._terminal, self._wishes.trace
+        streams = [Stream("console output", terminal.drain, lambda: terminal.failure)]
+        if trace is not None:
+            streams.append(Stream("the trace", trace.finish, lambda: trace.failure))
+        if not put_out(streams, self._say, deadline, abandon):
+            status = status or Status.ERRORS
         self._errors.drain(deadline, abandon)
-        return Status.INTERRUPTED if asked() and status is Status.ERRORS else status
+        asked = self._signals.asked_to_stop()
+        return Status.INTERRUPTED if asked and status is Status.ERRORS else status
 
     def _say(self, sentence: str) -> None:
         self._errors.write(f"paravane: {shown(sentence)}")
-
-
-def _never() -> bool:
-    return False

@@ -51,6 +51,11 @@ class Signals:
         """Whether a signal has come."""
         return self.caught is not None
 
+    def another(self) -> Callable[[], bool]:
+        """What says whether a signal has come since this call."""
+        before = self.count
+        return lambda: self.count > before
+
     def die(self) -> None:
         """End as the signal caught would have ended the process, so that whoever started it can tell. SIGINT
         alone has an exit status of its own."""

@@ -111,10 +111,11 @@ class Terminal:
         if self._backpressure is not None:
             self._backpressure.heed()
 
-    def drain(self, deadline: float | None, abandon: Callable[[], bool] = lambda: False) -> None:
+    def drain(self, deadline: float | None, abandon: Callable[[], bool] = lambda: False) -> int:
         """Wait until all output is read, but not after `deadline` (of `time.monotonic`) or once `abandon`
-        says so."""
+        says so. How many bytes are lost by now."""
         self.lost += self._output.drain(deadline, abandon)
+        return self.lost
 
     def restore(self) -> None:
         """Make the terminal what it was before, now: the process is about to end."""

@@ -131,12 +131,10 @@ class TraceOutput:
             recorder = self._sink.recorder
             machine.trace.subscribe(recorder.record, self._wanted, calls=recorder)
 
-    def finish(self) -> None:
-        """Put out what comes after the last record."""
+    def finish(self, deadline: float | None, abandon: Callable[[], bool]) -> int:
+        """Put out what comes after the last record, and wait as `Outlet.drain` does; how many bytes nobody
+        took."""
         self._sink.finish()
-
-    def drain(self, deadline: float | None, abandon: Callable[[], bool]) -> int:
-        """Wait as `Outlet.drain` does; how many bytes nobody took."""
         return self._sink.drain(deadline, abandon)
 
     def close(self) -> None:

@@ -292,9 +292,11 @@ CHILD = """
 import sys, time
 from paravane.tools.raw_mode import RawMode
 from paravane.tools.signals import Signals
-with RawMode(0) as raw, Signals(raw.restore) as signals:
+raw = RawMode(0)
+with Signals(raw.restore) as signals:
     signals.interrupt = lambda: (raw.restore(), signals.die(), sys.exit(130))
-    {body}
+    with raw:
+        {body}
 """
 
 

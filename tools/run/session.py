@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from paravane import ImageError, Machine, ShutdownReason, StopReason
 from paravane.ending import exit_status
@@ -16,7 +15,9 @@ from paravane.tools.consoles import DomainConsole, PrefixedLines
 from paravane.tools.ctl.server import Control
 from paravane.tools.lines import Lines, logging_to
 from paravane.tools.outlet import Backpressure, Outlet
+from paravane.tools.parting import Stream, audited, patience, put_out
 from paravane.tools.run.joined import JoinedConsole
+from paravane.tools.run.orderly_end import OrderlyEnd
 from paravane.tools.signals import Signals
 from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import STDERR, STDOUT, colourful
@@ -26,13 +27,10 @@ from paravane.trace.text import body
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from paravane import Domain, Ending
+    from paravane import Ending
     from paravane.tools.run.domains import Planned
     from paravane.tools.trace_output import TraceOutput
     from paravane.trace import Record
-
-GRACE: Final = 0.25
-"""Seconds that the readers of our output have left when the time given is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ class MachineSession:
         self._consoles: dict[str, DomainConsole] = {}
         self._control: Control | None = None
         self._ends: dict[str, ShutdownReason] = {}
-        self._going = False
+        self._end: OrderlyEnd | None = None
 
     def run(self) -> Status:
         """The exit status. Does not return when a signal other than SIGINT ended it."""
@@ -92,9 +90,9 @@ class MachineSession:
             stack.close()
             self._lines.flush()
             status = self._report(machine, ending)
-            if wishes.audit and not self._audit(machine):
+            if wishes.audit and not audited(machine, self._errors.write):
                 status = status or Status.ERRORS
-            self._machine = self._backpressure = self._control = None
+            self._machine = self._backpressure = self._control = self._end = None
             return status
 
     def _watch(self, machine: Machine, stack: ExitStack) -> None:
@@ -109,7 +107,7 @@ class MachineSession:
         if self._wishes.explain:
             machine.trace.subscribe(lambda record: self._errors.write(body(record)), (Kind.REFUSAL,))
         machine.trace.subscribe(self._note, (Kind.DOMAIN,))
-        machine.when_stalled(self._stalled)
+        self._end = OrderlyEnd(machine, self._say)
         hidden = self._joined is not None
         for planned in self._planned:
             show = _hide if hidden else partial(self._lines.write, planned.name)
@@ -168,44 +166,11 @@ class MachineSession:
 
     def _interrupted(self) -> None:
         """A signal that would end the process came. In the signal's handler."""
-        machine = self._machine
-        if machine is not None:
+        if self._machine is not None and self._end is not None:
             if self._signals.count == 1:
-                machine.post(self._shut_down)
+                self._machine.post(self._end.begin)
             else:
-                machine.interrupt()
-
-    def _shut_down(self) -> None:
-        """Ask every domain to power off. One that is paused cannot hear it."""
-        machine = self._machine
-        if machine is None:
-            return
-        self._going = True
-        machine.end_restarts()
-        living = [domain for domain in machine.domains.values() if domain.alive]
-        self._say(f"{len(living)} domains are asked to power off; Ctrl-C again destroys them")
-        for domain in living:
-            if domain.paused:
-                self._destroy(domain, "it is paused")
-            else:
-                machine.shutdown(domain)
-
-    def _stalled(self) -> None:
-        """Every vcpu sleeps, and no timer or input can wake one."""
-        machine = self._machine
-        if machine is None:
-            return
-        if not self._going:
-            self._say(f"{StopReason.STALLED.value}; `paravane ctl` can still end the domains, or Ctrl-C")
-            return
-        for domain in [*machine.domains.values()]:
-            if domain.alive:
-                self._destroy(domain, "it sleeps and does not listen")
-
-    def _destroy(self, domain: Domain, why: str) -> None:
-        self._say(f"{domain.name} is destroyed: {why}")
-        if self._machine is not None:
-            self._machine.destroy(domain)
+                self._machine.interrupt()
 
     # The end.
 
@@ -234,39 +199,25 @@ class MachineSession:
                 return "nobody reads its consoles any more"
         return str(ending)
 
-    def _audit(self, machine: Machine) -> bool:
-        """Recount the frames and say what differs; whether nothing does."""
-        differences = machine.audit()
-        for line in differences or ["no difference"]:
-            self._errors.write(f"audit: {line}")
-        return not differences
-
     def _put_out(self, status: Status) -> Status:
         """Wait for the readers of our output, as long as the time given lasts and no signal comes, and say
         what was lost."""
-        asked, soon = self._signals.asked_to_stop, time.monotonic() + GRACE
-        deadline = None if self._wishes.deadline is None else max(self._wishes.deadline, soon)
-        if asked():
-            deadline = soon
-        before = self._signals.count
-        abandon: Callable[[], bool] = lambda: self._signals.count > before  # noqa: E731
-        lost = self._output.drain(deadline, abandon)
-        failure = self._output.failure
-        if failure is not None and failure.errno == errno.EPIPE:
-            failure = None  # whoever read it has seen enough
-        losses = [("console output", failure, lost)]
-        if self._joined is not None:
-            losses.append(("console output", self._joined.failure, self._joined.drain(deadline, abandon)))
-        if self._wishes.trace is not None:
-            self._wishes.trace.finish()
-            lost = self._wishes.trace.drain(deadline, abandon)
-            losses.append(("the trace", self._wishes.trace.failure, lost))
-        for what, failure, count in losses:
-            if failure is not None or count:
-                self._say(f"{what} was lost: {failure.strerror if failure else f'{count} bytes, unread'}")
-                status = status or Status.ERRORS
+        asked, joined, trace = self._signals.asked_to_stop(), self._joined, self._wishes.trace
+        deadline, abandon = patience(self._wishes.deadline, interrupted=asked), self._signals.another()
+        streams = [Stream("console output", self._output.drain, self._failure)]
+        if joined is not None:
+            streams.append(Stream("console output", joined.drain, lambda: joined.failure))
+        if trace is not None:
+            streams.append(Stream("the trace", trace.finish, lambda: trace.failure))
+        if not put_out(streams, self._say, deadline, abandon):
+            status = status or Status.ERRORS
         self._errors.drain(deadline, abandon)
         return status
+
+    def _failure(self) -> OSError | None:
+        """Why output was lost, unless it is just that whoever read it has seen enough."""
+        failure = self._output.failure
+        return None if failure is None or failure.errno == errno.EPIPE else failure
 
     def _put(self, data: bytes) -> None:
         self._output.put(data)

@@ -1,0 +1,58 @@
+"""How a run parts with its readers: what they have not read is waited for, and counted if it is lost."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from paravane import Machine
+
+GRACE: Final = 0.25
+"""Seconds that the readers of our output have left when the time given is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Output of one kind. `drain` waits until it is read, as `Outlet.drain` does, and `failure` is why it is
+    lost (None: it is not)."""
+
+    what: str
+    drain: Callable[[float | None, Callable[[], bool]], int]
+    failure: Callable[[], OSError | None]
+
+
+def patience(deadline: float | None, *, interrupted: bool) -> float | None:
+    """Until when readers are waited for after a run that had `deadline` (of `time.monotonic`; None: no
+    limit)."""
+    soon = time.monotonic() + GRACE
+    if interrupted:
+        return soon
+    return None if deadline is None else max(deadline, soon)
+
+
+def put_out(
+    streams: Iterable[Stream],
+    say: Callable[[str], None],
+    deadline: float | None,
+    abandon: Callable[[], bool],
+) -> bool:
+    """Wait for the readers, and say what was lost all the same. Whether nothing was."""
+    losses = [(stream.what, stream.drain(deadline, abandon), stream.failure()) for stream in streams]
+    complete = True
+    for what, lost, failure in losses:
+        if failure is not None or lost:
+            say(f"{what} was lost: {failure.strerror if failure else f'{lost} bytes, unread'}")
+            complete = False
+    return complete
+
+
+def audited(machine: Machine, write: Callable[[str], None]) -> bool:
+    """Recount the machine's frames and write a line for each difference. Whether there is none."""
+    differences = machine.audit()
+    for line in differences or ["no difference"]:
+        write(f"audit: {line}")
+    return not differences
