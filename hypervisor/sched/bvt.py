@@ -20,9 +20,9 @@ from paravane.sched.policy import FOREVER, LONGEST_TURN, Turn
 if TYPE_CHECKING:
     from paravane.sched.entity import Entity, Share
 
-CONTEXT_SWITCH_ALLOWANCE: Final = 5_000_000
+CONTEXT_SWITCH_ALLOWANCE: Final = 10_000_000
 """Nanoseconds that the running entity may get ahead of the next one before that has its turn (the paper's C):
-fairness is that coarse, and switching that rare."""
+fairness is that coarse, and switching that rare. Who wakes does not wait for it."""
 
 _UNIT: Final = 1 << 16
 """Virtual time per nanosecond of an entity alone in a share of the standard weight. It is fine enough that
@@ -101,9 +101,8 @@ class BorrowedVirtualTime:
         line = self._line
         if not line.ready:
             return None
-        self._virtual_time = max(
-            self._virtual_time, min(self._accounts[entity].actual for entity in line.ready)
-        )
+        accounts = self._accounts
+        self._virtual_time = max(self._virtual_time, min([accounts[entity].actual for entity in line.ready]))
         if line.running is None:
             entity = min(line.candidates(line.ready), key=self._effective)
             line.begin_turn(entity, self._turn(entity))

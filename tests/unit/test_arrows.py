@@ -13,7 +13,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "__main__",
         "tools/docs tools/run",
-        "tools/config tools/ctl tools/testing tools/trace",
+        "tools/config tools/ctl tools/bench tools/testing tools/trace",
         "tools",
         "testing",
         "paravane",

@@ -1,0 +1,137 @@
+"""`paravane bench`: what well-behaved guests keep beside others, by the accounting, and the tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from paravane.sched import POLICIES
+from paravane.tools.bench import command, guests, isolation, scale, sched, trial
+from paravane.tools.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+AT_LEAST = {
+    "computes": 0,
+    "storms events": 10_000,
+    "storms faults": 10_000,
+    "flaps page tables": 10_000,
+    "floods its console": 500,
+}
+"""Entries into the hypervisor in a second, without which nobody was bothered."""
+
+
+@pytest.mark.parametrize("kind", guests.HOSTILE)
+def test_well_behaved_guests_keep_their_share(kind: str) -> None:
+    found = isolation.measure(kind)
+    assert found.worst >= isolation.ENOUGH
+    assert found.hostile <= 110
+    assert found.entries >= AT_LEAST[kind]
+
+
+@pytest.mark.parametrize("policy", ["credit", "rr"])
+@pytest.mark.parametrize("kind", ["storms events", "floods its console"])
+def test_so_they_do_under_the_other_policies(kind: str, policy: str) -> None:
+    assert isolation.measure(kind, policy).worst >= isolation.ENOUGH
+
+
+def test_the_figures_of_the_policies_are_what_they_promise() -> None:
+    found = {policy: sched.measure(policy, 1.0) for policy in POLICIES}
+    for policy in ("bvt", "credit"):
+        assert found[policy].shares == pytest.approx((100 / 7, 200 / 7, 400 / 7), abs=3)
+        assert found[policy].waits[0] < 1000
+    assert found["rr"].shares == pytest.approx((100 / 3,) * 3, abs=2)
+    assert found["rr"].waits[0] > 10_000
+    assert found["credit"].capped == pytest.approx(sched.CAP, abs=0.5)
+    assert found["bvt"].capped is None
+    rows = sched.table(list(found), list(found.values()))
+    assert [row[0] for row in rows] == ["policy", "(fair)", *found]
+    assert len({len(row) for row in rows}) == 1
+
+
+def test_an_idle_domain_takes_little_and_many_work_together() -> None:
+    """No figure of time: that is the host's. Memory is what the kernel says of this process."""
+    found = scale.measure(4)
+    assert found.throughput > 0
+    assert found.memory <= trial.MEMORY + (4 << 20)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[object]]:
+    """Has nothing measured; gives what would have been."""
+    asked: list[object] = []
+
+    def isolated(kind: str, policy: str, *, host: bool) -> isolation.Figures:
+        asked.append((kind, policy, host))
+        return isolation.Figures((100.0, 89.9, 100.0), None if host else 95.0, 110.0, 5.0)
+
+    def scaled(domains: int) -> scale.Figures:
+        return scale.Figures(domains, 1000 / domains, 3 << 20, 0.005)
+
+    def each(measure: Callable[[object], object], points: list[object], jobs: int, **_: bool) -> list[object]:
+        asked.append(jobs)
+        return [measure(point) for point in points]
+
+    monkeypatch.setattr(isolation, "measure", isolated)
+    monkeypatch.setattr(scale, "measure", scaled)
+    monkeypatch.setattr(command, "_each", each)
+    return lambda: asked
+
+
+def test_a_share_that_is_not_kept_is_told_by_the_status(
+    quick: Callable[[], list[object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "isolation", "--host", "--sched", "rr", "-j", "3"]) == 1
+    assert quick() == [3, *((kind, "rr", True) for kind in guests.HOSTILE)]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["computes", "100.0", "%", "89.9", "%", "100.0", "%", "-", "110.0", "%", "5"]
+
+
+def test_a_curve_is_drawn_into_a_file(
+    quick: Callable[[], list[object]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "scale.svg"
+    assert main(["bench", "scale", "-o", str(picture)]) == 0
+    assert b"<svg" in picture.read_bytes()
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(scale.DOMAINS)
+    assert quick() == [1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sched", "-o", "x.svg"),
+        ("sched", "--host"),
+        ("scale", "--sched", "rr"),
+        ("scale", "-j", "0"),
+        ("nothing",),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *words]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["scale.nothing", "no/such/folder/scale.svg"])
+def test_a_picture_that_cannot_be_written_is_a_line(
+    name: str, quick: Callable[[], list[object]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    assert quick() == []
+    assert main(["bench", "scale", "-o", str(tmp_path / name)]) in (1, 2)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def _square(number: int) -> int:
+    return number * number
+
+
+def test_points_are_measured_in_processes_of_their_own_and_in_order() -> None:
+    assert command._each(_square, range(5), 2) == [0, 1, 4, 9, 16]
+    assert command._each(_square, range(3), 1, apart=True) == [0, 1, 4]

@@ -1,0 +1,1 @@
+"""`paravane bench`: what a machine with many domains does, as tables."""

@@ -1,0 +1,118 @@
+"""`paravane bench NAME`: what the benches are, and their tables."""
+
+from __future__ import annotations
+
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from paravane.sched import POLICIES
+from paravane.tools.arguments import positive_count
+from paravane.tools.bench import guests, isolation, scale, sched
+from paravane.tools.status import Status, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+_EPILOG: Final = """\
+examples:
+  paravane bench sched             fairness and wake-ups of every policy
+  paravane bench isolation -j 2    guests beside one that does not behave
+  paravane bench isolation --host  the same by the host's processor time
+  paravane bench scale -o scale.svg
+
+`sched` and `isolation` measure in virtual time: their figures are the same on
+every host, loaded or not. `isolation` ends with status 1 when a well-behaved
+guest keeps less than 90 % of its fair share."""
+
+_Point = TypeVar("_Point")
+_Figures = TypeVar("_Figures")
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+    """`paravane bench NAME`."""
+    parser.description = "Measure a machine with many domains, and print a table."
+    parser.epilog = _EPILOG
+    parser.add_argument("name", choices=tuple(_BENCHES), help="what to measure")
+    parser.add_argument(
+        "--sched",
+        choices=tuple(POLICIES),
+        help="the policy (default: of `sched` each of them, else bvt)",
+    )
+    parser.add_argument("--host", action="store_true", help="isolation: measure the host's processor time")
+    parser.add_argument(
+        "-j", "--jobs", type=positive_count, default=1, metavar="N", help="measure N at a time (default: 1)"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="scale: draw the curve into FILE")
+    parser.set_defaults(run=_bench)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    if options.output and options.name != "scale":
+        raise UsageError(f"bench {options.name} draws nothing: -o is for scale")
+    if options.host and options.name != "isolation":
+        raise UsageError(f"bench {options.name} knows one way to measure: --host is for isolation")
+    return _BENCHES[options.name](options)
+
+
+def _sched(options: argparse.Namespace) -> int:
+    policies = [options.sched] if options.sched else list(POLICIES)
+    _print(sched.table(policies, _each(sched.measure, policies, options.jobs)))
+    return Status.OK
+
+
+def _isolation(options: argparse.Namespace) -> int:
+    kinds = list(guests.HOSTILE)
+    measure = partial(isolation.measure, policy=options.sched or "bvt", host=options.host)
+    figures = _each(measure, kinds, options.jobs)
+    _print(isolation.table(kinds, figures))
+    return Status.OK if min(found.worst for found in figures) >= isolation.ENOUGH else Status.ERRORS
+
+
+def _scale(options: argparse.Namespace) -> int:
+    if options.sched:
+        raise UsageError("bench scale measures the default policy: --sched is for sched and isolation")
+    figures = _each(scale.measure, list(scale.DOMAINS), options.jobs, apart=True)
+    _print(scale.table(figures))
+    if options.output:
+        scale.draw(figures, options.output)
+    return Status.OK
+
+
+_BENCHES: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
+    "sched": _sched,
+    "isolation": _isolation,
+    "scale": _scale,
+}
+
+
+def _each(
+    measure: Callable[[_Point], _Figures], points: Sequence[_Point], jobs: int, *, apart: bool = False
+) -> list[_Figures]:
+    """What was measured of each, so many at a time in processes of their own; `apart`, in one of its own
+    even if it is one at a time."""
+    if jobs == 1 and not apart:
+        return [measure(point) for point in points]
+    # A fresh interpreter for each: what is measured has no more behind it than a command has.
+    with ProcessPoolExecutor(
+        min(jobs, len(points)), get_context("spawn"), _leave_to_us, max_tasks_per_child=1
+    ) as pool:
+        return list(pool.map(measure, points))
+
+
+def _leave_to_us() -> None:
+    """Ctrl-C is for the command, which ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _print(rows: Sequence[Sequence[str]]) -> None:
+    """The first column to the left, figures to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        print("  ".join(cells).rstrip())

@@ -1,0 +1,106 @@
+"""`bench scale`: how much many domains do together, and what an idle one takes of the host's memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from paravane.tools.bench import guests, trial
+from paravane.tools.status import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DOMAINS: Final = (1, 8, 32, 128)
+SECONDS: Final = 2.0
+"""Of the processor, for each point."""
+
+_BEGUN: Final = 20_000_000
+"""Nanoseconds after which a guest has begun its work, and its code is translated."""
+
+
+class Figures(NamedTuple):
+    """`throughput`: rounds of work and a hypercall in a second of the host's processor, of all domains
+    together. `memory`: bytes of the host that an idle domain takes, with as much of its RAM as it has
+    touched. `create`: seconds of the processor to make one."""
+
+    domains: int
+    throughput: float
+    memory: float
+    create: float
+
+
+def measure(domains: int) -> Figures:
+    """One point of the curve. To be run in a process of its own, whose memory is nobody else's."""
+    return Figures(domains, _throughput(domains), *_idle(domains))
+
+
+def table(figures: Sequence[Figures]) -> list[list[str]]:
+    """A head, and a row for each number of domains."""
+    rows = [["domains", "rounds a second", "of one domain's", "an idle domain", "to create one"]]
+    for found in figures:
+        part = 100 * found.throughput / figures[0].throughput
+        rows.append(
+            [
+                str(found.domains),
+                f"{found.throughput:.0f}",
+                f"{part:.0f} %",
+                f"{found.memory / 2**20:.1f} MiB",
+                f"{found.create * 1000:.1f} ms",
+            ]
+        )
+    return rows
+
+
+def draw(figures: Sequence[Figures], path: Path) -> None:
+    """The two curves as a picture, in the format that the name says. UsageError without matplotlib."""
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, for who draws only
+    except ImportError:
+        raise UsageError("to draw needs matplotlib: pip install 'paravane[bench]'") from None
+    number = [found.domains for found in figures]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    left = figure.add_subplot()
+    left.set(xscale="log", xlabel="domains", ylabel="rounds in a second of the processor", ylim=(0, None))
+    left.set_ylim(0, 1.1 * max(found.throughput for found in figures))
+    left.set_xticks(number, [str(one) for one in number])
+    left.plot(number, [found.throughput for found in figures], "o-", color="tab:blue", label="throughput")
+    right = left.twinx()
+    right.set(ylabel="MiB of an idle domain of 4 MiB")
+    right.set_ylim(0, 1.3 * max(found.memory for found in figures) / 2**20)
+    right.plot(number, [found.memory / 2**20 for found in figures], "s--", color="tab:orange", label="memory")
+    figure.legend(loc="outside upper right")
+    try:
+        figure.savefig(path)
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _throughput(domains: int) -> float:
+    with trial.machine(domains, deterministic=False) as machine:
+        made = [trial.create(machine, guests.image(guests.CALLER), f"d{number}") for number in range(domains)]
+        while min(domain.processor_time for domain in made) < _BEGUN:
+            machine.run(timeout=SECONDS / 4)
+        before, began = sum(map(trial.work, made)), time.process_time()
+        while time.process_time() - began < SECONDS:
+            machine.run(timeout=SECONDS / 4)
+        return (sum(map(trial.work, made)) - before) / (time.process_time() - began)
+
+
+def _idle(domains: int) -> tuple[float, float]:
+    image = guests.image(guests.IDLER)
+    with trial.machine(domains) as machine:
+        before, began = _resident(), time.process_time()
+        for number in range(domains):
+            trial.create(machine, image, f"d{number}")
+        create = (time.process_time() - began) / domains
+        machine.run()
+        return (_resident() - before) / domains, create
+
+
+def _resident() -> int:
+    """Bytes of this process that are in the host's memory."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
