@@ -38,7 +38,10 @@ class SliceTimer:
         self._looks = math.inf  # when the thread looks again; inf: when it is told to
         self._used = False  # whether it was armed since the thread looked last
         self._fired = False
-        self._changed = threading.Condition()
+        # Taken by itself, never through the condition: that would be a call of Python code, and a Ctrl-C
+        # after it has taken the lock and before its return would leave it taken for ever.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._closing = False
         self._thread: threading.Thread | None = None
 
@@ -60,7 +63,7 @@ class SliceTimer:
 
     def arm(self, target: Stoppable, seconds: float | None = None) -> None:
         """End `target`'s runs in `seconds` from now (None: the period)."""
-        with self._changed:
+        with self._lock:
             self._armed = target
             self._fired = False
             self._used = True
@@ -68,14 +71,14 @@ class SliceTimer:
 
     def shorten(self, seconds: float) -> None:
         """End the runs of who is armed in `seconds` at the latest. Nobody may be."""
-        with self._changed:
+        with self._lock:
             if self._armed is not None and time.monotonic() + seconds < self._due:
                 self._set(seconds)
 
     def disarm(self) -> bool:
         """End nobody's runs. On return no stop is on its way any more, so the target may be closed. True when
         the timer has stopped it since `arm`."""
-        with self._changed:
+        with self._lock:
             self._armed = None
             return self._fired
 
@@ -84,16 +87,17 @@ class SliceTimer:
         self.disarm()
         thread, self._thread = self._thread, None
         if thread is not None:
-            with self._changed:
+            with self._lock:
                 self._closing = True
-                self._changed.notify()
+                # All: a notification that a Ctrl-C cut short may have left one who no longer waits.
+                self._changed.notify_all()
             thread.join()
 
     def _set(self, seconds: float | None) -> None:
         self._due = time.monotonic() + (self.period if seconds is None else seconds)
         if self._due < self._looks:
             self._looks = self._due
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _watch(self) -> None:
         with self._changed:
