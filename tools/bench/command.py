@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from paravane.sched import POLICIES
+from paravane.tools import manual
 from paravane.tools.arguments import positive_count
 from paravane.tools.bench import guests, isolation, scale, sched
 from paravane.tools.status import Status, UsageError
@@ -18,16 +19,23 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-_EPILOG: Final = """\
-examples:
-  paravane bench sched             fairness and wake-ups of every policy
-  paravane bench isolation -j 2    guests beside one that does not behave
-  paravane bench isolation --host  the same by the host's processor time
-  paravane bench scale -o scale.svg
-
+_EPILOG: Final = manual.epilog(
+    """\
 `sched` and `isolation` measure in virtual time: their figures are the same on
-every host, loaded or not. `isolation` ends with status 1 when a well-behaved
-guest keeps less than 90 % of its fair share."""
+every host, loaded or not.""",
+    statuses=(
+        (Status.OK, "it was measured"),
+        (Status.ERRORS, "isolation: a well-behaved guest keeps less than 90 % of its fair share"),
+        (Status.USAGE, "bad usage"),
+        manual.INTERRUPTED,
+    ),
+    examples=(
+        ("paravane bench sched", "fairness and wake-ups of every policy"),
+        ("paravane bench isolation -j 2", "guests beside one that does not behave"),
+        ("paravane bench isolation --host", "the same by the host's processor time"),
+        ("paravane bench scale -o scale.svg", "many domains, and a curve"),
+    ),
+)
 
 _Point = TypeVar("_Point")
 _Figures = TypeVar("_Figures")
@@ -38,16 +46,17 @@ def define(parser: argparse.ArgumentParser) -> None:
     parser.description = "Measure a machine with many domains, and print a table."
     parser.epilog = _EPILOG
     parser.add_argument("name", choices=tuple(_BENCHES), help="what to measure")
-    parser.add_argument(
+    group = parser.add_argument_group("how it is measured")
+    group.add_argument(
         "--sched",
         choices=tuple(POLICIES),
         help="the policy (default: of `sched` each of them, else bvt)",
     )
-    parser.add_argument("--host", action="store_true", help="isolation: measure the host's processor time")
-    parser.add_argument(
+    group.add_argument("--host", action="store_true", help="isolation: measure the host's processor time")
+    group.add_argument(
         "-j", "--jobs", type=positive_count, default=1, metavar="N", help="measure N at a time (default: 1)"
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="scale: draw the curve into FILE")
+    group.add_argument("-o", "--output", type=Path, metavar="FILE", help="scale: draw the curve into FILE")
     parser.set_defaults(run=_bench)
 
 
