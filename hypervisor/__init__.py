@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from paravane.abi.sched import ShutdownReason
     from paravane.boot_result import BootResult, Call, RecordsLost
     from paravane.domain import Domain
+    from paravane.domain_config import DomainConfig
     from paravane.ending import Ending, StopReason
     from paravane.image import Image, ImageError, load_image
     from paravane.machine import Machine, MachineBusyError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from paravane.quick import boot
     from paravane.time.clock import HostClock, VirtualClock
     from paravane.together import Guest, boot_together
-    from paravane.toolstack import DomainConfig
     from paravane.trace import (
         ConsoleRecord,
         DomainRecord,
@@ -94,7 +94,7 @@ _HOMES = {
     "Call": "paravane.boot_result",
     "ConsoleRecord": "paravane.trace",
     "Domain": "paravane.domain",
-    "DomainConfig": "paravane.toolstack",
+    "DomainConfig": "paravane.domain_config",
     "DomainRecord": "paravane.trace",
     "Ending": "paravane.ending",
     "EventRecord": "paravane.trace",

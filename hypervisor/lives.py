@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paravane.domain import Domain
+    from paravane.domain_config import DomainConfig
     from paravane.image import Image
     from paravane.time.clock import Clock
-    from paravane.toolstack import DomainConfig
 
 _log = logging.getLogger("paravane")
 

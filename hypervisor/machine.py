@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from paravane.administration import Administration
 from paravane.arguments import check_callable, check_type
 from paravane.cpu import Ram
+from paravane.domain_config import DomainConfig
 from paravane.image import Image
 from paravane.inbox import Inbox
 from paravane.lives import Lives
@@ -28,7 +29,7 @@ from paravane.registry import Registry
 from paravane.run_loop import RunLoop
 from paravane.sched import BorrowedVirtualTime, Interleaved
 from paravane.time.clock import VirtualClock
-from paravane.toolstack import DomainConfig, Toolstack
+from paravane.toolstack import Toolstack
 from paravane.trace.sources import observe
 from paravane.x86 import PAGE_SHIFT
 

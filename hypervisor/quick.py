@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from paravane.arguments import check_type
 from paravane.boot_result import BootResult, Console
 from paravane.chosen import choose
+from paravane.domain_config import DomainConfig
 from paravane.machine import DETERMINISTIC_SLICE, Machine
-from paravane.toolstack import DomainConfig
 from paravane.trace import Kind
 
 if TYPE_CHECKING:

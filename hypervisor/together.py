@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from paravane.chosen import choose
+from paravane.domain_config import DomainConfig
 from paravane.machine import DETERMINISTIC_SLICE, Machine
 from paravane.quick import Kept, feed, result_of
-from paravane.toolstack import DomainConfig
 from paravane.trace import Kind
 
 if TYPE_CHECKING:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from paravane.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
-from paravane.arguments import check_callable, check_type
 from paravane.builder import amount, build_domain
 from paravane.cpu.geometry import PAE
 from paravane.devices.console import Console, NoConsole
 from paravane.devices.control_console import ControlConsole
 from paravane.devices.xenstore import Connection, Store, forget_domain, populate_domain
 from paravane.domain import Domain
-from paravane.events import MAX_EVENT_CHANNELS, EventChannels, HostEvents
+from paravane.domain_config import DomainConfig
+from paravane.events import EventChannels, HostEvents
 from paravane.hypercalls import Caller, Dispatcher
 from paravane.image.source_text import SourceText
 from paravane.image.unknown import unknown_image
-from paravane.memory import MAX_VCPUS, DomainMemory
+from paravane.memory import DomainMemory
 from paravane.memory.grants import GrantTable
-from paravane.on_end import OnEnd
 from paravane.registry import CONTROL_DOMID, HOST_DOMID
-from paravane.sched import STANDARD_WEIGHT, Share
+from paravane.sched import Share
 from paravane.time.records import write_wall_clock
 from paravane.trace import DomainEvent
 from paravane.vcpu import Vcpu
@@ -30,11 +29,9 @@ from paravane.x86 import PAGE_SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from os import PathLike
 
     from paravane.builder import StartOfDay
     from paravane.control_plane import ControlPlane, NewDomain
-    from paravane.devices.console import Sink
     from paravane.events import HostPort
     from paravane.events.ports import PortTable
     from paravane.image import Image
@@ -45,94 +42,7 @@ if TYPE_CHECKING:
 SLACK_PAGES = 256
 """Pages a domain may have beyond its `memory=`: xl allows 1 MiB more (LIBXL_MAXMEM_CONSTANT)."""
 
-_OWN_PORTS = 2
-"""Ports that a guest has at its start of day: the store's and the console's."""
-
 Backend = TypeVar("Backend", Console, Connection)
-
-
-@dataclass(frozen=True, slots=True)
-class DomainConfig:
-    """What a guest is to be: `memory` in bytes, of which its balloon may later be asked to have up to
-    `max_memory` (None: no more); `vcpus`, of which it starts all but the first itself, once xenstore has
-    them online (`online_vcpus`; None: all); `sink` takes the bytes
-    its console puts out (None: the domain keeps them); it may take less than all, see
-    `paravane.devices.console.Sink`.
-
-    `max_event_channels` is xl's: the highest port the guest may have; as a port is taken when a guest has one
-    end of a channel, 2 are needed for its console and its store.
-
-    `privileged`: it is the machine's control domain, number 0, which may make other domains and do to them
-    what it likes. It has to be the machine's first, and has the hypervisor's console instead of a ring.
-
-    `on_end` says what becomes of it when it has ended; without it, it stays as it is.
-
-    `weight` (1 to 65535) and `cap` (in percent of one processor, 0 for none) say what it may have of the
-    processor beside others, as xl's `cpu_weight` and `cap` do.
-
-    `source_text`: reports quote the source files that the image names. Whoever makes an image can have any
-    file of the host named there, so only for images that one trusts. Relative names that the current folder
-    does not have are looked for in `source_folders`.
-    """
-
-    name: str = "guest"
-    memory: int = 32 << 20
-    vcpus: int = 1
-    cmdline: str = ""
-    ramdisk: bytes | None = None
-    sink: Sink | None = None
-    max_memory: int | None = None
-    on_end: OnEnd = field(default_factory=OnEnd)
-    source_text: bool = False
-    source_folders: tuple[str | PathLike[str], ...] = ()
-    max_event_channels: int = MAX_EVENT_CHANNELS
-    weight: int = STANDARD_WEIGHT
-    cap: int = 0
-    online_vcpus: int | None = None
-    privileged: bool = False
-
-    def __post_init__(self) -> None:
-        """Raises TypeError for a value of a wrong type, by its name, and ValueError for so many vcpus as no
-        domain has, for too few channels, for a `max_memory` that is less than `memory` and for a weight or
-        cap that there is not."""
-        check_type("name", self.name, str)
-        check_type("memory", self.memory, int)
-        check_type("vcpus", self.vcpus, int)
-        if not 1 <= self.vcpus <= MAX_VCPUS:
-            raise ValueError(f"a domain has from 1 to {MAX_VCPUS} vcpus, not {self.vcpus}")
-        check_type("online_vcpus", self.online_vcpus, int, type(None))
-        if not 1 <= self.online <= self.vcpus:
-            raise ValueError(f"of {self.vcpus} vcpus {self.online} cannot be online")
-        check_type("max_memory", self.max_memory, int, type(None))
-        check_type("on_end", self.on_end, OnEnd)
-        if self.most_memory < self.memory:
-            raise ValueError(f"a domain of {self.memory} bytes cannot have {self.max_memory} at most")
-        check_type("cmdline", self.cmdline, str)
-        check_type("ramdisk", self.ramdisk, bytes, type(None))
-        check_type("source_text", self.source_text, bool)
-        check_type("source_folders", self.source_folders, tuple)
-        check_type("privileged", self.privileged, bool)
-        check_type("max_event_channels", self.max_event_channels, int)
-        if self.max_event_channels < _OWN_PORTS:
-            raise ValueError(
-                f"max_event_channels must be {_OWN_PORTS} or more, not {self.max_event_channels}: "
-                "console and store need a port each"
-            )
-        check_type("weight", self.weight, int)
-        check_type("cap", self.cap, int)
-        Share(self.weight, self.cap)
-        if self.sink is not None:
-            check_callable("sink", self.sink)
-
-    @property
-    def online(self) -> int:
-        """How many of its vcpus xenstore shows as online."""
-        return self.vcpus if self.online_vcpus is None else self.online_vcpus
-
-    @property
-    def most_memory(self) -> int:
-        """Bytes that its balloon may be asked to have at most."""
-        return self.memory if self.max_memory is None else self.max_memory
 
 
 @dataclass(frozen=True, slots=True)

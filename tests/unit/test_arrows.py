@@ -30,6 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "idle scheduler",
         "administration ending follow inbox lives",
         "toolstack",
+        "domain_config",
         "hypercalls",
         "control_plane",
         "domain",
