@@ -61,8 +61,11 @@ def _commands() -> ModuleType:
 
 
 def _loaded() -> ModuleType:
-    import_module("paravane.tools.streams").claim()
-    return import_module("paravane.tools.commands")
+    try:
+        import_module("paravane.tools.streams").claim()
+        return import_module("paravane.tools.commands")
+    except ValueError as error:  # so Python 3.11 calls a source with null bytes
+        raise ImportError(str(error)) from None
 
 
 def _give_up(number: int, frame: FrameType | None) -> None:

@@ -272,7 +272,7 @@ ask:
     movl %eax, seen
     ret
 
-    .pushsection .text.answer, "axw", @progbits
+    .pushsection .answer, "axw", @progbits
     .type answer, @function
 answer:
     movl $1, %eax

@@ -52,6 +52,11 @@ SLICES: Final = frozenset({"hypercall", "trap"})
 _PACKET: Final = start(TRACE_PACKET, BYTES)
 _TIMESTAMP: Final = start(Packet.timestamp, VARINT)
 _TRACK_EVENT: Final = start(Packet.track_event, BYTES)
+_STAMP: Final = len(_TIMESTAMP)
+_BODIES: Final = 16
+"""Packets of one repeated entry that are kept, by the registers that are no arguments: a guest in a loop has
+the same ones again and again."""
+
 _SEQUENCE: Final = number(Packet.trusted_packet_sequence_id, 1)
 _BEGIN: Final = number(Event.type, EventType.SLICE_BEGIN)
 _END: Final = number(Event.type, EventType.SLICE_END)
@@ -95,15 +100,37 @@ class PerfettoWriter:
         track = number(Event.track_uuid, process.tracks[entry.vcpu])
         at = list(entry.data).index(WORDS) if entry.kind == "hypercall" else len(data)
         before = _BEGIN + track + _about(entry) + _annotations(data[:at])
-        after, stop = _annotations(data[at + 1 :]), message(Packet.track_event, _END + track)
+        after = _annotations(data[at + 1 :])
+        stop = _SEQUENCE + message(Packet.track_event, _END + track)
+        processes, domid, bodies = self._processes, entry.domid, dict[tuple[int, ...], bytes]()
 
         def packets(time: int, end: int, words: Sequence[int]) -> bytes:
-            if self._processes.get(entry.domid) is not process:
+            if processes.get(domid) is not process:
                 # The domain is another one now: its tracks are described anew.
                 new = entry.data | {WORDS: list(words)} if words else entry.data
                 return self.entry(replace(entry, time=time, end=end, data=new))
-            changed = _words(words) if words else b""
-            return _event(time, before + changed + after) + _packet(end, stop)
+            key = tuple(words)
+            body = bodies.get(key)
+            if body is None:
+                if len(bodies) >= _BODIES:
+                    bodies.clear()
+                event = before + (_words(words) if words else b"") + after
+                body = bodies[key] = _SEQUENCE + _TRACK_EVENT + length(len(event)) + event
+            begins, ends = varint(time), varint(end)
+            return b"".join(
+                (
+                    _PACKET,
+                    length(_STAMP + len(begins) + len(body)),
+                    _TIMESTAMP,
+                    begins,
+                    body,
+                    _PACKET,
+                    length(_STAMP + len(ends) + len(stop)),
+                    _TIMESTAMP,
+                    ends,
+                    stop,
+                )
+            )
 
         return packets
 

@@ -38,7 +38,7 @@ mail:       .skip 4 * CREW
 polls:      .skip 16 * CREW
 finished:   .skip 4
 
-    .pushsection .text.answer, "axw", @progbits
+    .pushsection .answer, "axw", @progbits
 answer:
     movl $0, %eax
     ret

@@ -10,19 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import DomainConfig, Machine, VirtualClock, load_image
-from paravane.cpu import Ram
-from paravane.memory import MachineMemory
-from paravane.platform import Platform
-from paravane.registry import Registry
-from paravane.toolstack import ControlDomain, Toolstack
+from paravane import DomainConfig, Machine, load_image
 from tests.support.boot import kernel_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from paravane import Domain, Image
+    from paravane import Image
 
 MEMORY = 4 << 20
 FEW, MANY = 2, 40
@@ -73,16 +68,11 @@ def test_a_domain_among_many_is_made_and_taken_away_with_the_work_of_one_among_f
 
 
 def test_a_new_domain_is_announced_in_the_store_when_it_can_use_it(image: Image) -> None:
-    ram = Ram(Machine.size_for(MEMORY) >> 12)
-    registry: Registry[Domain, ControlDomain] = Registry()
-    platform = Platform(ram, MachineMemory(ram, registry), registry, VirtualClock())
-    toolstack = Toolstack(platform, registry)
-    heard: list[bytes] = []
-    toolstack.store.watch(
-        "@introduceDomain",
-        lambda path: heard.append(toolstack.store.find("/local/domain/1/store/port") or b""),
-    )
-    domain = toolstack.create(image, DomainConfig(memory=MEMORY))
-    assert heard == [b"", b"1"]
-    toolstack.destroy(domain)
-    ram.close()
+    with Machine(Machine.size_for(MEMORY)) as machine:
+        heard: list[bytes] = []
+        machine.store.watch(
+            "@introduceDomain",
+            lambda path: heard.append(machine.store.find("/local/domain/1/store/port") or b""),
+        )
+        machine.create(image, DomainConfig(memory=MEMORY))
+        assert heard == [b"", b"1"]

@@ -219,6 +219,7 @@ def test_a_test_says_how_many_are_done(tmp_path: Path) -> None:
     assert end(child)[1] == 1
 
 
+@pytest.mark.slow
 def test_nothing_is_told_to_a_pipe(tmp_path: Path) -> None:
     """The same pipe is waited for: longer than it would take on a terminal."""
     os.mkfifo(tmp_path / "fifo")

@@ -200,7 +200,8 @@ def test_who_wakes_preempts_who_computes() -> None:
         if before.name == "woken"
     ]
     assert len(waits) > 60
-    assert max(waits) == 0, "it had the processor in the moment it woke"
+    # The first time has come before it sleeps at all.
+    assert max(waits[1:]) == 0, "it had the processor in the moment it woke"
 
 
 @pytest.mark.parametrize("slice_instructions", [0, COUNTED])

@@ -226,7 +226,7 @@ def test_who_warps_is_done_sooner_and_gets_no_more() -> None:
         return statistics.mean(bursting.spans), used[1]
 
     (slow, before), (quick, after) = bursts(0), bursts(100 * MILLISECOND)
-    assert slow > 100 * MILLISECOND
+    assert slow >= 100 * MILLISECOND
     assert quick < 42 * MILLISECOND
     assert after > before - 0.05, "what it does sooner it does not do more of"
 

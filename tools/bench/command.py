@@ -45,7 +45,9 @@ def define(parser: argparse.ArgumentParser) -> None:
     """`paravane bench NAME`."""
     parser.description = "Measure a machine with many domains, and print a table."
     parser.epilog = _EPILOG
-    parser.add_argument("name", choices=tuple(_BENCHES), help="what to measure")
+    parser.add_argument(
+        "name", choices=tuple(_BENCHES), metavar="NAME", help=f"what to measure: {', '.join(_BENCHES)}"
+    )
     group = parser.add_argument_group("how it is measured")
     group.add_argument(
         "--sched",
