@@ -53,10 +53,6 @@ _PACKET: Final = start(TRACE_PACKET, BYTES)
 _TIMESTAMP: Final = start(Packet.timestamp, VARINT)
 _TRACK_EVENT: Final = start(Packet.track_event, BYTES)
 _STAMP: Final = len(_TIMESTAMP)
-_BODIES: Final = 16
-"""Packets of one repeated entry that are kept, by the registers that are no arguments: a guest in a loop has
-the same ones again and again."""
-
 _SEQUENCE: Final = number(Packet.trusted_packet_sequence_id, 1)
 _BEGIN: Final = number(Event.type, EventType.SLICE_BEGIN)
 _END: Final = number(Event.type, EventType.SLICE_END)
@@ -102,20 +98,20 @@ class PerfettoWriter:
         before = _BEGIN + track + _about(entry) + _annotations(data[:at])
         after = _annotations(data[at + 1 :])
         stop = _SEQUENCE + message(Packet.track_event, _END + track)
-        processes, domid, bodies = self._processes, entry.domid, dict[tuple[int, ...], bytes]()
+        processes, domid = self._processes, entry.domid
+        last: Sequence[int] | None = None
+        body = b""
 
         def packets(time: int, end: int, words: Sequence[int]) -> bytes:
             if processes.get(domid) is not process:
                 # The domain is another one now: its tracks are described anew.
                 new = entry.data | {WORDS: list(words)} if words else entry.data
                 return self.entry(replace(entry, time=time, end=end, data=new))
-            key = tuple(words)
-            body = bodies.get(key)
-            if body is None:
-                if len(bodies) >= _BODIES:
-                    bodies.clear()
+            nonlocal last, body
+            if words != last:
+                last = words
                 event = before + (_words(words) if words else b"") + after
-                body = bodies[key] = _SEQUENCE + _TRACK_EVENT + length(len(event)) + event
+                body = _SEQUENCE + _TRACK_EVENT + length(len(event)) + event
             begins, ends = varint(time), varint(end)
             return b"".join(
                 (

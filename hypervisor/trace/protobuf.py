@@ -26,13 +26,14 @@ _LONGEST_VARINT: Final = 10
 
 def varint(value: int) -> bytes:
     """A number of up to 64 bits, seven in each byte, the low ones first; below zero as two's complement."""
-    if 0 <= value < 0x80:
-        return _SMALL[value]
-    if 0 <= value < _SOON_AGAIN:
-        return _septets(value)
+    if value >= _SOON_AGAIN:
+        # Times above all, whose upper part is that of the last one.
+        value &= _WORD
+        return _two_more(value & _SOON_AGAIN - 1) + _septets(value >> 14)
+    if value >= 0:
+        return _SMALL[value] if value < 0x80 else _septets(value)
     value &= _WORD
-    # Large numbers are times above all, whose upper part is that of the last one.
-    return _two_more(value % _SOON_AGAIN) + _septets(value // _SOON_AGAIN)
+    return _two_more(value & _SOON_AGAIN - 1) + _septets(value >> 14)
 
 
 length = lru_cache(1 << 12)(varint)
