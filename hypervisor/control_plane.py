@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 class NewDomain(NamedTuple):
     """A domain that is to exist: no memory yet, no vcpu, and paused once. `domid` None: any free number.
-    `max_port` is the highest event channel it may have."""
+    `max_port` is the highest event channel it may have, `max_grant_frames` the most its grant table has."""
 
     domid: int | None
     handle: UUID
     max_vcpus: int
     max_port: int
+    max_grant_frames: int
 
 
 class ControlPlane(Protocol):

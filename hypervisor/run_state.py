@@ -248,6 +248,16 @@ class RunState:
             self._time.woken(self.resting)
             self._tell_scheduler()
 
+    def set_online(self, *, online: bool) -> None:
+        """XEN_DOMCTL_setvcpucontext: be up or down. Xen pauses the domain around it, and the end of that
+        pause wakes a vcpu that is up."""
+        if not online:
+            self.take_down()
+            return
+        self.waiting.down = self.waiting.unwoken = False
+        self._time.woken(self.resting)
+        self._tell_scheduler()
+
     def take_down(self) -> None:
         """VCPUOP_down: stop until VCPUOP_up."""
         self.waiting.down, self.waiting.unwoken = True, False

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from paravane.abi.event_channel import Virq
 from paravane.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
 from paravane.builder import amount, build_domain
 from paravane.cpu.geometry import PAE
@@ -13,13 +14,12 @@ from paravane.devices.console import Console, NoConsole
 from paravane.devices.control_console import ControlConsole
 from paravane.devices.xenstore import Connection, Store, forget_domain, populate_domain
 from paravane.domain import Domain
-from paravane.domain_config import DomainConfig
 from paravane.events import EventChannels, HostEvents
 from paravane.hypercalls import Caller, Dispatcher
 from paravane.image.source_text import SourceText
 from paravane.image.unknown import unknown_image
 from paravane.memory import DomainMemory
-from paravane.memory.grants import GrantTable
+from paravane.memory.grants import MAX_GRANT_FRAMES, GrantTable
 from paravane.registry import CONTROL_DOMID, HOST_DOMID
 from paravane.sched import Share
 from paravane.time.records import write_wall_clock
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from paravane.builder import StartOfDay
     from paravane.control_plane import ControlPlane, NewDomain
+    from paravane.domain_config import DomainConfig
     from paravane.events import HostPort
     from paravane.events.ports import PortTable
     from paravane.image import Image
@@ -110,7 +111,7 @@ class Toolstack:
         self._registry.enter(domain)
         domain.console = NoConsole()
         try:
-            self._lay_ground(domain, DomainConfig(vcpus=wanted.max_vcpus, max_event_channels=wanted.max_port))
+            self._lay_ground(domain, wanted.max_port, wanted.max_grant_frames)
             domain.tell(DomainEvent.BUILT)
         except BaseException:
             self.destroy(domain)
@@ -156,20 +157,21 @@ class Toolstack:
             if not domain.privileged and self.store.is_known(domain.domid):
                 steps.callback(forget_domain, self.store, domain.domid)
             steps.callback(domain.tell, DomainEvent.DESTROYED)
+            steps.callback(self._platform.exchange.raise_global, Virq.DOM_EXC)
             steps.callback(domain.memory.destroy)
             steps.callback(domain.close)
 
-    def _lay_ground(self, domain: Domain, config: DomainConfig) -> None:
+    def _lay_ground(self, domain: Domain, max_port: int, max_grant_frames: int = MAX_GRANT_FRAMES) -> None:
         """What every domain has before it has memory of its own."""
         domain.shared_info = domain.memory.share_xen_frame() << PAGE_SHIFT
-        domain.events = self._event_channels(domain, config)
+        domain.events = self._event_channels(domain, max_port)
         domain.resources.callback(domain.events.destroy)
-        domain.grants = GrantTable(domain.memory, self._platform.grants)
+        domain.grants = GrantTable(domain.memory, self._platform.grants, max_frames=max_grant_frames)
         domain.resources.callback(domain.grants.close)
         write_wall_clock(self._platform.ram, domain.shared_info, self._platform.clock.wall_base())
 
     def _build(self, domain: Domain, image: Image, config: DomainConfig) -> None:
-        self._lay_ground(domain, config)
+        self._lay_ground(domain, config.max_event_channels)
         # In the order of xl, whose guests find the store at port 1 and the console at port 2.
         rings = not config.privileged
         store_port = self._events.ports.alloc_unbound(domain.domid, self._host) if rings else 0
@@ -227,16 +229,17 @@ class Toolstack:
 
         return Vcpu(self._platform, domain, vcpu_id, hypercalls)
 
-    def _event_channels(self, domain: Domain, config: DomainConfig) -> EventChannels:
+    def _event_channels(self, domain: Domain, max_port: int) -> EventChannels:
         return EventChannels(
             domain.domid,
             self._platform.exchange,
             self._platform.ram,
             self._platform.memory,
             domain.shared_info,
-            nr_vcpus=config.vcpus,
-            max_port=config.max_event_channels,
-            privileged=config.privileged,
+            nr_vcpus=domain.memory.max_vcpus,
+            max_port=max_port,
+            privileged=domain.privileged,
+            paused=lambda: domain.paused,
             wake=lambda vcpu_id: domain.vcpus[vcpu_id].run_state.wake(),
         )
 

@@ -110,17 +110,21 @@ class Vcpu:
         if self.run_state.initialised:
             raise Refusal(Errno.EEXIST, f"vcpu {self.vcpu_id} has been initialised already")
         install_tables(self.paging, context)
+        if self.vcpu_id == 0:  # as in Xen, the first vcpu brings its domain's
+            self._domain.memory.vm_assist = context.vm_assist
         self.traps.load(context)
         self.run_state.initialise(online=bool(context.flags & VcpuContextFlag.online))
 
     def set_context(self, context: VcpuGuestContext) -> None:
         """XEN_DOMCTL_setvcpucontext: as `initialise`, and for a vcpu that has a context what it goes on with.
-        Raises Refusal: EOPNOTSUPP for other tables than those it has, and what `install_tables` raises."""
+        It is up or down then, as the context's flags have it. Raises Refusal: EOPNOTSUPP for other tables
+        than those it has, and what `install_tables` raises."""
         if self.run_state.initialised:
             check_tables(self.paging, context)
             self.traps.load(context)
         else:
             self.initialise(context)
+        self.run_state.set_online(online=bool(context.flags & VcpuContextFlag.online))
 
     def reset(self) -> None:
         """Be as before `initialise`: down, and without a context."""

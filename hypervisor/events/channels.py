@@ -13,7 +13,7 @@ from paravane.abi.event_channel import (
 )
 from paravane.events.fifo import Fifo
 from paravane.events.port import usable
-from paravane.events.ports import PortTable
+from paravane.events.ports import PortTable, never_paused
 from paravane.events.two_level import TwoLevel
 from paravane.events.upcalls import Upcalls
 from paravane.refusal import Refusal
@@ -68,6 +68,7 @@ class EventChannels(PortTable):
         wake: Callable[[int], None],
         max_port: int = MAX_EVENT_CHANNELS,
         privileged: bool = False,
+        paused: Callable[[], bool] = never_paused,
         state: EventState | None = None,
     ) -> None:
         """`state`: go on from what `save_state` gave."""
@@ -79,7 +80,14 @@ class EventChannels(PortTable):
         self._late: set[int] = set()
         ports = None if state is None else state.ports
         super().__init__(
-            domid, exchange, self._two_level, nr_vcpus, ports, max_port=max_port, privileged=privileged
+            domid,
+            exchange,
+            self._two_level,
+            nr_vcpus,
+            ports,
+            max_port=max_port,
+            privileged=privileged,
+            paused=paused,
         )
         if state is not None:
             self._upcalls.restore(state.vcpu_infos, state.pollers)
@@ -100,9 +108,9 @@ class EventChannels(PortTable):
         super().destroy()
         self._leave_fifo()
 
-    def reset(self, dom: int, go_on: Callable[[], bool], *, resuming: bool = False) -> bool:
-        """As `PortTable.reset`; in the end delivery is by two levels again."""
-        done = super().reset(dom, go_on, resuming=resuming)
+    def reset_own(self, go_on: Callable[[], bool], *, resuming: bool) -> bool:
+        """As `PortTable.reset_own`; in the end delivery is by two levels again."""
+        done = super().reset_own(go_on, resuming=resuming)
         if done:
             self._leave_fifo()
         return done

@@ -70,6 +70,11 @@ class Exchange:
             control.events.raise_virq(virq)
 
 
+def never_paused() -> bool:
+    """Of a domain that nobody pauses, as the host."""
+    return False
+
+
 class PortTable:
     """The ports of one domain. Every method raises Refusal with Xen's errno for that request."""
 
@@ -83,16 +88,18 @@ class PortTable:
         *,
         max_port: int,
         privileged: bool = False,
+        paused: Callable[[], bool] = never_paused,
     ) -> None:
         """`max_port` is the highest port that the domain may have, whatever the ABI of its delivery has.
-        `privileged`: the control domain, which may ask for ports of others. `ports`: go on from what `save`
-        gave; the domains at other ends must do the same."""
+        `privileged`: the control domain, which may ask for ports of others. `paused()`: whether it has paused
+        this one. `ports`: go on from what `save` gave; the domains at other ends must do the same."""
         self.domid = domid
         self._exchange = exchange
         self._delivery = delivery
         self._nr_vcpus = nr_vcpus
         self._max_port = max_port
         self._privileged = privileged
+        self._paused = paused
         self._dying = False
         self._next_reset = 0
         """The port that a reset under way goes on with; 0: none is."""
@@ -242,13 +249,21 @@ class PortTable:
             self._delivery.unmask(port, entry.vcpu_id)
 
     def reset(self, dom: int, go_on: Callable[[], bool], *, resuming: bool = False) -> bool:
-        """Close every port of domain `dom`, which can only be the caller. False when it is to be asked for
-        again, `resuming` then, for the rest: `go_on()` is asked now and then, after ports were closed.
+        """Close every port of domain `dom`: the caller or, for the control domain, one that it has paused.
+        False when it is to be asked for again, `resuming` then, for the rest: `go_on()` is asked now and
+        then, after ports were closed.
 
         Raises Refusal: -EBUSY for a second reset beside one that is under way, or to resume none, -EAGAIN
-        when ports were opened meanwhile that it had passed.
+        when ports were opened meanwhile that it had passed, -EINVAL for another domain that is not paused.
         """
-        self._check_reset(dom)
+        domain = self._named(dom)
+        self._check_control(domain)
+        if domain is not self and not domain._paused():
+            raise Refusal(Errno.EINVAL, f"domain {dom} is not paused, so its ports cannot be reset")
+        return domain.reset_own(go_on, resuming=resuming)
+
+    def reset_own(self, go_on: Callable[[], bool], *, resuming: bool) -> bool:
+        """As `reset`, of the ports here."""
         first = self._next_reset if resuming else int(not self._next_reset)
         if not first:
             state = "no reset" if resuming else "a reset"
@@ -345,13 +360,6 @@ class PortTable:
     def _check_vcpu(self, vcpu_id: int) -> None:
         if vcpu_id >= self._nr_vcpus:
             raise Refusal(Errno.ENOENT, f"domain {self.domid} has no vcpu {vcpu_id}")
-
-    def _check_reset(self, dom: int) -> None:
-        """The control domain pauses another domain before it resets that; nothing is paused for it here."""
-        domain = self._named(dom)
-        self._check_control(domain)
-        if domain is not self:
-            raise Refusal(Errno.EINVAL, f"domain {dom} is not paused, so its ports cannot be reset")
 
     def _check_control(self, domain: PortTable) -> None:
         """Only its own ports are a guest's to give away, look at or reset. Raises Refusal(EPERM)."""

@@ -59,6 +59,7 @@ from paravane.hypercalls.interface import require_version
 from paravane.hypercalls.table import In, InOut, hypercall
 from paravane.memory import MAX_VCPUS
 from paravane.memory.frames import L1, L3, FrameFlag
+from paravane.memory.grants import MAX_GRANT_FRAMES
 from paravane.refusal import Refusal
 from paravane.sched import MAX_CAP
 from paravane.vcpu_context import vcpu_context
@@ -86,7 +87,7 @@ _REFUSED_FLAGS = int(
     | CreateFlag.nested_virt
     | CreateFlag.vpmu
 )
-_MOST_GRANT_FRAMES = 64
+_GRANT_VERSION = 1
 _MOST_PORTS, _MOST_PAGES = (1 << 31) - 1, (1 << 32) - 1
 _ADDRESS_SIZE = 32
 _SAME_CAP = 0xFFFF
@@ -175,7 +176,9 @@ def _create(caller: "Caller", op: XenDomctl) -> XenDomctl:
     wanted = XEN_DOMCTL_CREATEDOMAIN.unpack(op.u)
     _check_wanted(wanted)
     handle = UUID(bytes=wanted.handle)
-    new = NewDomain(asked, handle, wanted.max_vcpus, min(wanted.max_evtchn_port, _MOST_PORTS))
+    max_port = min(wanted.max_evtchn_port, _MOST_PORTS)
+    grant_frames = MAX_GRANT_FRAMES if wanted.max_grant_frames < 0 else wanted.max_grant_frames
+    new = NewDomain(asked, handle, wanted.max_vcpus, max_port, grant_frames)
     try:
         domain = caller.control.found(new)
     except (MemoryError, ValueError) as error:
@@ -189,14 +192,16 @@ def _check_wanted(wanted: XenDomctlCreatedomain) -> None:
         raise Refusal(Errno.EINVAL, f"flags {wanted.flags:#x}: only PV domains without devices are made here")
     if wanted.grant_opts & ~XEN_DOMCTL_GRANT_version_mask:
         raise Refusal(Errno.EINVAL, f"unknown grant options {wanted.grant_opts:#x}")
+    if wanted.grant_opts != _GRANT_VERSION:
+        raise Refusal(Errno.EINVAL, f"grant tables here are of version 1, not {wanted.grant_opts}")
     if not 1 <= wanted.max_vcpus <= MAX_VCPUS:
         raise Refusal(Errno.EINVAL, f"a domain has from 1 to {MAX_VCPUS} vcpus, not {wanted.max_vcpus}")
     if wanted.iommu_opts or wanted.vmtrace_size or wanted.cpupool_id:
         raise Refusal(Errno.EINVAL, "there is no IOMMU, no vmtrace, and one pool of processors")
     if wanted.arch.misc_flags & ~XEN_X86_MSR_RELAXED or wanted.arch.emulation_flags & ~_EMULATED_PIT:
         raise Refusal(Errno.EINVAL, "a PV domain has no emulated devices but for the PIT")
-    if not 1 <= wanted.max_grant_frames <= _MOST_GRANT_FRAMES and wanted.max_grant_frames >= 0:
-        raise Refusal(Errno.EINVAL, f"a grant table has from 1 to {_MOST_GRANT_FRAMES} frames")
+    if wanted.max_grant_frames == 0 or wanted.max_grant_frames > MAX_GRANT_FRAMES:
+        raise Refusal(Errno.EINVAL, f"a grant table has from 1 to {MAX_GRANT_FRAMES} frames")
 
 
 @_command(DomctlCmd.destroydomain)
@@ -243,6 +248,8 @@ def max_vcpus(caller: "Caller", domain: "Domain", part: XenDomctlMaxVcpus) -> No
         raise Refusal(
             Errno.EINVAL, f"d{domain.domid} was made for {domain.memory.max_vcpus} vcpus, not {part.max}"
         )
+    if domain.memory.dying:
+        return  # what a vcpu would run on is gone already, though frames of the domain are still mapped
     try:
         caller.control.add_vcpus(domain)
     except MemoryError as error:

@@ -83,8 +83,7 @@ def setup_table(caller: "Caller", uop: Ptr, count: UInt) -> int:
 
 
 def _setup_table(caller: "Caller", arg: GnttabSetupTable) -> None:
-    table = caller.domain.grants
-    _controlled(caller, arg.dom)
+    table = caller.domain.grants.controlled(arg.dom)
     table.grow(arg.nr_frames)
     unwritten: PageFault | None = None
     for at, mfn in enumerate(table.frames[: arg.nr_frames]):
@@ -102,9 +101,10 @@ def query_size(caller: "Caller", uop: Ptr, count: UInt) -> int:
     """How many frames the table has and can have."""
     _only_one(count)
     arg = GNTTAB_QUERY_SIZE.unpack(caller.copy_from_guest(uop, GNTTAB_QUERY_SIZE.size))
-    status = _status(caller, lambda: _controlled(caller, arg.dom))
+    own = caller.domain.grants
+    status = _status(caller, lambda: own.controlled(arg.dom))
     if status == GrantStatus.okay:
-        table = caller.domain.grants
+        table = own.controlled(arg.dom)
         arg = arg._replace(nr_frames=len(table.frames), max_nr_frames=table.max_frames)
     caller.copy_to_guest(uop, GNTTAB_QUERY_SIZE.pack(arg._replace(status=status)))
     return 0
@@ -144,7 +144,7 @@ def get_status_frames(caller: "Caller", uop: Ptr, count: UInt) -> int:
     _check_range(caller, arg.frame_list, arg.nr_frames * _STATUS_FRAME_NUMBER)
 
     def refuse_any() -> None:
-        _controlled(caller, arg.dom)
+        caller.domain.grants.controlled(arg.dom)
         if arg.nr_frames:
             raise GrantRefusal(GrantStatus.general_error, "grant tables of version 1 have no status frames")
 
@@ -244,13 +244,6 @@ def _only_one(count: int) -> None:
         raise Refusal(Errno.EINVAL, f"a count of {count} where only one struct is taken")
 
 
-def _controlled(caller: "Caller", dom: int) -> None:
-    if not caller.domain.grants.controls(dom):
-        raise GrantRefusal(
-            GrantStatus.permission_denied, f"the grant table of domain {dom} is its own affair"
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class _Array:
     """The structs a command is about: `count` of them at `uop`."""
@@ -305,7 +298,7 @@ def _each(caller: "Caller", array: _Array, operation: Callable[[Any], None]) -> 
     return 0
 
 
-def _status(caller: "Caller", operation: Callable[[], None]) -> GrantStatus:
+def _status(caller: "Caller", operation: Callable[[], object]) -> GrantStatus:
     """Run it: okay, or the status it was refused with, whose sentence goes to the log and trace."""
     try:
         operation()

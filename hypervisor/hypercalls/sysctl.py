@@ -134,7 +134,7 @@ def getdomaininfolist(caller: "Caller", part: XenSysctlGetdomaininfolist) -> Xen
 def availheap(caller: "Caller", part: XenSysctlAvailheap) -> XenSysctlAvailheap:
     """Free memory below 2**`max_bitwidth` bytes. There is one node."""
     memory = caller.platform.memory
-    low, high = part.min_bitwidth, min(part.max_bitwidth or _MOST_BITS, _MOST_BITS)
+    low, high = min(part.min_bitwidth, _MOST_BITS), min(part.max_bitwidth or _MOST_BITS, _MOST_BITS)
     first = 1 << low - PAGE_SHIFT if low > PAGE_SHIFT else 0
     end = 1 << high - PAGE_SHIFT if high > PAGE_SHIFT else 0
     free = 0 if part.node not in (-1, 0) else memory.nr_free_between(first, end)

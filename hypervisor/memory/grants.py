@@ -103,6 +103,8 @@ class GrantTable:
             raise GrantRefusal(
                 GrantStatus.general_error, f"{nr_frames} frames for a grant table, at most {self.max_frames}"
             )
+        if self.state.closed:  # nobody would take them back
+            raise GrantRefusal(GrantStatus.general_error, f"d{self.domid} goes, and its grant table has gone")
         try:
             self._add_frames(nr_frames - len(self.state.frames))
         except MemoryError as error:
@@ -125,7 +127,18 @@ class GrantTable:
 
     def controls(self, domid: int) -> bool:
         """Whether the guest may change or look at the table of `domid`. Raises GrantRefusal(bad_domain)."""
-        return self._named(domid).domid == self.domid
+        named = self._named(domid)
+        return named.domid == self.domid or (self.memory.privileged and named.grants is not None)
+
+    def controlled(self, domid: int) -> GrantTable:
+        """The table of `domid`, which the guest may change or look at. Raises GrantRefusal: bad_domain,
+        permission_denied."""
+        table = self._named(domid).grants
+        if table is None or not self.controls(domid):
+            raise GrantRefusal(
+                GrantStatus.permission_denied, f"the grant table of domain {domid} is its own affair"
+            )
+        return table
 
     def _named(self, domid: int) -> HasGrants:
         try:

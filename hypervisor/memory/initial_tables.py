@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from paravane.abi.arch import xen_cr3_to_pfn
 from paravane.abi.errno import Errno
+from paravane.abi.hypercall import VmassistType
 from paravane.memory.vcpu_paging import MAX_LDT_ENTRIES
 from paravane.refusal import Refusal
 from paravane.x86 import PAGE_SIZE
@@ -21,10 +22,7 @@ def install_tables(paging: VcpuPaging, context: VcpuGuestContext) -> None:
     Raises Refusal, with nothing installed: -EINVAL for an LDT or a GDT that cannot be one and for a root that
     is no frame of the domain's, else what the validation of the root gives.
     """
-    base, entries = context.ldt_base, context.ldt_ents
-    if base % PAGE_SIZE or entries > MAX_LDT_ENTRIES:
-        limits = f"at most {MAX_LDT_ENTRIES}, on a page boundary"
-        raise Refusal(Errno.EINVAL, f"an LDT of {entries} entries at {base:#x}: {limits}")
+    _check_limits(paging, context)
     paging.set_gdt(context.gdt_frames, context.gdt_ents)
     try:
         paging.load_base(xen_cr3_to_pfn(context.ctrlreg[3]))
@@ -32,12 +30,13 @@ def install_tables(paging: VcpuPaging, context: VcpuGuestContext) -> None:
         # The GDT's frames must be free for other uses again: the guest may never ask a second time.
         paging.set_gdt((), 0)
         raise
-    paging.set_ldt(base, entries)
+    paging.set_ldt(context.ldt_base, context.ldt_ents)
 
 
 def check_tables(paging: VcpuPaging, context: VcpuGuestContext) -> None:
-    """Raises Refusal (-EOPNOTSUPP) when a context has other tables than those that the vcpu runs on, which
-    cannot change any more, as in Xen."""
+    """Raises Refusal: -EINVAL for what no context may have, -EOPNOTSUPP when it has other tables than those
+    that the vcpu runs on, which cannot change any more, as in Xen."""
+    _check_limits(paging, context)
     frames = paging.gdt_frames
     ldt = (context.ldt_base if context.ldt_ents else 0, context.ldt_ents)
     if (
@@ -56,3 +55,12 @@ def uninstall_tables(paging: VcpuPaging) -> None:
     base, paging.base_mfn = paging.base_mfn, 0
     if base:
         paging.domain.machine.types.put_page_and_type(base)
+
+
+def _check_limits(paging: VcpuPaging, context: VcpuGuestContext) -> None:
+    base, entries = context.ldt_base, context.ldt_ents
+    if base % PAGE_SIZE or entries > MAX_LDT_ENTRIES:
+        limits = f"at most {MAX_LDT_ENTRIES}, on a page boundary"
+        raise Refusal(Errno.EINVAL, f"an LDT of {entries} entries at {base:#x}: {limits}")
+    if paging.vcpu_id == 0 and context.vm_assist >= 1 << VmassistType.runstate_update_flag + 1:
+        raise Refusal(Errno.EINVAL, f"a 32-bit guest has no assists {context.vm_assist:#x}")

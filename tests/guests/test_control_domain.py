@@ -68,6 +68,27 @@ class Requests:
         """Print a word of the last request's union."""
         self._code += f"    movl request{self._count - 1} + {at}, %eax\n    call show\n"
 
+    def show_word(self, place: str) -> None:
+        """Print a word of the kernel's memory."""
+        self._code += f"    movl {place}, %eax\n    call show\n"
+
+    def map_frame(self, mfn: str, page: str, *, domain: int) -> None:
+        """Map a frame of another domain, whose number is in the word `mfn`, at a page of the kernel."""
+        self._code += f"""
+    movl {mfn}, %ecx
+    movl %ecx, %edx
+    shll $12, %ecx
+    orl $0x67, %ecx
+    shrl $20, %edx
+    movl ${page}, %ebx
+    movl $2, %esi                       # UVMF_INVLPG
+    movl ${domain}, %edi
+    movl ${int(Hypercall.update_va_mapping_otherdomain)}, %eax
+    int $0x82
+    call show
+"""
+        self.expected.append(0)
+
     def data(self, text: str) -> None:
         """More data of the kernel."""
         self._data += f"    {text}\n"
