@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from paravane.cpu.interrupts import DeferredSigint
 from paravane.devices.bus import Bus
 from paravane.events import Exchange
 from paravane.events.ports import HasPorts
@@ -30,9 +31,9 @@ class Platform:
     """Machine memory, its frame table, the domains by number, time, the trace stream, where event channels
     and grants meet, and the backends that have something to do.
 
-    `console_ring` has what the hypervisor said last. `traps` counts how often guests entered the hypervisor;
-    when it reaches `trap_limit` the machine stops. `debug` says that the hypervisor behaves as a debug build
-    of Xen where that is different.
+    `sigint` keeps Ctrl-C away from the engine while a guest executes. `console_ring` has what the hypervisor
+    said last. `traps` counts how often guests entered the hypervisor; when it reaches `trap_limit` the
+    machine stops. `debug` says that the hypervisor behaves as a debug build of Xen where that is different.
     """
 
     ram: Ram
@@ -44,6 +45,7 @@ class Platform:
     exchange: Exchange = field(init=False)
     grants: GrantTables = field(init=False)
     bus: Bus = field(default_factory=Bus)
+    sigint: DeferredSigint = field(default_factory=DeferredSigint)
     console_ring: ConsoleRing = field(default_factory=ConsoleRing)
     traps: int = 0
     trap_limit: int = 0

@@ -69,7 +69,7 @@ class RunLoop:
     def run(self, deadline: float | None) -> Ending:
         """Run until something ends it; `deadline` is on `time.monotonic`."""
         self._deadline = deadline
-        with self._slices:
+        with self._slices, self._platform.sigint:
             while True:
                 self._platform.trace.raise_failure()
                 self._between_slices()

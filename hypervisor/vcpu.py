@@ -72,7 +72,14 @@ class Vcpu:
         self._platform = platform
         self._domain = domain
         spins = self._spins if domain.memory.max_vcpus > 1 else None
-        self.cpu = Cpu(platform.ram, self, domain.memory.geometry, group=domain.code_group, spins=spins)
+        self.cpu = Cpu(
+            platform.ram,
+            self,
+            domain.memory.geometry,
+            group=domain.code_group,
+            spins=spins,
+            sigint=platform.sigint,
+        )
         # Before anything else can fail: a processor that stays open would keep the machine's memory.
         domain.resources.callback(self.cpu.close)
         self.paging = VcpuPaging(domain.memory, vcpu_id, self.cpu)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from ctypes import addressof, c_char
 from enum import Enum
+from functools import partial
 
 from paravane.cpu.code import CodeGroup
 from paravane.cpu.debuggers import Debuggers
@@ -57,20 +58,23 @@ class Cpu(ProcessorState):
         *,
         group: CodeGroup | None = None,
         spins: Callable[[], None] | None = None,
+        sigint: DeferredSigint | None = None,
     ) -> None:
         """One processor over `ram`. Processors that share guest code (vcpus of a domain) share a `group`.
 
         `spins` is called when the guest waits in a loop of PAUSEs, as for another processor. It is called in
-        the middle of the run and may `stop` that, or leave it alone.
+        the middle of the run and may `stop` that, or leave it alone. `sigint` is who keeps Ctrl-C away from
+        the engine, for processors that run one after the other.
         """
         super().__init__(ram, geometry, group)
-        self._sigint = DeferredSigint(self.stop)
+        self._sigint = sigint or DeferredSigint()
         self._handler = handler
         self._spins = spins
         self._stop_lock = threading.RLock()
         self._running = False
         self._busy = threading.Lock()
         self._thread = 0
+        self._stopper: threading.Lock | None = None
         self.executed = 0
         self._void = mmap.mmap(-1, PAGE_SIZE)
         try:
@@ -172,8 +176,7 @@ class Cpu(ProcessorState):
             debuggers.end_run()
             self._take_stop()
             return RunEnd.STOPPED
-        with self._sigint:
-            self._execute_and_restart(instructions)
+        self._sigint.during(partial(self._execute_and_restart, instructions), self.stop)
         debuggers.end_run()
         if self._take_stop():
             return RunEnd.STOPPED
@@ -233,14 +236,20 @@ class Cpu(ProcessorState):
                 self._stop_wanted = True
                 self._ask_to_stop(in_block=self._hooks.debuggers.telling)
             return
+        # Whoever runs the processor may be about to wait for us: return as soon as the stop is taken. A bare
+        # lock, as its release is one step that no signal handler comes into. Of several who stop at a time
+        # the last one is told; the others look for themselves.
+        taken = threading.Lock()
+        taken.acquire()
         with self._stop_lock:
             self._stop_wanted = True
+            self._stopper = taken
             if self._block_exit is not None or not self._hooks.debug.suspect_due:  # or else below
                 self._ask_to_stop(in_block=True)
         # A stop that arrives while the engine is being started would be lost there.
-        acknowledged = threading.Event()
         for _ in range(_STOP_TRIES):
-            acknowledged.wait(_STOP_PAUSE)
+            if taken.acquire(timeout=_STOP_PAUSE):
+                return
             with self._stop_lock:
                 if not (self._running and self._stop_wanted):
                     return
@@ -277,6 +286,9 @@ class Cpu(ProcessorState):
         # Under the lock a stop is either seen here or reaches the engine after: never half.
         with self._stop_lock:
             wanted, self._stop_wanted = self._stop_wanted, False
+            stopper, self._stopper = self._stopper, None
+            if stopper is not None:
+                stopper.release()
         return wanted
 
     def _describe(self) -> str:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from paravane.cpu import PAE, Cpu, EngineError, Ram, RunEnd, SliceTimer
+from paravane.cpu import PAE, Cpu, EngineError, Ram, RunEnd, SliceTimer, processor
 from tests.support.cpu_bench import CODE, DATA, Bench, Recorder, Trap
 
 SPIN = b"\xeb\xfe"
@@ -38,6 +38,17 @@ def test_stop_from_another_thread_ends_a_spinning_guest(bench: Bench) -> None:
         assert bench.cpu.run() is RunEnd.STOPPED
         timer.join()
         assert bench.cpu.eip == CODE
+
+
+def test_who_stops_a_run_is_let_go_when_it_has_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only when it looks again: whoever disarms a slice timer waits for it."""
+    monkeypatch.setattr(processor, "_STOP_PAUSE", 600.0)
+    bench.code(b"\xcd\x82" + SPIN)
+    thread = threading.Thread(target=bench.cpu.stop, daemon=True)
+    bench.handler.on_trap = lambda trap: thread.start()
+    assert bench.cpu.run() is RunEnd.STOPPED
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_stop_racing_with_the_start_is_not_lost(bench: Bench) -> None:
