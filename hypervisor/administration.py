@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 class Administration(ABC):
-    """The verbs. All raise ValueError, a sentence, for a domain that is not on the machine (any more)."""
+    """The verbs. All raise ValueError, a sentence, for a domain that is not on the machine (any more), and
+    those that ask something of its kernel for one that `can_ask` denies."""
 
     @property
     @abstractmethod
@@ -65,8 +66,9 @@ class Administration(ABC):
         if any(other.name == name and other is not domain for other in self.domains.values()):
             raise ValueError(f"another domain is called {name!r} already")
         domain.name = name
-        self.store.write(f"{domain_path(domain.domid)}/name", name)
-        self.store.write(f"/vm/{domain.handle}/name", name)
+        if self.can_ask(domain):
+            self.store.write(f"{domain_path(domain.domid)}/name", name)
+            self.store.write(f"/vm/{domain.handle}/name", name)
 
     def set_memory(self, domain: Domain, memory: int) -> None:
         """Ask its balloon for so many bytes (xl mem-set): the node memory/target, and the limit of its
@@ -74,6 +76,7 @@ class Administration(ABC):
         beyond `max_memory`, and for what is no positive number of whole pages."""
         self._administer("resize a domain", domain)
         _check_size("memory", memory)
+        self._check_store(domain)
         if memory > domain.max_memory:
             most = domain.max_memory >> 10
             raise ValueError(f"{memory >> 10} KiB are more than the {most} KiB that {domain.name} may have")
@@ -92,7 +95,8 @@ class Administration(ABC):
             raise ValueError(f"{domain.name} is to have {target >> 10} KiB, which is more than that")
         domain.max_memory = memory
         domain.memory.max_pages = (memory >> PAGE_SHIFT) + SLACK_PAGES
-        self.store.write(f"{domain_path(domain.domid)}/memory/static-max", memory >> 10)
+        if self.can_ask(domain):
+            self.store.write(f"{domain_path(domain.domid)}/memory/static-max", memory >> 10)
 
     def set_vcpus(self, domain: Domain, online: int) -> None:
         """Ask it to use its first `online` vcpus and no others (xl vcpu-set): the nodes cpu/N/availability,
@@ -102,6 +106,7 @@ class Administration(ABC):
         check_type("online", online, int)
         if not 1 <= online <= len(domain.vcpus):
             raise ValueError(f"{domain.name} has {len(domain.vcpus)} vcpus: {online} cannot be online")
+        self._check_store(domain)
         for vcpu in domain.vcpus:
             state = "online" if vcpu.vcpu_id < online else "offline"
             self.store.write(f"{domain_path(domain.domid)}/cpu/{vcpu.vcpu_id}/availability", state)
@@ -110,7 +115,19 @@ class Administration(ABC):
         self._administer(f"ask for a {request}", domain)
         if not domain.alive:
             raise ValueError(f"{domain.name} has ended already: {domain.reason}")
+        self._check_store(domain)
         self.store.write(f"{domain_path(domain.domid)}/control/shutdown", request)
+
+    def can_ask(self, domain: Domain) -> bool:
+        """Whether it has nodes in xenstore, by which it is asked for things, and which go when it goes. The
+        control domain has none, nor have those that it makes: their xenstore is its own affair."""
+        return not domain.privileged and self.store.is_known(domain.domid)
+
+    def _check_store(self, domain: Domain) -> None:
+        if not self.can_ask(domain):
+            raise ValueError(
+                f"{domain.name} is not in the machine's xenstore, so it cannot be asked for that"
+            )
 
     def _administer(self, what: str, domain: Domain) -> None:
         self._check_thread(what)

@@ -135,3 +135,25 @@ main:
         assert guest.reason is ShutdownReason.poweroff
         assert guest.console_output() == b"counted\n"
         assert not machine.audit()
+
+
+def test_domains_that_are_not_in_the_store_are_administered_without_it() -> None:
+    """What was written for them there nobody would delete: the next domain of the number would find it."""
+    requests = Requests()
+    requests.create()
+    source = requests.kernel().replace("    ret\nshow:", "1:  call yield\n    jmp 1b\nshow:")
+    with Machine(Machine.size_for(MEMORY, privileged=True)) as machine:
+        machine.create(load_image(kernel_image(source)), DomainConfig(memory=MEMORY, privileged=True))
+        machine.run(timeout=HOST_TIMEOUT, max_traps=100)
+        for domain in (machine.domains[0], machine.domains[1]):
+            machine.rename(domain, f"mine{domain.domid}")
+            assert machine.find(f"mine{domain.domid}") is domain
+            machine.set_max_memory(domain, 8 << 20)
+            for ask in (machine.shutdown, machine.reboot):
+                with pytest.raises(ValueError, match="is not in the machine's xenstore"):
+                    ask(domain)
+            with pytest.raises(ValueError, match="is not in the machine's xenstore"):
+                machine.set_memory(domain, 4 << 20)
+        for path in ("/local/domain/1", "/local/domain/0/name", "/local/domain/0/control/shutdown", "/vm"):
+            assert machine.store.find(path) is None
+        assert machine.domains[1].where().startswith("domain 1 (mine1) at ")

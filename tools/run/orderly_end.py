@@ -31,8 +31,10 @@ class OrderlyEnd:
         for domain in living:
             if domain.paused:
                 self._destroy(domain, "it is paused")
-            else:
+            elif machine.can_ask(domain):
                 machine.shutdown(domain)
+            else:
+                self._destroy(domain, "it cannot be asked, as it is not in the machine's xenstore")
 
     def _stalled(self) -> None:
         """Every vcpu sleeps, and no timer or input can wake one: who has not reacted by now never will."""
