@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from paravane import Image, load_image
-from paravane.asm import assemble_text
+from paravane import Image, guest_kernels, load_image
+from paravane.asm import assemble, assemble_text
 from paravane.asm.elf_writer import write_elf
 
 _HEAD: Final = """
@@ -136,3 +136,9 @@ HOSTILE: Final = {
 def image(body: str, peer: int = 0) -> Image:
     """A kernel that does `body`; `peer` is the domain it deals with, if with one."""
     return load_image(write_elf(assemble_text(_HEAD + body.replace("{peer}", str(peer)))))
+
+
+@cache
+def pingpong() -> Image:
+    """The kernel `pingpong`, which without a peer plays both sides itself."""
+    return load_image(write_elf(assemble(guest_kernels.load("pingpong").sources)))

@@ -11,11 +11,16 @@ from paravane.tools.bench import guests, trial
 from paravane.tools.status import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from paravane import Domain, Image
 
 DOMAINS: Final = (1, 8, 32, 128)
 SECONDS: Final = 2.0
 """Of the processor, for each point."""
+
+_BALLS: Final = 2_000_000_000
+"""More than come back while it is measured."""
 
 _BEGUN: Final = 20_000_000
 """Nanoseconds after which a guest has begun its work, and its code is translated."""
@@ -23,30 +28,38 @@ _BEGUN: Final = 20_000_000
 
 class Figures(NamedTuple):
     """`throughput`: rounds of work and a hypercall in a second of the host's processor, of all domains
-    together. `memory`: bytes of the host that an idle domain takes, with as much of its RAM as it has
-    touched. `create`: seconds of the processor to make one."""
+    together. `events`: as many events that the kernel `pingpong` has sent itself and handled. `memory`: bytes
+    of the host that an idle domain takes, with as much of its RAM as it has touched. `create`: seconds of the
+    processor to make one."""
 
     domains: int
     throughput: float
+    events: float
     memory: float
     create: float
 
 
 def measure(domains: int) -> Figures:
     """One point of the curve. To be run in a process of its own, whose memory is nobody else's."""
-    return Figures(domains, _throughput(domains), *_idle(domains))
+    throughput = _throughput(domains, guests.image(guests.CALLER), trial.work)
+    events = _throughput(domains, guests.pingpong(), trial.events, f"balls={_BALLS}")
+    return Figures(domains, throughput, events, *_idle(domains))
 
 
 def table(figures: Sequence[Figures]) -> list[list[str]]:
     """A head, and a row for each number of domains."""
-    rows = [["domains", "rounds a second", "of one domain's", "an idle domain", "to create one"]]
+    rows = [["domains", "rounds a second", "of one domain's"]]
+    rows[0] += ["events a second", "of one domain's", "an idle domain", "to create one"]
     for found in figures:
         part = 100 * found.throughput / figures[0].throughput
+        of_events = 100 * found.events / figures[0].events
         rows.append(
             [
                 str(found.domains),
                 f"{found.throughput:.0f}",
                 f"{part:.0f} %",
+                f"{found.events:.0f}",
+                f"{of_events:.0f} %",
                 f"{found.memory / 2**20:.1f} MiB",
                 f"{found.create * 1000:.1f} ms",
             ]
@@ -78,15 +91,16 @@ def draw(figures: Sequence[Figures], path: Path) -> None:
         raise UsageError(f"{path}: {error}") from None
 
 
-def _throughput(domains: int) -> float:
+def _throughput(domains: int, image: Image, work: Callable[[Domain], int], cmdline: str = "") -> float:
+    """What all domains do together, as `work` counts it, in a second of the processor."""
     with trial.machine(domains, deterministic=False) as machine:
-        made = [trial.create(machine, guests.image(guests.CALLER), f"d{number}") for number in range(domains)]
+        made = [trial.create(machine, image, f"d{number}", cmdline=cmdline) for number in range(domains)]
         while min(domain.processor_time for domain in made) < _BEGUN:
             machine.run(timeout=SECONDS / 4)
-        before, began = sum(map(trial.work, made)), time.process_time()
+        before, began = sum(map(work, made)), time.process_time()
         while time.process_time() - began < SECONDS:
             machine.run(timeout=SECONDS / 4)
-        return (sum(map(trial.work, made)) - before) / (time.process_time() - began)
+        return (sum(map(work, made)) - before) / (time.process_time() - began)
 
 
 def _idle(domains: int) -> tuple[float, float]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MEMORY: Final = 4 << 20
 """Bytes of each domain."""
 
+_PORTS: Final = 8
+
 
 @contextmanager
 def machine(domains: int, policy: str = "bvt", *, deterministic: bool = True) -> Iterator[Machine]:
@@ -30,9 +32,11 @@ def machine(domains: int, policy: str = "bvt", *, deterministic: bool = True) ->
         yield made
 
 
-def create(made: Machine, image: Image, name: str, *, weight: int = 256, cap: int = 0) -> Domain:
+def create(
+    made: Machine, image: Image, name: str, *, weight: int = 256, cap: int = 0, cmdline: str = ""
+) -> Domain:
     """One domain more; what it prints is dropped."""
-    config = DomainConfig(name, memory=MEMORY, weight=weight, cap=cap, sink=len)
+    config = DomainConfig(name, memory=MEMORY, weight=weight, cap=cap, cmdline=cmdline, sink=len)
     return made.create(image, config)
 
 
@@ -47,3 +51,11 @@ def run(made: Machine, seconds: float) -> None:
 def work(domain: Domain) -> int:
     """What a guest that counts its work has done."""
     return domain.vcpus[0].cpu.esi
+
+
+def events(domain: Domain) -> int:
+    """Events that a guest with `events.inc` has handled, of its first ports."""
+    counts = domain.image.symbols.address_of("event_counts")
+    assert counts is not None
+    cpu = domain.vcpus[0].cpu
+    return sum(cpu.read_u32(counts + 4 * port) for port in range(_PORTS))
