@@ -71,8 +71,9 @@ class Domains(Generic[D_co]):
         return found
 
     def first_from(self, domid: int) -> int | None:
-        """The lowest number of a domain from `domid` on."""
-        return min((number for number in self._known if number >= domid), default=None)
+        """The lowest number of a domain from `domid` on; None too where only the host beside a control domain
+        is left, which nobody controls: who lists domains has come to their end."""
+        return min((number for number in self._known if domid <= number < HOST_DOMID), default=None)
 
     def leave(self, domid: int) -> None:
         """Nothing is left of a domain: its number is free."""

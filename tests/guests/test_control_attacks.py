@@ -47,6 +47,14 @@ def test_a_dying_domain_gets_no_vcpus_and_no_memory(boot: Boot) -> None:
     assert answers(boot, requests) == requests.expected
 
 
+def test_a_list_of_domains_has_an_end(boot: Boot) -> None:
+    requests = Requests()
+    requests.create()
+    requests.domctl(DomctlCmd.getdomaininfo, 1)
+    requests.domctl(DomctlCmd.getdomaininfo, 2, expect=-Errno.ESRCH)
+    assert answers(boot, requests) == requests.expected
+
+
 def test_free_memory_above_all_addresses_is_none(boot: Boot) -> None:
     requests = Requests()
     requests.sysctl(SysctlCmd.availheap, ANY_ADDRESS, 0, -1)
