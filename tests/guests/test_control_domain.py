@@ -9,12 +9,14 @@ import pytest
 from paravane import DomainConfig, Machine, ShutdownReason, StopReason, guest_kernels, load_image
 from paravane.abi.domctl import (
     XEN_DOMCTL_CREATEDOMAIN,
+    DomainInfoFlag,
     DomctlCmd,
     XenArchDomainconfig,
     XenDomctlCreatedomain,
 )
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
+from paravane.abi.sched import SchedOp
 from paravane.abi.sysctl import SysctlCmd
 from paravane.asm import build
 from paravane.lives import QUICK_LIVES
@@ -253,6 +255,19 @@ def test_memory_of_another_domain_is_bounded_by_what_it_may_have(boot: Boot) -> 
     requests.call(Hypercall.memory_op, 6, "extents", expect=3)
     requests.data("extents: .long list, 4, 0, 0\n    .short 1, 0\nlist: .long 0, 1, 2, 3")
     assert answers(boot, requests) == requests.expected
+
+
+def test_another_domain_is_shut_down_for_it(boot: Boot) -> None:
+    """Its reason is told as if it had given it itself."""
+    requests = Requests()
+    requests.create()
+    for domain, expected in ((1, 0), (9, -Errno.ESRCH), (HOST_DOMID, -Errno.EPERM)):
+        requests.data(f"shutdown{domain}: .long {domain}, {int(ShutdownReason.suspend)}")
+        requests.call(Hypercall.sched_op, int(SchedOp.remote_shutdown), f"shutdown{domain}", expect=expected)
+    requests.domctl(DomctlCmd.getdomaininfo, 1)
+    requests.show(16 + 4)
+    wanted = int(ShutdownReason.suspend) << 16 | DomainInfoFlag.shutdown | DomainInfoFlag.paused
+    assert answers(boot, requests) == [*requests.expected, wanted]
 
 
 def test_only_the_first_domain_can_be_the_control_domain() -> None:
