@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from paravane.domain import Domain
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from paravane.registry import Registry
     from paravane.scheduler import Scheduler
     from paravane.toolstack import ControlDomain, Toolstack
+
+MOST_VCPUS: Final = 1024
+"""Vcpus of all guests of a machine: each takes some 3 MB of the host, which no frame of the machine pays."""
 
 
 class MachineControl:
@@ -49,6 +52,10 @@ class MachineControl:
         return domain
 
     def add_vcpus(self, domain: Domain) -> None:
-        """Give it all the vcpus that it was founded for, those that it does not have yet."""
+        """Give it all the vcpus that it was founded for, those that it does not have yet. Raises MemoryError
+        when the machine has too many: each is an engine of the host's."""
+        have = sum(len(other.vcpus) for other in self.guests())
+        if have + domain.memory.max_vcpus - len(domain.vcpus) > MOST_VCPUS:
+            raise MemoryError(f"a machine has at most {MOST_VCPUS} vcpus where a guest makes domains")
         for vcpu_id in range(len(domain.vcpus), domain.memory.max_vcpus):
             self._scheduler.add(self._toolstack.add_vcpu(domain, vcpu_id))

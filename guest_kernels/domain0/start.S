@@ -46,7 +46,10 @@ FUNCTION build_guest
     movl %ecx, guest_console_pfn
     leal 3(%edx), %ecx
     movl %ecx, first_table
-    pushl %eax
+    cmpl $MAPPED_PAGES - NR_TABLES - 1, %ecx
+    jbe 1f
+    PANIC "the kernel does not fit into 4 MiB"
+1:  pushl %eax
     call open_ports
     popl %eax
     call write_start_info

@@ -288,7 +288,7 @@ def getvcpuinfo(caller: "Caller", domain: "Domain", part: XenDomctlGetvcpuinfo) 
     state = vcpu.run_state
     return part._replace(
         online=int(not state.down),
-        blocked=int(state.waiting.blocked),
+        blocked=int(state.blocked),
         running=int(state.has_processor),
         cpu_time=vcpu.time.run_states().time[Runstate.running],
         cpu=0,

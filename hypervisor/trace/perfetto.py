@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.abi.domid import DomId
-from paravane.registry import CONTROL_DOMID
+from paravane.registry import CONTROL_DOMID, HOST_DOMID
 from paravane.trace.annotations import write_annotation
 from paravane.trace.perfetto_schema import (
     SEQ_INCREMENTAL_STATE_CLEARED,
@@ -174,7 +174,7 @@ def _name(entry: Entry) -> str:
         return "xen"
     # Nothing tells the name later: a vcpu runs when its domain is built, and some domains never are.
     final = _is_start(entry) or entry.vcpu is not None
-    never = entry.domid == CONTROL_DOMID or entry.domid >= DomId.FIRST_RESERVED
+    never = entry.domid in (CONTROL_DOMID, HOST_DOMID) or entry.domid >= DomId.FIRST_RESERVED
     return f"domain {entry.domid}" if final or never else ""
 
 

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import DomainConfig, Machine, ShutdownReason, StopReason, guest_kernels, load_image
+from paravane import (
+    DomainConfig,
+    Machine,
+    ShutdownReason,
+    StopReason,
+    guest_kernels,
+    load_image,
+    machine_control,
+)
 from paravane.abi.domctl import (
     XEN_DOMCTL_CREATEDOMAIN,
     DomainInfoFlag,
@@ -22,6 +30,8 @@ from paravane.asm import build
 from paravane.lives import QUICK_LIVES
 from paravane.on_end import Action, OnEnd
 from paravane.registry import HOST_DOMID
+from paravane.trace.records import SendRecord, UpcallRecord
+from tests.support.answering import answering, hypercall
 from tests.support.boot import HOST_TIMEOUT, kernel_image
 
 if TYPE_CHECKING:
@@ -61,9 +71,7 @@ class Requests:
 
     def call(self, number: int, *arguments: int | str, expect: int = 0) -> None:
         """Any other hypercall; a text is a symbol."""
-        for value, register in zip(arguments, ("ebx", "ecx", "edx", "esi", "edi"), strict=False):
-            self._code += f"    movl ${value}, %{register}\n"
-        self._code += f"    movl ${int(number)}, %eax\n    int $0x82\n    call show\n"
+        self._code += hypercall(number, *arguments)
         self.expected.append(expect)
 
     def show(self, at: int) -> None:
@@ -96,26 +104,7 @@ class Requests:
         self._data += f"    {text}\n"
 
     def kernel(self) -> str:
-        return f"""
-    .include "runtime.inc"
-    XEN_NOTES
-main:
-{self._code}
-    ret
-show:
-    testl %eax, %eax
-    jns 1f
-    pushl %eax
-    PRINT "-"
-    popl %eax
-    negl %eax
-1:  call print_dec
-    PRINT "\\n"
-    ret
-    .data
-    .balign 8
-{self._data}
-"""
+        return answering(self._code, self._data)
 
     def _struct(self, head: str, words: tuple[int | str, ...], number: Hypercall) -> None:
         label, size = f"request{self._count}", 144 if number is Hypercall.domctl else 136
@@ -125,9 +114,7 @@ show:
             f"    .balign 8\n{label}:\n    {head}\n{union}\n    .skip {size - offset - 4 * len(words)}\n"
         )
         self._count += 1
-        self._code += (
-            f"    movl ${label}, %ebx\n    movl ${int(number)}, %eax\n    int $0x82\n    call show\n"
-        )
+        self._code += hypercall(number, label)
 
 
 def answers(boot: Boot, requests: Requests) -> list[int]:
@@ -268,6 +255,28 @@ def test_another_domain_is_shut_down_for_it(boot: Boot) -> None:
     requests.show(16 + 4)
     wanted = int(ShutdownReason.suspend) << 16 | DomainInfoFlag.shutdown | DomainInfoFlag.paused
     assert answers(boot, requests) == [*requests.expected, wanted]
+
+
+def test_a_machine_has_so_many_vcpus_where_guests_make_domains(
+    boot: Boot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is an engine of the host's, whose memory no guest pays for."""
+    monkeypatch.setattr(machine_control, "MOST_VCPUS", 3)
+    requests = Requests()
+    for expected in (0, 0, -Errno.ENOMEM):
+        requests.create()
+        requests.domctl(DomctlCmd.max_vcpus, len(requests.expected) // 2 + 1, 1, expect=expected)
+    assert answers(boot, requests) == requests.expected
+
+
+def test_an_event_to_a_control_domain_has_a_flow(boot: Boot) -> None:
+    """As it has to any guest: only what goes to the host arrives at once."""
+    records = boot("domain0").records
+    sent = {record.flow for record in records if isinstance(record, SendRecord) and record.to_domid == 0}
+    told = {flow for record in records if isinstance(record, UpcallRecord) for flow in record.flows}
+    flows = sent - {None}
+    assert flows
+    assert flows <= told
 
 
 def test_only_the_first_domain_can_be_the_control_domain() -> None:

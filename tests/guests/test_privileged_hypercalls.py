@@ -13,6 +13,7 @@ import pytest
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
+from tests.support.answering import answering, hypercall
 from tests.support.boot import paravane
 
 if TYPE_CHECKING:
@@ -36,38 +37,14 @@ class Answers(Protocol):
 @pytest.fixture
 def answers(boot: Boot) -> Answers:
     def answered(*calls: tuple[int, ...], data: str = "") -> list[int]:
-        return [int(line) for line in boot(kernel_of(calls, data), memory=MEMORY).lines]
+        return [int(line) for line in boot(answering(made(calls), data), memory=MEMORY).lines]
 
     return answered
 
 
-def kernel_of(calls: tuple[tuple[int, ...], ...], data: str) -> str:
-    """One that makes these calls and prints what comes back, a number a line."""
-    body = ""
-    for number, *arguments in calls:
-        for value, register in zip(arguments, ("ebx", "ecx", "edx", "esi", "edi"), strict=False):
-            body += f"    movl ${value}, %{register}\n"
-        body += f"    movl ${int(number)}, %eax\n    int $0x82\n    call show\n"
-    return f"""
-    .include "runtime.inc"
-    XEN_NOTES
-main:
-{body}
-    ret
-show:
-    testl %eax, %eax
-    jns 1f
-    pushl %eax
-    PRINT "-"
-    popl %eax
-    negl %eax
-1:  call print_dec
-    PRINT "\\n"
-    ret
-    .data
-    .balign 8
-{data}
-"""
+def made(calls: tuple[tuple[int, ...], ...]) -> str:
+    """The code of these calls, each of which prints what comes back."""
+    return "".join(hypercall(number, *arguments) for number, *arguments in calls)
 
 
 def domctl(label: str, cmd: int, domain: int, version: int = 0x15) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paravane.registry import CONTROL_DOMID
 from paravane.trace.records import SendRecord, UpcallRecord, VirqRecord
 
 if TYPE_CHECKING:
@@ -39,7 +38,8 @@ class EventSource:
 
     def _flow(self, domid: int, port: int, *, pending: bool) -> int | None:
         """The flow of an event: a new one, unless it finds the port pending already."""
-        if domid == CONTROL_DOMID:
+        to = self._platform.domains.find(domid)
+        if to is None or to.memory is None:  # the host: it is called at once
             return None
         if pending:
             return self._flows.get((domid, port))
