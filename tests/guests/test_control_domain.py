@@ -271,7 +271,7 @@ def test_a_machine_has_so_many_vcpus_where_guests_make_domains(
 
 
 def test_an_event_to_a_control_domain_has_a_flow(boot: Boot) -> None:
-    """As it has to any guest: only what goes to the host arrives at once. The first is of the end of hello."""
+    """As it has to any guest: only what goes to the host arrives at once. The first tells of an end."""
     records = boot("domain0").records
     raised = [record for record in records if isinstance(record, VirqRecord) and record.virq == Virq.DOM_EXC]
     told = {flow for record in records if isinstance(record, UpcallRecord) for flow in record.flows}
