@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from paravane.control_plane import ControlPlane, NewDomain
     from paravane.domain_config import DomainConfig
     from paravane.events import HostPort
-    from paravane.events.ports import PortTable
+    from paravane.events.port_table import PortTable
     from paravane.image import Image
     from paravane.platform import Platform
     from paravane.registry import Registry

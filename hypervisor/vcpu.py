@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from paravane.abi.vcpu import VcpuGuestContext
     from paravane.builder import StartOfDay
-    from paravane.events.ports import Observer
+    from paravane.events.observer import Observer
     from paravane.place import Place
     from paravane.platform import Platform
     from paravane.traps import TrapNote

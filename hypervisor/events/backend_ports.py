@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paravane.abi.event_channel import EVTCHN_FIFO_NR_CHANNELS
-from paravane.events.ports import PortTable
+from paravane.events.port_table import PortTable
 from paravane.registry import CONTROL_DOMID
 
 if TYPE_CHECKING:

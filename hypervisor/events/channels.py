@@ -13,7 +13,8 @@ from paravane.abi.event_channel import (
 )
 from paravane.events.fifo import Fifo
 from paravane.events.port import usable
-from paravane.events.ports import PortTable, never_paused
+from paravane.events.port_table import PortTable
+from paravane.events.ports import never_paused
 from paravane.events.two_level import TwoLevel
 from paravane.events.upcalls import Upcalls
 from paravane.refusal import Refusal

@@ -1,13 +1,14 @@
-"""Event channels (public/event_channel.h): ports, who holds the other end, what fires when."""
+"""The ports of a domain as all domains meet there (public/event_channel.h): what fires when, and what closes.
+
+What a guest asks for of ports, its own and others', is in `port_table`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
-from paravane.abi.event_channel import NR_VIRQS, EvtchnStat
-from paravane.events.port import VCPU_VIRQS, Port, State, Status, name_of, usable
+from paravane.events.port import VCPU_VIRQS, State, name_of, usable
 from paravane.events.port_list import BUCKET, PortList
 from paravane.refusal import Refusal
 from paravane.registry import CONTROL_DOMID
@@ -16,28 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from paravane.abi.event_channel import Virq
-    from paravane.events.port import Delivery
-    from paravane.place import Place
+    from paravane.events.observer import Observer
+    from paravane.events.port import Delivery, Port
     from paravane.registry import Domains
-
-NR_PIRQS: Final = 256
-"""Interrupt numbers that exist. None belongs to a guest, as none is passed through."""
-
-
-class Observer(Protocol):
-    """Is told of events before they come out; `pending` says that they find the port pending already."""
-
-    def sent(self, domid: int, port: int, to_domid: int, to_port: int, *, pending: bool) -> None:
-        """Domain `domid` sends through its `port` to a port of `to_domid`."""
-        ...
-
-    def raised(self, domid: int, vcpu_id: int, virq: Virq, port: int, *, pending: bool) -> None:
-        """A virtual interrupt of `domid` comes out at a port that notifies `vcpu_id`."""
-        ...
-
-    def delivered(self, domid: int, vcpu_id: int, place: Place, ports: tuple[int, ...]) -> None:
-        """A vcpu entered its upcall, interrupted at `place`, with these ports pending and not masked."""
-        ...
 
 
 class HasPorts(Protocol):
@@ -46,7 +28,7 @@ class HasPorts(Protocol):
     @property
     def domid(self) -> int: ...
     @property
-    def events(self) -> PortTable: ...
+    def events(self) -> Ports: ...
 
 
 class Exchange:
@@ -58,7 +40,7 @@ class Exchange:
         self.domains = domains
         self._at = domains.at
 
-    def at(self, domid: int) -> PortTable:
+    def at(self, domid: int) -> Ports:
         """The domain at the other end of a connection. There is one: a domain that goes disconnects."""
         return self._at(domid).events
 
@@ -75,7 +57,7 @@ def never_paused() -> bool:
     return False
 
 
-class PortTable:
+class Ports:
     """The ports of one domain. Every method raises Refusal with Xen's errno for that request."""
 
     def __init__(
@@ -121,79 +103,6 @@ class PortTable:
         """The ports that the guest has in use, by number. They are not to be changed."""
         return self._list.in_use()
 
-    def alloc_unbound(self, dom: int, remote_dom: int) -> int:
-        """A new port of domain `dom` that waits for `remote_dom` (which need not exist) to bind to it."""
-        domain = self._named(dom)
-        port = domain._free_port()
-        self._check_control(domain)
-        domain._open(port, Port(State.UNBOUND, remote_domid=self._own_name(remote_dom)))
-        return port
-
-    def bind_interdomain(
-        self, remote_dom: int, remote_port: int, before_first: Callable[[int], None] | None = None
-    ) -> int:
-        """A new port connected to a port of `remote_dom` that waits for this domain.
-
-        The new port fires at once: a notification sent while the other end was unbound was dropped.
-        `before_first(port)` is called before that.
-        """
-        remote = self._named(remote_dom)
-        port = self._free_port()
-        other = remote._list.at(remote_port)
-        if other is None or other.state is not State.UNBOUND or other.remote_domid != self.domid:
-            raise Refusal(
-                Errno.EINVAL,
-                f"port {remote_port} of domain {remote.domid} does not wait for domain {self.domid}",
-            )
-        self._open(port, Port(State.INTERDOMAIN, remote_domid=remote.domid, remote_port=remote_port))
-        # It waited for this domain, so its `remote_domid` is right already.
-        other.state, other.remote_port = State.INTERDOMAIN, port
-        if before_first is not None:
-            before_first(port)
-        self._delivery.set_pending(port, 0)
-        return port
-
-    def bind_virq(self, virq: int, vcpu_id: int) -> int:
-        """A new port for a virtual interrupt. Global ones are bound to vcpu 0 and can be moved later."""
-        if virq >= NR_VIRQS:
-            raise Refusal(Errno.EINVAL, f"there is no virtual interrupt {virq}")
-        if virq not in VCPU_VIRQS and vcpu_id:
-            raise Refusal(
-                Errno.EINVAL, f"global virtual interrupt {virq} is bound to vcpu 0 only, not {vcpu_id}"
-            )
-        self._check_vcpu(vcpu_id)
-        if (vcpu_id, virq) in self._virqs:
-            raise Refusal(Errno.EEXIST, f"virtual interrupt {virq} of vcpu {vcpu_id} is bound already")
-        port = self._free_port()
-        self._open(port, Port(State.VIRQ, vcpu_id=vcpu_id, virq=virq))
-        self._virqs[vcpu_id, virq] = port
-        return port
-
-    def bind_ipi(self, vcpu_id: int) -> int:
-        """A new port on which the domain's own vcpus interrupt `vcpu_id`."""
-        self._check_vcpu(vcpu_id)
-        port = self._free_port()
-        self._open(port, Port(State.IPI, vcpu_id=vcpu_id))
-        return port
-
-    def bind_pirq(self, pirq: int) -> int:
-        """Physical interrupts belong to no guest here: always a Refusal."""
-        if pirq >= NR_PIRQS:
-            raise Refusal(Errno.EINVAL, f"there is no physical interrupt {pirq}")
-        raise Refusal(Errno.EPERM, f"physical interrupt {pirq} does not belong to domain {self.domid}")
-
-    def bind_vcpu(self, port: int, vcpu_id: int) -> None:
-        """Notify another vcpu from now on. Per-vcpu interrupts and IPIs cannot be moved."""
-        self._check_vcpu(vcpu_id)
-        entry = self._existing(port)
-        movable = entry is not None and (
-            entry.state in (State.UNBOUND, State.INTERDOMAIN)
-            or (entry.state is State.VIRQ and entry.virq not in VCPU_VIRQS)
-        )
-        if entry is None or not movable:
-            raise Refusal(Errno.EINVAL, f"port {port} is {name_of(entry)} and stays with its vcpu")
-        entry.vcpu_id = vcpu_id
-
     def close(self, port: int) -> None:
         """Free a port. The other end of a connection becomes unbound again, waiting for this domain."""
         entry = self._existing(port)
@@ -226,21 +135,6 @@ class PortTable:
                 return
         raise Refusal(Errno.EINVAL, f"port {port} is {name_of(entry)}, nothing can be sent through it")
 
-    def status(self, dom: int, port: int) -> Status:
-        """What port `port` of domain `dom` is bound to."""
-        domain = self._named(dom)
-        entry = domain._existing(port)
-        self._check_control(domain)
-        if entry is None or entry.state is State.RESERVED:
-            return Status(EvtchnStat.closed)
-        if entry.state is State.UNBOUND:
-            return Status(EvtchnStat.unbound, entry.vcpu_id, domid=entry.remote_domid)
-        if entry.state is State.INTERDOMAIN:
-            return Status(
-                EvtchnStat.interdomain, entry.vcpu_id, domid=entry.remote_domid, port=entry.remote_port
-            )
-        return Status(entry.state.value, entry.vcpu_id, virq=entry.virq)
-
     def unmask(self, port: int) -> None:
         """Clear the port's mask bit; a port that fired meanwhile notifies now. One that is not in use stays
         as it is, and that is no error."""
@@ -248,22 +142,13 @@ class PortTable:
         if usable(entry):
             self._delivery.unmask(port, entry.vcpu_id)
 
-    def reset(self, dom: int, go_on: Callable[[], bool], *, resuming: bool = False) -> bool:
-        """Close every port of domain `dom`: the caller or, for the control domain, one that it has paused.
-        False when it is to be asked for again, `resuming` then, for the rest: `go_on()` is asked now and
-        then, after ports were closed.
+    def reset_own(self, go_on: Callable[[], bool], *, resuming: bool) -> bool:
+        """Close every port. False when it is to be asked for again, `resuming` then, for the rest: `go_on()`
+        is asked now and then, after ports were closed.
 
         Raises Refusal: -EBUSY for a second reset beside one that is under way, or to resume none, -EAGAIN
-        when ports were opened meanwhile that it had passed, -EINVAL for another domain that is not paused.
+        when ports were opened meanwhile that it had passed.
         """
-        domain = self._named(dom)
-        self._check_control(domain)
-        if domain is not self and not domain._paused():
-            raise Refusal(Errno.EINVAL, f"domain {dom} is not paused, so its ports cannot be reset")
-        return domain.reset_own(go_on, resuming=resuming)
-
-    def reset_own(self, go_on: Callable[[], bool], *, resuming: bool) -> bool:
-        """As `reset`, of the ports here."""
         first = self._next_reset if resuming else int(not self._next_reset)
         if not first:
             state = "no reset" if resuming else "a reset"
@@ -350,18 +235,11 @@ class PortTable:
         self._list.open(port, entry)
         self._delivery.init(port)
 
-    def _named(self, dom: int) -> PortTable:
+    def _named(self, dom: int) -> Ports:
         """The ports of the domain that the guest names. Raises Refusal(ESRCH)."""
         return self._exchange.domains.named(self.domid, dom).events
 
-    def _own_name(self, domid: int) -> int:
-        return self.domid if domid == DomId.SELF else domid
-
-    def _check_vcpu(self, vcpu_id: int) -> None:
-        if vcpu_id >= self._nr_vcpus:
-            raise Refusal(Errno.ENOENT, f"domain {self.domid} has no vcpu {vcpu_id}")
-
-    def _check_control(self, domain: PortTable) -> None:
+    def _check_control(self, domain: Ports) -> None:
         """Only its own ports are a guest's to give away, look at or reset. Raises Refusal(EPERM)."""
         if domain is not self and not self._privileged:
             raise Refusal(Errno.EPERM, f"domain {self.domid} does not control domain {domain.domid}")

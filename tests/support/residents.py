@@ -11,7 +11,7 @@ from paravane.registry import CONTROL_DOMID, Registry
 if TYPE_CHECKING:
     from paravane.cpu import Ram
     from paravane.cpu.geometry import Geometry
-    from paravane.events.ports import PortTable
+    from paravane.events.port_table import PortTable
     from paravane.memory.grants import GrantTable
 
 
