@@ -14,7 +14,6 @@ from paravane.abi.errno import Errno
 from paravane.abi.event_channel import Virq
 from paravane.abi.hypercall import HYPERCALL_VECTOR
 from paravane.abi.vcpu import VcpuContextFlag
-from paravane.call_site import call_site, follows_hypercall
 from paravane.cpu import Cpu, EngineError, PageFault, RunEnd
 from paravane.memory import VcpuPaging, check_tables, fix_page_fault, install_tables, uninstall_tables
 from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, PreemptionBudget
@@ -23,9 +22,9 @@ from paravane.report import Subject, vcpu_report
 from paravane.run_state import RunState, not_started
 from paravane.sched import Entity
 from paravane.time.clock import GATE_COST, TRAP_COST
-from paravane.trace import Kind, ScheduleRecord, TrapRecord
 from paravane.traps import GuestCrash, VcpuTraps
 from paravane.vcpu_host import VcpuHost
+from paravane.vcpu_trace import VcpuTrace
 from paravane.x86 import INT_LENGTH, PAGE_SHIFT, Vector
 
 if TYPE_CHECKING:
@@ -33,10 +32,7 @@ if TYPE_CHECKING:
 
     from paravane.abi.vcpu import VcpuGuestContext
     from paravane.builder import StartOfDay
-    from paravane.events.observer import Observer
-    from paravane.place import Place
     from paravane.platform import Platform
-    from paravane.traps import TrapNote
     from paravane.vcpu_host import VcpuDomain
 
 SPIN_TIME: Final = 10_000
@@ -93,8 +89,12 @@ class Vcpu:
         walked = domain.memory.machine.types.tables_walked
         self.budget = PreemptionBudget(lambda: platform.traps, self._return_is_wanted, walked)
         self._info_moved = False
-        self._placed: tuple[int, int, Place | None] = (-1, 0, None)
-        domain.resources.callback(platform.trace.watch(self._trace_changed))
+        self._tracing = VcpuTrace(platform, domain, vcpu_id, self.cpu, self.traps, self.run_state)
+        domain.resources.callback(self._tracing.start())
+        self.place = self._tracing.place
+        """Where its guest is (paravane.trace.Scene): after an `int $0x82`, where it made the hypercall."""
+        self.call_place = self._tracing.call_place
+        """As `place`, where it is known that the guest is in a hypercall."""
         self.hypercall = hypercalls(self)
 
     def start(self, start: StartOfDay) -> None:
@@ -304,61 +304,7 @@ class Vcpu:
             if self._platform.exchange.observer is None:
                 self.traps.deliver_pending()
             else:
-                self._deliver_observed(self._platform.exchange.observer)
-
-    # The trace.
-
-    def place(self) -> Place:
-        """Where its guest is (paravane.trace.Scene): after an `int $0x82`, where it made the hypercall."""
-        cpu, entry = self.cpu, self._platform.traps
-        before, address, place = self._placed
-        if place is None or before != entry or address != cpu.eip:
-            place = self.call_place() if follows_hypercall(cpu) else self._domain.places.at(cpu.eip)
-            self._placed = entry, cpu.eip, place
-        return place
-
-    def call_place(self) -> Place:
-        """As `place`, where it is known that the guest is in a hypercall."""
-        return self._domain.places.before(call_site(self.cpu))
-
-    def _deliver_observed(self, observer: Observer) -> None:
-        counters, place = self.traps.counters, self._domain.places.at(self.cpu.eip)
-        upcalls = counters.upcalls
-        self.traps.deliver_pending()
-        if counters.upcalls != upcalls:
-            ports = self._domain.events.unmasked()
-            observer.delivered(self.domid, self.vcpu_id, place, ports)
-
-    def _trace_changed(self) -> None:
-        """Have traps and the ends of sleeps reported for as long as anybody reads of them."""
-        wants = self._platform.trace.wants
-        self.traps.observe(self._trapped if wants(Kind.TRAP) else None)
-        self.run_state.observer = self._woken if wants(Kind.SCHEDULE) else None
-
-    def _woken(self) -> None:
-        platform = self._platform
-        head = (platform.clock.now(), self.domid, self.vcpu_id, None)
-        platform.trace.write(ScheduleRecord(*head, "woken"))
-
-    def _trapped(self, note: TrapNote) -> None:
-        clock = self._platform.clock
-        cost = GATE_COST if note.outcome == "direct" else TRAP_COST
-        self._platform.trace.write(
-            TrapRecord(
-                clock.now(),
-                self.domid,
-                self.vcpu_id,
-                self._domain.places.at(note.eip),
-                note.cpl,
-                int(note.vector),
-                note.name,
-                note.error_code,
-                note.cr2,
-                note.outcome,
-                note.handler,
-                clock.after(cost),
-            )
-        )
+                self._tracing.deliver(self._platform.exchange.observer)
 
     def _crash(self, sentence: str, fault: int | None = None) -> None:
         """End the domain for what this vcpu did; `fault` is the linear address it failed at, if at one."""

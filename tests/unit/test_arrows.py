@@ -36,7 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "domain",
         "vcpu_context",
         "vcpu",
-        "report",
+        "report vcpu_trace",
         "vcpu_host run_state",
         "call_site watchdog",
         "trace/sources",
