@@ -16,14 +16,16 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from paravane.administration import Administration
-from paravane.arguments import check_callable, check_type
+from paravane.arguments import check_type
 from paravane.cpu import Ram
 from paravane.domain_config import DomainConfig
 from paravane.image import Image
 from paravane.inbox import Inbox
 from paravane.lives import Lives
 from paravane.machine_control import MachineControl
+from paravane.machine_size import size_for
 from paravane.memory import MachineMemory, audit, check_nr_frames
+from paravane.outside import Outside
 from paravane.platform import Platform
 from paravane.registry import Registry
 from paravane.run_loop import RunLoop
@@ -34,7 +36,7 @@ from paravane.trace.sources import observe
 from paravane.x86 import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
     from paravane.devices.xenstore import Store
@@ -45,28 +47,15 @@ if TYPE_CHECKING:
     from paravane.toolstack import ControlDomain
     from paravane.trace import Trace
 
-OWN_MEMORY, OWN_PER_DOMAIN = 1 << 20, (1 << 17) + (1 << 20)
-"""Bytes of machine memory for the hypervisor, besides 1/64 of the guests'; and for each domain, with the
-slack that it may have beyond its `memory=`."""
-
-LOW_MEMORY = 1 << 20
-"""Bytes at the bottom of a machine that are nobody's, as on a PC."""
-
 DETERMINISTIC_SLICE = 1_000_000
 """Instructions in a slice that suit most guests, where a run is to be a function of its input alone."""
-
-FOR_OTHERS = 128 << 20
-"""Bytes that a control domain finds free."""
-
-SPARE = 4 << 20
-"""Bytes that stay free, so that extents of neighbouring frames can be had."""
 
 
 class MachineBusyError(RuntimeError):
     """The machine is running, and what was asked cannot be done meanwhile; the message is one sentence."""
 
 
-class Machine(Administration):
+class Machine(Administration, Outside):
     """One physical machine: memory, time, a scheduler, domains. Close it, or use it in a `with`.
 
     It belongs to one thread at a time. While `run` lasts, any other thread may call `post` and `interrupt`,
@@ -128,6 +117,8 @@ class Machine(Administration):
         self._close_wanted = False
         self._closed = False
 
+    size_for = staticmethod(size_for)
+
     @property
     def domains(self) -> Mapping[int, Domain]:
         """The machine's guests by number, always up to date; those that are being destroyed are not among
@@ -143,13 +134,6 @@ class Machine(Administration):
     def store(self) -> Store:
         """The xenstore that the domains share."""
         return self._toolstack.store
-
-    @staticmethod
-    def size_for(*domains: int, privileged: bool = False) -> int:
-        """Machine memory, in bytes, with room for domains of these sizes and what the hypervisor needs. With
-        a `privileged` one among them there are `FOR_OTHERS` bytes besides, for those that it makes."""
-        guests = sum(domains) + (FOR_OTHERS if privileged else 0)
-        return guests + guests // 64 + LOW_MEMORY + SPARE + OWN_MEMORY + len(domains) * OWN_PER_DOMAIN
 
     def create(self, image: Image, config: DomainConfig, *, paused: bool = False) -> Domain:
         """A domain as `config` says, ready to run; `paused`, it does not before it is unpaused.
@@ -192,55 +176,6 @@ class Machine(Administration):
         """From now on destroy the domains that would be restarted when they end: all is to come to an end."""
         self._check_thread("end restarts")
         self._lives.restarts = False
-
-    def add_input(self, fileno: int, ready: Callable[[], None], *, for_guests: bool = True) -> None:
-        """Call `ready` between time slices whenever the file descriptor is readable. Without `for_guests` no
-        guest waits for what comes there (a debugger's socket); see `when_stalled`. Raises ValueError for a
-        number that is not an open file descriptor, or that `ready` is called for already."""
-        self._check_thread("add an input")
-        check_type("fileno", fileno, int)
-        check_callable("ready", ready)
-        self._inbox.watch(fileno, ready, for_guests=for_guests)
-
-    def remove_input(self, fileno: int) -> None:
-        """Call nobody for this file descriptor any more. Raises ValueError when nobody is called for it."""
-        self._check_thread("remove an input")
-        self._inbox.unwatch(fileno)
-
-    def when_stalled(self, call: Callable[[], None]) -> None:
-        """Have `call` made whenever every vcpu has come to sleep, no timer is armed, and the machine is not
-        given up (`StopReason.STALLED`) only because of inputs that are not for guests."""
-        self._check_thread("ask to be told")
-        check_callable("call", call)
-        self._loop.when_stalled.append(call)
-
-    def post(self, call: Callable[[], object]) -> None:
-        """Have `call` made in the machine's thread, between two time slices. From any thread or signal
-        handler."""
-        self._inbox.post(call)
-
-    def promise(self) -> Callable[[Callable[[], object]], None]:
-        """As `post`, to be used once: until then a machine whose vcpus are all blocked waits for it."""
-        return self._inbox.promise()
-
-    def hold(self) -> None:
-        """Run no guest until `release` is called as often, however long that takes: for who takes records or
-        output and cannot keep up. Guests see nothing of it, and virtual time stands still; inputs, time-outs
-        and interrupts are served. For callbacks of `run`."""
-        self._check_thread("hold the machine")
-        self._loop.hold()
-
-    def release(self) -> None:
-        """Undo one `hold`. Other threads post it."""
-        self._check_thread("release the machine")
-        if not self._loop.holds:
-            raise ValueError("the machine is not held")
-        self._loop.holds -= 1
-
-    def interrupt(self) -> None:
-        """Make `run` come back soon, or the next one at once. Any thread and any signal handler may do so."""
-        self._loop.interrupted = True
-        self._inbox.wake()
 
     def run(
         self, *, timeout: float | None = None, deadline: float | None = None, max_traps: int = 0

@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "asm/directives asm/opcodes",
         "debug",
         "machine",
-        "machine_control",
+        "machine_control machine_size outside",
         "run_loop",
         "idle scheduler",
         "administration ending follow inbox lives",
