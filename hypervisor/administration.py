@@ -13,6 +13,7 @@ from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from paravane.devices.xenbus import Attachment, DeviceConfig
     from paravane.devices.xenstore import Store
     from paravane.domain import Domain
 
@@ -110,6 +111,21 @@ class Administration(ABC):
         for vcpu in domain.vcpus:
             state = "online" if vcpu.vcpu_id < online else "offline"
             self.store.write(f"{domain_path(domain.domid)}/cpu/{vcpu.vcpu_id}/availability", state)
+
+    def attach(self, domain: Domain, config: DeviceConfig) -> Attachment:
+        """Give it a device more, as `xl block-attach` and `network-attach` do: its kernel finds the nodes in
+        xenstore, if it watches for that. ValueError when the device cannot be had, or the domain has one of
+        that kind and number already."""
+        self._administer("attach a device", domain)
+        return domain.devices.attach(config)
+
+    def detach(self, domain: Domain, device: Attachment, *, force: bool = False) -> None:
+        """Take one of its devices away: as soon as its kernel lets go of it, which it is asked to; or, with
+        `force`, at once. ValueError for a device that it has not (any more)."""
+        self._administer("detach a device", domain)
+        if device.domid != domain.domid or device.closed:
+            raise ValueError(f"{domain.name} has no device {device.name} (any more)")
+        device.detach(force=force)
 
     def _ask(self, request: str, domain: Domain) -> None:
         self._administer(f"ask for a {request}", domain)

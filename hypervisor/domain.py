@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paravane.devices.control_console import ControlConsole
+    from paravane.devices.xenbus import DomainDevices
     from paravane.devices.xenstore import Connection
     from paravane.events import EventChannels
     from paravane.image import Image
@@ -97,6 +98,7 @@ class Domain:
     grants: GrantTable
     console: DomainConsole
     store: Connection
+    devices: DomainDevices
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from paravane.devices.console import Sink
+    from paravane.devices.xenbus import DeviceConfig
 
 _OWN_PORTS = 2
 """Ports that a guest has at its start of day: the store's and the console's."""
@@ -38,6 +39,8 @@ class DomainConfig:
     `weight` (1 to 65535) and `cap` (in percent of one processor, 0 for none) say what it may have of the
     processor beside others, as xl's `cpu_weight` and `cap` do.
 
+    `devices` are opened, in this order, as the domain is made, and again for each of its further lives.
+
     `source_text`: reports quote the source files that the image names. Whoever makes an image can have any
     file of the host named there, so only for images that one trusts. Relative names that the current folder
     does not have are looked for in `source_folders`.
@@ -58,11 +61,12 @@ class DomainConfig:
     cap: int = 0
     online_vcpus: int | None = None
     privileged: bool = False
+    devices: tuple[DeviceConfig, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises TypeError for a value of a wrong type, by its name, and ValueError for so many vcpus as no
         domain has, for too few channels, for a `max_memory` that is less than `memory` and for a weight or
-        cap that there is not."""
+        cap that there is not and for devices of the control domain, which is where devices are."""
         check_type("name", self.name, str)
         check_type("memory", self.memory, int)
         check_type("vcpus", self.vcpus, int)
@@ -80,6 +84,9 @@ class DomainConfig:
         check_type("source_text", self.source_text, bool)
         check_type("source_folders", self.source_folders, tuple)
         check_type("privileged", self.privileged, bool)
+        check_type("devices", self.devices, tuple)
+        if self.privileged and self.devices:
+            raise ValueError("the control domain can be given no devices: nobody is there to carry them")
         check_type("max_event_channels", self.max_event_channels, int)
         if self.max_event_channels < _OWN_PORTS:
             raise ValueError(

@@ -116,9 +116,9 @@ class Lives:
                 QUICK_LIFE // 1_000_000_000,
             )
             return None
-        # As it is now: its administrator may have renamed and resized it.
-        memory, limit = domain.memory.target << PAGE_SHIFT, domain.max_memory
-        config = replace(life.config, name=domain.name, memory=memory, max_memory=limit)
+        # As it is now: its administrator may have renamed and resized it, and changed its devices.
+        memory, limit, devices = domain.memory.target << PAGE_SHIFT, domain.max_memory, domain.devices.configs
+        config = replace(life.config, name=domain.name, memory=memory, max_memory=limit, devices=devices)
         return _Life(life.image, config, 0, quick)
 
     def _bear(self) -> None:

@@ -99,8 +99,9 @@ class Machine(Administration, Outside):
         self.platform = Platform(ram, memory_map, self._registry, clock or VirtualClock(), debug=debug)
         observe(self.platform)
         self._policy = policy or BorrowedVirtualTime()
-        self._toolstack = Toolstack(self.platform, self._registry)
         self._inbox = Inbox()
+        counted = slice_instructions > 0
+        self._toolstack = Toolstack(self.platform, self._registry, self._inbox, counted=counted)
         self._loop = RunLoop(
             self.platform,
             self.domains,
@@ -140,7 +141,7 @@ class Machine(Administration, Outside):
 
         Raises ImageError, with a sentence for the user, when the image cannot run in so much memory,
         MemoryError when the machine has not so much left, and ValueError for a cap that its policy keeps none
-        of.
+        of, and for a device that cannot be had.
         """
         self._check_thread("create a domain")
         self._check_open()
@@ -226,6 +227,7 @@ class Machine(Administration, Outside):
             steps.callback(self.platform.trace.raise_failure)
             steps.callback(self.platform.ram.close)
             steps.callback(self._inbox.close)
+            steps.callback(self._toolstack.close)
             for domain in reversed(domains):
                 steps.callback(domain.close)
 

@@ -12,6 +12,7 @@ from paravane.builder import amount, build_domain
 from paravane.cpu.geometry import PAE
 from paravane.devices.console import Console, NoConsole
 from paravane.devices.control_console import ControlConsole
+from paravane.devices.xenbus import DeviceHost, DomainDevices
 from paravane.devices.xenstore import Connection, Store, forget_domain, populate_domain
 from paravane.domain import Domain
 from paravane.events import EventChannels, HostEvents
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from paravane.builder import StartOfDay
     from paravane.control_plane import ControlPlane, NewDomain
+    from paravane.devices.xenbus.host import Outside
     from paravane.domain_config import DomainConfig
     from paravane.events import HostPort
     from paravane.events.port_table import PortTable
@@ -66,16 +68,38 @@ class Toolstack:
 
     control: ControlPlane
 
-    def __init__(self, platform: Platform, registry: Registry[Domain, ControlDomain]) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        registry: Registry[Domain, ControlDomain],
+        outside: Outside,
+        *,
+        counted: bool = False,
+    ) -> None:
+        """`outside` is how host files and threads reach the machine; a `counted` run is a function of its
+        input alone."""
         self._platform = platform
         self._registry = registry
-        self._enter_host(CONTROL_DOMID)
         self.store = Store(observers=platform.bus.observers)
+        self._devices = DeviceHost(
+            store=self.store,
+            bus=platform.bus,
+            domains=platform.domains,
+            clock=platform.clock,
+            timers=platform.timers,
+            outside=outside,
+            counted=counted,
+        )
+        self._enter_host(CONTROL_DOMID)
 
     def _enter_host(self, domid: int) -> None:
-        self._host = domid
-        self._events = HostEvents(self._platform.exchange, domid)
+        self._host = self._devices.domid = domid
+        self._events = self._devices.events = HostEvents(self._platform.exchange, domid)
         self._registry.enter(ControlDomain(self._events.ports, domid))
+
+    def close(self) -> None:
+        """The machine is closed, and its domains are: let go of what their devices had of the host."""
+        self._devices.close()
 
     def _free_control_domid(self) -> int:
         """The control domain's number, for a guest: the first one, or another life of that. Raises
@@ -89,9 +113,9 @@ class Toolstack:
 
     def create(self, image: Image, config: DomainConfig) -> Domain:
         """A domain at its start of day, its first vcpu ready to run. Raises ValueError for a control domain
-        that is not the first, ImageError when the image does
-        not fit into its memory, MemoryError when the domain does not fit into the machine, and leaves nothing
-        behind then."""
+        that is not the first and for a device that cannot be had, ImageError when the image does not fit into
+        its memory, MemoryError when the domain does not fit into the machine, and leaves nothing behind then.
+        """
         try:
             return self._create(image, config)
         except MemoryError as error:
@@ -163,11 +187,13 @@ class Toolstack:
 
     def _lay_ground(self, domain: Domain, max_port: int, max_grant_frames: int = MAX_GRANT_FRAMES) -> None:
         """What every domain has before it has memory of its own."""
+        domain.devices = DomainDevices(self._devices, domain.domid)
         domain.shared_info = domain.memory.share_xen_frame() << PAGE_SHIFT
         domain.events = self._event_channels(domain, max_port)
         domain.resources.callback(domain.events.destroy)
         domain.grants = GrantTable(domain.memory, self._platform.grants, max_frames=max_grant_frames)
         domain.resources.callback(domain.grants.close)
+        domain.resources.callback(domain.devices.close)
         write_wall_clock(self._platform.ram, domain.shared_info, self._platform.clock.wall_base())
 
     def _build(self, domain: Domain, image: Image, config: DomainConfig) -> None:
@@ -221,6 +247,8 @@ class Toolstack:
             store_port=store_port,
         )
         self._serve(domain, config, console_port, store_port)
+        for device in config.devices:
+            domain.devices.attach(device)
         self.store.introduce(domain.domid)
 
     def _vcpu(self, domain: Domain, vcpu_id: int) -> Vcpu:

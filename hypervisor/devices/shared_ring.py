@@ -1,0 +1,114 @@
+"""A ring of requests and responses that a backend shares with a guest (public/io/ring.h), the backend's side.
+
+One to sixteen pages hold the indices (`struct sring`, 64 bytes) and a power of two of entries, each of which
+is first a request and then a response. All of it is the guest's to write at any time. So the indices that
+the backend moves are kept here and only shown in the ring; the guest's are read anew, and checked, before
+anything is done because of them; and a request is copied out once, as a whole, so that what was checked is
+what is carried out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from paravane.abi.ring import SRING
+from paravane.devices.ring import RingFault
+from paravane.x86 import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_PAGES: Final = 16
+"""Pages of the largest ring (`max-ring-page-order` 4)."""
+
+_MASK: Final = 0xFFFF_FFFF
+_REQ_PROD, _REQ_EVENT, _RSP_PROD, _RSP_EVENT = (
+    SRING.offsets[name] >> 2 for name in ("req_prod", "req_event", "rsp_prod", "rsp_event")
+)
+
+
+def nr_entries(nr_pages: int, entry_size: int) -> int:
+    """How many entries of so many bytes such a ring has: the largest power of two that fits (__RING_SIZE)."""
+    return 1 << ((nr_pages * PAGE_SIZE - SRING.size) // entry_size).bit_length() - 1
+
+
+class BackRing:
+    """The backend's side of a ring in `pages` (writable memoryviews of 4096 bytes, 'B', in the guest's
+    order), whose entries are of `entry_size` bytes: the larger of request and response.
+
+    `next` and `more` raise RingFault when the guest's index is impossible: its device has to close then.
+    """
+
+    def __init__(self, pages: Sequence[memoryview], entry_size: int) -> None:
+        self._pages = tuple(pages)
+        self._entry_size = entry_size
+        self.size = nr_entries(len(pages), entry_size)
+        self._words = pages[0].cast("I")
+        # A frontend that connects anew begins with an empty ring, unless it says that it goes on with an old
+        # one: then what is in the ring was answered as far as the index says.
+        self._consumed = self._responded = self._shown = self._words[_RSP_PROD]
+
+    @property
+    def waiting(self) -> int:
+        """Requests that can be taken now. Raises RingFault."""
+        waiting = (self._words[_REQ_PROD] - self._consumed) & _MASK
+        unanswered = (self._consumed - self._responded) & _MASK
+        if waiting + unanswered > self.size:
+            raise RingFault(
+                f"{waiting} new requests and {unanswered} unanswered ones in a ring of {self.size}"
+            )
+        return waiting
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that were taken, and have no response yet."""
+        return (self._consumed - self._responded) & _MASK
+
+    def next(self) -> bytes | None:
+        """A copy of the next request, which is taken; None when there is none. Raises RingFault."""
+        if not self.waiting:
+            return None
+        entry = self._read(self._consumed & (self.size - 1))
+        self._consumed = (self._consumed + 1) & _MASK
+        return entry
+
+    def more(self) -> bool:
+        """To be asked when there is nothing left, before waiting for the guest's event: from now on the guest
+        sends one for its next request (RING_FINAL_CHECK_FOR_REQUESTS). Whether one came meanwhile. Raises
+        RingFault."""
+        if self.waiting:
+            return True
+        self._words[_REQ_EVENT] = (self._consumed + 1) & _MASK
+        return self.waiting > 0
+
+    def respond(self, response: bytes) -> None:
+        """Answer one of the requests that were taken, in any order; `push` shows it to the guest."""
+        assert self.unanswered, "there is no request to answer"
+        self._write(self._responded & (self.size - 1), response)
+        self._responded = (self._responded + 1) & _MASK
+
+    def push(self) -> bool:
+        """Show the guest the responses so far. Whether it wants an event for them: it has said from which one
+        on (RING_PUSH_RESPONSES_AND_CHECK_NOTIFY)."""
+        before, self._shown = self._shown, self._responded
+        self._words[_RSP_PROD] = self._shown
+        # The event index is looked at after the response is visible, as the guest sets it before it looks.
+        return (self._shown - self._words[_RSP_EVENT]) & _MASK < (self._shown - before) & _MASK
+
+    def release(self) -> None:
+        """Let go of the pages. Nothing else may be called after."""
+        self._words.release()
+
+    def _read(self, slot: int) -> bytes:
+        page, at = divmod(SRING.size + slot * self._entry_size, PAGE_SIZE)
+        end = at + self._entry_size
+        if end <= PAGE_SIZE:
+            return bytes(self._pages[page][at:end])
+        return bytes(self._pages[page][at:]) + bytes(self._pages[page + 1][: end - PAGE_SIZE])
+
+    def _write(self, slot: int, response: bytes) -> None:
+        page, at = divmod(SRING.size + slot * self._entry_size, PAGE_SIZE)
+        first = min(len(response), PAGE_SIZE - at)
+        self._pages[page][at : at + first] = response[:first]
+        if first < len(response):
+            self._pages[page + 1][: len(response) - first] = response[first:]

@@ -1,0 +1,98 @@
+"""What the devices of one machine work with: the host as they see it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from paravane.devices.xenbus.fault import DeviceFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paravane.devices.bus import Bus, Port
+    from paravane.devices.xenstore import Store
+    from paravane.memory.grants import GrantTable, HasGrants
+    from paravane.registry import Domains
+    from paravane.time.clock import Clock
+    from paravane.time.timers import TimerQueue
+
+T = TypeVar("T", bound="Shared")
+
+
+class Outside(Protocol):
+    """What reaches the machine from outside (`paravane.inbox.Inbox`)."""
+
+    def watch(self, fileno: int, ready: Callable[[], object], *, for_guests: bool = True) -> None:
+        """Call `ready` in the machine's thread whenever the descriptor is readable."""
+        ...
+
+    def unwatch(self, fileno: int) -> None: ...
+
+    def promise(self) -> Callable[[Callable[[], object]], None]:
+        """Another thread works for a guest: what it is given back, it calls once, with what is to be done in
+        the machine's thread then. A machine with nothing else to do waits for that."""
+        ...
+
+
+class Events(Protocol):
+    """The host's end of event channels (`paravane.events.HostEvents`)."""
+
+    def bind(self, domid: int, remote_port: int, callback: Callable[[], None]) -> Port: ...
+
+
+class Shared(Protocol):
+    """Something that there is once for all devices of a machine, such as its network switches."""
+
+    def __init__(self, host: DeviceHost) -> None: ...
+
+    def close(self) -> None:
+        """The machine is closed."""
+        ...
+
+
+class DeviceHost:
+    """One machine's host. `domid` is the domain that backends are in as far as guests can tell; `counted`
+    says that the run is to be a function of its input alone, so that nothing may depend on how long the host
+    takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        bus: Bus,
+        domains: Domains[HasGrants],
+        clock: Clock,
+        timers: TimerQueue,
+        outside: Outside,
+        counted: bool,
+    ) -> None:
+        self.store = store
+        self.bus = bus
+        self.clock = clock
+        self.timers = timers
+        self.outside = outside
+        self.counted = counted
+        self.domid = 0
+        self.events: Events
+        self._domains = domains
+        self._shared: dict[type[Any], Any] = {}
+
+    def grants(self, domid: int) -> GrantTable:
+        """A domain's grant table. Raises DeviceFault."""
+        domain = self._domains.find(domid)
+        if domain is None or domain.grants is None:
+            raise DeviceFault(f"domain {domid} has no grant table")
+        return domain.grants
+
+    def shared(self, kind: type[T]) -> T:
+        """The machine's one instance of `kind`, made when it is asked for first."""
+        if kind not in self._shared:
+            self._shared[kind] = kind(self)
+        found: T = self._shared[kind]
+        return found
+
+    def close(self) -> None:
+        """The machine is closed, after all its devices. Idempotent."""
+        while self._shared:
+            self._shared.popitem()[1].close()
