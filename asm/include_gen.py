@@ -28,7 +28,16 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     "xen_vcpu.inc": ("start_info", "shared_info", "trap", "callback", "nmi", "vcpu"),
     "xen_memory.inc": ("mmu", "memory", "e820", "grant_table"),
     "xen_events.inc": ("sched", "event_channel", "physdev", "pmu"),
-    "xen_control.inc": ("control", "domctl", "sysctl", "trace"),
+    "xen_control.inc": (
+        "control",
+        "domctl",
+        "domctl_domain",
+        "domctl_frames",
+        "domctl_sched",
+        "domctl_vcpu",
+        "sysctl",
+        "trace",
+    ),
     "xen_devices.inc": ("console", "xs_wire", "xenbus", "ring", "blkif", "netif"),
 }
 """Include file -> ABI modules it covers. `xen.inc` includes them all."""

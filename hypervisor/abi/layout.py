@@ -218,13 +218,17 @@ class Layout(Generic[T]):
     structs and unions are dotted, arrays stand for their first element.
     """
 
-    def __init__(self, name: str, cls: type[T]) -> None:
+    def __init__(self, name: str, cls: type[T], *, last: "Kind | None" = None) -> None:
+        """`last`: the kind of the last field, whatever the class says: see `ending_with`."""
         self.name = name
         self.type = cls
+        members = list(_members(cls))
+        if last is not None:
+            members[-1] = members[-1]._replace(kind=last)
         fields: list[Field] = []
         plans: list[_Plan] = []
         code, offset, align = "", 0, 1
-        for member in _members(cls):
+        for member in members:
             plan = _plan(member.kind)
             start = _round_up(offset, plan.align)
             code += "x" * (start - offset) + plan.code
@@ -236,7 +240,8 @@ class Layout(Generic[T]):
         code += "x" * (self.size - offset)
         self.struct = struct.Struct("<" + code)
         self.fields = tuple(fields)
-        self._shown = tuple((item.name.rstrip("_"), item.kind, item.names) for item in fields)
+        # A last field of no bytes (`ending_with`) has nothing to show.
+        self._shown = tuple((item.name.rstrip("_"), item.kind, item.names) for item in fields if item.size)
         self.offsets: Mapping[str, int] = MappingProxyType(dict(self._all_offsets()))
         self._plans = tuple(plans)
         self._flat = all(plan.flat for plan in plans)
@@ -284,10 +289,15 @@ class Layout(Generic[T]):
         """Write the struct at a byte offset. Raises as `pack` does, and struct.error for lack of room."""
         self.struct.pack_into(buffer, offset, *(value if self._flat else self._spread(value)))
 
+    def ending_with(self, kind: "Kind") -> "Layout[T]":
+        """The same struct up to where its last field begins, and there a field of another kind: the member of
+        a union that another field selects. `Chars(0)`: nothing."""
+        return Layout(self.name, self.type, last=kind)
+
     def plain(self, value: T) -> dict[str, Any]:
         """The struct as JSON can hold it: field -> a number, the name of one that has a name, text or hex
         digits of bytes, a list, or the fields of a nested struct. Of a union its first member."""
-        pairs = zip(self._shown, value, strict=True)
+        pairs = zip(self._shown, value, strict=False)
         return {name: _plain(kind, part, names) for (name, kind, names), part in pairs}
 
     def __repr__(self) -> str:

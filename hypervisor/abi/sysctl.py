@@ -4,7 +4,7 @@ The `u` of a request is one of the layouts here, by `cmd`; alignment and pointer
 """
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 from paravane.abi.domctl import HANDLE_64
 from paravane.abi.domid import DOMID
@@ -48,11 +48,11 @@ class SysctlCmd(IntEnum):
 
 
 class XenSysctl(NamedTuple):
-    """Argument of sysctl; `u` depends on the command."""
+    """Argument of sysctl; `u` depends on the command: bytes, where it is not decoded by that."""
 
     cmd: Annotated[int, UINT32, SysctlCmd]
     interface_version: U32
-    u: Annotated[bytes, Chars(128)]
+    u: Annotated[Any, Chars(128)]
 
 
 XEN_SYSCTL = Layout("xen_sysctl", XenSysctl)

@@ -25,6 +25,9 @@ Arguments = tuple[int, ...]
 Copies = tuple[bytes, ...]
 """What the pointers among the arguments of a hypercall point to, in their order, as far as it can be read."""
 
+Parameters = tuple[tuple[str, Parameter], ...]
+"""Name and kind of each."""
+
 Handler = Callable[..., Any]
 Run = Callable[["Caller", Arguments], "int | None"]
 Check = Callable[["Caller", Arguments], Arguments]
@@ -89,11 +92,14 @@ class Call(Sequence[Argument]):
 class Declaration:
     """One hypercall or one command of a multiplexed one: its function and how its arguments are decoded."""
 
-    def __init__(self, name: str, function: Handler, *, skip: int = 0) -> None:
-        """`skip` argument registers come before the first parameter."""
+    def __init__(
+        self, name: str, function: Handler, *, skip: int = 0, parameters: Parameters | None = None
+    ) -> None:
+        """`skip` argument registers come before the first parameter. The signature says what the
+        `parameters` are, unless they are given."""
         self.name = name
         self.function = function
-        self.parameters = _parameters(function)
+        self.parameters = _parameters(function) if parameters is None else parameters
         self._skip = skip
         self.end = skip + len(self.parameters)
         """How many argument registers it uses, with those that say which command it is."""
@@ -275,7 +281,7 @@ def _first(caller: Caller, pointer: int, size: int, count: int) -> bytes:
     return bytes(found)
 
 
-def _parameters(function: Handler) -> tuple[tuple[str, Parameter], ...]:
+def _parameters(function: Handler) -> Parameters:
     found: list[tuple[str, Parameter]] = []
     for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
         kinds = [kind for kind in get_args(parameter.annotation)[1:] if isinstance(kind, Parameter)]

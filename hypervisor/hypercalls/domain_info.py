@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paravane.abi.domctl import (
+from paravane.abi.domctl_domain import (
     XEN_INVALID_MAX_VCPU_ID,
     DomainInfoFlag,
     XEN_DOMINF_shutdownshift,

@@ -1,9 +1,11 @@
 """sysctl (public/sysctl.h): what the control domain asks of the machine. Everybody else is refused."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
-from paravane.abi.domctl import XEN_DOMCTL_GETDOMAININFO, XenScheduler
+from paravane.abi.domctl_domain import XEN_DOMCTL_GETDOMAININFO
+from paravane.abi.domctl_sched import XenScheduler
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
 from paravane.abi.layout import Layout
@@ -26,7 +28,7 @@ from paravane.abi.sysctl import (
 )
 from paravane.hypercalls.domain_info import domain_info
 from paravane.hypercalls.interface import require_version
-from paravane.hypercalls.table import InOut, hypercall
+from paravane.hypercalls.struct_family import StructFamily
 from paravane.refusal import Refusal
 from paravane.x86 import PAGE_SHIFT
 
@@ -41,36 +43,29 @@ _LAST_NODE = 63
 Run = Callable[["Caller", Any], "tuple[Any, ...]"]
 
 
-class _Command(NamedTuple):
-    """What carries a command out, given its part of `u`: gives the part that is copied back."""
-
-    layout: Layout[Any]
-    run: Run
-
-
-_COMMANDS: dict[int, _Command] = {}
-
-
-def _command(cmd: SysctlCmd, layout: Layout[Any]) -> Callable[[Run], Run]:
-    def declare(run: Run) -> Run:
-        _COMMANDS[cmd] = _Command(layout, run)
-        return run
-
-    return declare
-
-
-@hypercall(Hypercall.sysctl)
-def sysctl(caller: "Caller", u_sysctl: Annotated[XenSysctl, InOut(XEN_SYSCTL)]) -> XenSysctl:
-    """One command about the machine."""
-    op = u_sysctl
+def _enter(caller: "Caller", op: XenSysctl) -> XenSysctl:
     require_version(op.interface_version, XEN_SYSCTL_INTERFACE_VERSION)
     if not caller.domain.privileged:
         raise Refusal(Errno.EPERM, f"sysctl {op.cmd} is for the control domain")
-    command = _COMMANDS.get(op.cmd)
-    if command is None:
-        raise Refusal(Errno.ENOSYS, f"sysctl has no command {op.cmd} here")
-    data = command.layout.pack(command.run(caller, command.layout.unpack(op.u)))
-    return op._replace(u=data + op.u[len(data) :])
+    return op
+
+
+sysctl = StructFamily(Hypercall.sysctl, SysctlCmd, XEN_SYSCTL, "u_sysctl", _enter)
+
+
+def _command(cmd: SysctlCmd, part: Layout[Any]) -> Callable[[Run], Run]:
+    """Declare the function below as a command: it is given its part of the struct, and gives what is copied
+    back."""
+
+    def declare(run: Run) -> Run:
+        @wraps(run)
+        def command(caller: "Caller", op: XenSysctl) -> XenSysctl:
+            return op._replace(u=run(caller, op.u))
+
+        sysctl.command(cmd, part)(command)
+        return run
+
+    return declare
 
 
 @_command(SysctlCmd.readconsole, XEN_SYSCTL_READCONSOLE)

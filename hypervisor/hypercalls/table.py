@@ -12,6 +12,9 @@ and one that multiplexes commands on its first argument is a family of them:
     @sched(SchedOp.shutdown)
     def shutdown(caller: "Caller", arg: Annotated[SchedShutdown, In(SCHED_SHUTDOWN)]) -> int: ...
 
+One whose command is in the struct that its argument points to is a `StructFamily`
+(paravane.hypercalls.struct_family).
+
 `In` structs are copied from the guest before the call, `InOut` structs are also copied back from the value
 that the function returns. A pointer the guest may not use is -EFAULT, a `Refusal` is its errno, and a
 function that replaced the guest's registers itself returns None so that EAX is left alone. One that leaves

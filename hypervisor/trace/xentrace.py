@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.abi.domid import DomId
+from paravane.abi.hypercall import Hypercall
 from paravane.abi.sched import ShutdownReason
 from paravane.abi.trace import (
     TRACE_EXTRA_MAX,
@@ -52,6 +53,9 @@ LEFT: Final = {
 
 ARGUMENT_SHIFT: Final = 20
 """Where the bits of the first argument are in the first word of TRC_PV_HYPERCALL_V2."""
+
+COMMAND_IN_STRUCT: Final = frozenset((Hypercall.domctl, Hypercall.sysctl))
+"""Hypercalls whose command is in the struct that their one argument points to: xentrace has no word of it."""
 
 _EMULATED: Final[dict[int, TraceEvent]] = {
     Vector.GP: TraceEvent.PV_EMULATE_PRIVOP,
@@ -257,7 +261,8 @@ def _asked(entry: Entry) -> list[int]:
     if not isinstance(words, list) or not isinstance(arguments, dict):
         return [number]
     # The first register of `sched_op.poll` says that it is `poll`: it is none of the arguments.
-    present = words[: min(len(arguments) + ("." in entry.name), TRACE_EXTRA_MAX - 1)]
+    selects = "." in entry.name and number not in COMMAND_IN_STRUCT
+    present = words[: min(len(arguments) + selects, TRACE_EXTRA_MAX - 1)]
     bits = sum(1 << ARGUMENT_SHIFT + 2 * at for at in range(len(present)))
     return [number | bits, *map(_int, present)]
 

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from paravane.abi.callback import CallbackOp
 from paravane.abi.console import ConsoleIo
+from paravane.abi.control import HvmOp
 from paravane.abi.event_channel import EvtchnOp
 from paravane.abi.grant_table import GnttabOp
 from paravane.abi.hypercall import Hypercall
 from paravane.abi.memory import MemoryOp
+from paravane.abi.nmi import NmiOp
 from paravane.abi.physdev import PhysdevOp
 from paravane.abi.sched import SchedOp, ShutdownReason
 from paravane.abi.trace import TRC_64_FLAG, TRC_PV_HYPERCALL_V2_ARG_MASK, TraceEvent
@@ -38,6 +40,7 @@ class Found(NamedTuple):
 
 COMMANDS: Final[dict[int, type[IntEnum]]] = {
     Hypercall.sched_op: SchedOp,
+    Hypercall.sched_op_compat: SchedOp,
     Hypercall.memory_op: MemoryOp,
     Hypercall.xen_version: XenVersion,
     Hypercall.console_io: ConsoleIo,
@@ -46,6 +49,8 @@ COMMANDS: Final[dict[int, type[IntEnum]]] = {
     Hypercall.callback_op: CallbackOp,
     Hypercall.event_channel_op: EvtchnOp,
     Hypercall.physdev_op: PhysdevOp,
+    Hypercall.nmi_op: NmiOp,
+    Hypercall.hvm_op: HvmOp,
 }
 """Hypercalls whose first argument is a command, which their names here end in."""
 

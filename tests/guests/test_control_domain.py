@@ -15,10 +15,10 @@ from paravane import (
     load_image,
     machine_control,
 )
-from paravane.abi.domctl import (
+from paravane.abi.domctl import DomctlCmd
+from paravane.abi.domctl_domain import (
     XEN_DOMCTL_CREATEDOMAIN,
     DomainInfoFlag,
-    DomctlCmd,
     XenArchDomainconfig,
     XenDomctlCreatedomain,
 )

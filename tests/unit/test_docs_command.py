@@ -108,3 +108,16 @@ def test_refusals_are_followed_through_properties_tables_and_owners() -> None:
     assert "there is no domain <domid>" in reach.refusals[Errno.ESRCH]
     assert ("paravane.abi.mmu", "MMUEXT_OP") in reach.constants
     assert Errno.ENODEV in Reach(source, debugreg.function).refusals
+
+
+def test_a_command_in_a_struct_has_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "XEN_DOMCTL_createdomain")
+    assert text.startswith("domctl.createdomain: XEN_DOMCTL_createdomain (1) of hypercall 36\n")
+    assert "  EBX  u_domctl      address of a struct xen_domctl, which is written back\n" in text
+    assert "struct xen_domctl, 144 bytes\n" in text
+    assert "struct xen_domctl_createdomain, 64 bytes\n" in text
+    assert "  EPERM       domctl <cmd> is for the control domain\n" in text
+    assert "used by\n  domain0: control.S\n" in text
+    assert said(capsys, "domctl").startswith(
+        "domctl: hypercall 36, with a command in a struct that EBX points to\n"
+    )

@@ -12,6 +12,7 @@ from paravane.abi.layout import Layout
 from paravane.abi.names import C_NAMES
 from paravane.abi.parameters import In, InOut, Items, Word
 from paravane.hypercalls.declaration import Family
+from paravane.hypercalls.struct_family import StructFamily
 from paravane.hypercalls.table import TABLE
 from paravane.tools.docs.refusals import Reach
 from paravane.tools.docs.source import Source
@@ -19,7 +20,7 @@ from paravane.tools.docs.structs import describe, layouts
 from paravane.tools.docs.users import users
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from enum import IntEnum
 
     from paravane.abi.parameters import Parameter
@@ -67,8 +68,8 @@ def page(name: str) -> Iterator[str]:
                 if declaration.name == name:
                     c_name = _spelt(entry.numbers, command)
                     yield f"{name}: {c_name} ({command}) of hypercall {number}"
-                    first = f"EBX  {c_name}"
-                    yield from _declaration(declaration, first, (c_name, c_name.replace("_", " ", 1)), entry)
+                    first = "" if isinstance(entry, StructFamily) else f"EBX  {c_name}"
+                    yield from _declaration(declaration, first, _words(c_name), entry)
                     return
         elif entry.name == name:
             yield f"{name}: hypercall {number}"
@@ -78,11 +79,13 @@ def page(name: str) -> Iterator[str]:
 
 
 def _family(number: int, family: Family) -> Iterator[str]:
-    yield f"{family.name}: hypercall {number}, with a command in EBX"
+    in_struct = isinstance(family, StructFamily)
+    where = "a struct that EBX points to" if in_struct else "EBX"
+    yield f"{family.name}: hypercall {number}, with a command in {where}"
     yield ""
     for command, declaration in sorted(family.commands.items()):
         parameters = ", ".join(word for word, _ in declaration.parameters)
-        yield f"  {command:3}  {_spelt(family.numbers, command)}({parameters})"
+        yield f"  {command:3}  {_spelt(family.numbers, command)}" + ("" if in_struct else f"({parameters})")
         if summary := _summary(declaration):
             yield from _wrapped(summary, " " * 7)
     yield ""
@@ -104,13 +107,19 @@ def _declaration(
     registers = _REGISTERS[bool(first) :]
     for register, (name, kind) in zip(registers, declaration.parameters, strict=False):
         yield f"  {register}  {name.rstrip('_'):<14}{_kind(kind)}"
-    check = () if family is None or family.check is None else (family.check,)
-    reach = Reach(Source(), *check, declaration.function)
+    reach = Reach(Source(), *_before(family), declaration.function)
     for layout in _structs(declaration, reach):
         yield ""
         yield from describe(layout)
     yield from _refused(reach, declaration)
     yield from _used(words)
+
+
+def _before(family: Family | None) -> tuple[Callable[..., object], ...]:
+    """What is asked before any command of a family."""
+    if isinstance(family, StructFamily):
+        return (family.enter,)
+    return () if family is None or family.check is None else (family.check,)
 
 
 def _kind(kind: Parameter) -> str:
@@ -125,10 +134,13 @@ def _kind(kind: Parameter) -> str:
 def _structs(declaration: Declaration, reach: Reach) -> list[Layout[Any]]:
     """The structs of the parameters, and those that the code reads or writes itself."""
     own = [kind.layout for _, kind in declaration.parameters if isinstance(kind, In | InOut | Items)]
-    known = set(layouts().values())
+    # A command's struct has that command's part in it; it is shown whole, and the part after it.
+    parts = [field.kind for layout in own for field in layout.fields if isinstance(field.kind, Layout)]
+    declared = layouts()
+    known = set(declared.values())
     used = [_declared(module, name) for module, name in sorted(reach.constants)]
     found = [layout for layout in used if isinstance(layout, Layout) and layout in known]
-    return list(dict.fromkeys((*own, *found)))
+    return list(dict.fromkeys((*(declared[layout.name] for layout in own), *parts, *found)))
 
 
 def _declared(module: str, name: str) -> Any:
@@ -162,6 +174,11 @@ def _used(words: Sequence[str]) -> Iterator[str]:
 
 def _calls(name: str) -> tuple[str, ...]:
     return f"HYPERCALL {name}", f"__HYPERVISOR_{name}"
+
+
+def _words(c_name: str) -> tuple[str, ...]:
+    """A command as sources have it: its name, or a macro that makes the call."""
+    return c_name, c_name.removeprefix("XEN_").replace("_", " ", 1)
 
 
 def _spelt(numbers: type[IntEnum], command: int) -> str:
