@@ -78,6 +78,8 @@ PROGRAMS = {
     **_programs("gdb", "gdb"),
     **_programs("grub-common", "grub-mkstandalone", exact=True),
     **_programs("lcov", "genhtml lcov"),
+    **_programs("passt", "passt"),
+    **_programs("tshark", "tshark"),
     **_programs("xen-utils-common", "xenalyze"),
 }
 PIECES = (GRUB, GRUB_MODULES, BUSYBOX, XEN_HEADERS, LINUX_HEADERS, *PROGRAMS.values())
