@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from paravane.devices.xenbus import DomainDevices
     from paravane.devices.xenstore import Connection
     from paravane.events import EventChannels
+    from paravane.grants import GrantTable
     from paravane.image import Image
     from paravane.image.source_text import SourceText
     from paravane.memory import DomainMemory
-    from paravane.memory.grants import GrantTable
     from paravane.platform import Platform
     from paravane.vcpu import Vcpu
 

@@ -9,8 +9,8 @@ from paravane.cpu.interrupts import DeferredSigint
 from paravane.devices.bus import Bus
 from paravane.events import Exchange
 from paravane.events.ports import HasPorts
+from paravane.grants import GrantTables, HasGrants
 from paravane.hypervisor_console import ConsoleRing
-from paravane.memory.grants import GrantTables, HasGrants
 from paravane.memory.owner import HasMemory
 from paravane.time.timers import TimerQueue
 from paravane.trace import Trace

@@ -16,11 +16,11 @@ from paravane.devices.xenbus import DeviceHost, DomainDevices
 from paravane.devices.xenstore import Connection, Store, forget_domain, populate_domain
 from paravane.domain import Domain
 from paravane.events import EventChannels, HostEvents
+from paravane.grants import MAX_GRANT_FRAMES, GrantTable
 from paravane.hypercalls import Caller, Dispatcher
 from paravane.image.source_text import SourceText
 from paravane.image.unknown import unknown_image
 from paravane.memory import DomainMemory
-from paravane.memory.grants import MAX_GRANT_FRAMES, GrantTable
 from paravane.registry import CONTROL_DOMID, HOST_DOMID
 from paravane.sched import Share
 from paravane.time.records import write_wall_clock

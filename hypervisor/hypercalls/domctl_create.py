@@ -14,9 +14,9 @@ from paravane.abi.domctl_domain import (
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.control_plane import NewDomain
+from paravane.grants import MAX_GRANT_FRAMES
 from paravane.hypercalls.domctl import domctl
 from paravane.memory import MAX_VCPUS
-from paravane.memory.grants import MAX_GRANT_FRAMES
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:

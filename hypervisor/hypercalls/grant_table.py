@@ -24,6 +24,7 @@ from paravane.abi.grant_table import (
     GNTTAB_TRANSFER,
     GNTTAB_UNMAP_AND_REPLACE,
     GNTTAB_UNMAP_GRANT_REF,
+    GnttabGetStatusFrames,
     GnttabMapGrantRef,
     GnttabOp,
     GnttabSetupTable,
@@ -32,9 +33,11 @@ from paravane.abi.grant_table import (
 )
 from paravane.abi.hypercall import Hypercall
 from paravane.cpu import PageFault
+from paravane.grants import GrantRefusal
+from paravane.grants.cache_flush import check_cache_flush
+from paravane.grants.copying import copy_grant
+from paravane.grants.versions import set_version as choose_version
 from paravane.hypercalls.table import Arguments, Ptr, UInt, commands
-from paravane.memory.grant_requests import check_cache_flush, copy_grant
-from paravane.memory.grant_use import GrantRefusal
 from paravane.preemption import Preempted
 from paravane.refusal import Refusal
 from paravane.x86 import PAGE_SIZE
@@ -85,12 +88,17 @@ def setup_table(caller: "Caller", uop: Ptr, count: UInt) -> int:
 def _setup_table(caller: "Caller", arg: GnttabSetupTable) -> None:
     table = caller.domain.grants.controlled(arg.dom)
     table.grow(arg.nr_frames)
+    _list_frames(caller, arg.frame_list, table.frames[: arg.nr_frames], _FRAME_NUMBER)
+
+
+def _list_frames(caller: "Caller", address: int, frames: Sequence[int], size: int) -> None:
+    """Write frame numbers of `size` bytes each. Raises GrantRefusal(bad_virt_addr) where one cannot be
+    written; the others are written all the same."""
     unwritten: PageFault | None = None
-    for at, mfn in enumerate(table.frames[: arg.nr_frames]):
+    for at, mfn in enumerate(frames):
         try:
-            caller.copy_to_guest(arg.frame_list + _FRAME_NUMBER * at, mfn.to_bytes(4, "little"))
+            caller.copy_to_guest(address + size * at, mfn.to_bytes(size, "little"))
         except PageFault as fault:
-            # The others are written all the same.
             unwritten = fault
     if unwritten is not None:
         raise GrantRefusal(GrantStatus.bad_virt_addr, f"no frame list at {unwritten.va:#x}")
@@ -116,8 +124,11 @@ def set_version(caller: "Caller", uop: Ptr, count: UInt) -> int:
     cannot be written, -EFAULT is the result.
     """
     arg = GNTTAB_SET_VERSION.unpack(caller.copy_from_guest(uop, GNTTAB_SET_VERSION.size))
-    caller.copy_to_guest(uop, GNTTAB_SET_VERSION.pack(arg._replace(version=1)))
-    caller.domain.grants.set_version(arg.version)
+    table = caller.domain.grants
+    try:
+        choose_version(table, arg.version)
+    finally:
+        caller.copy_to_guest(uop, GNTTAB_SET_VERSION.pack(arg._replace(version=table.version)))
     return 0
 
 
@@ -130,27 +141,31 @@ def get_version(caller: "Caller", uop: Ptr, count: UInt) -> int:
         raise Refusal(Errno.ESRCH, refusal.sentence) from refusal
     if not own:
         raise Refusal(Errno.EPERM, f"the grant table of domain {arg.dom} is its own affair")
-    caller.copy_to_guest(uop, GNTTAB_GET_VERSION.pack(arg._replace(version=1)))
+    version = caller.domain.grants.controlled(arg.dom).version
+    at = uop + GNTTAB_GET_VERSION.offsets["version"]
+    caller.copy_to_guest(at, version.to_bytes(4, "little"))
     return 0
 
 
 @grant(GnttabOp.get_status_frames)
 def get_status_frames(caller: "Caller", uop: Ptr, count: UInt) -> int:
-    """Version 1 has no status frames, so asking for any is an error."""
+    """Tell the frames of status words, 64 bits each. Version 1 has none."""
     if count == 0:
         return 0
     _only_one(count)
     arg = GNTTAB_GET_STATUS_FRAMES.unpack(caller.copy_from_guest(uop, GNTTAB_GET_STATUS_FRAMES.size))
     _check_range(caller, arg.frame_list, arg.nr_frames * _STATUS_FRAME_NUMBER)
-
-    def refuse_any() -> None:
-        caller.domain.grants.controlled(arg.dom)
-        if arg.nr_frames:
-            raise GrantRefusal(GrantStatus.general_error, "grant tables of version 1 have no status frames")
-
-    status = _status(caller, refuse_any)
+    status = _status(caller, lambda: _status_frames(caller, arg))
     caller.copy_to_guest(uop, GNTTAB_GET_STATUS_FRAMES.pack(arg._replace(status=status)))
     return 0
+
+
+def _status_frames(caller: "Caller", arg: GnttabGetStatusFrames) -> None:
+    frames = caller.domain.grants.controlled(arg.dom).status_frames
+    if arg.nr_frames > len(frames):
+        sentence = f"{arg.nr_frames} status frames of {len(frames)}"
+        raise GrantRefusal(GrantStatus.general_error, sentence)
+    _list_frames(caller, arg.frame_list, frames[: arg.nr_frames], _STATUS_FRAME_NUMBER)
 
 
 @grant(GnttabOp.copy)

@@ -180,6 +180,12 @@ class DomainMemory(Owner):
         self.xen_frames += 1
         return mfn
 
+    def is_xen_frame_in_use(self, mfn: int) -> bool:
+        """Whether anybody has a shared frame mapped: whether it has more references than the hypervisor's and
+        the one that the guest may give away."""
+        frames = self.machine.frames
+        return frames.count[mfn] > 1 + bool(frames.flags[mfn] & ALLOCATED)
+
     def write_frame(self, mfn: int, data: bytes) -> None:
         """Fill a frame of the domain's for it. Raises Refusal for one that is not its own or not writable."""
         types = self.machine.types

@@ -11,7 +11,7 @@ from paravane.abi.shared_info import SHARED_INFO
 from paravane.abi.xenbus import XenbusState
 from paravane.devices.shared_ring import nr_entries
 from paravane.devices.xenstore import domain_path
-from paravane.memory.grants import ENTRIES_PER_FRAME
+from paravane.grants.entries import V1_PER_FRAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,16 +117,16 @@ class Frontend:
 
     def grant(self, ref: int, mfn: int, *, readonly: bool = False) -> None:
         """Fill in an entry of the grant table."""
-        words, frame = self.machine.platform.ram.words, ref // ENTRIES_PER_FRAME
+        words, frame = self.machine.platform.ram.words, ref // V1_PER_FRAME
         if frame >= len(self.domain.grants.frames):
             self.domain.grants.grow(frame + 1)
-        at = (self.domain.grants.frames[frame] << 10) + ref % ENTRIES_PER_FRAME * 2
+        at = (self.domain.grants.frames[frame] << 10) + ref % V1_PER_FRAME * 2
         words[at + 1] = mfn
         words[at] = GrantFlag.permit_access | (GrantFlag.readonly if readonly else 0)
 
     def revoke(self, ref: int) -> None:
         """End a grant, whether it is in use or not."""
-        at = (self.domain.grants.frames[ref // ENTRIES_PER_FRAME] << 10) + ref % ENTRIES_PER_FRAME * 2
+        at = (self.domain.grants.frames[ref // V1_PER_FRAME] << 10) + ref % V1_PER_FRAME * 2
         self.machine.platform.ram.words[at] = 0
 
     def listen(self) -> int:

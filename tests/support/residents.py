@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from paravane.cpu import Ram
     from paravane.cpu.geometry import Geometry
     from paravane.events.port_table import PortTable
-    from paravane.memory.grants import GrantTable
+    from paravane.grants import GrantTable
 
 
 @dataclass

@@ -46,7 +46,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "builder devices/xenstore events sched time traps",
         "devices traps/emulate",
         "trace",
-        "hypervisor_console place",
+        "grants hypervisor_console place",
         "memory",
         "image",
         "guest_copy",

@@ -37,7 +37,7 @@ from paravane.abi.grant_table import (
 )
 from paravane.abi.hypercall import Hypercall
 from paravane.cpu import PAE, Ram
-from paravane.memory.grants import GrantTable, GrantTables
+from paravane.grants import GrantTable, GrantTables
 from tests.support.caller import FakeCaller
 from tests.support.residents import new_domain_memory, new_machine_memory, new_registry
 
@@ -132,14 +132,14 @@ def test_query_size(vcpu: FakeVcpu) -> None:
 
 
 def test_versions(vcpu: FakeVcpu) -> None:
-    for version, result in ((1, 0), (2, -Errno.ENOSYS), (7, -Errno.EINVAL)):
+    for version, result, in_force in ((1, 0, 1), (7, -Errno.EINVAL, 1), (2, 0, 2), (0, -Errno.EINVAL, 2)):
         assert vcpu.op(GnttabOp.set_version, version.to_bytes(4, "little")) == result
-        assert vcpu.memory[64] == 1
+        assert vcpu.memory[64] == in_force
     for dom, result in ((SELF, 0), (1, 0), (2, -Errno.EPERM), (9, -Errno.ESRCH)):
         vcpu.memory[64:72] = bytes(8)
         struct = GNTTAB_GET_VERSION.pack(GnttabGetVersion(dom, 0, 0))
         assert vcpu.op(GnttabOp.get_version, struct) == result
-        assert vcpu.answer(GNTTAB_GET_VERSION).version == (1 if result == 0 else 0)
+        assert vcpu.answer(GNTTAB_GET_VERSION).version == (2 if result == 0 else 0)
 
 
 def test_there_are_no_status_frames(vcpu: FakeVcpu) -> None:

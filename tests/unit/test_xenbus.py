@@ -206,7 +206,7 @@ def test_a_frontend_may_connect_anew(front: Frontend) -> None:
 
 def test_what_a_frontend_lent_comes_back(front: Frontend) -> None:
     connected(front)
-    assert front.domain.grants.state.active[8].writers == 1
+    assert front.domain.grants.state.active[8].written
     assert not unbound(front)
     front.switch(STATE.Closed)
     assert 8 not in front.domain.grants.state.active

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.devices.shared_ring import MOST_PAGES, BackRing
 from paravane.devices.xenbus.fault import DeviceFault
-from paravane.memory.grant_use import GrantRefusal
+from paravane.grants import GrantRefusal
 from paravane.refusal import Refusal
 from paravane.text import printable
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from paravane.devices.bus import Port
     from paravane.devices.xenbus.host import DeviceHost
-    from paravane.memory.grant_use import GrantMapping
-    from paravane.memory.grants import GrantTable
+    from paravane.grants import GrantMapping, GrantTable
 
 _LONGEST: Final = 64
 """Bytes of a frontend's node that are looked at: nothing that a device asks for is longer."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from paravane.devices.bus import Bus, Port
     from paravane.devices.xenstore import Store
-    from paravane.memory.grants import GrantTable, HasGrants
+    from paravane.grants import GrantTable, HasGrants
     from paravane.registry import Domains
     from paravane.time.clock import Clock
     from paravane.time.timers import TimerQueue

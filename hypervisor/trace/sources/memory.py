@@ -30,7 +30,7 @@ class PageSource:
 
 
 class GrantSource:
-    """Observes the use of grants (paravane.memory.grants)."""
+    """Observes the use of grants (paravane.grants)."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform

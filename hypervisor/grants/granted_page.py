@@ -1,49 +1,16 @@
-"""Grants in use: what is kept of them, and a granted frame in a backend's hands."""
+"""A granted frame in the hands of a backend of the host."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from paravane.abi.errno import Errno
-from paravane.refusal import Refusal
 from paravane.x86 import PAGE_SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from paravane.abi.grant_table import GrantStatus
     from paravane.cpu.ram import Ram
-
-
-class GrantRefusal(Refusal):
-    """A grant operation that is refused: `status` is what its own struct reports."""
-
-    def __init__(self, status: GrantStatus, sentence: str) -> None:
-        super().__init__(Errno.EINVAL, f"{status.name}: {sentence}")
-        self.status = status
-
-
-@dataclass(slots=True)
-class ActiveGrant:
-    """An entry in use: by whom, which frame it was when the use began, and how often."""
-
-    domid: int
-    mfn: int
-    readers: int = 0
-    writers: int = 0
-
-
-@dataclass(slots=True)
-class GrantState:
-    """All that is known of a grant table besides the entries that the guest writes: its frames, the entries
-    in use by reference, and whether its domain is gone. Plain, so that it can be saved.
-    """
-
-    frames: list[int] = field(default_factory=list)
-    active: dict[int, ActiveGrant] = field(default_factory=dict)
-    closed: bool = False
 
 
 class GrantMapping:

@@ -1,0 +1,19 @@
+"""Grant tables (public/grant_table.h): the frames that domains let each other use."""
+
+from paravane.grants.backend import map_grants, read_grant, write_grant
+from paravane.grants.grant_table import GrantTable, GrantTables, HasGrants
+from paravane.grants.granted_page import GrantMapping
+from paravane.grants.use import MAX_GRANT_FRAMES, MAX_GRANT_VERSION, GrantRefusal
+
+__all__ = [
+    "MAX_GRANT_FRAMES",
+    "MAX_GRANT_VERSION",
+    "GrantMapping",
+    "GrantRefusal",
+    "GrantTable",
+    "GrantTables",
+    "HasGrants",
+    "map_grants",
+    "read_grant",
+    "write_grant",
+]
