@@ -4,25 +4,63 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from paravane import DomainConfig, Machine, StopReason, guest_kernels, load_image
-from paravane.asm import build
+from paravane import Machine, StopReason
+from paravane.chosen import choose
+from paravane.hypercalls import table
 from paravane.machine import DETERMINISTIC_SLICE
 from paravane.sched import POLICIES
-from paravane.trace.text import line
-from tests.support.boot import HOST_TIMEOUT
-from tests.support.small_machines import SPIN, image
+from paravane.together import Guest
+from paravane.tools.lines import Lines
+from paravane.tools.trace_output import DirectSink, TraceOutput
+from paravane.trace import Header
+from paravane.trace.filters import parse
+from paravane.trace.forms import FORMS
+from paravane.trace.unpacker import Unpacker
+from tests.support.boot import HOST_TIMEOUT, paravane
+from tests.support.small_machines import SPIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-MEMORY = 4 << 20
-DOMAINS = 16
-LONG = 500_000_000
+    from paravane import DomainConfig, Image
+
+EVENTS = "hypercall,refusal,trap,event,timer,schedule,grant,store,console,domain"
+LONG = 100_000_000
 """Nanoseconds of system time."""
+
+
+class Run(NamedTuple):
+    """A run by the command, and the format of its trace."""
+
+    arguments: tuple[str, ...]
+    form: str
+
+
+RUNS = {
+    "events": Run(("boot", "events"), "text"),
+    "events, FIFO": Run(("boot", "events", "-D", "FIFO=1"), "json"),
+    "smp": Run(("boot", "smp"), "perfetto"),
+    "pingpong": Run(("run", "pingpong"), "xentrace"),
+    "domain0": Run(("boot", "domain0"), "text"),
+}
+
+DOMAINS = 16
+MEMORY = 8 << 20
+TOGETHER = [
+    *map(Guest, ("clock", "storm", "events", "smp", "poll", "spin", "traps", "paging")),
+    Guest("pingpong", cmdline="ping peer=10 balls=100"),
+    Guest("pingpong", cmdline="pong peer=9 balls=100"),
+    Guest("pingpong", cmdline="ping peer=12 balls=100 fifo"),
+    Guest("pingpong", cmdline="pong peer=11 balls=100 fifo"),
+]
+"""The domains 1, 2, ...; the rest of the sixteen compute."""
 
 
 @pytest.fixture
@@ -35,27 +73,57 @@ def busy_host() -> Iterator[None]:
         process.wait()
 
 
-def trace(policy: str) -> list[str]:
-    """Of sixteen domains together: a clock, one that storms at itself, both with neighbours that compute."""
-    kernels = [load_image(build(guest_kernels.load(name).sources)) for name in ("clock", "storm")]
-    lines: list[str] = []
-    with Machine(
-        Machine.size_for(*[MEMORY] * DOMAINS),
-        slice_instructions=DETERMINISTIC_SLICE,
-        policy=POLICIES[policy](),
-    ) as machine:
-        machine.trace.subscribe(lambda record: lines.append(line(record)))
-        for number in range(DOMAINS):
-            kernel = kernels[number] if number < len(kernels) else image(SPIN)
-            machine.create(kernel, DomainConfig(f"d{number}", memory=MEMORY, weight=256 + number))
+@pytest.mark.parametrize("name", RUNS)
+def test_two_runs_by_the_command_leave_the_same_trace(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    run = RUNS[name]
+
+    def traced(path: Path) -> bytes:
+        options = ["--trace", str(path), "--trace-format", run.form, "--trace-events", "all"]
+        done = paravane(*run.arguments, "--deterministic", *options)
+        assert done.returncode == 0, done.stderr
+        return path.read_bytes()
+
+    quiet = traced(tmp_path / "quiet")
+    request.getfixturevalue("busy_host")
+    assert traced(tmp_path / "busy") == quiet
+    assert len(quiet) > 20_000
+
+
+@cache
+def sixteen() -> list[tuple[Image, DomainConfig]]:
+    """The kernels of all domains, and what these are to be."""
+    guests = [*TOGETHER, *[Guest(SPIN, memory=MEMORY)] * (DOMAINS - len(TOGETHER))]
+    chosen = [choose(guest.kernel, (), {}) for guest in guests]
+    return [(one.image, guest.config(one)) for guest, one in zip(guests, chosen, strict=True)]
+
+
+def traces(policy: str, folder: Path) -> dict[str, bytes]:
+    """Of sixteen domains together, in every format."""
+    folder.mkdir()
+    size = Machine.size_for(*(config.memory for _, config in sixteen()))
+    with (
+        ExitStack() as files,
+        Machine(size, slice_instructions=DETERMINISTIC_SLICE, policy=POLICIES[policy]()) as machine,
+    ):
+        for form in FORMS.values():
+            file = files.enter_context((folder / form.name).open("wb"))
+            sink = DirectSink(Lines(file.fileno()), Unpacker(form.writer(), table), Header())
+            TraceOutput(sink, parse(EVENTS)).join(machine)
+        for kernel, config in sixteen():
+            machine.create(kernel, config)
         machine.platform.timers.timer("machine", "test", machine.interrupt).arm(LONG)
         assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.INTERRUPTED
-    return lines
+    return {form: (folder / form).read_bytes() for form in FORMS}
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_sixteen_domains_leave_the_same_trace_twice(policy: str, request: pytest.FixtureRequest) -> None:
-    quiet = trace(policy)
+def test_sixteen_domains_leave_the_same_trace_twice(
+    policy: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    quiet = traces(policy, tmp_path / "quiet")
     request.getfixturevalue("busy_host")
-    assert trace(policy) == quiet
-    assert len(quiet) > 1000
+    busy = traces(policy, tmp_path / "busy")
+    assert [form for form in FORMS if busy[form] != quiet[form]] == []
+    assert quiet["text"].count(b"\n") > 1000
