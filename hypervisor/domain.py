@@ -97,8 +97,8 @@ class Domain:
     events: EventChannels
     grants: GrantTable
     console: DomainConsole
-    store: Connection
     devices: DomainDevices
+    store: Connection | None = None
 
     def __init__(
         self,

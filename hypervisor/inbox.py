@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
 
 _DRAIN = 4096
 _MILLISECOND = 0.001
+
+
+@dataclass(slots=True)
+class _Watched:
+    """Who is called for a file descriptor: when it is readable, and when it takes bytes (None: nobody)."""
+
+    ready: Callable[[], object]
+    room: Callable[[], object] | None = None
+
+    def events(self, *, readable: bool) -> int:
+        return selectors.EVENT_READ * readable | selectors.EVENT_WRITE * (self.room is not None)
 
 
 class Inbox:
@@ -33,7 +45,7 @@ class Inbox:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
-        self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
+        self._selector.register(self._wake_read, selectors.EVENT_READ, _Watched(self._woken))
         # A write to a closed pipe could go to whoever has its number by then. Reentrant: a signal handler may
         # wake in the very middle of a wake or a close of the thread it interrupts.
         self._pipe_lock = threading.RLock()
@@ -65,9 +77,19 @@ class Inbox:
             raise ValueError(f"fileno {fileno} is not an open file descriptor") from None
         if fileno in self._selector.get_map():
             raise ValueError(f"fileno {fileno} is watched already")
-        self._selector.register(fileno, selectors.EVENT_READ, ready)
+        self._selector.register(fileno, selectors.EVENT_READ, _Watched(ready))
         if not for_guests:
             self._bystanders.add(fileno)
+
+    def adjust(self, fileno: int, *, readable: bool = True, room: Callable[[], object] | None = None) -> None:
+        """Of a file descriptor that is watched: call `room` as long as bytes can be written to it, and nobody
+        any more when it is readable unless `readable`. One of the two has to be wanted. Raises ValueError for
+        one that is not watched, and when neither is."""
+        key = self._selector.get_map().get(fileno)
+        if key is None:
+            raise ValueError(f"fileno {fileno} is not watched")
+        watched = _Watched(key.data.ready, room)
+        self._selector.modify(fileno, watched.events(readable=readable), watched)
 
     def unwatch(self, fileno: int) -> None:
         """Call nobody for `fileno` any more. Raises ValueError for one that is not watched."""
@@ -107,11 +129,9 @@ class Inbox:
         came = bool(self._posted)
         if wait != 0 or self.watching:
             seconds = None if wait is None else wait // _MILLISECOND * _MILLISECOND
-            for key, _ in self._selector.select(seconds):
+            for key, events in self._selector.select(seconds):
                 came = True
-                # An earlier callback of this round may have stopped watching this one.
-                if self._selector.get_map().get(key.fd) is key:
-                    key.data()
+                self._call(key, events)
         # What a call posts is for the next round: none of them can keep the guests waiting.
         for _ in range(len(self._posted)):
             self._posted.popleft()()
@@ -127,6 +147,18 @@ class Inbox:
             self._selector.close()
             os.close(self._wake_read)
             os.close(self._wake_write)
+
+    def _call(self, key: selectors.SelectorKey, events: int) -> None:
+        """A file descriptor is readable, or takes bytes. Earlier callbacks of this round may have stopped
+        watching it, or watch it otherwise by now."""
+        calls: list[Callable[[], object] | None] = []
+        if events & selectors.EVENT_WRITE:
+            calls.append(key.data.room)
+        if events & selectors.EVENT_READ:
+            calls.append(key.data.ready)
+        for call in calls:
+            if call is not None and self._selector.get_map().get(key.fd) is key:
+                call()
 
     def _keep_promise(self, call: Callable[[], object]) -> None:
         def kept() -> None:

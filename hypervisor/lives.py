@@ -50,14 +50,17 @@ class Lives:
         build: Callable[[Image, DomainConfig], Domain],
         take_away: Callable[[Domain], None],
         rename: Callable[[Domain, str], None],
+        announce: Callable[[int], None],
     ) -> None:
         """`build` makes a domain and calls `begin`; it raises ImageError, MemoryError, ValueError.
-        `take_away` destroys one now: it is gone even if that raises, for somebody who hears of it."""
+        `take_away` destroys one now: it is gone even if that raises, for somebody who hears of it. `announce`
+        tells xenstore's clients that a domain with this number has ended."""
         self.restarts = True
         self._clock = clock
         self._build = build
         self._take_away = take_away
         self._rename = rename
+        self._announce = announce
         self._lives: dict[Domain, _Life] = {}
         self._ended: deque[Domain] = deque()
         self._unborn: deque[_Life] = deque()
@@ -83,6 +86,7 @@ class Lives:
         life = self._lives.get(domain)
         if life is None or domain.reason is None:
             return  # somebody destroyed it meanwhile
+        self._announce(domain.domid)
         action = life.config.on_end.action(domain.reason)
         if action is Action.PRESERVE:
             return

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from paravane.administration import Administration
 from paravane.arguments import check_type
 from paravane.cpu import Ram
+from paravane.devices.xenstore import StoreSocket
 from paravane.domain_config import DomainConfig
 from paravane.image import Image
 from paravane.inbox import Inbox
@@ -37,6 +38,7 @@ from paravane.x86 import PAGE_SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
     from types import TracebackType
 
     from paravane.devices.xenstore import Store
@@ -113,8 +115,11 @@ class Machine(Administration, Outside):
         self._toolstack.control = MachineControl(
             self._registry, self._toolstack, self._loop.scheduler, self.destroy
         )
-        self._lives = Lives(self.platform.clock, self._build, self._take_away, self.rename)
+        self._lives = Lives(
+            self.platform.clock, self._build, self._take_away, self.rename, self.store.shut_down
+        )
         self._doomed: list[Domain] = []
+        self._store_sockets: list[StoreSocket] = []
         self._close_wanted = False
         self._closed = False
 
@@ -135,6 +140,16 @@ class Machine(Administration, Outside):
     def store(self) -> Store:
         """The xenstore that the domains share."""
         return self._toolstack.store
+
+    def serve_store(self, path: Path) -> StoreSocket:
+        """Have programs of this user reach xenstore by a socket at `path`, with the rights of domain 0: those
+        of Xen's tools find it by XENSTORED_PATH. No guest waits for them (see `when_stalled`). It closes with
+        the machine, or before. Raises OSError where no socket can be made, or somebody listens already."""
+        self._check_thread("open a socket")
+        self._check_open()
+        made = StoreSocket(self.store, path, self._inbox)
+        self._store_sockets.append(made)
+        return made
 
     def create(self, image: Image, config: DomainConfig, *, paused: bool = False) -> Domain:
         """A domain as `config` says, ready to run; `paused`, it does not before it is unpaused.
@@ -228,6 +243,8 @@ class Machine(Administration, Outside):
             steps.callback(self.platform.ram.close)
             steps.callback(self._inbox.close)
             steps.callback(self._toolstack.close)
+            for made in self._store_sockets:
+                steps.callback(made.close)
             for domain in reversed(domains):
                 steps.callback(domain.close)
 

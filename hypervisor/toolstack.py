@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from paravane.abi.errno import Errno
 from paravane.abi.event_channel import Virq
 from paravane.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
 from paravane.builder import amount, build_domain
@@ -13,7 +16,7 @@ from paravane.cpu.geometry import PAE
 from paravane.devices.console import Console, NoConsole
 from paravane.devices.control_console import ControlConsole
 from paravane.devices.xenbus import DeviceHost, DomainDevices
-from paravane.devices.xenstore import Connection, Store, forget_domain, populate_domain
+from paravane.devices.xenstore import Connection, Store, domain_path, forget_domain, populate_domain
 from paravane.domain import Domain
 from paravane.events import EventChannels, HostEvents
 from paravane.grants import MAX_GRANT_FRAMES, GrantTable
@@ -21,6 +24,7 @@ from paravane.hypercalls import Caller, Dispatcher
 from paravane.image.source_text import SourceText
 from paravane.image.unknown import unknown_image
 from paravane.memory import DomainMemory
+from paravane.refusal import Refusal
 from paravane.registry import CONTROL_DOMID, HOST_DOMID
 from paravane.sched import Share
 from paravane.time.records import write_wall_clock
@@ -41,6 +45,8 @@ if TYPE_CHECKING:
     from paravane.platform import Platform
     from paravane.registry import Registry
     from paravane.vcpu import Hypercalls
+
+log = logging.getLogger(__name__)
 
 SLACK_PAGES = 256
 """Pages a domain may have beyond its `memory=`: xl allows 1 MiB more (LIBXL_MAXMEM_CONSTANT)."""
@@ -91,6 +97,7 @@ class Toolstack:
             counted=counted,
         )
         self._enter_host(CONTROL_DOMID)
+        self.store.introduce_again = self._introduce_again
 
     def _enter_host(self, domid: int) -> None:
         self._host = self._devices.domid = domid
@@ -178,7 +185,8 @@ class Toolstack:
         or a watch that hears of it raises, which comes out after that."""
         with ExitStack() as steps:  # taken from the last to the first, whichever of them raises
             steps.callback(self._platform.trace.raise_failure)
-            if not domain.privileged and self.store.is_known(domain.domid):
+            # Whoever released it from xenstore has left what it did not own.
+            if not domain.privileged and self.store.find(domain_path(domain.domid)) is not None:
                 steps.callback(forget_domain, self.store, domain.domid)
             steps.callback(domain.tell, DomainEvent.DESTROYED)
             steps.callback(self._platform.exchange.raise_global, Virq.DOM_EXC)
@@ -246,10 +254,41 @@ class Toolstack:
             store_mfn=start.store_mfn,
             store_port=store_port,
         )
-        self._serve(domain, config, console_port, store_port)
+        self._serve(domain, config, console_port)
+        domain.store = self._backend(
+            domain,
+            store_port,
+            lambda port: Connection(
+                self.store,
+                domain.domid,
+                self._page(domain, GNTTAB_RESERVED_XENSTORE),
+                port,
+                self._platform.bus,
+            ),
+        )
         for device in config.devices:
             domain.devices.attach(device)
-        self.store.introduce(domain.domid)
+        self.store.introduce(domain.domid, domain.store)
+
+    def _introduce_again(self, domid: int, port: int) -> None:
+        """Connect a domain to xenstore over another of its ports, as an administrator asks: its ring is where
+        it was. Raises Refusal(EINVAL) for a domain that was made without one, and Refusal for a port that
+        does not wait for the host; but one that had been introduced is then left without a port, as by
+        xenstored."""
+        domain = self._registry.find(domid)
+        connection = domain.store if isinstance(domain, Domain) else None
+        if connection is None:
+            raise Refusal(Errno.EINVAL, f"there is no domain {domid} that has a ring of xenstore's")
+        bind = partial(self._events.bind, domid, port, partial(self._platform.bus.call, connection))
+        if self.store.introduced(domid) is None:
+            connection.introduce(bind())
+            return
+        connection.disconnect()
+        try:
+            connection.introduce(bind())
+        except Refusal as refusal:
+            log.warning("domain %d has no port to xenstore any more: %s", domid, refusal)
+            connection.introduce(None)
 
     def _vcpu(self, domain: Domain, vcpu_id: int) -> Vcpu:
         def hypercalls(vcpu: Vcpu) -> Hypercalls:
@@ -271,8 +310,8 @@ class Toolstack:
             wake=lambda vcpu_id: domain.vcpus[vcpu_id].run_state.wake(),
         )
 
-    def _serve(self, domain: Domain, config: DomainConfig, console_port: int, store_port: int) -> None:
-        """The backends of its rings."""
+    def _serve(self, domain: Domain, config: DomainConfig, console_port: int) -> None:
+        """The backend of its console."""
         sink, bus = config.sink or domain.keep_output, self._platform.bus
         domain.console = self._backend(
             domain,
@@ -283,13 +322,6 @@ class Toolstack:
                 sink,
                 domid=domain.domid,
                 observers=bus.observers,
-            ),
-        )
-        domain.store = self._backend(
-            domain,
-            store_port,
-            lambda port: Connection(
-                self.store, domain.domid, self._page(domain, GNTTAB_RESERVED_XENSTORE), port, bus
             ),
         )
 

@@ -53,7 +53,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "cpu",
         "cpu/engine",
         "on_end registry",
-        "arguments preemption refusal text vcpu_info whole_file",
+        "arguments local_socket preemption refusal text vcpu_info whole_file",
         "abi",
         "x86",
     )

@@ -9,6 +9,7 @@ import pytest
 from paravane.abi.errno import Errno
 from paravane.devices.xenstore import Permission, Quota, Right, Store, forget_domain, populate_domain
 from paravane.refusal import Refusal
+from tests.support.xenstore_guest import Guest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,7 +197,7 @@ def test_domains_are_announced_to_the_host(store: Store) -> None:
     store.watch("@introduceDomain", heard.append)
     store.watch("@releaseDomain", heard.append)
     heard.clear()
-    store.introduce(1)
+    store.introduce(1, Guest(store).connection)
     forget_domain(store, 1)
     assert heard == ["@introduceDomain", "@releaseDomain"]
 

@@ -59,7 +59,8 @@ def test_errors_come_by_name(guest: Guest) -> None:
         (XsMessage.SET_PERMS, b"data\0q1\0"),
         (XsMessage.SET_PERMS, b"data\0\0"),
         (XsMessage.WATCH, b"name\0"),
-        (XsMessage.WATCH, b"name\0token\0003\0"),
+        (XsMessage.WATCH, b"name\0token\000-3\0"),
+        (XsMessage.WATCH, b"name\0token\0003\0x\0"),
         (XsMessage.WATCH, b"a//b\0token\0"),
         (XsMessage.WATCH, b"@" + b"x" * 2048 + b"\0token\0"),
         (XsMessage.UNWATCH, b"name\0"),
@@ -132,7 +133,7 @@ def test_a_guest_hears_only_of_what_it_may_read(guest: Guest, store: Store) -> N
     guest.ask(XsMessage.WATCH, b"@releaseDomain\0end\0")
     guest.receive()
     store.write("/local/domain/2/data/secret", b"")
-    store.introduce(2)
+    store.introduce(2, Guest(store, 2).connection)
     assert guest.receive() == []
     store.make("/local/domain/2/data/secret", "n2", "r1")
     guest.run()

@@ -9,19 +9,19 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import socket
 import stat
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from paravane import local_socket
 from paravane.text import shown
 from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import socket
 
 BACKLOG: Final = 16
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
@@ -39,9 +39,10 @@ class Endpoint:
         """NameTaken while another machine is called so; UsageError where no machine can be found."""
         self.name = name
         self._folder = _own_folder()
+        self._place = self._folder / f"{name}{_SOCKET}"
         self._lock = _locked(self._folder / f"{name}{_LOCK}")
         try:
-            self._socket = self._listening()
+            self._socket = local_socket.listening(self._place, BACKLOG)
         except OSError as error:
             os.close(self._lock)
             raise UsageError(f"{self._folder}: no control socket: {error.strerror}", Status.ERRORS) from None
@@ -53,13 +54,9 @@ class Endpoint:
     def accept(self) -> socket.socket | None:
         """The connection of who has come; None when he went away again, or is somebody else than we are."""
         try:
-            connection, _ = self._socket.accept()
+            return local_socket.accepted(self._socket)
         except OSError:
             return None
-        if _peer(connection) in (os.getuid(), 0):
-            return connection
-        connection.close()
-        return None
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -68,17 +65,6 @@ class Endpoint:
             with suppress(OSError):
                 (self._folder / f"{self.name}{suffix}").unlink()
         os.close(self._lock)
-
-    def _listening(self) -> socket.socket:
-        path = self._folder / f"{self.name}{_SOCKET}"
-        path.unlink(missing_ok=True)
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with _reached(path) as address:
-            listening.bind(address)
-        path.chmod(0o600)
-        listening.listen(BACKLOG)
-        listening.setblocking(False)
-        return listening
 
 
 def endpoint(wanted: str) -> Endpoint:
@@ -107,14 +93,7 @@ def machines() -> list[str]:
 
 def connect(name: str) -> socket.socket:
     """A connection to the machine of this name. OSError when it does not answer."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with _reached(_own_folder() / f"{name}{_SOCKET}") as address:
-            connection.connect(address)
-    except OSError:
-        connection.close()
-        raise
-    return connection
+    return local_socket.connected(_own_folder() / f"{name}{_SOCKET}")
 
 
 def _fitting(name: str) -> str:
@@ -156,19 +135,3 @@ def _locked(path: Path) -> int:
             if os.path.samestat(os.fstat(lock), path.stat()):
                 return lock
         os.close(lock)
-
-
-@contextmanager
-def _reached(path: Path) -> Iterator[str]:
-    """A name of a socket's file that is short enough for an address, however long its folder's is."""
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
-
-
-def _peer(connection: socket.socket) -> int:
-    """The user at the other end (unix(7), SO_PEERCRED: pid, uid, gid)."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    return int.from_bytes(credentials[4:8], "little")

@@ -5,6 +5,7 @@ from paravane.devices.xenstore.domain_nodes import forget_domain, populate_domai
 from paravane.devices.xenstore.rights import Quota
 from paravane.devices.xenstore.session import Session
 from paravane.devices.xenstore.store import HostWatch, Store, StoreState
+from paravane.devices.xenstore.store_socket import StoreSocket
 from paravane.devices.xenstore.transaction import Transaction
 from paravane.devices.xenstore.tree import Node, Permission, Right, domain_path
 
@@ -17,6 +18,7 @@ __all__ = [
     "Right",
     "Session",
     "Store",
+    "StoreSocket",
     "StoreState",
     "Transaction",
     "domain_path",

@@ -79,11 +79,14 @@ class Access:
             self._view.put(parent_of(path), parent._replace(children=left))
 
     def set_permissions(self, path: str, permissions: tuple[Permission, ...]) -> None:
-        """Replace a node's permissions. Only its owner may, and only domain 0 may name another owner."""
-        if not self._privileged and len(permissions) > self._rights.quota.permissions:
-            raise Refusal(Errno.ENOSPC, f"{len(permissions)} permissions are too many for one node")
+        """Replace a node's permissions, or those of a special event (`@introduceDomain`). Only its owner may,
+        and only domain 0 may name another owner of a node."""
+        self.check_number(len(permissions))
         if not self._rights.known(permissions[0].domid):
             raise Refusal(Errno.ENOENT, f"there is no domain {permissions[0].domid} to own {path}")
+        if path.startswith("@"):
+            self._set_special(path, permissions)
+            return
         node = self._permitted(path, Right.WRITE | Right.OWNER)
         if not self._privileged and permissions[0].domid != node.owner:
             raise Refusal(Errno.EPERM, f"domain {self._domid} may not give {path} away")
@@ -91,6 +94,23 @@ class Access:
         self._check_size(path, changed)
         self._view.put(path, changed)
         self._view.fire(path, changed, old=node.permissions)
+
+    def check_number(self, nr_permissions: int) -> None:
+        """Raises Refusal(ENOSPC) when that are too many for one node of the caller's."""
+        if not self._privileged and nr_permissions > self._rights.quota.permissions:
+            raise Refusal(Errno.ENOSPC, f"{nr_permissions} permissions are too many for one node")
+
+    def _set_special(self, event: str, permissions: tuple[Permission, ...]) -> None:
+        """Say who hears of a special event. At once, in a transaction too."""
+        current = self._rights.special.get(event)
+        if current is None:
+            raise Refusal(Errno.EINVAL, f"there is no event {event[:64]!r}")
+        needed = Right.WRITE | Right.OWNER
+        if self._rights.of(self._domid, current) & needed != needed:
+            raise Refusal(Errno.EACCES, f"domain {self._domid} may not say who hears of {event}")
+        self._rights.special[event] = tuple(
+            entry for at, entry in enumerate(permissions) if not at or self._rights.known(entry.domid)
+        )
 
     def _permitted(self, path: str, wanted: Right) -> Node:
         node = self._permitted_or_missing(path, wanted)

@@ -9,7 +9,9 @@ from paravane.abi.xs_wire import (
     XENSTORE_DOMAIN_INTERFACE,
     XENSTORE_RING_SIZE,
     XSD_SOCKMSG,
+    XenstoreConnection,
     XenstoreError,
+    XenstoreFeature,
     XsMessage,
 )
 from paravane.devices.ring import ByteRing, RingFault
@@ -21,7 +23,14 @@ if TYPE_CHECKING:
     from paravane.devices.bus import Budget, Bus, Port
     from paravane.devices.xenstore.store import Store
 
-_ERROR: Final = XENSTORE_DOMAIN_INTERFACE.offsets["error"]
+_ERROR, _FEATURES, _CONNECTION = (
+    XENSTORE_DOMAIN_INTERFACE.offsets[name] for name in ("error", "server_features", "connection")
+)
+_INDICES: Final = ("req_cons", "req_prod", "rsp_cons", "rsp_prod")
+
+_FEATURE_WATCHDEPTH: Final = 4
+"""XENSTORE_SERVER_FEATURE_WATCHDEPTH, which xs_wire.h has after 4.17: a watch may say how deep it looks."""
+
 _MESSAGE_UNITS: Final = 4
 
 log = logging.getLogger(__name__)
@@ -48,7 +57,42 @@ class Connection:
         self._busy = False
         self._closed = False
         self.ignored = False
+        self._store = store
         self._session = Session(store, domid, self._output_ready)
+        self._put_word(_FEATURES, XenstoreFeature.ERROR | _FEATURE_WATCHDEPTH)
+
+    def disconnect(self) -> None:
+        """Give the port up, to get another one by `introduce`."""
+        self._port.close()
+
+    def introduce(self, port: Port | None) -> None:
+        """Serve the domain from scratch, over another port: empty rings, no watches, no transactions. One
+        that has not been released just gets a new beginning, and nobody hears of it. None: over no port, so
+        that it is not heard before it is introduced over one."""
+        self._port.close()
+        self._port = port or self._port
+        self._session.close()
+        self._input, self._unsent = Assembler(), b""
+        for name in _INDICES:
+            self._put_word(XENSTORE_DOMAIN_INTERFACE.offsets[name], 0)
+        self.ignored = False
+        if self._store.introduced(self.domid) is None:
+            self._store.add_domain(self.domid)
+            self._store.introduce(self.domid, self)
+        if self._page[_CONNECTION] == XenstoreConnection.RECONNECT:
+            self._put_word(_CONNECTION, XenstoreConnection.CONNECTED)
+            self._port.notify()
+
+    def in_use(self) -> dict[str, int]:
+        """How many watches, transactions and unread replies the domain has."""
+        return self._session.in_use()
+
+    def release(self) -> None:
+        """Serve the domain no more until it is introduced again, and delete what it owns."""
+        self.ignored = True
+        self._port.close()
+        self._session.close()
+        self._store.remove_domain(self.domid)
 
     def serve(self, budget: Budget) -> bool:
         """Put out what the guest has room for and take in what it asks, one request after the other."""
@@ -139,9 +183,12 @@ class Connection:
     def _ignore(self, reason: XenstoreError, sentence: str) -> bool:
         log.warning("domain %d: xenstore does not serve its ring any more: %s", self.domid, sentence)
         self.ignored = True
-        self._page[_ERROR : _ERROR + 4] = reason.to_bytes(4, "little")
+        self._put_word(_ERROR, reason)
         self._session.close()
         return False
+
+    def _put_word(self, offset: int, value: int) -> None:
+        self._page[offset : offset + 4] = value.to_bytes(4, "little")
 
     def _release(self) -> None:
         self._requests.release()

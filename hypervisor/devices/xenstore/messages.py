@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from paravane.devices.xenstore.tree import Node
 
 HEADER_SIZE: Final = XSD_SOCKMSG.size
+_LARGEST_INT: Final = 0x7FFF_FFFF
 
 
 class Garbled(Exception):
@@ -76,10 +77,27 @@ def one_string(payload: bytes) -> str:
 
 def two_strings(payload: bytes) -> tuple[bytes, bytes]:
     """A payload of exactly two strings. Raises Refusal(EINVAL)."""
-    strings = payload.split(b"\0")
-    if len(strings) != 3:
-        raise Refusal(Errno.EINVAL, f"the payload has {len(strings) - 1} strings, not 2")
-    return strings[0], strings[1]
+    found = strings(payload)
+    if len(found) != 2:
+        raise Refusal(Errno.EINVAL, f"the payload has {len(found)} strings, not 2")
+    return found[0], found[1]
+
+
+def strings(payload: bytes) -> list[bytes]:
+    """The strings of a payload, what follows the last NUL left out."""
+    return payload.split(b"\0")[:-1]
+
+
+def watch_strings(payload: bytes) -> tuple[bytes, bytes, int | None]:
+    """Path, token and depth (None: any) of a WATCH. Who gives a depth knows that there is
+    XENSTORE_SERVER_FEATURE_WATCHDEPTH. Raises Refusal(EINVAL)."""
+    found = strings(payload)
+    if len(found) != 3:
+        return *two_strings(payload), None
+    depth = leading_number(found[2])
+    if depth > _LARGEST_INT:
+        raise Refusal(Errno.EINVAL, "the depth of a watch is negative")
+    return found[0], found[1], depth
 
 
 def leading_number(text: bytes) -> int:

@@ -1,4 +1,4 @@
-"""What a guest has not fetched yet: replies in order, and watch events, each once and not too many."""
+"""What a client has not fetched yet: replies in order, and watch events, each once and not too many."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Outbox:
-    """Messages for one guest. `ready()` is called when there is another one to fetch; `event_bytes` is how
+    """Messages for one client. `ready()` is called when there is another one to fetch; `event_bytes` is how
     many bytes of watch events may wait."""
 
     def __init__(self, domid: int, event_bytes: int, ready: Callable[[], None]) -> None:
@@ -35,7 +35,7 @@ class Outbox:
         self._ready()
 
     def event(self, path: str, token: bytes) -> None:
-        """Queue a watch event, unless the guest has the same one waiting or far too many."""
+        """Queue a watch event, unless the client has the same one waiting or far too many."""
         payload = path.encode() + b"\0" + token + b"\0"
         if len(payload) > XENSTORE_PAYLOAD_MAX or payload in self._events:
             return
@@ -46,6 +46,10 @@ class Outbox:
         self._events_size += len(payload)
         self._messages.append((message(XsMessage.WATCH_EVENT, 0, 0, payload), True))
         self._ready()
+
+    @property
+    def empty(self) -> bool:
+        return not self._messages
 
     def fetch(self) -> bytes | None:
         """The next message, None when there is none."""

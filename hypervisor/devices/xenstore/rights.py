@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from paravane.devices.xenstore.tree import FULL, Permission, Right
 from paravane.registry import CONTROL_DOMID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+
+INTRODUCE: Final = "@introduceDomain"
+RELEASE: Final = "@releaseDomain"
+"""The special events: a domain can use xenstore; a domain has shut down, or is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,10 @@ class Rights:
         an earlier domain of the same number."""
         self.quota = quota
         self._since = {0: 0} if since is None else dict(since)
+        self._targets: dict[int, int] = {}
+        nobody = (Permission(CONTROL_DOMID, Right.NONE),)
+        self.special: dict[str, tuple[Permission, ...]] = {INTRODUCE: nobody, RELEASE: nobody}
+        """Who may hear of each special event."""
 
     @property
     def since(self) -> Mapping[int, int]:
@@ -44,6 +53,17 @@ class Rights:
 
     def remove(self, domid: int) -> None:
         self._since.pop(domid, None)
+        self._targets = {
+            agent: target for agent, target in self._targets.items() if domid not in (agent, target)
+        }
+        for event, entries in self.special.items():
+            owner = entries[0]
+            heir = owner._replace(domid=CONTROL_DOMID) if owner.domid == domid else owner
+            self.special[event] = (heir, *(entry for entry in entries[1:] if entry.domid != domid))
+
+    def set_target(self, domid: int, target: int) -> None:
+        """From now on `domid`, which serves `target` (as its device model), has that one's rights too."""
+        self._targets[domid] = target
 
     def known(self, domid: int) -> bool:
         return domid in self._since
@@ -55,10 +75,11 @@ class Rights:
 
     def of(self, domid: int, permissions: Sequence[Permission]) -> Right:
         """The rights of a domain to a node with these permissions: the first entry that names it counts."""
-        if domid == CONTROL_DOMID or permissions[0].domid == domid:
+        target = self._targets.get(domid, domid)
+        if domid == CONTROL_DOMID or permissions[0].domid in (domid, target):
             return FULL
         for permission in permissions[1:]:
-            if permission.domid == domid:
+            if permission.domid in (domid, target):
                 return permission.right
         return permissions[0].right
 

@@ -1,4 +1,4 @@
-"""One guest's conversation with xenstore: requests in, replies and watch events out."""
+"""One client's conversation with xenstore: requests in, replies and watch events out."""
 
 from __future__ import annotations
 
@@ -7,50 +7,41 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.abi.errno import Errno
 from paravane.abi.xs_wire import XENSTORE_REL_PATH_MAX, XsMessage
+from paravane.devices.xenstore.domain_requests import DOMAIN_REQUESTS
 from paravane.devices.xenstore.messages import (
-    directory,
-    directory_part,
     error,
     leading_number,
     one_string,
     reply,
     two_strings,
+    watch_strings,
 )
 from paravane.devices.xenstore.outbox import Outbox
-from paravane.devices.xenstore.tree import Permission, domain_path, valid_path
+from paravane.devices.xenstore.tree import domain_path, valid_path
+from paravane.devices.xenstore.tree_requests import OK, TREE_REQUESTS
 from paravane.devices.xenstore.watches import Watch
 from paravane.refusal import Refusal
+from paravane.registry import CONTROL_DOMID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paravane.abi.xs_wire import XsdSockmsg
     from paravane.devices.bus import Budget
-    from paravane.devices.xenstore.access import Access
+    from paravane.devices.xenstore.rights import Quota
     from paravane.devices.xenstore.store import Store
     from paravane.devices.xenstore.transaction import Transaction
 
-_OK: Final = b"OK\0"
 _REQUEST_UNITS: Final = 16
 _BYTES_PER_UNIT: Final = 64
 _CALLBACK_UNITS: Final = 16
-_PRIVILEGED: Final = frozenset(
-    (
-        XsMessage.CONTROL,
-        XsMessage.INTRODUCE,
-        XsMessage.RELEASE,
-        XsMessage.IS_DOMAIN_INTRODUCED,
-        XsMessage.RESUME,
-        XsMessage.SET_TARGET,
-    )
-)
 _WITHOUT_PATH: Final = frozenset(
     (
         XsMessage.TRANSACTION_START,
         XsMessage.TRANSACTION_END,
         XsMessage.GET_DOMAIN_PATH,
         XsMessage.RESET_WATCHES,
-        *_PRIVILEGED,
+        *DOMAIN_REQUESTS,
     )
 )
 _WITHOUT_TRANSACTION: Final = frozenset((XsMessage.WATCH, XsMessage.UNWATCH))
@@ -59,45 +50,46 @@ log = logging.getLogger(__name__)
 
 
 class Session:
-    """What xenstore keeps for a guest: its watches, its transactions and what it has not fetched yet.
+    """What xenstore keeps for a client: its watches, its transactions and what it has not fetched yet.
 
     `ready()` is called when there is something new to fetch. Requests are answered in order, each in two
     steps: `handle` does what is asked, at once and as a whole; `work` then tells everybody who watches what
-    has changed, in portions, and answers. Until it has, no other request of this guest may be handled.
+    has changed, in portions, and answers. Until it has, no other request of this client may be handled.
     """
 
-    def __init__(self, store: Store, domid: int, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, domid: int, ready: Callable[[], None], limits: Quota | None = None
+    ) -> None:
+        """`limits` are for a client that is under no quota of the store's: the host's own programs."""
         self.domid = domid
-        self.outbox = Outbox(domid, store.quota.queued_events, ready)
         self.working = False
         self._store = store
+        self._limits = limits
+        self.outbox = Outbox(domid, self.limits.queued_events, ready)
         self._home = domain_path(domid) + "/"
         self._watches: dict[tuple[str, bytes], Watch] = {}
         self._transactions: dict[int, Transaction] = {}
         self._next_transaction = 1
         self._announcement = store.announcement()
         self._answer: bytes | None = None
-        self._handlers: dict[int, Callable[[Access, XsdSockmsg, bytes], bytes | None]] = {
-            XsMessage.DIRECTORY: self._directory,
-            XsMessage.READ: self._read,
-            XsMessage.GET_PERMS: self._get_permissions,
+        self._handlers: dict[int, Callable[[XsdSockmsg, bytes], bytes | None]] = {
             XsMessage.WATCH: self._watch,
             XsMessage.UNWATCH: self._unwatch,
+            XsMessage.RESET_WATCHES: self._reset,
             XsMessage.TRANSACTION_START: self._start,
             XsMessage.TRANSACTION_END: self._end,
             XsMessage.GET_DOMAIN_PATH: self._domain_path,
-            XsMessage.WRITE: self._write,
-            XsMessage.MKDIR: self._mkdir,
-            XsMessage.RM: self._remove,
-            XsMessage.SET_PERMS: self._set_permissions,
-            XsMessage.RESET_WATCHES: self._reset,
-            XsMessage.DIRECTORY_PART: self._directory_part,
         }
 
     @property
+    def limits(self) -> Quota:
+        """What counts for this client now."""
+        return self._limits or self._store.quota
+
+    @property
     def accepting(self) -> bool:
-        """Whether another request may be handled: a guest that does not fetch its replies has to wait."""
-        return not self.working and self.outbox.replies < self._store.quota.requests
+        """Whether another request may be handled: a client that does not fetch its replies has to wait."""
+        return not self.working and self.outbox.replies < self.limits.requests
 
     def handle(self, request: XsdSockmsg, payload: bytes) -> int:
         """Do what a request asks; `work` follows. Never raises: what is wrong is answered by name.
@@ -127,7 +119,7 @@ class Session:
                 return
             budget.spend(self._announcement.step())
         if self._answer is not None:
-            # Only now: a guest that has its answer may rely on events of its own having come before it.
+            # Only now: a client that has its answer may rely on events of its own having come before it.
             answer, self._answer = self._answer, None
             self.outbox.reply(answer)
         while self._store.deliver_one():
@@ -138,16 +130,23 @@ class Session:
         self.working = False
 
     def event(self, watch: Watch, path: str) -> None:
-        """Something that the guest watches has changed."""
+        """Something that the client watches has changed."""
         if (watch.path, watch.token) in self._watches:
             if (observer := self._store.observers.store) is not None:
                 observer(self.domid, XsMessage.WATCH_EVENT, path, watch.token, 0, b"", None)
             self.outbox.event(path[len(watch.relative) :] if watch.relative else path, watch.token)
 
+    def in_use(self) -> dict[str, int]:
+        """How many watches, transactions and unread replies (`outstanding`) the client has."""
+        return {
+            "watches": len(self._watches),
+            "transactions": len(self._transactions),
+            "outstanding": self.outbox.replies,
+        }
+
     def close(self) -> None:
-        """Forget the guest's watches, transactions and messages; others still hear of what it did last."""
-        self._forget_watches()
-        self._transactions.clear()
+        """Forget the client's watches, transactions and messages; others still hear of what it did last."""
+        self.reset()
         self._answer = None
         self._announcement.finish()
         self._store.deliver()
@@ -165,72 +164,37 @@ class Session:
             observer(self.domid, request.type, path, value, request.tx_id, answer, refusal)
 
     def _dispatch(self, request: XsdSockmsg, payload: bytes) -> bytes | None:
-        if request.type in _PRIVILEGED:
-            raise Refusal(Errno.EACCES, f"request {request.type} is for domain 0")
-        handler = self._handlers.get(request.type)
-        if handler is None:
-            raise Refusal(Errno.ENOSYS, f"there is no request {request.type}")
-        transaction = None
-        if request.tx_id and request.type not in _WITHOUT_TRANSACTION:
-            transaction = self._transactions.get(request.tx_id)
-            if transaction is None:
-                raise Refusal(Errno.ENOENT, f"there is no transaction {request.tx_id}")
-        return handler(self._store.access(self.domid, transaction), request, payload)
+        """In the order of xenstored's checks."""
+        kind = request.type
+        if kind in DOMAIN_REQUESTS and self.domid != CONTROL_DOMID:
+            raise Refusal(Errno.EACCES, f"request {kind} is for domain 0")
+        if kind not in DOMAIN_REQUESTS and kind not in TREE_REQUESTS and kind not in self._handlers:
+            raise Refusal(Errno.ENOSYS, f"there is no request {kind}")
+        transaction = self._transaction(request)
+        if kind in TREE_REQUESTS:
+            access = self._store.access(self.domid, transaction)
+            return TREE_REQUESTS[kind](access, self._absolute, payload)
+        if kind in DOMAIN_REQUESTS:
+            return DOMAIN_REQUESTS[kind](self._store, payload)
+        return self._handlers[kind](request, payload)
+
+    def _transaction(self, request: XsdSockmsg) -> Transaction | None:
+        """The transaction that a request is part of. Raises Refusal(ENOENT) when there is no such one."""
+        if not request.tx_id or request.type in _WITHOUT_TRANSACTION:
+            return None
+        transaction = self._transactions.get(request.tx_id)
+        if transaction is None:
+            raise Refusal(Errno.ENOENT, f"there is no transaction {request.tx_id}")
+        return transaction
 
     def _absolute(self, path: str) -> str:
         return path if path[:1] in ("/", "@") else self._home + path
 
-    def _path(self, payload: bytes) -> str:
-        return self._absolute(one_string(payload))
+    # The requests that are not about the tree alone.
 
-    # The requests.
-
-    def _directory(self, access: Access, request: XsdSockmsg, payload: bytes) -> bytes:
-        return directory(access.directory(self._path(payload)))
-
-    def _directory_part(self, access: Access, request: XsdSockmsg, payload: bytes) -> bytes:
-        path, offset = two_strings(payload)
-        node = access.directory(self._absolute(path.decode("latin-1")))
-        return directory_part(node, leading_number(offset))
-
-    def _read(self, access: Access, request: XsdSockmsg, payload: bytes) -> bytes:
-        return access.read(self._path(payload))
-
-    def _write(self, access: Access, request: XsdSockmsg, payload: bytes) -> bytes:
-        path, separator, value = payload.partition(b"\0")
-        if not separator:
-            raise Refusal(Errno.EINVAL, "the payload has no path")
-        access.write(self._absolute(path.decode("latin-1")), value)
-        return _OK
-
-    def _mkdir(self, access: Access, request: XsdSockmsg, payload: bytes) -> bytes:
-        access.mkdir(self._path(payload))
-        return _OK
-
-    def _remove(self, access: Access, request: XsdSockmsg, payload: bytes) -> bytes:
-        access.remove(self._path(payload))
-        return _OK
-
-    def _get_permissions(self, access: Access, request: XsdSockmsg, payload: bytes) -> bytes:
-        permissions = access.permissions(self._path(payload))
-        return b"".join(str(permission).encode() + b"\0" for permission in permissions)
-
-    def _set_permissions(self, access: Access, request: XsdSockmsg, payload: bytes) -> bytes:
-        strings = payload.split(b"\0")[:-1]
-        if len(strings) < 2:
-            raise Refusal(Errno.EINVAL, "the payload has no path and permissions")
-        if len(strings) - 1 > self._store.quota.permissions:
-            raise Refusal(Errno.ENOSPC, f"{len(strings) - 1} permissions are too many for one node")
-        path = strings[0].decode("latin-1")
-        permissions = tuple(Permission.parse(text.decode("latin-1")) for text in strings[1:])
-        if path.startswith("@"):
-            raise Refusal(Errno.EACCES, f"the permissions of {path[:64]} are for domain 0")
-        access.set_permissions(self._absolute(path), permissions)
-        return _OK
-
-    def _watch(self, access: Access, request: XsdSockmsg, payload: bytes) -> None:
+    def _watch(self, request: XsdSockmsg, payload: bytes) -> None:
         """Answered here, because the reply comes before the event that every new watch gives."""
-        name, token = two_strings(payload)
+        name, token, depth = watch_strings(payload)
         path = name.decode("latin-1")
         special = path.startswith("@")
         relative = "" if special or path.startswith("/") else self._home
@@ -240,38 +204,39 @@ class Session:
         if (path, token) in self._watches:
             raise Refusal(Errno.EEXIST, f"{path[:64]} is watched already with this token")
         # One more than the quota says, as xenstored counts.
-        if len(self._watches) > self._store.quota.watches:
+        if len(self._watches) > self.limits.watches:
             raise Refusal(Errno.E2BIG, f"domain {self.domid} has {len(self._watches)} watches")
-        watch = self._watches[path, token] = Watch(path, token, relative)
+        watch = self._watches[path, token] = Watch(path, token, relative, depth)
         self._store.watches.add(self, watch)
-        self._tell(request, payload, _OK)
-        self.outbox.reply(reply(request, _OK))
+        self._tell(request, payload, OK)
+        self.outbox.reply(reply(request, OK))
         self.event(watch, path)
 
-    def _unwatch(self, access: Access, request: XsdSockmsg, payload: bytes) -> bytes:
+    def _unwatch(self, request: XsdSockmsg, payload: bytes) -> bytes:
         name, token = two_strings(payload)
         path = self._absolute(name.decode("latin-1"))
         watch = self._watches.pop((path, token), None)
         if watch is None:
             raise Refusal(Errno.ENOENT, f"{path[:64]} is not watched with this token")
         self._store.watches.remove(self, watch)
-        return _OK
+        return OK
 
-    def _reset(self, access: Access, request: XsdSockmsg, payload: bytes) -> bytes:
-        self._forget_watches()
+    def _reset(self, request: XsdSockmsg, payload: bytes) -> bytes:
+        self.reset()
+        return OK
+
+    def reset(self) -> None:
+        """Forget the client's watches and transactions."""
         self._transactions.clear()
-        return _OK
-
-    def _forget_watches(self) -> None:
         for watch in self._watches.values():
             self._store.watches.remove(self, watch)
         self._watches.clear()
 
-    def _start(self, access: Access, request: XsdSockmsg, payload: bytes) -> bytes:
+    def _start(self, request: XsdSockmsg, payload: bytes) -> bytes:
         if request.tx_id:
             raise Refusal(Errno.EBUSY, "a transaction cannot be started inside another")
         # One more than the quota says, as xenstored counts.
-        if len(self._transactions) > self._store.quota.transactions:
+        if len(self._transactions) > self.limits.transactions:
             raise Refusal(Errno.ENOSPC, f"domain {self.domid} has {len(self._transactions)} transactions")
         while self._next_transaction in self._transactions:
             self._next_transaction = self._next_transaction % 0xFFFF_FFFF + 1
@@ -280,7 +245,7 @@ class Session:
         self._transactions[number] = self._store.transaction(self.domid)
         return b"%d\0" % number
 
-    def _end(self, access: Access, request: XsdSockmsg, payload: bytes) -> bytes:
+    def _end(self, request: XsdSockmsg, payload: bytes) -> bytes:
         decision = one_string(payload)
         if decision not in ("T", "F"):
             raise Refusal(Errno.EINVAL, f"a transaction ends with T or F, not {decision[:16]!r}")
@@ -289,8 +254,8 @@ class Session:
             raise Refusal(Errno.ENOENT, "there is no transaction to end")
         if decision == "T":
             transaction.commit()
-        return _OK
+        return OK
 
-    def _domain_path(self, access: Access, request: XsdSockmsg, payload: bytes) -> bytes:
+    def _domain_path(self, request: XsdSockmsg, payload: bytes) -> bytes:
         number = leading_number(one_string(payload).encode("latin-1"))
         return domain_path(number).encode() + b"\0"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Protocol
 
 from paravane.abi.errno import Errno
 from paravane.devices.observers import DeviceObservers
 from paravane.devices.xenstore.access import Access
 from paravane.devices.xenstore.node_index import NodeIndex
-from paravane.devices.xenstore.rights import Quota, Rights
+from paravane.devices.xenstore.rights import INTRODUCE, RELEASE, Quota, Rights
 from paravane.devices.xenstore.transaction import Transaction
 from paravane.devices.xenstore.tree import ROOT, Node, Permission, Right, join, parent_of, valid_path
 from paravane.devices.xenstore.watches import Announcement, Change, Watch, WatchIndex
@@ -17,10 +17,19 @@ from paravane.refusal import Refusal
 from paravane.registry import CONTROL_DOMID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-INTRODUCE: Final = "@introduceDomain"
-RELEASE: Final = "@releaseDomain"
+
+class Introduced(Protocol):
+    """The connection of a domain that has been introduced."""
+
+    def in_use(self) -> dict[str, int]:
+        """How many watches, transactions and unread replies (`outstanding`) it has."""
+        ...
+
+    def release(self) -> None:
+        """Forget the domain, as if it were gone."""
+        ...
 
 
 class HostWatch:
@@ -50,12 +59,13 @@ class HostWatch:
 
 @dataclass(frozen=True, slots=True)
 class StoreState:
-    """All that has to be kept of the tree: nodes by path, how often it was changed, and at which of these
-    changes each domain came. Sessions and watches are their owners' to keep."""
+    """All that has to be kept of the tree: nodes by path, how often it was changed, at which of these changes
+    each domain came, and who hears of special events. Sessions and watches are their owners' to keep."""
 
     nodes: dict[str, Node]
     generation: int
     since: dict[int, int]
+    special: Mapping[str, tuple[Permission, ...]]
 
 
 class Store:
@@ -69,27 +79,40 @@ class Store:
         observers: DeviceObservers | None = None,
     ) -> None:
         self.observers = observers or DeviceObservers()
-        self.quota = quota or Quota()
-        self.rights = Rights(self.quota, None if state is None else state.since)
+        self.rights = Rights(quota or Quota(), None if state is None else state.since)
         self.watches = WatchIndex()
         self.steps = 0
         self._changes: list[Change] = []
         self._events: dict[tuple[HostWatch, str], None] = {}
         self._delivering = False
         self._host = Access(self, self.rights, 0)
+        self._introduced: dict[int, Introduced] = {}
+        self._shut_down: set[int] = set()
+        self.introduce_again: Callable[[int, int], None] = _nobody_introduces
         if state is None:
             self._nodes = {ROOT: Node(b"", (Permission(0, Right.NONE),))}
             self._generation = 0
         else:
             self._nodes = dict(state.nodes)
             self._generation = state.generation
+            self.rights.special |= state.special
         self._index = NodeIndex(self._nodes)
         if state is None:
             self._host.mkdir("/tool/xenstored")
 
     def save(self) -> StoreState:
         """What a later `Store` goes on from."""
-        return StoreState(dict(self._nodes), self._generation, dict(self.rights.since))
+        rights = self.rights
+        return StoreState(dict(self._nodes), self._generation, dict(rights.since), dict(rights.special))
+
+    @property
+    def quota(self) -> Quota:
+        """What each guest may have, from now on."""
+        return self.rights.quota
+
+    @quota.setter
+    def quota(self, quota: Quota) -> None:
+        self.rights.quota = quota
 
     # The host's operations.
 
@@ -148,14 +171,30 @@ class Store:
             node = self._nodes[path]
             self.put(path, node._replace(permissions=self.rights.current(node.permissions, 0)))
 
-    def introduce(self, domid: int) -> None:
-        """Tell who waits for it that a domain can use xenstore."""
-        self.fire(INTRODUCE, None)
+    def introduce(self, domid: int, connection: Introduced) -> None:
+        """A domain can use xenstore from now on: tell who waits for it."""
+        self._introduced[domid] = connection
+        self._fire_special(INTRODUCE, domid)
         self.deliver()
+
+    def introduced(self, domid: int) -> Introduced | None:
+        """The connection of a domain, None for one that has not been introduced."""
+        return self._introduced.get(domid)
 
     def is_known(self, domid: int) -> bool:
         """Whether the domain was added, and not removed yet."""
         return self.rights.known(domid)
+
+    def shut_down(self, domid: int) -> None:
+        """A domain has ended but is still there: tell who waits for it, unless that was done before."""
+        if domid in self._introduced and domid not in self._shut_down:
+            self._shut_down.add(domid)
+            self._fire_special(RELEASE, domid)
+            self.deliver()
+
+    def resume(self, domid: int) -> None:
+        """A domain that was shut down runs again."""
+        self._shut_down.discard(domid)
 
     def remove_domain(self, domid: int) -> None:
         """A domain is gone: delete the nodes it owns, with all below them, and announce it."""
@@ -164,9 +203,18 @@ class Store:
         for path in self._index.owned(domid):
             if path in self._nodes:
                 self._host.remove(path)
+        self._introduced.pop(domid, None)
+        self._shut_down.discard(domid)
         self.rights.remove(domid)
-        self.fire(RELEASE, None)
+        self._fire_special(RELEASE, domid)
         self.deliver()
+
+    def _fire_special(self, event: str, domid: int) -> None:
+        """Keep a special event for `take_changes`, by its name and by one that says whom it is about."""
+        if self.watches:
+            listeners = self.rights.special[event]
+            self._changes.append(Change(event, True, listeners, (), ()))
+            self._changes.append(Change(f"{event}/{domid}", False, listeners, (), ()))
 
     # For sessions: what a guest sees and hears.
 
@@ -243,8 +291,7 @@ class Store:
         """Keep a change for `take_changes`, with what says now who may hear of it."""
         if not self.watches:
             return
-        inside = path != ROOT and not path.startswith("@")
-        parent = self._nodes.get(parent_of(path)) if inside else None
+        parent = None if path == ROOT else self._nodes.get(parent_of(path))
         self._changes.append(
             Change(
                 path,
@@ -255,6 +302,15 @@ class Store:
             )
         )
 
+    def check(self) -> Iterator[str]:
+        """What is wrong with the tree, a sentence each: nothing ever should be."""
+        reached = set(self.paths())
+        for path in self._nodes.keys() - reached:
+            yield f"{path} is in no directory"
+        for path in reached:
+            if len(set(self._nodes[path].children)) != len(self._nodes[path].children):
+                yield f"{path} lists a child twice"
+
     def paths(self) -> list[str]:
         """Every path there is, parents first."""
         found = []
@@ -264,3 +320,7 @@ class Store:
             found.append(path)
             stack.extend(join(path, name) for name in reversed(self._nodes[path].children))
         return found
+
+
+def _nobody_introduces(domid: int, port: int) -> None:
+    raise Refusal(Errno.EINVAL, f"there is no domain {domid} to introduce")

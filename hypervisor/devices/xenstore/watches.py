@@ -21,11 +21,22 @@ _EVENT_UNITS: Final = 3
 
 
 class Watch(NamedTuple):
-    """`path`: absolute, or a special `@` event. `relative`: what event paths leave away at their front."""
+    """`path`: absolute, or a special `@` event. `relative`: what event paths leave away at their front.
+    `depth`: how many levels below `path` count (None: all)."""
 
     path: str
     token: bytes
     relative: str = ""
+    depth: int | None = None
+
+    def covers(self, levels: int) -> bool:
+        """Whether it is for something so many levels below its path. Of a special event it hears by the
+        event's name or, with a depth, by one that says which domain it is about (`@releaseDomain/5`)."""
+        if not self.path.startswith("@"):
+            return self.depth is None or levels <= self.depth
+        if levels:
+            return bool(self.depth)
+        return self.depth is None or "/" in self.path
 
 
 class Watcher(Protocol):
@@ -73,9 +84,10 @@ class WatchIndex:
     def matching(self, path: str, *, exact: bool) -> list[tuple[Watcher, Watch]]:
         """The watches at `path` and, unless `exact`, above it, in the order in which they were set."""
         found: list[tuple[int, Watcher, Watch]] = []
-        for place in (path,) if exact else _upwards(path):
+        for levels, place in enumerate((path,) if exact else _upwards(path)):
             for (watcher, watch), order in self._by_path.get(place, {}).items():
-                found.append((order, watcher, watch))
+                if watch.covers(levels):
+                    found.append((order, watcher, watch))
         found.sort(key=lambda entry: entry[0])
         return [(watcher, watch) for _, watcher, watch in found]
 
@@ -116,12 +128,9 @@ class Announcement:
             self.step()
 
     def _may_hear(self, domid: int, change: Change) -> bool:
-        """A guest may if it can read the node, could read it before, or can read its parent. What is special
-        is for domain 0."""
+        """A guest may if it can read the node, could read it before, or can read its parent."""
         if domid == CONTROL_DOMID:
             return True
-        if change.path.startswith("@"):
-            return False
         if change.before and self._rights.may_read(domid, change.before):
             return True
         if not change.now:
@@ -132,11 +141,8 @@ class Announcement:
 
 
 def _upwards(path: str) -> Iterator[str]:
-    """A path and all that contain it. The root contains special events too."""
+    """A path and all that contain it: of `@releaseDomain/5` that is `@releaseDomain`."""
     yield path
-    if not path.startswith("@"):
-        while path != ROOT:
-            path = parent_of(path)
-            yield path
-    else:
-        yield ROOT
+    while path not in (ROOT, "") and "/" in path:
+        path = parent_of(path)
+        yield path
