@@ -266,6 +266,9 @@ class Domain:
         if not self.alive or self._put_off(sentence, lambda: self.crash(sentence, dump), own=False):
             return
         self._report(sentence, dump)
+        # What the control domain is told (Xen's domain_shutdown): a code that the guest has fixed stays. Its
+        # administrator hears of the crash all the same.
+        self.set_shutdown_code(ShutdownReason.crash)
         self._end(ShutdownReason.crash, f"crashed: {sentence}")
         self.tell(DomainEvent.CRASHED, ShutdownReason.crash, sentence)
 

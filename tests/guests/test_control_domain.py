@@ -279,6 +279,14 @@ def test_an_event_to_a_control_domain_has_a_flow(boot: Boot) -> None:
     assert raised[0].flow in told
 
 
+def test_a_control_domain_hears_that_a_domain_has_crashed(boot: Boot) -> None:
+    crash = build(guest_kernels.load("crash").sources)
+    assert boot("domain0", ramdisk=crash).console.splitlines()[-2:] == [
+        "domain 1 has shut down: crash",
+        "to pause it now: ESRCH",
+    ]
+
+
 def test_only_the_first_domain_can_be_the_control_domain() -> None:
     image = load_image(kernel_image('    .include "runtime.inc"\n    XEN_NOTES\nmain:\n    ret\n'))
     control = DomainConfig(memory=MEMORY, privileged=True)
