@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from paravane.arguments import check_type
 from paravane.devices.xenstore import domain_path
 from paravane.toolstack import SLACK_PAGES
+from paravane.traps.emulate.cpuid import PHYSICAL_BITS
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from paravane.devices.xenbus import Attachment, DeviceConfig
     from paravane.devices.xenstore import Store
     from paravane.domain import Domain
+
+MOST_MEMORY: Final = 1 << PHYSICAL_BITS
+"""Bytes of pseudo-physical memory that the processor can address, and so all that a domain may be given."""
 
 
 class Administration(ABC):
@@ -88,7 +92,8 @@ class Administration(ABC):
 
     def set_max_memory(self, domain: Domain, memory: int) -> None:
         """Bound its memory to so many bytes (xl mem-max): the node memory/static-max, and the limit of its
-        reservation with xl's slack. ValueError below what `set_memory` has asked for."""
+        reservation with xl's slack. ValueError below what `set_memory` has asked for, and above
+        `MOST_MEMORY`."""
         self._administer("resize a domain", domain)
         _check_size("max_memory", memory)
         target = domain.memory.target << PAGE_SHIFT
@@ -155,3 +160,5 @@ def _check_size(name: str, size: int) -> None:
     check_type(name, size, int)
     if size <= 0 or size % PAGE_SIZE:
         raise ValueError(f"{name} must be a positive multiple of {PAGE_SIZE} bytes, as {size} is not")
+    if size > MOST_MEMORY:
+        raise ValueError(f"{name} is at most {MOST_MEMORY >> 30} GiB, as no domain's addresses reach further")

@@ -294,6 +294,8 @@ def test_a_domain_is_asked_for_memory_and_bounded(machine: Machine) -> None:
     for size in (0, -4096, 4097):
         with pytest.raises(ValueError, match="must be a positive multiple of 4096 bytes"):
             machine.set_memory(domain, size)
+    with pytest.raises(ValueError, match="max_memory is at most 64 GiB"):
+        machine.set_max_memory(domain, 1 << 80)
     machine.set_memory(domain, MEMORY + (1 << 20))
     assert store_text(machine, domain, "memory/target") == str((MEMORY >> 10) + 1024)
     assert run(machine) is StopReason.DONE
