@@ -29,7 +29,11 @@ def read_file(path: Path, what: str, largest: int | None = None) -> bytes:
     reading does."""
     largest = LARGEST if largest is None else largest
     with opened(path) as stream, telling(lambda: f"reading {path}{portion(stream.fileno())}"):
-        data = stream.read(largest + 1)
+        try:
+            data = stream.read(largest + 1)
+        except OSError as error:
+            # Unlike open, read does not say of which file.
+            raise OSError(error.errno, error.strerror, str(path)) from None
     if len(data) > largest:
         raise UsageError(f"{path}: {what} of more than {largest >> 20} MiB is not read", Status.IMAGE)
     return data

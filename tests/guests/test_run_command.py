@@ -265,6 +265,7 @@ def test_a_console_is_left_by_its_keys_and_the_machine_goes_on(machines: Machine
         ("name = 'x'\nkernel = 'bad.cfg'\n", "bad.cfg: bad.cfg:"),
         ("name = 'x'\nkernel = 'hello'\ncap = 20\n", "bad.cfg: the scheduling policy bvt keeps no caps"),
         ("name = 'x'\nkernel = 'hello'\nramdisk = 'none.gz'\n", "none.gz: No such file or directory"),
+        ("name = 'x'\nkernel = 'hello'\nramdisk = '/proc/self/mem'\n", "/proc/self/mem: Input/output error"),
         ("name = 'x'\nkernel = 'hello'\nmemory = 4095\n", "do not fit into a machine of 4 GiB"),
     ],
 )

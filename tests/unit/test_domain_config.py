@@ -164,6 +164,8 @@ def test_what_is_ignored_is_said() -> None:
             "'explode' is none of preserve, destroy, restart, rename-restart",
         ),
         (LEAST + "on_crash = 'coredump-restart'", 3, "coredump-restart: no core can be dumped"),
+        (LEAST + "on_crash = 'coredump-'", 3, "'coredump-' is none of preserve, destroy"),
+        (LEAST + "ramdisk = 'a\\x00b'", 3, "a string has no zero byte"),
         (LEAST + "type = 'hvm'", 3, "'hvm' domains cannot be run, only PV ones"),
         (LEAST + "builder = 'hvm'", 3, "'hvm' domains cannot be run, only PV ones"),
         (LEAST + "privileged = 2", 3, "privileged is from 0 to 1, not 2"),

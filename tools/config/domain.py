@@ -38,6 +38,8 @@ _ENDS: Final = {
 }
 """xl's own defaults, but for the last: a PV domain cannot be reset in place, which is xl's."""
 
+_WORDS: Final = [action.value for action in Action]
+
 _KNOWN: Final = (
     *("name", "type", "builder", "kernel", "ramdisk", "cmdline", "root", "extra", "memory", "maxmem"),
     *("vcpus", "maxvcpus", "disk", "vif", "cpu_weight", "cap", "seed", "privileged", "max_event_channels"),
@@ -150,14 +152,13 @@ class _Reader:
         word = self._text(name)
         if word is None:
             return _ENDS[name]
-        if word.startswith("coredump-"):
-            plain = word.removeprefix("coredump-")
+        plain = word.removeprefix("coredump-")
+        if plain != word and plain in _WORDS:
             raise self._error(name, f"{shown(word)}: no core can be dumped; {plain} can be had without")
         try:
             return Action(word)
         except ValueError:
-            words = ", ".join(action.value for action in Action)
-            raise self._error(name, f"{shown(word)!r} is none of {words}") from None
+            raise self._error(name, f"{shown(word)!r} is none of {', '.join(_WORDS)}") from None
 
     def _required(self, name: str) -> str:
         text = self._text(name)

@@ -147,7 +147,11 @@ class _Parser:
                 raise self._error(token, f"there is no escape \\{letter} in strings")
             return _LETTERS[letter]
 
-        return _ESCAPE.sub(meant, token.text[1:-1])
+        text = _ESCAPE.sub(meant, token.text[1:-1])
+        if "\0" in text:
+            # xl's strings end there. No file's name has one, and no guest would see what follows.
+            raise self._error(token, "a string has no zero byte")
+        return text
 
     def _split(self, text: str) -> Iterator[_Token]:
         at, line = 0, 1
