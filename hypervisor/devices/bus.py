@@ -69,6 +69,9 @@ class Bus:
         # guest looks at, so a domain without anything due is not in here.
         self.due: dict[int, dict[Backend, None]] = {}
         self.observers = DeviceObservers()
+        self.host_works = 0
+        """What threads of the host do for guests now. Virtual time does not jump over it: to a guest its disk
+        would seem to take as long as it has timers."""
 
     def call(self, backend: Backend) -> None:
         """The backend has something to do. Idempotent."""

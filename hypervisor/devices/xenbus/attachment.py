@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.xenbus import XenbusState
 from paravane.devices.ring import RingFault
+from paravane.devices.xenbus.complaints import Complaints
 from paravane.devices.xenbus.fault import DeviceFault
 from paravane.devices.xenbus.frontend import Frontend
 from paravane.devices.xenbus.nodes import announce, forget
@@ -67,8 +67,8 @@ class Attachment:
         self._host = host
         self._gone = gone
         self._frontend: Frontend | None = None
-        self._leaving = self._closed = self._looking = self._warned = False
-        self._log = logging.getLogger(f"paravane.d{domid}")
+        self._leaving = self._closed = self._looking = False
+        self._complaints = Complaints(domid, self.name)
         self._paths = announce(host.store, device, domid, host.domid)
         self._write(device.offer())
         self._write({"hotplug-status": "connected"})
@@ -172,7 +172,7 @@ class Attachment:
             if self.state is XenbusState.Reconfigured:
                 self._switch(XenbusState.Connected)
             return
-        self._frontend = Frontend(self._host, self.domid, self._paths.front, self._call)
+        self._frontend = Frontend(self._host, self.domid, self._paths.front, self._call, self._complaints.say)
         try:
             nodes = self.device.connect(self._frontend)
         except RingFault as fault:
@@ -201,9 +201,7 @@ class Attachment:
 
     def _fail(self, sentence: str) -> None:
         """The device cannot go on with this frontend. It may connect anew, and others notice nothing."""
-        if not self._warned:  # once: a frontend may try for ever
-            self._warned = True
-            self._log.warning("%s is closed: %s", self.name, sentence)
+        self._complaints.say(f"closed: {sentence}")
         self._disconnect()
         self._write({"error": sentence})
         self._switch(XenbusState.Closing)

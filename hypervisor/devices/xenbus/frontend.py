@@ -28,12 +28,22 @@ class Frontend:
     Its nodes are the guest's to change at any time; each is read when it is asked for, and checked then.
     """
 
-    def __init__(self, host: DeviceHost, domid: int, path: str, call: Callable[[], None]) -> None:
-        """`path` is its folder in xenstore, `call` puts its device on the bus."""
+    def __init__(
+        self,
+        host: DeviceHost,
+        domid: int,
+        path: str,
+        call: Callable[[], None],
+        complain: Callable[[str], None],
+    ) -> None:
+        """`path` is its folder in xenstore, `call` puts its device on the bus, `complain` takes a sentence
+        for the log."""
         self.domid = domid
         self.path = path
         self.call = call
         """Have `on_event` called soon."""
+        self.complain = complain
+        """Say in the log what the guest does wrong; of very many sentences only the first."""
         self._host = host
         self._port: Port | None = None
         self._held = ExitStack()
@@ -66,11 +76,11 @@ class Frontend:
         return int(text)
 
     def references(self, name: str, *, most_order: int) -> list[int]:
-        """The grant references of a ring: `name` alone is that of its only page; with a `ring-page-order`
-        from 0 on there are 2**order, called `name`0, `name`1, ... Raises DeviceFault."""
-        if self._host.store.find(f"{self.path}/ring-page-order") is None:
+        """The grant references of a ring of 2**`ring-page-order` pages: `name`0, `name`1, ...; that of a
+        single page is `name` alone, unless the frontend calls it `name`0. Raises DeviceFault."""
+        order = self.number("ring-page-order", 0, most=most_order)
+        if order == 0 and self._host.store.find(f"{self.path}/{name}0") is None:
             return [self.number(name)]
-        order = self.number("ring-page-order", most=most_order)
         return [self.number(f"{name}{page}") for page in range(1 << order)]
 
     def port(self, name: str) -> int:

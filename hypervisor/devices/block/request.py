@@ -1,0 +1,161 @@
+"""A frontend's request, taken apart and checked: from here on it is the backend's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from paravane.abi.blkif import (
+    BLKIF_DISCARD_SECURE,
+    BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST,
+    BLKIF_MAX_SEGMENTS_PER_REQUEST,
+    BLKIF_REQUEST,
+    BLKIF_REQUEST_DISCARD,
+    BLKIF_REQUEST_INDIRECT,
+    BLKIF_REQUEST_SEGMENT,
+    BLKIF_SECTOR_SIZE,
+    BlkifOp,
+    BlkifRsp,
+)
+from paravane.x86 import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paravane.abi.blkif import BlkifRequestSegment
+
+MOST_INDIRECT: Final = 256
+"""Segments of an indirect request, as Linux's backend offers: 1 MiB."""
+
+SEGMENTS_PER_PAGE: Final = PAGE_SIZE // BLKIF_REQUEST_SEGMENT.size
+_SECTORS_PER_PAGE: Final = PAGE_SIZE // BLKIF_SECTOR_SIZE
+_ID: Final = slice(BLKIF_REQUEST.offsets["id"], BLKIF_REQUEST.offsets["id"] + 8)
+_INDIRECT_ID: Final = slice(BLKIF_REQUEST_INDIRECT.offsets["id"], BLKIF_REQUEST_INDIRECT.offsets["id"] + 8)
+_DATA: Final = frozenset({BlkifOp.READ, BlkifOp.WRITE, BlkifOp.WRITE_BARRIER})
+_SUPPORTED: Final = frozenset({*_DATA, BlkifOp.FLUSH_DISKCACHE, BlkifOp.DISCARD, BlkifOp.INDIRECT})
+
+
+class Rejected(Exception):
+    """A request cannot be carried out: what is answered, and a sentence for the log, of numbers only."""
+
+    def __init__(self, status: BlkifRsp, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Piece(NamedTuple):
+    """Bytes `start` to `end` of a granted page, whole sectors."""
+
+    gref: int
+    start: int
+    end: int
+
+
+class Request(NamedTuple):
+    """`place` and `length` are bytes of the disk; `pieces` hold the data of a read or a write, in order.
+    `operation` is what is to be done, `told` what the response calls it."""
+
+    told: int
+    id: bytes
+    operation: BlkifOp
+    place: int
+    length: int
+    pieces: tuple[Piece, ...] = ()
+    secure: bool = False
+
+
+class Geometry(NamedTuple):
+    """What requests are checked against: bytes of the disk and of one of its sectors."""
+
+    size: int
+    sector: int
+    read_only: bool
+
+
+def identity(entry: bytes) -> tuple[int, bytes]:
+    """The operation and the id of a ring entry, which are wherever they are in any request: the id as it
+    stands."""
+    return entry[0], entry[_INDIRECT_ID if entry[0] == BlkifOp.INDIRECT else _ID]
+
+
+def parse(entry: bytes, disk: Geometry, indirect: Callable[[int], bytes]) -> Request:
+    """The request in a ring entry. `indirect` gives a copy of the granted page with that reference. Raises
+    Rejected, and what `indirect` raises."""
+    told, number = identity(entry)
+    if told not in _SUPPORTED:
+        raise Rejected(BlkifRsp.EOPNOTSUPP, f"there is no operation {told}")
+    if told == BlkifOp.DISCARD:
+        return _discard(entry, disk, number)
+    if told == BlkifOp.INDIRECT:
+        return _indirect(entry, disk, number, indirect)
+    found = BLKIF_REQUEST.unpack(entry)
+    if told == BlkifOp.FLUSH_DISKCACHE:
+        return Request(told, number, BlkifOp.FLUSH_DISKCACHE, 0, 0)
+    if found.nr_segments > BLKIF_MAX_SEGMENTS_PER_REQUEST:
+        raise Rejected(BlkifRsp.ERROR, f"{found.nr_segments} segments in a request of up to 11")
+    if not found.nr_segments and told != BlkifOp.WRITE_BARRIER:
+        raise Rejected(BlkifRsp.ERROR, "no segments to read or write")
+    segments = found.seg[: found.nr_segments]
+    return _transfer(told, number, BlkifOp(told), found.sector_number, segments, disk)
+
+
+def _discard(entry: bytes, disk: Geometry, number: bytes) -> Request:
+    found = BLKIF_REQUEST_DISCARD.unpack(entry)
+    place, length = found.sector_number * BLKIF_SECTOR_SIZE, found.nr_sectors * BLKIF_SECTOR_SIZE
+    _check(disk, place, length, writes=True)
+    secure = bool(found.flag & BLKIF_DISCARD_SECURE)
+    return Request(BlkifOp.DISCARD, number, BlkifOp.DISCARD, place, length, secure=secure)
+
+
+def _indirect(entry: bytes, disk: Geometry, number: bytes, indirect: Callable[[int], bytes]) -> Request:
+    found = BLKIF_REQUEST_INDIRECT.unpack(entry)
+    if found.indirect_op not in (BlkifOp.READ, BlkifOp.WRITE):
+        raise Rejected(BlkifRsp.EOPNOTSUPP, f"there is no indirect operation {found.indirect_op}")
+    if not 0 < found.nr_segments <= MOST_INDIRECT:
+        raise Rejected(
+            BlkifRsp.ERROR, f"{found.nr_segments} segments in an indirect request of 1 to {MOST_INDIRECT}"
+        )
+    nr_pages = -(-found.nr_segments // SEGMENTS_PER_PAGE)
+    assert nr_pages <= BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST
+    pages = b"".join(indirect(gref) for gref in found.indirect_grefs[:nr_pages])
+    segments = tuple(
+        BLKIF_REQUEST_SEGMENT.iter_unpack(pages[: found.nr_segments * BLKIF_REQUEST_SEGMENT.size])
+    )
+    return _transfer(
+        BlkifOp.INDIRECT, number, BlkifOp(found.indirect_op), found.sector_number, segments, disk
+    )
+
+
+def _transfer(
+    told: int,
+    number: bytes,
+    operation: BlkifOp,
+    sector: int,
+    segments: tuple[BlkifRequestSegment, ...],
+    disk: Geometry,
+) -> Request:
+    pieces = []
+    length = 0
+    for gref, first, last in segments:
+        if not first <= last < _SECTORS_PER_PAGE:
+            raise Rejected(BlkifRsp.ERROR, f"a segment from sector {first} to {last} of its page")
+        piece = Piece(gref, first * BLKIF_SECTOR_SIZE, (last + 1) * BLKIF_SECTOR_SIZE)
+        pieces.append(piece)
+        length += piece.end - piece.start
+    place = sector * BLKIF_SECTOR_SIZE
+    _check(disk, place, length, writes=operation != BlkifOp.READ)
+    return Request(told, number, operation, place, length, tuple(pieces))
+
+
+def _check(disk: Geometry, place: int, length: int, *, writes: bool) -> None:
+    if writes and disk.read_only:
+        raise Rejected(BlkifRsp.ERROR, "the disk is read-only")
+    if place + length > disk.size:
+        sector, count = place // BLKIF_SECTOR_SIZE, length // BLKIF_SECTOR_SIZE
+        raise Rejected(
+            BlkifRsp.ERROR,
+            f"{count} sectors from {sector} on, of a disk of {disk.size // BLKIF_SECTOR_SIZE}",
+        )
+    if (place | length) % disk.sector:
+        raise Rejected(
+            BlkifRsp.ERROR, f"{length} bytes at {place} are not whole sectors of {disk.sector} bytes"
+        )
