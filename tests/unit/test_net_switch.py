@@ -26,7 +26,7 @@ from paravane.devices.net import (
     Rule,
     Switch,
     Verdict,
-    generated_mac,
+    numbered_mac,
     parse_mac,
     parse_rate,
     parse_rule,
@@ -370,8 +370,8 @@ def test_no_more_passes_than_the_rate_and_what_was_saved(packets: list[tuple[int
 
 def test_addresses() -> None:
     assert parse_mac("0:16:3E:1:2:3") == bytes.fromhex("00163e010203")
-    assert generated_mac("a", 0) == generated_mac("a", 0) != generated_mac("a", 1)
-    assert generated_mac("a", 0).startswith(bytes.fromhex("00163e"))
+    assert numbered_mac("a", 0) == generated_mac("a", 0) != generated_mac("a", 1)
+    assert numbered_mac("a", 0).startswith(bytes.fromhex("00163e"))
     for bad in (
         "",
         "00:16:3e:01:02",

@@ -1,6 +1,6 @@
 """A network between domains: frames, the switch they meet on, and what filters, limits and records them."""
 
-from paravane.devices.net.addresses import format_mac, generated_mac, parse_mac
+from paravane.devices.net.addresses import format_mac, numbered_mac, parse_mac
 from paravane.devices.net.errors import NetError, OffloadError
 from paravane.devices.net.firewall import Firewall, Identity, Rule, Verdict
 from paravane.devices.net.frame import Frame
@@ -28,7 +28,7 @@ __all__ = [
     "Verdict",
     "fit",
     "format_mac",
-    "generated_mac",
+    "numbered_mac",
     "parse_mac",
     "parse_rate",
     "parse_rule",

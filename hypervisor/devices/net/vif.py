@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.devices.net.addresses import parse_mac
 from paravane.devices.net.errors import NetError
 from paravane.devices.net.firewall import Verdict
+from paravane.devices.net.interface import Interface
 from paravane.devices.net.rate import Rate, parse_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paravane.devices.net.firewall import Network, Rule
+    from paravane.devices.xenbus import DeviceHost
 
-DEFAULT_BRIDGE: Final = "xenbr0"
+DEFAULTMOST_NUMBER: Final = 0xFFFF
+
+_BRIDGE: Final = "xenbr0"
 """xl's."""
 
 SMALLEST_MTU: Final = 68
@@ -26,18 +30,21 @@ SMALLEST_MTU: Final = 68
 LARGEST_MTU: Final = 65_521
 """What the largest packet of netif.h carries past its Ethernet header."""
 
+MOST_NUMBER: Final = 0xFFFF
+
 _BRIDGE: Final = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
-_XL_ONLY: Final = ("backend", "script", "model", "gatewaydev", "vifname", "type", "devid")
+_XL_ONLY: Final = ("backend", "script", "model", "gatewaydev", "vifname", "type")
 """Keys of xl's that say nothing here: everything is on this one machine, and needs no script."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vif:
-    """What an interface is to be. `mac`: None for one that is made from the domain's name. `bridge`: the
+    """What an interface is to be, for `DomainConfig.devices`. `number`: its handle, as in `eth0`. `mac`: None for one that nobody else has on the machine. `bridge`: the
     switch that it is on. `networks`: the IP addresses it may use, for rules about what is spoofed. `pcap`: a
     file that has all that passes it. `passt`, `tap`: what else is to be on its bridge. `rules` and `default`
     are its firewall."""
 
+    number: int = 0
     mac: bytes | None = None
     bridge: str = DEFAULT_BRIDGE
     rate: Rate | None = None
@@ -55,6 +62,12 @@ class Vif:
             raise NetError(f"{self.bridge!r} is no name of a bridge: up to 15 letters, digits and _.@-")
         if not SMALLEST_MTU <= self.mtu <= LARGEST_MTU:
             raise NetError(f"an mtu is from {SMALLEST_MTU} to {LARGEST_MTU}, not {self.mtu}")
+        if not 0 <= self.number <= MOST_NUMBER:
+            raise NetError(f"an interface's number is from 0 to {MOST_NUMBER}, not {self.number}")
+
+    def open(self, host: DeviceHost) -> Interface:
+        """The interface, on the network of `host`. Raises NetError."""
+        return Interface(host, self)
 
 
 def parse_vif(text: str) -> Vif:
@@ -72,11 +85,6 @@ def parse_vif(text: str) -> Vif:
     return Vif(**found)
 
 
-def with_rules(vif: Vif, rules: tuple[Rule, ...]) -> Vif:
-    """The same interface behind a firewall."""
-    return replace(vif, rules=rules)
-
-
 def _networks(text: str) -> tuple[Network, ...]:
     """Addresses or networks with blanks between them, as vif-bridge takes them."""
     try:
@@ -85,9 +93,9 @@ def _networks(text: str) -> tuple[Network, ...]:
         raise NetError(f"ip={text}: {text!r} is no list of IP addresses") from None
 
 
-def _mtu(text: str) -> int:
+def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 6):
-        raise NetError(f"mtu={text} is no number")
+        raise NetError(f"{text!r} is no number that an mtu or a devid can be")
     return int(text)
 
 
@@ -96,7 +104,8 @@ _KEYS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
     "bridge": ("bridge", str),
     "rate": ("rate", parse_rate),
     "ip": ("networks", _networks),
-    "mtu": ("mtu", _mtu),
+    "mtu": ("mtu", _number),
     "pcap": ("pcap", str),
     "tap": ("tap", str),
+    "devid": ("number", _number),
 }

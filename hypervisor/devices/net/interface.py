@@ -1,0 +1,221 @@
+"""A network interface of a domain on the bus of devices: the backend of netif.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from zlib import crc32
+
+from paravane.abi.xenbus import XenbusState
+from paravane.devices.net.addresses import MAC_SIZE, format_mac, is_group
+from paravane.devices.net.firewall import Firewall, Identity
+from paravane.devices.net.network import Network
+from paravane.devices.net.offloads import Offloads
+from paravane.devices.net.rate import Credit
+from paravane.devices.net.receiver import Receiver
+from paravane.devices.net.switch import Counts
+from paravane.devices.net.transmitter import Transmitter
+from paravane.devices.net.wire import RX_SLOT, TX_SLOT
+from paravane.devices.xenbus import Device, DeviceFault
+
+if TYPE_CHECKING:
+    from paravane.devices.bus import Budget
+    from paravane.devices.net.frame import Frame
+    from paravane.devices.net.pcap import Capture
+    from paravane.devices.net.switch import Port
+    from paravane.devices.net.vif import Vif
+    from paravane.devices.xenbus import DeviceHost, Frontend, Nodes
+    from paravane.time.timers import Timer
+
+MOST_QUEUES: Final = 8
+"""Pairs of rings that a frontend may use; Linux makes one for each of its vcpus."""
+
+MOST_GROUPS: Final = 64
+"""Multicast addresses that a frontend may ask for, as with netback."""
+
+_BROADCAST: Final = b"\xff" * MAC_SIZE
+
+
+@dataclass(slots=True)
+class Queue:
+    """One pair of rings."""
+
+    transmitter: Transmitter
+    receiver: Receiver
+
+
+class Interface(Device):
+    """A domain's end of a network. It is on its switch (as the `Station` there) while a frontend uses it.
+
+    The nodes that a frontend writes are those of Linux's netback: `tx-ring-ref`, `rx-ring-ref` and
+    `event-channel` (or `event-channel-tx`, `event-channel-rx`), with several queues in folders `queue-N`; what
+    a frontend does not say that it can do is done for it.
+    """
+
+    kind = "vif"
+    connects_at = frozenset({XenbusState.Connected})
+
+    def __init__(self, host: DeviceHost, vif: Vif) -> None:
+        """Raises NetError."""
+        self.number = vif.number
+        self.vif = vif
+        self.network = host.shared(Network)
+        self.mac = self.network.mac(vif)
+        self.offloads = Offloads()
+        self.sent, self.received = Counts(), Counts()
+        self._capture: Capture | None = self.network.prepare(vif)
+        self._timers = host.timers
+        self.firewall = Firewall(
+            vif.rules, Identity(self.mac, vif.networks), self.network.now, vif.default
+        )
+        self._credit = Credit(vif.rate, self.network.now()) if vif.rate else None
+        self._timer: Timer | None = None
+        self._frontend: Frontend | None = None
+        self._queues: list[Queue] = []
+        self._turn = 0
+        self._port: Port | None = None
+        self._groups: set[bytes] | None = None
+
+    def backend_nodes(self) -> Nodes:
+        vif = self.vif
+        nodes: dict[str, str | int] = {"script": "/etc/xen/scripts/vif-bridge", "mac": format_mac(self.mac)}
+        if vif.networks:
+            nodes["ip"] = " ".join(str(network).removesuffix("/32") for network in vif.networks)
+        if vif.rate:
+            nodes["rate"] = str(vif.rate)
+        if vif.mtu != 1500:
+            nodes["mtu"] = vif.mtu
+        return {**nodes, "bridge": vif.bridge, "handle": self.number, "type": "vif"}
+
+    def frontend_nodes(self) -> Nodes:
+        return {"handle": self.number, "mac": format_mac(self.mac), "mtu": self.vif.mtu}
+
+    def offer(self) -> Nodes:
+        return {
+            "feature-sg": 1,
+            "feature-gso-tcpv4": 1,
+            "feature-gso-tcpv6": 1,
+            "feature-ipv6-csum-offload": 1,
+            "feature-rx-copy": 1,
+            "feature-rx-flip": 0,
+            "feature-multicast-control": 1,
+            "feature-split-event-channels": 1,
+            "multi-queue-max-queues": MOST_QUEUES,
+        }
+
+    def connect(self, frontend: Frontend) -> Nodes:
+        self._frontend = frontend
+        if not frontend.number("request-rx-copy", 0):
+            raise DeviceFault("the frontend wants its pages exchanged, and this backend copies")
+        nr_queues = frontend.number("multi-queue-num-queues", 1)
+        if not 1 <= nr_queues <= MOST_QUEUES:
+            raise DeviceFault(f"the frontend wants {nr_queues} queues, of 1 to {MOST_QUEUES}")
+        scattered = _has(frontend, "feature-sg")
+        checksum4 = not _has(frontend, "feature-no-csum-offload")
+        checksum6 = _has(frontend, "feature-ipv6-csum-offload")
+        self.offloads = Offloads(
+            checksum4,
+            checksum6,
+            scattered and checksum4 and _has(frontend, "feature-gso-tcpv4"),
+            scattered and checksum6 and _has(frontend, "feature-gso-tcpv6"),
+        )
+        self._groups = set() if _has(frontend, "request-multicast-control") else None
+        name = f"vif{frontend.domid}.{self.number}"
+        self._timer = self._timers.timer(f"d{frontend.domid}", f"{self.kind}{self.number}", frontend.call)
+        for number in range(nr_queues):
+            folder = f"queue-{number}/" if nr_queues > 1 else ""
+            self._queues.append(self._queue(frontend, folder, scattered=scattered))
+        self._plug(name)
+        return {}
+
+    def on_event(self, budget: Budget) -> bool:
+        left = False
+        # Another queue begins each time, so that the budget's end is not always in the same one's way.
+        self._turn += 1
+        for number in range(len(self._queues)):
+            queue = self._queues[(self._turn + number) % len(self._queues)]
+            left |= queue.receiver.serve(budget)
+            left |= queue.transmitter.serve(budget)
+        return left
+
+    def deliver(self, frame: Frame) -> bool:
+        """A frame from the switch, for the guest."""
+        if not self._queues:
+            return False
+        if self._groups is not None and not self._wants(frame.data[:MAC_SIZE]):
+            return True
+        return self._queues[self._flow(frame)].receiver.deliver(frame)
+
+    def disconnect(self) -> None:
+        if self._port is not None:
+            self._port.unplug()
+            self._port = None
+        if self._timer is not None:
+            self._timer.disarm()
+            self._timer = None
+        self._queues.clear()
+        self._frontend = None
+
+    def close(self) -> None:
+        """What it stands on is the network's."""
+
+    def _queue(self, frontend: Frontend, folder: str, *, scattered: bool) -> Queue:
+        tx = frontend.ring([frontend.number(f"{folder}tx-ring-ref")], TX_SLOT)
+        rx = frontend.ring([frontend.number(f"{folder}rx-ring-ref")], RX_SLOT)
+        if frontend.read(f"{folder}event-channel-tx", ""):
+            tx_port = frontend.listen(frontend.port(f"{folder}event-channel-tx"))
+            rx_port = frontend.listen(frontend.port(f"{folder}event-channel-rx"))
+        else:
+            tx_port = rx_port = frontend.listen(frontend.port(f"{folder}event-channel"))
+        transmitter = Transmitter(
+            frontend, tx, tx_port, send=self._send, allow=self._allow, join=self._join
+        )
+        return Queue(transmitter, Receiver(frontend, rx, rx_port, scattered=scattered))
+
+    def _plug(self, name: str) -> None:
+        switch = self.network.switch(self.vif.bridge)
+        self._port = switch.plug(name, self, firewall=self.firewall, capture=self._capture)
+        # What was counted goes on where a frontend connects anew.
+        self._port.sent, self._port.received = self.sent, self.received
+
+    def _send(self, frame: Frame) -> int:
+        return 0 if self._port is None else self._port.send(frame)
+
+    def _allow(self, size: int) -> bool:
+        """Whether the rate of the interface lets so many bytes pass; if not, its queues are served again when
+        there is new credit."""
+        if self._credit is None or self._credit.take(size, self.network.now()):
+            return True
+        if self._timer is not None:
+            self._timer.arm(self._credit.renewed)
+        return False
+
+    def _join(self, address: bytes, wanted: bool) -> bool:
+        """The frontend wants a multicast group, or not any more."""
+        if self._groups is None or not is_group(address):
+            return False
+        if not wanted:
+            self._groups.discard(address)
+        elif address not in self._groups and len(self._groups) >= MOST_GROUPS:
+            return False
+        else:
+            self._groups.add(address)
+        return True
+
+    def _wants(self, destination: bytes) -> bool:
+        """Whether a frontend that controls multicast is to see a frame to this address."""
+        if self._groups is None or not is_group(destination) or destination == _BROADCAST:
+            return True
+        return destination in self._groups
+
+    def _flow(self, frame: Frame) -> int:
+        """The queue of a frame: one flow stays in one, so that its packets stay in order."""
+        if len(self._queues) == 1:
+            return 0
+        headers = frame.headers
+        ports = b"" if headers.ports is None or headers.fragment else bytes(str(headers.ports), "ascii")
+        return crc32(headers.source_ip + headers.destination_ip + ports) % len(self._queues)
+
+
+def _has(frontend: Frontend, feature: str) -> bool:
+    return frontend.number(feature, 0) != 0

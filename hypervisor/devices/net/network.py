@@ -1,0 +1,89 @@
+"""The networks of one machine: its switches by name, what they have outside, and what is recorded of them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from paravane.devices.net.addresses import numbered_mac
+from paravane.devices.net.passt import Passt
+from paravane.devices.net.pcap import Capture
+from paravane.devices.net.switch import Switch
+from paravane.devices.net.tap import Tap
+
+if TYPE_CHECKING:
+    from paravane.devices.net.vif import Vif
+    from paravane.devices.xenbus import DeviceHost
+
+
+class Network:
+    """What lasts as long as the machine (`DeviceHost.shared`): a domain that restarts finds its switch and
+    its address again, and its capture goes on."""
+
+    def __init__(self, host: DeviceHost) -> None:
+        clock = host.clock
+        self.now = clock.now
+        self.switches: dict[str, Switch] = {}
+        self._outside = host.outside
+        self._wall = lambda: clock.wall_base() + clock.now()
+        self._captures: dict[tuple[int, int], Capture] = {}
+        self._passts: dict[str, Passt] = {}
+        self._taps: dict[str, Tap] = {}
+        # By identity, as two interfaces may be described alike; each description is kept, so that no other
+        # one gets its identity.
+        self._macs: dict[int, tuple[Vif, bytes]] = {}
+
+    def switch(self, name: str) -> Switch:
+        """The switch of that name, new if it is the first time."""
+        if name not in self.switches:
+            self.switches[name] = Switch(name, self.now)
+        return self.switches[name]
+
+    def mac(self, vif: Vif) -> bytes:
+        """The Ethernet address of an interface: its own, or one that nobody else has on this machine."""
+        if vif.mac is not None:
+            return vif.mac
+        if id(vif) not in self._macs:
+            self._macs[id(vif)] = vif, numbered_mac(len(self._macs) + 1)
+        return self._macs[id(vif)][1]
+
+    def prepare(self, vif: Vif) -> Capture | None:
+        """What is to be there before an interface is: its switch with a way outside, if it is to have one;
+        gives the file that is to record it. Raises NetError."""
+        switch = self.switch(vif.bridge)
+        if vif.passt:
+            passt = self._passts.get(vif.bridge)
+            if passt is None or not passt.alive:
+                self._passts[vif.bridge] = Passt(self._outside, switch)
+        if vif.tap:
+            tap = self._taps.get(vif.tap)
+            if tap is None or not tap.alive:
+                self._taps[vif.tap] = Tap(vif.tap, self._outside, switch)
+        return self._capture(vif.pcap) if vif.pcap else None
+
+    def close(self) -> None:
+        """End passt, give tap devices and files up. Idempotent."""
+        with ExitStack() as steps:
+            for closed in (*self._passts.values(), *self._taps.values(), *self._captures.values()):
+                steps.callback(closed.close)
+        self._passts.clear()
+        self._taps.clear()
+        self._captures.clear()
+
+    def _capture(self, path: str) -> Capture:
+        """Interfaces that name the same file share it, by whatever name they know it."""
+        known = self._captures.get(_identity(path))
+        if known is None:
+            known = Capture(path, self._wall)
+            self._captures[_identity(path)] = known
+        return known
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """Of a file; that of none where there is no file, or none that could be looked at."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return (0, 0)
+    return found.st_dev, found.st_ino

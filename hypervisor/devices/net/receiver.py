@@ -1,0 +1,127 @@
+"""The receive ring of a queue: frames into the guest."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from paravane.abi.netif import NetifGsoType, NetifRsp, NetRxFlag
+from paravane.devices.net.headers import EtherType
+from paravane.devices.net.packet import MOST_SLOTS
+from paravane.devices.net.wire import RX_REQUEST, RX_RESPONSE, gso_extra
+from paravane.devices.ring import RingFault
+from paravane.devices.xenbus import DeviceFault
+from paravane.grants import GrantRefusal, write_grant
+from paravane.x86 import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from paravane.devices.bus import Budget, Port
+    from paravane.devices.net.frame import Frame
+    from paravane.devices.shared_ring import BackRing
+    from paravane.devices.xenbus import Frontend
+
+MOST_QUEUED: Final = 1 << 18
+"""Bytes of frames that wait for a guest to post pages; what is more is lost."""
+
+FRAME_UNITS: Final = 24
+
+_BLANK: Final = NetRxFlag.csum_blank | NetRxFlag.data_validated
+_MORE_DATA: Final = int(NetRxFlag.more_data)
+_EXTRA_INFO: Final = int(NetRxFlag.extra_info)
+_ERROR: Final = int(NetifRsp.ERROR)
+
+
+class Receiver:
+    """Puts frames into the pages that a guest has posted. `scattered`: a frame may take several."""
+
+    def __init__(self, frontend: Frontend, ring: BackRing, port: Port, *, scattered: bool) -> None:
+        self._frontend = frontend
+        self._ring = ring
+        self._port = port
+        self._most = MOST_SLOTS if scattered else 1
+        self._waiting: deque[Frame] = deque()
+        self._waiting_bytes = 0
+        self._fault: Exception | None = None
+
+    def deliver(self, frame: Frame) -> bool:
+        """Take a frame, into the ring if the guest has posted pages for it. False: it is lost. Called in the
+        middle of others' work, so that what is wrong with this ring is told by the next `serve`."""
+        if self._fault is not None or _slots(frame) > self._most:
+            return False
+        try:
+            if not self._waiting and self._ring.more(_slots(frame)):
+                self._put(frame)
+                self._push()
+                return True
+        except (RingFault, DeviceFault) as fault:
+            self._fault = fault
+            self._frontend.call()
+            return False
+        if self._waiting_bytes + len(frame.data) > MOST_QUEUED:
+            return False
+        self._waiting.append(frame)
+        self._waiting_bytes += len(frame.data)
+        return True
+
+    def serve(self, budget: Budget) -> bool:
+        """The guest may have posted pages: put what waits into them. Whether there is more to do now. Raises
+        RingFault and DeviceFault."""
+        if self._fault is not None:
+            raise self._fault
+        try:
+            while self._waiting and self._ring.more(_slots(self._waiting[0])):
+                if budget.exhausted:
+                    return True
+                frame = self._waiting.popleft()
+                self._waiting_bytes -= len(frame.data)
+                budget.spend(FRAME_UNITS * _slots(frame))
+                self._put(frame)
+            return False
+        finally:
+            self._push()
+
+    def _push(self) -> None:
+        if self._ring.push():
+            self._port.notify()
+
+    def _put(self, frame: Frame) -> None:
+        """Write a frame into as many of the posted pages as it takes, which are there."""
+        size = len(frame.data)
+        flags = _BLANK if frame.blank else 0
+        for offset in range(0, size, PAGE_SIZE):
+            part = frame.data[offset : offset + PAGE_SIZE]
+            more = _MORE_DATA if offset + PAGE_SIZE < size else 0
+            if offset == 0 and frame.segment_size:
+                self._write(part, flags | more | _EXTRA_INFO)
+                self._say_segments(frame)
+            else:
+                self._write(part, (flags if offset == 0 else 0) | more)
+
+    def _write(self, data: bytes, flags: int) -> None:
+        number, _, ref = RX_REQUEST.unpack(self._request())
+        status = len(data)
+        try:
+            write_grant(self._frontend.grants, ref, 0, data, domid=self._frontend.backend_domid)
+        except GrantRefusal as refusal:
+            self._frontend.complain(f"a frame cannot be received: {refusal.sentence}")
+            status = _ERROR
+        self._ring.respond(RX_RESPONSE.pack(number, 0, flags, status))
+
+    def _say_segments(self, frame: Frame) -> None:
+        """The slot after the first one: how the packet is to be cut. Its page is not used."""
+        self._request()
+        over_ipv6 = frame.headers.ethertype == EtherType.IPV6
+        kind = NetifGsoType.TCPV6 if over_ipv6 else NetifGsoType.TCPV4
+        self._ring.respond(gso_extra(frame.segment_size, kind))
+
+    def _request(self) -> bytes:
+        entry = self._ring.next()
+        if entry is None:
+            # They were there a moment ago.
+            raise DeviceFault("pages for a frame were taken back")
+        return entry
+
+
+def _slots(frame: Frame) -> int:
+    """How many slots of a receive ring a frame takes."""
+    return -(-len(frame.data) // PAGE_SIZE) + (frame.segment_size > 0)
