@@ -72,14 +72,14 @@ class BackRing:
         self._consumed = (self._consumed + 1) & _MASK
         return entry
 
-    def more(self) -> bool:
-        """To be asked when there is nothing left, before waiting for the guest's event: from now on the guest
-        sends one for its next request (RING_FINAL_CHECK_FOR_REQUESTS). Whether one came meanwhile. Raises
-        RingFault."""
-        if self.waiting:
+    def more(self, count: int = 1) -> bool:
+        """To be asked when there are fewer than `count` requests left, before waiting for the guest's event:
+        from now on the guest sends one when there are so many (RING_FINAL_CHECK_FOR_REQUESTS). Whether they
+        came meanwhile. Raises RingFault."""
+        if self.waiting >= count:
             return True
-        self._words[_REQ_EVENT] = (self._consumed + 1) & _MASK
-        return self.waiting > 0
+        self._words[_REQ_EVENT] = (self._consumed + count) & _MASK
+        return self.waiting >= count
 
     def respond(self, response: bytes) -> None:
         """Answer one of the requests that were taken, in any order; `push` shows it to the guest."""

@@ -370,8 +370,7 @@ def test_no_more_passes_than_the_rate_and_what_was_saved(packets: list[tuple[int
 
 def test_addresses() -> None:
     assert parse_mac("0:16:3E:1:2:3") == bytes.fromhex("00163e010203")
-    assert numbered_mac("a", 0) == generated_mac("a", 0) != generated_mac("a", 1)
-    assert numbered_mac("a", 0).startswith(bytes.fromhex("00163e"))
+    assert numbered_mac(0x010203) == bytes.fromhex("00163e010203")
     for bad in (
         "",
         "00:16:3e:01:02",

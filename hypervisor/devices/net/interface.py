@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from paravane.devices.net.frame import Frame
     from paravane.devices.net.pcap import Capture
     from paravane.devices.net.switch import Port
-    from paravane.devices.net.vif import Vif
+    from paravane.devices.net.vif_settings import VifSettings
     from paravane.devices.xenbus import DeviceHost, Frontend, Nodes
     from paravane.time.timers import Timer
 
@@ -48,14 +48,14 @@ class Interface(Device):
     """A domain's end of a network. It is on its switch (as the `Station` there) while a frontend uses it.
 
     The nodes that a frontend writes are those of Linux's netback: `tx-ring-ref`, `rx-ring-ref` and
-    `event-channel` (or `event-channel-tx`, `event-channel-rx`), with several queues in folders `queue-N`; what
-    a frontend does not say that it can do is done for it.
+    `event-channel` (or `event-channel-tx`, `event-channel-rx`), with several queues in folders `queue-N`.
+    What a frontend does not say that it can do is done for it.
     """
 
     kind = "vif"
     connects_at = frozenset({XenbusState.Connected})
 
-    def __init__(self, host: DeviceHost, vif: Vif) -> None:
+    def __init__(self, host: DeviceHost, vif: VifSettings) -> None:
         """Raises NetError."""
         self.number = vif.number
         self.vif = vif
@@ -65,9 +65,7 @@ class Interface(Device):
         self.sent, self.received = Counts(), Counts()
         self._capture: Capture | None = self.network.prepare(vif)
         self._timers = host.timers
-        self.firewall = Firewall(
-            vif.rules, Identity(self.mac, vif.networks), self.network.now, vif.default
-        )
+        self.firewall = Firewall(vif.rules, Identity(self.mac, vif.networks), self.network.now, vif.default)
         self._credit = Credit(vif.rate, self.network.now()) if vif.rate else None
         self._timer: Timer | None = None
         self._frontend: Frontend | None = None
@@ -168,9 +166,9 @@ class Interface(Device):
         else:
             tx_port = rx_port = frontend.listen(frontend.port(f"{folder}event-channel"))
         transmitter = Transmitter(
-            frontend, tx, tx_port, send=self._send, allow=self._allow, join=self._join
+            frontend, tx, tx_port, send=self._send, allow=self._allow, join=self._join, counts=self.sent
         )
-        return Queue(transmitter, Receiver(frontend, rx, rx_port, scattered=scattered))
+        return Queue(transmitter, Receiver(frontend, rx, rx_port, self.received, scattered=scattered))
 
     def _plug(self, name: str) -> None:
         switch = self.network.switch(self.vif.bridge)

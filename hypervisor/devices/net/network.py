@@ -13,7 +13,7 @@ from paravane.devices.net.switch import Switch
 from paravane.devices.net.tap import Tap
 
 if TYPE_CHECKING:
-    from paravane.devices.net.vif import Vif
+    from paravane.devices.net.vif_settings import VifSettings
     from paravane.devices.xenbus import DeviceHost
 
 
@@ -32,7 +32,7 @@ class Network:
         self._taps: dict[str, Tap] = {}
         # By identity, as two interfaces may be described alike; each description is kept, so that no other
         # one gets its identity.
-        self._macs: dict[int, tuple[Vif, bytes]] = {}
+        self._macs: dict[int, tuple[VifSettings, bytes]] = {}
 
     def switch(self, name: str) -> Switch:
         """The switch of that name, new if it is the first time."""
@@ -40,7 +40,7 @@ class Network:
             self.switches[name] = Switch(name, self.now)
         return self.switches[name]
 
-    def mac(self, vif: Vif) -> bytes:
+    def mac(self, vif: VifSettings) -> bytes:
         """The Ethernet address of an interface: its own, or one that nobody else has on this machine."""
         if vif.mac is not None:
             return vif.mac
@@ -48,7 +48,7 @@ class Network:
             self._macs[id(vif)] = vif, numbered_mac(len(self._macs) + 1)
         return self._macs[id(vif)][1]
 
-    def prepare(self, vif: Vif) -> Capture | None:
+    def prepare(self, vif: VifSettings) -> Capture | None:
         """What is to be there before an interface is: its switch with a way outside, if it is to have one;
         gives the file that is to record it. Raises NetError."""
         switch = self.switch(vif.bridge)
@@ -65,8 +65,12 @@ class Network:
     def close(self) -> None:
         """End passt, give tap devices and files up. Idempotent."""
         with ExitStack() as steps:
-            for closed in (*self._passts.values(), *self._taps.values(), *self._captures.values()):
-                steps.callback(closed.close)
+            for capture in self._captures.values():
+                steps.callback(capture.close)
+            for tap in self._taps.values():
+                steps.callback(tap.close)
+            for passt in self._passts.values():
+                steps.callback(passt.close)
         self._passts.clear()
         self._taps.clear()
         self._captures.clear()

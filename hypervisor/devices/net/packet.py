@@ -1,4 +1,4 @@
-"""One packet as a frontend puts it into its transmit ring: a first slot, extra ones, and those of its rest."""
+"""A packet as a frontend puts it into its transmit ring: a first slot, extra ones, those of the rest."""
 
 from __future__ import annotations
 

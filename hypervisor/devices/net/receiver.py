@@ -17,6 +17,7 @@ from paravane.x86 import PAGE_SIZE
 if TYPE_CHECKING:
     from paravane.devices.bus import Budget, Port
     from paravane.devices.net.frame import Frame
+    from paravane.devices.net.switch import Counts
     from paravane.devices.shared_ring import BackRing
     from paravane.devices.xenbus import Frontend
 
@@ -34,10 +35,13 @@ _ERROR: Final = int(NetifRsp.ERROR)
 class Receiver:
     """Puts frames into the pages that a guest has posted. `scattered`: a frame may take several."""
 
-    def __init__(self, frontend: Frontend, ring: BackRing, port: Port, *, scattered: bool) -> None:
+    def __init__(
+        self, frontend: Frontend, ring: BackRing, port: Port, counts: Counts, *, scattered: bool
+    ) -> None:
         self._frontend = frontend
         self._ring = ring
         self._port = port
+        self._counts = counts
         self._most = MOST_SLOTS if scattered else 1
         self._waiting: deque[Frame] = deque()
         self._waiting_bytes = 0
@@ -102,8 +106,8 @@ class Receiver:
         status = len(data)
         try:
             write_grant(self._frontend.grants, ref, 0, data, domid=self._frontend.backend_domid)
-        except GrantRefusal as refusal:
-            self._frontend.complain(f"a frame cannot be received: {refusal.sentence}")
+        except GrantRefusal:
+            self._counts.dropped += 1
             status = _ERROR
         self._ring.respond(RX_RESPONSE.pack(number, 0, flags, status))
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paravane.devices.bus import Budget, Port
+    from paravane.devices.net.switch import Counts
     from paravane.devices.shared_ring import BackRing
     from paravane.devices.xenbus import Frontend
 
@@ -43,6 +44,7 @@ class Transmitter:
         send: Callable[[Frame], int],
         allow: Callable[[int], bool],
         join: Callable[[bytes, bool], bool],
+        counts: Counts,
     ) -> None:
         self._frontend = frontend
         self._ring = ring
@@ -50,6 +52,7 @@ class Transmitter:
         self._send = send
         self._allow = allow
         self._join = join
+        self._counts = counts
         self._waiting: Packet | None = None  # for credit
 
     def serve(self, budget: Budget) -> bool:
@@ -83,11 +86,10 @@ class Transmitter:
         """Copy a packet out of the guest and put it on its way. Returns to how many it was offered."""
         data = self._copy(packet) if packet.sound else None
         if data is None:
+            self._counts.dropped += 1
             self._answer(packet, _ERROR)
             return 0
-        frame = Frame(
-            data, blank=bool(packet.slots[0].flags & _BLANK), segment_size=packet.segment_size
-        )
+        frame = Frame(data, blank=bool(packet.slots[0].flags & _BLANK), segment_size=packet.segment_size)
         # Answered first: who gets it may hold others up, but the guest has its pages back.
         self._answer(packet, _OKAY)
         return self._send(frame)
@@ -99,8 +101,7 @@ class Transmitter:
             return b"".join(
                 read_grant(grants, ref, offset, size, domid=domid) for ref, offset, size in packet.pieces()
             )
-        except GrantRefusal as refusal:
-            self._frontend.complain(f"a packet cannot be sent: {refusal.sentence}")
+        except GrantRefusal:
             return None
 
     def _change_groups(self, packet: Packet) -> bool:

@@ -2,68 +2,29 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.devices.net.addresses import parse_mac
 from paravane.devices.net.errors import NetError
-from paravane.devices.net.firewall import Verdict
 from paravane.devices.net.interface import Interface
-from paravane.devices.net.rate import Rate, parse_rate
+from paravane.devices.net.rate import parse_rate
+from paravane.devices.net.vif_settings import VifSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paravane.devices.net.firewall import Network, Rule
+    from paravane.devices.net.firewall import Network
     from paravane.devices.xenbus import DeviceHost
 
-DEFAULTMOST_NUMBER: Final = 0xFFFF
-
-_BRIDGE: Final = "xenbr0"
-"""xl's."""
-
-SMALLEST_MTU: Final = 68
-"""Of IPv4 (RFC 791)."""
-
-LARGEST_MTU: Final = 65_521
-"""What the largest packet of netif.h carries past its Ethernet header."""
-
-MOST_NUMBER: Final = 0xFFFF
-
-_BRIDGE: Final = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
 _XL_ONLY: Final = ("backend", "script", "model", "gatewaydev", "vifname", "type")
 """Keys of xl's that say nothing here: everything is on this one machine, and needs no script."""
 
 
-@dataclass(frozen=True, slots=True)
-class Vif:
-    """What an interface is to be, for `DomainConfig.devices`. `number`: its handle, as in `eth0`. `mac`: None for one that nobody else has on the machine. `bridge`: the
-    switch that it is on. `networks`: the IP addresses it may use, for rules about what is spoofed. `pcap`: a
-    file that has all that passes it. `passt`, `tap`: what else is to be on its bridge. `rules` and `default`
-    are its firewall."""
+class Vif(VifSettings):
+    """An interface for `DomainConfig.devices` and `Machine.attach`."""
 
-    number: int = 0
-    mac: bytes | None = None
-    bridge: str = DEFAULT_BRIDGE
-    rate: Rate | None = None
-    networks: tuple[Network, ...] = ()
-    mtu: int = 1500
-    pcap: str = ""
-    passt: bool = False
-    tap: str = ""
-    rules: tuple[Rule, ...] = ()
-    default: Verdict = Verdict.ACCEPT
-
-    def __post_init__(self) -> None:
-        """Raises NetError for what cannot be."""
-        if not _BRIDGE.fullmatch(self.bridge):
-            raise NetError(f"{self.bridge!r} is no name of a bridge: up to 15 letters, digits and _.@-")
-        if not SMALLEST_MTU <= self.mtu <= LARGEST_MTU:
-            raise NetError(f"an mtu is from {SMALLEST_MTU} to {LARGEST_MTU}, not {self.mtu}")
-        if not 0 <= self.number <= MOST_NUMBER:
-            raise NetError(f"an interface's number is from 0 to {MOST_NUMBER}, not {self.number}")
+    __slots__ = ()
 
     def open(self, host: DeviceHost) -> Interface:
         """The interface, on the network of `host`. Raises NetError."""

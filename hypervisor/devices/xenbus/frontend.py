@@ -104,14 +104,16 @@ class Frontend:
         self._held.callback(ring.release)
         return ring
 
-    def listen(self, port: int) -> None:
-        """Have `on_event` called after each event from this port of the guest's, and once soon. Raises
-        DeviceFault when the guest does not offer it to the backend's domain."""
+    def listen(self, port: int) -> Port:
+        """Have `on_event` called after each event from this port of the guest's, and once soon. Gives the
+        backend's end, for devices with several. Raises DeviceFault when the guest does not offer it to the
+        backend's domain."""
         try:
             self._port = self._host.events.bind(self.domid, port, self.call)
         except Refusal as refusal:
             raise DeviceFault(f"event channel {port} cannot be bound: {refusal.sentence}") from None
         self._held.callback(self._port.close)
+        return self._port
 
     def notify(self) -> None:
         """Fire the guest's end of the channel."""
