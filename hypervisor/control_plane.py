@@ -9,17 +9,18 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from paravane.domain import Domain
+    from paravane.grants import GrantLimits
 
 
 class NewDomain(NamedTuple):
     """A domain that is to exist: no memory yet, no vcpu, and paused once. `domid` None: any free number.
-    `max_port` is the highest event channel it may have, `max_grant_frames` the most its grant table has."""
+    `max_port` is the highest event channel it may have."""
 
     domid: int | None
     handle: UUID
     max_vcpus: int
     max_port: int
-    max_grant_frames: int
+    grants: GrantLimits
 
 
 class ControlPlane(Protocol):

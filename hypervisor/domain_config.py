@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from paravane.arguments import check_callable, check_type
 from paravane.events import MAX_EVENT_CHANNELS
+from paravane.grants import GrantLimits
 from paravane.memory import MAX_VCPUS
 from paravane.on_end import OnEnd
 from paravane.sched import STANDARD_WEIGHT, Share
@@ -30,6 +31,8 @@ class DomainConfig:
 
     `max_event_channels` is xl's: the highest port the guest may have; as a port is taken when a guest has one
     end of a channel, 2 are needed for its console and its store.
+
+    `grants` bounds its grant table and what it may map of others'.
 
     `privileged`: it is the machine's control domain, number 0, which may make other domains and do to them
     what it likes. It has to be the machine's first, and has the hypervisor's console instead of a ring.
@@ -57,6 +60,7 @@ class DomainConfig:
     source_text: bool = False
     source_folders: tuple[str | PathLike[str], ...] = ()
     max_event_channels: int = MAX_EVENT_CHANNELS
+    grants: GrantLimits = GrantLimits()
     weight: int = STANDARD_WEIGHT
     cap: int = 0
     online_vcpus: int | None = None
@@ -93,6 +97,7 @@ class DomainConfig:
                 f"max_event_channels must be {_OWN_PORTS} or more, not {self.max_event_channels}: "
                 "console and store need a port each"
             )
+        check_type("grants", self.grants, GrantLimits)
         check_type("weight", self.weight, int)
         check_type("cap", self.cap, int)
         Share(self.weight, self.cap)

@@ -20,6 +20,7 @@ from paravane.arguments import check_type
 from paravane.cpu import Ram
 from paravane.devices.xenstore import StoreSocket
 from paravane.domain_config import DomainConfig
+from paravane.grants.audit import audit_grants
 from paravane.image import Image
 from paravane.inbox import Inbox
 from paravane.lives import Lives
@@ -218,7 +219,7 @@ class Machine(Administration, Outside):
         """Every difference between the frame table and what the page tables say; empty when all is right."""
         self._check_thread("audit the machine")
         self._check_open()
-        return audit(self.platform.memory)
+        return audit(self.platform.memory) + audit_grants(self.platform.grants)
 
     def close(self) -> None:
         """Free every processor and the machine's memory. Idempotent. Called from inside `run`, it makes that

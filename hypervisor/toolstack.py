@@ -19,7 +19,8 @@ from paravane.devices.xenbus import DeviceHost, DomainDevices
 from paravane.devices.xenstore import Connection, Store, domain_path, forget_domain, populate_domain
 from paravane.domain import Domain
 from paravane.events import EventChannels, HostEvents
-from paravane.grants import MAX_GRANT_FRAMES, GrantTable
+from paravane.grants import GrantTable
+from paravane.grants.mapping import release_mappings
 from paravane.hypercalls import Caller, Dispatcher
 from paravane.image.source_text import SourceText
 from paravane.image.unknown import unknown_image
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from paravane.domain_config import DomainConfig
     from paravane.events import HostPort
     from paravane.events.port_table import PortTable
+    from paravane.grants import GrantLimits
     from paravane.image import Image
     from paravane.platform import Platform
     from paravane.registry import Registry
@@ -142,7 +144,7 @@ class Toolstack:
         self._registry.enter(domain)
         domain.console = NoConsole()
         try:
-            self._lay_ground(domain, wanted.max_port, wanted.max_grant_frames)
+            self._lay_ground(domain, wanted.max_port, wanted.grants)
             domain.tell(DomainEvent.BUILT)
         except BaseException:
             self.destroy(domain)
@@ -193,19 +195,20 @@ class Toolstack:
             steps.callback(domain.memory.destroy)
             steps.callback(domain.close)
 
-    def _lay_ground(self, domain: Domain, max_port: int, max_grant_frames: int = MAX_GRANT_FRAMES) -> None:
+    def _lay_ground(self, domain: Domain, max_port: int, limits: GrantLimits) -> None:
         """What every domain has before it has memory of its own."""
         domain.devices = DomainDevices(self._devices, domain.domid)
         domain.shared_info = domain.memory.share_xen_frame() << PAGE_SHIFT
         domain.events = self._event_channels(domain, max_port)
         domain.resources.callback(domain.events.destroy)
-        domain.grants = GrantTable(domain.memory, self._platform.grants, max_frames=max_grant_frames)
+        domain.grants = GrantTable(domain.memory, self._platform.grants, limits)
         domain.resources.callback(domain.grants.close)
+        domain.resources.callback(release_mappings, domain.grants)
         domain.resources.callback(domain.devices.close)
         write_wall_clock(self._platform.ram, domain.shared_info, self._platform.clock.wall_base())
 
     def _build(self, domain: Domain, image: Image, config: DomainConfig) -> None:
-        self._lay_ground(domain, config.max_event_channels)
+        self._lay_ground(domain, config.max_event_channels, config.grants)
         # In the order of xl, whose guests find the store at port 1 and the console at port 2.
         rings = not config.privileged
         store_port = self._events.ports.alloc_unbound(domain.domid, self._host) if rings else 0

@@ -3,11 +3,19 @@
 from paravane.grants.backend import map_grants, read_grant, write_grant
 from paravane.grants.grant_table import GrantTable, GrantTables, HasGrants
 from paravane.grants.granted_page import GrantMapping
-from paravane.grants.use import MAX_GRANT_FRAMES, MAX_GRANT_VERSION, GrantRefusal
+from paravane.grants.use import (
+    MAX_GRANT_FRAMES,
+    MAX_GRANT_VERSION,
+    MAX_MAPTRACK_FRAMES,
+    GrantLimits,
+    GrantRefusal,
+)
 
 __all__ = [
     "MAX_GRANT_FRAMES",
     "MAX_GRANT_VERSION",
+    "MAX_MAPTRACK_FRAMES",
+    "GrantLimits",
     "GrantMapping",
     "GrantRefusal",
     "GrantTable",

@@ -28,13 +28,12 @@ from paravane.grants.entries import (
     check_entry,
 )
 from paravane.grants.granted_page import GrantMapping
-from paravane.grants.maptrack import MAX_MAPTRACK_FRAMES, Maptrack
+from paravane.grants.maptrack import Maptrack
 from paravane.grants.use import (
     HOST_READ,
     HOST_WRITE,
-    MAX_GRANT_FRAMES,
-    MAX_GRANT_VERSION,
     ActiveGrant,
+    GrantLimits,
     GrantRefusal,
     GrantState,
 )
@@ -119,27 +118,22 @@ class GrantTable:
     """One domain's grant table: its frames, which entries are in use, and what the domain has mapped of
     others (`maptrack`).
 
-    `max_frames` and `max_maptrack_frames` bound both, in frames as Xen would need them; `max_version` is the
-    highest version of entries that the guest may choose.
+    `limits` bounds both.
     """
 
     def __init__(
         self,
         memory: DomainMemory,
         tables: GrantTables,
-        *,
-        max_frames: int = MAX_GRANT_FRAMES,
-        max_maptrack_frames: int = MAX_MAPTRACK_FRAMES,
-        max_version: int = MAX_GRANT_VERSION,
+        limits: GrantLimits = GrantLimits(),  # noqa: B008, which cannot change
     ) -> None:
         """A table of `INITIAL_FRAMES`, of version 1. Raises MemoryError."""
         self.memory = memory
         self.domid = memory.domid
-        self.max_frames = max_frames
-        self.max_version = max_version
+        self.limits = limits
         self.tables = tables
         self.state = GrantState()
-        self.maptrack = Maptrack(max_maptrack_frames)
+        self.maptrack = Maptrack(limits.maptrack_frames)
         self.entries: Entries = EntriesV1(memory.machine.ram, self.state)
         self._add_frames(INITIAL_FRAMES)
 
@@ -171,10 +165,10 @@ class GrantTable:
     def grow(self, nr_frames: int) -> None:
         """Give the table at least so many frames, and the frames of status words that go with them. Raises
         GrantRefusal(general_error), changing nothing."""
-        if nr_frames > self.max_frames:
-            raise GrantRefusal(
-                GrantStatus.general_error, f"{nr_frames} frames for a grant table, at most {self.max_frames}"
-            )
+        most = self.limits.frames
+        if nr_frames > most:
+            sentence = f"{nr_frames} frames for a grant table, at most {most}"
+            raise GrantRefusal(GrantStatus.general_error, sentence)
         if self.state.closed:  # nobody would take them back
             raise GrantRefusal(GrantStatus.general_error, f"d{self.domid} goes, and its grant table has gone")
         try:

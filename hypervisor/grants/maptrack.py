@@ -11,9 +11,6 @@ if TYPE_CHECKING:
 
     from paravane.grants.use import GrantState
 
-MAX_MAPTRACK_FRAMES: Final = 1024
-"""Frames of 256 handles a domain can have: Xen's default (gnttab_max_maptrack_frames)."""
-
 HANDLES_PER_FRAME: Final = 256
 
 

@@ -7,11 +7,15 @@ from typing import Final
 
 from paravane.abi.errno import Errno
 from paravane.abi.grant_table import GrantStatus
+from paravane.arguments import check_type
 from paravane.refusal import Refusal
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
 MAX_GRANT_FRAMES: Final = 64
 """Frames a table can have: Xen's default (gnttab_max_frames)."""
+
+MAX_MAPTRACK_FRAMES: Final = 1024
+"""Frames of 256 handles a domain can have: Xen's default (gnttab_max_maptrack_frames)."""
 
 MAX_GRANT_VERSION: Final = 2
 """Versions of entries a guest can choose from: Xen's default (`gnttab=max-ver:`)."""
@@ -25,6 +29,27 @@ DEVICE_READ: Final = 1 << 24
 _WRITES: Final = 0xFF * (HOST_WRITE | DEVICE_WRITE)
 _FULL: Final = 7
 """Position, in a count, of the bit that says that there are too many uses for another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrantLimits:
+    """What a domain may have of grants, as xl's max_grant_frames, max_maptrack_frames and max_grant_version:
+    frames of its table, frames of handles for what it maps of others, versions of entries."""
+
+    frames: int = MAX_GRANT_FRAMES
+    maptrack_frames: int = MAX_MAPTRACK_FRAMES
+    version: int = MAX_GRANT_VERSION
+
+    def __post_init__(self) -> None:
+        """Raises TypeError and ValueError, by the name that xl has for it."""
+        for name, value, least, most in (
+            ("max_grant_frames", self.frames, 1, MAX_GRANT_FRAMES),
+            ("max_maptrack_frames", self.maptrack_frames, 0, MAX_MAPTRACK_FRAMES),
+            ("max_grant_version", self.version, 1, MAX_GRANT_VERSION),
+        ):
+            check_type(name, value, int)
+            if not least <= value <= most:
+                raise ValueError(f"{name} is from {least} to {most}, not {value}")
 
 
 class GrantRefusal(Refusal):

@@ -23,14 +23,14 @@ def set_version(table: GrantTable, version: int) -> None:
     """Choose the version of entries. The first 8, which are the toolstack's, are kept and may be in use; all
     others are cleared.
 
-    Raises Refusal, changing nothing: -EINVAL for what is no version, -ENOSYS above `max_version`, -EBUSY
+    Raises Refusal, changing nothing: -EINVAL for what is no version, -ENOSYS above its limit, -EBUSY
     while another entry is in use or a status frame is mapped, -ERANGE for a kept entry that version 1 cannot
     say, -ENOMEM. (Xen's -EAGAIN is for copies that are under way; here a copy ends within its hypercall.)
     """
     if version not in (1, 2):
         raise Refusal(Errno.EINVAL, f"there is no grant table version {version}")
-    if version > table.max_version:
-        raise Refusal(Errno.ENOSYS, f"d{table.domid} has grant tables of version {table.max_version} only")
+    if version > table.limits.version:
+        raise Refusal(Errno.ENOSYS, f"d{table.domid} has grant tables of version {table.limits.version} only")
     if version == table.version:
         return
     busy = [ref for ref in table.state.active if ref not in _RESERVED]

@@ -14,7 +14,7 @@ from paravane.abi.domctl_domain import (
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.control_plane import NewDomain
-from paravane.grants import MAX_GRANT_FRAMES
+from paravane.grants import MAX_GRANT_FRAMES, MAX_GRANT_VERSION, MAX_MAPTRACK_FRAMES, GrantLimits
 from paravane.hypercalls.domctl import domctl
 from paravane.memory import MAX_VCPUS
 from paravane.refusal import Refusal
@@ -31,7 +31,6 @@ _REFUSED_FLAGS = int(
     | CreateFlag.nested_virt
     | CreateFlag.vpmu
 )
-_GRANT_VERSION = 1
 _MOST_PORTS = (1 << 31) - 1
 _EMULATED_PIT = 1 << 8
 
@@ -45,8 +44,7 @@ def createdomain(caller: "Caller", op: XenDomctl) -> XenDomctl:
     _check_wanted(wanted := op.u)
     handle = UUID(bytes=wanted.handle)
     max_port = min(wanted.max_evtchn_port, _MOST_PORTS)
-    grant_frames = MAX_GRANT_FRAMES if wanted.max_grant_frames < 0 else wanted.max_grant_frames
-    new = NewDomain(asked, handle, wanted.max_vcpus, max_port, grant_frames)
+    new = NewDomain(asked, handle, wanted.max_vcpus, max_port, _grant_limits(wanted))
     try:
         domain = caller.control.found(new)
     except (MemoryError, ValueError) as error:
@@ -60,8 +58,8 @@ def _check_wanted(wanted: XenDomctlCreatedomain) -> None:
         raise Refusal(Errno.EINVAL, f"flags {wanted.flags:#x}: only PV domains without devices are made here")
     if wanted.grant_opts & ~XEN_DOMCTL_GRANT_version_mask:
         raise Refusal(Errno.EINVAL, f"unknown grant options {wanted.grant_opts:#x}")
-    if wanted.grant_opts != _GRANT_VERSION:
-        raise Refusal(Errno.EINVAL, f"grant tables here are of version 1, not {wanted.grant_opts}")
+    if not 1 <= wanted.grant_opts <= MAX_GRANT_VERSION:
+        raise Refusal(Errno.EINVAL, f"there are no grant tables of version {wanted.grant_opts}")
     if not 1 <= wanted.max_vcpus <= MAX_VCPUS:
         raise Refusal(Errno.EINVAL, f"a domain has from 1 to {MAX_VCPUS} vcpus, not {wanted.max_vcpus}")
     if wanted.iommu_opts or wanted.vmtrace_size or wanted.cpupool_id:
@@ -70,3 +68,15 @@ def _check_wanted(wanted: XenDomctlCreatedomain) -> None:
         raise Refusal(Errno.EINVAL, "a PV domain has no emulated devices but for the PIT")
     if wanted.max_grant_frames == 0 or wanted.max_grant_frames > MAX_GRANT_FRAMES:
         raise Refusal(Errno.EINVAL, f"a grant table has from 1 to {MAX_GRANT_FRAMES} frames")
+    if wanted.max_maptrack_frames > MAX_MAPTRACK_FRAMES:
+        raise Refusal(Errno.EINVAL, f"handles of grants have {MAX_MAPTRACK_FRAMES} frames at most")
+
+
+def _grant_limits(wanted: XenDomctlCreatedomain) -> GrantLimits:
+    """Less than none stands for as many as there can be."""
+    frames, handles = wanted.max_grant_frames, wanted.max_maptrack_frames
+    return GrantLimits(
+        MAX_GRANT_FRAMES if frames < 0 else frames,
+        MAX_MAPTRACK_FRAMES if handles < 0 else handles,
+        wanted.grant_opts,
+    )

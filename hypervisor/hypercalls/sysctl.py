@@ -94,7 +94,7 @@ def physinfo(caller: "Caller", part: XenSysctlPhysinfo) -> XenSysctlPhysinfo:
         nr_nodes=1,
         max_node_id=_LAST_NODE,
         cpu_khz=caller.vcpu.host.tsc_khz,
-        capabilities=PhysicalCapability.pv | PhysicalCapability.gnttab_v1,
+        capabilities=PhysicalCapability.pv | PhysicalCapability.gnttab_v1 | PhysicalCapability.gnttab_v2,
         arch_capabilities=0,
         pad=0,
         total_pages=memory.frames.nr_frames,

@@ -180,6 +180,25 @@ class DomainMemory(Owner):
         self.xen_frames += 1
         return mfn
 
+    def free_stolen(self, mfn: int) -> None:
+        """Give up a frame that was taken out of use (`exchange.steal`)."""
+        frames = self.machine.frames
+        frames.count[mfn], frames.flags[mfn] = 1, 0
+        self.machine.types.put_page(mfn)
+
+    def adopt(self, giver: Owner, mfn: int, *, pfn: int) -> None:
+        """Have a frame that was taken out of use in `giver`, with what it holds. The machine-to-phys table
+        says `pfn` of it."""
+        frames = self.machine.frames
+        giver.tot_pages -= 1
+        giver.flush_tlb()
+        # The giver's processors may hold code of it, which this domain changes without their noticing.
+        self.machine.ram.code_changed(mfn)
+        frames.reset(mfn)
+        frames.give(range(mfn, mfn + 1), self.domid, ALLOCATED)
+        self.tot_pages += 1
+        self.machine.m2p[mfn] = pfn
+
     def is_xen_frame_in_use(self, mfn: int) -> bool:
         """Whether anybody has a shared frame mapped: whether it has more references than the hypervisor's and
         the one that the guest may give away."""

@@ -64,7 +64,7 @@ def test_free_memory_above_all_addresses_is_none(boot: Boot) -> None:
 
 def test_a_domain_has_as_few_ports_and_grant_frames_as_were_asked_for(boot: Boot) -> None:
     requests = Requests()
-    for version in (0, 2):
+    for version in (0, 3):
         requests.create(grant_opts=version, expect=-Errno.EINVAL)
     requests.create(max_evtchn_port=0, max_grant_frames=3)
     requests.call(Hypercall.event_channel_op, EvtchnOp.alloc_unbound, "unbound", expect=-Errno.ENOSPC)

@@ -142,6 +142,10 @@ def test_a_domain_is_made_as_configured_or_not_at_all(boot: Boot) -> None:
         {"iommu_opts": 1},
         {"vmtrace_size": 4096},
         {"max_grant_frames": 0},
+        {"max_grant_frames": 65},
+        {"max_maptrack_frames": 1025},
+        {"grant_opts": 0},
+        {"grant_opts": 3},
         {"arch": XenArchDomainconfig(1, 0)},
         {"arch": XenArchDomainconfig(0, 2)},
     ):

@@ -1,4 +1,4 @@
-"""Two domains with grant tables and no processors: what the rules of grants are tried on one by one."""
+"""Domains with grant tables and no real processors: what the rules of grants are tried on one by one."""
 
 from __future__ import annotations
 
@@ -6,29 +6,75 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane.abi.grant_table import GrantFlag, GrantStatus
+from paravane.abi.grant_table import GnttabMapGrantRef, GrantFlag, GrantMapFlag, GrantStatus
 from paravane.cpu import PAE, Ram
-from paravane.grants import GrantRefusal, GrantTable, GrantTables
+from paravane.grants import GrantLimits, GrantRefusal, GrantTable, GrantTables
+from paravane.grants.audit import audit_grants
+from paravane.grants.mapping import map_grant, release_mappings, unmap_grant
 from paravane.grants.versions import set_version
+from paravane.memory import VcpuPaging, audit
+from tests.support.memory_bench import Bench, FakeCpu
+from tests.support.memory_bench import Guest as MemoryGuest
 from tests.support.residents import new_domain_memory, new_machine_memory, new_registry
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable
 
+    from paravane.cpu.geometry import Geometry
     from paravane.memory import DomainMemory, MachineMemory
 
 PERMIT = int(GrantFlag.permit_access)
+HOST_MAP = int(GrantMapFlag.host_map)
+READ_ONLY = int(GrantMapFlag.host_map | GrantMapFlag.readonly)
 
 
 class Guest:
-    """A domain of 8 pages. `grant`, `part` and `pass_on` write entries as its kernel would."""
+    """A domain of 8 pages. `grant`, `part` and `pass_on` write entries as its kernel would.
 
-    def __init__(self, machine: MachineMemory, tables: GrantTables, domid: int) -> None:
+    One that is `booted` has 24, of which the first 6 are page tables, and the first 12 are mapped at address
+    0; what it maps of others goes to pages beyond those.
+    """
+
+    def __init__(
+        self,
+        machine: MachineMemory,
+        tables: GrantTables,
+        domid: int,
+        booted: Geometry | None = None,
+        limits: GrantLimits | None = None,
+    ) -> None:
         self.machine = machine
-        self.memory: DomainMemory = new_domain_memory(machine, domid, PAE, max_pages=16)
-        self.p2m: array[int] = self.memory.populate(8)
-        self.table = GrantTable(self.memory, tables)
+        nr_pages = 8 if booted is None else 24
+        self.memory: DomainMemory = new_domain_memory(machine, domid, booted or PAE, max_pages=2 * nr_pages)
+        self.p2m: array[int] = self.memory.populate(nr_pages)
+        self.table = GrantTable(self.memory, tables, limits or GrantLimits())
+        if booted is not None:
+            cpu = FakeCpu()
+            self.cpu, self.paging = cpu, VcpuPaging(self.memory, 0, cpu)
+            self.bench = Bench(
+                machine.ram, machine, self.memory, self.paging, cpu, MemoryGuest(self.paging), self.p2m
+            )
+            self.bench.boot(mapped=12)
+
+    def map(self, giver: int, ref: int, page: int, flags: int = HOST_MAP) -> int:
+        """Map a grant at page `page` of linear memory: its handle. Raises GrantRefusal."""
+        request = GnttabMapGrantRef(page << 12, flags, ref, giver, 0, 0, 0)
+        return map_grant(self.table, self.paging, request)[0]
+
+    def unmap(self, handle: int, page: int, bus_address: int = 0) -> None:
+        """Raises GrantRefusal."""
+        unmap_grant(self.table, self.paging, handle, page << 12, bus_address)
+
+    def entry(self, page: int) -> int:
+        """The L1 entry of a page of linear memory."""
+        return self.bench.read_entry(5, page)
+
+    def die(self) -> None:
+        """As the toolstack takes a domain away."""
+        release_mappings(self.table)
+        self.table.close()
+        self.memory.destroy()
 
     def use_version(self, version: int) -> None:
         set_version(self.table, version)
@@ -80,15 +126,27 @@ class Guest:
 class GrantMachine:
     """Domains 1 and 2 (`one`, `two`), and as many more as `guests` says, on a small machine."""
 
-    def __init__(self, guests: int = 2, nr_frames: int = 64) -> None:
+    def __init__(
+        self,
+        guests: int = 2,
+        nr_frames: int = 64,
+        *,
+        booted: Geometry | None = None,
+        limits: GrantLimits | None = None,
+    ) -> None:
         self.ram = Ram(nr_frames)
         self.registry = new_registry()
         self.memory = new_machine_memory(self.ram, self.registry, seed=1, low_frames=1)
         self.tables = GrantTables(self.registry)
-        self.guests = [Guest(self.memory, self.tables, domid) for domid in range(1, guests + 1)]
+        self.guests = [
+            Guest(self.memory, self.tables, domid, booted, limits) for domid in range(1, guests + 1)
+        ]
         for guest in self.guests:
             self.registry.by_id(guest.memory.domid).grants = guest.table
         self.one, self.two = self.guests[:2]
+
+    def audit(self) -> list[str]:
+        return audit(self.memory) + audit_grants(self.tables)
 
 
 def refused(status: GrantStatus, call: Callable[[], object]) -> None:

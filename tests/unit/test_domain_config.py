@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paravane import Action, OnEnd
+from paravane.grants import GrantLimits
 from paravane.tools.config.devices import DeviceError, Disk, parse_disk, parse_vif
 from paravane.tools.config.domain import read_domain
 from paravane.tools.config.syntax import DEEPEST, ConfigError, parse
@@ -97,6 +98,7 @@ def test_a_domain_has_xls_defaults() -> None:
         soft_reset=Action.DESTROY,
     )
     assert (domain.cpu_weight, domain.cap, domain.seed, domain.max_event_channels) == (None,) * 4
+    assert domain.grants == GrantLimits()
     assert domain.warnings == ()
 
 
@@ -118,6 +120,9 @@ cpu_weight = 512
 cap = 50
 seed = 7
 max_event_channels = 64
+max_grant_frames = 8
+max_maptrack_frames = 0
+max_grant_version = 1
 """,
         "a.cfg",
     )
@@ -127,6 +132,7 @@ max_event_channels = 64
     assert domain.on_end.poweroff is Action.PRESERVE
     assert domain.on_end.crash is Action.RENAME_RESTART
     assert (domain.cpu_weight, domain.cap, domain.seed, domain.max_event_channels) == (512, 50, 7, 64)
+    assert domain.grants == GrantLimits(8, 0, 1)
 
 
 def test_what_is_ignored_is_said() -> None:

@@ -19,6 +19,7 @@ from paravane.abi.grant_table import (
     GNTTAB_QUERY_SIZE,
     GNTTAB_SETUP_TABLE,
     GNTTAB_SWAP_GRANT_REF,
+    GNTTAB_TRANSFER,
     GNTTAB_UNMAP_AND_REPLACE,
     GNTTAB_UNMAP_GRANT_REF,
     GnttabCacheFlush,
@@ -31,15 +32,19 @@ from paravane.abi.grant_table import (
     GnttabQuerySize,
     GnttabSetupTable,
     GnttabSwapGrantRef,
+    GnttabTransfer,
+    GnttabUnmapAndReplace,
+    GnttabUnmapGrantRef,
     GrantCacheOp,
+    GrantFlag,
     GrantMapFlag,
     GrantStatus,
 )
 from paravane.abi.hypercall import Hypercall
-from paravane.cpu import PAE, Ram
-from paravane.grants import GrantTable, GrantTables
+from paravane.cpu import PAE
+from paravane.traps.crash import GuestCrash
 from tests.support.caller import FakeCaller
-from tests.support.residents import new_domain_memory, new_machine_memory, new_registry
+from tests.support.granting import GrantMachine
 
 SIZE = 4096
 UNMAPPED = 0x10_0000
@@ -47,19 +52,16 @@ SELF = int(DomId.SELF)
 
 
 class FakeVcpu(FakeCaller):
-    """A vcpu of domain 1 with one page of memory, at 0; domain 2 is there too."""
+    """A vcpu of domain 1 with one page of memory, at 0, beside its page tables; domain 2 is there too."""
 
     def __init__(self) -> None:
         super().__init__()
-        registry = new_registry()
-        machine, tables = new_machine_memory(Ram(64), registry, seed=1, low_frames=1), GrantTables(registry)
-        memories = [new_domain_memory(machine, domid, PAE, max_pages=16) for domid in (1, 2)]
-        self.p2m = memories[0].populate(4)
-        self.peers_p2m = memories[1].populate(4)
-        self.table, peers = (GrantTable(memory, tables) for memory in memories)
-        registry.by_id(1).grants, registry.by_id(2).grants = self.table, peers
-        self.domain = SimpleNamespace(grants=self.table, domid=1, memory=memories[0])
-        self.platform.memory, self.platform.domains = machine, registry
+        self.machine = GrantMachine(2, 160, booted=PAE)
+        self.own, self.peer = self.machine.guests
+        self.p2m, self.peers_p2m = self.own.p2m, self.peer.p2m
+        self.table, self.paging = self.own.table, self.own.paging
+        self.domain = SimpleNamespace(grants=self.table, domid=1, memory=self.own.memory)
+        self.platform.memory, self.platform.domains = self.machine.memory, self.machine.registry
 
     def op(self, command: int, *structs: bytes, count: int | None = None, at: int = 64) -> int:
         data = b"".join(structs)
@@ -156,32 +158,32 @@ def test_there_are_no_status_frames(vcpu: FakeVcpu) -> None:
 
 def test_an_array_of_copies_has_a_status_each(vcpu: FakeVcpu) -> None:
     ram = vcpu.platform.memory.ram
-    ram.write(vcpu.p2m[0] << 12, b"copied")
+    ram.write(vcpu.p2m[12] << 12, b"copied")
 
     def copy(dest: int) -> bytes:
-        pointers = GnttabCopyPtr(vcpu.p2m[0], SELF, 0), GnttabCopyPtr(dest, SELF, 8)
+        pointers = GnttabCopyPtr(vcpu.p2m[12], SELF, 0), GnttabCopyPtr(dest, SELF, 8)
         return GNTTAB_COPY.pack(GnttabCopy(*pointers, 6, 0, 99))
 
-    assert vcpu.op(GnttabOp.copy, copy(vcpu.p2m[1]), copy(vcpu.peers_p2m[0]), copy(vcpu.p2m[2])) == 0
+    assert vcpu.op(GnttabOp.copy, copy(vcpu.p2m[13]), copy(vcpu.peers_p2m[0]), copy(vcpu.p2m[14])) == 0
     statuses = [vcpu.answer(GNTTAB_COPY, index).status for index in range(3)]
     assert statuses == [GrantStatus.okay, GrantStatus.bad_page, GrantStatus.okay]
-    assert ram.read((vcpu.p2m[2] << 12) + 8, 6) == b"copied"
+    assert ram.read((vcpu.p2m[14] << 12) + 8, 6) == b"copied"
     assert len(vcpu.refusals) == 1
 
 
 def test_copies_are_begun_only_when_all_of_a_portion_can_be_read(vcpu: FakeVcpu) -> None:
     ram = vcpu.platform.memory.ram
-    ram.write(vcpu.p2m[0] << 12, b"copied")
-    pointers = GnttabCopyPtr(vcpu.p2m[0], SELF, 0), GnttabCopyPtr(vcpu.p2m[1], SELF, 8)
+    ram.write(vcpu.p2m[12] << 12, b"copied")
+    pointers = GnttabCopyPtr(vcpu.p2m[12], SELF, 0), GnttabCopyPtr(vcpu.p2m[13], SELF, 8)
     struct = GNTTAB_COPY.pack(GnttabCopy(*pointers, 6, 0, 99))
     at = SIZE - GNTTAB_COPY.size
     assert vcpu.op(GnttabOp.copy, struct, count=2, at=at) == -Errno.EFAULT
     assert GNTTAB_COPY.unpack(vcpu.memory, at).status == 99
-    assert ram.read((vcpu.p2m[1] << 12) + 8, 6) == bytes(6)
+    assert ram.read((vcpu.p2m[13] << 12) + 8, 6) == bytes(6)
 
 
 def test_a_status_that_cannot_be_written_keeps_no_other_from_it(vcpu: FakeVcpu) -> None:
-    pointers = GnttabCopyPtr(vcpu.p2m[0], SELF, 0), GnttabCopyPtr(vcpu.p2m[1], SELF, 8)
+    pointers = GnttabCopyPtr(vcpu.p2m[12], SELF, 0), GnttabCopyPtr(vcpu.p2m[13], SELF, 8)
     struct = GNTTAB_COPY.pack(GnttabCopy(*pointers, 6, 0, 99))
     second = 64 + GNTTAB_COPY.size + GNTTAB_COPY.offsets["status"]
     vcpu.read_only = range(second, second + 2)
@@ -204,28 +206,143 @@ def test_an_array_that_ends_outside_memory_is_done_up_to_there(vcpu: FakeVcpu) -
     assert GNTTAB_SWAP_GRANT_REF.unpack(vcpu.memory, at).status == GrantStatus.okay
 
 
-def test_mapping_is_refused_with_xens_first_reason(vcpu: FakeVcpu) -> None:
-    for flags, dom, status in (
-        (0, 2, GrantStatus.bad_gntref),
-        (GrantMapFlag.host_map, 9, GrantStatus.bad_domain),
-        (GrantMapFlag.host_map, SELF, GrantStatus.bad_domain),
-        (GrantMapFlag.host_map, 1, GrantStatus.permission_denied),
-        (GrantMapFlag.host_map, 2, GrantStatus.permission_denied),
+PAGE = 20
+"""A page of linear memory where nothing is mapped."""
+
+
+def map_request(vcpu: FakeVcpu, page: int = PAGE, ref: int = 9, dom: int = 2) -> bytes:
+    return GNTTAB_MAP_GRANT_REF.pack(
+        GnttabMapGrantRef(page << 12, GrantMapFlag.host_map, ref, dom, 99, 0xABCD, 0x1234)
+    )
+
+
+def unmap_request(handle: int, page: int = PAGE) -> bytes:
+    return GNTTAB_UNMAP_GRANT_REF.pack(GnttabUnmapGrantRef(page << 12, 0, handle, 99))
+
+
+def test_a_mapping_is_written_back_as_a_whole(vcpu: FakeVcpu) -> None:
+    peer = vcpu.peer
+    peer.grant(9, 1, peer.p2m[15])
+    assert vcpu.op(GnttabOp.map_grant_ref, map_request(vcpu), map_request(vcpu, ref=8)) == 0
+    done, refused = (vcpu.answer(GNTTAB_MAP_GRANT_REF, index) for index in (0, 1))
+    assert (done.status, done.handle, done.dev_bus_addr) == (GrantStatus.okay, 0, peer.p2m[15] << 12)
+    assert (refused.status, refused.handle, refused.dev_bus_addr) == (-1, 0xABCD, 0x1234)
+    assert vcpu.own.entry(PAGE) >> 12 & 0xFFFFF == peer.p2m[15]
+    assert vcpu.op(GnttabOp.unmap_grant_ref, unmap_request(0), unmap_request(0)) == 0
+    statuses = [vcpu.answer(GNTTAB_UNMAP_GRANT_REF, index).status for index in (0, 1)]
+    assert statuses == [GrantStatus.okay, GrantStatus.bad_handle]
+    assert vcpu.own.entry(PAGE) == 0
+
+
+def test_a_mapping_that_cannot_be_told_is_made_all_the_same(vcpu: FakeVcpu) -> None:
+    """As in Xen, whose guest has lost the handle then."""
+    vcpu.peer.grant(9, 1, vcpu.peer.p2m[15])
+    vcpu.read_only = range(64, 65)
+    assert vcpu.op(GnttabOp.map_grant_ref, map_request(vcpu), map_request(vcpu, PAGE + 1)) == -Errno.EFAULT
+    assert vcpu.own.entry(PAGE)
+    assert vcpu.own.entry(PAGE + 1) == 0
+    assert vcpu.machine.audit() == []
+
+
+def test_unmap_and_replace(vcpu: FakeVcpu) -> None:
+    vcpu.peer.grant(9, 1, vcpu.peer.p2m[15])
+    spare = vcpu.own.entry(11)
+    vcpu.op(GnttabOp.map_grant_ref, map_request(vcpu))
+    struct = GNTTAB_UNMAP_AND_REPLACE.pack(GnttabUnmapAndReplace(PAGE << 12, 11 << 12, 0, 99))
+    assert vcpu.op(GnttabOp.unmap_and_replace, struct) == 0
+    assert vcpu.answer(GNTTAB_UNMAP_AND_REPLACE).status == GrantStatus.okay
+    assert (vcpu.own.entry(PAGE), vcpu.own.entry(11)) == (spare, 0)
+
+
+@pytest.mark.parametrize("command", [GnttabOp.unmap_grant_ref, GnttabOp.unmap_and_replace])
+def test_a_grant_of_a_domain_that_is_gone_for_good_crashes_who_unmaps_it(
+    vcpu: FakeVcpu, command: GnttabOp
+) -> None:
+    vcpu.peer.grant(9, 1, vcpu.peer.p2m[15])
+    vcpu.op(GnttabOp.map_grant_ref, map_request(vcpu))
+    memory = vcpu.own.memory
+    index = (vcpu.p2m[5] << memory.space.table_shift) + PAGE
+    memory.machine.tables.modify_l1(memory, index, 0, memory.domid)
+    vcpu.peer.die()
+    with pytest.raises(GuestCrash, match="of domain 2, of which nothing is left"):
+        vcpu.op(command, unmap_request(0))
+
+
+def transfer_request(mfn: int, dom: int, ref: int) -> bytes:
+    return GNTTAB_TRANSFER.pack(GnttabTransfer(mfn, dom, ref, 99))
+
+
+def test_frames_are_transferred(vcpu: FakeVcpu) -> None:
+    peer, own = vcpu.peer, vcpu.own
+    ram, mfn = vcpu.platform.memory.ram, vcpu.p2m[20]
+    ram.write(mfn << 12, b"given")
+    peer.grant(9, 1, 0x77, GrantFlag.accept_transfer)
+    assert vcpu.op(GnttabOp.transfer, transfer_request(mfn, 2, 9), transfer_request(mfn, 2, 9)) == 0
+    statuses = [vcpu.answer(GNTTAB_TRANSFER, index).status for index in (0, 1)]
+    assert statuses == [GrantStatus.okay, GrantStatus.bad_page]
+    done = GrantFlag.accept_transfer | GrantFlag.transfer_committed | GrantFlag.transfer_completed
+    assert (peer.flags(9), peer.table.entries.frame(9)) == (done, mfn)
+    assert ram.read(mfn << 12, 5) == b"given"
+    assert vcpu.platform.memory.m2p[mfn] == 0x77
+    assert (own.memory.tot_pages, peer.memory.tot_pages) == (23, 25)
+    assert vcpu.platform.memory.frames.owner[mfn] == 2
+    assert vcpu.machine.audit() == []
+
+
+def test_a_frame_that_nobody_accepts_is_lost(vcpu: FakeVcpu) -> None:
+    peer, frames = vcpu.peer, vcpu.platform.memory.frames
+    peer.grant(9, 1, 0, GrantFlag.accept_transfer)
+    peer.grant(10, 3, 0, GrantFlag.accept_transfer)
+    peer.grant(11, 1, 0, GrantFlag.accept_transfer | GrantFlag.transfer_committed)
+    limit = peer.memory.max_pages
+    for pfn, (dom, ref, pages, status) in enumerate(
+        (
+            (9, 9, limit, GrantStatus.bad_domain),
+            (SELF, 9, limit, GrantStatus.bad_domain),
+            (2, 8, limit, GrantStatus.general_error),
+            (2, 10, limit, GrantStatus.general_error),
+            (2, 11, limit, GrantStatus.general_error),
+            (2, 5000, limit, GrantStatus.general_error),
+            (2, 9, peer.memory.tot_pages, GrantStatus.general_error),
+        ),
+        start=12,
     ):
-        struct = GNTTAB_MAP_GRANT_REF.pack(GnttabMapGrantRef(0, flags, 8, dom, 99, 0, 0))
-        assert vcpu.op(GnttabOp.map_grant_ref, struct) == 0
-        assert vcpu.answer(GNTTAB_MAP_GRANT_REF).status == status
-    for command, layout in (
-        (GnttabOp.unmap_grant_ref, GNTTAB_UNMAP_GRANT_REF),
-        (GnttabOp.unmap_and_replace, GNTTAB_UNMAP_AND_REPLACE),
+        peer.memory.max_pages = pages
+        assert vcpu.op(GnttabOp.transfer, transfer_request(vcpu.p2m[pfn], dom, ref)) == 0
+        assert vcpu.answer(GNTTAB_TRANSFER).status == status
+        assert frames.owner[vcpu.p2m[pfn]] != 1
+    assert vcpu.own.memory.tot_pages == 24 - 7
+    assert peer.flags(9) == GrantFlag.accept_transfer
+    assert vcpu.machine.audit() == []
+
+
+def test_frames_in_use_are_not_transferred(vcpu: FakeVcpu) -> None:
+    vcpu.peer.grant(9, 1, 0, GrantFlag.accept_transfer)
+    for mfn in (
+        vcpu.p2m[5],
+        vcpu.p2m[11],
+        vcpu.peer.p2m[15],
+        vcpu.own.table.frames[0],
+        0,
+        1 << 20,
+        2**32 - 1,
     ):
-        assert vcpu.op(command, bytes(layout.size)) == 0
-        assert vcpu.answer(layout).status == GrantStatus.bad_handle
-    assert vcpu.op(GnttabOp.transfer, bytes(16)) == -Errno.EOPNOTSUPP
+        assert vcpu.op(GnttabOp.transfer, transfer_request(mfn, 2, 9)) == 0
+        assert vcpu.answer(GNTTAB_TRANSFER).status == GrantStatus.bad_page
+    assert vcpu.machine.audit() == []
+
+
+def test_a_domain_may_transfer_to_itself(vcpu: FakeVcpu) -> None:
+    vcpu.own.grant(9, 1, 5, GrantFlag.accept_transfer)
+    vcpu.own.memory.max_pages = vcpu.own.memory.tot_pages
+    assert vcpu.op(GnttabOp.transfer, transfer_request(vcpu.p2m[20], 1, 9)) == 0
+    assert vcpu.answer(GNTTAB_TRANSFER).status == GrantStatus.okay
+    assert vcpu.own.memory.tot_pages == 24
+    assert vcpu.machine.audit() == []
 
 
 def test_cache_flushes_are_checked(vcpu: FakeVcpu) -> None:
-    own, free = vcpu.p2m[0] << 12, 0
+    own, free = vcpu.p2m[12] << 12, 0
     for address, offset, length, operation, result in (
         (own, 0, 4096, GrantCacheOp.CLEAN, 0),
         (own, 1, 4096, GrantCacheOp.CLEAN, -Errno.EINVAL),

@@ -10,7 +10,7 @@ from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.grant_table import GnttabCopy, GnttabCopyPtr, GrantCopyFlag, GrantFlag, GrantStatus
 from paravane.cpu import PAE
-from paravane.grants import GrantTable
+from paravane.grants import GrantLimits, GrantTable
 from paravane.grants.copying import copy_grant
 from paravane.grants.entries import V1_PER_FRAME as ENTRIES_PER_FRAME
 from paravane.grants.versions import set_version
@@ -186,7 +186,7 @@ def test_the_toolstack_fills_its_references(machine: GrantMachine) -> None:
 
 
 def test_versions(machine: GrantMachine) -> None:
-    machine.one.table.max_version = 1
+    machine.one.table.limits = GrantLimits(version=1)
     set_version(machine.one.table, 1)
     for version, errno in ((2, Errno.ENOSYS), (0, Errno.EINVAL), (3, Errno.EINVAL)):
         with pytest.raises(Refusal) as caught:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from paravane import Action, OnEnd
+from paravane.grants import MAX_GRANT_FRAMES, MAX_GRANT_VERSION, MAX_MAPTRACK_FRAMES, GrantLimits
 from paravane.memory import MAX_VCPUS
 from paravane.text import shown
 from paravane.tools.config.devices import DeviceError, parse_disk, parse_vif
@@ -43,6 +44,7 @@ _WORDS: Final = [action.value for action in Action]
 _KNOWN: Final = (
     *("name", "type", "builder", "kernel", "ramdisk", "cmdline", "root", "extra", "memory", "maxmem"),
     *("vcpus", "maxvcpus", "disk", "vif", "cpu_weight", "cap", "seed", "privileged", "max_event_channels"),
+    *("max_grant_frames", "max_maptrack_frames", "max_grant_version"),
     *_ENDS,
 )
 
@@ -68,6 +70,7 @@ class DomainSettings:
     seed: int | None
     privileged: bool
     max_event_channels: int | None
+    grants: GrantLimits
     disks: tuple[Disk, ...]
     vifs: tuple[Vif, ...]
     warnings: tuple[str, ...]
@@ -118,10 +121,19 @@ class _Reader:
             seed=self._optional("seed", 0, (1 << 63) - 1),
             privileged=self._optional("privileged", 0, 1) == 1,
             max_event_channels=self._optional("max_event_channels", 2, (1 << 31) - 1),
+            grants=self._grants(),
             disks=disks,
             vifs=vifs,
             warnings=tuple(self._warnings),
         )
+
+    def _grants(self) -> GrantLimits:
+        limits = {
+            "frames": self._optional("max_grant_frames", 1, MAX_GRANT_FRAMES),
+            "maptrack_frames": self._optional("max_maptrack_frames", 0, MAX_MAPTRACK_FRAMES),
+            "version": self._optional("max_grant_version", 1, MAX_GRANT_VERSION),
+        }
+        return GrantLimits(**{name: limit for name, limit in limits.items() if limit is not None})
 
     def _warn_of_unknown(self) -> None:
         for name in self._settings:

@@ -124,6 +124,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
     )
     given = {
         "max_event_channels": settings.max_event_channels,
+        "grants": settings.grants,
         "weight": settings.cpu_weight,
         "cap": settings.cap,
     }
