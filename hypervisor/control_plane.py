@@ -39,7 +39,8 @@ class ControlPlane(Protocol):
         ...
 
     def add_vcpus(self, domain: Domain) -> None:
-        """Give it all the vcpus that it was founded for, those that it does not have yet."""
+        """Give it all the vcpus that it was founded for, those that it does not have yet. Raises MemoryError;
+        those that came before it stay."""
         ...
 
     def destroy(self, domain: Domain) -> None:

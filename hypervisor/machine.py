@@ -156,8 +156,8 @@ class Machine(Administration, Outside):
         """A domain as `config` says, ready to run; `paused`, it does not before it is unpaused.
 
         Raises ImageError, with a sentence for the user, when the image cannot run in so much memory,
-        MemoryError when the machine has not so much left, and ValueError for a cap that its policy keeps none
-        of, and for a device that cannot be had.
+        MemoryError when the machine or its host has not so much left, and ValueError for a cap that its
+        policy keeps none of, and for a device that cannot be had.
         """
         self._check_thread("create a domain")
         self._check_open()

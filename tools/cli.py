@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = commands.run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except MemoryError:
-        _say("there is not enough memory")
+    except MemoryError as error:
+        _say(str(error) or "there is not enough memory")
         return _ERRORS
     except (ImportError, SyntaxError, OSError) as error:
         _say(f"a part of it cannot be loaded: {error}")

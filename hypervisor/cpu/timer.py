@@ -55,11 +55,15 @@ class SliceTimer:
         self.close()
 
     def start(self) -> None:
-        """Start the thread. Idempotent."""
+        """Start the thread. Idempotent. MemoryError when the host has none."""
         if self._thread is None:
             self._closing = False
-            self._thread = threading.Thread(target=self._watch, name="slice-timer", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._watch, name="slice-timer", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise MemoryError(f"the host has no thread to end time slices: {error}") from None
+            self._thread = thread
 
     def arm(self, target: Stoppable, seconds: float | None = None) -> None:
         """End `target`'s runs in `seconds` from now (None: the period)."""

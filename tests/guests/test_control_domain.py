@@ -28,9 +28,11 @@ from paravane.abi.hypercall import Hypercall
 from paravane.abi.sched import SchedOp
 from paravane.abi.sysctl import SysctlCmd
 from paravane.asm import build
+from paravane.cpu.engine import library
 from paravane.lives import QUICK_LIVES
 from paravane.on_end import Action, OnEnd
 from paravane.registry import HOST_DOMID
+from paravane.trace import DomainEvent, DomainRecord, Kind
 from paravane.trace.records import UpcallRecord, VirqRecord
 from tests.support.answering import answering, hypercall
 from tests.support.boot import HOST_TIMEOUT, kernel_image
@@ -38,6 +40,7 @@ from tests.support.boot import HOST_TIMEOUT, kernel_image
 if TYPE_CHECKING:
     from paravane import BootResult
     from paravane.testing.plugin import Boot
+    from paravane.trace import Record
 
 MEMORY = 4 << 20
 NOWHERE = 0xFFFF_F000
@@ -272,6 +275,27 @@ def test_a_machine_has_so_many_vcpus_where_guests_make_domains(
         requests.create()
         requests.domctl(DomctlCmd.max_vcpus, len(requests.expected) // 2 + 1, 1, expect=expected)
     assert answers(boot, requests) == requests.expected
+
+
+def test_a_host_without_memory_for_a_vcpu_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What there is of the domain stays, and can be completed later."""
+    requests = Requests()
+    requests.create(max_vcpus=2)
+    requests.domctl(DomctlCmd.max_vcpus, 1, 2, expect=-Errno.ENOMEM)
+    requests.domctl(DomctlCmd.max_vcpus, 1, 2)
+    requests.domctl(DomctlCmd.destroydomain, 1)
+
+    def shrink(record: Record) -> None:
+        built = isinstance(record, DomainRecord) and record.domid == 1 and record.event is DomainEvent.BUILT
+        monkeypatch.setattr(library, "HOST_MEMORY", 1 << 60 if built else library.TRANSLATION_BUFFER)
+
+    config = DomainConfig(memory=MEMORY, privileged=True)
+    with Machine(Machine.size_for(MEMORY, privileged=True)) as machine:
+        machine.trace.subscribe(shrink, (Kind.DOMAIN, Kind.REFUSAL))
+        control = machine.create(load_image(kernel_image(requests.kernel())), config)
+        machine.run(timeout=HOST_TIMEOUT)
+        assert [int(line) for line in control.console_output().split()] == requests.expected
+        assert not machine.audit()
 
 
 def test_an_event_to_a_control_domain_has_a_flow(boot: Boot) -> None:

@@ -71,6 +71,8 @@ class MachineSession:
         self._consoles: dict[str, DomainConsole] = {}
         self._control: Control | None = None
         self._ends: dict[str, ShutdownReason] = {}
+        self._absent = False
+        """Whether a domain could not be created."""
         self._end: OrderlyEnd | None = None
 
     def run(self) -> Status:
@@ -124,6 +126,9 @@ class MachineSession:
                 raise UsageError(f"{planned.settings.source}: {error}", Status.IMAGE) from None
             except ValueError as error:
                 raise UsageError(f"{planned.settings.source}: {error}") from None
+            except MemoryError as error:
+                self._absent = True
+                self._say(f"{planned.name} is not created: {error}")
 
     def _until_the_end(self, machine: Machine) -> Ending:
         wishes = self._wishes
@@ -189,7 +194,8 @@ class MachineSession:
             return Status.INTERRUPTED
         ends = (self._ends.get(planned.name, ShutdownReason.poweroff) for planned in self._planned)
         statuses = (Status(exit_status(ending.reason, reason)) for reason in ends)
-        return next((status for status in statuses if status is not Status.OK), Status.OK)
+        otherwise = Status.ERRORS if self._absent else Status.OK
+        return next((status for status in statuses if status is not Status.OK), otherwise)
 
     def _why(self, ending: Ending) -> str:
         if ending.reason is StopReason.INTERRUPTED:

@@ -1,6 +1,7 @@
 """The engine's C interface: handles, hooks, registers, contexts. Nothing here knows what a guest is."""
 
 import ctypes
+import mmap
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,13 @@ from unicorn.unicorn_py3.unicorn import uclib
 from paravane.cpu.engine.errors import EngineError
 
 TRANSLATION_BUFFER = 16 << 20
+"""Bytes of host memory that an engine keeps translated code in."""
+
+HOST_MEMORY: Final = TRANSLATION_BUFFER + (24 << 20)
+"""Bytes that the host must have free before there is another engine: what one takes until it first runs, and
+as much again for whoever runs it."""
+
+_NO_MEMORY: Final = "the host has no memory for another processor"
 
 HookFunction = Callable[..., Any]
 INTERRUPT_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
@@ -98,10 +106,21 @@ class Msr(ctypes.Structure):
 
 
 def check(status: int, what: str) -> None:
-    """EngineError unless the engine answered UC_ERR_OK."""
+    """EngineError unless the engine answered UC_ERR_OK; MemoryError when it got no memory."""
+    if status == uc_const.UC_ERR_NOMEM:
+        raise MemoryError(_NO_MEMORY)
     if status != uc_const.UC_ERR_OK:
         reason = _quick.uc_strerror(status).decode()
         raise EngineError(f"the engine refused to {what}: {reason}")
+
+
+def _check_host_memory() -> None:
+    """MemoryError unless the host has memory for an engine. The library does not fail when it gets none: it
+    ends the process."""
+    try:
+        mmap.mmap(-1, HOST_MEMORY, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError as error:
+        raise MemoryError(_NO_MEMORY) from error
 
 
 def _control(code: int, direction: int, nr_args: int) -> ctypes.c_int:
@@ -149,7 +168,9 @@ class Engine:
     """
 
     def __init__(self, place: LiveState | None = None) -> None:
-        """With a `place` the state is seen there, without one through a context."""
+        """With a `place` the state is seen there, without one through a context. Raises MemoryError when the
+        host has no memory for it."""
+        _check_host_memory()
         handle = ctypes.c_void_p()
         check(_quick.uc_open(uc_const.UC_ARCH_X86, uc_const.UC_MODE_32, ctypes.byref(handle)), "start")
         self.handle = handle
@@ -158,22 +179,19 @@ class Engine:
         self.death = ""
         """How the engine died in this run, when somebody survived it."""
         self._open = True
-        # The default buffer is 1 GiB of address space and costs 15 ms an engine. The engine asks for huge
-        # pages there: the kernel clears 2 MiB at once, which on a host short of them is most of the cost.
-        check(_ctl(handle, _BUFFER_SIZE, ctypes.c_uint32(TRANSLATION_BUFFER)), "size its buffer")
-        # With exit addresses enabled and none given no guest address ends a run by itself, and the end of a
-        # run does not look one up in the guest's page tables (which would leave a stray CR2 behind).
-        check(_ctl(handle, _USE_EXITS, ctypes.c_int(1)), "run without an end address")
         self._scratch = ctypes.c_uint32()
         self._scratch_pointer = ctypes.byref(self._scratch)
-        self.context_size = int(_quick.uc_context_size(handle))
         self.context = ctypes.c_void_p()
-        check(_quick.uc_context_alloc(handle, ctypes.byref(self.context)), "allocate a context")
+        self.place = place
+        self.in_place = place is not None
+        try:
+            self._set_up()
+        except BaseException:
+            _quick.uc_close(handle)
+            raise
         assert self.context.value is not None
         raw = (ctypes.c_char * self.context_size).from_address(self.context.value)
         self.copy = memoryview(raw).cast("B")
-        self.place = place
-        self.in_place = place is not None
         if place is None:
             self.bytes_address = self.context.value
             self.bytes = self.copy[: self.context_size & ~7]
@@ -182,6 +200,16 @@ class Engine:
             self.bytes_address = self.state_address(place)
             self.bytes = memoryview((ctypes.c_char * size).from_address(self.bytes_address)).cast("B")
         self.words = self.bytes.cast("I")
+
+    def _set_up(self) -> None:
+        # The default buffer is 1 GiB of address space and costs 15 ms an engine. The engine asks for huge
+        # pages there: the kernel clears 2 MiB at once, which on a host short of them is most of the cost.
+        check(_ctl(self.handle, _BUFFER_SIZE, ctypes.c_uint32(TRANSLATION_BUFFER)), "size its buffer")
+        # With exit addresses enabled and none given no guest address ends a run by itself, and the end of a
+        # run does not look one up in the guest's page tables (which would leave a stray CR2 behind).
+        check(_ctl(self.handle, _USE_EXITS, ctypes.c_int(1)), "run without an end address")
+        self.context_size = int(_quick.uc_context_size(self.handle))
+        check(_quick.uc_context_alloc(self.handle, ctypes.byref(self.context)), "allocate a context")
 
     def state_address(self, place: LiveState) -> int:
         """Address, in this process, of the processor's state."""
