@@ -13,8 +13,10 @@ import threading
 import time
 import warnings
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
+from paravane.abi.event_channel import Virq
 from paravane.administration import Administration
 from paravane.arguments import check_type
 from paravane.cpu import Ram
@@ -100,6 +102,8 @@ class Machine(Administration, Outside):
         self._registry: Registry[Domain, ControlDomain] = Registry()
         memory_map = MachineMemory(ram, self._registry, seed=seed)
         self.platform = Platform(ram, memory_map, self._registry, clock or VirtualClock(), debug=debug)
+        # The control domain hears once more of a domain when nothing of it is left, as from Xen.
+        self._registry.when_left = partial(self.platform.exchange.raise_global, Virq.DOM_EXC)
         observe(self.platform)
         self._policy = policy or BorrowedVirtualTime()
         self._inbox = Inbox()
@@ -235,6 +239,7 @@ class Machine(Administration, Outside):
                     vcpu.stop()
             return
         self._closed = True
+        self._registry.when_left = None  # part of a circle, which would be freed only by a collection
         domains = list(self.domains.values())
         for domain in domains:  # whoever hears of the end has none to destroy any more
             self._lives.forget(domain)

@@ -46,6 +46,8 @@ class Domains(Generic[D_co]):
         """The domain with a number, or None. As `at`, one look into a table: event sends need it."""
         self.at: Callable[[int], D_co] = self._known.__getitem__
         """The domain with a number that is taken for certain. KeyError when it is not."""
+        self.when_left: Callable[[], None] | None = None
+        """Called when a domain has left."""
 
     def __iter__(self) -> Iterator[D_co]:
         return iter(self._known.values())
@@ -78,6 +80,8 @@ class Domains(Generic[D_co]):
     def leave(self, domid: int) -> None:
         """Nothing is left of a domain: its number is free."""
         del self._known[domid]
+        if self.when_left is not None:
+            self.when_left()
 
 
 class Registry(Domains[Guest | Control], Generic[Guest, Control]):

@@ -23,8 +23,9 @@ from paravane.abi.domctl_domain import (
     XenDomctlCreatedomain,
 )
 from paravane.abi.errno import Errno
-from paravane.abi.event_channel import Virq
+from paravane.abi.event_channel import EvtchnOp, Virq
 from paravane.abi.hypercall import Hypercall
+from paravane.abi.memory import MemoryOp
 from paravane.abi.sched import SchedOp
 from paravane.abi.sysctl import SysctlCmd
 from paravane.asm import build
@@ -102,6 +103,22 @@ class Requests:
     call show
 """
         self.expected.append(0)
+
+    def map_shared_info(self) -> None:
+        """To be asked for first, by who wants to `take_pending`."""
+        self._code += "    call map_shared_info\n"
+        self._data += '    .include "paging.inc"\n    .include "shared.inc"\n    .data\n'
+
+    def take_pending(self) -> None:
+        """An event of the first port that the kernel has opened has come; take it."""
+        self._code += """
+    xorl %ecx, %ecx
+    lock btrl $1, shared_info + SHARED_INFO_evtchn_pending
+    setc %cl
+    movl %ecx, %eax
+    call show
+"""
+        self.expected.append(1)
 
     def data(self, text: str) -> None:
         """More data of the kernel."""
@@ -313,6 +330,30 @@ def test_a_control_domain_hears_that_a_domain_has_crashed(boot: Boot) -> None:
         "domain 1 has shut down: crash",
         "to pause it now: ESRCH",
     ]
+
+
+def test_a_domain_is_heard_of_again_when_its_last_frame_goes(boot: Boot) -> None:
+    """A frame of it that the control domain has mapped keeps it: its number is free, and VIRQ_DOM_EXC comes,
+    when that is let go."""
+    requests = Requests()
+    requests.map_shared_info()
+    requests.create()
+    requests.domctl(DomctlCmd.max_mem, 1, 64)
+    requests.data("mfn: .long 0\nmemory: .long mfn, 1, 0, 0\n    .short 1, 0")
+    requests.call(Hypercall.memory_op, MemoryOp.increase_reservation, "memory", expect=1)
+    requests.data(f"virq: .long {int(Virq.DOM_EXC)}, 0, 0")
+    requests.call(Hypercall.event_channel_op, EvtchnOp.bind_virq, "virq")
+    requests.data(".balign 4096\npage: .skip 4096")
+    requests.map_frame("mfn", "page", domain=1)
+    requests.domctl(DomctlCmd.destroydomain, 1)
+    requests.take_pending()
+    requests.domctl(DomctlCmd.getdomaininfo, 1)
+    requests.call(Hypercall.update_va_mapping, "page", 0, 0, 2)
+    requests.take_pending()
+    requests.domctl(DomctlCmd.pausedomain, 1, expect=-Errno.ESRCH)
+    raised = [record for record in booted(boot, requests).records if isinstance(record, VirqRecord)]
+    assert answers(boot, requests) == requests.expected
+    assert [record.virq for record in raised] == [Virq.DOM_EXC] * 3
 
 
 def test_only_the_first_domain_can_be_the_control_domain() -> None:
