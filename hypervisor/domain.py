@@ -189,6 +189,11 @@ class Domain:
         self.resources.callback(vcpu.close)
         return vcpu
 
+    def wake(self, vcpu_id: int) -> None:
+        """An event has come for a vcpu. One that the control domain has not made yet finds it pending."""
+        if vcpu_id < len(self.vcpus):
+            self.vcpus[vcpu_id].run_state.wake()
+
     def has_other_runnable(self, vcpu_id: int) -> bool:
         """Whether another vcpu than `vcpu_id` could use a processor now."""
         return any(vcpu.run_state.runnable for vcpu in self.vcpus if vcpu.vcpu_id != vcpu_id)

@@ -310,7 +310,7 @@ class Toolstack:
             max_port=max_port,
             privileged=domain.privileged,
             paused=lambda: domain.paused,
-            wake=lambda vcpu_id: domain.vcpus[vcpu_id].run_state.wake(),
+            wake=domain.wake,
         )
 
     def _serve(self, domain: Domain, config: DomainConfig, console_port: int) -> None:

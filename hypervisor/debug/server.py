@@ -67,6 +67,11 @@ class Server:
         if self._link is not None or not self._domain.alive:
             connection.close()  # one at a time, and of the living
             return
+        if not self._domain.vcpus:
+            # A debugger's threads are vcpus, and it has always one: there is nothing to show it.
+            self._domain.log.warning("a debugger was sent away: %s has no vcpu yet", self._domain.name)
+            connection.close()
+            return
         link = self._link = Link(connection, lambda: self._machine.post(self._go_on))
         self._target = Target(self._machine, self._domain, self._stopped, self._ended)
         self._monitor = Monitor(self._machine, self._domain, self._say)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +17,8 @@ from paravane.abi.hypercall import Hypercall
 from paravane.abi.memory import MemoryOp
 from paravane.abi.sysctl import SysctlCmd
 from paravane.abi.vcpu import VcpuContextFlag
+from paravane.debug.listener import LOOPBACK, Address, Listener
+from paravane.debug.server import Server
 from paravane.refusal import Refusal
 from paravane.vcpu_context import vcpu_context
 from tests.guests.test_control_domain import MEMORY, Requests, answers
@@ -165,3 +169,30 @@ def test_domains_that_are_not_in_the_store_are_administered_without_it() -> None
         for path in ("/local/domain/1", "/local/domain/0/name", "/local/domain/0/control/shutdown", "/vm"):
             assert machine.store.find(path) is None
         assert machine.domains[1].where().startswith("domain 1 (mine1) at ")
+
+
+def test_an_event_for_a_domain_without_vcpus_waits_there(boot: Boot) -> None:
+    requests = Requests()
+    requests.create()
+    requests.call(Hypercall.event_channel_op, EvtchnOp.alloc_unbound, "unbound")
+    requests.call(Hypercall.event_channel_op, EvtchnOp.bind_interdomain, "bind")
+    requests.call(Hypercall.event_channel_op, EvtchnOp.send, "send")
+    requests.domctl(DomctlCmd.destroydomain, 1)
+    requests.data("unbound: .short 1, 0\n    .long 0\nbind: .short 1, 0\n    .long 1, 0\nsend: .long 1")
+    assert answers(boot, requests) == requests.expected
+
+
+def test_a_debugger_of_a_domain_without_vcpus_is_sent_away() -> None:
+    requests = Requests()
+    requests.create()
+    source = requests.kernel().replace("    ret\nshow:", "1:  call yield\n    jmp 1b\nshow:", 1)
+    with ExitStack() as stack:
+        machine = stack.enter_context(Machine(Machine.size_for(MEMORY, privileged=True)))
+        machine.create(load_image(kernel_image(source)), DomainConfig(memory=MEMORY, privileged=True))
+        machine.run(max_traps=100)
+        listener = stack.enter_context(closing(Listener(Address(LOOPBACK, 0))))
+        stack.enter_context(closing(Server(machine, machine.domains[1], listener)))
+        client = stack.enter_context(socket.create_connection(listener.address))
+        machine.run(max_traps=100)
+        client.settimeout(HOST_TIMEOUT)
+        assert client.recv(1) == b""
