@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Final
 
 from paravane.abi.shared_info import XEN_LEGACY_MAX_VCPUS
+from paravane.local_socket import LONGEST_PATH
 from paravane.text import number_in
 from paravane.x86 import PAGE_SIZE
 
@@ -46,6 +48,14 @@ def positive_count(text: str) -> int:
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return found
+
+
+def socket_path(text: str) -> Path:
+    """Where a socket is to be that any program can reach."""
+    path = Path(os.path.abspath(text))
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise argparse.ArgumentTypeError(f"{text!r} is too long: a socket's path has {LONGEST_PATH} bytes")
+    return path
 
 
 def vcpu_count(text: str) -> int:

@@ -19,7 +19,7 @@ from paravane.tools.deadline import Expired, expiring
 from paravane.tools.debugger import add_debugger_options, listener
 from paravane.tools.files import read_file, refuse_overwriting
 from paravane.tools.following import add_following_options, following
-from paravane.tools.machine_options import add_machine_options, machine_of
+from paravane.tools.machine_options import add_machine_options, add_store_option, machine_of
 from paravane.tools.session import Session, Wishes
 from paravane.tools.status import Status, UsageError
 from paravane.tools.trace_options import add_trace_options, trace_output
@@ -93,6 +93,7 @@ def _add_domain_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--ramdisk", type=Path, metavar="FILE", help="initial ramdisk")
     group.add_argument("--name", help="the domain's name in xenstore (default: that of the image)")
+    add_store_option(group)
     group.add_argument(
         "--seed",
         type=int,
@@ -160,6 +161,7 @@ def _wishes(
         deadline=deadline,
         max_traps=options.max_traps,
         restart=options.on_reboot == "restart",
+        store_socket=options.store_socket,
         trace=trace,
         explain=options.explain,
         audit=options.audit,

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 _EPILOG = manual.epilog(
     statuses=manual.ALL_STATUSES,
     files=(manual.SETTINGS, manual.EXPECTED, manual.CACHE),
-    environment=(manual.CACHE_HOME, manual.RUNTIME_DIR, manual.NO_COLOR, manual.TERM, manual.COLUMNS),
+    environment=(
+        manual.CACHE_HOME,
+        manual.RUNTIME_DIR,
+        manual.STORE_PATH,
+        manual.NO_COLOR,
+        manual.TERM,
+        manual.COLUMNS,
+    ),
     examples=(
         ("paravane boot hello", "boot a kernel that comes with it"),
         ("paravane boot greet.S -- world", "assemble and boot one's own, `world` its command line"),

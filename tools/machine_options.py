@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from paravane import HostClock, Machine, VirtualClock
 from paravane.machine import DETERMINISTIC_SLICE
 from paravane.sched import POLICIES
-from paravane.tools.arguments import positive_count, positive_seconds
+from paravane.tools.arguments import positive_count, positive_seconds, socket_path
+from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
 
 def add_machine_options(group: argparse._ArgumentGroup) -> None:
@@ -45,6 +47,24 @@ def add_machine_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--max-traps", type=positive_count, default=0, metavar="N", help="give up after N traps: status 124"
     )
+
+
+def add_store_option(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--store-socket",
+        type=socket_path,
+        metavar="FILE",
+        help="have xenstore listen there, for `store --socket` and for Xen's own tools with XENSTORED_PATH",
+    )
+
+
+def serve_store(machine: Machine, path: Path | None) -> None:
+    """Have xenstore of the machine listen at `path`, if one is given. Raises UsageError where it cannot."""
+    if path is not None:
+        try:
+            machine.serve_store(path)
+        except OSError as error:
+            raise UsageError(f"--store-socket {path}: {error.strerror}", Status.ERRORS) from None
 
 
 def machine_of(options: argparse.Namespace, *memory: int, privileged: bool = False) -> Machine:

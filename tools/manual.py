@@ -17,7 +17,8 @@ CACHE: Final = (
 )
 
 CACHE_HOME: Final = ("XDG_CACHE_HOME", "an absolute path to use instead of ~/.cache")
-RUNTIME_DIR: Final = ("XDG_RUNTIME_DIR", "where the machines of `run` listen, for `ctl`")
+RUNTIME_DIR: Final = ("XDG_RUNTIME_DIR", "where the machines of `run` listen, for `ctl` and `store`")
+STORE_PATH: Final = ("XENSTORED_PATH", "xenstore's socket, as for Xen's own tools")
 NO_COLOR: Final = ("NO_COLOR", "if set and not empty, nothing is coloured")
 TERM: Final = ("TERM", "`dumb` is a terminal without colours, and without progress")
 COLUMNS: Final = ("COLUMNS", "how wide help is (default: as the terminal)")

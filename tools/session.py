@@ -13,6 +13,7 @@ from paravane.text import shown
 from paravane.tools.files import write_file
 from paravane.tools.following import Following
 from paravane.tools.lines import Lines, logging_to
+from paravane.tools.machine_options import serve_store
 from paravane.tools.parting import Stream, audited, patience, put_out
 from paravane.tools.progress import telling
 from paravane.tools.signals import Signals
@@ -45,7 +46,8 @@ class Wishes:
     """What the user wants of a session.
 
     `machine` makes a machine; `deadline` (of `time.monotonic`) and `max_traps` (0: none) are for all lives;
-    `restart` begins another life when the guest asks for a reboot; `trace` takes records,
+    `restart` begins another life when the guest asks for a reboot; xenstore listens at `store_socket`, if
+    that is given; `trace` takes records,
     and stderr those of refusals to `explain`; `audit` recounts all frames at the end; `dump` is a file for
     the crash dump; `debuggers` come in there, and each life waits for one if asked to; `following` is what
     is followed of each life, for the trace or, without one, for stderr.
@@ -55,6 +57,7 @@ class Wishes:
     deadline: float | None = None
     max_traps: int = 0
     restart: bool = False
+    store_socket: Path | None = None
     trace: TraceOutput | None = None
     explain: bool = False
     audit: bool = False
@@ -141,6 +144,7 @@ class Session:
         if self._signals.asked_to_stop():
             machine.interrupt()
         wishes, errors = self._wishes, self._errors
+        serve_store(machine, wishes.store_socket)
         for lines in (errors, wishes.trace):
             if lines is not None:
                 lines.join(machine)

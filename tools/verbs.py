@@ -33,6 +33,9 @@ VERBS = {
     "boot": Verb("run one domain, its console on this terminal", "paravane.tools.boot:define"),
     "run": Verb("run several domains, from xl.cfg-style files", "paravane.tools.run.command:define"),
     "ctl": Verb("list and steer the domains of a running machine", "paravane.tools.ctl.command:define"),
+    "store": Verb(
+        "read, write and watch xenstore of a running machine", "paravane.tools.store.command:define"
+    ),
     "test": Verb(
         "run kernels and say which of them do what they promise", "paravane.tools.testing.command:define"
     ),

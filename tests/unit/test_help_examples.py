@@ -29,7 +29,7 @@ main:
     ret
 """
 
-SETTLED = {"run", "ctl", "bench"} & set(VERBS)
+SETTLED = {"run", "ctl", "store", "bench"} & set(VERBS)
 """Verbs whose examples speak of several domains, of a machine that runs, or of figures."""
 
 _TRACE_VERBS = ("show", "summary", "diff", "convert")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from paravane.text import shown
 from paravane.tools import manual
 from paravane.tools.ctl.attach import attach
-from paravane.tools.ctl.endpoint import connect, machines
+from paravane.tools.ctl.endpoint import chosen, connect, machines, store_path
 from paravane.tools.ctl.protocol import Request, RequestError, outcome
 from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import say
@@ -73,6 +73,7 @@ def define(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
     verbs.add_parser("list", help="its domains: name, number, MiB, vcpus, state, processor time")
     verbs.add_parser("machines", help="the machines that run")
+    verbs.add_parser("store-socket", help="where xenstore listens, for XENSTORED_PATH of Xen's own tools")
     for name, verb in _VERBS.items():
         one = verbs.add_parser(name, help=verb.summary)
         if verb.argument:
@@ -91,7 +92,11 @@ def _ctl(options: argparse.Namespace) -> int:
         for name in running:
             print(name)
         return Status.OK
-    connection = _Connection(_machine(running, options.machine))
+    machine = chosen(running, options.machine)
+    if options.verb == "store-socket":
+        print(store_path(machine))
+        return Status.OK
+    connection = _Connection(machine)
     try:
         return _perform(connection, options)
     except RequestError as error:
@@ -101,18 +106,6 @@ def _ctl(options: argparse.Namespace) -> int:
         raise UsageError(f"the machine does not answer: {error.strerror or error}", Status.ERRORS) from None
     finally:
         connection.socket.close()
-
-
-def _machine(running: list[str], wanted: str | None) -> str:
-    if wanted is None and len(running) == 1:
-        return running[0]
-    if not running:
-        raise UsageError("no machine is running; `paravane run` starts one")
-    if wanted is None:
-        raise UsageError(f"several machines are running; say which with --machine: {', '.join(running)}")
-    if wanted not in running:
-        raise UsageError(f"there is no machine {wanted!r}; there are {', '.join(running)}")
-    return wanted
 
 
 def _perform(connection: _Connection, options: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BACKLOG: Final = 16
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
-_SOCKET, _LOCK = ".sock", ".lock"
+_SOCKET, _LOCK, _STORE = ".sock", ".lock", ".store"
 
 
 class NameTaken(Exception):
@@ -85,10 +85,28 @@ def machines() -> list[str]:
         except NameTaken:
             found.append(path.stem)
         else:
-            for left in (path, folder / f"{path.stem}{_LOCK}"):
-                left.unlink(missing_ok=True)
+            for suffix in (_STORE, _SOCKET, _LOCK):
+                (folder / f"{path.stem}{suffix}").unlink(missing_ok=True)
             os.close(lock)
     return sorted(found)
+
+
+def chosen(running: list[str], wanted: str | None) -> str:
+    """The machine that is meant among those that run (None: the only one). Raises UsageError."""
+    if wanted is None and len(running) == 1:
+        return running[0]
+    if not running:
+        raise UsageError("no machine is running; `paravane run` starts one")
+    if wanted is None:
+        raise UsageError(f"several machines are running; say which with --machine: {', '.join(running)}")
+    if wanted not in running:
+        raise UsageError(f"there is no machine {wanted!r}; there are {', '.join(running)}")
+    return wanted
+
+
+def store_path(name: str) -> Path:
+    """Where xenstore of the machine of this name listens."""
+    return _own_folder() / f"{name}{_STORE}"
 
 
 def connect(name: str) -> socket.socket:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.text import shown
 from paravane.tools.ctl.actions import domain_of, perform
-from paravane.tools.ctl.endpoint import endpoint
+from paravane.tools.ctl.endpoint import endpoint, store_path
 from paravane.tools.ctl.protocol import LONGEST, RequestError, answer, refusal, request_of
 from paravane.tools.outlet import Outlet
+from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +43,11 @@ class Control:
         self.machine = machine
         self.consoles = consoles
         self._endpoint = endpoint(name)
+        try:
+            self._store = machine.serve_store(store_path(self._endpoint.name))
+        except OSError as error:
+            self._endpoint.close()
+            raise UsageError(f"no socket for xenstore: {error.strerror}", Status.ERRORS) from None
         self._clients: dict[_Client, None] = {}
         machine.add_input(self._endpoint.fileno(), self._come_in, for_guests=False)
 
@@ -56,6 +62,7 @@ class Control:
         deadline = time.monotonic() + PARTING
         for client in [*self._clients]:
             client.close(deadline)
+        self._store.close()
         self._endpoint.close()
 
     def gone(self, name: str) -> None:

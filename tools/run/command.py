@@ -11,7 +11,7 @@ from paravane.cpu import EngineError
 from paravane.tools import manual
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.files import refuse_overwriting
-from paravane.tools.machine_options import add_machine_options, machine_of
+from paravane.tools.machine_options import add_machine_options, add_store_option, machine_of
 from paravane.tools.run.domains import files_of, plan, seed_of
 from paravane.tools.run.session import MachineSession, Wishes
 from paravane.tools.status import Status, UsageError
@@ -77,6 +77,7 @@ def define(parser: argparse.ArgumentParser) -> None:
         help="join the console of one domain, as `boot` does, and show no other (default: the lines of all, "
         "each after the name of its domain)",
     )
+    add_store_option(group)
     add_machine_options(parser.add_argument_group("time and ends"))
     group = parser.add_argument_group("trace and reports")
     add_trace_options(group)
@@ -102,6 +103,7 @@ def _run(options: argparse.Namespace) -> int:
                 max_traps=options.max_traps,
                 paused=options.paused,
                 console=options.console,
+                store_socket=options.store_socket,
                 trace=output,
                 explain=options.explain,
                 audit=options.audit,

@@ -14,6 +14,7 @@ from paravane.text import shown
 from paravane.tools.consoles import DomainConsole, PrefixedLines
 from paravane.tools.ctl.server import Control
 from paravane.tools.lines import Lines, logging_to
+from paravane.tools.machine_options import serve_store
 from paravane.tools.outlet import Backpressure, Outlet
 from paravane.tools.parting import Stream, audited, patience, put_out
 from paravane.tools.run.joined import JoinedConsole
@@ -26,6 +27,7 @@ from paravane.trace.text import body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from paravane import Ending
     from paravane.tools.run.domains import Planned
@@ -38,7 +40,8 @@ class Wishes:
     """What the user wants of a machine.
 
     `machine` makes it, and `name` is what `ctl` calls it; `deadline` (of `time.monotonic`) and `max_traps`
-    (0: none) bound its run. Domains are created `paused`; `console` is that of the domain to join. `trace`
+    (0: none) bound its run. Domains are created `paused`; `console` is that of the domain to join. Xenstore
+    listens at `store_socket` too, if that is given. `trace`
     takes records, and stderr those of refusals to `explain`; `audit` recounts all frames at the end.
     """
 
@@ -48,6 +51,7 @@ class Wishes:
     max_traps: int = 0
     paused: bool = False
     console: str | None = None
+    store_socket: Path | None = None
     trace: TraceOutput | None = None
     explain: bool = False
     audit: bool = False
@@ -116,6 +120,7 @@ class MachineSession:
             self._consoles[planned.name] = DomainConsole(machine, planned.name, show)
         self._control = Control(machine, self._wishes.name, self._consoles)
         stack.callback(self._control.close)
+        serve_store(machine, self._wishes.store_socket)
 
     def _create(self, machine: Machine) -> None:
         for planned in self._planned:

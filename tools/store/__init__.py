@@ -1,0 +1,1 @@
+"""`paravane store`: xenstore of a machine that runs."""
