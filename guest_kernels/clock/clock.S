@@ -8,13 +8,13 @@
     .include "runtime.inc"
     .include "paging.inc"
     .include "shared.inc"
+    .include "systime.inc"
     .include "events.inc"
 
     XEN_NOTES clock
 
 .equ MILLISECOND, 1000000
 .equ PERIOD, 20                     # milliseconds
-.equ TIME, shared_info + SHARED_INFO_vcpu_info_time
 
 # Prints `text` and the tenths of a second from `from` to now: finer than that, a clock that follows the host's shows
 # what the host does beside.
@@ -85,41 +85,6 @@ main:
     call periodic
     call an_hour
     call show_run_states
-    ret
-
-# EDX:EAX = system time in nanoseconds. The version is odd while the record is written, and another one afterwards.
-    .type system_time, @function
-system_time:
-    pushl %ebx
-    pushl %esi
-1:  movl TIME + VCPU_TIME_INFO_version, %esi
-    testl $1, %esi
-    jnz 1b
-    rdtsc
-    subl TIME + VCPU_TIME_INFO_tsc_timestamp, %eax
-    sbbl TIME + VCPU_TIME_INFO_tsc_timestamp + 4, %edx
-    movb TIME + VCPU_TIME_INFO_tsc_shift, %cl
-    testb %cl, %cl
-    js 2f
-    shldl %cl, %eax, %edx
-    shll %cl, %eax
-    jmp 3f
-2:  negb %cl
-    shrdl %cl, %edx, %eax
-    shrl %cl, %edx
-3:  movl %edx, %ecx                 # times the multiplier, by 2^32
-    mull TIME + VCPU_TIME_INFO_tsc_to_system_mul
-    movl %edx, %ebx
-    movl %ecx, %eax
-    mull TIME + VCPU_TIME_INFO_tsc_to_system_mul
-    addl %ebx, %eax
-    adcl $0, %edx
-    addl TIME + VCPU_TIME_INFO_system_time, %eax
-    adcl TIME + VCPU_TIME_INFO_system_time + 4, %edx
-    cmpl TIME + VCPU_TIME_INFO_version, %esi
-    jne 1b
-    popl %esi
-    popl %ebx
     ret
 
 # From now on.
