@@ -212,10 +212,15 @@ def test_a_timer_that_falls_due_in_a_slice_of_another_ends_it(slice_instructions
         create(machine, SPIN, "spin")
         create(machine, poll(7_300_000, 40), "sleeper")
         run_until(machine, 250_000_000)
-    expired = [record for record in records if isinstance(record, TimerRecord) and record.timer == "poll"]
-    late = [record.time - record.deadline for record in expired if record.name == "expired"]
+    timers = [record for record in records if isinstance(record, TimerRecord) and record.timer == "poll"]
+    # On a busy host some deadlines have passed before it comes to ask for them.
+    ahead = {record.deadline for record in timers if record.name == "armed" and record.time < record.deadline}
+    late = [
+        record.time - record.deadline
+        for record in timers
+        if record.name == "expired" and record.deadline in ahead
+    ]
     assert len(late) > 25
-    late = late[3:]  # it is late before it has begun to sleep
     assert max(late) <= (LATEST if slice_instructions else 100_000)
 
 
