@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from paravane.sched.entity import STANDARD_WEIGHT
+from paravane.sched.entity import STANDARD_WEIGHT, Changes
 from paravane.sched.line import Line
 from paravane.sched.policy import FOREVER, LONGEST_TURN, Turn
 
@@ -43,7 +43,11 @@ class _Account:
 
 
 class BorrowedVirtualTime:
-    """See Policy. Work-conserving: whoever is ready runs if nobody else is, so it keeps no caps."""
+    """See Policy. Work-conserving: whoever is ready runs if nobody else is, so it keeps no caps.
+
+    The line is in the order of actual virtual times. Those that may warp, few if any, come before their place
+    in it, some of the time: they are looked at one by one.
+    """
 
     name: ClassVar[str] = "bvt"
     keeps_caps: ClassVar[bool] = False
@@ -52,15 +56,19 @@ class BorrowedVirtualTime:
         self._allowance = allowance
         self._line = Line()
         self._accounts: dict[Entity, _Account] = {}
+        self._warpers: dict[Entity, None] = {}
+        self._changes = Changes()
         self._virtual_time = 0
         self._now = 0  # nanoseconds used and idled: what limits of warping are measured by
 
     def add(self, entity: Entity) -> None:
+        entity.share.changes = self._changes
         self._accounts[entity] = _Account(self._virtual_time)
 
     def remove(self, entity: Entity) -> None:
         if entity.awake:
             self._line.leave(entity)
+        self._warpers.pop(entity, None)
         del self._accounts[entity]
 
     def wake(self, entity: Entity) -> bool:
@@ -68,7 +76,9 @@ class BorrowedVirtualTime:
         account.actual = max(account.actual, self._virtual_time)
         if self._now - account.slept >= entity.share.unwarp:
             account.warped = 0  # it has been that long without
-        self._line.enter(entity)
+        self._line.enter(entity, account.actual)
+        if entity.share.warp:
+            self._warpers[entity] = None
         running = self._line.running
         if running is None or self._effective(entity) >= self._effective(running):
             return False
@@ -77,6 +87,7 @@ class BorrowedVirtualTime:
 
     def sleep(self, entity: Entity) -> None:
         self._line.leave(entity)
+        self._warpers.pop(entity, None)
         self._accounts[entity].slept = self._now
 
     def give_way(self, entity: Entity) -> None:
@@ -84,7 +95,7 @@ class BorrowedVirtualTime:
 
     def charge(self, entity: Entity, used: int) -> None:
         share, account = entity.share, self._accounts[entity]
-        if self._warps(share, account):
+        if share.warp and self._warps(share, account):
             account.warped += used
             if share.warp_limit and account.warped >= share.warp_limit:
                 account.warped = 0
@@ -92,6 +103,8 @@ class BorrowedVirtualTime:
                 self._line.end_turn(entity)
         self._now += used
         account.actual += used * _pace(share)
+        if entity.awake:
+            self._line.move(entity, account.actual)
         self._line.spend(entity, used)
 
     def idled(self, nanoseconds: int) -> None:
@@ -99,12 +112,15 @@ class BorrowedVirtualTime:
 
     def next(self) -> Turn | None:
         line = self._line
-        if not line.ready:
+        if self._changes.pending:
+            self._changes.pending = False
+            self._warpers = {entity: None for _, _, entity in line if entity.share.warp}
+        first = next(iter(line), None)
+        if first is None:
             return None
-        accounts = self._accounts
-        self._virtual_time = max(self._virtual_time, min([accounts[entity].actual for entity in line.ready]))
+        self._virtual_time = max(self._virtual_time, first[0])
         if line.running is None:
-            entity = min(line.candidates(line.ready), key=self._effective)
+            _, entity = self._least(line.gave_way if len(line) > 1 else None)
             line.begin_turn(entity, self._turn(entity))
         assert line.running is not None
         return Turn(line.running, line.left)
@@ -117,13 +133,28 @@ class BorrowedVirtualTime:
         warped for long enough."""
         share, account = entity.share, self._accounts[entity]
         turn = LONGEST_TURN
-        others = [self._effective(other) for other in self._line.ready if other is not entity]
-        if others:
-            ahead = max(0, min(others) - self._effective(entity))
+        if len(self._line) > 1:
+            ahead = max(0, self._least(entity)[0] - self._effective(entity))
             turn = min(turn, ahead // _pace(share) + self._allowance)
         if share.warp_limit and self._warps(share, account):
             turn = min(turn, share.warp_limit - account.warped)
         return max(1, turn)
+
+    def _least(self, but: Entity | None) -> tuple[int, Entity]:
+        """Of those that are ready, but for one, whose effective virtual time is the least, and that. One must
+        be. Where times are equal, it is the one that queued up first."""
+        warpers = self._warpers
+        found = [
+            (self._effective(entity), self._line.place(entity)[1], entity)
+            for entity in warpers
+            if entity is not but
+        ]
+        for place in self._line:  # the first of the others
+            if place[2] is not but and place[2] not in warpers:
+                found.append(place)
+                break
+        effective, _, entity = min(found)
+        return effective, entity
 
     def _effective(self, entity: Entity) -> int:
         """The virtual time that entities are compared by."""

@@ -9,8 +9,10 @@ before all others, for one turn. A share with a cap may have that much of each p
 from __future__ import annotations
 
 from enum import IntEnum
+from itertools import takewhile
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from paravane.sched.entity import Changes
 from paravane.sched.line import Line
 from paravane.sched.policy import FOREVER, LONGEST_TURN, Turn
 
@@ -27,11 +29,12 @@ TURN: Final = LONGEST_TURN
 
 
 class _Priority(IntEnum):
-    """The least one runs."""
+    """The least one runs. PARKED: its share has had what its cap allows of this period; it does not run."""
 
     BOOST = 0
     UNDER = 1
     OVER = 2
+    PARKED = 3
 
 
 class _Account:
@@ -43,15 +46,9 @@ class _Account:
         self.credit = 0
         self.boosted = False
 
-    @property
-    def priority(self) -> _Priority:
-        if self.credit < 0:
-            return _Priority.OVER
-        return _Priority.BOOST if self.boosted else _Priority.UNDER
-
 
 class Credit:
-    """See Policy."""
+    """See Policy. The line is in the order of priorities."""
 
     name: ClassVar[str] = "credit"
     keeps_caps: ClassVar[bool] = True
@@ -59,6 +56,7 @@ class Credit:
     def __init__(self) -> None:
         self._line = Line()
         self._accounts: dict[Entity, _Account] = {}
+        self._changes = Changes()
         # Of this period: who was awake or charged, what each share has used, what was burnt, how long it is.
         self._active: dict[Entity, _Account] = {}
         self._used: dict[Share, int] = {}
@@ -66,6 +64,7 @@ class Credit:
         self._elapsed = 0
 
     def add(self, entity: Entity) -> None:
+        entity.share.changes = self._changes
         self._accounts[entity] = _Account()
 
     def remove(self, entity: Entity) -> None:
@@ -76,10 +75,11 @@ class Credit:
 
     def wake(self, entity: Entity) -> bool:
         account = self._active[entity] = self._accounts[entity]
-        self._line.enter(entity)
         account.boosted = account.credit >= 0 and not self._parked(entity)
+        priority = self._priority(entity)
+        self._line.enter(entity, priority)
         running = self._line.running
-        if running is None or self._parked(entity) or account.priority >= self._accounts[running].priority:
+        if running is None or priority is _Priority.PARKED or priority >= self._priority(running):
             return False
         self._line.end_turn(running)
         return True
@@ -90,7 +90,7 @@ class Credit:
     def give_way(self, entity: Entity) -> None:
         self._accounts[entity].boosted = False
         self._line.give_way(entity)
-        self._line.to_the_end(entity)
+        self._line.to_the_end(entity, self._priority(entity))
 
     def charge(self, entity: Entity, used: int) -> None:
         account = self._active[entity] = self._accounts[entity]
@@ -99,7 +99,9 @@ class Credit:
         self._used[entity.share] = self._used.get(entity.share, 0) + used
         if self._line.spend(entity, used):
             account.boosted = False
-            self._line.to_the_end(entity)
+            self._line.to_the_end(entity, self._priority(entity))
+        elif entity.awake:
+            self._line.move(entity, self._priority(entity))
         self._pass(used)
 
     def idled(self, nanoseconds: int) -> None:
@@ -107,20 +109,48 @@ class Credit:
 
     def next(self) -> Turn | None:
         line = self._line
-        waiting = [entity for entity in line.ready if not self._parked(entity)]
-        if not waiting:
+        if self._changes.pending:
+            self._changes.pending = False
+            self._unpark()
+        if line.running is None or self._parked(line.running):
             line.running = None
-            return None
-        if line.running not in waiting:
-            line.begin_turn(min(line.candidates(waiting), key=self._priority), TURN)
+            chosen = self._choose()
+            if chosen is None:
+                return None
+            line.begin_turn(chosen, TURN)
         assert line.running is not None
         return Turn(line.running, min(line.left, self._allowed(line.running.share)))
 
     def patience(self) -> int:
-        return PERIOD - self._elapsed if self._line.ready else FOREVER
+        return PERIOD - self._elapsed if self._line else FOREVER
+
+    def _choose(self) -> Entity | None:
+        """Whose turn it is; None when all are parked. Who was parked by what another of its share used is
+        found out here."""
+        line = self._line
+        while line:
+            entity = line.first()
+            if not self._parked(entity):
+                return entity
+            if line.place(entity)[0] == _Priority.PARKED:
+                # So are all after it: only who gave way may be left.
+                return line.gave_way if line.gave_way and not self._parked(line.gave_way) else None
+            line.move(entity, _Priority.PARKED)
+        return None
+
+    def _unpark(self) -> None:
+        """A cap has changed, or a period is over: who was parked may not be any more."""
+        parked = [entity for key, _, entity in takewhile(_is_parked, reversed(self._line))]
+        for entity in parked:
+            self._line.move(entity, self._priority(entity))
 
     def _priority(self, entity: Entity) -> _Priority:
-        return self._accounts[entity].priority
+        account = self._accounts[entity]
+        if self._parked(entity):
+            return _Priority.PARKED
+        if account.credit < 0:
+            return _Priority.OVER
+        return _Priority.BOOST if account.boosted else _Priority.UNDER
 
     def _allowed(self, share: Share) -> int:
         """What a share may still have of this period. What it had too much of the last one counts."""
@@ -137,6 +167,8 @@ class Credit:
             periods, self._elapsed = divmod(self._elapsed, PERIOD)
             self._hand_out()
             self._forgive(periods)
+            for _, _, entity in tuple(self._line):
+                self._line.move(entity, self._priority(entity))
 
     def _hand_out(self) -> None:
         """Give what was burnt to those who were active, by weight, and no more than they can keep."""
@@ -148,12 +180,16 @@ class Credit:
             for account, part in zip(members[share], _parts(given, len(members[share])), strict=True):
                 account.credit = max(-PERIOD, min(PERIOD, account.credit + part))
         self._burnt = 0
-        self._active = {entity: self._accounts[entity] for entity in self._line.ready}
+        self._active = {entity: self._accounts[entity] for _, _, entity in self._line}
 
     def _forgive(self, periods: int) -> None:
         """Begin to count anew what capped shares use: `periods` have passed."""
         left = {share: used - periods * share.cap * PERIOD // 100 for share, used in self._used.items()}
         self._used = {share: used for share, used in left.items() if share.cap and used > 0}
+
+
+def _is_parked(place: tuple[int, int, Entity]) -> bool:
+    return place[0] == _Priority.PARKED
 
 
 def _divided(pool: int, room: Mapping[Share, int]) -> dict[Share, int]:

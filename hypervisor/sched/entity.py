@@ -14,6 +14,16 @@ MAX_CAP: Final = 100 * 32
 """The largest cap, in percent of one processor: as many processors as a domain can have vcpus."""
 
 
+class Changes:
+    """Whether a figure of any share of a policy's has changed since the policy looked. Policies that keep
+    entities in an order need to hear of it; shares know no more of a policy than this."""
+
+    __slots__ = ("pending",)
+
+    def __init__(self) -> None:
+        self.pending = False
+
+
 class Share:
     """What one domain may have of the processor; all of its vcpus have it together.
 
@@ -22,10 +32,11 @@ class Share:
     same claim, for at most `warp_limit` nanoseconds of running (0: no limit), after which it has to be
     `unwarp` nanoseconds without. Not every policy keeps to all of that. They may be changed at any time.
 
-    `awake` counts its entities that are ready to run: what a policy divides the weight by.
+    `awake` counts its entities that are ready to run: what a policy divides the weight by. `changes` is where
+    its policy looks for changes.
     """
 
-    __slots__ = ("_cap", "_weight", "awake", "unwarp", "warp", "warp_limit")
+    __slots__ = ("_cap", "_warp", "_weight", "awake", "changes", "unwarp", "warp_limit")
 
     def __init__(
         self,
@@ -37,6 +48,7 @@ class Share:
         unwarp: int = 0,
     ) -> None:
         """Raises ValueError for a weight or cap that xl would not take."""
+        self.changes = Changes()
         self.weight = weight
         self.cap = cap
         self.warp = warp
@@ -63,6 +75,16 @@ class Share:
         if not 0 <= cap <= MAX_CAP:
             raise ValueError(f"a cap is from 0 to {MAX_CAP} percent of one processor, not {cap}")
         self._cap = cap
+        self.changes.pending = True
+
+    @property
+    def warp(self) -> int:
+        return self._warp
+
+    @warp.setter
+    def warp(self, warp: int) -> None:
+        self._warp = warp
+        self.changes.pending = True
 
 
 class Entity:

@@ -50,9 +50,9 @@ class RoundRobin:
     def next(self) -> Turn | None:
         line = self._line
         if line.running is None:
-            if not line.ready:
+            if not line:
                 return None
-            line.begin_turn(next(iter(line.ready)), self._turn)
+            line.begin_turn(line.first(), self._turn)
         assert line.running is not None
         return Turn(line.running, line.left)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane.sched import POLICIES, Entity, Share
+from paravane.sched import POLICIES, BorrowedVirtualTime, Credit, Entity, Share
 from tests.support.scheduling import MILLISECOND, Processor, seeded_takers
 
 if TYPE_CHECKING:
@@ -17,12 +17,37 @@ if TYPE_CHECKING:
 SEEDS = range(12)
 
 
+class PlainVirtualTime(BorrowedVirtualTime):
+    """Chooses by a look at everybody, as the paper has it, not by an order that is kept."""
+
+    def _least(self, but: Entity | None) -> tuple[int, Entity]:
+        for actual, _, entity in self._line:
+            assert actual == self._accounts[entity].actual, "out of order"
+        effective, _, entity = min(
+            (self._effective(entity), ticket, entity) for _, ticket, entity in self._line if entity is not but
+        )
+        return effective, entity
+
+
+class PlainCredit(Credit):
+    """Chooses by a look at everybody."""
+
+    def _choose(self) -> Entity | None:
+        waiting = [
+            (self._priority(entity), ticket, entity)
+            for _, ticket, entity in self._line
+            if not self._parked(entity)
+        ]
+        others = [place for place in waiting if place[2] is not self._line.gave_way]
+        return min(others or waiting)[2] if waiting else None
+
+
 class Model:
     """A policy that is told things at random, and who is ready according to what it was told."""
 
-    def __init__(self, name: str, seed: int) -> None:
+    def __init__(self, policy: Policy, seed: int) -> None:
         self.rng = random.Random(seed)
-        self.policy: Policy = POLICIES[name]()
+        self.policy = policy
         self.ready: set[Entity] = set()
         self.asleep: set[Entity] = set()
         self.log: list[tuple[int, int]] = []
@@ -31,7 +56,10 @@ class Model:
 
     def step(self) -> None:
         self.rng.choice(
-            (self.add, self.wake, self.sleep, self.run, self.run, self.run, self.rest, self.drop)
+            (
+                *(self.add, self.wake, self.sleep, self.run, self.run, self.run),
+                *(self.rest, self.drop, self.change, self.serve),
+            )
         )()
         assert all(entity.awake for entity in self.ready)
         assert not any(entity.awake for entity in self.asleep)
@@ -69,6 +97,21 @@ class Model:
             self.asleep.discard(entity)
             del self._numbers[entity]
 
+    def change(self) -> None:
+        """The administrator has other ideas of a share."""
+        if self._numbers:
+            share = self._pick(self.ready | self.asleep).share
+            share.weight = self.rng.randrange(1, 1000)
+            share.warp = self.rng.choice((0, 5 * MILLISECOND))
+            share.warp_limit = self.rng.choice((0, 2 * MILLISECOND))
+            share.unwarp = self.rng.choice((0, 20 * MILLISECOND))
+            share.cap = self.rng.choice((0, 0, 40)) if self.policy.keeps_caps else 0
+
+    def serve(self) -> None:
+        """Something is done for an entity that does not run, or may not."""
+        if self._numbers:
+            self.policy.charge(self._pick(self.ready | self.asleep), self.rng.randrange(1, 2 * MILLISECOND))
+
     def rest(self) -> None:
         if self.policy.next() is None:
             self.policy.idled(min(self.policy.patience(), self.rng.randrange(1, 40 * MILLISECOND)))
@@ -96,7 +139,7 @@ class Model:
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", POLICIES)
 def test_whoever_is_ready_runs_and_nobody_else(name: str, seed: int) -> None:
-    model = Model(name, seed)
+    model = Model(POLICIES[name](), seed)
     for _ in range(2000):
         model.step()
     assert model.log
@@ -104,11 +147,23 @@ def test_whoever_is_ready_runs_and_nobody_else(name: str, seed: int) -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_same_story_has_the_same_turns(name: str) -> None:
-    models = [Model(name, 7), Model(name, 7)]
+    models = [Model(POLICIES[name](), 7) for _ in range(2)]
     for model in models:
         for _ in range(2000):
             model.step()
     assert models[0].log == models[1].log
+
+
+@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize(("kept", "plain"), [(BorrowedVirtualTime, PlainVirtualTime), (Credit, PlainCredit)])
+def test_the_order_that_is_kept_has_those_first_whom_a_look_at_everybody_finds(
+    kept: type[Policy], plain: type[Policy], seed: int
+) -> None:
+    models = [Model(policy(), seed) for policy in (kept, plain)]
+    for _ in range(1500):
+        for model in models:
+            model.step()
+        assert models[0].log[-1:] == models[1].log[-1:]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
