@@ -24,9 +24,10 @@ _TIME = VCPU_INFO.offsets["time"]
 _ENTRY_TIME_TOP = VCPU_RUNSTATE_INFO.offsets["state_entry_time"] + 7
 
 READS_PER_MICROSECOND: Final = 64
-LONGEST_STEP: Final = 100_000
+LONGEST_STEP: Final = 10_000_000
 """How virtual time passes for a guest that reads nothing but the clock: each of so many reads in a row adds a
-microsecond to the step that the next ones take, up to the longest, in nanoseconds."""
+microsecond to the step that the next ones take, up to the longest, in nanoseconds. So a second is over after
+11,000 reads and an hour after 700,000, and no step is more than a hundredth of a second's wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class VcpuTime:
         self._host = host
         self._ram = ram
         self._clock = clock
+        self._timers = timers
         self.owner = host.name
         self.single_shot = timers.timer(self.owner, "single-shot", self._expired)
         self.single_shot.arm(state.single_shot)
@@ -149,11 +151,13 @@ class VcpuTime:
 
         One that does nothing else is waiting. Where time passes with the guest's work alone it would wait for
         long, so time goes faster the longer it waits, in steps that are small against what it waited already.
+        None leads past the next timer, which may be somebody else's.
         """
         self._reads = self._reads + 1 if entry == self._last_read + 1 else self._reads // 2
         self._last_read = entry
         if self._reads >= READS_PER_MICROSECOND:
-            self._clock.ran(min(self._reads // READS_PER_MICROSECOND * 1000, LONGEST_STEP))
+            step = min(self._reads // READS_PER_MICROSECOND * 1000, LONGEST_STEP)
+            self._clock.ran(max(0, min(step, self._timers.next_deadline() - self._clock.now())))
         return self._clock.now()
 
     def stop(self) -> None:

@@ -8,8 +8,9 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 import zlib
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,8 @@ from paravane.abi.sched import ShutdownReason
 from paravane.asm import build
 from paravane.testing.expectation import Expected
 from paravane.testing.matching import difference
+from paravane.time.clock import VIRTUAL_EPOCH
+from paravane.time.vcpu_time import LONGEST_STEP
 from tests.support.boot import HOST_TIMEOUT, boot, paravane
 from tests.support.grub import lines, standalone
 from tests.support.needs import GRUB, require
@@ -147,11 +150,33 @@ def _coreutils(program: str, data: bytes) -> str:
     return digest
 
 
-def test_sleeping_takes_as_long_as_it_says_by_the_wall_clock(tmp_path: Path) -> None:
-    before, after = (
-        datetime.strptime(line, "%Y-%m-%d %H:%M:%S %A") for line in said("date\nsleep 5\ndate", tmp_path)
-    )
-    assert 5 <= (after - before).total_seconds() <= 6
+def dates(script: str, clock: str, folder: Path) -> tuple[datetime, datetime]:
+    """What `date` says before and after a script, by that clock."""
+    image = folder / "image"
+    image.write_bytes(standalone(f"date\n{script}\ndate\nhalt\n", {}, folder))
+    done = paravane("boot", str(image), "--memory", "64M", "--clock", clock)
+    assert done.returncode == 0, done.stderr.decode()
+    found = re.findall(r"^\d+-\d\d-\d\d \d\d:\d\d:\d\d", "\n".join(lines(done.stdout.decode())), re.M)
+    before, after = (datetime.fromisoformat(date).replace(tzinfo=UTC) for date in found)
+    return before, after
+
+
+@pytest.mark.parametrize("seconds", [1, 20])
+def test_sleep_and_date_are_right_by_virtual_time(seconds: int, tmp_path: Path) -> None:
+    """GRUB sleeps second by second, reading the clock in a loop; each is late by a step at most."""
+    before, after = dates(f"sleep {seconds}", "virtual", tmp_path)
+    start = datetime.fromtimestamp(VIRTUAL_EPOCH, UTC)
+    assert start <= before < start + timedelta(minutes=1)
+    late = seconds * LONGEST_STEP / 1e9
+    # A date is a whole second: between two there may be one more than has passed.
+    assert seconds <= (after - before).total_seconds() <= seconds + late + 1
+
+
+def test_sleep_and_date_are_right_by_the_clock_of_the_host(tmp_path: Path) -> None:
+    began, start = time.monotonic(), datetime.now(UTC).replace(microsecond=0)
+    before, after = dates("sleep 1", "host", tmp_path)
+    assert time.monotonic() - began >= 1
+    assert start <= before < after <= datetime.now(UTC)
 
 
 # The loader's own page tables are the one thing a kernel of ours says of its boot that GRUB makes otherwise.

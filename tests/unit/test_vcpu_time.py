@@ -141,6 +141,27 @@ def test_time_goes_faster_for_a_guest_that_only_reads_it(host: Host) -> None:
     assert host.clock.now() - 1000 * MS < MS
 
 
+def test_ten_minutes_of_reading_take_some_hundred_thousand_reads(host: Host) -> None:
+    reads = 0
+    while host.time.read(reads) < 600 * 1000 * MS:
+        reads += 1
+    assert reads < 300_000
+
+
+def test_the_hurry_of_one_lets_the_timers_of_others_go_off_in_time(host: Host) -> None:
+    went_off: list[int] = []
+    timer = host.timers.timer("d2v0", "single-shot", lambda: went_off.append(host.clock.now()))
+    deadlines = [5000 * MS + offset for offset in (1, 2, 7 * MS, 500 * MS)]
+    reads = 0
+    for deadline in deadlines:
+        timer.arm(deadline)
+        while timer.deadline != NEVER:
+            host.time.read(reads)
+            reads += 1
+            host.timers.expire(host.clock.now())
+    assert went_off == deadlines
+
+
 def test_short_waits_are_exact_and_other_work_ends_the_hurry(host: Host) -> None:
     for entry in range(50):
         host.clock.trapped()
