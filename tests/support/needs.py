@@ -72,6 +72,12 @@ LINUX_HEADERS = Piece(
     "linux-libc-dev",
     ("usr/include/x86_64-linux-gnu/asm/processor-flags.h", "usr/include/asm/processor-flags.h"),
 )
+XEN_PROGRAMS = "usr/lib/xen-4.17/bin"
+TEST_XENSTORE = Piece("test-xenstore", "xen-utils-4.17", (f"{XEN_PROGRAMS}/test-xenstore",), exact=True)
+XENSTORE_CONTROL = Piece(
+    "xenstore-control", "xen-utils-4.17", (f"{XEN_PROGRAMS}/xenstore-control",), exact=True
+)
+XENSTORED = Piece("xenstored", "xen-utils-4.17", (f"{XEN_PROGRAMS}/xenstored",), exact=True)
 PROGRAMS = {
     **_programs("binutils", "as ld readelf objdump", exact=True),
     **_programs("gcc", "gcc"),
@@ -81,8 +87,17 @@ PROGRAMS = {
     **_programs("passt", "passt"),
     **_programs("tshark", "tshark"),
     **_programs("xen-utils-common", "xenalyze"),
+    **_programs(
+        "xenstore-utils",
+        "xenstore-chmod xenstore-exists xenstore-list xenstore-ls xenstore-read xenstore-rm xenstore-watch "
+        "xenstore-write",
+        exact=True,
+    ),
 }
-PIECES = (GRUB, GRUB_MODULES, BUSYBOX, XEN_HEADERS, LINUX_HEADERS, *PROGRAMS.values())
+PIECES = (
+    *(GRUB, GRUB_MODULES, BUSYBOX, XEN_HEADERS, LINUX_HEADERS, TEST_XENSTORE, XENSTORE_CONTROL, XENSTORED),
+    *PROGRAMS.values(),
+)
 
 
 class Needs:
