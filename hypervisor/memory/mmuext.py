@@ -114,8 +114,12 @@ class Operations:
     def pin(self, op: MmuextOp) -> None:
         """Levels that the guest's shape of table does not have are ignored, as Xen ignores them."""
         kind = FrameType(op.cmd - MmuextCmd.PIN_L1_TABLE + 1)
+        types = self._domain.machine.types
         if kind <= self._owner.space.root:
-            pin(self._domain.machine.types, self._owner, op.arg1, kind)
+            pin(types, self._owner, op.arg1, kind)
+            if self._owner.dying:
+                # Nobody would take the pin off any more, and what it holds would stay for ever.
+                unpin(types, self._owner, op.arg1)
 
     def unpin(self, op: MmuextOp) -> None:
         unpin(self._domain.machine.types, self._owner, op.arg1)

@@ -15,6 +15,7 @@ from paravane.abi.event_channel import EvtchnOp, Virq
 from paravane.abi.grant_table import GnttabOp
 from paravane.abi.hypercall import Hypercall
 from paravane.abi.memory import MemoryOp
+from paravane.abi.mmu import MmuextCmd
 from paravane.abi.sysctl import SysctlCmd
 from paravane.abi.vcpu import VcpuContextFlag
 from paravane.debug.listener import LOOPBACK, Address, Listener
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from paravane.testing.plugin import Boot
 
 ANY_ADDRESS = 0xFFFF_FFFF
+INVLPG = 2
+"""UVMF_INVLPG."""
 
 
 def test_a_dying_domain_gets_no_vcpus_and_no_memory(boot: Boot) -> None:
@@ -47,6 +50,25 @@ def test_a_dying_domain_gets_no_vcpus_and_no_memory(boot: Boot) -> None:
     requests.domctl(DomctlCmd.destroydomain, 1)
     requests.create(domain=1, expect=-Errno.EEXIST)
     requests.data("extents: .long frames, 4, 0, 0\n    .short 1, 0\nframes: .long 0, 1, 2, 3")
+    requests.data(".balign 4096\npage: .skip 4096")
+    assert answers(boot, requests) == requests.expected
+
+
+def test_a_table_of_a_dying_domain_is_not_pinned_for_good(boot: Boot) -> None:
+    """Its last frame goes with the mapping of it, and the domain with that."""
+    requests = Requests()
+    requests.create()
+    requests.domctl(DomctlCmd.max_mem, 1, 64)
+    requests.call(Hypercall.memory_op, MemoryOp.populate_physmap, "extents", expect=4)
+    requests.map_frame("frames", "page", domain=1, writable=False)
+    requests.domctl(DomctlCmd.destroydomain, 1)
+    requests.copy_word("frames", "pin + 4")
+    requests.call(Hypercall.mmuext_op, "pin", 1, 0, 1)
+    requests.domctl(DomctlCmd.getdomaininfo, 1)
+    requests.call(Hypercall.update_va_mapping, "page", 0, 0, INVLPG)
+    requests.domctl(DomctlCmd.getdomaininfo, 1, expect=-Errno.ESRCH)
+    requests.data("extents: .long frames, 4, 0, 0\n    .short 1, 0\nframes: .long 0, 1, 2, 3")
+    requests.data(f"pin: .long {int(MmuextCmd.PIN_L1_TABLE)}, 0, 0")
     requests.data(".balign 4096\npage: .skip 4096")
     assert answers(boot, requests) == requests.expected
 

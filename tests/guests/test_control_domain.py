@@ -87,13 +87,17 @@ class Requests:
         """Print a word of the kernel's memory."""
         self._code += f"    movl {place}, %eax\n    call show\n"
 
-    def map_frame(self, mfn: str, page: str, *, domain: int) -> None:
+    def copy_word(self, place: str, to: str) -> None:
+        """Copy a word of the kernel's memory."""
+        self._code += f"    movl {place}, %eax\n    movl %eax, {to}\n"
+
+    def map_frame(self, mfn: str, page: str, *, domain: int, writable: bool = True) -> None:
         """Map a frame of another domain, whose number is in the word `mfn`, at a page of the kernel."""
         self._code += f"""
     movl {mfn}, %ecx
     movl %ecx, %edx
     shll $12, %ecx
-    orl $0x67, %ecx
+    orl ${0x67 if writable else 0x65:#x}, %ecx
     shrl $20, %edx
     movl ${page}, %ebx
     movl $2, %esi                       # UVMF_INVLPG
