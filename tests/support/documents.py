@@ -90,7 +90,8 @@ def run(command: Iterable[str], folder: Path, places: Iterable[Path] = ()) -> st
         list(command),
         check=False,
         cwd=folder,
-        env=environment | {"PATH": path},
+        # The machines that a document starts are not to be met by other tests.
+        env=environment | {"PATH": path, "XDG_RUNTIME_DIR": str(folder)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
