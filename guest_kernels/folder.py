@@ -25,13 +25,14 @@ _SOURCES: Final = ("*.S", "*.c")
 class GuestKernel:
     """One guest kernel and what a right hypervisor makes of it.
 
-    `name` is the folder's, with `~VARIATION` after it if it is one. `memory` is in bytes, `timeout` in host
-    seconds; `environments` are XTF's names of those it is for. `exit_status` is that of `paravane boot`: 0
-    after a power-off, 3 after a crash. `expectation` is the file that says what it prints; it need not exist
-    for a kernel that prints its own verdict.
+    `name` is the folder's, with `~VARIATION` after it if it is one; `folder` is where its disks' files are.
+    `memory` is in bytes, `timeout` in host seconds; `environments` are XTF's names of those it is for.
+    `exit_status` is that of `paravane boot`: 0 after a power-off, 3 after a crash. `expectation` is the file
+    that says what it prints; it need not exist for a kernel that prints its own verdict.
     """
 
     name: str
+    folder: Path
     description: str
     sources: tuple[Path, ...]
     memory: int
@@ -40,6 +41,7 @@ class GuestKernel:
     cmdline: str
     ramdisk: Path | None
     ramdisk_kernel: str | None
+    disks: tuple[str, ...]
     input: bytes
     exit_status: int
     timeout: float
@@ -78,6 +80,7 @@ def _kernel(folder: Path, variation: str, values: Mapping[str, Any]) -> GuestKer
     return GuestKernel(
         # Through `abspath`: the folder may be given as `.`, which has no name.
         name=os.path.basename(os.path.abspath(folder)) + (f"~{variation}" if variation else ""),
+        folder=folder,
         description=values["description"],
         sources=_sources(folder, values["sources"]),
         memory=values["memory_mib"] * _MIB,
@@ -86,6 +89,7 @@ def _kernel(folder: Path, variation: str, values: Mapping[str, Any]) -> GuestKer
         cmdline=values["cmdline"],
         ramdisk=ramdisk,
         ramdisk_kernel=values["ramdisk_kernel"],
+        disks=tuple(values["disks"]),
         input=values["input"].encode(),
         exit_status=values["exit_status"],
         timeout=values["timeout"],

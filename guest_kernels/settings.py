@@ -101,6 +101,12 @@ KEYS: Final[Mapping[str, Key]] = {
     "ramdisk_kernel": Key(
         "a kernel whose image is the initial ramdisk", "a name that `paravane list` shows", _is_text, None
     ),
+    "disks": Key(
+        "its disks, each as `paravane boot --disk` takes it; files are in the folder",
+        "a list of texts such as 'disk.img,xvda' or 'ram:8M,xvda'",
+        _is_words,
+        [],
+    ),
     "input": Key("what is typed on its console", "a text", _is_text, ""),
     "exit_status": Key(
         "what `paravane boot` ends with",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from paravane.abi.sched import ShutdownReason
     from paravane.boot_result import BootResult, Call, RecordsLost
+    from paravane.devices.block import Disk
     from paravane.domain import Domain
     from paravane.domain_config import DomainConfig
     from paravane.ending import Ending, StopReason
@@ -51,6 +52,7 @@ __all__ = [
     "BootResult",
     "Call",
     "ConsoleRecord",
+    "Disk",
     "Domain",
     "DomainConfig",
     "DomainRecord",
@@ -93,6 +95,7 @@ _HOMES = {
     "BootResult": "paravane.boot_result",
     "Call": "paravane.boot_result",
     "ConsoleRecord": "paravane.trace",
+    "Disk": "paravane.devices.block",
     "Domain": "paravane.domain",
     "DomainConfig": "paravane.domain_config",
     "DomainRecord": "paravane.trace",

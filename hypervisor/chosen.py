@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane import asm, compiler, guest_kernels
 from paravane.asm.elf_writer import write_elf
+from paravane.devices.block import disks_of
 from paravane.guest_kernels.folder import load_folder
 from paravane.image import Image, load_image
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from paravane.devices.xenbus import DeviceConfig
     from paravane.guest_kernels import GuestKernel
 
 _TEXT_NAME: Final = "<source>"
@@ -30,6 +32,7 @@ class Defaults:
     privileged: bool = False
     cmdline: str = ""
     ramdisk: bytes | None = None
+    devices: tuple[DeviceConfig, ...] = ()
     stdin: bytes = b""
     timeout: float | None = None
     max_traps: int = 0
@@ -85,6 +88,7 @@ def _known(kernel: GuestKernel, include: Sequence[Path], defines: Mapping[str, i
             kernel.privileged,
             kernel.cmdline,
             _ramdisk(kernel, include),
+            disks_of(kernel.disks, kernel.folder),
             kernel.input,
             kernel.timeout,
             kernel.max_traps,

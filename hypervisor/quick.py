@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from paravane.devices.xenbus import DeviceConfig
     from paravane.domain import Domain
     from paravane.ending import StopReason
     from paravane.guest_kernels import GuestKernel
@@ -41,6 +42,7 @@ def boot(
     vcpus: int | None = None,
     privileged: bool | None = None,
     ramdisk: bytes | None = None,
+    devices: Sequence[DeviceConfig] | None = None,
     stdin: bytes | None = None,
     timeout: float | None = None,
     default_timeout: float | None = None,
@@ -57,19 +59,20 @@ def boot(
     `max_traps` traps.
 
     `kernel` is a source (`*.S`, or `*.c` where there is a compiler) or a list of such, built with `include`
-    and `defines`; the text of a source in assembly (whatever has more than one line); an image; a folder with
-    a `kernel.toml`, or what was read of one; or the name of a kernel that comes with Paravane. What is not
-    given is as `kernel.toml` says, else 32 MiB and nothing; a time limit of `default_timeout` is for those
-    that have none there. `memory` is in bytes, `vcpus` are processors; a
-    `privileged` one is the control domain. `stdin` is what is typed on its
-    console. For `seed`, `slice_instructions` and `debug` see `Machine`; `deterministic` is slices of
-    `DETERMINISTIC_SLICE`. `trace` says which records the result is to have: less is faster, and none is `()`.
+    and `defines`; the text of a source in assembly (whatever has more than one line); an image; a folder
+    with a `kernel.toml`, or what was read of one; or the name of a kernel that comes with Paravane. What is
+    not given is as `kernel.toml` says, else 32 MiB and nothing; a time limit of `default_timeout` is for
+    those that have none there. `memory` is in bytes, `vcpus` are processors; a `privileged` one is the
+    control domain. `devices` are its disks (`Disk`) and others. `stdin` is what is typed on its console. For
+    `seed`, `slice_instructions` and `debug` see `Machine`; `deterministic` is slices of
+    `DETERMINISTIC_SLICE`. `trace` says which records the result is to have: less is faster, and none is
+    `()`.
 
     Raises OSError for a file that cannot be read, UnknownKernel for a name that is nothing of all that,
     KernelFileError for a folder with mistakes, AssemblyError or CompilerError for a source with errors,
     NoCompiler for one in C without a compiler, ImageError for an image that cannot be booted, ValueError for
-    more input than a console takes, and TypeError for an argument of a wrong type.
-    """
+    more input than a console takes and for a device that cannot be had, and TypeError for an argument of a
+    wrong type."""
     check_type("deterministic", deterministic, bool, type(None))
     chosen = choose(kernel, include, defines)
     known = chosen.defaults
@@ -80,6 +83,7 @@ def boot(
         privileged=known.privileged if privileged is None else privileged,
         cmdline=known.cmdline if cmdline is None else cmdline,
         ramdisk=known.ramdisk if ramdisk is None else ramdisk,
+        devices=known.devices if devices is None else tuple(devices),
     )
     counted = known.deterministic if deterministic is None else deterministic
     typed = known.stdin if stdin is None else stdin

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from paravane.boot_result import BootResult
     from paravane.chosen import Chosen
+    from paravane.devices.xenbus import DeviceConfig
     from paravane.trace import Record, Selection
 
 _NO_DEFINES: Mapping[str, int] = {}
@@ -40,6 +41,7 @@ class Guest:
     vcpus: int | None = None
     privileged: bool | None = None
     ramdisk: bytes | None = None
+    devices: Sequence[DeviceConfig] | None = None
     stdin: bytes | None = None
 
     def config(self, chosen: Chosen) -> DomainConfig:
@@ -52,6 +54,7 @@ class Guest:
             privileged=known.privileged if self.privileged is None else self.privileged,
             cmdline=known.cmdline if self.cmdline is None else self.cmdline,
             ramdisk=known.ramdisk if self.ramdisk is None else self.ramdisk,
+            devices=known.devices if self.devices is None else tuple(self.devices),
         )
 
 

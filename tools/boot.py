@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import time
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from paravane import DomainConfig, ImageError, Machine
 from paravane.cpu import EngineError
+from paravane.devices.block import Disk, parse_disk
 from paravane.text import shown
 from paravane.tools import images, manual, watch
 from paravane.tools.arguments import MOST_VCPUS, memory_size, vcpu_count
@@ -25,7 +27,6 @@ from paravane.tools.status import Status, UsageError
 from paravane.tools.trace_options import add_trace_options, trace_output
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
     from paravane.tools.trace_output import TraceOutput
@@ -51,6 +52,10 @@ need it, as for a shell, and joined by blanks.""",
             "paravane boot vmlinuz --memory 256M --ramdisk initrd.gz --timeout 60 -- console=hvc0",
             "",
         ),
+        (
+            "paravane boot vmlinuz --disk root.img,xvda,cow -- root=/dev/xvda",
+            "root.img is left alone",
+        ),
     ),
 )
 
@@ -67,6 +72,13 @@ def define(parser: argparse.ArgumentParser) -> None:
     add_debugger_options(parser)
     add_following_options(parser)
     parser.set_defaults(run=_boot, cmdline=[])
+
+
+def _disk(text: str) -> Disk:
+    try:
+        return parse_disk(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _add_domain_options(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +104,14 @@ def _add_domain_options(parser: argparse.ArgumentParser) -> None:
         "hypervisor's (default: what the kernel of `list` asks for)",
     )
     group.add_argument("--ramdisk", type=Path, metavar="FILE", help="initial ramdisk")
+    group.add_argument(
+        "--disk",
+        action="append",
+        type=_disk,
+        metavar="DISK",
+        help="a disk: FILE,xvda[,ro][,cow[=FILE]], ram:SIZE,xvda, or as in xl.cfg; once for each disk "
+        "(default: what the kernel of `list` asks for)",
+    )
     group.add_argument("--name", help="the domain's name in xenstore (default: that of the image)")
     add_store_option(group)
     group.add_argument(
@@ -181,6 +201,8 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
     ramdisk = options.ramdisk or found.ramdisk
     contents = read_file(ramdisk, "a ramdisk") if ramdisk else found.ramdisk_image
     inputs = (*found.inputs, ramdisk) if ramdisk else found.inputs
+    disks = found.disks if options.disk is None else tuple(options.disk)
+    inputs = (*inputs, *(path for one in disks for path in one.files))
     # A name that is no text would be none in xenstore either.
     name = shown(options.name or found.name)
     cmdline = _command_line(options.cmdline) or found.cmdline
@@ -194,6 +216,7 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
         contents,
         source_folders=folders,
         privileged=privileged,
+        devices=disks,
     )
     return found.data, config, inputs
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from paravane import Image
+    from paravane.devices.block import Disk
     from paravane.guest_kernels import GuestKernel
 
 METAVAR: Final = "KERNEL"
@@ -33,8 +34,8 @@ _ASSEMBLY, _C = ".S", ".c"
 @dataclass(frozen=True, slots=True)
 class Found:
     """The contents of an image, as they are in the file (packed ones too) or as they were built, and the
-    files that were read for them. `memory` (bytes), `vcpus`, `privileged`, `cmdline` and `ramdisk` are what a
-    `kernel.toml` says; `ramdisk_image` is that of a kernel which is the ramdisk."""
+    files that were read for them. `memory` (bytes), `vcpus`, `privileged`, `cmdline`, `ramdisk` and `disks`
+    are what a `kernel.toml` says; `ramdisk_image` is that of a kernel which is the ramdisk."""
 
     name: str
     data: bytes
@@ -45,6 +46,7 @@ class Found:
     ramdisk_image: bytes | None = None
     vcpus: int = 1
     privileged: bool = False
+    disks: tuple[Disk, ...] = ()
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +107,7 @@ def find(options: argparse.Namespace) -> Found:
             privileged=kernel.privileged,
             cmdline=kernel.cmdline,
             ramdisk=kernel.ramdisk,
+            disks=_disks(kernel),
             ramdisk_image=None if other is None else _built(other.sources, options, other.defines).image,
         )
     if path.suffix in (_ASSEMBLY, _C):
@@ -113,6 +116,18 @@ def find(options: argparse.Namespace) -> Found:
     if not path.exists():
         raise UsageError(f"{options.image} is neither a file nor a guest kernel; `paravane list` shows those")
     return Found(path.stem, read_file(path, "an image"), (path,))
+
+
+def _disks(kernel: GuestKernel) -> tuple[Disk, ...]:
+    if not kernel.disks:
+        return ()
+    try:
+        found: tuple[Disk, ...] = import_module("paravane.devices.block").disks_of(
+            kernel.disks, kernel.folder
+        )
+        return found
+    except ValueError as error:
+        raise UsageError(f"{kernel.name}: {error}") from None
 
 
 def _built(sources: Sequence[Path], options: argparse.Namespace, defines: Mapping[str, int]) -> Entry:

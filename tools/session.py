@@ -17,7 +17,7 @@ from paravane.tools.machine_options import serve_store
 from paravane.tools.parting import Stream, audited, patience, put_out
 from paravane.tools.progress import telling
 from paravane.tools.signals import Signals
-from paravane.tools.status import Status
+from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import STDERR
 from paravane.tools.terminal import ESCAPES, Terminal
 from paravane.trace import Kind
@@ -102,6 +102,12 @@ class Session:
                 self._say(f"{self._config.name} is not restarted: {reason.value}")
                 return Status(exit_status(reason, None))
 
+    def _create(self, machine: Machine, config: DomainConfig) -> Domain:
+        try:
+            return machine.create(self._image, config)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+
     def _life(self) -> Status:
         """From the start of day to the end."""
         wishes = self._wishes
@@ -111,7 +117,7 @@ class Session:
             with telling(
                 lambda: f"building a domain of {config.memory >> 20} MiB", wanted=wishes.trace is None
             ):
-                domain = machine.create(self._image, config)
+                domain = self._create(machine, config)
             self._domain = domain
             wishes.following.begin(domain, stack)
             stack.enter_context(self._terminal.joined(machine, domain.console))

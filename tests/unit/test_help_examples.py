@@ -48,7 +48,7 @@ def examples(page: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Kernels as sources, images and folders; a ramdisk; two traces of the same."""
+    """Kernels as sources, images and folders; a ramdisk and a disk; two traces of the same."""
     made = tmp_path_factory.mktemp("examples")
     (made / "greet.S").write_text(KERNEL)
     (made / "start.S").write_text(KERNEL.replace('PRINT "hello, "', "call greet"))
@@ -58,6 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         '.include "words.inc"\n.globl greet\n.text\ngreet:\n.if DEBUG + CPUS == WANTED\nret\n.endif\n'
     )
     (made / "initrd.gz").write_bytes(bytes(5000))
+    (made / "root.img").write_bytes(bytes(5120))
     shell(made, "paravane build greet.S -o greet.elf && cp greet.elf vmlinuz")
     shell(made, "paravane boot greet.S --trace run.jsonl && cp run.jsonl other.jsonl")
     shell(made, "mkdir kernels && paravane new kernels/greet && paravane new greet && rm greet/expected.txt")

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from paravane import Action, OnEnd
+from paravane.devices.block import parse_disk
 from paravane.grants import MAX_GRANT_FRAMES, MAX_GRANT_VERSION, MAX_MAPTRACK_FRAMES, GrantLimits
 from paravane.memory import MAX_VCPUS
 from paravane.text import shown
-from paravane.tools.config.devices import DeviceError, parse_disk, parse_vif
+from paravane.tools.config.devices import parse_vif
 from paravane.tools.config.syntax import ConfigError, Setting, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from paravane.tools.config.devices import Disk, Vif
+    from paravane.devices.block import Disk
+    from paravane.tools.config.devices import Vif
 
 T = TypeVar("T")
 
@@ -102,9 +104,8 @@ class _Reader:
             raise self._error("maxvcpus", f"{max_vcpus} are fewer than its {vcpus} vcpus")
         disks = tuple(self._each("disk", parse_disk))
         vifs = tuple(self._each("vif", parse_vif))
-        if disks or vifs:
-            first = "disk" if disks else "vif"
-            self._warn(first, "disks and network interfaces are not connected yet: the guest finds none")
+        if vifs:
+            self._warn("vif", "network interfaces are not connected yet: the guest finds none")
         return DomainSettings(
             source=self._source,
             name=self._required("name"),
@@ -212,7 +213,7 @@ class _Reader:
                 raise self._error(name, f"{name} is a list of texts, without lists in it")
             try:
                 found.append(make(item))
-            except DeviceError as error:
+            except ValueError as error:
                 raise self._error(name, str(error)) from None
         return found
 

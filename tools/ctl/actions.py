@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from paravane.abi.sched import ShutdownReason
 from paravane.abi.vcpu import Runstate
+from paravane.devices.block import BlockDevice, number_of, parse_disk
 from paravane.text import number_in, shown
 from paravane.tools.ctl.protocol import RequestError
 
@@ -61,6 +62,18 @@ def _set_max_memory(machine: Machine, domain: Domain, argument: str) -> None:
     machine.set_max_memory(domain, _mebibytes(argument))
 
 
+def _attach_disk(machine: Machine, domain: Domain, argument: str) -> None:
+    machine.attach(domain, parse_disk(argument))
+
+
+def _detach_disk(machine: Machine, domain: Domain, argument: str) -> None:
+    vdev, _, force = argument.partition(",")
+    device = domain.devices.find(BlockDevice.kind, number_of(vdev))
+    if device is None:
+        raise RequestError(f"{shown(domain.name)} has no disk {shown(vdev[:40])}")
+    machine.detach(domain, device, force=bool(force))
+
+
 VERBS: Final[dict[str, Callable[[Machine, Domain, str], Any]]] = {
     "pause": lambda machine, domain, _: machine.pause(domain),
     "unpause": lambda machine, domain, _: machine.unpause(domain),
@@ -70,6 +83,8 @@ VERBS: Final[dict[str, Callable[[Machine, Domain, str], Any]]] = {
     "dump": _dump,
     "mem-set": _set_memory,
     "mem-max": _set_max_memory,
+    "disk-attach": _attach_disk,
+    "disk-detach": _detach_disk,
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.text import shown
@@ -38,18 +40,24 @@ p paused, s shut down (and then r rebooted, c crashed, s suspended, w watchdog).
         ("paravane ctl list", ""),
         ("paravane ctl pause web db", ""),
         ("paravane ctl console db", "Ctrl-] leaves it"),
+        ("paravane ctl disk-attach db data.img,xvdb", ""),
+        ("paravane ctl disk-detach db xvdb", ""),
     ),
 )
 
 _DOMAIN: Final = "its name, or its number"
+_MIB: Final = "a number of MiB"
 
 
 @dataclass(frozen=True, slots=True)
 class _Verb:
-    """`argument` is what follows the domain; without it there may be several domains."""
+    """`argument` is what follows the domain, and `help` what that is; without it there may be several
+    domains. `forced`: with --force it is done without asking the kernel."""
 
     summary: str
     argument: str = ""
+    help: str = ""
+    forced: bool = False
 
 
 _VERBS: Final = {
@@ -59,8 +67,14 @@ _VERBS: Final = {
     "reboot": _Verb("ask its kernel to reboot"),
     "destroy": _Verb("take it away at once"),
     "dump": _Verb("print where each vcpu is and what it waits for, or how it crashed"),
-    "mem-set": _Verb("ask its balloon for so much memory", "MIB"),
-    "mem-max": _Verb("bound its memory", "MIB"),
+    "mem-set": _Verb("ask its balloon for so much memory", "MIB", _MIB),
+    "mem-max": _Verb("bound its memory", "MIB", _MIB),
+    "disk-attach": _Verb(
+        "give it a disk", "DISK", "FILE,xvdb[,ro][,cow[=FILE]], ram:SIZE,xvdb, or as in xl.cfg"
+    ),
+    "disk-detach": _Verb(
+        "take a disk away, once its kernel lets go", "VDEV", "what the guest calls it, as xvdb", forced=True
+    ),
 }
 
 
@@ -78,7 +92,10 @@ def define(parser: argparse.ArgumentParser) -> None:
         one = verbs.add_parser(name, help=verb.summary)
         if verb.argument:
             one.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
-            one.add_argument("argument", metavar=verb.argument, help="a number of MiB")
+            one.add_argument("argument", metavar=verb.argument, help=verb.help)
+            if verb.forced:
+                how = one.add_argument_group("how")
+                how.add_argument("--force", action="store_true", help="take it away whatever the kernel does")
         else:
             one.add_argument("domains", metavar="DOMAIN", nargs="+", help=_DOMAIN)
     console = verbs.add_parser("console", help="join its console; Ctrl-] leaves it")
@@ -117,7 +134,7 @@ def _perform(connection: _Connection, options: argparse.Namespace) -> int:
         connection.ask(Request("console", options.domain))
         return attach(connection.socket, connection.rest)
     if _VERBS[options.verb].argument:
-        connection.ask(Request(options.verb, options.domain, options.argument))
+        connection.ask(Request(options.verb, options.domain, _argument(options)))
         return Status.OK
     status = Status.OK
     for domain in options.domains:
@@ -130,6 +147,18 @@ def _perform(connection: _Connection, options: argparse.Namespace) -> int:
             if isinstance(text, str):
                 print(text.removesuffix("\n"))
     return status
+
+
+def _argument(options: argparse.Namespace) -> str:
+    """What a machine is told. It may run in another folder, so files are named by their whole paths."""
+    if options.verb == "disk-attach":
+        block = import_module("paravane.devices.block")
+        try:
+            disk = block.located(block.parse_disk(options.argument), os.path.abspath)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        return str(block.disk_text(disk))
+    return f"{options.argument},force" if getattr(options, "force", False) else str(options.argument)
 
 
 def _table(rows: list[dict[str, Any]]) -> Iterator[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from paravane import DomainConfig, Image, ImageError, Machine, guest_kernels, load_image
+from paravane.devices.block import located
 from paravane.text import shown
 from paravane.tools import images
 from paravane.tools.config.domain import DEFAULT_MEMORY, MIB, DomainSettings, read_domain
@@ -110,6 +112,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
     contents = read_file(ramdisk, "a ramdisk") if ramdisk else found.ramdisk_image
     memory = settings.memory or found.memory or DEFAULT_MEMORY * MIB
     vcpus = settings.max_vcpus or settings.vcpus or found.vcpus
+    disks = tuple(located(disk, partial(_beside, path)) for disk in settings.disks) or found.disks
     config = DomainConfig(
         shown(settings.name),
         memory,
@@ -121,7 +124,10 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
         on_end=settings.on_end,
         source_text=True,
         privileged=settings.privileged or found.privileged,
+        devices=disks,
     )
+    inputs = (path, *found.inputs, *([ramdisk] if ramdisk else []))
+    inputs += tuple(file for disk in disks for file in disk.files)
     given = {
         "max_event_channels": settings.max_event_channels,
         "grants": settings.grants,
@@ -129,7 +135,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
         "cap": settings.cap,
     }
     config = replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    return Planned(settings, image, config, (path, *found.inputs, *([ramdisk] if ramdisk else [])))
+    return Planned(settings, image, config, inputs)
 
 
 def _beside(path: Path, name: str) -> str:

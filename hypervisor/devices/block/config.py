@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from paravane.arguments import check_type
@@ -60,6 +61,11 @@ class Disk:
             raise ValueError("copy-on-write is for a disk that is a file, and that its guest may write")
         if self.cow_file is not None and not self.cow:
             raise ValueError("a cow_file is for a disk that is copied on write")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that it stands on."""
+        return tuple(Path(name) for name in (self.path, self.cow_file) if name is not None)
 
     def open(self, host: DeviceHost) -> BlockDevice:
         """The disk. Raises ValueError, a sentence, when its files cannot be had, or are too short for it."""
