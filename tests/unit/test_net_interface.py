@@ -412,14 +412,16 @@ def test_a_packet_that_cannot_be_sent_is_answered_with_an_error(
     assert other.received() == [plain(one)]
 
 
-def test_a_page_that_cannot_be_written_is_answered_with_an_error(pair: tuple[Netfront, Netfront]) -> None:
+def test_a_page_that_cannot_be_written_is_answered_with_an_error(
+    pair: tuple[Netfront, Netfront], caplog: pytest.LogCaptureFixture
+) -> None:
     one, other = pair
-    one.post(0)
     other.revoke(other.posted[0][0])
     one.send(plain(one))
     one.send(plain(one))
     statuses = [struct.unpack_from("<HHHh", entry)[3] for entry in other.rx.take()]
     assert statuses == [ERROR, 60]
+    assert "vif/0: a frame cannot be received: " in caplog.text
 
 
 @pytest.mark.parametrize("ring", ["tx", "rx"])

@@ -106,7 +106,8 @@ class Receiver:
         status = len(data)
         try:
             write_grant(self._frontend.grants, ref, 0, data, domid=self._frontend.backend_domid)
-        except GrantRefusal:
+        except GrantRefusal as refusal:
+            self._frontend.complain(f"a frame cannot be received: {refusal.sentence}")
             self._counts.dropped += 1
             status = _ERROR
         self._ring.respond(RX_RESPONSE.pack(number, 0, flags, status))

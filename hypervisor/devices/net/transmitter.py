@@ -101,7 +101,8 @@ class Transmitter:
             return b"".join(
                 read_grant(grants, ref, offset, size, domid=domid) for ref, offset, size in packet.pieces()
             )
-        except GrantRefusal:
+        except GrantRefusal as refusal:
+            self._frontend.complain(f"a packet cannot be sent: {refusal.sentence}")
             return None
 
     def _change_groups(self, packet: Packet) -> bool:
