@@ -2,6 +2,7 @@
 
 import ctypes
 import mmap
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
@@ -9,6 +10,8 @@ from typing import Protocol
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
 _ZERO_PAGE = bytes(PAGE_SIZE)
+_WORTH_A_CALL = 8
+"""Neighbouring frames that the host is asked to forget: for fewer the call costs more than to fill them."""
 
 
 class CodeHolder(Protocol):
@@ -66,13 +69,21 @@ class Ram:
         """Fill one frame with zeroes."""
         self.write(mfn << PAGE_SHIFT, _ZERO_PAGE)
 
-    def clear_frames(self, mfns: Sequence[int]) -> None:
-        """Fill frames of machine memory with zeroes."""
+    def clear_frames(self, run: range) -> None:
+        """Fill a run of frames of machine memory with zeroes. Neighbours are given back to the host, which
+        gives them anew, empty, when they are next used; a frame that was never used is only looked at, which
+        takes no memory of the host."""
         view = self.bytes
-        for mfn in mfns:
-            view[mfn << PAGE_SHIFT : mfn + 1 << PAGE_SHIFT] = _ZERO_PAGE
+        if run.step == 1 and len(run) >= _WORTH_A_CALL and sys.platform == "linux":
+            # Linux alone promises that private memory it is told to forget is zero afterwards (madvise(2)).
+            self._map.madvise(mmap.MADV_DONTNEED, run.start << PAGE_SHIFT, len(run) << PAGE_SHIFT)
+        else:
+            for mfn in run:
+                frame = view[mfn << PAGE_SHIFT : mfn + 1 << PAGE_SHIFT]
+                if frame.tobytes() != _ZERO_PAGE:
+                    frame[:] = _ZERO_PAGE
         if self.code_frames:
-            self._drop(mfns)
+            self._drop(run)
 
     def code_changed(self, mfn: int) -> None:
         """Frame `mfn` was changed through a view: drop what was translated from it."""
@@ -95,7 +106,11 @@ class Ram:
             raise IndexError(f"machine range {maddr:#x}+{size:#x} is outside machine memory")
 
     def _drop(self, mfns: Sequence[int]) -> None:
-        stale = [mfn for mfn in mfns if mfn in self.code_frames]
+        code = self.code_frames
+        if isinstance(mfns, range) and len(mfns) > len(code):
+            stale = [mfn for mfn in code if mfn in mfns]
+        else:
+            stale = [mfn for mfn in mfns if mfn in code]
         if not stale:
             return
         self.code_frames.difference_update(stale)

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from array import array
 from enum import IntEnum, IntFlag
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from paravane.abi.domid import DomId
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from paravane.memory.pool import STRIDE
 
 FREE: Final = 0xFFFF
 """The owner of a frame that nobody has."""
@@ -67,6 +65,9 @@ ALLOCATED: Final = 8
 XEN_HEAP: Final = 16
 LEAVING: Final = 32
 
+_PINNED: Final = bytes(bool(flags & PINNED) for flags in range(256))
+_IN_RESERVATION: Final = bytes(flags & (ALLOCATED | XEN_HEAP) == ALLOCATED for flags in range(256))
+
 
 class FrameTable:
     """Parallel arrays indexed by mfn: read freely, written by this folder alone.
@@ -93,17 +94,43 @@ class FrameTable:
         """Whether `mfn` is a frame of `domid` that is in use as `kind`, and so has contents of that kind."""
         return self.owned_by(mfn, domid) and self.type[mfn] == kind and self.type_count[mfn] > 0
 
-    def owned(self, domid: int) -> list[int]:
-        """Every frame of `domid`. Looks at all of the machine, but at the speed of `bytes.find`."""
-        owners, wanted = self.owner.tobytes(), array("H", [domid]).tobytes()
-        found: list[int] = []
-        at = owners.find(wanted)
+    def owned(self, domid: int, window: int) -> list[range]:
+        """Every frame of `domid`, in runs: of neighbours, or as far apart as the pool hands frames out within
+        one of its windows of `window` frames, so that a domain has few runs whatever it holds. Looks at all
+        of the machine, but at the speed of `bytes.find`."""
+        wanted = array("H", [domid]).tobytes()
+        unseen = bytearray(self.owner.tobytes())
+        owners = memoryview(unseen).cast("H")
+        found: list[range] = []
+        at = unseen.find(wanted)
         while at >= 0:
-            # A match at an odd place is made of the halves of two owners.
-            if at % 2 == 0:
-                found.append(at // 2)
-            at = owners.find(wanted, at + 2 - at % 2)
+            if at % 2:  # made of the halves of two owners
+                at = unseen.find(wanted, at + 1)
+                continue
+            run = _run(owners, at // 2, self.nr_frames, domid, 1)
+            if len(run) < STRIDE:
+                # In the next window the domain may have all, and neighbours are worth more.
+                end = (at // 2 // window + 1) * window
+                run = max(run, _run(owners, at // 2, end, domid, STRIDE), key=len)
+            found.append(run)
+            owners[run.start : run.stop : run.step] = memoryview(array("H", [FREE]) * len(run))
+            at = unseen.find(wanted, at)
         return found
+
+    def pinned(self, run: range) -> list[int]:
+        """Those frames of a run that are pinned."""
+        marks = self.flags[run.start : run.stop : run.step].translate(_PINNED)
+        return [mfn for mfn, pinned in zip(run, marks, strict=True) if pinned] if any(marks) else []
+
+    def unused(self, run: range) -> bool:
+        """Whether nobody uses any frame of a run for anything, and only its owner, whose reservation it is
+        part of, has a reference to it. All frames of the run have an owner."""
+        where, length = slice(run.start, run.stop, run.step), len(run)
+        return (
+            self.count[where] == array("I", [1]) * length
+            and self.type_count[where] == array("I", bytes(4)) * length
+            and self.flags[where].translate(_IN_RESERVATION).count(1) == length
+        )
 
     def give(self, frames: range, domid: int, flags: int) -> None:
         """Make `domid` the owner of a run of free frames, with one reference each. Works on whole slices."""
@@ -121,11 +148,14 @@ class FrameTable:
         self.flags[mfn] = 0
         self.linear[mfn] = 0
 
-    def reset_all(self, mfns: Iterable[int]) -> None:
-        """As `reset`, for many frames that are in no use at all."""
-        owner, kind, count, flags, linear = self.owner, self.type, self.count, self.flags, self.linear
-        for mfn in mfns:
-            owner[mfn], kind[mfn], count[mfn], flags[mfn], linear[mfn] = FREE, NONE, 0, 0, 0
+    def reset_all(self, run: range) -> None:
+        """As `reset`, for a run of frames that are in no use at all."""
+        where, length = slice(run.start, run.stop, run.step), len(run)
+        self.owner[where] = array("H", [FREE]) * length
+        self.type[where] = bytes(length)
+        self.count[where] = array("I", bytes(4)) * length
+        self.flags[where] = bytes(length)
+        self.linear[where] = array("h", bytes(2)) * length
 
     def describe(self, mfn: int) -> str:
         """A frame in words, for refusals: `mfn 0x2a (d1's, l1_page_table with 2 uses, 3 references,
@@ -145,6 +175,20 @@ class FrameTable:
         parts += ["holds the hypervisor's entries"] if flags & FrameFlag.PAE_XEN_L2 else []
         parts += ["shared by the hypervisor"] if flags & FrameFlag.XEN_HEAP else []
         return f"mfn {mfn:#x} ({', '.join(parts)})"
+
+
+def _run(owners: memoryview, first: int, limit: int, domid: int, stride: int) -> range:
+    """The frames from `first` on to before `limit`, `stride` apart, that are all `domid`'s: found in steps
+    that double while they hit, and halve once they miss."""
+    length, step, grows = 0, 1, True
+    while step:
+        start, end = first + length * stride, first + (length + step) * stride
+        if end - stride < limit and owners[start:end:stride] == array("H", [domid]) * step:
+            length += step
+        else:
+            grows = False
+        step = 2 * step if grows else step // 2
+    return range(first, first + length * stride, stride)
 
 
 def owner_name(owner: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.domid import DomId
@@ -192,26 +193,21 @@ class MachineMemory:
         self.frames.reset(mfn)
         self._pool.give_back((mfn,))
 
-    def _free_unused(self, domain: Owner, owned: list[int]) -> None:
-        """Free, all at once, those of a domain's frames that nobody uses for anything and that only it has a
-        reference to: nearly all of its memory. That they are free is all that anybody has to hear of it."""
-        frames, domid = self.frames, domain.domid
-        owner, count, uses, flags = frames.owner, frames.count, frames.type_count, frames.flags
-        unused = [
-            mfn
-            for mfn in owned
-            if owner[mfn] == domid
-            and count[mfn] == 1
-            and not uses[mfn]
-            and flags[mfn] & (ALLOCATED | XEN_HEAP) == ALLOCATED
-        ]
-        self.ram.clear_frames(unused)
-        words, m2p = self.ram.words, self.m2p_frames.start * _M2P_PER_FRAME
-        for mfn in unused:
-            words[m2p + mfn] = INVALID_M2P_ENTRY
-        frames.reset_all(unused)
-        self._pool.give_back(unused)
-        domain.tot_pages -= len(unused)
+    def _free_unused(self, domain: Owner, run: range) -> None:
+        """Free, all at once, those frames of a run of a domain's that nobody uses for anything and that only
+        it has a reference to: after its tables nearly all of its memory. That they are free is all that
+        anybody has to hear of it. What is in use is found by halving."""
+        if not self.frames.unused(run):
+            if len(run) > 1:
+                self._free_unused(domain, run[: len(run) // 2])
+                self._free_unused(domain, run[len(run) // 2 :])
+            return
+        self.ram.clear_frames(run)
+        unnumbered = memoryview(array("I", [INVALID_M2P_ENTRY]) * len(run))
+        self.m2p[run.start : run.stop : run.step] = unnumbered
+        self.frames.reset_all(run)
+        self._pool.give_back_run(run)
+        domain.tot_pages -= len(run)
 
     def scrub(self, mfn: int) -> None:
         """Erase a frame, what was translated from it, and its pseudo-physical number."""
@@ -224,13 +220,14 @@ class MachineMemory:
         The domain leaves with its last frame: here, or when those who hold some of them let go.
         """
         frames, domid = self.frames, domain.domid
-        owned = frames.owned(domid)
-        for mfn in owned:
-            if frames.flags[mfn] & PINNED:
+        owned = frames.owned(domid, self._pool.window)
+        for run in owned:
+            for mfn in frames.pinned(run):
                 frames.flags[mfn] &= ~PINNED
                 self.types.put_page_and_type(mfn)
-        self._free_unused(domain, owned)
-        for mfn in owned:
+        for run in owned:
+            self._free_unused(domain, run)
+        for mfn in chain.from_iterable(frames.owned(domid, self._pool.window)):
             if frames.owner[mfn] == domid and frames.flags[mfn] & ALLOCATED:
                 frames.flags[mfn] &= ~ALLOCATED
                 self.types.put_page(mfn)

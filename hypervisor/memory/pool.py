@@ -34,14 +34,15 @@ class FramePool:
     """The frames nobody has. In which order they are handed out depends on `seed` and on what was asked.
 
     `_is_free`, a byte a frame, says what is free; `_runs` are hints, in the order of handing out, and may
-    name frames that went as part of an extent since.
+    name frames that went as part of an extent since. `window` is how many frames a window has.
     """
 
     def __init__(self, frames: range, seed: int) -> None:
         self._random = random.Random(seed)
         self._is_free = bytearray(frames.start) + b"\x01" * len(frames)
         self._runs: list[range] = []
-        self._windows = _windows(frames)
+        self.window = window_size(len(frames))
+        self._windows = _windows(frames, self.window)
         self._random.shuffle(self._windows)
         self.free = len(frames)
 
@@ -85,6 +86,13 @@ class FramePool:
         if len(self._runs) > 2 * len(self._is_free):
             self._tidy()
 
+    def give_back_run(self, run: range) -> None:
+        """As `give_back`, for a run of frames."""
+        self._mark(run, free=True)
+        self._runs += self._scattered(run) if run.step == 1 else [run]
+        if len(self._runs) > 2 * len(self._is_free):
+            self._tidy()
+
     def free_between(self, first: int, end: int) -> int:
         """Free frames from number `first` to before `end`."""
         return self._is_free[first:end].count(1)
@@ -105,11 +113,14 @@ class FramePool:
             self._runs += [range(mfn, mfn + 1) for mfn in run if self._is_free[mfn]]
 
     def _open_window(self) -> None:
-        window = self._windows.pop()
-        stride = min(STRIDE, len(window))
-        runs = [window[first::stride] for first in range(stride)]
+        self._runs += self._scattered(self._windows.pop())
+
+    def _scattered(self, neighbours: range) -> list[range]:
+        """The same frames in runs that have none."""
+        stride = min(STRIDE, len(neighbours))
+        runs = [neighbours[first::stride] for first in range(stride)]
         self._random.shuffle(runs)
-        self._runs += runs
+        return runs
 
     def _mark(self, run: range, *, free: bool) -> None:
         self._is_free[run.start : run.stop : run.step] = bytes((free,)) * len(run)
@@ -126,8 +137,7 @@ def _kib(nr_frames: int) -> int:
     return nr_frames * PAGE_SIZE >> 10
 
 
-def _windows(frames: range) -> list[range]:
+def _windows(frames: range, size: int) -> list[range]:
     """`frames` cut where a multiple of the window size is."""
-    size = window_size(len(frames))
     cuts = [frames.start, *range((frames.start // size + 1) * size, frames.stop, size), frames.stop]
     return [range(first, end) for first, end in zip(cuts, cuts[1:], strict=False) if first < end]

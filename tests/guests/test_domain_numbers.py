@@ -89,7 +89,7 @@ def test_a_domain_that_goes_is_known_until_its_last_frame_is_free(machine: Machi
     other, memory = _create(machine), machine.platform.memory
     assert other.domid == OTHER
     assert _heard(machine) == ["shutdown 1", "bind 22", "map 1", "copy 1"], "it lives, and grants nothing"
-    held = memory.frames.owned(OTHER)[0]
+    held = memory.frames.owner.index(OTHER)
     memory.hold(held, OTHER, writable=False)
     machine.destroy(other)
     assert machine.domains == {}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from itertools import pairwise
+
 import pytest
 
 from paravane.abi.domid import DomId
@@ -10,8 +13,8 @@ from paravane.cpu.geometry import PAE
 from paravane.cpu.ram import Ram
 from paravane.memory import audit
 from paravane.memory.address_space import INVALID_M2P_ENTRY
-from paravane.memory.frames import ALLOCATED, FREE, FrameType
-from paravane.memory.pool import FramePool
+from paravane.memory.frames import ALLOCATED, FREE, FrameTable, FrameType
+from paravane.memory.pool import STRIDE, FramePool
 from paravane.refusal import Refusal
 from tests.support.memory_bench import make_bench
 from tests.support.residents import new_domain_memory, new_machine_memory
@@ -163,14 +166,69 @@ def test_destroying_a_domain_gives_everything_back_whatever_it_had_installed() -
     assert audit(bench.machine) == []
 
 
-def test_what_it_takes_to_release_a_domain_does_not_grow_with_the_machine() -> None:
-    def work(nr_frames: int) -> int:
-        machine = new_machine_memory(Ram(nr_frames), seed=1)
-        domain = new_domain_memory(machine, 1, PAE, max_pages=200)
-        domain.populate(200)
-        return lines_executed(domain.destroy)
+def lines_to_release(machine_frames: int, domain_frames: int) -> int:
+    machine = new_machine_memory(Ram(machine_frames), seed=1)
+    domain = new_domain_memory(machine, 1, PAE, max_pages=domain_frames)
+    domain.populate(domain_frames)
+    lines = lines_executed(domain.destroy)
+    assert audit(machine) == []
+    return lines
 
-    assert work(16_384) == work(1024)
+
+def test_what_it_takes_to_release_a_domain_does_not_grow_with_the_machine() -> None:
+    assert lines_to_release(16_384, 200) <= lines_to_release(1024, 200)
+
+
+def test_whole_windows_of_a_large_domain_are_released_at_once() -> None:
+    assert lines_to_release(32_768, 30_000) < 20_000, "less than a line for each of its frames"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_runs_of_a_domain_are_its_frames_whatever_they_look_like(seed: int) -> None:
+    rng = random.Random(seed)
+    table = FrameTable(3000)
+    for _ in range(60):
+        first, stride = rng.randrange(3000), rng.choice((1, 1, 2, STRIDE, STRIDE))
+        frames = range(first, min(3000, first + stride * rng.randrange(1, 300)), stride)
+        table.give(frames, rng.choice((1, 0x101, 0x0001, 2, FREE)), ALLOCATED)
+    for domid in (1, 0x101, 2, 3):
+        found = [mfn for run in table.owned(domid, 512) for mfn in run]
+        assert len(found) == len(set(found))
+        assert sorted(found) == [mfn for mfn in range(3000) if table.owner[mfn] == domid]
+
+
+@pytest.mark.parametrize("nr_frames", [40, 900])
+def test_nothing_of_a_domain_is_left_in_its_frames_whatever_is_still_in_use(nr_frames: int) -> None:
+    """Neighbours and frames that lie apart, those that others hold among them."""
+    machine = new_machine_memory(Ram(1024 + 256), seed=3)
+    domain = new_domain_memory(machine, 1, PAE, max_pages=nr_frames)
+    mfns = list(domain.populate(nr_frames))
+    for mfn in mfns[::2]:
+        machine.ram.write(mfn << 12, b"secret" * 600)
+    held = mfns[1::7]
+    for mfn in held:
+        machine.hold(mfn, 1, writable=False)
+    free = machine.nr_free
+    domain.destroy()
+    assert domain.tot_pages == len(held)
+    assert audit(machine) == []
+    gone = set(mfns) - set(held)
+    assert machine.free_frames() >= gone
+    assert all(not any(machine.ram.read(mfn << 12, 4096)) for mfn in gone)
+    assert all(machine.m2p[mfn] == INVALID_M2P_ENTRY for mfn in gone)
+    for mfn in held:
+        machine.let_go(mfn, writable=False)
+    assert machine.nr_free == free + nr_frames + 1, "and its own table"
+    assert audit(machine) == []
+
+
+def test_what_a_domain_gives_back_is_scattered_again() -> None:
+    machine = new_machine_memory(Ram(4096), seed=1)
+    for domid in (1, 2):
+        domain = new_domain_memory(machine, domid, PAE, max_pages=3000)
+        p2m = domain.populate(3000)
+        assert all(abs(after - before) != 1 for before, after in pairwise(p2m))
+        domain.destroy()
 
 
 def test_frames_a_backend_holds_outlive_their_domain_and_then_free_its_number() -> None:
