@@ -1,4 +1,5 @@
-"""What an event costs, from the hypercall that sends it to the handler and back, in and between domains."""
+"""What an event costs, from the hypercall that sends it to the handler and back, in and between domains; and
+what a timer does, from the hypercall that sets it to its handler."""
 
 from __future__ import annotations
 
@@ -21,6 +22,55 @@ KERNEL = Path(__file__).parents[2] / "guest_kernels" / "pingpong" / "pingpong.S"
 MEMORY = 4 << 20
 BALLS = 1000
 SENDS = 1000
+ALARMS = 1000
+
+ALARM = f"""
+    .include "runtime.inc"
+    .include "paging.inc"
+    .include "shared.inc"
+    .include "events.inc"
+    XEN_NOTES timer
+    .bss
+taken:
+    .skip 4
+    .text
+main:
+    call events_init
+    movl $VCPUOP_stop_periodic_timer, %ebx
+    xorl %ecx, %ecx
+    HYPERCALL vcpu_op
+    MUST stop_periodic_timer
+    movl $VIRQ_TIMER, %eax
+    xorl %edx, %edx
+    call bind_virq
+    movl %eax, %esi
+    movl $took, %edx
+    call set_handler
+    movl %esi, %eax
+    call unmask_port
+    movb $0, UPCALL_MASK
+    movl $FIRST, %edi                   # nanoseconds after the machine began
+1:  .ifdef ASLEEP
+    movb $1, UPCALL_MASK                # until it sleeps, or it would miss one that comes before
+    .endif
+    movl %edi, %ebx
+    xorl %ecx, %ecx
+    HYPERCALL set_timer_op
+    .ifdef ASLEEP
+    call block
+    addl $100000, %edi
+    .endif
+    cmpl ${ALARMS}, taken
+    jb 1b
+    ret
+took:
+    incl taken
+    ret
+"""
+
+
+TIMERS = {"has-passed": {"FIRST": 1}, "wakes-a-sleeper": {"FIRST": 1_000_000_000, "ASLEEP": 1}}
+"""Timers that go off as they are set, and those that are set for 100 us after the one before."""
 
 
 @cache
@@ -45,12 +95,23 @@ def test_round_trip(benchmark: Any, sides: tuple[str, ...], abi: str) -> None:
     def setup() -> tuple[tuple[Machine], dict[str, object]]:
         return (_machine(*(f"{side} {abi}" for side in sides)),), {}
 
-    def run(machine: Machine) -> None:
-        assert machine.run().reason is StopReason.DONE
-        machine.close()
-
-    benchmark.pedantic(run, setup=setup, rounds=5)
+    benchmark.pedantic(_run, setup=setup, rounds=5)
     _report(benchmark, BALLS, _trap)
+
+
+@pytest.mark.parametrize("timer", TIMERS)
+def test_timer_to_handler(benchmark: Any, timer: str) -> None:
+    """A timer is set, its event is delivered, the handler counts it and returns. While a sleeper waits for it
+    the machine looks for others to run, and has time jump."""
+    image = load_image(write_elf(asm.assemble_text(ALARM, defines=TIMERS[timer])))
+
+    def setup() -> tuple[tuple[Machine], dict[str, object]]:
+        machine = Machine(Machine.size_for(MEMORY))
+        machine.create(image, DomainConfig(memory=MEMORY))
+        return (machine,), {}
+
+    benchmark.pedantic(_run, setup=setup, rounds=5)
+    _report(benchmark, ALARMS, _trap)
 
 
 @pytest.mark.parametrize("abi", ["two-level", "fifo"])
@@ -79,6 +140,11 @@ def test_send(benchmark: Any, abi: str, port_is: str) -> None:
     benchmark(sends if port_is == "pending" else sends_anew)
     assert guest.words[word] & bit
     _report(benchmark, SENDS, _method)
+
+
+def _run(machine: Machine) -> None:
+    assert machine.run().reason is StopReason.DONE
+    machine.close()
 
 
 def _report(benchmark: Any, operations: int, floor: Callable[[], float]) -> None:
