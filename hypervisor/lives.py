@@ -102,7 +102,9 @@ class Lives:
         self._take_away(domain)
 
     def _set_aside(self, domain: Domain) -> None:
-        """Make its name free. (xl adds the date, which domains that end in the same minute share.)"""
+        """Make its name and its devices free. (xl adds the date, which domains that end in the same minute
+        share.)"""
+        domain.devices.close()
         name = f"{domain.name}-{domain.domid}"
         taken = {other.name for other in self._lives}
         while name in taken:

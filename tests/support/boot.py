@@ -16,6 +16,7 @@ from paravane.asm.elf_writer import write_elf
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from paravane.devices.xenbus import DeviceConfig
     from paravane.domain import Domain
     from paravane.ending import Ending
     from paravane.trace import Record
@@ -90,6 +91,7 @@ def boot(
     stdin: bytes = b"",
     seed: int = 0,
     vcpus: int = 1,
+    devices: Sequence[DeviceConfig] = (),
     slice_instructions: int = 0,
 ) -> BootResult:
     """What came of one domain that is an image, or a kernel in assembly."""
@@ -101,6 +103,7 @@ def boot(
         stdin=stdin,
         seed=seed,
         vcpus=vcpus,
+        devices=devices,
         slice_instructions=slice_instructions,
         timeout=HOST_TIMEOUT,
     )

@@ -49,7 +49,7 @@ OPTIONS = {
 
 WRAPPER = """#!/bin/sh
 root={root}
-PATH="$root/usr/bin:$PATH"
+PATH="$root/usr/bin:$root/usr/sbin:$root/sbin:$PATH"
 LD_LIBRARY_PATH="$root/usr/lib/x86_64-linux-gnu:$root/lib/x86_64-linux-gnu"
 # genhtml's modules: Perl's own folders come after these
 PERL5LIB="$root/usr/share/perl5"
@@ -61,7 +61,7 @@ export PATH LD_LIBRARY_PATH PERL5LIB
 for library in "$root"/usr/lib/python3.*/os.py; do
     [ -f "$library" ] && export PYTHONHOME="$root/usr"
 done
-exec "$root/usr/bin/{name}" "$@"
+exec "{name}" "$@"
 """
 
 
@@ -108,7 +108,7 @@ class Cache:
         return set(self._complete.read_text().split()) if self._complete.is_file() else set()
 
     def program(self, name: str) -> Path:
-        """A script that runs usr/bin/`name` with the libraries and helpers (gcc's `as`) unpacked with it."""
+        """A script that runs the unpacked `name` with its libraries and helpers (gcc's `as`)."""
         script = self.folder / "bin" / name
         if not script.is_file():
             script.parent.mkdir(exist_ok=True)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MODULES = (
-    "cat cmp date echo gcry_crc gcry_md5 gcry_rmd160 gcry_sha1 gcry_sha256 gcry_sha512 halt hashsum linux"
-    " memdisk normal read reboot regexp sleep tar terminal test true"
+    "cat cmp date echo ext2 gcry_crc gcry_md5 gcry_rmd160 gcry_sha1 gcry_sha256 gcry_sha512 halt hashsum"
+    " linux loadenv ls memdisk normal read reboot regexp sleep tar terminal test true"
 )
 """What our scripts use; GRUB adds what these need. All 240 would make an image four times as large."""
 
