@@ -321,7 +321,7 @@ def test_a_host_without_memory_for_a_vcpu_is_a_refusal(monkeypatch: pytest.Monke
 
 def test_an_event_to_a_control_domain_has_a_flow(boot: Boot) -> None:
     """As it has to any guest: only what goes to the host arrives at once. The first tells of an end."""
-    records = boot("domain0").records
+    records = boot("domain0", deterministic=True).records
     raised = [record for record in records if isinstance(record, VirqRecord) and record.virq == Virq.DOM_EXC]
     told = {flow for record in records if isinstance(record, UpcallRecord) for flow in record.flows}
     assert raised[0].domid == 0
