@@ -109,8 +109,16 @@ def _restriction(name: str, selector: str) -> int:
 def _selected(kind: str, selector: str, hypercalls: Collection[str]) -> Predicate:
     if not selector:
         raise FilterError(f"{kind}: says nothing after the colon; {kind} alone is all of it")
-    if kind == "hypercall" and hypercalls and number_in(selector) is None and selector not in hypercalls:
+    if hypercalls and selector not in hypercalls and _is_request(kind, selector):
         hint = get_close_matches(selector, hypercalls, 3, 0.5)
         guess = f": did you mean {' or '.join(hint)}?" if hint else "; `paravane docs` lists them"
-        raise FilterError(f"there is no hypercall {selector!r}{guess}")
+        what = "hypercall" if kind == "hypercall" else "request"
+        raise FilterError(f"there is no {what} {selector!r}{guess}")
     return SELECTORS[kind](selector)
+
+
+def _is_request(kind: str, selector: str) -> bool:
+    """Whether a selector is the name of a hypercall or nothing."""
+    if kind == "hypercall":
+        return number_in(selector) is None
+    return kind == "refusal" and selector.lstrip("-")[:1] != "E" and not selector.startswith("hypercall ")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from enum import Enum
 from typing import Any, Final
 
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
 from paravane.text import number_in
+from paravane.trace import vocabulary
 from paravane.trace.entry import Entry
 from paravane.trace.records import Record
 from paravane.x86 import Vector
@@ -70,7 +72,7 @@ def _event(selector: str) -> Predicate:
     """By port, at either end, or by what happened."""
     port = number_in(selector)
     if port is None:
-        return _named(selector, "event", ("send", "upcall", "virq"), "a port")
+        return _named("event", vocabulary.EVENT, "a port")(selector)
 
     def takes(item: Item) -> bool:
         ports = field_of(item, "ports")
@@ -85,7 +87,7 @@ def _page(selector: str) -> Predicate:
     mfn = number_in(selector)
     if mfn is not None:
         return lambda item: field_of(item, "mfn") == mfn
-    return lambda item: selector in (item.name, field_of(item, "before"), field_of(item, "after"))
+    return _named("page", vocabulary.PAGE, "a machine frame", "before", "after")(selector)
 
 
 def _grant(selector: str) -> Predicate:
@@ -93,29 +95,34 @@ def _grant(selector: str) -> Predicate:
     ref = number_in(selector)
     if ref is not None:
         return lambda item: field_of(item, "ref") == ref
-    return _named(selector, "grant", ("map", "copy", "release"), "a grant reference")
+    return _named("grant", vocabulary.GRANT, "a grant reference")(selector)
 
 
 def _store(selector: str) -> Predicate:
     """By the beginning of the path, or by the type of the message."""
     if selector[:1] in ("/", "@"):
         return lambda item: str(field_of(item, "path")).startswith(selector)
-    return lambda item: item.name == selector.upper()
+    return _named("store", vocabulary.STORE, "a path, which begins with / or @")(selector.upper())
 
 
-def _word(*fields: str) -> Callable[[str], Predicate]:
-    """By name, or by the value of one of these fields."""
+def _instruction(selector: str) -> Predicate:
+    """By mnemonic, of which there are too many to name them, or by the trap that it was or caused."""
+    return lambda item: selector in (item.name, field_of(item, "trap"))
+
+
+def _named(kind: str, words: tuple[str, ...], else_: str = "", *fields: str) -> Callable[[str], Predicate]:
+    """By name, or by the value of one of these fields, any of which is one of `words`; `else_` is what could
+    be given instead of a word."""
 
     def select(selector: str) -> Predicate:
+        if selector not in words:
+            hint = get_close_matches(selector, words, 1)
+            guess = f" (did you mean {hint[0]}?)" if hint else ""
+            nor = f", nor {else_}" if else_ else ""
+            raise FilterError(f"{kind}:{selector} names none of {', '.join(words)}{nor}{guess}")
         return lambda item: selector in (item.name, *(field_of(item, field) for field in fields))
 
     return select
-
-
-def _named(selector: str, kind: str, names: tuple[str, ...], else_: str) -> Predicate:
-    if selector not in names:
-        raise FilterError(f"{kind}:{selector} names none of {', '.join(names)}, nor {else_}")
-    return lambda item: item.name == selector
 
 
 SELECTORS: Final[dict[str, Callable[[str], Predicate]]] = {
@@ -123,15 +130,15 @@ SELECTORS: Final[dict[str, Callable[[str], Predicate]]] = {
     "refusal": _refusal,
     "trap": _trap,
     "event": _event,
-    "timer": _word("timer"),
-    "schedule": _word("why"),
+    "timer": _named("timer", vocabulary.TIMER, "", "timer"),
+    "schedule": _named("schedule", vocabulary.SCHEDULE, "", "why"),
     "page": _page,
     "grant": _grant,
-    "ring": _word("device", "op"),
+    "ring": _named("ring", vocabulary.RING, "", "device", "op"),
     "store": _store,
-    "console": _word(),
-    "instruction": _word("trap"),
-    "breakpoint": _word(),
+    "console": _named("console", vocabulary.CONSOLE),
+    "instruction": _instruction,
+    "breakpoint": _named("breakpoint", vocabulary.BREAKPOINT),
 }
 """For each kind what makes a predicate of a selector, or raises FilterError. The kind `domain` has none:
 `domain:2` is a restriction of everything to that domain."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paravane.memory.frames import FrameType
 from paravane.trace.records import GrantRecord, PageRecord
+from paravane.trace.vocabulary import PAGE_TYPES
 
 if TYPE_CHECKING:
     from paravane.platform import Platform
-
-_NAMES = tuple(kind.name.lower() for kind in FrameType)
 
 
 class PageSource:
@@ -26,7 +24,7 @@ class PageSource:
         owner = frames.owner[mfn]
         head = (platform.clock.now(), *platform.trace.here(owner if scene is None else scene.domid))
         uses = frames.type_count[mfn]
-        platform.trace.write(PageRecord(*head, what, mfn, owner, _NAMES[before], _NAMES[after], uses))
+        platform.trace.write(PageRecord(*head, what, mfn, owner, PAGE_TYPES[before], PAGE_TYPES[after], uses))
 
 
 class GrantSource:
