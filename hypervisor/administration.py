@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.arguments import check_type
 from paravane.devices.xenstore import domain_path
+from paravane.sched import Share
 from paravane.toolstack import SLACK_PAGES
 from paravane.traps.emulate.cpuid import PHYSICAL_BITS
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
@@ -37,6 +38,10 @@ class Administration(ABC):
     @abstractmethod
     def _check_thread(self, what: str) -> None:
         """Raises MachineBusyError when another thread runs the machine."""
+
+    @abstractmethod
+    def _check_cap(self, cap: int) -> None:
+        """Raises ValueError for a cap that the machine's policy does not keep."""
 
     def find(self, name: str) -> Domain | None:
         """The domain of this name. Of several the one that was made last, unless only others are alive."""
@@ -104,6 +109,17 @@ class Administration(ABC):
         if self.can_ask(domain):
             self.store.write(f"{domain_path(domain.domid)}/memory/static-max", memory >> 10)
 
+    def set_share(self, domain: Domain, *, weight: int | None = None, cap: int | None = None) -> None:
+        """Change what it may have of the processor (xl sched-credit); None: as it is. ValueError, and nothing
+        is changed, for a weight or cap that there is not, and for a cap where the policy keeps none."""
+        self._administer("change a share of the processor", domain)
+        check_type("weight", weight, int, type(None))
+        check_type("cap", cap, int, type(None))
+        share = domain.share
+        wanted = Share(share.weight if weight is None else weight, share.cap if cap is None else cap)
+        self._check_cap(wanted.cap)
+        share.weight, share.cap = wanted.weight, wanted.cap
+
     def set_vcpus(self, domain: Domain, online: int) -> None:
         """Ask it to use its first `online` vcpus and no others (xl vcpu-set): the nodes cpu/N/availability,
         which its kernel watches, if it can take vcpus up and down. ValueError for more than it has, or none.
@@ -113,6 +129,7 @@ class Administration(ABC):
         if not 1 <= online <= len(domain.vcpus):
             raise ValueError(f"{domain.name} has {len(domain.vcpus)} vcpus: {online} cannot be online")
         self._check_store(domain)
+        domain.online_vcpus = online
         for vcpu in domain.vcpus:
             state = "online" if vcpu.vcpu_id < online else "offline"
             self.store.write(f"{domain_path(domain.domid)}/cpu/{vcpu.vcpu_id}/availability", state)

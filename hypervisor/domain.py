@@ -123,6 +123,8 @@ class Domain:
         self.when_ended: Callable[[Domain], None] | None = None
         self.log = logging.getLogger(f"paravane.d{domid}")
         self.vcpus: list[Vcpu] = []
+        self.online_vcpus: int | None = None
+        """How many of them its administrator wants it to use; None: all."""
         self.shared_info = 0
         self.state = DomainState()
         self.resources = ExitStack()

@@ -122,9 +122,18 @@ class Lives:
                 QUICK_LIFE // 1_000_000_000,
             )
             return None
-        # As it is now: its administrator may have renamed and resized it, and changed its devices.
-        memory, limit, devices = domain.memory.target << PAGE_SHIFT, domain.max_memory, domain.devices.configs
-        config = replace(life.config, name=domain.name, memory=memory, max_memory=limit, devices=devices)
+        # As it is now: its administrator may have renamed and resized it, given it another share of the
+        # processor, and changed its devices.
+        config = replace(
+            life.config,
+            name=domain.name,
+            memory=domain.memory.target << PAGE_SHIFT,
+            max_memory=domain.max_memory,
+            weight=domain.share.weight,
+            cap=domain.share.cap,
+            online_vcpus=domain.online_vcpus,
+            devices=domain.devices.configs,
+        )
         return _Life(life.image, config, 0, quick)
 
     def _bear(self) -> None:

@@ -168,8 +168,7 @@ class Machine(Administration, Outside):
         check_type("image", image, Image)
         check_type("config", config, DomainConfig)
         check_type("paused", paused, bool)
-        if config.cap and not self._policy.keeps_caps:
-            raise ValueError(f"the scheduling policy {self._policy.name} keeps no caps; credit does")
+        self._check_cap(config.cap)
         domain = self._build(image, config)
         if paused:
             domain.pause()
@@ -270,6 +269,10 @@ class Machine(Administration, Outside):
     def _check_open(self) -> None:
         if self._closed:
             raise ValueError("the machine is closed")
+
+    def _check_cap(self, cap: int) -> None:
+        if cap and not self._policy.keeps_caps:
+            raise ValueError(f"the scheduling policy {self._policy.name} keeps no caps; credit does")
 
     def _check_thread(self, what: str) -> None:
         if self._runner not in (None, threading.get_ident()):

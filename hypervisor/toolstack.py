@@ -171,6 +171,7 @@ class Toolstack:
         share = Share(config.weight, config.cap)
         domain = Domain(self._platform, domid, config.name, image, memory, share)
         domain.max_memory = config.most_memory
+        domain.online_vcpus = config.online_vcpus
         self._registry.enter(domain)
         domain.sources = SourceText(config.source_folders) if config.source_text else None
         try:

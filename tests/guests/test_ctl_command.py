@@ -88,6 +88,38 @@ def test_a_domain_is_resized(machines: Machines) -> None:
         assert machines.do("ctl", "mem-set", "web", "lots")[2] == "paravane: 'lots' is not a number of MiB\n"
 
 
+def test_a_domain_is_told_how_many_vcpus_to_use(machines: Machines) -> None:
+    with machines.running(machines.domain("web", vcpus=2), lines=("web | ready",)):
+        assert machines.do("ctl", "vcpu-set", "web", "1") == (Status.OK, "", "")
+        refused = machines.do("ctl", "vcpu-set", "web", "3")
+        assert refused == (Status.ERRORS, "", "paravane: web has 2 vcpus: 3 cannot be online\n")
+        wrong = machines.do("ctl", "vcpu-set", "web", "all")
+        assert wrong == (Status.ERRORS, "", "paravane: 'all' is not a number of vcpus\n")
+
+
+def test_a_domain_gets_another_share_and_another_name(machines: Machines) -> None:
+    files = [machines.domain("web", cpu_weight=300), machines.domain("db")]
+    with machines.running(*files, "--sched", "credit", lines=("web | ready", "db  | ready")):
+        assert machines.do("ctl", "sched-credit", "-d", "web", "-w", "512", "-c", "50") == (Status.OK, "", "")
+        assert machines.do("ctl", "rename", "web", "www") == (Status.OK, "", "")
+        assert machines.do("ctl", "rename", "db", "www")[0] == Status.ERRORS
+        status, printed, _ = machines.do("ctl", "sched-credit")
+        assert (status, printed.splitlines()) == (
+            Status.OK,
+            [
+                "Name                                ID Weight  Cap",
+                "www                                  1    512   50",
+                "db                                   2    256    0",
+            ],
+        )
+        assert machines.do("ctl", "sched-credit", "-d", "db")[1].splitlines()[1:] == printed.splitlines()[2:]
+        _, _, errors = machines.do("ctl", "sched-credit", "-d", "db", "-w", "0")
+        assert errors == "paravane: a weight is from 1 to 65535, not 0\n"
+        status, _, errors = machines.do("ctl", "sched-credit", "-w", "1")
+        assert status == Status.USAGE
+        assert "say with -d whose weight or cap it is to be" in errors
+
+
 def test_one_domain_that_is_not_there_hinders_no_other(machines: Machines) -> None:
     with machines.running(machines.domain("web"), lines=("web | ready",)) as machine:
         status, _, errors = machines.do("ctl", "shutdown", "nobody", "7", "web")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from paravane import (
 from paravane.devices.xenstore import domain_path
 from paravane.domain import MOST_PAUSES
 from paravane.lives import QUICK_LIFE, QUICK_LIVES
+from paravane.sched import Credit
 from paravane.toolstack import SLACK_PAGES
 from tests.support.boot import HOST_TIMEOUT
 from tests.support.small_machines import MEMORY, SPIN, image
@@ -271,6 +273,34 @@ def test_a_restart_keeps_the_name_and_the_size_that_the_domain_was_given_since(
     second = machine.domains[2]
     assert (second.name, second.memory.tot_pages) == ("that", MEMORY // 2 >> 12)
     assert store_text(machine, second, "memory/static-max") == str(MEMORY >> 10)
+
+
+def test_a_restart_keeps_the_share_and_the_vcpus_that_the_domain_was_given_since(
+    machine: Machine, obedient: Image
+) -> None:
+    first = machine.create(obedient, replace(config("it", reboot=Action.RESTART), vcpus=3))
+    assert run(machine) is StopReason.STALLED
+    machine.set_share(first, weight=512)
+    machine.set_vcpus(first, 2)
+    machine.reboot(first)
+    assert run(machine) is StopReason.STALLED
+    second = machine.domains[2]
+    assert (second.share.weight, len(second.vcpus)) == (512, 3)
+    online = [store_text(machine, second, f"cpu/{at}/availability") for at in range(3)]
+    assert online == ["online", "online", "offline"]
+
+
+def test_a_share_is_changed_as_a_whole_or_not_at_all(machine: Machine, hello: Image) -> None:
+    domain = machine.create(hello, config())
+    machine.set_share(domain, weight=1)
+    for wrong in ({"weight": 0}, {"weight": 2, "cap": -1}, {"weight": 2, "cap": 50}):
+        with pytest.raises(ValueError, match="weight|cap"):  # bvt, the default policy, keeps no caps
+            machine.set_share(domain, **wrong)
+    assert (domain.share.weight, domain.share.cap) == (1, 0)
+    with Machine(Machine.size_for(MEMORY), policy=Credit()) as other:
+        capped = other.create(hello, config())
+        other.set_share(capped, cap=50)
+        assert (capped.share.weight, capped.share.cap) == (256, 50)
 
 
 def test_a_name_belongs_to_one_domain(machine: Machine, hello: Image) -> None:

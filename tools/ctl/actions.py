@@ -30,7 +30,8 @@ _LETTERS: Final = {
 def perform(machine: Machine, request: Request) -> Any:
     """What comes of a request, as JSON has it. Raises RequestError."""
     if request.verb == "list":
-        return [_row(domain) for domain in machine.domains.values()]
+        domains = [domain_of(machine, request.domain)] if request.domain else machine.domains.values()
+        return [_row(domain) for domain in domains]
     if request.verb not in VERBS:
         raise RequestError(f"there is no verb {shown(request.verb[:40])!r}")
     domain = domain_of(machine, request.domain)
@@ -55,11 +56,26 @@ def _dump(machine: Machine, domain: Domain, argument: str) -> str:
 
 
 def _set_memory(machine: Machine, domain: Domain, argument: str) -> None:
-    machine.set_memory(domain, _mebibytes(argument))
+    machine.set_memory(domain, _number(argument, "MiB") << 20)
 
 
 def _set_max_memory(machine: Machine, domain: Domain, argument: str) -> None:
-    machine.set_max_memory(domain, _mebibytes(argument))
+    machine.set_max_memory(domain, _number(argument, "MiB") << 20)
+
+
+def _set_vcpus(machine: Machine, domain: Domain, argument: str) -> None:
+    machine.set_vcpus(domain, _number(argument, "vcpus"))
+
+
+def _set_share(machine: Machine, domain: Domain, argument: str) -> None:
+    """`weight=512 cap=50`, or one of them."""
+    wishes: dict[str, int] = {}
+    for word in argument.split():
+        name, _, value = word.partition("=")
+        if name not in ("weight", "cap"):
+            raise RequestError(f"a share has a weight and a cap, no {shown(name[:40])!r}")
+        wishes[name] = _number(value, "percent" if name == "cap" else "shares")
+    machine.set_share(domain, weight=wishes.get("weight"), cap=wishes.get("cap"))
 
 
 def _attach_disk(machine: Machine, domain: Domain, argument: str) -> None:
@@ -85,18 +101,22 @@ VERBS: Final[dict[str, Callable[[Machine, Domain, str], Any]]] = {
     "mem-max": _set_max_memory,
     "disk-attach": _attach_disk,
     "disk-detach": _detach_disk,
+    "vcpu-set": _set_vcpus,
+    "rename": lambda machine, domain, name: machine.rename(domain, name),
+    "sched-credit": _set_share,
 }
 
 
-def _mebibytes(text: str) -> int:
+def _number(text: str, unit: str) -> int:
     number = number_in(text)
     if number is None:
-        raise RequestError(f"{shown(text[:40])!r} is not a number of MiB")
-    return number << 20
+        raise RequestError(f"{shown(text[:40])!r} is not a number of {unit}")
+    return number
 
 
 def _row(domain: Domain) -> dict[str, object]:
-    """What `xl list` shows of a domain (xl(1)): MiB, vcpus that are up, state, seconds of processor time."""
+    """What `xl list` and `xl sched-credit` show of a domain (xl(1)): MiB, vcpus that are up, state, seconds
+    of processor time, weight, cap."""
     states = [vcpu.time.run_states() for vcpu in domain.vcpus]
     up = [vcpu.run_state for vcpu in domain.vcpus if not vcpu.run_state.down]
     return {
@@ -114,5 +134,7 @@ def _row(domain: Domain) -> dict[str, object]:
                 "-",
             )
         ),
+        "weight": domain.share.weight,
+        "cap": domain.share.cap,
         "time": sum(state.time[Runstate.running] for state in states) / 1e9,
     }

@@ -39,6 +39,7 @@ p paused, s shut down (and then r rebooted, c crashed, s suspended, w watchdog).
     examples=(
         ("paravane ctl list", ""),
         ("paravane ctl pause web db", ""),
+        ("paravane ctl sched-credit -d web -w 512", "twice the usual weight"),
         ("paravane ctl console db", "Ctrl-] leaves it"),
         ("paravane ctl disk-attach db data.img,xvdb", ""),
         ("paravane ctl disk-detach db xvdb", ""),
@@ -75,6 +76,8 @@ _VERBS: Final = {
     "disk-detach": _Verb(
         "take a disk away, once its kernel lets go", "VDEV", "what the guest calls it, as xvdb", forced=True
     ),
+    "vcpu-set": _Verb("ask its kernel to use so many of its vcpus", "VCPUS", "a number of vcpus"),
+    "rename": _Verb("call it by another name", "NEW-NAME", "a name that no other domain has"),
 }
 
 
@@ -100,6 +103,10 @@ def define(parser: argparse.ArgumentParser) -> None:
             one.add_argument("domains", metavar="DOMAIN", nargs="+", help=_DOMAIN)
     console = verbs.add_parser("console", help="join its console; Ctrl-] leaves it")
     console.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
+    share = verbs.add_parser("sched-credit", help="show or change shares of the processor")
+    share.add_argument("-d", "--domain", metavar="DOMAIN", help=f"{_DOMAIN} (default: show all)")
+    share.add_argument("-w", "--weight", metavar="WEIGHT", help="its weight, 1 to 65535; 256 is usual")
+    share.add_argument("-c", "--cap", metavar="CAP", help="at most so many percent of one processor; 0: all")
     parser.set_defaults(run=_ctl)
 
 
@@ -133,6 +140,8 @@ def _perform(connection: _Connection, options: argparse.Namespace) -> int:
     if options.verb == "console":
         connection.ask(Request("console", options.domain))
         return attach(connection.socket, connection.rest)
+    if options.verb == "sched-credit":
+        return _shares(connection, options)
     if _VERBS[options.verb].argument:
         connection.ask(Request(options.verb, options.domain, _argument(options)))
         return Status.OK
@@ -159,6 +168,22 @@ def _argument(options: argparse.Namespace) -> str:
             raise UsageError(str(error)) from None
         return str(block.disk_text(disk))
     return f"{options.argument},force" if getattr(options, "force", False) else str(options.argument)
+
+
+def _shares(connection: _Connection, options: argparse.Namespace) -> int:
+    """Change what a domain may have of the processor, or show it, as `xl sched-credit` does."""
+    wishes = {"weight": options.weight, "cap": options.cap}
+    words = [f"{name}={value}" for name, value in wishes.items() if value is not None]
+    if words and options.domain is None:
+        raise UsageError("say with -d whose weight or cap it is to be")
+    if words:
+        connection.ask(Request("sched-credit", options.domain, " ".join(words)))
+        return Status.OK
+    rows = connection.ask(Request("list", options.domain or ""))
+    print(f"{'Name':<33} {'ID':>4} {'Weight':>6} {'Cap':>4}")
+    for row in rows:
+        print(f"{shown(row['name']):<33} {row['id']:>4} {row['weight']:>6} {row['cap']:>4}")
+    return Status.OK
 
 
 def _table(rows: list[dict[str, Any]]) -> Iterator[str]:
