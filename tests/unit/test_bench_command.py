@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from paravane.sched import POLICIES
 from paravane.tools.bench import command, guests, isolation, scale, sched, trial
 from paravane.tools.cli import main
+from paravane.tools.status import Status
+from tests.unit.test_help_examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +86,27 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[object]]:
     monkeypatch.setattr(scale, "measure", scaled)
     monkeypatch.setattr(command, "_each", each)
     return lambda: asked
+
+
+def test_the_examples_of_the_help_can_be_typed(
+    quick: Callable[[], list[object]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With next to nothing to measure: that takes long."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(sched, "measure", partial(sched.measure, seconds=0.2))
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "--help"]) == 0
+    typed = examples(capsys.readouterr().out)
+    assert quick() == []
+    for line in typed:
+        name, verb, *words = shlex.split(line)
+        assert (name, verb) == ("paravane", "bench")
+        assert main([verb, *words]) in (Status.OK, Status.ERRORS), line  # some shares are not kept here
+        assert capsys.readouterr().err == ""
+    assert len(quick()) > len(typed)
 
 
 def test_a_share_that_is_not_kept_is_told_by_the_status(

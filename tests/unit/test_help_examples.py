@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from paravane.tools.cli import main
 from paravane.tools.verbs import VERBS
+from tests.support.machines import Machines
 from tests.support.needs import path_with
 
 if TYPE_CHECKING:
@@ -29,8 +33,14 @@ main:
     ret
 """
 
-SETTLED = {"run", "ctl", "store", "bench"} & set(VERBS)
-"""Verbs whose examples speak of several domains, of a machine that runs, or of figures."""
+OF_A_MACHINE = {"ctl", "store"} & set(VERBS)
+"""Verbs whose examples speak of a machine that runs."""
+
+SETTLED = {*OF_A_MACHINE, "bench"}
+"""Those of `bench` take long: tests/unit/test_bench_command.py types them, with nothing to measure."""
+
+CTRL_BRACKET = b"\x1d"
+"""Leaves a console, and nothing else of a machine that runs minds it."""
 
 _TRACE_VERBS = ("show", "summary", "diff", "convert")
 PAGES = [
@@ -59,31 +69,44 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (made / "initrd.gz").write_bytes(bytes(5000))
     (made / "root.img").write_bytes(bytes(5120))
+    (made / "machines").mkdir()
+    for name in ("web", "db"):
+        for place in (made, made / "machines"):
+            (place / f"{name}.cfg").write_text(f"name = '{name}'\nkernel = '{made}/greet.elf'\nmemory = 4\n")
     shell(made, "paravane build greet.S -o greet.elf && cp greet.elf vmlinuz")
     shell(made, "paravane boot greet.S --trace run.jsonl && cp run.jsonl other.jsonl")
     shell(made, "mkdir kernels && paravane new kernels/greet && paravane new greet && rm greet/expected.txt")
     return made
 
 
-def shell(folder: Path, command: str) -> None:
-    """Type it; what it prints is of no interest as long as it succeeds."""
+def shell(folder: Path, command: str, *, keys: bytes = b"") -> None:
+    """Type it; what it prints is of no interest as long as it succeeds. `keys` are pressed on its terminal as
+    long as it runs; without any it has none."""
     path = os.pathsep.join([str(folder / ".bin"), path_with("gcc", "as", "ld")])
     (folder / ".bin").mkdir(exist_ok=True)
     script = folder / ".bin" / "paravane"
     script.write_text(f'#!/bin/sh\nexec {sys.executable} -m paravane "$@"\n')
     script.chmod(0o755)
-    done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command],
-        cwd=folder,
-        env={**os.environ, "PATH": path, "HOME": str(folder)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    # That two traces differ is no failure.
-    assert done.returncode <= (" diff " in command), f"{command}: {done.stderr or done.stdout}"
+    with ExitStack() as stack:
+        printed = stack.enter_context(tempfile.TemporaryFile())
+        keyboard, terminal = pty.openpty()
+        stack.callback(os.close, keyboard)
+        stack.callback(os.close, terminal)
+        process = subprocess.Popen(
+            ["bash", "-o", "pipefail", "-c", command],
+            cwd=folder,
+            env={**os.environ, "PATH": path, "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder / "runtime")},
+            stdin=terminal if keys else subprocess.DEVNULL,
+            stdout=printed,
+            stderr=printed,
+        )
+        while process.poll() is None:
+            os.write(keyboard, keys)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+        printed.seek(0)
+        # That two traces differ is no failure.
+        assert process.returncode <= (" diff " in command), f"{command}: {printed.read().decode()}"
 
 
 @pytest.fixture
@@ -106,6 +129,19 @@ def test_the_examples_of_a_page_can_be_typed(
     for command in commands:
         assert command.startswith("paravane "), command
         shell(copy, command)
+
+
+@pytest.mark.parametrize("verb", sorted(OF_A_MACHINE))
+def test_the_examples_about_a_machine_can_be_typed_while_it_runs(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, "--help"]) == 0
+    (tmp_path / "data.img").write_bytes(bytes(1 << 20))
+    machines = Machines(tmp_path)
+    files = [machines.domain(name) for name in ("web", "db")]
+    with machines.running(*files, lines=("web | ready", "db  | ready")):
+        for command in examples(capsys.readouterr().out):
+            shell(tmp_path, command, keys=CTRL_BRACKET)
 
 
 def test_what_is_said_beside_an_example_is_not_typed() -> None:
