@@ -54,16 +54,22 @@ class FrontRing:
         self.set("rsp_event", self.consumed + 1)
         return found
 
-    def _places(self, index: int, length: int) -> list[tuple[int, int]]:
-        at = SRING.size + index % self.size * self.entry_size
-        return [divmod(byte, 4096) for byte in range(at, at + length)]
+    def _place(self, index: int) -> tuple[int, int]:
+        """Page and byte of an entry, which may go on in the next page."""
+        return divmod(SRING.size + index % self.size * self.entry_size, 4096)
 
     def _read(self, index: int) -> bytes:
-        return bytes(self.pages[page][at] for page, at in self._places(index, self.entry_size))
+        page, at = self._place(index)
+        beyond = at + self.entry_size - 4096
+        first = bytes(self.pages[page][at : at + self.entry_size])
+        return first if beyond <= 0 else first + bytes(self.pages[page + 1][:beyond])
 
     def _write(self, index: int, data: bytes) -> None:
-        for (page, at), byte in zip(self._places(index, len(data)), data, strict=True):
-            self.pages[page][at] = byte
+        page, at = self._place(index)
+        first = min(len(data), 4096 - at)
+        self.pages[page][at : at + first] = data[:first]
+        if first < len(data):
+            self.pages[page + 1][: len(data) - first] = data[first:]
 
 
 class Frontend:

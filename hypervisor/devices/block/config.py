@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from paravane.text import shown
 if TYPE_CHECKING:
     from paravane.devices.block.volume import Volume
     from paravane.devices.xenbus import DeviceHost
+
+_log = logging.getLogger("paravane")
 
 SECTOR_SIZES: Final = (512, 4096)
 MOST_MEMORY: Final = 16 << 30
@@ -70,10 +73,12 @@ class Disk:
     def open(self, host: DeviceHost) -> BlockDevice:
         """The disk. Raises ValueError, a sentence, when its files cannot be had, or are too short for it."""
         volume = self._volume()
+        name = "memory" if self.path is None else shown(os.fspath(self.path))
         if volume.size < self.sector_size:
             volume.close()
-            name = "it" if self.path is None else shown(os.fspath(self.path))
             raise ValueError(f"{name} is too short for a disk: it has {volume.size} bytes")
+        if rest := volume.size % self.sector_size:
+            _log.warning("%s: its last %d bytes are no whole sector, and not on the disk", name, rest)
         return BlockDevice(
             host,
             volume,

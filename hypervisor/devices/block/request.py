@@ -21,8 +21,6 @@ from paravane.x86 import PAGE_SIZE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paravane.abi.blkif import BlkifRequestSegment
-
 MOST_INDIRECT: Final = 256
 """Segments of an indirect request, as Linux's backend offers: 1 MiB."""
 
@@ -30,6 +28,9 @@ SEGMENTS_PER_PAGE: Final = PAGE_SIZE // BLKIF_REQUEST_SEGMENT.size
 _SECTORS_PER_PAGE: Final = PAGE_SIZE // BLKIF_SECTOR_SIZE
 _ID: Final = slice(BLKIF_REQUEST.offsets["id"], BLKIF_REQUEST.offsets["id"] + 8)
 _INDIRECT_ID: Final = slice(BLKIF_REQUEST_INDIRECT.offsets["id"], BLKIF_REQUEST_INDIRECT.offsets["id"] + 8)
+_SECTOR: Final = slice(BLKIF_REQUEST.offsets["sector_number"], BLKIF_REQUEST.offsets["sector_number"] + 8)
+_NR_SEGMENTS: Final = BLKIF_REQUEST.offsets["nr_segments"]
+_SEGMENTS: Final = BLKIF_REQUEST.offsets["seg"]
 _DATA: Final = frozenset({BlkifOp.READ, BlkifOp.WRITE, BlkifOp.WRITE_BARRIER})
 _SUPPORTED: Final = frozenset({*_DATA, BlkifOp.FLUSH_DISKCACHE, BlkifOp.DISCARD, BlkifOp.INDIRECT})
 
@@ -87,15 +88,16 @@ def parse(entry: bytes, disk: Geometry, indirect: Callable[[int], bytes]) -> Req
         return _discard(entry, disk, number)
     if told == BlkifOp.INDIRECT:
         return _indirect(entry, disk, number, indirect)
-    found = BLKIF_REQUEST.unpack(entry)
     if told == BlkifOp.FLUSH_DISKCACHE:
         return Request(told, number, BlkifOp.FLUSH_DISKCACHE, 0, 0)
-    if found.nr_segments > BLKIF_MAX_SEGMENTS_PER_REQUEST:
-        raise Rejected(BlkifRsp.ERROR, f"{found.nr_segments} segments in a request of up to 11")
-    if not found.nr_segments and told != BlkifOp.WRITE_BARRIER:
+    # Only the segments that there are: most requests have few, and this is the way of every one.
+    nr_segments = entry[_NR_SEGMENTS]
+    if nr_segments > BLKIF_MAX_SEGMENTS_PER_REQUEST:
+        raise Rejected(BlkifRsp.ERROR, f"{nr_segments} segments in a request of up to 11")
+    if not nr_segments and told != BlkifOp.WRITE_BARRIER:
         raise Rejected(BlkifRsp.ERROR, "no segments to read or write")
-    segments = found.seg[: found.nr_segments]
-    return _transfer(told, number, BlkifOp(told), found.sector_number, segments, disk)
+    listed = entry[_SEGMENTS : _SEGMENTS + nr_segments * BLKIF_REQUEST_SEGMENT.size]
+    return _transfer(told, number, BlkifOp(told), int.from_bytes(entry[_SECTOR], "little"), listed, disk)
 
 
 def _discard(entry: bytes, disk: Geometry, number: bytes) -> Request:
@@ -117,12 +119,8 @@ def _indirect(entry: bytes, disk: Geometry, number: bytes, indirect: Callable[[i
     nr_pages = -(-found.nr_segments // SEGMENTS_PER_PAGE)
     assert nr_pages <= BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST
     pages = b"".join(indirect(gref) for gref in found.indirect_grefs[:nr_pages])
-    segments = tuple(
-        BLKIF_REQUEST_SEGMENT.iter_unpack(pages[: found.nr_segments * BLKIF_REQUEST_SEGMENT.size])
-    )
-    return _transfer(
-        BlkifOp.INDIRECT, number, BlkifOp(found.indirect_op), found.sector_number, segments, disk
-    )
+    listed = pages[: found.nr_segments * BLKIF_REQUEST_SEGMENT.size]
+    return _transfer(BlkifOp.INDIRECT, number, BlkifOp(found.indirect_op), found.sector_number, listed, disk)
 
 
 def _transfer(
@@ -130,12 +128,13 @@ def _transfer(
     number: bytes,
     operation: BlkifOp,
     sector: int,
-    segments: tuple[BlkifRequestSegment, ...],
+    listed: bytes,
     disk: Geometry,
 ) -> Request:
+    """`listed` has the segments, one after the other."""
     pieces = []
     length = 0
-    for gref, first, last in segments:
+    for gref, first, last in BLKIF_REQUEST_SEGMENT.struct.iter_unpack(listed):
         if not first <= last < _SECTORS_PER_PAGE:
             raise Rejected(BlkifRsp.ERROR, f"a segment from sector {first} to {last} of its page")
         piece = Piece(gref, first * BLKIF_SECTOR_SIZE, (last + 1) * BLKIF_SECTOR_SIZE)
