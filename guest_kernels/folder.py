@@ -42,6 +42,7 @@ class GuestKernel:
     ramdisk: Path | None
     ramdisk_kernel: str | None
     disks: tuple[str, ...]
+    vifs: tuple[str, ...]
     input: bytes
     exit_status: int
     timeout: float
@@ -90,6 +91,7 @@ def _kernel(folder: Path, variation: str, values: Mapping[str, Any]) -> GuestKer
         ramdisk=ramdisk,
         ramdisk_kernel=values["ramdisk_kernel"],
         disks=tuple(values["disks"]),
+        vifs=tuple(values["vifs"]),
         input=values["input"].encode(),
         exit_status=values["exit_status"],
         timeout=values["timeout"],

@@ -107,6 +107,12 @@ KEYS: Final[Mapping[str, Key]] = {
         _is_words,
         [],
     ),
+    "vifs": Key(
+        "its network interfaces, each as `paravane boot --vif` takes it",
+        "a list of texts such as 'bridge=br0' or ''",
+        _is_words,
+        [],
+    ),
     "input": Key("what is typed on its console", "a text", _is_text, ""),
     "exit_status": Key(
         "what `paravane boot` ends with",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from paravane.abi.sched import ShutdownReason
     from paravane.boot_result import BootResult, Call, RecordsLost
     from paravane.devices.block import Disk
+    from paravane.devices.net.vif import Vif
     from paravane.domain import Domain
     from paravane.domain_config import DomainConfig
     from paravane.ending import Ending, StopReason
@@ -82,6 +83,7 @@ __all__ = [
     "Trace",
     "TrapRecord",
     "UpcallRecord",
+    "Vif",
     "VirqRecord",
     "VirtualClock",
     "boot",
@@ -125,6 +127,7 @@ _HOMES = {
     "Trace": "paravane.trace",
     "TrapRecord": "paravane.trace",
     "UpcallRecord": "paravane.trace",
+    "Vif": "paravane.devices.net.vif",
     "VirqRecord": "paravane.trace",
     "VirtualClock": "paravane.time.clock",
     "boot": "paravane.quick",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from paravane import asm, compiler, guest_kernels
 from paravane.asm.elf_writer import write_elf
 from paravane.devices.block import disks_of
+from paravane.devices.net.vif import vifs_of
 from paravane.guest_kernels.folder import load_folder
 from paravane.image import Image, load_image
 
@@ -88,7 +89,7 @@ def _known(kernel: GuestKernel, include: Sequence[Path], defines: Mapping[str, i
             kernel.privileged,
             kernel.cmdline,
             _ramdisk(kernel, include),
-            disks_of(kernel.disks, kernel.folder),
+            (*disks_of(kernel.disks, kernel.folder), *vifs_of(kernel.vifs)),
             kernel.input,
             kernel.timeout,
             kernel.max_traps,

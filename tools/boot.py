@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from paravane import DomainConfig, ImageError, Machine
 from paravane.cpu import EngineError
 from paravane.devices.block import Disk, parse_disk
+from paravane.devices.net.vif import Vif, parse_vif
 from paravane.text import shown
 from paravane.tools import images, manual, watch
 from paravane.tools.arguments import MOST_VCPUS, memory_size, vcpu_count
@@ -21,7 +22,12 @@ from paravane.tools.deadline import Expired, expiring
 from paravane.tools.debugger import add_debugger_options, listener
 from paravane.tools.files import read_file, refuse_overwriting
 from paravane.tools.following import add_following_options, following
-from paravane.tools.machine_options import add_machine_options, add_store_option, machine_of
+from paravane.tools.machine_options import (
+    add_machine_options,
+    add_store_option,
+    machine_of,
+    settle_clock,
+)
 from paravane.tools.session import Session, Wishes
 from paravane.tools.status import Status, UsageError
 from paravane.tools.trace_options import add_trace_options, trace_output
@@ -81,6 +87,13 @@ def _disk(text: str) -> Disk:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _vif(text: str) -> Vif:
+    try:
+        return parse_vif(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _add_domain_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the domain")
     group.add_argument(
@@ -111,6 +124,14 @@ def _add_domain_options(parser: argparse.ArgumentParser) -> None:
         metavar="DISK",
         help="a disk: FILE,xvda[,ro][,cow[=FILE]], ram:SIZE,xvda, or as in xl.cfg; once for each disk "
         "(default: what the kernel of `list` asks for)",
+    )
+    group.add_argument(
+        "--vif",
+        action="append",
+        type=_vif,
+        metavar="VIF",
+        help="a network interface: bridge=br0[,mac=..][,rate=10Mb/s][,pcap=FILE][,passt][,tap=NAME], or as "
+        "in xl.cfg; once for each (default: what the kernel of `list` asks for)",
     )
     group.add_argument("--name", help="the domain's name in xenstore (default: that of the image)")
     add_store_option(group)
@@ -157,6 +178,9 @@ def _boot(options: argparse.Namespace) -> int:
                 trace = None if options.trace in (None, "-") else Path(options.trace)
                 outputs = [("--trace", trace), ("--dump-on-crash", options.dump_on_crash)]
                 outputs += (("--coverage", path) for path in options.coverage)
+                outputs += dict.fromkeys(
+                    ("--vif", Path(one.pcap)) for one in config.devices if isinstance(one, Vif) and one.pcap
+                )
                 refuse_overwriting(outputs, inputs)
                 image = images.load(options, data)
                 followed = following(options, image)
@@ -203,6 +227,10 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
     inputs = (*found.inputs, ramdisk) if ramdisk else found.inputs
     disks = found.disks if options.disk is None else tuple(options.disk)
     inputs = (*inputs, *(path for one in disks for path in one.files))
+    vifs = found.vifs
+    if options.vif is not None:
+        vifs = tuple(replace(vif, number=number) for number, vif in enumerate(options.vif))
+    settle_clock(options, vifs)
     # A name that is no text would be none in xenstore either.
     name = shown(options.name or found.name)
     cmdline = _command_line(options.cmdline) or found.cmdline
@@ -216,7 +244,7 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
         contents,
         source_folders=folders,
         privileged=privileged,
-        devices=disks,
+        devices=(*disks, *vifs),
     )
     return found.data, config, inputs
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from paravane import Image
     from paravane.devices.block import Disk
+    from paravane.devices.net.vif import Vif
     from paravane.guest_kernels import GuestKernel
 
 METAVAR: Final = "KERNEL"
@@ -34,8 +35,8 @@ _ASSEMBLY, _C = ".S", ".c"
 @dataclass(frozen=True, slots=True)
 class Found:
     """The contents of an image, as they are in the file (packed ones too) or as they were built, and the
-    files that were read for them. `memory` (bytes), `vcpus`, `privileged`, `cmdline`, `ramdisk` and `disks`
-    are what a `kernel.toml` says; `ramdisk_image` is that of a kernel which is the ramdisk."""
+    files that were read for them. `memory` (bytes), `vcpus`, `privileged`, `cmdline`, `ramdisk`, `disks`
+    and `vifs` are what a `kernel.toml` says; `ramdisk_image` is that of a kernel which is the ramdisk."""
 
     name: str
     data: bytes
@@ -47,6 +48,7 @@ class Found:
     vcpus: int = 1
     privileged: bool = False
     disks: tuple[Disk, ...] = ()
+    vifs: tuple[Vif, ...] = ()
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
@@ -108,6 +110,7 @@ def find(options: argparse.Namespace) -> Found:
             cmdline=kernel.cmdline,
             ramdisk=kernel.ramdisk,
             disks=_disks(kernel),
+            vifs=_vifs(kernel),
             ramdisk_image=None if other is None else _built(other.sources, options, other.defines).image,
         )
     if path.suffix in (_ASSEMBLY, _C):
@@ -125,6 +128,16 @@ def _disks(kernel: GuestKernel) -> tuple[Disk, ...]:
         found: tuple[Disk, ...] = import_module("paravane.devices.block").disks_of(
             kernel.disks, kernel.folder
         )
+        return found
+    except ValueError as error:
+        raise UsageError(f"{kernel.name}: {error}") from None
+
+
+def _vifs(kernel: GuestKernel) -> tuple[Vif, ...]:
+    if not kernel.vifs:
+        return ()
+    try:
+        found: tuple[Vif, ...] = import_module("paravane.devices.net.vif").vifs_of(kernel.vifs)
         return found
     except ValueError as error:
         raise UsageError(f"{kernel.name}: {error}") from None

@@ -12,15 +12,18 @@ from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from paravane.devices.net.vif import Vif
 
 
 def add_machine_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--clock",
         choices=("virtual", "host"),
-        default="virtual",
-        help="where time comes from (default: virtual)",
+        help="where time comes from (default: virtual; host for domains that reach out of the machine by "
+        "passt or tap)",
     )
     group.add_argument(
         "--deterministic", action="store_true", help="preempt by instruction count, not by time"
@@ -47,6 +50,14 @@ def add_machine_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--max-traps", type=positive_count, default=0, metavar="N", help="give up after N traps: status 124"
     )
+
+
+def settle_clock(options: argparse.Namespace, vifs: Iterable[Vif]) -> None:
+    """Where time comes from if the user has not said so. Whoever answers from outside lives by the host's
+    clock; virtual time would have jumped over the answer."""
+    if options.clock is None:
+        outside = any(vif.outside for vif in vifs) and not options.deterministic
+        options.clock = "host" if outside else "virtual"
 
 
 def add_store_option(group: argparse._ArgumentGroup) -> None:

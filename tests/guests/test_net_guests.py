@@ -15,6 +15,7 @@ from paravane.devices.net.passt import GATEWAY, GUEST
 from paravane.devices.net.vif import Vif, parse_vif
 from paravane.guest_kernels import folder_of
 from paravane.time.clock import HostClock
+from tests.support.boot import paravane
 from tests.support.needs import path_with
 from tests.support.packets import bad_checksums, dissect
 
@@ -94,6 +95,40 @@ def test_a_rate_slows_a_domain_down_and_loses_nothing(kernel: Image) -> None:
         assert machine.run(timeout=60).reason is StopReason.DONE
         assert ask.console_output().decode().count("came back") == 20
         assert machine.platform.clock.now() > 1_500_000_000
+
+
+def test_the_pair_is_run_by_its_name() -> None:
+    done = paravane("run", "net", "--timeout", "60")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.decode().splitlines()
+    assert sorted(lines) == sorted(
+        [f"ask   | {line}" for line in TALK.splitlines()]
+        + ["serve | 00:16:3e:00:00:02 is 10.0.0.2", "serve | 10.0.0.1 says: hello from another domain"]
+        + ["serve | 10.0.0.1 says: bye"]
+    )
+
+
+def test_a_capture_by_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "wire.pcap"
+    done = paravane("boot", "net", "--vif", f"mac=00:16:3e:aa:bb:cc,pcap={path}")
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"00:16:3e:aa:bb:cc is 10.0.0.1\n")
+    assert len(dissect(path, "arp.src.hw_mac")) == 20
+
+
+@pytest.mark.parametrize(
+    ("vif", "sentence"),
+    [
+        ("mac=5", b"'5' is no Ethernet address"),
+        ("pcap=/nowhere/x", b"cannot write /nowhere/x: No such file or directory"),
+        ("tap=lo", b"cannot have the tap device lo: "),
+    ],
+)
+def test_an_interface_that_cannot_be_had_is_told_by_a_line(vif: str, sentence: bytes) -> None:
+    done = paravane("boot", "net", "--vif", vif)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 def test_who_is_alone_hears_nobody(kernel: Image) -> None:

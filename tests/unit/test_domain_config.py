@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paravane import Action, OnEnd
+from paravane import Action, OnEnd, Vif
 from paravane.devices.block import Disk
+from paravane.devices.net import Rate, parse_rule
 from paravane.grants import GrantLimits
-from paravane.tools.config.devices import parse_vif
 from paravane.tools.config.domain import read_domain
 from paravane.tools.config.syntax import DEEPEST, ConfigError, parse
 
@@ -143,7 +143,6 @@ def test_what_is_ignored_is_said() -> None:
     assert read_domain(text, "a.cfg").warnings == (
         "a.cfg:3: memroy means nothing here and is ignored: did you mean memory?",
         "a.cfg:4: vfb means nothing here and is ignored",
-        "a.cfg:7: network interfaces are not connected yet: the guest finds none",
         "a.cfg:6: extra is ignored in favour of cmdline",
     )
 
@@ -179,6 +178,9 @@ def test_what_is_ignored_is_said() -> None:
         (LEAST + "disk = [['x']]", 3, "disk is a list of texts, without lists in it"),
         (LEAST + "disk = ['x,raw']", 3, "what does the guest call it"),
         (LEAST + "vif = ['colour=red']", 3, "colour=red is no setting of a network interface"),
+        (LEAST + "vif = ['mac=01:00:5e:00:00:01']", 3, "no address that a network interface can have"),
+        (LEAST + "vif = ['rate=fast']", 3, "'fast' is no rate"),
+        (LEAST + "firewall = ['allow all']", 3, "a rule begins with accept, drop or rate="),
     ],
 )
 def test_a_bad_value_is_one_line_with_its_place(text: str, line: int, sentence: str) -> None:
@@ -196,8 +198,15 @@ def test_disks_are_read_as_for_xl() -> None:
 
 
 def test_a_network_interface_is_described_as_for_xl() -> None:
-    assert parse_vif("mac=00:16:3e:00:00:01, bridge=br0").settings == (
-        ("mac", "00:16:3e:00:00:01"),
-        ("bridge", "br0"),
+    rules = "firewall = ['drop out spoofed', 'accept in proto=tcp dport=80', 'drop in']"
+    domain = read_domain(
+        LEAST + f"vif = ['mac=00:16:3e:00:00:01, bridge=br0, script=vif-x', '', 'rate=1MB/s']\n{rules}",
+        "a.cfg",
     )
-    assert parse_vif("").settings == ()
+    kept = tuple(map(parse_rule, ("drop out spoofed", "accept in proto=tcp dport=80", "drop in")))
+    assert domain.vifs == (
+        Vif(0, bytes.fromhex("00163e000001"), "br0", rules=kept),
+        Vif(1, rules=kept),
+        Vif(2, rate=Rate(50_000, 50_000), rules=kept),
+    )
+    assert domain.warnings == ()

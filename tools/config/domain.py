@@ -5,21 +5,23 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from paravane import Action, OnEnd
 from paravane.devices.block import parse_disk
+from paravane.devices.net.rule_syntax import parse_rule
+from paravane.devices.net.vif import parse_vif
 from paravane.grants import MAX_GRANT_FRAMES, MAX_GRANT_VERSION, MAX_MAPTRACK_FRAMES, GrantLimits
 from paravane.memory import MAX_VCPUS
 from paravane.text import shown
-from paravane.tools.config.devices import parse_vif
 from paravane.tools.config.syntax import ConfigError, Setting, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from paravane.devices.block import Disk
-    from paravane.tools.config.devices import Vif
+    from paravane.devices.net.vif import Vif
 
 T = TypeVar("T")
 
@@ -45,7 +47,18 @@ _WORDS: Final = [action.value for action in Action]
 
 _KNOWN: Final = (
     *("name", "type", "builder", "kernel", "ramdisk", "cmdline", "root", "extra", "memory", "maxmem"),
-    *("vcpus", "maxvcpus", "disk", "vif", "cpu_weight", "cap", "seed", "privileged", "max_event_channels"),
+    *(
+        "vcpus",
+        "maxvcpus",
+        "disk",
+        "vif",
+        "firewall",
+        "cpu_weight",
+        "cap",
+        "seed",
+        "privileged",
+        "max_event_channels",
+    ),
     *("max_grant_frames", "max_maptrack_frames", "max_grant_version"),
     *_ENDS,
 )
@@ -103,9 +116,9 @@ class _Reader:
         if max_vcpus is not None and max_vcpus < (vcpus or 1):
             raise self._error("maxvcpus", f"{max_vcpus} are fewer than its {vcpus} vcpus")
         disks = tuple(self._each("disk", parse_disk))
-        vifs = tuple(self._each("vif", parse_vif))
-        if vifs:
-            self._warn("vif", "network interfaces are not connected yet: the guest finds none")
+        rules = tuple(self._each("firewall", parse_rule))
+        numbers = count()
+        vifs = tuple(self._each("vif", lambda text: parse_vif(text, next(numbers), rules)))
         return DomainSettings(
             source=self._source,
             name=self._required("name"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.abi.sched import ShutdownReason
 from paravane.abi.vcpu import Runstate
 from paravane.devices.block import BlockDevice, number_of, parse_disk
+from paravane.devices.net.interface import Interface
+from paravane.devices.net.vif import parse_vif
 from paravane.text import number_in, shown
 from paravane.tools.ctl.protocol import RequestError
 
@@ -90,6 +93,21 @@ def _detach_disk(machine: Machine, domain: Domain, argument: str) -> None:
     machine.detach(domain, device, force=bool(force))
 
 
+def _attach_vif(machine: Machine, domain: Domain, argument: str) -> None:
+    taken = {attached.device.number for attached in domain.devices if attached.device.kind == Interface.kind}
+    number = next(number for number in count() if number not in taken)
+    machine.attach(domain, parse_vif(argument, number))
+
+
+def _detach_vif(machine: Machine, domain: Domain, argument: str) -> None:
+    number, _, force = argument.partition(",")
+    devid = number_in(number)
+    device = None if devid is None else domain.devices.find(Interface.kind, devid)
+    if device is None:
+        raise RequestError(f"{shown(domain.name)} has no network interface {shown(number[:40])}")
+    machine.detach(domain, device, force=bool(force))
+
+
 VERBS: Final[dict[str, Callable[[Machine, Domain, str], Any]]] = {
     "pause": lambda machine, domain, _: machine.pause(domain),
     "unpause": lambda machine, domain, _: machine.unpause(domain),
@@ -104,6 +122,8 @@ VERBS: Final[dict[str, Callable[[Machine, Domain, str], Any]]] = {
     "vcpu-set": _set_vcpus,
     "rename": lambda machine, domain, name: machine.rename(domain, name),
     "sched-credit": _set_share,
+    "vif-attach": _attach_vif,
+    "vif-detach": _detach_vif,
 }
 
 

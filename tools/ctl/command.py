@@ -43,6 +43,7 @@ p paused, s shut down (and then r rebooted, c crashed, s suspended, w watchdog).
         ("paravane ctl console db", "Ctrl-] leaves it"),
         ("paravane ctl disk-attach db data.img,xvdb", ""),
         ("paravane ctl disk-detach db xvdb", ""),
+        ("paravane ctl vif-attach db bridge=br0,pcap=db.pcap", ""),
     ),
 )
 
@@ -78,6 +79,15 @@ _VERBS: Final = {
     ),
     "vcpu-set": _Verb("ask its kernel to use so many of its vcpus", "VCPUS", "a number of vcpus"),
     "rename": _Verb("call it by another name", "NEW-NAME", "a name that no other domain has"),
+    "vif-attach": _Verb(
+        "give it a network interface", "VIF", "bridge=br0[,mac=..][,rate=..][,pcap=FILE], or as in xl.cfg"
+    ),
+    "vif-detach": _Verb(
+        "take a network interface away, once its kernel lets go",
+        "DEVID",
+        "its number, from 0 on",
+        forced=True,
+    ),
 }
 
 
@@ -167,6 +177,8 @@ def _argument(options: argparse.Namespace) -> str:
         except ValueError as error:
             raise UsageError(str(error)) from None
         return str(block.disk_text(disk))
+    if options.verb == "vif-attach":
+        return str(import_module("paravane.devices.net.vif").located(options.argument, os.path.abspath))
     return f"{options.argument},force" if getattr(options, "force", False) else str(options.argument)
 
 

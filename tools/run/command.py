@@ -11,7 +11,12 @@ from paravane.cpu import EngineError
 from paravane.tools import manual
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.files import refuse_overwriting
-from paravane.tools.machine_options import add_machine_options, add_store_option, machine_of
+from paravane.tools.machine_options import (
+    add_machine_options,
+    add_store_option,
+    machine_of,
+    settle_clock,
+)
 from paravane.tools.run.domains import files_of, plan, seed_of
 from paravane.tools.run.session import MachineSession, Wishes
 from paravane.tools.status import Status, UsageError
@@ -127,4 +132,8 @@ def _check(options: argparse.Namespace, planned: list[Planned]) -> None:
     if options.console is not None and options.console not in names:
         raise UsageError(f"--console: there is no domain {options.console!r} but {', '.join(names)}")
     trace = None if options.trace in (None, "-") else Path(options.trace)
-    refuse_overwriting([("--trace", trace)], [path for domain in planned for path in domain.inputs])
+    vifs = [vif for domain in planned for vif in domain.vifs]
+    settle_clock(options, vifs)
+    captures = dict.fromkeys(("pcap", Path(vif.pcap)) for vif in vifs if vif.pcap)
+    inputs = [path for domain in planned for path in domain.inputs]
+    refuse_overwriting([("--trace", trace), *captures], inputs)

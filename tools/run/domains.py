@@ -20,6 +20,7 @@ from paravane.tools.status import Status, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from paravane.devices.net.vif import Vif
     from paravane.tools.images import Found
 
 LARGEST: Final = 1 << 20
@@ -38,6 +39,7 @@ class Planned:
     image: Image
     config: DomainConfig
     inputs: tuple[Path, ...]
+    vifs: tuple[Vif, ...]
 
     @property
     def name(self) -> str:
@@ -113,6 +115,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
     memory = settings.memory or found.memory or DEFAULT_MEMORY * MIB
     vcpus = settings.max_vcpus or settings.vcpus or found.vcpus
     disks = tuple(located(disk, partial(_beside, path)) for disk in settings.disks) or found.disks
+    vifs = settings.vifs or found.vifs
     config = DomainConfig(
         shown(settings.name),
         memory,
@@ -124,7 +127,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
         on_end=settings.on_end,
         source_text=True,
         privileged=settings.privileged or found.privileged,
-        devices=disks,
+        devices=(*disks, *vifs),
     )
     inputs = (path, *found.inputs, *([ramdisk] if ramdisk else []))
     inputs += tuple(file for disk in disks for file in disk.files)
@@ -135,7 +138,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
         "cap": settings.cap,
     }
     config = replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    return Planned(settings, image, config, inputs)
+    return Planned(settings, image, config, inputs, vifs)
 
 
 def _beside(path: Path, name: str) -> str:

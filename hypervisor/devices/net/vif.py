@@ -9,12 +9,14 @@ from paravane.devices.net.addresses import parse_mac
 from paravane.devices.net.errors import NetError
 from paravane.devices.net.interface import Interface
 from paravane.devices.net.rate import parse_rate
+from paravane.devices.net.rule_syntax import parse_rule
 from paravane.devices.net.vif_settings import VifSettings
+from paravane.text import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from paravane.devices.net.firewall import Network
+    from paravane.devices.net.firewall import Network, Rule
     from paravane.devices.xenbus import DeviceHost
 
 _XL_ONLY: Final = ("backend", "script", "model", "gatewaydev", "vifname", "type")
@@ -31,19 +33,36 @@ class Vif(VifSettings):
         return Interface(host, self)
 
 
-def parse_vif(text: str) -> Vif:
-    """`key=value,...`; empty is an interface with nothing said of it. Raises NetError, one sentence."""
-    found: dict[str, Any] = {}
+def vifs_of(texts: Iterable[str], rules: Iterable[str] = ()) -> tuple[Vif, ...]:
+    """The interfaces of a domain, numbered in this order, all behind a firewall of these rules. Raises
+    NetError."""
+    parsed = tuple(parse_rule(rule) for rule in rules)
+    return tuple(parse_vif(text, number, parsed) for number, text in enumerate(texts))
+
+
+def parse_vif(text: str, number: int = 0, rules: tuple[Rule, ...] = ()) -> Vif:
+    """`key=value,...`, where empty is an interface with nothing said of it. `number` is its own unless
+    `devid=` says otherwise. Raises NetError, one sentence."""
+    found: dict[str, Any] = {"number": number, "rules": rules}
     for field in filter(None, (field.strip() for field in text.split(","))):
         key, equals, value = (part.strip() for part in field.partition("="))
         if key == "passt" and not equals:
             found["passt"] = True
         elif not equals or key not in (*_KEYS, *_XL_ONLY):
-            raise NetError(f"vif {text!r}: {field} is no setting of a network interface")
+            raise NetError(f"{shown(field)} is no setting of a network interface")
         elif key in _KEYS:
             name, read = _KEYS[key]
             found[name] = read(value)
     return Vif(**found)
+
+
+def located(text: str, locate: Callable[[str], str]) -> str:
+    """A description with the name of its file as `locate` gives it, for a machine in another folder."""
+    fields = [field.strip() for field in text.split(",")]
+    return ",".join(
+        f"pcap={locate(field.removeprefix('pcap='))}" if field.startswith("pcap=") else field
+        for field in fields
+    )
 
 
 def _networks(text: str) -> tuple[Network, ...]:

@@ -49,6 +49,11 @@ class VifSettings:
     rules: tuple[Rule, ...] = ()
     default: Verdict = Verdict.ACCEPT
 
+    @property
+    def outside(self) -> bool:
+        """Whether it has a way out of the machine, to where time is the host's."""
+        return self.passt or bool(self.tap)
+
     def __post_init__(self) -> None:
         """Raises NetError for what cannot be."""
         if not _BRIDGE.fullmatch(self.bridge):
