@@ -2,8 +2,8 @@
 #
 # Observe: system time is read without a hypercall, from a record that is read again when its version has changed
 # meanwhile, and goes on by the time-stamp counter in between. A timer that is set to a time which has passed goes off
-# at once. The periodic timer ticks who runs and wakes nobody. What a vcpu slept is in its run states as blocked; an
-# hour of it costs nothing where time is virtual.
+# at once. The periodic timer ticks who runs and wakes nobody. What a vcpu slept is in its run states as blocked, and
+# what it had of the processor, its virtual time, as running; an hour's sleep costs nothing where the clock is virtual.
 
     .include "runtime.inc"
     .include "paging.inc"
@@ -249,13 +249,19 @@ an_hour:
     ELAPSED "an hour: "
     ret
 
+# STATE RUNSTATE_running, "text": how long it was in that state.
+.macro STATE state:req, text:vararg
+    PRINT \text
+    movl run_states + VCPU_RUNSTATE_INFO_time + 8 * \state, %eax
+    movl run_states + VCPU_RUNSTATE_INFO_time + 8 * \state + 4, %edx
+    call print_tenths
+.endm
+
 # The area is up to date as the vcpu was switched in last.
     .type show_run_states, @function
 show_run_states:
-    PRINT "of all that, blocked: "
-    movl run_states + VCPU_RUNSTATE_INFO_time + 8 * RUNSTATE_blocked, %eax
-    movl run_states + VCPU_RUNSTATE_INFO_time + 8 * RUNSTATE_blocked + 4, %edx
-    call print_tenths
+    STATE RUNSTATE_blocked, "of all that, blocked: "
+    STATE RUNSTATE_running, "and running, which is its virtual time: "
     btl $31, run_states + VCPU_RUNSTATE_INFO_state_entry_time + 4
     jc 1f
     PRINT "and its record is not being written\n"
