@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from paravane import StopReason
 from paravane.abi.errno import Errno
 from tests.support.vcpu_op import lines, run
@@ -108,6 +110,38 @@ main:
 """)
     assert outcome.ending is StopReason.STALLED
     assert outcome.console == ""
+
+
+@pytest.mark.parametrize("flags", [0, "VCPU_SSHOTTMR_future"])
+def test_a_time_that_has_passed_fires_at_once_whatever_the_flags(flags: int | str) -> None:
+    """Xen 4.17 looks at no flag: it raises the interrupt, and forgets the time that was set before."""
+    assert lines(f"""
+main:
+    call bind_timer
+    VCPU_OP stop_periodic_timer
+    addl shared_info + SHARED_INFO_vcpu_info_time_system_time, %eax
+    addl $5000000, %eax
+    movl %eax, ahead
+    SHOW set_singleshot_timer, $0, $ahead
+    SHOW set_singleshot_timer, $0, $past
+    movl bind + EVTCHN_BIND_VIRQ_port, %ecx
+    xorl %eax, %eax
+    btrl %ecx, shared_info + SHARED_INFO_evtchn_pending
+    adcl $0, %eax
+    call print_dec
+    PRINT "\\n"
+    movl $20, %eax
+    call count_ticks
+    call print_dec
+    PRINT "\\n"
+    ret
+    .data
+    .balign 8
+ahead: .quad 0
+    .long {flags}
+past: .quad 1
+    .long {flags}
+""") == ["set_singleshot_timer 0", "set_singleshot_timer 0", "1", "0"]
 
 
 def test_nobody_waits_for_the_end_of_time() -> None:

@@ -63,6 +63,11 @@ class Bench:
         self.states = self.vcpu.time.states
         self.port = self.domain.events.bind_virq(Virq.TIMER, 0)
 
+    def resumed(self, waiting: Waiting) -> RunState:
+        """Another run state of the vcpu, which waits for this."""
+        self.state.close()
+        return RunState(0, self.domain.events, self.vcpu.time, self.timers, self.vcpu.stop, waiting)
+
     def fire(self) -> None:
         """An event for the vcpu, which has not masked its upcalls."""
         self.platform.ram.bytes[self.domain.events.vcpu_info(0).maddr + 1] = 0
@@ -144,13 +149,40 @@ def test_a_poll_ends_with_its_event_and_its_deadline_is_forgotten(bench: Bench) 
 def test_a_vcpu_goes_on_waiting_with_what_was_kept_of_it(bench: Bench) -> None:
     bench.state.poll([bench.port], 1000)
     kept = deepcopy(bench.state.waiting)
-    bench.state.close()
-    vcpu = bench.vcpu
-    restored = RunState(0, bench.domain.events, vcpu.time, bench.timers, vcpu.stop, kept)
+    restored = bench.resumed(kept)
     assert not restored.runnable
     bench.timers.expire(1000)
     assert restored.runnable
     assert restored.waiting == Waiting()
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        Waiting(blocked=True, poll_deadline=5 * SECOND),
+        Waiting(paused=True),
+        Waiting(blocked=True, paused=True),
+        Waiting(down=True),
+        Waiting(down=True, initialised=False, paused=True),
+        Waiting(ended=True),
+    ],
+)
+def test_what_a_vcpu_waits_for_is_all_that_keeps_it_from_running(bench: Bench, waiting: Waiting) -> None:
+    """Each reason by itself and together; when the last one is gone, it runs, and nothing is left of them."""
+    state = bench.resumed(deepcopy(waiting))
+    assert not state.runnable
+    assert state.waiting == waiting
+    state.wake()
+    state.set_paused(False)
+    if waiting.down and not waiting.initialised:
+        assert not state.runnable
+        state.initialise()
+    state.bring_up()
+    assert state.runnable is not waiting.ended
+    if not waiting.ended:
+        assert state.waiting == Waiting()
+        bench.timers.expire(6 * SECOND)  # a deadline that is forgotten
+        assert state.waiting == Waiting()
 
 
 def test_down_is_down_until_brought_up_and_the_end_is_the_end(bench: Bench) -> None:
