@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from paravane.abi.xs_wire import XENSTORE_DOMAIN_INTERFACE, XSD_SOCKMSG, XsdSockmsg, XsMessage
 from paravane.devices.bus import Bus
-from paravane.devices.xenstore import Connection, Quota, Store, forget_domain, populate_domain
+from paravane.devices.xenstore import (
+    Connection,
+    Quota,
+    Store,
+    StoreSocket,
+    forget_domain,
+    populate_domain,
+)
 from paravane.devices.xenstore.tree import join, parent_of
+from paravane.inbox import Inbox
+from tests.support.xenstore_client import Client
 
 _OFFSETS = XENSTORE_DOMAIN_INTERFACE.offsets
 _INDICES = ("req_cons", "req_prod", "rsp_cons", "rsp_prod")
@@ -180,13 +193,46 @@ def test_portions_of_any_size_give_the_same_answers(
     checked(store)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(max_size=300), max_size=8), st.booleans())
+def test_arbitrary_bytes_at_the_socket_concern_who_sends_them(chunks: list[bytes], leaves: bool) -> None:
+    store, inbox = Store(QUOTA), Inbox()
+    with tempfile.TemporaryDirectory() as folder:
+        home = StoreSocket(store, Path(folder) / "s", inbox)
+        with Client(inbox, home.path) as rude, Client(inbox, home.path) as other:
+            for data in chunks:
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    rude.send(data)
+                inbox.deliver(0)
+            if leaves:
+                rude.socket.close()
+            assert other.ask(XsMessage.READ, b"/tool\0") == b""
+        checked(store)
+        home.close()
+        inbox.close()
+
+
+CONTROL_KINDS = st.sampled_from(
+    [
+        *(XsMessage.INTRODUCE, XsMessage.RELEASE, XsMessage.RELEASE, XsMessage.IS_DOMAIN_INTRODUCED),
+        *(XsMessage.RESUME, XsMessage.SET_TARGET, XsMessage.CONTROL, XsMessage.WATCH, XsMessage.UNWATCH),
+        *(XsMessage.TRANSACTION_START, XsMessage.TRANSACTION_END, XsMessage.RESET_WATCHES, XsMessage.READ),
+    ]
+)
+CONTROL_ARGUMENTS = st.sampled_from(
+    [*(b"0", b"1", b"2", b"7", b"x", b"", b"check", b"print", b"quota", b"help"), b"@releaseDomain", b"T"]
+)
+
+
 class Clients(RuleBasedStateMachine):
-    """Two guests that send well-framed nonsense, fetch or do not, come and go."""
+    """Two guests that send well-framed nonsense, fetch or do not, come and go; and domain 0, which releases
+    them and has them introduced again."""
 
     def __init__(self) -> None:
         super().__init__()
         self.store = Store(QUOTA)
         self.guests: dict[int, Page] = {}
+        self.control = Page(self.store, 0)
 
     @initialize()
     def start(self) -> None:
@@ -196,6 +242,20 @@ class Clients(RuleBasedStateMachine):
     def arrive(self, domid: int) -> None:
         populate_domain(self.store, domid, f"guest{domid}", 1024)
         self.guests[domid] = Page(self.store, domid)
+        self.store.introduce(domid, self.guests[domid].connection)
+
+    @rule(kind=CONTROL_KINDS, arguments=st.lists(CONTROL_ARGUMENTS, max_size=3), ends=st.booleans())
+    def control_asks(self, kind: int, arguments: list[bytes], ends: bool) -> None:
+        payload = b"\0".join(arguments) + b"\0" * ends
+        self.control.put(XSD_SOCKMSG.pack(XsdSockmsg(kind, 1, 0, len(payload))) + payload)
+        self.control.event()
+        assert not self.control.connection.ignored
+        assert self.control.received()
+        for domid, guest in self.guests.items():
+            if self.store.introduced(domid) is None:
+                assert guest.connection.ignored
+                guest.connection.introduce(guest)
+                assert not guest.connection.ignored
 
     @rule(domid=st.sampled_from([1, 2]), kind=KINDS, tx_id=st.integers(0, 5), payload=payloads())
     def ask(self, domid: int, kind: int, tx_id: int, payload: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import stat
 import threading
@@ -270,3 +271,26 @@ def test_a_domain_is_introduced_over_another_port(hello: Image, machine: Machine
         assert client.ask(XsMessage.RELEASE, b"1\0") == b"OK\0"
     machine.destroy(domain)
     assert machine.store.find("/local/domain/1") is None, "nothing is left of a domain that was released"
+
+
+def test_who_asks_and_waits_in_turn_is_answered_several_times_a_turn(
+    client: Client, inbox: Inbox, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request(XsMessage.MKDIR, b"/tool/a\0")
+    heard = []
+
+    def asks_at_once(*_: object) -> tuple[list[int], list[int], list[int]]:
+        """He has his answer, and his next request comes before the moment is over."""
+        client.read()
+        heard.append(len(client.input))
+        client.socket.send(asked)
+        return [1], [], []
+
+    inbox.deliver(0)
+    monkeypatch.setattr(select, "select", asks_at_once)
+    client.socket.send(asked)
+    before = store.steps
+    inbox.deliver(0)
+    assert len(heard) > 10
+    assert heard == [19 * (at + 1) for at in range(len(heard))], "an answer before each request"
+    assert store.steps - before <= BACKEND_PORTION, "but no more than a portion"
