@@ -8,6 +8,8 @@ from paravane.abi.shared_info import XEN_LEGACY_MAX_VCPUS
 from paravane.asm.model import MAX_OUTPUT
 from paravane.asm.reader import MAX_STATEMENTS
 from paravane.builder import module
+from paravane.devices.xenstore import Quota
+from paravane.devices.xenstore.store_socket import CLIENT_LIMITS, MOST_CLIENTS
 from paravane.image import elf, lines, unpack
 from paravane.memory.address_space import MAX_FRAMES
 from paravane.quick import KEPT
@@ -15,6 +17,7 @@ from paravane.tools.files import LARGEST
 from paravane.x86 import PAGE_SIZE
 from tests.support.documents import ROOT
 
+QUOTA = Quota()
 PAGE = ROOT / "docs" / "limits.md"
 
 
@@ -32,6 +35,17 @@ def row(name: str) -> str:
     [
         ("processors", f"up to {XEN_LEGACY_MAX_VCPUS} vcpus for each domain"),
         ("memory", f"one machine of {MAX_FRAMES * PAGE_SIZE >> 30} GiB at most"),
+        ("xenstore", f"{QUOTA.nodes:,} nodes of less than {QUOTA.node_size:,} bytes"),
+        ("xenstore", f"{QUOTA.watches} watches, {QUOTA.transactions} transactions"),
+        (
+            "xenstore",
+            f"{QUOTA.transaction_nodes:,} nodes each and {QUOTA.transaction_memory / (1 << 20)} MiB",
+        ),
+        ("xenstore", f"{QUOTA.requests} answers and {QUOTA.queued_events >> 20} MiB of watch events"),
+        (
+            "xenstore",
+            f"{MOST_CLIENTS} programs at a time at its socket, with {CLIENT_LIMITS.watches:,} watches",
+        ),
         ("sources", f"{MAX_OUTPUT >> 20} MiB of output and {MAX_STATEMENTS:,} statements"),
         ("images and ramdisks", f"{LARGEST >> 30} GiB as files"),
         ("images and ramdisks", f"a packed kernel may unpack to {unpack.MAX_UNPACKED >> 20} MiB"),

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from paravane.abi.xs_wire import (
     XsMessage,
 )
+from paravane.devices.xenstore import Quota, Store, populate_domain
 from tests.support.xenstore_guest import Guest, request
-
-if TYPE_CHECKING:
-    from paravane.devices.xenstore import Store
 
 
 @pytest.fixture
@@ -190,6 +186,31 @@ def test_transactions_conflict_are_dropped_and_are_limited(guest: Guest, store: 
     assert guest.ask(XsMessage.TRANSACTION_START, b"\0") == b"ENOSPC\0"
     guest.ask(XsMessage.RESET_WATCHES, b"\0")
     start()
+
+
+def test_what_transactions_keep_is_limited() -> None:
+    """Nodes as they were and as they are to be, of all transactions together."""
+    store = Store(Quota(transaction_memory=7000))
+    populate_domain(store, 1, "guest1", 65536)
+    guest = Guest(store)
+    guest.ask(XsMessage.WRITE, b"data/x\0" + b"x" * 1900)
+
+    def start() -> int:
+        return int(guest.ask(XsMessage.TRANSACTION_START, b"\0")[:-1])
+
+    def read(number: int) -> bytes:
+        return guest.ask(XsMessage.READ, b"data/x\0", tx_id=number)[:3]
+
+    first, second, third, fourth = start(), start(), start(), start()
+    assert [read(number) for number in (first, second, third)] == [b"xxx"] * 3
+    assert read(fourth) == b"ENO"
+    assert guest.ask(XsMessage.TRANSACTION_END, b"T\0", tx_id=fourth) == b"ENOMEM\0"
+    assert guest.ask(XsMessage.TRANSACTION_END, b"F\0", tx_id=first) == b"OK\0"
+    for _ in range(5):
+        assert guest.ask(XsMessage.WRITE, b"data/x\0" + b"y" * 1900, tx_id=second) == b"OK\0", "one state"
+    assert read(start()) == b"ENO"
+    guest.ask(XsMessage.RESET_WATCHES, b"\0")
+    assert [read(start()) for _ in range(4)] == [b"xxx", b"xxx", b"xxx", b"ENO"]
 
 
 def test_long_directories_come_in_parts(guest: Guest, store: Store) -> None:

@@ -19,7 +19,8 @@ RELEASE: Final = "@releaseDomain"
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What one guest may have; xenstored's defaults. Sizes are bytes."""
+    """What one guest may have; xenstored's defaults. Sizes are bytes. `transaction_memory` is what its open
+    transactions may keep together, from where xenstored refuses a domain any more memory at all."""
 
     nodes: int = 1000
     node_size: int = 2048
@@ -27,6 +28,7 @@ class Quota:
     watches: int = 128
     transactions: int = 10
     transaction_nodes: int = 1024
+    transaction_memory: int = 5 << 19
     requests: int = 20
     queued_events: int = 2 << 20
 

@@ -17,6 +17,7 @@ from paravane.devices.xenstore.messages import (
     watch_strings,
 )
 from paravane.devices.xenstore.outbox import Outbox
+from paravane.devices.xenstore.transaction import Held, Transaction
 from paravane.devices.xenstore.tree import domain_path, valid_path
 from paravane.devices.xenstore.tree_requests import OK, TREE_REQUESTS
 from paravane.devices.xenstore.watches import Watch
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from paravane.devices.bus import Budget
     from paravane.devices.xenstore.rights import Quota
     from paravane.devices.xenstore.store import Store
-    from paravane.devices.xenstore.transaction import Transaction
 
 _REQUEST_UNITS: Final = 16
 _BYTES_PER_UNIT: Final = 64
@@ -69,6 +69,7 @@ class Session:
         self._home = domain_path(domid) + "/"
         self._watches: dict[tuple[str, bytes], Watch] = {}
         self._transactions: dict[int, Transaction] = {}
+        self._held = Held(None if domid == CONTROL_DOMID else store.quota.transaction_memory)
         self._next_transaction = 1
         self._announcement = store.announcement()
         self._answer: bytes | None = None
@@ -227,6 +228,8 @@ class Session:
 
     def reset(self) -> None:
         """Forget the client's watches and transactions."""
+        for transaction in self._transactions.values():
+            transaction.close()
         self._transactions.clear()
         for watch in self._watches.values():
             self._store.watches.remove(self, watch)
@@ -242,7 +245,7 @@ class Session:
             self._next_transaction = self._next_transaction % 0xFFFF_FFFF + 1
         number = self._next_transaction
         self._next_transaction = number % 0xFFFF_FFFF + 1
-        self._transactions[number] = self._store.transaction(self.domid)
+        self._transactions[number] = self._store.transaction(self.domid, self._held)
         return b"%d\0" % number
 
     def _end(self, request: XsdSockmsg, payload: bytes) -> bytes:
@@ -252,8 +255,11 @@ class Session:
         transaction = self._transactions.pop(request.tx_id, None)
         if transaction is None:
             raise Refusal(Errno.ENOENT, "there is no transaction to end")
-        if decision == "T":
-            transaction.commit()
+        try:
+            if decision == "T":
+                transaction.commit()
+        finally:
+            transaction.close()
         return OK
 
     def _domain_path(self, request: XsdSockmsg, payload: bytes) -> bytes:

@@ -10,7 +10,7 @@ from paravane.devices.observers import DeviceObservers
 from paravane.devices.xenstore.access import Access
 from paravane.devices.xenstore.node_index import NodeIndex
 from paravane.devices.xenstore.rights import INTRODUCE, RELEASE, Quota, Rights
-from paravane.devices.xenstore.transaction import Transaction
+from paravane.devices.xenstore.transaction import Held, Transaction
 from paravane.devices.xenstore.tree import ROOT, Node, Permission, Right, join, parent_of, valid_path
 from paravane.devices.xenstore.watches import Announcement, Change, Watch, WatchIndex
 from paravane.refusal import Refusal
@@ -222,8 +222,9 @@ class Store:
         """The operations as that domain may do them, inside a transaction if one is given."""
         return Access(transaction or self, self.rights, domid)
 
-    def transaction(self, domid: int) -> Transaction:
-        return Transaction(self, domid)
+    def transaction(self, domid: int, held: Held | None = None) -> Transaction:
+        """A transaction of that domain; `held` counts what its client's keep together."""
+        return Transaction(self, domid, held)
 
     def announcement(self) -> Announcement:
         """An empty queue for changes that somebody is going to make."""

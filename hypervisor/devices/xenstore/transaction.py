@@ -18,25 +18,52 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Touched:
-    """One node the transaction looked at: as it was then, as it is for the transaction now."""
+    """One node the transaction looked at: as it was then, as it is for the transaction now; `changed_size` is
+    what counts for the latter."""
 
     before: Node | None
     now: Node | None
+    changed_size: int = 0
     modified: bool = False
     fires: bool = False
     exact: bool = False
 
 
+class Held:
+    """Bytes that the open transactions of one client keep: nodes as they were, and as they are to be."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        """`limit` is the most there may be (None: any number)."""
+        self.size = 0
+        self._limit = limit
+
+    @property
+    def counts(self) -> bool:
+        """Whether there is a limit, so that sizes have to be known."""
+        return self._limit is not None
+
+    def add(self, size: int) -> None:
+        """Raises Refusal(ENOMEM), and keeps nothing more, when that were too many."""
+        if self._limit is not None and size > 0 and self.size + size > self._limit:
+            raise Refusal(
+                Errno.ENOMEM, f"its transactions keep {self.size} bytes, and {size} more are too many"
+            )
+        self.size += size
+
+
 class Transaction:
-    """A view of the store that nobody else sees until it is committed.
+    """A view of the store that nobody else sees until it is committed. Close it, committed or not.
 
     A node is taken over from the live tree when the transaction first looks at it. Commit fails with EAGAIN
     if any of these nodes has changed since: what is committed could have been done in that one moment.
     """
 
-    def __init__(self, tree: LiveTree, domid: int) -> None:
+    def __init__(self, tree: LiveTree, domid: int, held: Held | None = None) -> None:
+        """`held` counts what all transactions of the same client keep."""
         self._tree = tree
         self._domid = domid
+        self._held = held or Held()
+        self._size = 0
         self._touched: dict[str, _Touched] = {}
         self._entries: Counter[int] = Counter()
         self._created = False
@@ -48,6 +75,9 @@ class Transaction:
 
     def put(self, path: str, node: Node) -> None:
         touched = self._touch(path)
+        if self._held.counts:
+            self._keep(node.size - touched.changed_size)
+            touched.changed_size = node.size
         if touched.now is None:
             self._created = True
         else:
@@ -95,6 +125,21 @@ class Transaction:
                 old = touched.before.permissions if touched.before is not None else ()
                 self._tree.fire(path, touched.now, exact=touched.exact, old=old)
 
+    def close(self) -> None:
+        """Keep nothing any more. Idempotent."""
+        self._held.size -= self._size
+        self._size = 0
+        self._touched.clear()
+
+    def _keep(self, size: int) -> None:
+        """Count bytes that are kept from now on. Raises Refusal(ENOMEM), after which there is no commit."""
+        try:
+            self._held.add(size)
+        except Refusal:
+            self._failed = True
+            raise
+        self._size += size
+
     def _touch(self, path: str) -> _Touched:
         self._tree.steps += 1
         touched = self._touched.get(path)
@@ -103,6 +148,8 @@ class Transaction:
                 self._failed = True
                 raise Refusal(Errno.ENOSPC, f"a transaction of domain {self._domid} touches too many nodes")
             node = self._tree.get(path)
+            if node is not None and self._held.counts:
+                self._keep(node.size)
             touched = self._touched[path] = _Touched(node, node)
         return touched
 
