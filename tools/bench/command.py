@@ -87,6 +87,8 @@ def _isolation(options: argparse.Namespace) -> int:
 def _scale(options: argparse.Namespace) -> int:
     if options.sched:
         raise UsageError("bench scale measures the default policy: --sched is for sched and isolation")
+    if options.output:
+        scale.check_picture(options.output)
     figures = _each(scale.measure, list(scale.DOMAINS), options.jobs, apart=True)
     _print(scale.table(figures))
     if options.output:

@@ -67,12 +67,23 @@ def table(figures: Sequence[Figures]) -> list[list[str]]:
     return rows
 
 
-def draw(figures: Sequence[Figures], path: Path) -> None:
-    """The two curves as a picture, in the format that the name says. UsageError without matplotlib."""
+def check_picture(path: Path) -> None:
+    """UsageError when no picture of this name could be drawn: to be known before anything is measured."""
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, for who draws only
     except ImportError:
-        raise UsageError("to draw needs matplotlib: pip install 'paravane[bench]'") from None
+        raise UsageError("a drawing needs matplotlib: pip install 'paravane[bench]'") from None
+    kinds = Figure().canvas.get_supported_filetypes()
+    if path.suffix and path.suffix[1:].lower() not in kinds:
+        raise UsageError(f"{path}: no picture is of this kind; there are {', '.join(kinds)}")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{path}: there is no folder to write it into")
+
+
+def draw(figures: Sequence[Figures], path: Path) -> None:
+    """The two curves as a picture, in the format that the name says, which `check_picture` has allowed."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, for who draws only
+
     number = [found.domains for found in figures]
     figure = Figure(figsize=(7, 4), layout="constrained")
     left = figure.add_subplot()
@@ -85,10 +96,7 @@ def draw(figures: Sequence[Figures], path: Path) -> None:
     right.set_ylim(0, 1.3 * max(found.memory for found in figures) / 2**20)
     right.plot(number, [found.memory / 2**20 for found in figures], "s--", color="tab:orange", label="memory")
     figure.legend(loc="outside upper right")
-    try:
-        figure.savefig(path)
-    except ValueError as error:
-        raise UsageError(f"{path}: {error}") from None
+    figure.savefig(path)
 
 
 def _throughput(domains: int, image: Image, work: Callable[[Domain], int], cmdline: str = "") -> float:
