@@ -37,7 +37,10 @@ main:
     movl $other, %edx
     movl $other_stack, %ecx
     call start_vcpu
-    MUST start_vcpu
+    cmpl $-ENOENT, %eax
+    jne 1f
+    PANIC "this kernel needs a domain of 2 vcpus"
+1:  MUST start_vcpu
     PRINT "pause: "
     movl $wait_by_pause, %eax
     call play
