@@ -40,10 +40,11 @@ class Outside(ABC):
 
     def when_stalled(self, call: Callable[[], None]) -> None:
         """Have `call` made whenever every vcpu has come to sleep, no timer is armed, and the machine is not
-        given up (`StopReason.STALLED`) only because of inputs that are not for guests."""
+        given up (`StopReason.STALLED`) only because of inputs that are not for guests. If they sleep already,
+        it is made soon, and so are the calls of those who asked before."""
         self._check_thread("ask to be told")
         check_callable("call", call)
-        self._loop.when_stalled.append(call)
+        self._loop.when_stalled(call)
 
     def post(self, call: Callable[[], object]) -> None:
         """Have `call` made in the machine's thread, between two time slices. From any thread or signal

@@ -50,7 +50,7 @@ class RunLoop:
         """`between_slices` is called when no guest executes, before anybody is chosen to."""
         self.interrupted = False
         self.holds = 0
-        self.when_stalled: list[Callable[[], None]] = []
+        self._when_stalled: list[Callable[[], None]] = []
         self._stall_told = False
         self.scheduler = Scheduler(platform, policy, counted=slice_instructions > 0)
         self._platform = platform
@@ -86,6 +86,11 @@ class RunLoop:
                     self._run_slice(*turn)
                 elif self._may_stall() and not self._idle():
                     return Ending(StopReason.STALLED)
+
+    def when_stalled(self, call: Callable[[], None]) -> None:
+        """Have `call` made whenever nothing can move a guest any more, this time as well if it is so now."""
+        self._when_stalled.append(call)
+        self._stall_told = False
 
     def hold(self) -> None:
         """Run nobody until as many releases: the vcpu that runs now stops after the trap it serves."""
@@ -246,7 +251,7 @@ class RunLoop:
         if self._stall_told or self._inbox.expecting_for_guests:
             return False
         self._stall_told = True
-        for call in tuple(self.when_stalled):
+        for call in tuple(self._when_stalled):
             call()
         return True
 

@@ -158,6 +158,17 @@ def test_the_first_interrupt_asks_all_to_power_off(machines: Machines) -> None:
     assert "deaf is destroyed: it sleeps and does not listen" in errors
 
 
+def test_who_slept_for_good_before_he_was_asked_is_destroyed_too(machines: Machines) -> None:
+    with machines.running(machines.domain("deaf", machines.kernel("b", BLOCK)), lines=()) as machine:
+        machine.wait_until_told("every vcpu is blocked, and no timer or input can wake one")
+        machine.process.send_signal(signal.SIGINT)
+        status, _, errors = machine.end()
+    assert status == Status.INTERRUPTED
+    assert "1 domain is asked to power off; Ctrl-C again destroys it" in errors
+    assert "deaf is destroyed: it sleeps and does not listen" in errors
+    assert errors.count("every vcpu is blocked") == 1
+
+
 def test_the_second_interrupt_destroys(machines: Machines) -> None:
     files = [machines.domain("web"), machines.domain("spin", machines.kernel("s", SPIN))]
     with machines.running(*files, lines=("web  | ready",)) as machine:

@@ -15,6 +15,7 @@ from tests.support.boot import HOST_TIMEOUT, kernel_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import IO
 
 OBEDIENT = Path(__file__).parents[1] / "guests" / "obedient.S"
 
@@ -92,18 +93,32 @@ class Running:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self.printed = b""
+        self.told = b""
 
     def wait_for(self, line: str) -> None:
         """Wait until this has been printed on stdout."""
         assert self.process.stdout is not None
         while line.encode() not in self.printed:
-            ready, _, _ = select.select([self.process.stdout], [], [], HOST_TIMEOUT)
-            assert ready, self.printed
-            data = os.read(self.process.stdout.fileno(), 1 << 16)
-            assert data, (self.printed, self.process.stderr and self.process.stderr.read())
+            data = _more(self.process.stdout)
+            assert data, (self.printed, self.told, self.process.stderr and self.process.stderr.read())
             self.printed += data
+
+    def wait_until_told(self, sentence: str) -> None:
+        """Wait until this has been said on stderr."""
+        assert self.process.stderr is not None
+        while sentence.encode() not in self.told:
+            data = _more(self.process.stderr)
+            assert data, self.told
+            self.told += data
 
     def end(self) -> tuple[int, str, str]:
         """Wait for its end: status, stdout, stderr."""
         rest, errors = self.process.communicate(timeout=HOST_TIMEOUT)
-        return self.process.returncode, (self.printed + rest).decode(), errors.decode()
+        return self.process.returncode, (self.printed + rest).decode(), (self.told + errors).decode()
+
+
+def _more(stream: IO[bytes]) -> bytes:
+    """What has come next; empty at its end."""
+    ready, _, _ = select.select([stream], [], [], HOST_TIMEOUT)
+    assert ready
+    return os.read(stream.fileno(), 1 << 16)

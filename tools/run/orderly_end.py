@@ -19,7 +19,7 @@ class OrderlyEnd:
         self._machine = machine
         self._say = say
         self._begun = False
-        machine.when_stalled(self._stalled)
+        machine.when_stalled(self._tell)
 
     def begin(self) -> None:
         """Ask every domain to power off; none is restarted any more."""
@@ -27,7 +27,8 @@ class OrderlyEnd:
         self._begun = True
         machine.end_restarts()
         living = self._living()
-        self._say(f"{len(living)} domains are asked to power off; Ctrl-C again destroys them")
+        who, them = ("1 domain is", "it") if len(living) == 1 else (f"{len(living)} domains are", "them")
+        self._say(f"{who} asked to power off; Ctrl-C again destroys {them}")
         for domain in living:
             if domain.paused:
                 self._destroy(domain, "it is paused")
@@ -35,12 +36,16 @@ class OrderlyEnd:
                 machine.shutdown(domain)
             else:
                 self._destroy(domain, "it cannot be asked, as it is not in the machine's xenstore")
+        # From now on, so that it is called for those as well who slept for good before they were asked.
+        machine.when_stalled(self._give_up)
 
-    def _stalled(self) -> None:
-        """Every vcpu sleeps, and no timer or input can wake one: who has not reacted by now never will."""
+    def _tell(self) -> None:
+        """Every vcpu sleeps, and no timer or input can wake one. An administrator still can."""
         if not self._begun:
             self._say(f"{StopReason.STALLED.value}; `paravane ctl` can still end the domains, or Ctrl-C")
-            return
+
+    def _give_up(self) -> None:
+        """So it is although they were asked: who has not reacted by now never will."""
         for domain in self._living():
             self._destroy(domain, "it sleeps and does not listen")
 
