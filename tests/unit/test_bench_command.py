@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from tests.unit.test_help_examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
@@ -171,3 +173,14 @@ def _square(number: int) -> int:
 def test_points_are_measured_in_processes_of_their_own_and_in_order() -> None:
     assert command._each(_square, range(5), 2) == [0, 1, 4, 9, 16]
     assert command._each(_square, range(3), 1, apart=True) == [0, 1, 4]
+
+
+def test_how_much_is_measured_is_told_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    states: list[Callable[[], str]] = []
+
+    def telling(state: Callable[[], str]) -> AbstractContextManager[None]:
+        states.append(state)
+        return nullcontext()
+
+    monkeypatch.setattr(command, "telling", telling)
+    assert command._each(lambda _: states[0](), range(2), 1) == ["measured 0 of 2", "measured 1 of 2"]

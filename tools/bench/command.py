@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,11 +14,12 @@ from paravane.sched import POLICIES
 from paravane.tools import manual
 from paravane.tools.arguments import positive_count
 from paravane.tools.bench import guests, isolation, scale, sched
+from paravane.tools.progress import telling
 from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _EPILOG: Final = manual.epilog(
     """\
@@ -108,13 +110,21 @@ def _each(
 ) -> list[_Figures]:
     """What was measured of each, so many at a time in processes of their own; `apart`, in one of its own
     even if it is one at a time."""
-    if jobs == 1 and not apart:
-        return [measure(point) for point in points]
-    # A fresh interpreter for each: what is measured has no more behind it than a command has.
-    with ProcessPoolExecutor(
-        min(jobs, len(points)), get_context("spawn"), _leave_to_us, max_tasks_per_child=1
-    ) as pool:
-        return list(pool.map(measure, points))
+    found: list[_Figures] = []
+    with ExitStack() as stack:
+        stack.enter_context(telling(lambda: f"measured {len(found)} of {len(points)}"))
+        figures: Iterator[_Figures]
+        if jobs == 1 and not apart:
+            figures = map(measure, points)
+        else:
+            # A fresh interpreter for each: what is measured has no more before it than a command has.
+            pool = ProcessPoolExecutor(
+                min(jobs, len(points)), get_context("spawn"), _leave_to_us, max_tasks_per_child=1
+            )
+            figures = stack.enter_context(pool).map(measure, points)
+        for one in figures:
+            found.append(one)
+    return found
 
 
 def _leave_to_us() -> None:
