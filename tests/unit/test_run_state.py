@@ -93,6 +93,17 @@ def calls(machine: Machine) -> list[tuple[int, str]]:
     return [(r.domid, r.name) for r in records if isinstance(r, HypercallRecord) and r.name in names]
 
 
+def test_a_vcpu_that_is_reset_waits_for_nothing_any_more(bench: Bench) -> None:
+    """Not even for the port that it polled: with a new context it would sleep on."""
+    bench.state.poll([bench.port], bench.platform.clock.now() + SECOND)
+    assert bench.state.polls
+    assert bench.domain.events.polled(0) == bench.port
+    bench.vcpu.reset()
+    assert bench.state.waiting == Waiting(down=True, initialised=False)
+    assert bench.domain.events.polled(0) is None
+    assert [name for name, _ in bench.timers.armed() if name.kind == "poll"] == []
+
+
 def test_a_vcpu_that_yields_lets_others_run_before_it_goes_on() -> None:
     with Machine(Machine.size_for(MEMORY, MEMORY), slice_instructions=1_000_000) as machine:
         for _ in range(2):
