@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import subprocess
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import Action, DomainConfig, Machine, OnEnd, guest_kernels
+from paravane import Action, DomainConfig, Machine, OnEnd, StopReason, guest_kernels, load_image
 from paravane.asm import build
 from paravane.devices.block import Disk
 from paravane.lives import QUICK_LIVES
@@ -31,6 +33,13 @@ if TYPE_CHECKING:
 
 DATA = random.Random("data").randbytes(300_001)
 ENVIRONMENT = b"# GRUB Environment Block\n".ljust(1024, b"#")
+POWEROFF = """
+    .include "runtime.inc"
+    XEN_NOTES short
+    .text
+main:
+    ret
+"""
 REBOOT = """
     .include "runtime.inc"
     XEN_NOTES again
@@ -136,6 +145,37 @@ def test_domains_with_disks_run_side_by_side(tmp_path: Path, block: GuestKernel)
         assert f"{name} | refused beyond the end" in printed
         assert (tmp_path / f"{name}.cow").is_file()
     assert base.read_bytes() == b"?" * (4 << 20)
+
+
+def test_no_disk_that_the_host_waits_for_stops_another_domain(
+    tmp_path: Path, block: GuestKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host's disk answers the first domain only when the second one, which came later, has ended."""
+    path = tmp_path / "disk.img"
+    path.write_bytes(bytes(4 << 20))
+    ended, waited = threading.Event(), list[bool]()
+    write = os.pwritev
+
+    def pwritev(*arguments: object) -> int:
+        waited.append(ended.wait(HOST_TIMEOUT))
+        return write(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "pwritev", pwritev)
+    with Machine(Machine.size_for(4 << 20, 4 << 20)) as machine:
+        slow = machine.create(
+            load_image(build(block.sources)), DomainConfig(memory=4 << 20, devices=(Disk(path),))
+        )
+        other = machine.create(image(POWEROFF), DomainConfig(memory=4 << 20))
+
+        def note(record: Record) -> None:
+            if isinstance(record, DomainRecord) and record.domid == other.domid:
+                ended.set()
+
+        machine.trace.subscribe(note, (Kind.DOMAIN,))
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
+        assert b"refused beyond the end" in slow.console_output()
+    assert len(waited) >= 128
+    assert all(waited)
 
 
 def test_what_is_no_disk_is_one_sentence(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ XENSTORE_CONTROL = Piece(
 XENSTORED = Piece("xenstored", "xen-utils-4.17", (f"{XEN_PROGRAMS}/xenstored",), exact=True)
 PROGRAMS = {
     **_programs("binutils", "as ld readelf objdump", exact=True),
-    **_programs("e2fsprogs", "e2fsck mke2fs"),
+    **_programs("e2fsprogs", "mke2fs"),
     **_programs("gcc", "gcc"),
     **_programs("gdb", "gdb"),
     **_programs("grub-common", "grub-mkstandalone", exact=True),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import Domain, DomainConfig, Machine
+from paravane import Domain, DomainConfig, Kind, Machine, RingRecord
 from paravane.abi.blkif import BlkifOp, BlkifRequestSegment, BlkifRsp
 from paravane.abi.xenbus import XenbusState
 from paravane.devices.block import Disk
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from paravane import Image
+    from paravane import Image, Record
 
     Boot = Callable[..., BlockFrontend]
 
@@ -157,6 +157,26 @@ def test_answers_have_the_requests_id_and_operation(attach: Boot, path: Path) ->
     )
 
 
+def test_the_trace_has_requests_and_answers(attach: Boot, machine: Machine, path: Path) -> None:
+    front = attach(Disk(path))
+    records: list[Record] = []
+    machine.trace.subscribe(records.append, (Kind.RING,))
+    front.ask(transfer(BlkifOp.READ, 3, front.spread(8), 77), discard(0, 8, number=78))
+    front.ask(transfer(99, 0, [], 79))
+    told = [
+        (record.name, record.op, record.size, record.id, record.status)
+        for record in records
+        if isinstance(record, RingRecord) and record.device == "block"
+    ]
+    assert sorted(told, key=str) == [
+        ("request", "DISCARD", 4096, 78, ""),
+        ("request", "READ", 4096, 77, ""),
+        ("response", "99", 0, 79, "EOPNOTSUPP"),
+        ("response", "DISCARD", 4096, 78, "OKAY"),
+        ("response", "READ", 4096, 77, "OKAY"),
+    ]
+
+
 def test_barriers_and_flushes_reach_the_host(
     attach: Boot, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +289,16 @@ def test_a_read_only_disk_is_only_read(attach: Boot, path: Path) -> None:
     ):
         assert front.ask(request) == [ERROR]
     assert path.read_bytes() == NOISE
+
+
+def test_what_is_odd_about_a_file_is_said(
+    machine: Machine, domain: Domain, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "odd.img"
+    path.write_bytes(b"QFI\xfb".ljust(1024 + 5))
+    machine.attach(domain, Disk(path))
+    assert "odd.img: its last 5 bytes are no whole sector, and not on the disk" in caplog.text
+    assert "odd.img looks like a qcow2 image, and is taken as a raw one" in caplog.text
 
 
 def test_a_cdrom_is_one(attach: Boot, path: Path) -> None:

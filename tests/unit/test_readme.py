@@ -66,6 +66,7 @@ def test_the_tour_shows_what_is_printed(tmp_path: Path) -> None:
     ("title", "shows"),
     [
         ("Boot a kernel nobody here wrote", "\nhi\n"),
+        ("Give it a disk", "lost+found/ greeting"),
         ("Run unmodified applications", "b1946ac92492d2347c6235b4d2611184  -\n1\n2\n3\n"),
     ],
 )
@@ -113,6 +114,7 @@ def test_every_section_with_commands_is_run() -> None:
         "From Python",
         "A test of one's own",
         "Boot a kernel nobody here wrote",
+        "Give it a disk",
         "Run unmodified applications",
     }
     text = README.read_text(encoding="utf-8")

@@ -307,6 +307,21 @@ def test_a_machine_that_only_input_can_move_waits_without_end(waits: list[float 
     assert len(waits) <= 3
 
 
+def test_virtual_time_does_not_jump_over_what_the_host_does_for_a_guest() -> None:
+    """To a guest its disk would seem to take as long as there are timers; nor while it polls by yielding."""
+    for kernel in (poll(2 * 10**9, 1), YIELD.replace("{until}", str(10**10))):
+        with Machine(Machine.size_for(MEMORY)) as machine:
+            create(machine, kernel, "waits")
+            machine.platform.bus.host_works = 1
+            keep = machine.promise()
+            assert machine.run(timeout=0.2).reason is StopReason.TIMEOUT
+            assert machine.platform.clock.now() < 10**9
+            machine.platform.bus.host_works = 0
+            keep(lambda: None)
+            assert machine.run(timeout=0.2).reason in (StopReason.DONE, StopReason.TIMEOUT)
+            assert machine.platform.clock.now() > 10**9
+
+
 def test_a_held_machine_does_not_look_now_and_then(waits: list[float | None]) -> None:
     with Machine(Machine.size_for(MEMORY)) as machine:
         create(machine, SPIN, "spin")

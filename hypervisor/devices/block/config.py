@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from paravane.devices.block.volume import Volume
     from paravane.devices.xenbus import DeviceHost
 
+_QCOW: Final = b"QFI\xfb"
 _log = logging.getLogger("paravane")
 
 SECTOR_SIZES: Final = (512, 4096)
@@ -79,6 +80,11 @@ class Disk:
             raise ValueError(f"{name} is too short for a disk: it has {volume.size} bytes")
         if rest := volume.size % self.sector_size:
             _log.warning("%s: its last %d bytes are no whole sector, and not on the disk", name, rest)
+        head = bytearray(len(_QCOW))
+        volume.read([head], 0)
+        if head == _QCOW:
+            # Only said: a guest may write that as well as any other bytes.
+            _log.warning("%s looks like a qcow2 image, and is taken as a raw one, byte for byte", name)
         return BlockDevice(
             host,
             volume,
