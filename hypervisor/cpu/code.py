@@ -91,13 +91,14 @@ class TranslatedCode:
         self._frames.clear()
 
     def changed_since(self, runner: object) -> list[int]:
-        """The frames that other members of the group changed since `runner`, who runs now, last ran."""
-        if self._group is None:
-            return []
-        previous, self._group.last_runner = self._group.last_runner, runner
-        if previous is runner:
-            return []
-        return [mfn for mfn, frame in self._frames.items() if self._content(mfn) != frame.content]
+        """The frames that other members of the group, or domains that share them, changed since `runner`, who
+        runs now, last ran."""
+        suspects: Iterable[int] = self._ram.lent.keys() & self._frames.keys() if self._ram.lent else ()
+        if self._group is not None:
+            previous, self._group.last_runner = self._group.last_runner, runner
+            if previous is not runner:
+                suspects = self._frames
+        return [mfn for mfn in suspects if self._content(mfn) != self._frames[mfn].content]
 
     def _watch(self, mfn: int) -> None:
         """Have every store into the frame seen, through whatever mapping."""

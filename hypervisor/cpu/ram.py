@@ -3,6 +3,7 @@
 import ctypes
 import mmap
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
@@ -40,6 +41,9 @@ class Ram:
         self.words = self.bytes.cast("I")
         self.quads = self.bytes.cast("Q")
         self.code_frames: set[int] = set()
+        self.lent: Counter[int] = Counter()
+        """Frames that guests of more than one domain may have mapped, and how often: the engine of one does
+        not notice what another stores there."""
         self._holders: list[CodeHolder] = []
 
     def attach(self, holder: CodeHolder) -> None:

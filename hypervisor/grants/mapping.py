@@ -85,6 +85,8 @@ def unmap_grant(
         raise GrantRefusal(GrantStatus.bad_dev_addr, sentence)
     if ended & _HOST:
         host_mapping.replace(paging, host_addr, mfn, flags, new_addr)
+        if giver is not own:
+            _no_longer_lent(own, mfn)
     mapped.flags &= ~ended
     if not mapped.flags & (_HOST | _DEVICE):
         own.maptrack.give_back(handle)
@@ -96,10 +98,12 @@ def release_mappings(own: GrantTable) -> None:
     """The domain of `own` goes: end everything that it has mapped of others. The references of its page
     tables to their frames go with those."""
     for mapped in own.maptrack.drain():
+        mfn, writable = mapped.giver.active[mapped.ref].mfn, not mapped.flags & _READONLY
+        if mapped.flags & _HOST and mapped.giver is not own.state:
+            _no_longer_lent(own, mfn)
         giver = giver_of(own, mapped)
         if giver is None:
             continue
-        mfn, writable = giver.state.active[mapped.ref].mfn, not mapped.flags & _READONLY
         if mapped.flags & _DEVICE:
             giver.memory.machine.let_go(mfn, writable=writable)
         giver.unpin(mapped.ref, uses_of(mapped.flags), writable=writable)
@@ -152,6 +156,18 @@ def _map_for_host(giver: GrantTable, paging: VcpuPaging, request: GnttabMapGrant
     except GrantRefusal:
         _put(giver, mfn, writable=writable)
         raise
+    if paging.domain is not giver.memory:
+        giver.memory.machine.ram.lent[mfn] += 1
+
+
+def _no_longer_lent(own: GrantTable, mfn: int) -> None:
+    """A mapping of a frame of another domain has ended. What was stored there by it may be code, which no
+    engine looks at for changes any more."""
+    ram = own.memory.machine.ram
+    ram.code_changed(mfn)
+    ram.lent[mfn] -= 1
+    if not ram.lent[mfn]:
+        del ram.lent[mfn]
 
 
 def _let_go(giver: GrantTable, ref: int, mfn: int, ended: int) -> None:

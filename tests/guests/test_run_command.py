@@ -68,6 +68,30 @@ def test_a_kernel_that_comes_with_files_runs_by_its_name(machines: Machines) -> 
     assert "pong | 1000 balls sent back" in printed
 
 
+def test_a_page_is_lent_and_outlives_who_lent_it(machines: Machines) -> None:
+    status, printed, errors = machines.do("run", "grants", "--audit")
+    assert status == Status.OK, errors
+    lines = printed.splitlines()
+    assert [line for line in lines if line.startswith("taker")] == [
+        "taker | the letter says: dear taker",
+        "taker | the notice, to write it: refused, status -1",
+        "taker | the notice, to read it: for all to read",
+        "taker | the notice, copied: for all to read",
+        "taker | the notice, once more: refused, status -1",
+        "taker | the giver has gone, its letter says: dear giver",
+        "taker | now it says: and so it ends",
+        "taker | the letter is returned",
+        "taker | the letter, once more: refused, status -2",
+    ]
+    assert [line for line in lines if line.startswith("giver")] == [
+        "giver | the answer: dear giver",
+        "giver | take the letter back: it is in use",
+        "giver | take the notice back: done",
+        "giver | the giver leaves, and its letter stays",
+    ]
+    assert "audit: no difference" in errors
+
+
 def test_sixteen_domains_of_a_folder_run_side_by_side(machines: Machines) -> None:
     names = [f"d{number:02}" for number in range(16)]
     for name in names:
