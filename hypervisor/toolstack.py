@@ -281,7 +281,7 @@ class Toolstack:
         xenstored."""
         domain = self._registry.find(domid)
         connection = domain.store if isinstance(domain, Domain) else None
-        if connection is None:
+        if connection is None or connection.closed:  # others may hold frames of one that is gone
             raise Refusal(Errno.EINVAL, f"there is no domain {domid} that has a ring of xenstore's")
         bind = partial(self._events.bind, domid, port, partial(self._platform.bus.call, connection))
         if self.store.introduced(domid) is None:

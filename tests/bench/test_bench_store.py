@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from paravane import DomainConfig, Machine, StopReason, asm, guest_kernels, load_image
-from paravane.abi.xs_wire import XsMessage
+from paravane.abi.xs_wire import XSD_SOCKMSG, XsMessage
 from paravane.devices.xenstore import Store, StoreSocket, populate_domain
 from paravane.inbox import Inbox
 from tests.bench.test_bench_cpu import CALLS, HYPERCALLS, BareLoop
 from tests.support.xenstore_client import Client
 from tests.support.xenstore_guest import request
+from tests.support.xenstored import Xenstored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +75,25 @@ def test_socket(benchmark: Any, tmp_path: Path, what: str, watchers: int) -> Non
         benchmark.pedantic(ask, rounds=5)
     home.close()
     inbox.close()
+    _report(benchmark, _echo)
+
+
+@pytest.mark.parametrize("what", ["read", "write"])
+def test_debians_xenstored(benchmark: Any, tmp_path: Path, what: str) -> None:
+    """For comparison: the same requests, answered by xenstored 4.17 in its own process."""
+    daemon = Xenstored(tmp_path, (1,))
+    client = daemon.client()
+    client.ask(XsMessage.WRITE, b"/local/domain/1/name\0guest1")
+    asked = READ if what == "read" else WRITE
+    kind, payload = asked[0], asked[XSD_SOCKMSG.size :]
+
+    def ask() -> None:
+        for _ in range(OPERATIONS):
+            client.ask(kind, payload)
+
+    benchmark.pedantic(ask, rounds=5)
+    client.close()
+    daemon.close()
     _report(benchmark, _echo)
 
 

@@ -269,6 +269,9 @@ def test_a_domain_is_introduced_over_another_port(hello: Image, machine: Machine
         assert client.ask(XsMessage.INTRODUCE, b"1\0000\00077\0") == b"OK\0", "as with xenstored"
         assert client.ask(XsMessage.IS_DOMAIN_INTRODUCED, b"1\0") == b"T\0"
         assert client.ask(XsMessage.RELEASE, b"1\0") == b"OK\0"
+        assert domain.store is not None
+        domain.store.close()
+        assert client.ask(XsMessage.INTRODUCE, b"1\0000\0%d\0" % port) == b"EINVAL\0", "it is as good as gone"
     machine.destroy(domain)
     assert machine.store.find("/local/domain/1") is None, "nothing is left of a domain that was released"
 
@@ -294,3 +297,15 @@ def test_who_asks_and_waits_in_turn_is_answered_several_times_a_turn(
     assert len(heard) > 10
     assert heard == [19 * (at + 1) for at in range(len(heard))], "an answer before each request"
     assert store.steps - before <= BACKEND_PORTION, "but no more than a portion"
+
+
+def test_a_domain_that_ends_is_announced_while_it_is_still_there(hello: Image, machine: Machine) -> None:
+    heard: list[str] = []
+    machine.store.watch("@releaseDomain", heard.append)
+    domain = machine.create(hello, DomainConfig(memory=MEMORY))
+    heard.clear()
+    machine.run(timeout=60)
+    assert heard == ["@releaseDomain"]
+    assert machine.domains[domain.domid] is domain
+    machine.destroy(domain)
+    assert heard == ["@releaseDomain"] * 2

@@ -61,6 +61,11 @@ class Connection:
         self._session = Session(store, domid, self._output_ready)
         self._put_word(_FEATURES, XenstoreFeature.ERROR | _FEATURE_WATCHDEPTH)
 
+    @property
+    def closed(self) -> bool:
+        """Whether the guest is gone: its ring is nobody's any more."""
+        return self._closed
+
     def disconnect(self) -> None:
         """Give the port up, to get another one by `introduce`."""
         self._port.close()
