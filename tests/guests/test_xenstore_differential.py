@@ -166,3 +166,57 @@ def test_both_answer_the_same(pairs: list[Pair], seed: int) -> None:
             theirs += more[0]
             ours += more[1]
         assert ours == theirs, asked[-6:]
+
+
+def limits() -> Iterator[tuple[int, bytes]]:
+    """Requests by which a guest runs into each of its quotas, from just below."""
+    for size in (*range(1990, 2030), *range(2040, 2052)):
+        yield XsMessage.WRITE, b"data/size\0" + b"v" * size
+    for count in range(1, 7):
+        yield XsMessage.SET_PERMS, b"data/size\0n1\0" + b"r2\0" * (count - 1)
+    for number in range(131):
+        yield XsMessage.WATCH, b"data\0%d\0" % number
+    yield XsMessage.RESET_WATCHES, b"\0"
+    for _ in range(13):
+        yield XsMessage.TRANSACTION_START, b"\0"
+    yield XsMessage.RESET_WATCHES, b"\0"
+    for number in range(34):  # each with 30 nodes above it
+        yield XsMessage.MKDIR, b"data/%d/" % number + b"/".join([b"n"] * 29) + b"\0"
+    for number in range(31):
+        yield XsMessage.MKDIR, b"data/more%d\0" % number
+    yield XsMessage.WRITE, b"data/more0\0there is no new node in this"
+    yield XsMessage.RM, b"data/0\0"
+    yield XsMessage.MKDIR, b"data/again\0"
+
+
+def test_both_have_the_same_limits(pairs: list[Pair]) -> None:
+    refused = set()
+    for kind, payload in limits():
+        theirs, ours = both(pairs[1], kind, payload)
+        more = both(pairs[1], XsMessage.GET_DOMAIN_PATH, b"1\0")
+        assert ours + more[1] == theirs + more[0], (kind, payload[:40], len(payload))
+        if theirs[-1][0] == XsMessage.ERROR:
+            refused.add((kind, theirs[-1][1]))
+    assert refused == {
+        (XsMessage.WRITE, b"ENOSPC\0"),
+        (XsMessage.SET_PERMS, b"ENOSPC\0"),
+        (XsMessage.WATCH, b"E2BIG\0"),
+        (XsMessage.TRANSACTION_START, b"ENOSPC\0"),
+        (XsMessage.MKDIR, b"ENOSPC\0"),
+    }
+
+
+def test_long_directories_come_in_the_same_parts(pairs: list[Pair]) -> None:
+    """But for the generation at the front of each, which counts what the daemon has done before."""
+    for number in range(150):
+        both(pairs[0], XsMessage.MKDIR, b"/tool/many/%03d" % number + b"x" * 40 + b"\0")
+    theirs, ours = both(pairs[0], XsMessage.DIRECTORY, b"/tool/many\0")
+    assert ours == theirs == [(XsMessage.ERROR, b"E2BIG\0")]
+    for offset in (0, 44, 4000, 6555, 6556, 6599, 6600, 6601):
+        theirs, ours = both(pairs[0], XsMessage.DIRECTORY_PART, b"/tool/many\0%d\0" % offset)
+        parts = [answer[0][1].partition(b"\0") for answer in (theirs, ours)]
+        # A longer number leaves less room for names.
+        wide = max(len(generation) for generation, _, _ in parts)
+        names = [part[: 4096 - wide - 50] for _, _, part in parts]
+        assert names[0] == names[1], offset
+        assert parts[0][2].endswith(b"\0\0") == parts[1][2].endswith(b"\0\0"), offset
