@@ -34,8 +34,12 @@ FEATURES = (
 class Netfront(Frontend):
     """The frontend of interface `number`."""
 
-    def __init__(self, machine: Machine, domain: Domain, number: int = 0) -> None:
+    def __init__(
+        self, machine: Machine, domain: Domain, number: int = 0, *, first_ref: int | None = None
+    ) -> None:
+        """`first_ref`: the first grant that is not another frontend's."""
         super().__init__(machine, domain, "vif", number)
+        self._next_ref = first_ref or self._next_ref
         attachment = domain.devices.find("vif", number)
         assert attachment is not None
         assert isinstance(attachment.device, Interface)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from paravane.abi.netif import XEN_NETIF_MAX_TX_SIZE
 from paravane.abi.shared_info import XEN_LEGACY_MAX_VCPUS
 from paravane.asm.model import MAX_OUTPUT
 from paravane.asm.reader import MAX_STATEMENTS
 from paravane.builder import module
+from paravane.devices.net.interface import MOST_GROUPS, MOST_QUEUES
+from paravane.devices.net.packet import MOST_SLOTS
+from paravane.devices.net.receiver import MOST_QUEUED
+from paravane.devices.net.switch import AGEING, MOST_STATIONS
 from paravane.devices.xenstore import Quota
 from paravane.devices.xenstore.store_socket import CLIENT_LIMITS, MOST_CLIENTS
 from paravane.image import elf, lines, unpack
@@ -46,6 +51,10 @@ def row(name: str) -> str:
             "xenstore",
             f"{MOST_CLIENTS} programs at a time at its socket, with {CLIENT_LIMITS.watches:,} watches",
         ),
+        ("network", f"frames of up to {XEN_NETIF_MAX_TX_SIZE:,} bytes in up to {MOST_SLOTS} slots"),
+        ("network", f"{MOST_QUEUES} queues and {MOST_GROUPS} multicast groups"),
+        ("network", f"{MOST_QUEUED >> 10} KiB of frames wait"),
+        ("network", f"{MOST_STATIONS} stations of each port, for {AGEING // 10**9} s"),
         ("sources", f"{MAX_OUTPUT >> 20} MiB of output and {MAX_STATEMENTS:,} statements"),
         ("images and ramdisks", f"{LARGEST >> 30} GiB as files"),
         ("images and ramdisks", f"a packed kernel may unpack to {unpack.MAX_UNPACKED >> 20} MiB"),

@@ -17,6 +17,8 @@ from paravane.devices.net import parse_rule
 from paravane.devices.net.interface import MOST_GROUPS, MOST_QUEUES
 from paravane.devices.net.receiver import MOST_QUEUED
 from paravane.devices.net.vif import Vif, parse_vif
+from paravane.tools.ctl.actions import VERBS
+from paravane.tools.ctl.protocol import RequestError
 from tests.support.frontend import FrontRing
 from tests.support.netfront import PAGE, Netfront
 from tests.support.small_machines import BLOCK, MEMORY, image
@@ -317,6 +319,30 @@ def test_a_capture_shows_the_wire(lan: Callable[..., list[Netfront]], tmp_path: 
     data = path.read_bytes()
     assert data[:4] == bytes.fromhex("4d3cb2a1")
     assert data.count(one.mac) == 4 + 4  # as it was sent, and as it was received
+
+
+def test_interfaces_come_and_go_while_a_domain_runs(
+    machine: Machine, pair: tuple[Netfront, Netfront]
+) -> None:
+    """By the verbs of `paravane ctl`: the next free number; away when its frontend has let go."""
+    one, other = pair
+    VERBS["vif-attach"](machine, one.domain, "bridge=xenbr0,mac=00:16:3e:00:00:77")
+    added = Netfront(machine, one.domain, 1, first_ref=200)
+    assert added.connect() is XenbusState.Connected
+    other.send(plain(other))
+    assert len(added.received()) == 1
+    VERBS["vif-detach"](machine, one.domain, "1")
+    assert added.backend_state is XenbusState.Closing
+    added.write("state", int(XenbusState.Closed))
+    assert machine.store.find(added.back) is None
+    VERBS["vif-detach"](machine, one.domain, "0,force")
+    VERBS["vif-attach"](machine, one.domain, "")
+    assert machine.store.read(f"{one.back}/mac") != one.mac.hex(":").encode()
+    for number in ("7", "x"):
+        with pytest.raises(RequestError, match="has no network interface"):
+            VERBS["vif-detach"](machine, one.domain, number)
+    with pytest.raises(ValueError, match="no Ethernet address"):
+        VERBS["vif-attach"](machine, one.domain, "mac=5")
 
 
 # Frontends that do not keep to it.

@@ -15,7 +15,7 @@ import pytest
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 
-from paravane.devices.net import Frame, NetError, Offloads, Switch, passt
+from paravane.devices.net import Frame, NetError, Offloads, Switch, passt, tap
 from paravane.devices.net.passt import GATEWAY, GUEST, Passt
 from paravane.devices.net.pcap import Capture
 from paravane.devices.net.tap import Tap
@@ -195,6 +195,34 @@ def test_without_passt_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_
     (tmp_path / "passt").chmod(0o755)
     with pytest.raises(NetError, match="cannot start"):
         Passt(Inbox(), Switch("br0", lambda: 0))
+
+
+def test_a_tap_device_is_a_station_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Played by a socket that keeps frames apart, as /dev/net/tun does: not everybody may have a device."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    monkeypatch.setattr(tap, "_open", lambda name: ours.detach())
+    inbox, host, switch = Inbox(), Host(), Switch("br0", lambda: 0)
+    port = switch.plug("vif", host)
+    device = Tap("tap0", inbox, switch)
+    for number in range(3):
+        its.send(HEADER + bytes([number]) * 46)
+    inbox.deliver(0)
+    assert [frame[-1] for frame in host.frames] == [0, 1, 2]
+    port.send(Frame(HEADER + b"out"))
+    assert its.recv(2000) == HEADER + b"out"
+    while device.deliver(Frame(HEADER + bytes(1000))):
+        pass  # until its queue is full
+    assert device.alive
+    device.close()
+    device.close()
+    assert not device.deliver(Frame(HEADER))
+    assert [port.name for port in switch.ports] == ["vif"]
+    assert not inbox.watching
+    inbox.close()
+    its.close()
 
 
 @pytest.mark.parametrize("name", ["", "a" * 16, "a/b", "tap%d", "lo"])

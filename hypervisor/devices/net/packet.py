@@ -69,15 +69,12 @@ class Packet:
         """Where its bytes are: reference, offset and size of each slot. Raises DeviceFault for one that
         reaches over the end of its page."""
         first, *rest = self.slots
-        pieces = [(slot.gref, slot.offset, slot.size) for slot in (self._first(first, rest), *rest)]
+        own = first.size - sum([slot.size for slot in rest])
+        pieces = [(first.gref, first.offset, own), *((slot.gref, slot.offset, slot.size) for slot in rest)]
         for _, offset, size in pieces:
             if offset + size > PAGE_SIZE:
                 raise DeviceFault(f"{size} bytes from {offset} on reach over the end of a page")
         return pieces
-
-    def _first(self, first: Slot, rest: list[Slot]) -> Slot:
-        """The first slot with the size of its own part."""
-        return first._replace(size=first.size - sum(slot.size for slot in rest))
 
 
 def take_packet(ring: BackRing) -> Packet | None:
