@@ -91,6 +91,10 @@ class Frontend:
         store.deliver()
         self.serve()
 
+    def own(self, name: str) -> str:
+        """A node of the frontend's own."""
+        return self.machine.store.read(f"{self.front}/{name}").decode()
+
     def remove(self, name: str) -> None:
         """Delete a node as the guest; "" is the whole folder."""
         store = self.machine.store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -387,6 +388,43 @@ def test_a_frontend_is_told_when_a_device_changes(front: Frontend, domain: Domai
     device.renew({"width": 64})
     assert front.backend("width") == "64"
     assert len(heard) == 2
+
+
+def test_whatever_a_frontend_does_it_can_begin_anew(front: Frontend, domain: Domain) -> None:
+    """Any state, any node, any index, in any order: a device that is not connected holds nothing of the
+    guest's, and a frontend that then does as it should is served."""
+    chance = random.Random("frontend")
+    (device,) = domain.devices
+    ring = ready(front)
+    nodes = {name: front.own(name) for name in ("ring-ref", "event-channel")}
+    states = [*map(str, range(9)), "", "x", "44", "4294967300"]
+    for step in range(800):
+        match chance.randrange(8):
+            case 0 | 1 | 2 | 3:
+                front.write("state", chance.choice(states))
+            case 4:
+                front.write(
+                    chance.choice([*nodes, "width", "ring-page-order"]), chance.choice(["0", "x", "9"])
+                )
+            case 5:
+                front.remove(chance.choice([*nodes, "state", "width", "ring-page-order"]))
+            case 6:
+                ring.set(chance.choice(["req_prod", "rsp_prod", "rsp_event"]), chance.getrandbits(32))
+                front.event()
+            case 7:
+                for name, value in nodes.items():
+                    front.write(name, value)
+                ring.set("req_prod", 0)
+                ring.set("rsp_prod", 0)
+        if not device.connected:
+            assert {ref for ref in domain.grants.state.active if ref >= 8} == set(), step
+            assert device.state is not STATE.Connected
+    front.switch(STATE.Closed)
+    for name in ("width", "ring-page-order"):
+        front.remove(name)
+    assert front.switch(STATE.Initialising) is STATE.InitWait
+    assert ask(front, connected(front), 3, 4) == 7
+    assert Adder.made[0].log.count("connect") > 20
 
 
 def test_a_frontend_that_rushes_through_states_ends_where_it_stops(front: Frontend) -> None:
