@@ -41,6 +41,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("boot", "hello", "--ramdisk", "kern"), {"kernel.S"}),
         (("boot", "hello", "--clock", "v"), {"virtual"}),
         (("trace", "kern"), {"kernel.S"}),
+        (("store", "wri"), {"write"}),
+        (("store", "--socket", "kern"), {"kernel.S"}),
     ],
 )
 def test_bash_completes(words: tuple[str, ...], completed: set[str], script: Path, tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 from paravane.abi.errno import Errno
 from paravane.devices.observers import DeviceObservers
 from paravane.devices.xenstore.access import Access
+from paravane.devices.xenstore.host_watches import HostWatch, HostWatches
 from paravane.devices.xenstore.node_index import NodeIndex
 from paravane.devices.xenstore.rights import INTRODUCE, RELEASE, Quota, Rights
 from paravane.devices.xenstore.transaction import Held, Transaction
 from paravane.devices.xenstore.tree import ROOT, Node, Permission, Right, join, parent_of, valid_path
-from paravane.devices.xenstore.watches import Announcement, Change, Watch, WatchIndex
+from paravane.devices.xenstore.watches import Announcement, Change, WatchIndex
 from paravane.refusal import Refusal
-from paravane.registry import CONTROL_DOMID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,31 +30,6 @@ class Introduced(Protocol):
     def release(self) -> None:
         """Forget the domain, as if it were gone."""
         ...
-
-
-class HostWatch:
-    """A watch of a backend or the toolstack: a callback instead of messages."""
-
-    domid = CONTROL_DOMID
-
-    def __init__(self, store: Store, path: str, callback: Callable[[str], None]) -> None:
-        self._store = store
-        self._callback = callback
-        self.watch = Watch(path, b"")
-        self._closed = False
-        store.watches.add(self, self.watch)
-
-    def event(self, watch: Watch, path: str) -> None:
-        self._store.later(self, path)
-
-    def call(self, path: str) -> None:
-        if not self._closed:
-            self._callback(path)
-
-    def close(self) -> None:
-        """Hear of nothing any more, not even of what has happened already. Idempotent."""
-        self._closed = True
-        self._store.watches.remove(self, self.watch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +58,7 @@ class Store:
         self.watches = WatchIndex()
         self.steps = 0
         self._changes: list[Change] = []
-        self._events: dict[tuple[HostWatch, str], None] = {}
-        self._delivering = False
+        self._host_watches = HostWatches(self.watches)
         self._host = Access(self, self.rights, 0)
         self._introduced: dict[int, Introduced] = {}
         self._shut_down: set[int] = set()
@@ -156,8 +130,7 @@ class Store:
         """
         if not path.startswith("@") and not valid_path(path):
             raise Refusal(Errno.EINVAL, f"{path[:64]!r} cannot be watched")
-        watch = HostWatch(self, path, callback)
-        watch.event(watch.watch, path)
+        watch = self._host_watches.add(path, callback)
         self.deliver()
         return watch
 
@@ -235,10 +208,6 @@ class Store:
         changes, self._changes = self._changes, []
         return changes
 
-    def later(self, watch: HostWatch, path: str) -> None:
-        """Queue a host event. One that waits already tells the same: guests cannot make the queue long."""
-        self._events[watch, path] = None
-
     def deliver(self) -> None:
         """Tell everybody of all that has happened, and of what the host's callbacks do to the store in turn.
         For the host, which does not go on before; what a guest causes is told in portions."""
@@ -251,16 +220,7 @@ class Store:
     def deliver_one(self) -> bool:
         """Run the callback of one host event. False when there is none, or inside another callback: then the
         caller of that one goes on with what is left."""
-        if self._delivering or not self._events:
-            return False
-        watch, path = next(iter(self._events))
-        del self._events[watch, path]
-        self._delivering = True
-        try:
-            watch.call(path)
-        finally:
-            self._delivering = False
-        return True
+        return self._host_watches.deliver_one()
 
     # The view of the live tree.
 
