@@ -104,6 +104,16 @@ def test_a_vcpu_that_is_reset_waits_for_nothing_any_more(bench: Bench) -> None:
     assert [name for name, _ in bench.timers.armed() if name.kind == "poll"] == []
 
 
+def test_the_end_of_a_pause_wakes_a_vcpu_that_was_made_online(bench: Bench) -> None:
+    """As Xen's vcpu_unpause: nobody else does, before it is taken down and brought up."""
+    bench.vcpu.reset()
+    bench.state.initialise(online=True)
+    assert not bench.state.runnable
+    bench.domain.pause()
+    bench.domain.unpause()
+    assert bench.state.runnable
+
+
 def test_a_vcpu_that_yields_lets_others_run_before_it_goes_on() -> None:
     with Machine(Machine.size_for(MEMORY, MEMORY), slice_instructions=1_000_000) as machine:
         for _ in range(2):
