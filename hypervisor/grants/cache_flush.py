@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from paravane.grants.grant_table import GrantTable
 
 
-def check_cache_flush(own: GrantTable, request: GnttabCacheFlush) -> None:
-    """Check what the domain of `own` asks for: an own frame, or one that it uses by a grant. Raises Refusal:
-    -EINVAL, -EPERM, -EOPNOTSUPP.
+def check_cache_flush(own: GrantTable, request: GnttabCacheFlush) -> int:
+    """Check what the domain of `own` asks for: an own frame, or one that it uses by a grant. Gives how many
+    entries were looked at for that. Raises Refusal: -EINVAL, -EPERM, -EOPNOTSUPP.
     """
     both = GrantCacheOp.CLEAN | GrantCacheOp.INVAL
     outside = request.offset >= PAGE_SIZE or request.offset + request.length > PAGE_SIZE
@@ -24,7 +24,7 @@ def check_cache_flush(own: GrantTable, request: GnttabCacheFlush) -> None:
         where = f"{request.length} bytes at {request.offset}"
         raise Refusal(Errno.EINVAL, f"op {request.op:#x} on {where} is no cache flush")
     if not request.length or not request.op:
-        return
+        return 0
     machine, mfn = own.memory.machine, request.a >> PAGE_SHIFT
     frames = machine.frames
     if mfn >= frames.nr_frames:
@@ -37,3 +37,4 @@ def check_cache_flush(own: GrantTable, request: GnttabCacheFlush) -> None:
         raise Refusal(Errno.EINVAL, f"{frames.describe(mfn)} is not granted to d{own.domid} and in use")
     if request.op == GrantCacheOp.INVAL:
         raise Refusal(Errno.EOPNOTSUPP, "x86 does not invalidate a cache without writing it back")
+    return 0 if giver is own else len(giver.state.active)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from paravane.abi.domid import DomId
 from paravane.abi.grant_table import GrantCopyFlag, GrantStatus
@@ -14,6 +14,12 @@ from paravane.x86 import PAGE_SIZE
 if TYPE_CHECKING:
     from paravane.abi.grant_table import GnttabCopy, GnttabCopyPtr
     from paravane.grants.grant_table import GrantTable
+
+
+# Plain numbers: every request needs them.
+_SELF: Final = int(DomId.SELF)
+_SOURCE_GREF: Final = int(GrantCopyFlag.source_gref)
+_DEST_GREF: Final = int(GrantCopyFlag.dest_gref)
 
 
 def acquire(
@@ -112,7 +118,7 @@ class _Side:
 
     def __init__(self, own: GrantTable, end: GnttabCopyPtr, *, by_ref: bool, writable: bool) -> None:
         """Raises GrantRefusal for an end that the domain may not name."""
-        if end.domid != DomId.SELF and not by_ref:
+        if end.domid != _SELF and not by_ref:
             raise GrantRefusal(GrantStatus.permission_denied, "only own frames can be named by number")
         self._own = own
         self._table = own.tables.named(own.domid, end.domid)
@@ -146,8 +152,8 @@ def copy_grant(own: GrantTable, request: GnttabCopy) -> None:
     Xen keeps the two ends of a request for the next one that has the same; each use ends with its request
     here, which is the same to all but a guest that copies over the very entries it copies by.
     """
-    source_by_ref = bool(request.flags & GrantCopyFlag.source_gref)
-    dest_by_ref = bool(request.flags & GrantCopyFlag.dest_gref)
+    source_by_ref = request.flags & _SOURCE_GREF != 0
+    dest_by_ref = request.flags & _DEST_GREF != 0
     source = _Side(own, request.source, by_ref=source_by_ref, writable=False)
     dest = _Side(own, request.dest, by_ref=dest_by_ref, writable=True)
     source.claim()

@@ -45,6 +45,12 @@ _FRAME_NUMBER, _STATUS_FRAME_NUMBER = 4, 8
 _NATIVE_COPY = 40
 """Bytes of Xen's own struct gnttab_copy."""
 
+_ENTRIES_A_UNIT = 16
+"""Entries in use that are looked at in a unit of work."""
+
+_FRAME_WORK = 2
+"""Units of work to erase or to list a frame of the table."""
+
 
 @grant(GnttabOp.setup_table)
 def setup_table(caller: "Caller", uop: Ptr, count: UInt) -> int:
@@ -62,6 +68,7 @@ def setup_table(caller: "Caller", uop: Ptr, count: UInt) -> int:
 def _setup_table(caller: "Caller", arg: GnttabSetupTable) -> None:
     table = caller.domain.grants.controlled(arg.dom)
     table.grow(arg.nr_frames)
+    caller.budget.spend(arg.nr_frames * _FRAME_WORK)
     _list_frames(caller, arg.frame_list, table.frames[: arg.nr_frames], _FRAME_NUMBER)
 
 
@@ -99,6 +106,7 @@ def set_version(caller: "Caller", uop: Ptr, count: UInt) -> int:
     """
     arg = GNTTAB_SET_VERSION.unpack(caller.copy_from_guest(uop, GNTTAB_SET_VERSION.size))
     table = caller.domain.grants
+    caller.budget.spend(len(table.frames) * _FRAME_WORK)
     try:
         choose_version(table, arg.version)
     finally:
@@ -161,5 +169,6 @@ def cache_flush(caller: "Caller", uop: Ptr, count: UInt) -> int:
     """There is no cache to flush; what is asked is checked all the same."""
     for address in Requests(GnttabOp.cache_flush, uop, count, GNTTAB_CACHE_FLUSH).addresses(caller):
         arg = GNTTAB_CACHE_FLUSH.unpack(caller.copy_from_guest(address, GNTTAB_CACHE_FLUSH.size))
-        check_cache_flush(caller.domain.grants, arg)
+        looked_at = check_cache_flush(caller.domain.grants, arg)
+        caller.budget.spend(looked_at // _ENTRIES_A_UNIT)
     return 0

@@ -42,6 +42,7 @@ from paravane.abi.grant_table import (
 )
 from paravane.abi.hypercall import Hypercall
 from paravane.cpu import PAE
+from paravane.grants.use import ActiveGrant
 from paravane.traps.crash import GuestCrash
 from tests.support.caller import FakeCaller
 from tests.support.granting import GrantMachine
@@ -356,6 +357,24 @@ def test_cache_flushes_are_checked(vcpu: FakeVcpu) -> None:
     ):
         struct = GNTTAB_CACHE_FLUSH.pack(GnttabCacheFlush(address, offset, length, operation))
         assert vcpu.op(GnttabOp.cache_flush, struct) == result
+
+
+def test_what_is_looked_through_is_charged(vcpu: FakeVcpu) -> None:
+    """A neighbour with many grants in use does not make a flush of their frames free."""
+    peer = vcpu.peer
+    for ref in range(2000):
+        peer.table.state.active[ref] = ActiveGrant(1, peer.p2m[12], 2, ref)
+    peer.table.state.active[2000] = ActiveGrant(1, peer.p2m[13], 2, 2000)
+    struct = GNTTAB_CACHE_FLUSH.pack(GnttabCacheFlush(peer.p2m[13] << 12, 0, 64, GrantCacheOp.CLEAN))
+    with pytest.raises(preemption.Preempted) as rest:
+        vcpu.op(GnttabOp.cache_flush, *[struct] * 100)
+    assert 0 < rest.value.done < 40
+    vcpu.op(GnttabOp.set_version, (2).to_bytes(4, "little"))
+    few = vcpu.budget.spent
+    vcpu.op(GnttabOp.setup_table, setup(1, 12))
+    assert vcpu.budget.spent >= 12
+    vcpu.op(GnttabOp.set_version, (1).to_bytes(4, "little"))
+    assert vcpu.budget.spent > few, "every frame of the table is erased"
 
 
 def test_counts_and_commands(vcpu: FakeVcpu) -> None:
