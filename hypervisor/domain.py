@@ -13,6 +13,7 @@ from paravane.abi.sched import SHUTDOWN_MAX, ShutdownReason
 from paravane.abi.shared_info import SHARED_INFO
 from paravane.cpu import CodeGroup
 from paravane.hypervisor_console import HypervisorConsole
+from paravane.log_limit import DomainLog, LineLimit, LogRate
 from paravane.place import Places
 from paravane.report import domain_report
 from paravane.sched import Share
@@ -108,8 +109,10 @@ class Domain:
         image: Image,
         memory: DomainMemory,
         share: Share | None = None,
+        log_rate: LogRate | None = None,
     ) -> None:
-        """`share` is what it may have of the processor (None: as much as others)."""
+        """`share` is what it may have of the processor (None: as much as others), `log_rate` how many lines
+        it may cause in the log (None: the usual)."""
         self.share = share or Share()
         self.platform = platform
         self.domid = domid
@@ -121,7 +124,8 @@ class Domain:
         self.handle = UUID(int=domid)
         self.debugger: DomainDebugger | None = None
         self.when_ended: Callable[[Domain], None] | None = None
-        self.log = logging.getLogger(f"paravane.d{domid}")
+        limit = LineLimit(log_rate or LogRate(), platform.clock.now)
+        self.log = DomainLog(logging.getLogger(f"paravane.d{domid}"), limit)
         self.vcpus: list[Vcpu] = []
         self.online_vcpus: int | None = None
         """How many of them its administrator wants it to use; None: all."""
@@ -214,6 +218,8 @@ class Domain:
     def close(self) -> None:
         """Free processors, backends, grants and event channels, not the memory. Idempotent."""
         self.watchdogs.stop()
+        if dropped := self.log.limit.settle():
+            self.log.logger.warning("%s", dropped)
         if self.debugger is not None:
             self.debugger.over()
         try:
@@ -303,6 +309,8 @@ class Domain:
         self.state.reason = reason
         self.watchdogs.stop()
         self.hypervisor_console.close()
+        if dropped := self.log.limit.settle():
+            self._print(f"(d{self.domid}) {dropped}")
         for vcpu in self.vcpus:
             vcpu.run_state.end()
         if self.debugger is not None:
@@ -313,8 +321,15 @@ class Domain:
             self.when_ended(self)
 
     def _say(self, line: str) -> None:
-        """Put a line out on the hypervisor's console."""
-        self.log.warning("%s", line)
+        """Put a line of the guest's out on the hypervisor's console, unless there were too many."""
+        before = self.log.limit.take()
+        if before is not None:
+            if before:
+                self._print(f"(d{self.domid}) {before}")
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        self.log.logger.warning("%s", line)
         self.platform.console_ring.put(line)
         self.platform.exchange.raise_global(Virq.CON_RING)
 

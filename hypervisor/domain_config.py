@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from paravane.arguments import check_callable, check_type
 from paravane.events import MAX_EVENT_CHANNELS
 from paravane.grants import GrantLimits
+from paravane.log_limit import LogRate
 from paravane.memory import MAX_VCPUS
 from paravane.on_end import OnEnd
 from paravane.sched import STANDARD_WEIGHT, Share
@@ -44,6 +45,8 @@ class DomainConfig:
 
     `devices` are opened, in this order, as the domain is made, and again for each of its further lives.
 
+    `log_rate` bounds the lines that it causes in the log: those of console_io, and warnings about it.
+
     `source_text`: reports quote the source files that the image names. Whoever makes an image can have any
     file of the host named there, so only for images that one trusts. Relative names that the current folder
     does not have are looked for in `source_folders`.
@@ -66,6 +69,7 @@ class DomainConfig:
     online_vcpus: int | None = None
     privileged: bool = False
     devices: tuple[DeviceConfig, ...] = ()
+    log_rate: LogRate = LogRate()
 
     def __post_init__(self) -> None:
         """Raises TypeError for a value of a wrong type, by its name, and ValueError for so many vcpus as no
@@ -88,6 +92,7 @@ class DomainConfig:
         check_type("source_text", self.source_text, bool)
         check_type("source_folders", self.source_folders, tuple)
         check_type("privileged", self.privileged, bool)
+        check_type("log_rate", self.log_rate, LogRate)
         check_type("devices", self.devices, tuple)
         if self.privileged and self.devices:
             raise ValueError("the control domain can be given no devices: nobody is there to carry them")

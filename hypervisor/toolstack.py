@@ -169,7 +169,7 @@ class Toolstack:
         )
         memory.target = nr_pages
         share = Share(config.weight, config.cap)
-        domain = Domain(self._platform, domid, config.name, image, memory, share)
+        domain = Domain(self._platform, domid, config.name, image, memory, share, config.log_rate)
         domain.max_memory = config.most_memory
         domain.online_vcpus = config.online_vcpus
         self._registry.enter(domain)

@@ -12,7 +12,6 @@ from paravane.time.records import TSC_KHZ
 from paravane.time.vcpu_time import VcpuTime
 
 if TYPE_CHECKING:
-    import logging
     from contextlib import ExitStack
 
     from paravane.abi.event_channel import Virq
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from paravane.events import EventChannels
     from paravane.image import Image
     from paravane.image.source_text import SourceText
+    from paravane.log_limit import DomainLog
     from paravane.memory import DomainMemory, VcpuPaging
     from paravane.place import Places
     from paravane.platform import Platform
@@ -63,7 +63,7 @@ class VcpuDomain(Protocol):
         ...
 
     @property
-    def log(self) -> logging.Logger: ...
+    def log(self) -> DomainLog: ...
     @property
     def shared_info(self) -> int:
         """Machine address of the shared_info page."""

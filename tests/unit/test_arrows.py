@@ -52,7 +52,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "guest_copy",
         "cpu",
         "cpu/engine",
-        "on_end registry",
+        "log_limit on_end registry",
         "arguments local_socket preemption refusal text vcpu_info whole_file",
         "abi",
         "x86",
