@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from paravane.devices.net.receiver import MOST_QUEUED
 from paravane.devices.net.vif import Vif, parse_vif
 from paravane.tools.ctl.actions import VERBS
 from paravane.tools.ctl.protocol import RequestError
+from paravane.tools.machine_options import settle_clock
 from tests.support.frontend import FrontRing
 from tests.support.netfront import PAGE, Netfront
 from tests.support.small_machines import BLOCK, MEMORY, image
@@ -115,6 +117,38 @@ def test_a_frame_crosses(pair: tuple[Netfront, Netfront]) -> None:
     assert other.send(answer) == [OKAY]
     assert one.received() == [answer]
     assert (one.device.sent.frames, one.device.received.bytes) == (1, 1514)
+
+
+def test_a_trace_tells_what_the_rings_carried(machine: Machine, pair: tuple[Netfront, Netfront]) -> None:
+    told: list[tuple[int, str, str, int, str]] = []
+
+    def ring(domid: int, what: str, device: str, op: str, size: int, number: int | None, status: str) -> None:
+        told.append((domid, f"{device} {what}", op, size, status))
+
+    machine.platform.bus.observers.ring = ring
+    one, other = pair
+    one.send(plain(one))
+    one.send(bytes(10))
+    assert told == [
+        (1, "vif request", "tx", 60, ""),
+        (1, "vif response", "tx", 60, "OKAY"),
+        (2, "vif response", "rx", 60, "OKAY"),
+        (1, "vif request", "tx", 10, ""),
+        (1, "vif response", "tx", 10, "ERROR"),
+    ]
+
+
+def test_time_is_the_hosts_where_a_domain_reaches_out() -> None:
+    for given, vif, deterministic, right in (
+        (None, "passt", False, "host"),
+        (None, "tap=tap0", False, "host"),
+        (None, "", False, "virtual"),
+        (None, "passt", True, "virtual"),
+        ("virtual", "passt", False, "virtual"),
+    ):
+        options = argparse.Namespace(clock=given, deterministic=deterministic)
+        settle_clock(options, [parse_vif(vif)])
+        assert options.clock == right
 
 
 def test_addresses_are_of_their_own_unless_they_are_given(lan: Callable[..., list[Netfront]]) -> None:

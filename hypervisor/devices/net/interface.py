@@ -65,6 +65,7 @@ class Interface(Device):
         self.sent, self.received = Counts(), Counts()
         self._capture: Capture | None = self.network.prepare(vif)
         self._timers = host.timers
+        self._observers = host.bus.observers
         self.firewall = Firewall(vif.rules, Identity(self.mac, vif.networks), self.network.now, vif.default)
         self._credit = Credit(vif.rate, self.network.now()) if vif.rate else None
         self._timer: Timer | None = None
@@ -166,9 +167,18 @@ class Interface(Device):
         else:
             tx_port = rx_port = frontend.listen(frontend.port(f"{folder}event-channel"))
         transmitter = Transmitter(
-            frontend, tx, tx_port, send=self._send, allow=self._allow, join=self._join, counts=self.sent
+            frontend,
+            tx,
+            tx_port,
+            send=self._send,
+            allow=self._allow,
+            join=self._join,
+            counts=self.sent,
+            observers=self._observers,
         )
-        return Queue(transmitter, Receiver(frontend, rx, rx_port, self.received, scattered=scattered))
+        return Queue(
+            transmitter, Receiver(frontend, rx, rx_port, self.received, self._observers, scattered=scattered)
+        )
 
     def _plug(self, name: str) -> None:
         switch = self.network.switch(self.vif.bridge)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from paravane.devices.bus import Budget, Port
     from paravane.devices.net.frame import Frame
     from paravane.devices.net.switch import Counts
+    from paravane.devices.observers import DeviceObservers
     from paravane.devices.shared_ring import BackRing
     from paravane.devices.xenbus import Frontend
 
@@ -36,12 +37,20 @@ class Receiver:
     """Puts frames into the pages that a guest has posted. `scattered`: a frame may take several."""
 
     def __init__(
-        self, frontend: Frontend, ring: BackRing, port: Port, counts: Counts, *, scattered: bool
+        self,
+        frontend: Frontend,
+        ring: BackRing,
+        port: Port,
+        counts: Counts,
+        observers: DeviceObservers,
+        *,
+        scattered: bool,
     ) -> None:
         self._frontend = frontend
         self._ring = ring
         self._port = port
         self._counts = counts
+        self._observers = observers
         self._most = MOST_SLOTS if scattered else 1
         self._waiting: deque[Frame] = deque()
         self._waiting_bytes = 0
@@ -110,6 +119,10 @@ class Receiver:
             self._frontend.complain(f"a frame cannot be received: {refusal.sentence}")
             self._counts.dropped += 1
             status = _ERROR
+        if self._observers.ring is not None:
+            told = NetifRsp.ERROR if status < 0 else NetifRsp.OKAY
+            domid = self._frontend.domid
+            self._observers.ring(domid, "response", "vif", "rx", len(data), number, told.name)
         self._ring.respond(RX_RESPONSE.pack(number, 0, flags, status))
 
     def _say_segments(self, frame: Frame) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from paravane.devices.bus import Budget, Port
     from paravane.devices.net.switch import Counts
+    from paravane.devices.observers import DeviceObservers
     from paravane.devices.shared_ring import BackRing
     from paravane.devices.xenbus import Frontend
 
@@ -45,6 +46,7 @@ class Transmitter:
         allow: Callable[[int], bool],
         join: Callable[[bytes, bool], bool],
         counts: Counts,
+        observers: DeviceObservers,
     ) -> None:
         self._frontend = frontend
         self._ring = ring
@@ -53,6 +55,7 @@ class Transmitter:
         self._allow = allow
         self._join = join
         self._counts = counts
+        self._observers = observers
         self._waiting: Packet | None = None  # for credit
 
     def serve(self, budget: Budget) -> bool:
@@ -72,6 +75,8 @@ class Transmitter:
                 if not self._ring.more():
                     return False
                 continue
+            if self._observers.ring is not None:
+                self._tell(packet, "request", "")
             budget.spend(PACKET_UNITS + SLOT_UNITS * (len(packet.slots) + packet.nr_extras))
             if packet.multicast:
                 self._answer(packet, _OKAY if self._change_groups(packet) else _ERROR)
@@ -115,9 +120,16 @@ class Transmitter:
 
     def _answer(self, packet: Packet, status: int) -> None:
         """One response for each slot, in the order of the slots."""
+        if self._observers.ring is not None:
+            self._tell(packet, "response", NetifRsp(status).name)
         first, *rest = packet.slots
         self._ring.respond(TX_RESPONSE.pack(first.id, status))
         for _ in range(packet.nr_extras):
             self._ring.respond(_NULL_RESPONSE)
         for slot in rest:
             self._ring.respond(TX_RESPONSE.pack(slot.id, status))
+
+    def _tell(self, packet: Packet, what: str, status: str) -> None:
+        if self._observers.ring is not None:
+            first = packet.slots[0]
+            self._observers.ring(self._frontend.domid, what, "vif", "tx", first.size, first.id, status)
