@@ -9,10 +9,14 @@ from paravane.abi.shared_info import XEN_LEGACY_MAX_VCPUS
 from paravane.asm.model import MAX_OUTPUT
 from paravane.asm.reader import MAX_STATEMENTS
 from paravane.builder import module
+from paravane.devices.block.config import MOST_MEMORY, SECTOR_SIZES
+from paravane.devices.block.device import MOST_RING_ORDER
+from paravane.devices.block.request import MOST_INDIRECT
 from paravane.devices.net.interface import MOST_GROUPS, MOST_QUEUES
 from paravane.devices.net.packet import MOST_SLOTS
 from paravane.devices.net.receiver import MOST_QUEUED
 from paravane.devices.net.switch import AGEING, MOST_STATIONS
+from paravane.devices.xenbus.complaints import MOST as COMPLAINTS
 from paravane.devices.xenstore import Quota
 from paravane.devices.xenstore.store_socket import CLIENT_LIMITS, MOST_CLIENTS
 from paravane.image import elf, lines, unpack
@@ -59,6 +63,10 @@ def row(name: str) -> str:
         ("images and ramdisks", f"{LARGEST >> 30} GiB as files"),
         ("images and ramdisks", f"a packed kernel may unpack to {unpack.MAX_UNPACKED >> 20} MiB"),
         ("images and ramdisks", f"a ramdisk to {module.MAX_UNPACKED >> 30} GiB"),
+        ("disks", f"memory (up to {MOST_MEMORY >> 30} GiB)"),
+        ("disks", f"sectors of {SECTOR_SIZES[0]} and {SECTOR_SIZES[1]} bytes"),
+        ("disks", f"up to {MOST_INDIRECT} segments in a request and {1 << MOST_RING_ORDER} pages in a ring"),
+        ("disks", f"the first {COMPLAINTS} of each disk are logged"),
         ("symbols and lines", f"{elf.MAX_SYMBOLS:,} symbols and {lines.MAX_ROWS:,} line rows"),
         ("results in Python", f"the last {KEPT:,} records"),
     ],

@@ -33,10 +33,10 @@ _EPILOG = manual.epilog(
 A .cfg file is one of xl (xl.cfg(5)). What counts here: name, kernel (also a source or a
 name of `list`), ramdisk, cmdline or root and extra, memory, maxmem, vcpus, maxvcpus,
 on_poweroff, on_reboot, on_crash, on_watchdog, on_soft_reset, cpu_weight, cap, seed,
-max_event_channels, max_grant_frames, max_maptrack_frames, max_grant_version, privileged.
-Files are looked for beside the .cfg first. What does not count is said and ignored. A
-domain that ends within two seconds of its start five times in a row is not restarted any
-more.
+max_event_channels, max_grant_frames, max_maptrack_frames, max_grant_version, privileged,
+disk (also FILE,xvda[,ro][,cow[=FILE]] and ram:SIZE,xvda). Files are looked for beside the
+.cfg first. What does not count is said and ignored. A domain that ends within two seconds
+of its start five times in a row is not restarted any more.
 
 While it runs, `paravane ctl` lists, pauses and ends its domains from another terminal.
 It goes on for that when all of them sleep and nothing can wake one, and says so.
