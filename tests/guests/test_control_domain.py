@@ -150,6 +150,7 @@ def answers(boot: Boot, requests: Requests) -> list[int]:
 def booted(boot: Boot, requests: Requests) -> BootResult:
     result = boot(requests.kernel(), memory=MEMORY, privileged=True)
     assert result.reason is ShutdownReason.poweroff, result
+    assert result.ending is StopReason.DONE, result  # and the machine with it, whoever else is left
     assert not result.audit
     return result
 
