@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 SHORTEST_REST: Final = 50_000
 """Nanoseconds of a turn, less than which are not worth handing on."""
 
+STALE: Final = 50_000
+"""Nanoseconds after which the processor time of this thread is read anew."""
+
 PREEMPTED: Final = "preempted"
 """Why a vcpu lost the processor to one that woke."""
 
@@ -38,6 +41,8 @@ class Scheduler:
         self.ready = 0
         self._platform = platform
         self._counted = counted
+        self._read_at = -STALE  # on time.monotonic_ns, when the thread's processor time was `_read`
+        self._read = 0
         self._vcpus: dict[Entity, Vcpu] = {}
         self._first: dict[int, Entity] = {}  # domid -> who is charged for what is done for the domain
         self._clock_began = self._host_began = self._charged = 0
@@ -150,7 +155,18 @@ class Scheduler:
             self._charged = used
 
     def _host_time(self) -> int:
-        return 0 if self._counted else time.thread_time_ns()
+        """Processor time of this thread in nanoseconds; 0 where slices are counted.
+
+        To read it is a system call, which costs as much as a hypercall does of it, and short slices would
+        read it four times each. So for a moment after each reading what has passed since is taken for it: who
+        runs then may be charged that moment too much, if the host had this thread wait meanwhile.
+        """
+        if self._counted:
+            return 0
+        now = time.monotonic_ns()
+        if now - self._read_at > STALE:
+            self._read_at, self._read = now, time.thread_time_ns()
+        return self._read + now - self._read_at
 
     def _tell(self, vcpu: Vcpu, what: str, why: str = "") -> None:
         trace = self._platform.trace
