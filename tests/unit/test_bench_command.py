@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import shlex
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import count
+from multiprocessing import active_children
 from typing import TYPE_CHECKING
 
 import pytest
 
 from paravane.sched import POLICIES
 from paravane.tools.bench import command, guests, isolation, scale, sched, trial
+from paravane.tools.bench.turns import in_turn
 from paravane.tools.cli import main
 from paravane.tools.status import Status
 from tests.unit.test_help_examples import examples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -61,12 +64,18 @@ def test_the_figures_of_the_policies_are_what_they_promise() -> None:
     assert len({len(row) for row in rows}) == 1
 
 
-def test_an_idle_domain_takes_little_and_many_work_together() -> None:
+def test_an_idle_domain_takes_little() -> None:
     """No figure of time: that is the host's. Memory is what the kernel says of this process."""
-    found = scale.measure(4)
-    assert found.throughput > 0
-    assert found.events > 0
-    assert found.memory <= trial.MEMORY + (4 << 20)
+    found = scale.idle(4)
+    assert 0 < found.memory <= trial.MEMORY + (4 << 20)
+    assert found.everything > found.memory
+
+
+@pytest.mark.parametrize("load", scale.LOADS)
+def test_many_domains_do_what_they_are_counted_for(load: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "SECONDS", 0.05)
+    with scale._working(load, 3 if load != "events in pairs" else 4) as turn:
+        assert turn() > 0
 
 
 @pytest.fixture
@@ -78,8 +87,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[object]]:
         asked.append((kind, policy, host))
         return isolation.Figures((100.0, 89.9, 100.0), None if host else 95.0, 110.0, 5.0)
 
-    def scaled(domains: int) -> scale.Figures:
-        return scale.Figures(domains, 1000 / domains, 2000.0, 3 << 20, 0.005)
+    def scaled(load: str) -> list[list[float]]:
+        return [[100.0 * len(load), 200.0, 300.0 + domains] for domains in scale.DOMAINS]
+
+    def idle(domains: int) -> scale.Idle:
+        return scale.Idle(3 << 20, (3 << 20) * domains, 0.005, 0.002)
 
     def each(measure: Callable[[object], object], points: list[object], jobs: int, **_: bool) -> list[object]:
         asked.append(jobs)
@@ -87,6 +99,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[object]]:
 
     monkeypatch.setattr(isolation, "measure", isolated)
     monkeypatch.setattr(scale, "measure", scaled)
+    monkeypatch.setattr(scale, "idle", idle)
     monkeypatch.setattr(command, "_each", each)
     return lambda: asked
 
@@ -184,3 +197,33 @@ def test_how_much_is_measured_is_told_meanwhile(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(command, "telling", telling)
     assert command._each(lambda _: states[0](), range(2), 1) == ["measured 0 of 2", "measured 1 of 2"]
+
+
+@contextmanager
+def _counting(start: int) -> Iterator[Callable[[], float]]:
+    """Gives its start, the number after it, ..., and fails at 103."""
+    numbers = count(start)
+
+    def measure() -> float:
+        if (number := next(numbers)) == 103:
+            raise ValueError("103 cannot be measured")
+        return number
+
+    yield measure
+
+
+def test_points_are_measured_in_turn_each_in_its_own_process() -> None:
+    assert in_turn(_counting, (1, 10), 3) == [[1, 2, 3], [10, 11, 12]]
+    assert active_children() == []
+
+
+def test_what_a_measuring_process_raises_ends_them_all() -> None:
+    with pytest.raises(ValueError, match="103 cannot be measured"):
+        in_turn(_counting, (1, 101), 3)
+    assert active_children() == []
+
+
+def test_a_machine_is_compared_with_what_the_first_one_did_at_the_time() -> None:
+    """The host has become half as fast after the first turn: of that the share shows nothing."""
+    figures = [[100.0, 50.0, 50.0], [80.0, 40.0, 40.0]]
+    assert scale.kept(figures, 1) == 0.8

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -91,10 +91,11 @@ def _scale(options: argparse.Namespace) -> int:
         raise UsageError("bench scale measures the default policy: --sched is for sched and isolation")
     if options.output:
         scale.check_picture(options.output)
-    figures = _each(scale.measure, list(scale.DOMAINS), options.jobs, apart=True)
-    _print(scale.table(figures))
+    idlers = _each(scale.idle, list(scale.DOMAINS), options.jobs, apart=True)
+    loads = _at_once(scale.measure, list(scale.LOADS), options.jobs)
+    _print(scale.table(loads, idlers))
     if options.output:
-        scale.draw(figures, options.output)
+        scale.draw(loads, idlers, options.output)
     return Status.OK
 
 
@@ -124,6 +125,21 @@ def _each(
             figures = stack.enter_context(pool).map(measure, points)
         for one in figures:
             found.append(one)
+    return found
+
+
+def _at_once(measure: Callable[[_Point], _Figures], points: Sequence[_Point], jobs: int) -> list[_Figures]:
+    """As `_each`, for what makes processes of its own."""
+    found: list[_Figures] = []
+    with telling(lambda: f"measured {len(found)} of {len(points)}"), ThreadPoolExecutor(jobs) as pool:
+        try:
+            for one in pool.map(measure, points):
+                found.append(one)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():  # whom somebody waits for
+                child.terminate()
+            raise
     return found
 
 

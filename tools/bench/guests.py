@@ -40,9 +40,8 @@ CALLER: Final = """
     jmp 1b
 """
 
-SLEEPER: Final = """
-    call map_shared_info
-1:  movl shared_info + SHARED_INFO_vcpu_info_time_system_time, %eax
+_SLEEP: Final = """
+    movl shared_info + SHARED_INFO_vcpu_info_time_system_time, %eax
     movl shared_info + SHARED_INFO_vcpu_info_time_system_time + 4, %edx
     addl $7000000, %eax
     adcl $0, %edx
@@ -56,7 +55,21 @@ SLEEPER: Final = """
     .balign 8
 poll: .skip SCHED_POLL_sizeof
 """
-"""Sleeps for 7 ms from when it began to run, again and again."""
+"""Sleeps for 7 ms from when it began to run, and goes on."""
+
+SLEEPER: Final = f"""
+    call map_shared_info
+1:
+{_SLEEP}
+"""
+
+CLOCK: Final = f"""
+    call map_shared_info
+    xorl %esi, %esi                 # how often it was woken
+    decl %esi
+1:  incl %esi
+{_SLEEP}
+"""
 
 IDLER: Final = """
 1:  movl $SCHEDOP_block, %ebx
