@@ -177,11 +177,11 @@ class RunLoop:
         """A slice that ends when the host's time for it is over; how long it took in virtual time, as far as
         that can be told."""
         began = self._platform.clock.now()
-        self._slices.arm(vcpu.cpu, (self._ends - began) / 1e9)
+        self._slices.arm(vcpu.cpu, (self._ends - began) / 1e9, lenient=not vcpu.computes)
         try:
             vcpu.run()
         finally:
-            used_up = self._slices.disarm()
+            used_up = vcpu.computes = self._slices.disarm()
         return self._ends - began if used_up and vcpu.run_state.runnable else 0
 
     def _run_counted(self, vcpu: Vcpu) -> int:

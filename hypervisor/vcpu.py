@@ -89,6 +89,8 @@ class Vcpu:
         walked = domain.memory.machine.types.tables_walked
         self.budget = PreemptionBudget(lambda: platform.traps, self._return_is_wanted, walked)
         self._info_moved = False
+        self.computes = True
+        """Whether its last slice had to be ended for it: so will the next one be, in all likelihood."""
         self._tracing = VcpuTrace(platform, domain, vcpu_id, self.cpu, self.traps, self.run_state)
         domain.resources.callback(self._tracing.start())
         self.place = self._tracing.place

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+
+LENIENCE: Final = 0.002
+"""Seconds by which a lenient timer may be late: so often its thread looks whether anything is due."""
 
 
 class Stoppable(Protocol):
@@ -27,6 +31,9 @@ class SliceTimer:
     To wake a thread costs more than a short slice does, so one that waits is only woken for a time that is
     earlier than what it waits for; it finds the later ones when it looks. A timer that was not armed since it
     looked last waits until it is: an idle machine costs nothing.
+
+    Who is armed leniently is expected to end its run by itself, long before: if it does not, it is ended up
+    to `LENIENCE` late. Then the thread looks that often, and need not be woken each time.
     """
 
     def __init__(self, period: float) -> None:
@@ -38,6 +45,8 @@ class SliceTimer:
         self._looks = math.inf  # when the thread looks again; inf: when it is told to
         self._used = False  # whether it was armed since the thread looked last
         self._fired = False
+        self._span = period  # seconds that it was armed for last
+        self._lenience = 0.0  # seconds that who was armed last may be ended late
         # Taken by itself, never through the condition: that would be a call of Python code, and a Ctrl-C
         # after it has taken the lock and before its return would leave it taken for ever.
         self._lock = threading.RLock()
@@ -65,12 +74,13 @@ class SliceTimer:
                 raise MemoryError(f"the host has no thread to end time slices: {error}") from None
             self._thread = thread
 
-    def arm(self, target: Stoppable, seconds: float | None = None) -> None:
+    def arm(self, target: Stoppable, seconds: float | None = None, *, lenient: bool = False) -> None:
         """End `target`'s runs in `seconds` from now (None: the period)."""
         with self._lock:
             self._armed = target
             self._fired = False
             self._used = True
+            self._lenience = LENIENCE if lenient else 0.0
             self._set(seconds)
 
     def shorten(self, seconds: float) -> None:
@@ -98,9 +108,11 @@ class SliceTimer:
             thread.join()
 
     def _set(self, seconds: float | None) -> None:
-        self._due = time.monotonic() + (self.period if seconds is None else seconds)
-        if self._due < self._looks:
-            self._looks = self._due
+        self._span = self.period if seconds is None else seconds
+        self._due = time.monotonic() + self._span
+        latest = self._due + self._lenience
+        if latest < self._looks:
+            self._looks = latest
             self._changed.notify_all()
 
     def _watch(self) -> None:
@@ -116,9 +128,11 @@ class SliceTimer:
     def _wait(self, now: float) -> None:
         """Until there is something to look at."""
         if self._armed is not None:
-            self._looks = self._due
+            self._looks = max(self._due, now + self._lenience)
         else:
-            self._looks = now + self.period if self._used else math.inf
+            # Of who is armed leniently next it will know soon enough then.
+            rest = max(self._lenience, self._span) if self._lenience else self.period
+            self._looks = now + rest if self._used else math.inf
         self._used = False
         # What is armed while we wait may set `_looks` to an earlier time, and wakes us then.
         self._changed.wait(None if self._looks == math.inf else max(0.0, self._looks - now))

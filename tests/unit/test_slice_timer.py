@@ -42,10 +42,11 @@ class Interrupter:
     [
         lambda timer: timer.arm(Target(), HOST_TIMEOUT / 2),
         lambda timer: timer.arm(Target(), 1e-3),
+        lambda timer: timer.arm(Target(), 1e-3, lenient=True),
         lambda timer: timer.shorten(1e-3),
         lambda timer: timer.disarm(),
     ],
-    ids=["arm", "arm earlier", "shorten", "disarm"],
+    ids=["arm", "arm earlier", "arm leniently", "shorten", "disarm"],
 )
 def test_ctrl_c_leaves_nothing_locked(use: Callable[[SliceTimer], object]) -> None:
     for at in range(1, 100):
@@ -70,3 +71,42 @@ def test_ctrl_c_leaves_nothing_locked(use: Callable[[SliceTimer], object]) -> No
             break
     else:
         pytest.fail("there are more moments than were tried")
+
+
+class Finite(Target):
+    """Runs until it is told to stop."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+def test_who_does_not_end_by_itself_is_ended(*, lenient: bool) -> None:
+    with SliceTimer(HOST_TIMEOUT) as timer:
+        for _ in range(3):
+            target = Finite()
+            timer.arm(target, 1e-4, lenient=lenient)
+            assert target.stopped.wait(HOST_TIMEOUT)
+            assert timer.disarm()
+
+
+def test_runs_that_end_by_themselves_wake_the_thread_once() -> None:
+    """As long as they go on: it looks by itself from then on, and each is due after it looks, give or take
+    the lenience."""
+    with SliceTimer(HOST_TIMEOUT) as timer:
+        woken: list[None] = []
+        notify = timer._changed.notify_all
+
+        def count() -> None:
+            woken.append(None)
+            notify()
+
+        timer._changed.notify_all = count  # type: ignore[method-assign]
+        for _ in range(5000):
+            timer.arm(Target(), 1e-4, lenient=True)
+            timer.disarm()
+        del timer._changed.notify_all
+    assert 1 <= len(woken) <= 2
