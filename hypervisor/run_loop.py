@@ -28,6 +28,10 @@ looked at."""
 SHORTEST_SLICE = 100_000
 """Nanoseconds: no slice of host time is made shorter for a timer that falls due, which may be that late."""
 
+COMPUTED = 1_000_000
+"""Nanoseconds of the processor in a slice that had to be ended, after which a vcpu counts as one that
+computes."""
+
 INSTRUCTION_TIME = 10
 """Nanoseconds an instruction takes where slices are counted in instructions."""
 
@@ -181,7 +185,9 @@ class RunLoop:
         try:
             vcpu.run()
         finally:
-            used_up = vcpu.computes = self._slices.disarm()
+            used_up = self._slices.disarm()
+        # A slice may be over on a busy host before a guest that would have ended it had any of it.
+        vcpu.computes = used_up and (vcpu.computes or self.scheduler.used() >= COMPUTED)
         return self._ends - began if used_up and vcpu.run_state.runnable else 0
 
     def _run_counted(self, vcpu: Vcpu) -> int:

@@ -90,7 +90,7 @@ class Vcpu:
         self.budget = PreemptionBudget(lambda: platform.traps, self._return_is_wanted, walked)
         self._info_moved = False
         self.computes = True
-        """Whether its last slice had to be ended for it: so will the next one be, in all likelihood."""
+        """Whether its slices have to be ended for it, as far as can be told from the last ones."""
         self._tracing = VcpuTrace(platform, domain, vcpu_id, self.cpu, self.traps, self.run_state)
         domain.resources.callback(self._tracing.start())
         self.place = self._tracing.place
