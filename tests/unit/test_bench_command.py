@@ -226,5 +226,6 @@ def test_what_a_measuring_process_raises_ends_them_all() -> None:
 
 def test_a_machine_is_compared_with_what_the_first_one_did_at_the_time() -> None:
     """The host has become half as fast after the first turn: of that the share shows nothing."""
-    figures = [[100.0, 50.0, 50.0], [80.0, 40.0, 40.0]]
+    figures = [[100.0, 50.0, 0.0, 50.0], [80.0, 40.0, 70.0, 40.0]]
     assert scale.kept(figures, 1) == 0.8
+    assert scale.kept([[0.0], [1.0]], 1) == 0

@@ -114,8 +114,9 @@ def table(loads: Sequence[Sequence[Sequence[float]]], idlers: Sequence[Idle]) ->
 
 def kept(figures: Sequence[Sequence[float]], row: int) -> float:
     """What `row` has of the first one's: the median of what it had in each turn, with both measured one
-    after the other."""
-    return statistics.median(own / first for own, first in zip(figures[row], figures[0], strict=True))
+    after the other. A turn that a busy host left the first one nothing of says nothing."""
+    turns = zip(figures[row], figures[0], strict=True)
+    return statistics.median([own / first for own, first in turns if first] or [0.0])
 
 
 def check_picture(path: Path) -> None:
