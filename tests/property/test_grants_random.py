@@ -188,7 +188,8 @@ class Lending(RuleBasedStateMachine):
         self.model.handles[domid, handle] = made
         if kind & HOST:
             self.model.mapped[domid, page] = made
-            self.guest(domid).cpu.tlb.add(page << 12)
+            if giver != domid:  # what it remembers of its own frames is a guest's own affair
+                self.guest(domid).cpu.tlb.add(page << 12)
 
     @precondition(lambda self: self.model.handles)
     @rule(
