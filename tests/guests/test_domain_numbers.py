@@ -93,7 +93,7 @@ def test_a_domain_that_goes_is_known_until_its_last_frame_is_free(machine: Machi
     memory.hold(held, OTHER, writable=False)
     machine.destroy(other)
     assert machine.domains == {}
-    assert _heard(machine) == ["shutdown 1", "bind 22", "map 1", "copy 3"]
+    assert _heard(machine) == ["shutdown 1", "bind 22", "map 1", "copy 9"]
     assert machine.audit() == []
     memory.let_go(held, writable=False)
     assert _heard(machine) == ["shutdown 3", "bind 3", "map 3", "copy 2"]

@@ -183,8 +183,8 @@ frames:
         "console flags 25",
         "console frame off by 0",
         "xenstore frame off by 0",
-        "version 2 -38",
-        "version 1",
+        "version 2 0",
+        "version 2",
         "read back 0",
     ]
 

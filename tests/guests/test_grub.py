@@ -18,6 +18,8 @@ import pytest
 from paravane import StopReason, guest_kernels
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import build
+from paravane.devices.block import disks_of
+from paravane.devices.net.vif import vifs_of
 from paravane.testing.expectation import Expected
 from paravane.testing.matching import difference
 from paravane.time.clock import VIRTUAL_EPOCH
@@ -28,9 +30,11 @@ from tests.support.needs import GRUB, require
 from tests.support.unix_archive import archive
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from paravane import BootResult
+    from paravane.devices.xenbus import DeviceConfig
     from paravane.guest_kernels import GuestKernel
 
 MEMORY = 64 << 20
@@ -39,10 +43,16 @@ NOISE = random.Random("memdisk").randbytes(70_001)
 
 
 def run(
-    script: str, files: dict[str, bytes], folder: Path, *, memory: int = MEMORY, vcpus: int = 1
+    script: str,
+    files: dict[str, bytes],
+    folder: Path,
+    *,
+    memory: int = MEMORY,
+    vcpus: int = 1,
+    devices: Sequence[DeviceConfig] = (),
 ) -> BootResult:
     """Boot GRUB with a script that ends the domain itself. The frame audit of its last moment is clean."""
-    outcome = boot(standalone(script, files, folder), memory=memory, vcpus=vcpus)
+    outcome = boot(standalone(script, files, folder), memory=memory, vcpus=vcpus, devices=devices)
     assert outcome.ending is StopReason.DONE, outcome.console
     assert outcome.audit == ()
     return outcome
@@ -192,9 +202,10 @@ def test_a_kernel_of_ours_says_the_same_when_grub_boots_it(name: str, tmp_path: 
     """It gets other page tables than a direct boot's, used rings, and memory that GRUB has written to."""
     kernel = guest_kernels.load(name)
     image = build(kernel.sources)
-    direct = boot(image, memory=SMALL, cmdline=kernel.cmdline, vcpus=kernel.vcpus)
+    devices = (*disks_of(kernel.disks, kernel.folder), *vifs_of(kernel.vifs))
+    direct = boot(image, memory=SMALL, cmdline=kernel.cmdline, vcpus=kernel.vcpus, devices=devices)
     script = f"echo LOADING\nlinux (memdisk)/kernel {kernel.cmdline}\nboot\n"
-    chained = run(script, {"kernel": image}, tmp_path, memory=SMALL, vcpus=kernel.vcpus)
+    chained = run(script, {"kernel": image}, tmp_path, memory=SMALL, vcpus=kernel.vcpus, devices=devices)
     assert chained.reason is direct.reason, chained.crash_report
     _, _, console = chained.console.partition("LOADING\n\r")
     assert difference(Expected(_variable(kernel, direct.console)), console) == []

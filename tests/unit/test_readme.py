@@ -76,6 +76,12 @@ def test_real_guests_run_as_shown(title: str, shows: str, tmp_path: Path) -> Non
     assert shows in shell(block.text, tmp_path)
 
 
+def test_two_domains_meet_on_a_network_as_shown(tmp_path: Path) -> None:
+    (block,) = blocks(section(README, "Put two domains on a network"))
+    assert "the server says: hello from another domain" in shell(block.text, tmp_path)
+    assert (tmp_path / "net.pcap").stat().st_size > 24, "more than the header of a capture (pcap-savefile(5))"
+
+
 def test_no_code_goes_unread_because_it_is_not_fenced() -> None:
     found = {str(path.relative_to(ROOT)): unfenced(path.read_text(encoding="utf-8")) for path in documents()}
     assert {path: lines for path, lines in found.items() if lines} == {}
@@ -115,6 +121,7 @@ def test_every_section_with_commands_is_run() -> None:
         "A test of one's own",
         "Boot a kernel nobody here wrote",
         "Give it a disk",
+        "Put two domains on a network",
         "Run unmodified applications",
     }
     text = README.read_text(encoding="utf-8")
