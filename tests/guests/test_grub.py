@@ -202,7 +202,7 @@ def test_a_kernel_of_ours_says_the_same_when_grub_boots_it(name: str, tmp_path: 
     """It gets other page tables than a direct boot's, used rings, and memory that GRUB has written to."""
     kernel = guest_kernels.load(name)
     image = build(kernel.sources)
-    devices = (*disks_of(kernel.disks, kernel.folder), *vifs_of(kernel.vifs))
+    devices: tuple[DeviceConfig, ...] = (*disks_of(kernel.disks, kernel.folder), *vifs_of(kernel.vifs))
     direct = boot(image, memory=SMALL, cmdline=kernel.cmdline, vcpus=kernel.vcpus, devices=devices)
     script = f"echo LOADING\nlinux (memdisk)/kernel {kernel.cmdline}\nboot\n"
     chained = run(script, {"kernel": image}, tmp_path, memory=SMALL, vcpus=kernel.vcpus, devices=devices)

@@ -114,10 +114,10 @@ def define(parser: argparse.ArgumentParser) -> None:
     console = verbs.add_parser("console", help="join its console; Ctrl-] leaves it")
     console.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
     share = verbs.add_parser("sched-credit", help="show or change shares of the processor")
-    share = share.add_argument_group("shares")
-    share.add_argument("-d", "--domain", metavar="DOMAIN", help=f"{_DOMAIN} (default: show all)")
-    share.add_argument("-w", "--weight", metavar="WEIGHT", help="its weight, 1 to 65535; 256 is usual")
-    share.add_argument("-c", "--cap", metavar="CAP", help="at most so many percent of one processor; 0: all")
+    shares = share.add_argument_group("shares")
+    shares.add_argument("-d", "--domain", metavar="DOMAIN", help=f"{_DOMAIN} (default: show all)")
+    shares.add_argument("-w", "--weight", metavar="WEIGHT", help="its weight, 1 to 65535; 256 is usual")
+    shares.add_argument("-c", "--cap", metavar="CAP", help="at most so many percent of one processor; 0: all")
     parser.set_defaults(run=_ctl)
 
 
