@@ -145,7 +145,7 @@ def test_a_full_ring_of_any_size_is_answered_in_order(attach: Boot, path: Path, 
         assert {answer[2] for answer in found} == {OKAY}
 
 
-def test_answers_have_the_requests_id_and_operation(attach: Boot, path: Path) -> None:
+def test_answers_have_the_id_of_a_request_and_what_it_does(attach: Boot, path: Path) -> None:
     front = attach(Disk(path))
     lists, page = front.page()
     segment = BlkifRequestSegment(front.pages[0].ref, 0, 0)
@@ -160,7 +160,7 @@ def test_answers_have_the_requests_id_and_operation(attach: Boot, path: Path) ->
     assert sorted(front.wait(5)) == sorted(
         [
             (big, BlkifOp.WRITE, OKAY),
-            (big - 1, BlkifOp.INDIRECT, OKAY),
+            (big - 1, BlkifOp.READ, OKAY),
             (3, BlkifOp.DISCARD, OKAY),
             (4, BlkifOp.FLUSH_DISKCACHE, OKAY),
             (5, 99, UNKNOWN),

@@ -143,11 +143,11 @@ class BlockDevice(Device):
     def _finish(self, request: Request, error: OSError | GrantRefusal | None) -> None:
         """A request was carried out, or could not be."""
         if error is None:
-            self._respond(request.told, request.id, request.length, BlkifRsp.OKAY)
+            self._respond(request.operation, request.id, request.length, BlkifRsp.OKAY)
         else:
             reason = error.strerror or str(error) if isinstance(error, OSError) else error.sentence
             sentence = f"{request.operation.name} of {request.length} bytes at {request.place}: {reason}"
-            self._respond(request.told, request.id, request.length, BlkifRsp.ERROR, sentence)
+            self._respond(request.operation, request.id, request.length, BlkifRsp.ERROR, sentence)
 
     def _respond(self, told: int, number: bytes, size: int, status: BlkifRsp, sentence: str = "") -> None:
         if sentence:

@@ -73,15 +73,17 @@ class Geometry(NamedTuple):
 
 
 def identity(entry: bytes) -> tuple[int, bytes]:
-    """The operation and the id of a ring entry, which are wherever they are in any request: the id as it
-    stands."""
-    return entry[0], entry[_INDIRECT_ID if entry[0] == BlkifOp.INDIRECT else _ID]
+    """What operation a ring entry is answered by, and its id as it stands. An indirect request is answered
+    by what it does to its segments, as Linux's backend does: a frontend gives up a disk that does not."""
+    if entry[0] == BlkifOp.INDIRECT:
+        return entry[1], entry[_INDIRECT_ID]
+    return entry[0], entry[_ID]
 
 
 def parse(entry: bytes, disk: Geometry, indirect: Callable[[int], bytes]) -> Request:
     """The request in a ring entry. `indirect` gives a copy of the granted page with that reference. Raises
     Rejected, and what `indirect` raises."""
-    told, number = identity(entry)
+    told, (_, number) = entry[0], identity(entry)
     if told not in _SUPPORTED:
         raise Rejected(BlkifRsp.EOPNOTSUPP, f"there is no operation {told}")
     if told == BlkifOp.DISCARD:
