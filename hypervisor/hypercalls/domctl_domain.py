@@ -84,11 +84,11 @@ def scheduler_op(caller: "Caller", domain: "Domain", part: XenDomctlSchedulerOp)
     share = domain.share
     if part.cmd == DomctlSchedop.putinfo:
         wanted = XEN_DOMCTL_SCHED_CREDIT.unpack(part.u)
+        cap = share.cap if wanted.cap == _SAME_CAP else wanted.cap
+        if cap > MAX_CAP:  # before anything is changed; Xen takes any
+            raise Refusal(Errno.EINVAL, f"a cap is at most {MAX_CAP} percent, not {cap}")
         share.weight = wanted.weight or share.weight
-        if wanted.cap != _SAME_CAP:
-            if wanted.cap > MAX_CAP:
-                raise Refusal(Errno.EINVAL, f"a cap is at most {MAX_CAP} percent, not {wanted.cap}")
-            share.cap = wanted.cap
+        share.cap = cap
         return part
     data = XEN_DOMCTL_SCHED_CREDIT.pack(XenDomctlSchedCredit(share.weight, share.cap))
     return part._replace(u=data + part.u[len(data) :])

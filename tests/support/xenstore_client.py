@@ -5,17 +5,15 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from paravane.abi.xs_wire import XSD_SOCKMSG, XsMessage
-from tests.support.xenstore_guest import request
+from tests.support.xenstore_guest import Asking
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from paravane.inbox import Inbox
-    from tests.support.xenstore_guest import Message
 
 
-class Client:
+class Client(Asking):
     """As careful or as rude as the test asks."""
 
     def __init__(self, inbox: Inbox, path: Path) -> None:
@@ -52,23 +50,6 @@ class Client:
         self.at_end |= not data
         return bool(data)
 
-    def receive(self) -> list[Message]:
-        """All messages there are for this client, after everybody has been served."""
+    def take_all(self) -> None:
         while self.inbox.deliver(0) or self.read():
             self.read()
-        found = []
-        while self.input:
-            header = XSD_SOCKMSG.unpack(self.input)
-            end = XSD_SOCKMSG.size + header.len
-            assert len(self.input) >= end, "half a message"
-            found.append((header.type, header.req_id, header.tx_id, bytes(self.input[16:end])))
-            del self.input[:end]
-        return found
-
-    def ask(self, kind: int, payload: bytes, tx_id: int = 0, req_id: int = 7) -> bytes:
-        """One request; its reply's payload, or the name of the error."""
-        self.send(request(kind, payload, tx_id, req_id))
-        (reply,) = [message for message in self.receive() if message[0] != XsMessage.WATCH_EVENT]
-        assert reply[1:3] == (req_id, tx_id)
-        assert reply[0] in (kind, XsMessage.ERROR)
-        return reply[3]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from paravane.abi.xs_wire import (
     XENSTORE_DOMAIN_INTERFACE,
     XENSTORE_RING_SIZE,
@@ -16,7 +18,40 @@ _OFFSETS = XENSTORE_DOMAIN_INTERFACE.offsets
 Message = tuple[int, int, int, bytes]
 
 
-class Guest:
+class Asking(ABC):
+    """Somebody who speaks xenstore's protocol, and whose `input` is what has come."""
+
+    input: bytearray
+
+    @abstractmethod
+    def send(self, data: bytes) -> None: ...
+
+    @abstractmethod
+    def take_all(self) -> None:
+        """Take in all that there is, after everybody has been served."""
+
+    def receive(self) -> list[Message]:
+        """All messages there are."""
+        self.take_all()
+        found = []
+        while self.input:
+            header = XSD_SOCKMSG.unpack(self.input)
+            end = XSD_SOCKMSG.size + header.len
+            assert len(self.input) >= end, "half a message"
+            found.append((header.type, header.req_id, header.tx_id, bytes(self.input[16:end])))
+            del self.input[:end]
+        return found
+
+    def ask(self, kind: int, payload: bytes, tx_id: int = 0, req_id: int = 7) -> bytes:
+        """One request; its reply's payload, or the name of the error."""
+        self.send(request(kind, payload, tx_id, req_id))
+        (reply,) = [message for message in self.receive() if message[0] != XsMessage.WATCH_EVENT]
+        assert reply[1:3] == (req_id, tx_id)
+        assert reply[0] in (kind, XsMessage.ERROR)
+        return reply[3]
+
+
+class Guest(Asking):
     """A xenstore client over a ring page of its own, as careful or as rude as the test asks."""
 
     def __init__(self, store: Store, domid: int = 1, start: int = 0, bus: Bus | None = None) -> None:
@@ -72,29 +107,13 @@ class Guest:
             self.event()
             self.take()
 
-    def receive(self) -> list[Message]:
-        """All messages there are for this guest."""
+    def take_all(self) -> None:
+        """Take in all that there is for this guest."""
         before = -1
         while before != len(self.input):
             before = len(self.input)
             self.event()
             self.take()
-        found = []
-        while self.input:
-            header = XSD_SOCKMSG.unpack(self.input)
-            end = XSD_SOCKMSG.size + header.len
-            assert len(self.input) >= end, "half a message"
-            found.append((header.type, header.req_id, header.tx_id, bytes(self.input[16:end])))
-            del self.input[:end]
-        return found
-
-    def ask(self, kind: int, payload: bytes, tx_id: int = 0, req_id: int = 7) -> bytes:
-        """One request; its reply's payload, or the name of the error."""
-        self.send(request(kind, payload, tx_id, req_id))
-        (reply,) = [message for message in self.receive() if message[0] != XsMessage.WATCH_EVENT]
-        assert reply[1:3] == (req_id, tx_id)
-        assert reply[0] in (kind, XsMessage.ERROR)
-        return reply[3]
 
 
 def request(kind: int, payload: bytes, tx_id: int = 0, req_id: int = 7) -> bytes:

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ class Xenstored:
         os.close(self._events)
 
 
-class _Client:
+class _Client(ABC):
     """Asks, and waits for whatever comes."""
 
     def __init__(self) -> None:
@@ -85,12 +86,12 @@ class _Client:
     def ask(self, kind: int, payload: bytes, tx_id: int = 0) -> bytes:
         return self.exchange(kind, payload, tx_id)[-1][1]
 
-    def send(self, data: bytes) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def send(self, data: bytes) -> None: ...
 
+    @abstractmethod
     def receive(self) -> bytes:
         """At least one byte."""
-        raise NotImplementedError
 
     def _message(self) -> Answer:
         while len(self._input) < XSD_SOCKMSG.size:

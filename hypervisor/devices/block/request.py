@@ -53,7 +53,7 @@ class Piece(NamedTuple):
 
 class Request(NamedTuple):
     """`place` and `length` are bytes of the disk; `pieces` hold the data of a read or a write, in order.
-    `operation` is what is to be done, `told` what the response calls it."""
+    `operation` is what is to be done, `told` what its entry calls it: INDIRECT, or the same."""
 
     told: int
     id: bytes

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ETH_HEADER: Final = 14
-ETH_ZERO: Final = bytes(6)
 
 
 class EtherType(IntEnum):
