@@ -47,15 +47,7 @@ class BlockFrontend(Frontend):
         self.connect(ring_pages)
 
     def connect(self, ring_pages: int = 1) -> None:
-        granted = [self.page() for _ in range(ring_pages)]
-        self.ring = FrontRing([page for _, page in granted], BLKIF_RING_ENTRY_SIZE)
-        if ring_pages == 1:
-            self.write("ring-ref", granted[0][0])
-        else:
-            self.write("ring-page-order", ring_pages.bit_length() - 1)
-            for at, (ref, _) in enumerate(granted):
-                self.write(f"ring-ref{at}", ref)
-        self.write("event-channel", self.listen())
+        self.ring = self.offer_ring(BLKIF_RING_ENTRY_SIZE, ring_pages)
         self.write("protocol", "x86_32-abi")
         assert self.switch(XenbusState.Initialised) is XenbusState.Connected
         self.switch(XenbusState.Connected)

@@ -125,6 +125,18 @@ class Frontend:
         self.grant(ref, mfn, readonly=readonly)
         return ref, self.machine.platform.ram.bytes[mfn << 12 : (mfn + 1) << 12]
 
+    def offer_ring(self, entry_size: int, pages: int = 1) -> FrontRing:
+        """Grant a ring and write its nodes, and an event channel's."""
+        granted = [self.page() for _ in range(pages)]
+        if pages == 1:
+            self.write("ring-ref", granted[0][0])
+        else:
+            self.write("ring-page-order", pages.bit_length() - 1)
+            for number, (ref, _) in enumerate(granted):
+                self.write(f"ring-ref{number}", ref)
+        self.write("event-channel", self.listen())
+        return FrontRing([page for _, page in granted], entry_size)
+
     def grant(self, ref: int, mfn: int, *, readonly: bool = False) -> None:
         """Fill in an entry of the grant table."""
         words, frame = self.machine.platform.ram.words, ref // V1_PER_FRAME

@@ -118,15 +118,7 @@ def front(machine: Machine, domain: Domain) -> Frontend:
 
 def ready(front: Frontend, pages: int = 1) -> FrontRing:
     """Write all that the device wants to know."""
-    granted = [front.page() for _ in range(pages)]
-    if pages == 1:
-        front.write("ring-ref", granted[0][0])
-    else:
-        front.write("ring-page-order", pages.bit_length() - 1)
-        for number, (ref, _) in enumerate(granted):
-            front.write(f"ring-ref{number}", ref)
-    front.write("event-channel", front.listen())
-    return FrontRing([page for _, page in granted], 16)
+    return front.offer_ring(16, pages)
 
 
 def connected(front: Frontend, pages: int = 1) -> FrontRing:
