@@ -30,7 +30,7 @@ VERBS = {
         "what an image is: notes, segments, entry, hypercalls it seems to use",
         "paravane.tools.report:define_info",
     ),
-    "boot": Verb("run one domain, its console on this terminal", "paravane.tools.boot:define"),
+    "boot": Verb("run one domain, its console on this terminal", "paravane.tools.boot.command:define"),
     "run": Verb("run several domains, from xl.cfg-style files", "paravane.tools.run.command:define"),
     "ctl": Verb("list and steer the domains of a running machine", "paravane.tools.ctl.command:define"),
     "store": Verb(

@@ -18,6 +18,7 @@ from paravane.devices.net.vif import Vif, parse_vif
 from paravane.text import shown
 from paravane.tools import images, manual, watch
 from paravane.tools.arguments import MOST_VCPUS, memory_size, vcpu_count
+from paravane.tools.boot.session import Session, Wishes
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.debugger import add_debugger_options, listener
 from paravane.tools.files import read_file, refuse_overwriting
@@ -28,7 +29,6 @@ from paravane.tools.machine_options import (
     machine_of,
     settle_clock,
 )
-from paravane.tools.session import Session, Wishes
 from paravane.tools.status import Status, UsageError
 from paravane.tools.trace_options import add_trace_options, trace_output
 
