@@ -126,13 +126,22 @@ class _Side:
         self._by_ref = by_ref
         self._writable = writable
         self._found = ActiveGrant(own.domid, end.u, own.domid, 0)
+        self._held = False
 
     def claim(self) -> None:
-        """Hold it. Raises GrantRefusal."""
-        if self._by_ref:
-            self._found = acquire(self._table, self._end.u, self._own.domid, writable=self._writable)
-        else:
+        """Hold it, unless a look shows that it can be used (`GrantTable.frame_for_now`). Raises
+        GrantRefusal."""
+        if not self._by_ref:
             _hold(self._own, self._found.mfn, GrantStatus.bad_page, writable=self._writable)
+            self._held = True
+            return
+        ref, domid = self._end.u, self._own.domid
+        mfn = self._table.frame_for_now(ref, domid, writable=self._writable)
+        if mfn >= 0:
+            self._found.mfn = mfn
+        else:
+            self._found = acquire(self._table, ref, domid, writable=self._writable)
+            self._held = True
 
     def address(self, length: int) -> int:
         """Machine address of its `length` bytes. Raises GrantRefusal as `ActiveGrant.address` does."""
@@ -140,6 +149,8 @@ class _Side:
 
     def release(self) -> None:
         """Undo `claim`."""
+        if not self._held:
+            return
         if self._by_ref:
             release(self._table, self._end.u, writable=self._writable)
         else:

@@ -54,6 +54,11 @@ class Entries(Protocol):
 
     def set_frame(self, ref: int, mfn: int) -> None: ...
 
+    def look(self, ref: int) -> tuple[int, int]:
+        """Header and frame of any reference from 0 on: zeros beyond the end of the table, which grant
+        nothing."""
+        ...
+
     def granted(self, ref: int, domid: int, by: int) -> ActiveGrant:
         """What an entry of `by` grants `domid` for a copy, as a use that is not counted yet."""
         ...
@@ -104,6 +109,13 @@ class EntriesV1:
 
     def set_frame(self, ref: int, mfn: int) -> None:
         self._words[self._at(ref) + 1] = mfn
+
+    def look(self, ref: int) -> tuple[int, int]:
+        frame, slot = divmod(ref, V1_PER_FRAME)
+        if frame >= len(self._frames):
+            return 0, 0
+        at = (self._frames[frame] << _WORDS_SHIFT) + slot * 2
+        return self._words[at], self._words[at + 1]
 
     def granted(self, ref: int, domid: int, by: int) -> ActiveGrant:
         return ActiveGrant(domid, self.frame(ref), by, ref)
@@ -159,6 +171,13 @@ class EntriesV2:
     def set_frame(self, ref: int, mfn: int) -> None:
         at = self._at(ref)
         self._words[at + 2], self._words[at + 3] = mfn, 0
+
+    def look(self, ref: int) -> tuple[int, int]:
+        frame, slot = divmod(ref, V2_PER_FRAME)
+        if frame >= len(self._frames):
+            return 0, 0
+        at = (self._frames[frame] << _WORDS_SHIFT) + slot * 4
+        return self._words[at], self._words[at + 2] | self._words[at + 3] << 32
 
     def granted(self, ref: int, domid: int, by: int) -> ActiveGrant:
         found = ActiveGrant(domid, self.frame(ref), by, ref)

@@ -37,6 +37,7 @@ from paravane.grants.use import (
     GrantRefusal,
     GrantState,
 )
+from paravane.memory.frames import NONE, WRITABLE
 from paravane.refusal import Refusal
 from paravane.registry import CONTROL_DOMID
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from paravane.registry import Domains
 
 INITIAL_FRAMES: Final = 1
+_WRITABLE: Final = (WRITABLE, NONE)
 
 
 class Observer(Protocol):
@@ -238,6 +240,26 @@ class GrantTable:
         self.memory.machine.let_go(active.mfn, writable=writable)
         self.unpin(ref, uses, writable=writable)
         self.observe("release", ref, active.domid, active.mfn, writable=writable)
+
+    def frame_for_now(self, ref: int, domid: int, *, writable: bool) -> int:
+        """The whole frame that entry `ref` lets `domid` use, for a use that has ended before any guest runs
+        again; -1 when that is not plain to see, for whatever reason, and `acquire` or `map_for_backend` has
+        to find out.
+
+        Such a use needs neither marks in the entry nor references to the frame: guests see their memory, and
+        the hypervisor changes what frames are, only before it or after it. An entry that is in use takes the
+        long way, since who uses it, and how, is counted there; and so does every entry while somebody wants
+        to be told of uses."""
+        if ref in self.state.active or self.tables.observer is not None:
+            return -1
+        header, mfn = self.entries.look(ref)
+        if not writable:
+            header &= ~READONLY
+        frames = self.memory.machine.frames
+        if header != domid << 16 | PERMIT or not frames.owned_by(mfn, self.domid):
+            return -1
+        # The contents of any other type are trusted by somebody, or may be again without being looked at.
+        return mfn if not writable or frames.type[mfn] in _WRITABLE else -1
 
     def begin_mapping(self, ref: int, domid: int, uses: int, *, writable: bool) -> ActiveGrant:
         """Count `uses` of entry `ref` for a mapping by `domid`, which is then to take the frame. Raises

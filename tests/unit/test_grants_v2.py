@@ -10,7 +10,7 @@ import pytest
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.grant_table import GnttabCopy, GnttabCopyPtr, GrantCopyFlag, GrantFlag, GrantStatus
-from paravane.grants import map_grants, read_grant, write_grant
+from paravane.grants import read_grant, write_grant
 from paravane.grants.copying import copy_grant
 from paravane.grants.versions import set_version
 from paravane.memory import audit
@@ -256,33 +256,3 @@ def test_idle_entries_are_swapped_with_their_status(machine: GrantMachine) -> No
     assert (one.flags(9), one.status(9)) == (0, 0)
     assert (one.flags(10), one.status(10)) == (PERMIT | GrantFlag.sub_page, 0x40)
     refused(GrantStatus.general_error, lambda: read_grant(one.table, 10, 4, 1, domid=2))
-
-
-def test_backends_map_many_grants_or_none(machine: GrantMachine) -> None:
-    one = machine.one
-    for ref in range(10, 14):
-        one.grant(ref, 0, one.p2m[ref - 10])
-    with map_grants(one.table, range(10, 14), writable=True) as pages:
-        for at, page in enumerate(pages):
-            page[0] = at
-    assert [one.page(pfn)[0] for pfn in range(4)] == [0, 1, 2, 3]
-
-    def one_too_many() -> None:
-        with map_grants(one.table, range(10, 15), writable=True):
-            pytest.fail("not all of them are granted")
-
-    refused(GrantStatus.general_error, one_too_many)
-    assert one.table.state.active == {}
-    assert audit(machine.memory) == []
-
-
-def test_backends_copy_without_mapping(machine: GrantMachine) -> None:
-    one = machine.one
-    one.grant(10, 0, one.p2m[0])
-    write_grant(one.table, 10, 4090, b"abcdef")
-    assert read_grant(one.table, 10, 4089, 7) == b"\0abcdef"
-    for offset, size in ((4096, 1), (-1, 1), (0, 4097)):
-        refused(GrantStatus.bad_copy_arg, partial(read_grant, one.table, 10, offset, size))
-    refused(GrantStatus.bad_copy_arg, lambda: write_grant(one.table, 10, 4091, b"abcdef"))
-    refused(GrantStatus.general_error, lambda: read_grant(one.table, 10, 0, 1, domid=2))
-    assert one.counts(0) == (1, 0)

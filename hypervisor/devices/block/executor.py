@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.blkif import BlkifOp
@@ -20,7 +19,8 @@ from paravane.grants import GrantRefusal, map_grants, read_grant
 from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from paravane.devices.block.request import Request
     from paravane.devices.block.volume import Buffers, Volume
@@ -75,17 +75,23 @@ class Executor:
     def start(self, request: Request) -> None:
         """Carry a request out, or have the thread do it. Raises GrantRefusal, and has touched nothing
         then."""
-        assert self._frontend is not None
+        reads = request.operation == BlkifOp.READ
+        error: OSError | None = None
+        data: bytearray | None = None
         with self._mapped(request) as pages:
             if self._at_once:
-                self._finished(request, _attempt(self._volume, request, pages))
-                return
-            reads = request.operation == BlkifOp.READ
-            if reads and self._read_from_cache(request, pages):
-                self._finished(request, None)
-                return
-            # The guest goes on writing to its pages; what is written is what is there now.
-            data = bytearray(request.length if reads else b"".join(pages))
+                error = _attempt(self._volume, request, pages)
+            elif not (reads and self._read_from_cache(request, pages)):
+                # The guest goes on writing to its pages; what is written is what is there now.
+                data = bytearray(request.length if reads else b"".join(pages))
+        if data is None:
+            self._finished(request, error)
+        else:
+            self._leave_to_thread(request, data)
+
+    def _leave_to_thread(self, request: Request, data: bytearray) -> None:
+        """Have the thread carry a request out on `data`."""
+        assert self._frontend is not None
         job = _Job(self._frontend, request, data)
 
         def work() -> None:
@@ -142,21 +148,11 @@ class Executor:
                 page[:] = job.data[at : at + len(page)]
                 at += len(page)
 
-    @contextmanager
-    def _mapped(self, request: Request) -> Iterator[list[memoryview]]:
+    def _mapped(self, request: Request) -> AbstractContextManager[list[memoryview]]:
         """The pieces of the guest's pages, writable for a read. Raises GrantRefusal unless all can be had."""
         assert self._frontend is not None
-        refs, writable = [piece.gref for piece in request.pieces], request.operation == BlkifOp.READ
-        grants = self._frontend.grants
-        with map_grants(grants, refs, writable=writable, domid=self._domid) as pages:
-            pieces = [
-                page[piece.start : piece.end] for page, piece in zip(pages, request.pieces, strict=True)
-            ]
-            try:
-                yield pieces
-            finally:
-                for piece in pieces:
-                    piece.release()
+        grants, writable = self._frontend.grants, request.operation == BlkifOp.READ
+        return map_grants(grants, request.pieces, writable=writable, domid=self._domid)
 
 
 def _attempt(volume: Volume, request: Request, buffers: Buffers) -> OSError | None:
