@@ -28,7 +28,9 @@ BATCH = 32
 EDGES = (0, 3, 7, 8, 255)
 """Sectors of a page where segments begin and end; a page has 8."""
 
-REQUESTS = 100_000
+REQUESTS = 36_000
+"""With those that a guest makes itself (tests/guests/test_hostile_disks.py) they are a hundred thousand."""
+
 KINDS = 2000
 """Different requests that all of them are made of, every other one with a byte changed."""
 
@@ -84,7 +86,7 @@ def entry(chance: random.Random, front: BlockFrontend, lists: tuple[int, memoryv
     return bytes(request)
 
 
-def test_a_hundred_thousand_hostile_requests(front: BlockFrontend) -> None:
+def test_every_hostile_request_is_answered_once(front: BlockFrontend) -> None:
     chance = random.Random("hostile")
     lists = front.page()
     statuses = dict.fromkeys(BlkifRsp, 0)
