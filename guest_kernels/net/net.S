@@ -4,7 +4,7 @@
 # read where it lies. It leaves the checksums of its datagrams blank, and whoever needs them right (a wire, a capture,
 # a neighbour that cannot) gets them right. The command line says who is who: `serve` answers until somebody says bye;
 # otherwise `peer=` is asked for its Ethernet address, pinged `pings=` times and sent a datagram. `ip=` is its own
-# address, `port=` the server's.
+# address, `port=` the server's. With `flip` the pages that it posts are exchanged for others, which have the frames in them.
 
     .include "runtime.inc"
     .include "paging.inc"
@@ -15,6 +15,7 @@
     .include "xenstore.inc"
     .include "xenbus.inc"
     .include "grants.inc"
+    .include "flip.inc"
     .include "netfront.inc"
     .include "packets.inc"
 

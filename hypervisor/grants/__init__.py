@@ -3,6 +3,7 @@
 from paravane.grants.backend import map_grants, read_grant, write_grant
 from paravane.grants.grant_table import GrantTable, GrantTables, HasGrants
 from paravane.grants.granted_page import GrantMapping
+from paravane.grants.transfer import give_frame
 from paravane.grants.use import (
     MAX_GRANT_FRAMES,
     MAX_GRANT_VERSION,
@@ -21,6 +22,7 @@ __all__ = [
     "GrantTable",
     "GrantTables",
     "HasGrants",
+    "give_frame",
     "map_grants",
     "read_grant",
     "write_grant",

@@ -79,6 +79,20 @@ def test_a_deterministic_run_captures_the_same_bytes(kernel: Image, tmp_path: Pa
     assert captures[0] == captures[1]
 
 
+def test_pages_are_exchanged_where_the_guest_takes_that(kernel: Image) -> None:
+    """More frames come than the domain could have in addition: each is for one that was given back."""
+    with Machine(Machine.size_for(MEMORY, MEMORY)) as machine:
+        ask, serve = pair(machine, kernel, Vif(), Vif(), ask=f"{ASK} flip pings=300")
+        assert ask.memory.max_pages - ask.memory.tot_pages < 300
+        pages = ask.memory.tot_pages, serve.memory.tot_pages
+        assert machine.run(timeout=60).reason is StopReason.DONE
+        assert ask.console_output().decode().count("came back") == 300
+        assert ask.console_output().endswith(b"the server says: hello from another domain\n")
+        posted = 16  # pages that nothing came for, and one that is held
+        assert (ask.memory.tot_pages, serve.memory.tot_pages) == (pages[0] - posted + 1, pages[1])
+        assert machine.audit() == []
+
+
 def test_a_firewall_keeps_the_sides_apart(kernel: Image) -> None:
     with Machine(Machine.size_for(MEMORY, MEMORY)) as machine:
         rules = parse_rule("drop in proto=icmp"), parse_rule("rate=1KB/s@1s out proto=udp")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paravane import DomainConfig, Machine
+from paravane.abi.grant_table import GrantFlag
 from paravane.abi.xenbus import XenbusState
 from paravane.devices.net import parse_rule
 from paravane.devices.net.vif import Vif
@@ -49,15 +50,19 @@ class Storm:
             Netfront(machine, machine.create(kernel, DomainConfig(memory=MEMORY, devices=(vif,))))
             for vif in vifs
         )
-        for front in (self.one, self.hostile, self.other):
+        for front in (self.one, self.other):
             front.connect(posted=64)
+        self.flips = seed % 2 == 1
+        """Whether its pages are exchanged."""
+        self.hostile.connect("feature-rx-flip" if self.flips else "request-rx-copy", "feature-sg")
         self.pages = [self.hostile.page() for _ in range(4)]
+        self.accepting = [self.hostile.page()[0] for _ in range(4)]
         self.slots = 0
-        self.closed = 0
+        self.closed = self.exchanged = 0
 
     def ref(self) -> int:
-        choices = [*(ref for ref, _ in self.pages), 0, 1, 0xFFFF_FFFF, self.random.randrange(600)]
-        return self.random.choice(choices)
+        good = [ref for ref, _ in self.pages] + self.accepting
+        return self.random.choice([*good, 0, 1, 0xFFFF_FFFF, self.random.randrange(600)])
 
     def scribble(self) -> None:
         """Headers that begin well, in pages that are being sent."""
@@ -88,9 +93,18 @@ class Storm:
             self.slots += 1
 
     def post(self) -> None:
+        for ref in self.accepting if self.flips else ():
+            self.exchanged += bool(self.hostile.entry(ref)[0] & GrantFlag.transfer_completed)
+            flags = GrantFlag.accept_transfer | self.random.choice((0, 0, 0, GrantFlag.transfer_committed))
+            self.hostile.grant(ref, self.random.getrandbits(32), flags=flags)
         for _ in range(self.random.randrange(1, 24)):
             self.hostile.rx.put(struct.pack("<HHI", self.random.randrange(65536), 0, self.ref()))
             self.slots += 1
+
+    def hear(self) -> None:
+        """A neighbour has something for it, which goes into whatever it has posted."""
+        size = self.random.choice((60, 1514, 9000))
+        self.one.send((self.hostile.mac + self.one.mac + b"\x88\xb5").ljust(size, b"\xa5"))
 
     def indices(self) -> None:
         ring = self.random.choice((self.hostile.tx, self.hostile.rx))
@@ -99,7 +113,8 @@ class Storm:
 
     def step(self) -> None:
         self.scribble()
-        self.random.choices((self.transmit, self.post, self.indices, self.revoke), (60, 20, 1, 2))[0]()
+        acts = (self.transmit, self.post, self.hear, self.indices, self.revoke)
+        self.random.choices(acts, (60, 20, 10, 1, 2))[0]()
         self.hostile.event()
         self.hostile.tx.take() if self.random.random() < 0.8 else None
         if self.hostile.backend_state is not XenbusState.Connected:
@@ -147,6 +162,8 @@ def test_neighbours_of_a_hostile_frontend_notice_nothing(machine: Machine, seed:
         storm.neighbours_are_well()
     assert storm.closed > 10
     assert storm.hostile.device.sent.frames > 100
+    assert storm.hostile.device.received.frames > 100
+    assert (storm.exchanged > 20) is storm.flips
     machine.destroy(storm.hostile.domain)
     storm.neighbours_are_well()
     assert machine.audit() == []

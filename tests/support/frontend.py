@@ -137,14 +137,22 @@ class Frontend:
         self.write("event-channel", self.listen())
         return FrontRing([page for _, page in granted], entry_size)
 
-    def grant(self, ref: int, mfn: int, *, readonly: bool = False) -> None:
+    def grant(
+        self, ref: int, mfn: int, *, readonly: bool = False, flags: int = GrantFlag.permit_access
+    ) -> None:
         """Fill in an entry of the grant table."""
         words, frame = self.machine.platform.ram.words, ref // V1_PER_FRAME
         if frame >= len(self.domain.grants.frames):
             self.domain.grants.grow(frame + 1)
         at = (self.domain.grants.frames[frame] << 10) + ref % V1_PER_FRAME * 2
         words[at + 1] = mfn
-        words[at] = GrantFlag.permit_access | (GrantFlag.readonly if readonly else 0)
+        words[at] = flags | (GrantFlag.readonly if readonly else 0)
+
+    def entry(self, ref: int) -> tuple[int, int]:
+        """The header and the frame of an entry."""
+        at = (self.domain.grants.frames[ref // V1_PER_FRAME] << 10) + ref % V1_PER_FRAME * 2
+        words = self.machine.platform.ram.words
+        return words[at], words[at + 1]
 
     def revoke(self, ref: int) -> None:
         """End a grant, whether it is in use or not."""

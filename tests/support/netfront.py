@@ -5,12 +5,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from paravane.abi.netif import (
-    NetifExtraType,
-    NetifGsoType,
-    NetRxFlag,
-    NetTxFlag,
-)
+from paravane.abi.grant_table import GrantFlag
+from paravane.abi.netif import NetifExtraType, NetifGsoType, NetRxFlag, NetTxFlag
 from paravane.abi.xenbus import XenbusState
 from paravane.devices.net.interface import Interface
 from tests.support.frontend import Frontend, FrontRing
@@ -20,19 +16,20 @@ if TYPE_CHECKING:
 
 TX_SIZE, RX_SIZE = 12, 8
 PAGE = 4096
-FEATURES = (
-    "request-rx-copy",
-    "feature-rx-notify",
-    "feature-sg",
-    "feature-gso-tcpv4",
-    "feature-gso-tcpv6",
-    "feature-ipv6-csum-offload",
-)
-"""What Linux's frontend writes."""
 
 
 class Netfront(Frontend):
     """The frontend of interface `number`."""
+
+    FEATURES: tuple[str, ...] = (
+        "request-rx-copy",
+        "feature-rx-notify",
+        "feature-sg",
+        "feature-gso-tcpv4",
+        "feature-gso-tcpv6",
+        "feature-ipv6-csum-offload",
+    )
+    """What Linux's writes."""
 
     def __init__(
         self, machine: Machine, domain: Domain, number: int = 0, *, first_ref: int | None = None
@@ -46,20 +43,22 @@ class Netfront(Frontend):
         self.device = attachment.device
         self.posted: dict[int, tuple[int, memoryview]] = {}
         self.spare: list[tuple[int, memoryview]] = []
+        self.further: list[tuple[int, memoryview]] = []
+        """Pages of frames that take more than one."""
 
     @property
     def mac(self) -> bytes:
         return self.device.mac
 
     def connect(self, *features: str, posted: int = 32) -> XenbusState:
-        """Connect with these features (none: all of Linux's), and post so many pages. The backend's state."""
+        """Connect with these features (none: all of its own), and post so many pages. The backend's state."""
         tx_ref, tx_page = self.page()
         rx_ref, rx_page = self.page()
         self.tx, self.rx = FrontRing([tx_page], TX_SIZE), FrontRing([rx_page], RX_SIZE)
         self.write("tx-ring-ref", tx_ref)
         self.write("rx-ring-ref", rx_ref)
         self.write("event-channel", self.listen())
-        for feature in features or FEATURES:
+        for feature in features or self.FEATURES:
             self.write(feature, 1)
         self.buffer = self.page()
         state = self.switch(XenbusState.Connected)
@@ -95,7 +94,9 @@ class Netfront(Frontend):
     ) -> list[int]:
         """Send a frame, in as many slots as it takes. The statuses of the responses."""
         parts = [data[at : at + PAGE] for at in range(0, len(data), PAGE)]
-        pages = [self.buffer] + [self.page() for _ in parts[1:]]
+        while len(self.further) < len(parts) - 1:
+            self.further.append(self.page())
+        pages = [self.buffer, *self.further]
         for number, part in enumerate(parts):
             more = NetTxFlag.more_data if number < len(parts) - 1 else 0
             first = flags | (NetTxFlag.extra_info if segment_size else 0) if number == 0 else 0
@@ -134,3 +135,35 @@ class Netfront(Frontend):
             if not more:
                 frames.append((data, first, segment))
         return frames
+
+
+class FlippingNetfront(Netfront):
+    """One that has pages exchanged: it posts entries that accept a frame, and has none until one comes."""
+
+    FEATURES = ("feature-rx-flip", "feature-rx-notify", "feature-sg")
+    PFN = 0x5000
+    """Where it says that it wants the frame of entry 0; those of others follow."""
+
+    def post(self, count: int) -> None:
+        for _ in range(count):
+            ref, self._next_ref = self._next_ref, self._next_ref + 1
+            self.grant(ref, self.PFN + ref, flags=GrantFlag.accept_transfer)
+            number = self.rx.produced % self.rx.size
+            self.posted[number] = ref, memoryview(b"")
+            self.rx.put(struct.pack("<HHI", number, 0, ref))
+        self.event()
+
+    def arrived(self) -> list[tuple[int, int, bytes]]:
+        """Of each response its status, the pfn that the machine has for the frame that came, and all that is
+        in that; -1 and nothing where none came."""
+        found = []
+        for entry in self.rx.take():
+            number, _, _, status = struct.unpack("<HHHh", entry)
+            flags, mfn = self.entry(self.posted.pop(number)[0])
+            if flags & GrantFlag.transfer_completed:
+                memory = self.machine.platform.memory
+                found.append((status, memory.m2p[mfn], memory.ram.read(mfn << 12, PAGE)))
+            else:
+                assert flags & 0xFFFF == GrantFlag.accept_transfer
+                found.append((status, -1, b""))
+        return found

@@ -96,7 +96,7 @@ def test_the_nodes_are_xls_and_netbacks(lan: Callable[..., list[Netfront]]) -> N
         "hotplug-status": "connected",
         "feature-sg": "1",
         "feature-rx-copy": "1",
-        "feature-rx-flip": "0",
+        "feature-rx-flip": "1",
         "multi-queue-max-queues": str(MOST_QUEUES),
     }
     assert {name: front.backend(name) for name in shown} == shown
@@ -390,7 +390,7 @@ def closed(front: Netfront, sentence: str) -> bool:
 @pytest.mark.parametrize(
     ("nodes", "sentence"),
     [
-        ({"request-rx-copy": "0"}, "pages exchanged"),
+        ({"request-rx-copy": "0", "feature-rx-flip": "0"}, "neither copied into nor exchanged"),
         ({"multi-queue-num-queues": "9"}, "9 queues"),
         ({"multi-queue-num-queues": "0"}, "0 queues"),
         ({"tx-ring-ref": "999999"}, "cannot be mapped"),

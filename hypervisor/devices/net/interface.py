@@ -96,7 +96,7 @@ class Interface(Device):
             "feature-gso-tcpv6": 1,
             "feature-ipv6-csum-offload": 1,
             "feature-rx-copy": 1,
-            "feature-rx-flip": 0,
+            "feature-rx-flip": 1,
             "feature-multicast-control": 1,
             "feature-split-event-channels": 1,
             "multi-queue-max-queues": MOST_QUEUES,
@@ -104,11 +104,10 @@ class Interface(Device):
 
     def connect(self, frontend: Frontend) -> Nodes:
         self._frontend = frontend
-        if not frontend.number("request-rx-copy", 0):
-            raise DeviceFault("the frontend wants its pages exchanged, and this backend copies")
         nr_queues = frontend.number("multi-queue-num-queues", 1)
         if not 1 <= nr_queues <= MOST_QUEUES:
             raise DeviceFault(f"the frontend wants {nr_queues} queues, of 1 to {MOST_QUEUES}")
+        flipped = _flips(frontend)
         scattered = _has(frontend, "feature-sg")
         checksum4 = not _has(frontend, "feature-no-csum-offload")
         checksum6 = _has(frontend, "feature-ipv6-csum-offload")
@@ -123,7 +122,7 @@ class Interface(Device):
         self._timer = self._timers.timer(f"d{frontend.domid}", f"{self.kind}{self.number}", frontend.call)
         for number in range(nr_queues):
             folder = f"queue-{number}/" if nr_queues > 1 else ""
-            self._queues.append(self._queue(frontend, folder, scattered=scattered))
+            self._queues.append(self._queue(frontend, folder, scattered=scattered, flipped=flipped))
         self._plug(name)
         return {}
 
@@ -158,7 +157,7 @@ class Interface(Device):
     def close(self) -> None:
         """What it stands on is the network's."""
 
-    def _queue(self, frontend: Frontend, folder: str, *, scattered: bool) -> Queue:
+    def _queue(self, frontend: Frontend, folder: str, *, scattered: bool, flipped: bool) -> Queue:
         tx = frontend.ring([frontend.number(f"{folder}tx-ring-ref")], TX_SLOT)
         rx = frontend.ring([frontend.number(f"{folder}rx-ring-ref")], RX_SLOT)
         if frontend.read(f"{folder}event-channel-tx", ""):
@@ -176,9 +175,10 @@ class Interface(Device):
             counts=self.sent,
             observers=self._observers,
         )
-        return Queue(
-            transmitter, Receiver(frontend, rx, rx_port, self.received, self._observers, scattered=scattered)
+        receiver = Receiver(
+            frontend, rx, rx_port, self.received, self._observers, scattered=scattered, flipped=flipped
         )
+        return Queue(transmitter, receiver)
 
     def _plug(self, name: str) -> None:
         switch = self.network.switch(self.vif.bridge)
@@ -223,6 +223,16 @@ class Interface(Device):
         headers = frame.headers
         ports = b"" if headers.ports is None or headers.fragment else bytes(str(headers.ports), "ascii")
         return crc32(headers.source_ip + headers.destination_ip + ports) % len(self._queues)
+
+
+def _flips(frontend: Frontend) -> bool:
+    """Whether the frontend has its pages exchanged (the first frontends had, and knew no node to say so)
+    rather than copied into. Raises DeviceFault when it can do neither."""
+    if _has(frontend, "request-rx-copy"):
+        return False
+    if not frontend.number("feature-rx-flip", 1):
+        raise DeviceFault("the frontend has its pages neither copied into nor exchanged")
+    return True
 
 
 def _has(frontend: Frontend, feature: str) -> bool:

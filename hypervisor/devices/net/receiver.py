@@ -11,7 +11,7 @@ from paravane.devices.net.packet import MOST_SLOTS
 from paravane.devices.net.wire import RX_REQUEST, RX_RESPONSE, gso_extra
 from paravane.devices.ring import RingFault
 from paravane.devices.xenbus import DeviceFault
-from paravane.grants import GrantRefusal, write_grant
+from paravane.grants import GrantRefusal, give_frame, write_grant
 from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from paravane.devices.observers import DeviceObservers
     from paravane.devices.shared_ring import BackRing
     from paravane.devices.xenbus import Frontend
+    from paravane.grants import GrantTable
 
 MOST_QUEUED: Final = 1 << 18
 """Bytes of frames that wait for a guest to post pages; what is more is lost."""
@@ -34,7 +35,9 @@ _ERROR: Final = int(NetifRsp.ERROR)
 
 
 class Receiver:
-    """Puts frames into the pages that a guest has posted. `scattered`: a frame may take several."""
+    """Puts frames into the pages that a guest has posted. `scattered`: a frame may take several. `flipped`:
+    the guest gets other pages in their place, with the frames in them, which are taken from what the machine
+    has free."""
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class Receiver:
         observers: DeviceObservers,
         *,
         scattered: bool,
+        flipped: bool = False,
     ) -> None:
         self._frontend = frontend
         self._ring = ring
@@ -52,6 +56,7 @@ class Receiver:
         self._counts = counts
         self._observers = observers
         self._most = MOST_SLOTS if scattered else 1
+        self._fill = give_frame if flipped else _copy
         self._waiting: deque[Frame] = deque()
         self._waiting_bytes = 0
         self._fault: Exception | None = None
@@ -114,7 +119,7 @@ class Receiver:
         number, _, ref = RX_REQUEST.unpack(self._request())
         status = len(data)
         try:
-            write_grant(self._frontend.grants, ref, 0, data, domid=self._frontend.backend_domid)
+            self._fill(self._frontend.grants, ref, data, domid=self._frontend.backend_domid)
         except GrantRefusal as refusal:
             self._frontend.complain(f"a frame cannot be received: {refusal.sentence}")
             self._counts.dropped += 1
@@ -138,6 +143,10 @@ class Receiver:
             # They were there a moment ago.
             raise DeviceFault("pages for a frame were taken back")
         return entry
+
+
+def _copy(table: GrantTable, ref: int, data: bytes, *, domid: int) -> None:
+    write_grant(table, ref, 0, data, domid=domid)
 
 
 def _slots(frame: Frame) -> int:
