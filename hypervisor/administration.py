@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
+from paravane.abi.sched import ShutdownReason
 from paravane.arguments import check_type
 from paravane.devices.xenstore import domain_path
 from paravane.sched import Share
+from paravane.text import number_in
 from paravane.toolstack import SLACK_PAGES
 from paravane.traps.emulate.cpuid import PHYSICAL_BITS
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from paravane.devices.xenbus import Attachment, DeviceConfig
     from paravane.devices.xenstore import Store
     from paravane.domain import Domain
+
+_CANCELLED: Final = 1
+"""What SHUTDOWN_suspend answers to a guest that was resumed in place, not restored (public/sched.h)."""
 
 MOST_MEMORY: Final = 1 << PHYSICAL_BITS
 """Bytes of pseudo-physical memory that the processor can address, and so all that a domain may be given."""
@@ -38,6 +43,10 @@ class Administration(ABC):
     @abstractmethod
     def _check_thread(self, what: str) -> None:
         """Raises MachineBusyError when another thread runs the machine."""
+
+    @abstractmethod
+    def _ring(self, domain: Domain, port: int) -> bool:
+        """Fire a port of the domain's that it has allocated for the host: whether it is one."""
 
     @abstractmethod
     def _check_cap(self, cap: int) -> None:
@@ -68,6 +77,52 @@ class Administration(ABC):
     def reboot(self, domain: Domain) -> None:
         """Ask its kernel to reboot, as `shutdown` asks for a power-off."""
         self._ask("reboot", domain)
+
+    def suspend(self, domain: Domain) -> None:
+        """Ask its kernel to suspend itself, as `xl save` does first: by the event channel that it has named
+        in device/suspend/event-channel, if it has, else by writing `suspend` to control/shutdown. A kernel
+        that takes the request empties that node. The domain then ends, for the reason suspend, and stays as
+        it is until `resume`."""
+        self._administer("ask for a suspend", domain)
+        self._check_lives(domain)
+        self._check_store(domain)
+        port = self.store.find(f"{domain_path(domain.domid)}/device/suspend/event-channel") or b""
+        if not self._ring(domain, number_in(port.decode("latin-1")) or 0):
+            self._ask("suspend", domain)
+
+    def withdraw(self, domain: Domain) -> bool:
+        """Take back what was asked for by control/shutdown, if its kernel has not taken it yet: whether that
+        was so."""
+        self._administer("withdraw a request", domain)
+        self._check_store(domain)
+        node = f"{domain_path(domain.domid)}/control/shutdown"
+        if not self.store.find(node):
+            return False
+        self.store.write(node, "")
+        return True
+
+    def resume(self, domain: Domain) -> None:
+        """Have a domain that has suspended itself go on where it was, as after `xl save -c`: its kernel finds
+        1 as the answer to the hypercall by which it did, which says that nothing of it was lost. ValueError
+        for one that is not suspended."""
+        self._administer("resume a domain", domain)
+        if domain.reason is not ShutdownReason.suspend:
+            raise ValueError(f"{domain.name} is not suspended")
+        # As libxenctrl's resume of a guest that cooperates: it marks the first vcpu's, which made the call.
+        domain.vcpus[0].cpu.eax = _CANCELLED
+        self.store.resume(domain.domid)
+        domain.resume()
+
+    def sysrq(self, domain: Domain, letter: str) -> None:
+        """Send its kernel a magic SysRq key (xl sysrq): the node control/sysrq. ValueError for what is not
+        one printable ASCII character."""
+        self._administer("send a SysRq key", domain)
+        check_type("letter", letter, str)
+        if len(letter) != 1 or not "!" <= letter <= "~":
+            raise ValueError(f"a SysRq key is one letter or digit, and {letter!r} is not")
+        self._check_lives(domain)
+        self._check_store(domain)
+        self.store.write(f"{domain_path(domain.domid)}/control/sysrq", letter)
 
     def rename(self, domain: Domain, name: str) -> None:
         """Call it by another name. ValueError when another domain has it."""
@@ -151,8 +206,7 @@ class Administration(ABC):
 
     def _ask(self, request: str, domain: Domain) -> None:
         self._administer(f"ask for a {request}", domain)
-        if not domain.alive:
-            raise ValueError(f"{domain.name} has ended already: {domain.reason}")
+        self._check_lives(domain)
         self._check_store(domain)
         self.store.write(f"{domain_path(domain.domid)}/control/shutdown", request)
 
@@ -160,6 +214,10 @@ class Administration(ABC):
         """Whether it has nodes in xenstore, by which it is asked for things, and which go when it goes. The
         control domain has none, nor have those that it makes: their xenstore is its own affair."""
         return not domain.privileged and self.store.is_known(domain.domid)
+
+    def _check_lives(self, domain: Domain) -> None:
+        if not domain.alive:
+            raise ValueError(f"{domain.name} has ended already: {domain.reason}")
 
     def _check_store(self, domain: Domain) -> None:
         if not self.can_ask(domain):

@@ -274,6 +274,19 @@ class Domain:
         self._end(reason, f"shut down: {reason.name}")
         self.tell(DomainEvent.ENDED, reason)
 
+    def resume(self) -> None:
+        """Go on after the domain has ended, however it did (XEN_DOMCTL_resumedomain): every vcpu is where it
+        was, and nothing of it is gone. Nothing happens to one that lives."""
+        if self.alive:
+            return
+        state = self.state
+        state.reason, state.shutdown_code, state.crash_report = None, None, ""
+        self.watchdogs.resume()
+        for vcpu in self.vcpus:
+            vcpu.run_state.resume()
+        self.log.info("resumed")
+        self.tell(DomainEvent.RESUMED)
+
     def crash(self, sentence: str, dump: str) -> None:
         """End the domain for something that has no other answer: `sentence` says what, `dump` where."""
         if not self.alive or self._put_off(sentence, lambda: self.crash(sentence, dump), own=False):

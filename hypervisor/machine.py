@@ -270,6 +270,9 @@ class Machine(Administration, Outside):
         if self._closed:
             raise ValueError("the machine is closed")
 
+    def _ring(self, domain: Domain, port: int) -> bool:
+        return self._toolstack.ring(domain, port)
+
     def _check_cap(self, cap: int) -> None:
         if cap and not self._policy.keeps_caps:
             raise ValueError(f"the scheduling policy {self._policy.name} keeps no caps; credit does")

@@ -195,6 +195,12 @@ class RunState:
         self.waiting.ended = True
         self._leave()
 
+    def resume(self) -> None:
+        """The domain that had ended goes on after all: the vcpu waits for what it waited for, or runs."""
+        self.waiting.ended = False
+        self._time.woken(self.resting)
+        self._tell_scheduler()
+
     def close(self) -> None:
         """Nothing fires any more."""
         self._time.stop()

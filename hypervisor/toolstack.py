@@ -183,6 +183,17 @@ class Toolstack:
             raise
         return domain
 
+    def ring(self, domain: Domain, port: int) -> bool:
+        """Fire a port of the domain's that it has allocated for the host: whether it is one."""
+        try:
+            bound = self._events.bind(domain.domid, port, _nothing)
+        except Refusal as refusal:
+            log.info("domain %d has no port %d to be rung at: %s", domain.domid, port, refusal)
+            return False
+        bound.notify()
+        bound.close()
+        return True
+
     def destroy(self, domain: Domain) -> None:
         """Take a domain away with everything it had; completely, even when a console sink, a trace subscriber
         or a watch that hears of it raises, which comes out after that."""
@@ -346,3 +357,7 @@ class Toolstack:
         mapping = domain.grants.map_for_backend(ref, writable=True, domid=self._host)
         domain.resources.callback(mapping.close)
         return mapping.page
+
+
+def _nothing() -> None:
+    """For a port that is only rung: nobody rings back."""

@@ -61,6 +61,14 @@ class Watchdogs:
         for timer in self._timers:
             timer.disarm()
 
+    def resume(self) -> None:
+        """The domain that had ended goes on after all, and so do its watchdogs. As in Xen, what would have
+        expired meanwhile never does: its guest has it in use until it pushes it back or frees it."""
+        now = self._platform.clock.now()
+        for timer, deadline in zip(self._timers, self.state.deadlines, strict=True):
+            if deadline is not None and deadline > now:
+                timer.arm(deadline)
+
     def _take(self, deadline: int) -> int:
         for index, armed in enumerate(self.state.deadlines):
             if armed is None:

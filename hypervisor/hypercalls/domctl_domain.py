@@ -65,6 +65,14 @@ def unpausedomain(caller: "Caller", domain: "Domain", part: None) -> None:
         raise Refusal(Errno.EINVAL, str(error)) from None
 
 
+@about(DomctlCmd.resumedomain)
+def resumedomain(caller: "Caller", domain: "Domain", part: None) -> None:
+    """Its vcpus go on where they were when it shut down. What its kernel is to find as the answer to the
+    hypercall that suspended it, the caller puts into its registers before."""
+    not_oneself(caller, domain)
+    domain.resume()
+
+
 @about(DomctlCmd.getdomaininfo, XEN_DOMCTL_GETDOMAININFO)
 def getdomaininfo(caller: "Caller", domain: "Domain", part: XenDomctlGetdomaininfo) -> XenDomctlGetdomaininfo:
     return domain_info(domain)

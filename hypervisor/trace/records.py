@@ -302,13 +302,14 @@ class DomainEvent(Enum):
     BUILT = "built"
     ENDED = "shut down"
     CRASHED = "crashed"
+    RESUMED = "resumed"
     DESTROYED = "destroyed"
 
 
 @dataclass(slots=True)
 class DomainRecord(Record):
-    """A domain was built, ended or destroyed. `domain_name` is the one it was given; `reason` is set when it
-    ends, `sentence` when it crashed."""
+    """A domain was built, ended, resumed or destroyed. `domain_name` is the one it was given; `reason` is set
+    when it ends, `sentence` when it crashed."""
 
     kind: ClassVar[Kind] = Kind.DOMAIN
     event: DomainEvent

@@ -221,7 +221,12 @@ def test_what_is_asked_of_a_domain_is_checked_as_xen_checks_it(boot: Boot) -> No
 
 def test_no_domain_stops_itself(boot: Boot) -> None:
     requests = Requests()
-    for cmd in (DomctlCmd.pausedomain, DomctlCmd.destroydomain, DomctlCmd.setvcpucontext):
+    for cmd in (
+        DomctlCmd.pausedomain,
+        DomctlCmd.resumedomain,
+        DomctlCmd.destroydomain,
+        DomctlCmd.setvcpucontext,
+    ):
         requests.domctl(cmd, 0, expect=-Errno.EINVAL)
     requests.domctl(DomctlCmd.max_vcpus, 0, 1, expect=-Errno.EINVAL)
     requests.domctl(DomctlCmd.getvcpucontext, 0, 0, 0, "main", expect=-Errno.EINVAL)
@@ -285,6 +290,29 @@ def test_another_domain_is_shut_down_for_it(boot: Boot) -> None:
     requests.show(16 + 4)
     wanted = int(ShutdownReason.suspend) << 16 | DomainInfoFlag.shutdown | DomainInfoFlag.paused
     assert answers(boot, requests) == [*requests.expected, wanted]
+
+
+def test_a_domain_that_was_shut_down_goes_on_when_it_is_resumed(boot: Boot) -> None:
+    """As it was, and it may give another reason the next time. One that lives does not notice."""
+    requests = Requests()
+    requests.create()
+    requests.domctl(DomctlCmd.resumedomain, 1)
+    requests.data(f"suspend: .long 1, {int(ShutdownReason.suspend)}")
+    requests.data(f"reboot: .long 1, {int(ShutdownReason.reboot)}")
+    shut_down = int(SchedOp.remote_shutdown)
+    flags = []
+    for reason, name in ((ShutdownReason.suspend, "suspend"), (ShutdownReason.reboot, "reboot")):
+        requests.call(Hypercall.sched_op, shut_down, name)
+        requests.domctl(DomctlCmd.getdomaininfo, 1)
+        requests.show(16 + 4)
+        flags.append(int(reason) << 16 | DomainInfoFlag.shutdown | DomainInfoFlag.paused)
+        requests.expected.append(flags[-1])
+        requests.domctl(DomctlCmd.resumedomain, 1)
+    requests.domctl(DomctlCmd.getdomaininfo, 1)
+    requests.show(16 + 4)
+    requests.expected.append(-1 << 16 | DomainInfoFlag.paused)  # no reason
+    requests.domctl(DomctlCmd.resumedomain, 7, expect=-Errno.ESRCH)
+    assert answers(boot, requests) == requests.expected
 
 
 def test_a_machine_has_so_many_vcpus_where_guests_make_domains(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +13,7 @@ from paravane.tools.status import Status
 from tests.support.machines import Machines
 from tests.support.small_machines import PRINTER, SPIN
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+ASKED = Path(__file__).with_name("asked.S")
 HEAD = "Name                                        ID   Mem VCPUs\tState\tTime(s)"
 
 
@@ -76,6 +74,29 @@ def test_a_domain_is_dumped_alive_and_crashed(machines: Machines) -> None:
     assert "domain 1 (web) at " in printed
     assert "vcpu 0 polls" in printed
     assert "domain 2 (bad) crashed: #PF" in printed
+
+
+def test_a_domain_gets_a_key_is_suspended_and_goes_on(machines: Machines) -> None:
+    asked = machines.kernel("asked", ASKED.read_text())
+    files = [machines.domain("web"), machines.domain("db", asked)]
+    with machines.running(*files, lines=("web | ready", "db  | ready")) as machine:
+        assert machines.do("ctl", "sysrq", "db", "t") == (Status.OK, "", "")
+        machine.wait_for("db  | sysrq: t\n")
+        refused = machines.do("ctl", "sysrq", "db", "top")
+        assert refused == (
+            Status.ERRORS,
+            "",
+            "paravane: a SysRq key is one letter or digit, and 'top' is not\n",
+        )
+        assert machines.do("ctl", "resume", "db") == (Status.ERRORS, "", "paravane: db is not suspended\n")
+        assert machines.do("ctl", "suspend", "db") == (Status.OK, "", "")
+        machine.wait_until_told("db (domain 2) has ended: suspend")
+        assert states(machines) == {"web": "-b----", "db": "---ss-"}
+        assert machines.do("ctl", "resume", "db") == (Status.OK, "", "")
+        machine.wait_until_told("db (domain 2) goes on")
+        machine.wait_for("db  | goes on: 1\n")
+        assert machines.do("ctl", "shutdown", "db", "web") == (Status.OK, "", "")
+        assert machine.end()[0] == Status.OK
 
 
 def test_a_domain_is_resized(machines: Machines) -> None:

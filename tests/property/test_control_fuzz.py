@@ -142,7 +142,7 @@ _CHANNELS = (
 )
 _REQUESTS: tuple[Callable[[Control], tuple[int, ...]], ...] = (
     *([Control.create] * 3),
-    *(_domctl(command) for command in (*_PLAIN, DomctlCmd.unpausedomain)),
+    *(_domctl(command) for command in (*_PLAIN, DomctlCmd.unpausedomain, DomctlCmd.resumedomain)),
     *([_domctl(DomctlCmd.max_vcpus, Control.nr_vcpus)] * 2),
     *([_domctl(DomctlCmd.max_mem, lambda _: 8 * FRAMES)] * 3),
     _domctl(DomctlCmd.getvcpuinfo, Control.small),

@@ -67,6 +67,11 @@ _VERBS: Final = {
     "unpause": _Verb("undo a pause"),
     "shutdown": _Verb("ask its kernel to power off"),
     "reboot": _Verb("ask its kernel to reboot"),
+    "suspend": _Verb("ask its kernel to suspend itself"),
+    "resume": _Verb("have one that has suspended itself go on"),
+    "sysrq": _Verb(
+        "send its kernel a magic SysRq key", "LETTER", "a letter or digit, as `xl sysrq` takes it"
+    ),
     "destroy": _Verb("take it away at once"),
     "dump": _Verb("print where each vcpu is and what it waits for, or how it crashed"),
     "mem-set": _Verb("ask its balloon for so much memory", "MIB", _MIB),

@@ -165,6 +165,9 @@ class MachineSession:
             self._machine.post(self._consoles[name].renew)
         if record.event is DomainEvent.DESTROYED and self._control is not None:
             self._machine.post(partial(self._control.gone, name))
+        if record.event is DomainEvent.RESUMED:
+            self._ends.pop(name, None)
+            self._say(f"{name} (domain {record.domid}) goes on")
         if record.reason is None:
             return
         self._ends[name] = record.reason
