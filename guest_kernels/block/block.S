@@ -1,13 +1,14 @@
 # A disk: what is written is what is read, by every kind of request, and once more after the disk was given back.
 #
-# Observe: the pages stay the kernel's own, it only lets the backend use them; one event wakes it for as many answers as
-# there are by then. Each word on the disk is its own number, so that a sector in the wrong place is seen.
+# Observe: the pages stay the kernel's own, it only lets the backend use them; one event wakes it, out of a poll of its
+# port, for as many answers as there are by then. Each word on the disk is its own number, so that a sector in the wrong
+# place is seen.
 
     .include "runtime.inc"
     .include "paging.inc"
     .include "shared.inc"
     .include "systime.inc"
-    .include "events.inc"
+    .include "ports.inc"
     .include "xenstore.inc"
     .include "xenbus.inc"
     .include "grants.inc"
@@ -30,7 +31,8 @@ sectors:                            # of the disk
     .text
     .type main, @function
 main:
-    call events_init
+    call map_shared_info
+    call mask_all_events
     call store_init
     call grants_init
     movl $xvda, %eax
@@ -164,7 +166,7 @@ write_beyond:
     movl $BLKIF_OP_WRITE, %eax
     movl sectors, %edx
     subl $(SEGMENTS - 1) * SECTORS_PER_PAGE, %edx
-    movl $SEGMENTS << 16, %ecx
+    movl $(SEGMENTS * SECTORS_PER_PAGE) << 16, %ecx
     call transfer
     call finish
     cmpl $1, %eax
@@ -184,7 +186,7 @@ transfer_pages:
     xorl %ebx, %ebx
 1:  movl %esi, %eax
     movl %edi, %edx
-    leal SEGMENTS << 16(%ebx), %ecx
+    leal (SEGMENTS * SECTORS_PER_PAGE) << 16(%ebx), %ecx
     call transfer
     addl $SEGMENTS * SECTORS_PER_PAGE, %edi
     addl $SEGMENTS, %ebx
