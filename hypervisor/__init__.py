@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from paravane.abi.sched import ShutdownReason
     from paravane.boot_result import BootResult, Call, RecordsLost
     from paravane.devices.block import Disk
+    from paravane.devices.console import ConsoleSpec, parse_console
     from paravane.devices.net.vif import Vif
     from paravane.domain import Domain
     from paravane.domain_config import DomainConfig
@@ -53,6 +54,7 @@ __all__ = [
     "BootResult",
     "Call",
     "ConsoleRecord",
+    "ConsoleSpec",
     "Disk",
     "Domain",
     "DomainConfig",
@@ -89,6 +91,7 @@ __all__ = [
     "boot",
     "boot_together",
     "load_image",
+    "parse_console",
     "trace_line",
 ]
 
@@ -97,6 +100,7 @@ _HOMES = {
     "BootResult": "paravane.boot_result",
     "Call": "paravane.boot_result",
     "ConsoleRecord": "paravane.trace",
+    "ConsoleSpec": "paravane.devices.console",
     "Disk": "paravane.devices.block",
     "Domain": "paravane.domain",
     "DomainConfig": "paravane.domain_config",
@@ -133,6 +137,7 @@ _HOMES = {
     "boot": "paravane.quick",
     "boot_together": "paravane.together",
     "load_image": "paravane.image",
+    "parse_console": "paravane.devices.console",
     "trace_line": "paravane.trace.text:line",
 }
 """Name -> the module it lives in, and its name there where that is another one."""

@@ -25,7 +25,7 @@ from paravane.watchdog import Watchdogs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paravane.devices.control_console import ControlConsole
+    from paravane.devices.console import ControlConsole, HostEnd
     from paravane.devices.xenbus import DomainDevices
     from paravane.devices.xenstore import Connection
     from paravane.events import EventChannels
@@ -92,12 +92,13 @@ class Domain:
 
     `resources` are closed with the domain, those made last first. `console` is what a terminal joins: the
     ring console, for the control domain the hypervisor's console, and nothing for a domain whose console
-    another guest carries.
+    another guest carries; `console_end` is where that is on the host.
     """
 
     events: EventChannels
     grants: GrantTable
     console: DomainConsole
+    console_end: HostEnd | None = None
     devices: DomainDevices
     store: Connection | None = None
 

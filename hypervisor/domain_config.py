@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from paravane.arguments import check_callable, check_type
+from paravane.devices.console import ConsoleSpec
 from paravane.events import MAX_EVENT_CHANNELS
 from paravane.grants import GrantLimits
 from paravane.log_limit import LogRate
@@ -28,7 +29,9 @@ class DomainConfig:
     """What a guest is to be: `memory` in bytes, of which its balloon may later be asked to have up to
     `max_memory` (None: no more); `vcpus`, of which it starts all but the first itself, once xenstore has
     them online (`online_vcpus`; None: all); `sink` takes the bytes that its console puts out (None: the
-    domain keeps them); it may take less than all, see `paravane.devices.console.Sink`.
+    domain keeps them); it may take less than all, see `paravane.devices.console.Sink`. With a `console` its
+    console is there instead: on a terminal, a socket, in a file. Consoles that it has besides this one are
+    among its `devices` (`paravane.ExtraConsole`).
 
     `max_event_channels` is xl's: the highest port the guest may have; as a port is taken when a guest has one
     end of a channel, 2 are needed for its console and its store.
@@ -70,6 +73,7 @@ class DomainConfig:
     privileged: bool = False
     devices: tuple[DeviceConfig, ...] = ()
     log_rate: LogRate = LogRate()
+    console: ConsoleSpec | None = None
 
     def __post_init__(self) -> None:
         """Raises TypeError for a value of a wrong type, by its name, and ValueError for so many vcpus as no
@@ -93,6 +97,7 @@ class DomainConfig:
         check_type("source_folders", self.source_folders, tuple)
         check_type("privileged", self.privileged, bool)
         check_type("log_rate", self.log_rate, LogRate)
+        check_type("console", self.console, ConsoleSpec, type(None))
         check_type("devices", self.devices, tuple)
         if self.privileged and self.devices:
             raise ValueError("the control domain can be given no devices: nobody is there to carry them")

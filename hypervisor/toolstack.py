@@ -13,8 +13,7 @@ from paravane.abi.event_channel import Virq
 from paravane.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
 from paravane.builder import amount, build_domain
 from paravane.cpu.geometry import PAE
-from paravane.devices.console import Console, NoConsole
-from paravane.devices.control_console import ControlConsole
+from paravane.devices.console import Console, ConsoleSpec, ControlConsole, NoConsole
 from paravane.devices.xenbus import DeviceHost, DomainDevices
 from paravane.devices.xenstore import Connection, Store, domain_path, forget_domain, populate_domain
 from paravane.domain import Domain
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from paravane.builder import StartOfDay
     from paravane.control_plane import ControlPlane, NewDomain
+    from paravane.devices.console import HostEnd
     from paravane.devices.xenbus.host import Outside
     from paravane.domain_config import DomainConfig
     from paravane.events import HostPort
@@ -247,8 +247,11 @@ class Toolstack:
 
     def _give_console(self, domain: Domain, config: DomainConfig) -> None:
         """The control domain's console is the hypervisor's."""
-        console = ControlConsole(config.sink or domain.keep_output, domain.events.raise_virq)
+        end = self._open_console(domain, config)
+        console = ControlConsole(end.write, domain.events.raise_virq)
         domain.console = domain.hypervisor_console = console
+        domain.resources.callback(end.finish)
+        end.join(console)
 
     def _connect(
         self, domain: Domain, config: DomainConfig, start: StartOfDay, console_port: int, store_port: int
@@ -326,19 +329,29 @@ class Toolstack:
         )
 
     def _serve(self, domain: Domain, config: DomainConfig, console_port: int) -> None:
-        """The backend of its console."""
-        sink, bus = config.sink or domain.keep_output, self._platform.bus
+        """The backend of its console, and where that is on the host."""
+        end, bus = self._open_console(domain, config), self._platform.bus
+        self.store.write(f"{domain_path(domain.domid)}/console/tty", end.tty)  # as xenconsoled does
         domain.console = self._backend(
             domain,
             console_port,
             lambda port: Console(
                 self._page(domain, GNTTAB_RESERVED_CONSOLE),
                 port,
-                sink,
+                end.write,
                 domid=domain.domid,
                 observers=bus.observers,
             ),
         )
+        domain.resources.callback(end.finish)
+        end.join(domain.console)
+
+    def _open_console(self, domain: Domain, config: DomainConfig) -> HostEnd:
+        """The host's end of its first console, which is closed after its backend. Raises ValueError."""
+        spec = config.console or ConsoleSpec()
+        end = domain.console_end = spec.open(self._devices, config.sink or domain.keep_output)
+        domain.resources.callback(end.close)
+        return end
 
     def _backend(self, domain: Domain, port: int, make: Callable[[HostPort], Backend]) -> Backend:
         """Bind a port of the domain to a backend that does not exist before it has its own end. An event puts

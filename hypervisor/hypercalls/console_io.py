@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from paravane.abi.console import ConsoleIo
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import Hypercall
-from paravane.devices.control_console import ControlConsole
+from paravane.devices.console.control_console import ControlConsole
 from paravane.hypercalls.table import Ptr, UInt, commands
 from paravane.hypervisor_console import CHUNK
 from paravane.preemption import Preempted

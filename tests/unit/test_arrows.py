@@ -41,7 +41,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "call_site watchdog",
         "trace/sources",
         "platform",
-        "devices/block devices/net",
+        "devices/block devices/console devices/net",
         "devices/xenbus",
         "builder devices/xenstore events sched time traps",
         "devices traps/emulate",

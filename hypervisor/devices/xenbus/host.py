@@ -26,6 +26,10 @@ class Outside(Protocol):
         """Call `ready` in the machine's thread whenever the descriptor is readable."""
         ...
 
+    def adjust(self, fileno: int, *, readable: bool = True, room: Callable[[], object] | None = None) -> None:
+        """Of a descriptor that is watched: call `room` as long as bytes can be written to it."""
+        ...
+
     def unwatch(self, fileno: int) -> None: ...
 
     def promise(self) -> Callable[[Callable[[], object]], None]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paravane.abi.event_channel import Virq
-from paravane.devices.console import BACKLOG
+from paravane.devices.console.ring_console import BACKLOG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paravane.devices.console import Sink
+    from paravane.devices.console.ring_console import Sink
 
 
 class ControlConsole:
@@ -25,7 +25,7 @@ class ControlConsole:
         self._raise_virq = raise_virq
         self._output = bytearray()
         self._input = bytearray()
-        self._room_made: Callable[[], None] | None = None
+        self._room_made: dict[Callable[[], None], None] = {}
 
     def write(self, chunk: bytes) -> int:
         """Take text of the control domain: how many bytes, none while the sink does not keep up."""
@@ -43,9 +43,10 @@ class ControlConsole:
     def consume(self, count: int) -> None:
         """So many bytes of input were taken."""
         del self._input[:count]
-        if count and self._room_made is not None:
-            room_made, self._room_made = self._room_made, None
-            room_made()
+        if count:
+            waiting, self._room_made = self._room_made, {}
+            for room_made in waiting:
+                room_made()
 
     def close(self) -> None:
         """The domain is gone; what the sink has not taken waits for `resume`. Idempotent."""
@@ -73,8 +74,8 @@ class ControlConsole:
         return len(accepted)
 
     def when_room(self, callback: Callable[[], None]) -> None:
-        """Call back once, as soon as the domain has taken input."""
-        self._room_made = callback
+        """Call back once, as soon as the domain has taken input. Several may wait for that."""
+        self._room_made[callback] = None
 
     @property
     def room(self) -> int:

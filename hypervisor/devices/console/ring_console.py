@@ -1,4 +1,4 @@
-"""The backend of a domain's console (public/io/console.h, `struct xencons_interface`)."""
+"""The backend of a console: two rings of bytes in one page (public/io/console.h, xencons_interface)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class Console:
 
     `page` is the console page (4096 bytes, 'B'), `port` the host's end of its event channel, each event of
     which calls for `serve`. A ring whose indices are further apart than it is long is left alone until they
-    are sane again; that is said once in the log.
+    are sane again, as xenconsoled leaves it; `faulted` hears of it, and without that it is said once in the
+    log. `number` is 0 for the console that every domain has.
     """
 
     def __init__(
@@ -60,9 +61,14 @@ class Console:
         sink: Sink,
         *,
         domid: int = 0,
+        number: int = 0,
         observers: DeviceObservers | None = None,
+        faulted: Callable[[RingFault], None] | None = None,
     ) -> None:
         self.domid = domid
+        self._number = number
+        self._name = f"console/{number}" if number else "console"
+        self._faulted = faulted
         self._observers = observers or DeviceObservers()
         self._out = ByteRing(page, XENCONS_INTERFACE, "out", XENCONS_OUT_SIZE)
         self._in = ByteRing(page, XENCONS_INTERFACE, "in_", XENCONS_IN_SIZE)
@@ -70,7 +76,7 @@ class Console:
         self._sink = sink
         self._backlog = bytearray()
         self._last_words = b""
-        self._room_made: Callable[[], None] | None = None
+        self._room_made: dict[Callable[[], None], None] = {}
         self._busy = False
         self._warned = False
         self._closed = False
@@ -93,12 +99,17 @@ class Console:
         """Bytes of output that the sink has not taken."""
         return len(self._last_words) if self._closed else len(self._peek_output())
 
+    @property
+    def last_words(self) -> bytes:
+        """What the guest wrote last, and the sink had not taken when it was closed; empty before that."""
+        return self._last_words
+
     def feed(self, data: bytes) -> int:
         """Input for the guest. Returns how many bytes were accepted; feed the others when there is `room`."""
         if self._closed:
             return 0
         accepted = min(len(data), self.room)
-        if self._observers.console is not None and accepted:
+        if self._observers.console is not None and accepted and not self._number:
             self._observers.console(self.domid, "in", bytes(data[:accepted]))
         self._backlog += data[:accepted]
         if self._put_input():
@@ -106,8 +117,9 @@ class Console:
         return accepted
 
     def when_room(self, callback: Callable[[], None]) -> None:
-        """Call back once, as soon as the guest has taken input and there is more `room`."""
-        self._room_made = callback
+        """Call back once, as soon as the guest has taken input and there is more `room`. Several may wait
+        for that."""
+        self._room_made[callback] = None
 
     @property
     def room(self) -> int:
@@ -139,9 +151,10 @@ class Console:
         put_in = 0 if self._closed else self._put_input()
         if (put_in or put_out) and not self._closed:
             self._port.notify()
-        if put_in and self._room_made is not None:
-            room_made, self._room_made = self._room_made, None
-            room_made()
+        if put_in:
+            waiting, self._room_made = self._room_made, {}
+            for room_made in waiting:
+                room_made()
         return put_out + put_in
 
     def _say_last_words(self) -> None:
@@ -160,7 +173,7 @@ class Console:
         else:
             self._out.consume(taken)
         if self._observers.ring is not None and taken:
-            self._observers.ring(self.domid, "request", "console", "out", taken, None, "")
+            self._observers.ring(self.domid, "request", self._name, "out", taken, None, "")
         return taken
 
     def _offer(self, output: bytes) -> int:
@@ -171,7 +184,7 @@ class Console:
         check_type("what a console sink returns, the number of bytes it took,", taken, int, type(None))
         if not 0 <= taken <= len(output):
             raise ValueError(f"a console sink was offered {len(output)} bytes and says that it took {taken}")
-        if self._observers.console is not None and taken:
+        if self._observers.console is not None and taken and not self._number:
             self._observers.console(self.domid, "out", output[:taken])
         return taken
 
@@ -179,7 +192,7 @@ class Console:
         try:
             return self._out.peek()
         except RingFault as fault:
-            self._warn(fault)
+            self._fault(fault)
             return b""
 
     def _put_input(self) -> int:
@@ -189,14 +202,16 @@ class Console:
         try:
             count = self._in.put(self._backlog)
         except RingFault as fault:
-            self._warn(fault)
+            self._fault(fault)
             return 0
         if self._observers.ring is not None and count:
-            self._observers.ring(self.domid, "response", "console", "in", count, None, "")
+            self._observers.ring(self.domid, "response", self._name, "in", count, None, "")
         del self._backlog[:count]
         return count
 
-    def _warn(self, fault: RingFault) -> None:
-        if not self._warned:
+    def _fault(self, fault: RingFault) -> None:
+        if self._faulted is not None:
+            self._faulted(fault)
+        elif not self._warned:
             self._warned = True
             log.warning("domain %d: its console ring is left alone: %s", self.domid, fault)
