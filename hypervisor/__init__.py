@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from paravane.abi.sched import ShutdownReason
     from paravane.boot_result import BootResult, Call, RecordsLost
     from paravane.devices.block import Disk
-    from paravane.devices.console import ConsoleSpec, parse_console
+    from paravane.devices.console import ConsoleSpec, ExtraConsole, parse_console
     from paravane.devices.net.vif import Vif
     from paravane.domain import Domain
     from paravane.domain_config import DomainConfig
@@ -61,6 +61,7 @@ __all__ = [
     "DomainRecord",
     "Ending",
     "EventRecord",
+    "ExtraConsole",
     "GrantRecord",
     "Guest",
     "HostClock",
@@ -107,6 +108,7 @@ _HOMES = {
     "DomainRecord": "paravane.trace",
     "Ending": "paravane.ending",
     "EventRecord": "paravane.trace",
+    "ExtraConsole": "paravane.devices.console",
     "GrantRecord": "paravane.trace",
     "Guest": "paravane.together",
     "HostClock": "paravane.time.clock",

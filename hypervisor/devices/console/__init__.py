@@ -1,6 +1,7 @@
 """Consoles: the rings of bytes that guests have, and what they are joined to on the host."""
 
 from paravane.devices.console.control_console import ControlConsole
+from paravane.devices.console.extra import ExtraConsole, ExtraConsoleDevice
 from paravane.devices.console.file_end import FileEnd
 from paravane.devices.console.host_end import HostEnd, Joined
 from paravane.devices.console.pty_end import PtyEnd
@@ -13,6 +14,8 @@ __all__ = [
     "Console",
     "ConsoleSpec",
     "ControlConsole",
+    "ExtraConsole",
+    "ExtraConsoleDevice",
     "FileEnd",
     "HostEnd",
     "Joined",

@@ -78,6 +78,10 @@ class Device(ABC):
         """What xl writes for the frontend, besides what all have."""
         return {}
 
+    def fixed_nodes(self) -> Nodes:
+        """What xl writes for the frontend, and the guest may read but not change."""
+        return {}
+
     def offer(self) -> Nodes:
         """What the backend itself writes before it waits for its frontend (InitWait)."""
         return {}

@@ -50,6 +50,9 @@ def announce(store: Store, device: Device, domid: int, backend_domid: int) -> Pa
         "state": int(XenbusState.Initialising),
     }
     note: dict[str, str | int] = {"frontend": paths.front, "backend": paths.back}
+    for name, value in device.fixed_nodes().items():
+        store.make(f"{paths.front}/{name}", f"n{backend_domid}", f"r{domid}")
+        store.write(f"{paths.front}/{name}", value)
     for folder, nodes in ((paths.note, note), (paths.front, front), (paths.back, back)):
         for name, value in nodes.items():
             store.write(f"{folder}/{name}", value)
