@@ -65,14 +65,15 @@ class Netfront(Frontend):
         self.post(posted)
         return state
 
-    def post(self, count: int) -> None:
-        """Give the backend pages for frames."""
+    def post(self, count: int, *, silently: bool = False) -> None:
+        """Give the backend pages for frames, and tell it unless that is to be done silently."""
         for _ in range(count):
             ref, page = self.spare.pop() if self.spare else self.page()
             number = self.rx.produced % self.rx.size
             self.posted[number] = ref, page
             self.rx.put(struct.pack("<HHI", number, 0, ref))
-        self.event()
+        if not silently:
+            self.event()
 
     def request(
         self,
@@ -144,14 +145,15 @@ class FlippingNetfront(Netfront):
     PFN = 0x5000
     """Where it says that it wants the frame of entry 0; those of others follow."""
 
-    def post(self, count: int) -> None:
+    def post(self, count: int, *, silently: bool = False) -> None:
         for _ in range(count):
             ref, self._next_ref = self._next_ref, self._next_ref + 1
             self.grant(ref, self.PFN + ref, flags=GrantFlag.accept_transfer)
             number = self.rx.produced % self.rx.size
             self.posted[number] = ref, memoryview(b"")
             self.rx.put(struct.pack("<HHI", number, 0, ref))
-        self.event()
+        if not silently:
+            self.event()
 
     def arrived(self) -> list[tuple[int, int, bytes]]:
         """Of each response its status, the pfn that the machine has for the frame that came, and all that is

@@ -12,7 +12,8 @@ from paravane.builder import module
 from paravane.devices.block.config import MOST_MEMORY, SECTOR_SIZES
 from paravane.devices.block.device import MOST_RING_ORDER
 from paravane.devices.block.request import MOST_INDIRECT
-from paravane.devices.net.interface import MOST_GROUPS, MOST_QUEUES
+from paravane.devices.net.choices import MOST_QUEUES
+from paravane.devices.net.multicast import MOST_GROUPS
 from paravane.devices.net.packet import MOST_SLOTS
 from paravane.devices.net.receiver import MOST_QUEUED
 from paravane.devices.net.switch import AGEING, MOST_STATIONS

@@ -15,8 +15,9 @@ from paravane import DomainConfig, Machine
 from paravane.abi.netif import NetifExtraType, NetifGsoType, NetifRsp, NetRxFlag, NetTxFlag
 from paravane.abi.xenbus import XenbusState
 from paravane.devices.net import parse_rule
-from paravane.devices.net.interface import MOST_GROUPS, MOST_QUEUES
-from paravane.devices.net.receiver import MOST_QUEUED
+from paravane.devices.net.choices import MOST_QUEUES
+from paravane.devices.net.multicast import MOST_GROUPS
+from paravane.devices.net.receiver import MOST_QUEUED, PATIENCE, POLL
 from paravane.devices.net.vif import Vif, parse_vif
 from paravane.tools.ctl.actions import VERBS
 from paravane.tools.ctl.protocol import RequestError
@@ -97,6 +98,9 @@ def test_the_nodes_are_xls_and_netbacks(lan: Callable[..., list[Netfront]]) -> N
         "feature-sg": "1",
         "feature-rx-copy": "1",
         "feature-rx-flip": "1",
+        "feature-multicast-control": "1",
+        "feature-dynamic-multicast-control": "1",
+        "feature-split-event-channels": "1",
         "multi-queue-max-queues": str(MOST_QUEUES),
     }
     assert {name: front.backend(name) for name in shown} == shown
@@ -260,13 +264,47 @@ def test_a_rate_holds_a_sender_back(lan: Callable[..., list[Netfront]]) -> None:
         one.request(plain(one, size=500))
     one.event()
     assert len(one.statuses()) == 2
-    timers, clock = one.machine.platform.timers, one.machine.platform.clock
-    assert timers.next_deadline() - clock.now() <= 50_000_000
-    clock.idle_until(timers.next_deadline())
-    timers.expire(clock.now())
-    one.serve()
+    assert let_time_pass(one) <= 50_000_000
     assert one.statuses() == [OKAY]
     assert len(other.received()) == 3
+
+
+def let_time_pass(front: Netfront) -> int:
+    """Until the next timer, which a backend has. Nanoseconds."""
+    timers, clock = front.machine.platform.timers, front.machine.platform.clock
+    began = clock.now()
+    clock.idle_until(timers.next_deadline())
+    timers.expire(clock.now())
+    front.serve()
+    return clock.now() - began
+
+
+def test_frames_that_have_waited_too_long_are_lost(pair: tuple[Netfront, Netfront]) -> None:
+    one, other = pair
+    for _ in range(34):
+        one.send(plain(one))
+    assert other.device.received.dropped == 0
+    assert let_time_pass(one) <= PATIENCE
+    assert other.device.received.dropped == 2
+    assert len(other.received()) == 32
+    other.post(1)
+    one.send(plain(one, size=61))
+    assert [len(frame) for frame in other.received()] == [61]
+
+
+def test_pages_are_looked_for_where_no_event_tells_of_them(lan: Callable[..., list[Netfront]]) -> None:
+    """A frontend without `feature-rx-notify` posts pages in silence."""
+    one, other = lan("", "")
+    one.connect()
+    other.connect("request-rx-copy", posted=1)
+    for size in (60, 61, 62):
+        one.send(plain(one, size=size))
+    assert [len(frame) for frame in other.received()] == [60]
+    other.post(1, silently=True)
+    assert other.received() == []
+    assert let_time_pass(one) <= POLL
+    assert [len(frame) for frame in other.received()] == [61]
+    assert other.device.received.dropped == 1  # the other one had its chance
 
 
 def test_a_firewall_stands_before_an_interface(machine: Machine, kernel: Image) -> None:
@@ -313,6 +351,21 @@ def test_multicast_control(lan: Callable[..., list[Netfront]]) -> None:
     assert ask(NetifExtraType.MCAST_DEL, groups[0]) == [OKAY, NULL]
     one.send(plain(one, groups[0]))
     assert other.received() == []
+
+
+def test_multicast_control_is_turned_on_and_off_while_connected(pair: tuple[Netfront, Netfront]) -> None:
+    one, other = pair
+    group = b"\x33\x33\0\0\0\x01"
+    for value, heard in (("1", 0), ("0", 1), ("1", 0)):
+        other.write("request-multicast-control", value)
+        one.send(plain(one, group))
+        one.send(plain(one))
+        assert len(other.received()) == heard + 1
+    other.remove("request-multicast-control")
+    one.send(plain(one, group))
+    assert len(other.received()) == 1
+    other.write("request-multicast-control", "much")
+    assert closed(other, "request-multicast-control is no number")
 
 
 def test_several_queues_with_channels_of_their_own(lan: Callable[..., list[Netfront]]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from paravane.abi.xenbus import XenbusState
-from paravane.devices.net.addresses import MAC_SIZE, format_mac, is_group
+from paravane.devices.net.addresses import MAC_SIZE, format_mac
+from paravane.devices.net.choices import MOST_QUEUES, chosen, read_choices
 from paravane.devices.net.firewall import Firewall, Identity
+from paravane.devices.net.multicast import Groups
 from paravane.devices.net.network import Network
 from paravane.devices.net.offloads import Offloads
 from paravane.devices.net.rate import Credit
@@ -16,24 +18,17 @@ from paravane.devices.net.receiver import Receiver
 from paravane.devices.net.switch import Counts
 from paravane.devices.net.transmitter import Transmitter
 from paravane.devices.net.wire import RX_SLOT, TX_SLOT
-from paravane.devices.xenbus import Device, DeviceFault
+from paravane.devices.xenbus import Device
 
 if TYPE_CHECKING:
     from paravane.devices.bus import Budget
+    from paravane.devices.net.choices import Choices
     from paravane.devices.net.frame import Frame
     from paravane.devices.net.pcap import Capture
     from paravane.devices.net.switch import Port
     from paravane.devices.net.vif_settings import VifSettings
     from paravane.devices.xenbus import DeviceHost, Frontend, Nodes
     from paravane.time.timers import Timer
-
-MOST_QUEUES: Final = 8
-"""Pairs of rings that a frontend may use; Linux makes one for each of its vcpus."""
-
-MOST_GROUPS: Final = 64
-"""Multicast addresses that a frontend may ask for, as with netback."""
-
-_BROADCAST: Final = b"\xff" * MAC_SIZE
 
 
 @dataclass(slots=True)
@@ -73,7 +68,8 @@ class Interface(Device):
         self._queues: list[Queue] = []
         self._turn = 0
         self._port: Port | None = None
-        self._groups: set[bytes] | None = None
+        self._groups = Groups()
+        self._groups_asked = False
 
     def backend_nodes(self) -> Nodes:
         vif = self.vif
@@ -98,35 +94,30 @@ class Interface(Device):
             "feature-rx-copy": 1,
             "feature-rx-flip": 1,
             "feature-multicast-control": 1,
+            "feature-dynamic-multicast-control": 1,
             "feature-split-event-channels": 1,
             "multi-queue-max-queues": MOST_QUEUES,
         }
 
     def connect(self, frontend: Frontend) -> Nodes:
         self._frontend = frontend
-        nr_queues = frontend.number("multi-queue-num-queues", 1)
-        if not 1 <= nr_queues <= MOST_QUEUES:
-            raise DeviceFault(f"the frontend wants {nr_queues} queues, of 1 to {MOST_QUEUES}")
-        flipped = _flips(frontend)
-        scattered = _has(frontend, "feature-sg")
-        checksum4 = not _has(frontend, "feature-no-csum-offload")
-        checksum6 = _has(frontend, "feature-ipv6-csum-offload")
-        self.offloads = Offloads(
-            checksum4,
-            checksum6,
-            scattered and checksum4 and _has(frontend, "feature-gso-tcpv4"),
-            scattered and checksum6 and _has(frontend, "feature-gso-tcpv6"),
-        )
-        self._groups = set() if _has(frontend, "request-multicast-control") else None
+        choices = read_choices(frontend)
+        self._groups = Groups()
+        self.offloads = choices.offloads
         name = f"vif{frontend.domid}.{self.number}"
         self._timer = self._timers.timer(f"d{frontend.domid}", f"{self.kind}{self.number}", frontend.call)
-        for number in range(nr_queues):
-            folder = f"queue-{number}/" if nr_queues > 1 else ""
-            self._queues.append(self._queue(frontend, folder, scattered=scattered, flipped=flipped))
+        for number in range(choices.nr_queues):
+            folder = f"queue-{number}/" if choices.nr_queues > 1 else ""
+            self._queues.append(self._queue(frontend, folder, choices))
+        frontend.watch("request-multicast-control", self._ask_groups)
+        self._ask_groups()
         self._plug(name)
         return {}
 
     def on_event(self, budget: Budget) -> bool:
+        if self._groups_asked and self._frontend is not None:
+            self._groups_asked = False
+            self._groups.controlled = chosen(self._frontend, "request-multicast-control")
         left = False
         # Another queue begins each time, so that the budget's end is not always in the same one's way.
         self._turn += 1
@@ -140,7 +131,7 @@ class Interface(Device):
         """A frame from the switch, for the guest."""
         if not self._queues:
             return False
-        if self._groups is not None and not self._wants(frame.data[:MAC_SIZE]):
+        if not self._groups.hears(frame.data[:MAC_SIZE]):
             return True
         return self._queues[self._flow(frame)].receiver.deliver(frame)
 
@@ -157,7 +148,7 @@ class Interface(Device):
     def close(self) -> None:
         """What it stands on is the network's."""
 
-    def _queue(self, frontend: Frontend, folder: str, *, scattered: bool, flipped: bool) -> Queue:
+    def _queue(self, frontend: Frontend, folder: str, choices: Choices) -> Queue:
         tx = frontend.ring([frontend.number(f"{folder}tx-ring-ref")], TX_SLOT)
         rx = frontend.ring([frontend.number(f"{folder}rx-ring-ref")], RX_SLOT)
         if frontend.read(f"{folder}event-channel-tx", ""):
@@ -171,14 +162,27 @@ class Interface(Device):
             tx_port,
             send=self._send,
             allow=self._allow,
-            join=self._join,
+            join=self._groups.change,
             counts=self.sent,
             observers=self._observers,
         )
         receiver = Receiver(
-            frontend, rx, rx_port, self.received, self._observers, scattered=scattered, flipped=flipped
+            frontend,
+            rx,
+            rx_port,
+            choices=choices,
+            now=self.network.now,
+            wake=self._wake,
+            counts=self.received,
+            observers=self._observers,
         )
         return Queue(transmitter, receiver)
+
+    def _ask_groups(self, _path: str = "") -> None:
+        # The store is in the middle of a guest's request: the node is looked at on the bus.
+        self._groups_asked = True
+        if self._frontend is not None:
+            self._frontend.call()
 
     def _plug(self, name: str) -> None:
         switch = self.network.switch(self.vif.bridge)
@@ -194,27 +198,13 @@ class Interface(Device):
         there is new credit."""
         if self._credit is None or self._credit.take(size, self.network.now()):
             return True
-        if self._timer is not None:
-            self._timer.arm(self._credit.renewed)
+        self._wake(self._credit.renewed)
         return False
 
-    def _join(self, address: bytes, wanted: bool) -> bool:
-        """The frontend wants a multicast group, or not any more."""
-        if self._groups is None or not is_group(address):
-            return False
-        if not wanted:
-            self._groups.discard(address)
-        elif address not in self._groups and len(self._groups) >= MOST_GROUPS:
-            return False
-        else:
-            self._groups.add(address)
-        return True
-
-    def _wants(self, destination: bytes) -> bool:
-        """Whether a frontend that controls multicast is to see a frame to this address."""
-        if self._groups is None or not is_group(destination) or destination == _BROADCAST:
-            return True
-        return destination in self._groups
+    def _wake(self, when: int) -> None:
+        """Have the queues served at that time at the latest."""
+        if self._timer is not None and when < self._timer.deadline:
+            self._timer.arm(when)
 
     def _flow(self, frame: Frame) -> int:
         """The queue of a frame: one flow stays in one, so that its packets stay in order."""
@@ -223,17 +213,3 @@ class Interface(Device):
         headers = frame.headers
         ports = b"" if headers.ports is None or headers.fragment else bytes(str(headers.ports), "ascii")
         return crc32(headers.source_ip + headers.destination_ip + ports) % len(self._queues)
-
-
-def _flips(frontend: Frontend) -> bool:
-    """Whether the frontend has its pages exchanged (the first frontends had, and knew no node to say so)
-    rather than copied into. Raises DeviceFault when it can do neither."""
-    if _has(frontend, "request-rx-copy"):
-        return False
-    if not frontend.number("feature-rx-flip", 1):
-        raise DeviceFault("the frontend has its pages neither copied into nor exchanged")
-    return True
-
-
-def _has(frontend: Frontend, feature: str) -> bool:
-    return frontend.number(feature, 0) != 0

@@ -15,7 +15,10 @@ from paravane.grants import GrantRefusal, give_frame, write_grant
 from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from paravane.devices.bus import Budget, Port
+    from paravane.devices.net.choices import Choices
     from paravane.devices.net.frame import Frame
     from paravane.devices.net.switch import Counts
     from paravane.devices.observers import DeviceObservers
@@ -26,6 +29,12 @@ if TYPE_CHECKING:
 MOST_QUEUED: Final = 1 << 18
 """Bytes of frames that wait for a guest to post pages; what is more is lost."""
 
+PATIENCE: Final = 10 * 10**9
+"""Nanoseconds that a frame waits for pages (netback's rx_drain_timeout_msecs)."""
+
+POLL: Final = 30 * 10**6
+"""Nanoseconds that it waits where no event will tell of pages, after which they are looked for once more."""
+
 FRAME_UNITS: Final = 24
 
 _BLANK: Final = NetRxFlag.csum_blank | NetRxFlag.data_validated
@@ -35,29 +44,38 @@ _ERROR: Final = int(NetifRsp.ERROR)
 
 
 class Receiver:
-    """Puts frames into the pages that a guest has posted. `scattered`: a frame may take several. `flipped`:
-    the guest gets other pages in their place, with the frames in them, which are taken from what the machine
-    has free."""
+    """Puts frames into the pages that a guest has posted, or, where the frontend has chosen that, gives it
+    others with the frames in them, of those that the machine has free.
+
+    `now` gives system time in nanoseconds; `wake` has `serve` called at a time. Frames for which there are no
+    pages wait; one that has waited too long is lost.
+    """
 
     def __init__(
         self,
         frontend: Frontend,
         ring: BackRing,
         port: Port,
+        *,
+        choices: Choices,
+        now: Callable[[], int],
+        wake: Callable[[int], None],
         counts: Counts,
         observers: DeviceObservers,
-        *,
-        scattered: bool,
-        flipped: bool = False,
     ) -> None:
         self._frontend = frontend
         self._ring = ring
         self._port = port
+        self._now = now
+        self._wake = wake
         self._counts = counts
         self._observers = observers
-        self._most = MOST_SLOTS if scattered else 1
-        self._fill = give_frame if flipped else _copy
-        self._waiting: deque[Frame] = deque()
+        self._most = MOST_SLOTS if choices.scattered else 1
+        self._fill = give_frame if choices.flipped else _copy
+        self._notifies = choices.notifies
+        self._patience = PATIENCE if choices.notifies else POLL
+        self._waiting: deque[tuple[int, Frame]] = deque()
+        """Each with the time at which it is lost."""
         self._waiting_bytes = 0
         self._fault: Exception | None = None
 
@@ -77,8 +95,13 @@ class Receiver:
             return False
         if self._waiting_bytes + len(frame.data) > MOST_QUEUED:
             return False
-        self._waiting.append(frame)
+        lost_at = self._now() + self._patience
+        if not self._waiting:
+            self._wake(lost_at)
+        self._waiting.append((lost_at, frame))
         self._waiting_bytes += len(frame.data)
+        if not self._notifies:
+            self._frontend.call()
         return True
 
     def serve(self, budget: Budget) -> bool:
@@ -87,16 +110,31 @@ class Receiver:
         if self._fault is not None:
             raise self._fault
         try:
-            while self._waiting and self._ring.more(_slots(self._waiting[0])):
+            while self._waiting and self._ring.more(_slots(self._waiting[0][1])):
                 if budget.exhausted:
                     return True
-                frame = self._waiting.popleft()
-                self._waiting_bytes -= len(frame.data)
+                frame = self._next_waiting()
                 budget.spend(FRAME_UNITS * _slots(frame))
                 self._put(frame)
-            return False
         finally:
             self._push()
+        if self._waiting:
+            self._lose_old()
+        return False
+
+    def _next_waiting(self) -> Frame:
+        _, frame = self._waiting.popleft()
+        self._waiting_bytes -= len(frame.data)
+        return frame
+
+    def _lose_old(self) -> None:
+        """Drop the frames that have waited too long: who they are for does not look."""
+        now = self._now()
+        while self._waiting and self._waiting[0][0] <= now:
+            self._next_waiting()
+            self._counts.dropped += 1
+        if self._waiting:
+            self._wake(self._waiting[0][0])
 
     def _push(self) -> None:
         if self._ring.push():

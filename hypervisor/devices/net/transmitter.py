@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.abi.netif import NetifExtraType, NetifRsp, NetTxFlag
 from paravane.devices.net.frame import Frame
@@ -31,6 +31,12 @@ _OKAY, _ERROR = int(NetifRsp.OKAY), int(NetifRsp.ERROR)
 _NULL_RESPONSE: Final = TX_RESPONSE.pack(0, NetifRsp.NULL)
 
 
+class Join(Protocol):
+    def __call__(self, address: bytes, *, wanted: bool) -> bool:
+        """A frontend wants to hear a multicast group, or not any more; whether that is done."""
+        ...
+
+
 class Transmitter:
     """Takes packets from a ring. `send` puts a frame on its way and says to how many it was offered; `allow`
     says whether there is credit for so many bytes, and has the queue called again when there is; `join`
@@ -44,7 +50,7 @@ class Transmitter:
         *,
         send: Callable[[Frame], int],
         allow: Callable[[int], bool],
-        join: Callable[[bytes, bool], bool],
+        join: Join,
         counts: Counts,
         observers: DeviceObservers,
     ) -> None:
@@ -115,7 +121,7 @@ class Transmitter:
         for kind, wanted in ((NetifExtraType.MCAST_ADD, True), (NetifExtraType.MCAST_DEL, False)):
             extra = packet.extras.get(kind)
             if extra is not None:
-                done &= self._join(extra.body, wanted)
+                done &= self._join(extra.body, wanted=wanted)
         return done
 
     def _answer(self, packet: Packet, status: int) -> None:

@@ -115,6 +115,11 @@ class Frontend:
         self._held.callback(self._port.close)
         return self._port
 
+    def watch(self, name: str, changed: Callable[[str], None]) -> None:
+        """Call `changed` after each write of one of its nodes, until the frontend disconnects. The store is
+        in the middle of a guest's request then: what the node says is for `on_event` to look at."""
+        self._held.callback(self._host.store.watch(f"{self.path}/{name}", changed).close)
+
     def notify(self) -> None:
         """Fire the guest's end of the channel."""
         if self._port is not None:
