@@ -20,7 +20,7 @@ SMALL_AGAINST: Final = 64
 after some hundred yields, and a 64th part late at most."""
 
 OUTSIDE: Final = 24 * 3600 * 10**9
-"""Nanoseconds after which who still polls must be waiting for something from outside the machine."""
+"""Nanoseconds after which who still polls must be waiting for something else than time."""
 
 WATCHFUL_TIME: Final = 50_000_000
 """Nanoseconds between two looks of one that waits for something from outside."""
@@ -49,9 +49,12 @@ class Idler:
         else can run before a timer is due or something comes from outside. Takes at most `longest` seconds of
         the host's time (None: no limit)."""
         step = max(YIELD_TIME, self._polling // SMALL_AGAINST)
-        watchful = self._polling >= OUTSIDE and self._inbox.expecting
-        if watchful:
-            step = WATCHFUL_TIME
+        watchful = False
+        if self._polling >= OUTSIDE:
+            # Time will not bring what it waits for. Steps that went on growing would soon take the clock to
+            # where no timer is due any more, of no other domain either.
+            watchful = self._inbox.expecting
+            step = WATCHFUL_TIME if watchful else YIELD_TIME
         timer = self._platform.timers.next_deadline() - self._platform.clock.now()
         step = max(0, min(step, timer))
         self._polling += step

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paravane import DomainConfig, HostClock, Machine, StopReason
-from paravane.idle import SMALL_AGAINST, YIELD_TIME
+from paravane.idle import OUTSIDE, SMALL_AGAINST, YIELD_TIME
 from paravane.inbox import Inbox
 from paravane.run_loop import FEWEST_INSTRUCTIONS, INSTRUCTION_TIME
 from paravane.sched import POLICIES, BorrowedVirtualTime, Credit
+from paravane.time.timers import NEVER
 from paravane.trace import Kind, Record, ScheduleRecord, TimerRecord
 from tests.support.boot import HOST_TIMEOUT
 from tests.support.small_machines import BLOCK, MEMORY, PRINTER, SPIN, image
@@ -271,6 +272,14 @@ def test_an_hour_of_polling_takes_some_hundred_yields() -> None:
         assert int(domain.console_output()) < 1000
         late = machine.platform.clock.now() - hour
         assert 0 <= late < hour // SMALL_AGAINST + YIELD_TIME
+
+
+def test_polling_for_ever_does_not_use_time_up() -> None:
+    """The clock would be where nothing is due any more after some two thousand yields."""
+    with Machine(Machine.size_for(MEMORY), slice_instructions=COUNTED) as machine:
+        create(machine, YIELD.replace("{until}", str(NEVER)), "yield")
+        assert machine.run(max_traps=5000).reason is StopReason.TRAPS
+        assert OUTSIDE < machine.platform.clock.now() < 2 * OUTSIDE
 
 
 def test_polling_by_yields_leaves_room_for_timers() -> None:
