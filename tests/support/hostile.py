@@ -50,11 +50,11 @@ def counts(domain: Domain) -> Counts:
     return Counts(*map(int, found.groups()))
 
 
-def neighbour(machine: Machine, name: str, devices: Sequence[DeviceConfig] = ()) -> Domain:
+def neighbour(machine: Machine, name: str, devices: Sequence[DeviceConfig] = (), cmdline: str = "") -> Domain:
     """A domain with a kernel that comes with Paravane."""
     return machine.create(
         load_image(build(guest_kernels.load(name).sources)),
-        DomainConfig(name=name, memory=MEMORY, devices=tuple(devices)),
+        DomainConfig(name=name, memory=MEMORY, cmdline=cmdline, devices=tuple(devices)),
     )
 
 

@@ -26,11 +26,6 @@
     .balign 4
 batch_segments:                     # requests of this batch have fewer than that
     .skip 4
-behaving:                           # the second processor is to leave everything alone
-    .skip 4
-second_stack:
-    .skip PAGE_SIZE
-second_stack_top:
 
     .text
     .type main, @function
@@ -45,21 +40,13 @@ main:
     jnz 1f
     PANIC "this domain has no xvda"
 1:  call blkfront_connect
-    movl $rewriter_word, %eax
-    call cmdline_word
-    testl %eax, %eax
-    jz 2f
-    movl $1, %eax
-    movl $rewrite_for_ever, %edx
-    movl $second_stack_top, %ecx
-    call start_vcpu
-    MUST start_vcpu
+    call start_rewriter
 2:  call batch
     movl requests_made, %eax
     cmpl requests_wanted, %eax
     jb 2b
     call tell_counts
-    movl $1, behaving
+    call behave
     call mend_grants
     call blkfront_close
     call blkfront_connect
@@ -91,7 +78,6 @@ one_sector:
     .type batch, @function
 batch:
     pushl %ebx
-    pushl %esi
     PICK segment_limits
     movl %eax, batch_segments
     movl $RING_ENTRIES, %eax
@@ -101,7 +87,8 @@ batch:
 1:  call hostile_entry
     decl %ebx
     jnz 1b
-    movl disk_ring + SRING_rsp_prod, %esi
+    movl $disk_ring, %eax
+    call begin_to_wait
     UNLESS_CHANCE 16, 2f
     call scribble_grant
 2:  movl requested, %eax
@@ -115,34 +102,20 @@ batch:
     call send_event
     UNLESS_CHANCE 4, 4f
     call rewrite                    # whatever the backend has not taken yet
-4:  movl $4, %ebx
-5:  movl disk_ring + SRING_rsp_prod, %eax
-    cmpl requested, %eax
-    je 6f
-    call yield
-    decl %ebx
-    jnz 5b
+4:  movl requested, %eax
+    call wait_a_while
+    je 5f
     call after_trouble
-    popl %esi
-    popl %ebx
-    ret
-6:  subl %esi, %eax
-    addl %eax, requests_answered
-    popl %esi
-    popl %ebx
+5:  popl %ebx
     ret
 
 # Not everything was answered: the device has closed, an index was put elsewhere, or the backend is slow.
     .type after_trouble, @function
 after_trouble:
-    call backend_state
-    cmpl $XenbusStateClosing, %eax
-    jne 1f
-    incl times_closed
-1:  movl $1, behaving
+    call note_state
+    call behave
     call reconnect
-    movl $0, behaving
-    ret
+    jmp misbehave
 
 # As everybody does, or not at the first time.
     .type reconnect, @function
@@ -158,10 +131,8 @@ reconnect:
     andl $7, %eax
     movl $XenbusStateConnected, %edx
     call provoke
-    cmpl $XenbusStateClosing, %eax
-    jne 3f
-    incl times_closed
-3:  call forget_nodes
+    call note_state
+    call forget_nodes
     call blkfront_close
     jmp blkfront_connect
 
@@ -171,14 +142,7 @@ forget_nodes:
     movl $zero_word, %edx
     call front_write
     movl $ring_ref0_word, %eax
-    movl $front_folder, %edx
-    call make_path
-    pushl %eax
-    call string_length
-    leal 1(%eax), %ecx
-    popl %edx
-    movl $XS_RM, %eax
-    jmp store_request
+    jmp forget_node
 
 # The next entry: chance alone, or nearly right.
     .type hostile_entry, @function
@@ -270,20 +234,7 @@ scribble_grant:
     movl $DISK_PAGES + 2, %eax
     call chance_below
     addl $GNTTAB_NR_RESERVED_ENTRIES, %eax
-    pushl %eax
-    PICK grant_words
-    movl %eax, %edx
-    popl %eax
-    call rewrite_grant
-    UNLESS_CHANCE 4, 1f
-    movl $DISK_PAGES, %eax
-    call chance_below
-    movl disk_refs(,%eax,4), %ecx
-    pushl %ecx
-    call chance_next
-    popl %ecx
-    movl %eax, grant_table + GRANT_ENTRY_V1_frame(,%ecx,8)
-1:  ret
+    jmp rewrite_grant
 
 # All grants as blkfront_connect made them, but that one page is only for reading.
     .type mend_grants, @function
@@ -293,21 +244,23 @@ mend_grants:
 1:  movl %ebx, %eax
     shll $PAGE_SHIFT, %eax
     addl $disk_pages, %eax
-    call va_to_mfn
+    movl $GTF_permit_access, %edx
     movl disk_refs(,%ebx,4), %ecx
-    movl %eax, grant_table + GRANT_ENTRY_V1_frame(,%ecx,8)
-    movl $GTF_permit_access, grant_table + GRANT_ENTRY_V1_flags(,%ecx,8)
+    call renew_grant
     incl %ebx
     cmpl $DISK_PAGES, %ebx
     jb 1b
-    movl ring_ref, %ecx
-    movl $GTF_permit_access, grant_table + GRANT_ENTRY_V1_flags(,%ecx,8)
-    movl segments_ref, %ecx
-    movl $GTF_permit_access, grant_table + GRANT_ENTRY_V1_flags(,%ecx,8)
     movl disk_refs + READABLE_PAGE * 4, %ecx
     movl $GTF_permit_access | GTF_readonly, grant_table + GRANT_ENTRY_V1_flags(,%ecx,8)
+    movl $disk_ring, %eax
+    movl $GTF_permit_access, %edx
+    movl ring_ref, %ecx
+    call renew_grant
+    movl $segments, %eax
+    movl $GTF_permit_access, %edx
+    movl segments_ref, %ecx
     popl %ebx
-    ret
+    jmp renew_grant
 
 # A word somewhere in the entries, in the list of segments or in a page of data.
     .type rewrite, @function
@@ -326,19 +279,6 @@ rewrite:
     jae 2f
 1:  movl %eax, (%ecx,%edx,4)
 2:  ret
-
-# The second processor.
-rewrite_for_ever:
-    movl $64, %ebx
-1:  cmpl $0, behaving
-    jne 2f
-    call rewrite
-    decl %ebx
-    jnz 1b
-    UNLESS_CHANCE 4, 2f
-    call scribble_grant
-2:  call yield
-    jmp rewrite_for_ever
 
     .section .rodata
     .balign 4
@@ -363,15 +303,6 @@ extents:                            # first sector of a segment | last << 8
 segment_limits:
     TABLE
     .long 3, 3, 3, 3, 4, 4, 13, 256
-    END_TABLE
-odd_refs:
-    TABLE
-    .long 0, 1, 7, 39, 511, 512, 0x7FFFFFFF, 0xFFFFFFFF
-    END_TABLE
-grant_words:
-    TABLE
-    .long 0, 0, GTF_permit_access, GTF_permit_access | GTF_readonly, GTF_accept_transfer
-    .long GTF_permit_access | 2 << 16, GTF_permit_access | GTF_reading | GTF_writing, 0xFFFFFFFF
     END_TABLE
 indices:
     TABLE
@@ -398,6 +329,4 @@ zero_word:
     .asciz "0"
 xvda:
     .asciz "device/vbd/51712"
-rewriter_word:
-    .asciz "rewriter"
     .text
