@@ -38,7 +38,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
         "sysctl",
         "trace",
     ),
-    "xen_devices.inc": ("console", "xs_wire", "xenbus", "ring", "blkif", "netif"),
+    "xen_devices.inc": ("console", "xs_wire", "xenbus", "ring", "blkif", "netif", "fbif", "kbdif"),
 }
 """Include file -> ABI modules it covers. `xen.inc` includes them all."""
 

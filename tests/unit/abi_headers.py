@@ -70,6 +70,8 @@ enum xen_errno {
 #include <xen/hvm/params.h>
 #include <xen/io/blkif.h>
 #include <xen/io/console.h>
+#include <xen/io/fbif.h>
+#include <xen/io/kbdif.h>
 #include <xen/io/netif.h>
 #include <xen/io/protocols.h>
 #include <xen/io/ring.h>

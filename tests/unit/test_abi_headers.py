@@ -111,6 +111,8 @@ COMPLETE_FAMILIES = {
     r"NETTXF_\w+": (),
     r"NETRXF_\w+": (),
     r"NETIF_RSP_\w+": (),
+    r"XENFB_TYPE_\w+": (),
+    r"XENKBD_TYPE_\w+": (),
     r"FLAT_\w+": (),
     r"XENSTORE_\w+": (),
     r"XEN_DOMINF_\w+": (),
