@@ -95,7 +95,7 @@ class Attachment:
         if self._looking:
             self._looking = False
             budget.spend(_HANDSHAKE_UNITS)
-            self._look()
+            self._look(budget)
         if self._frontend is None:
             return False
         try:
@@ -143,11 +143,11 @@ class Attachment:
         self._looking = True
         self._host.bus.call(self)
 
-    def _look(self) -> None:
+    def _look(self, budget: Budget) -> None:
         """Act on the frontend's state as it is now."""
         state = self._frontend_state()
         if state in self.device.connects_at and not self._leaving:
-            self._connect()
+            self._connect(budget)
         elif state in (XenbusState.Initialising, XenbusState.InitWait):
             # Also one that was connected: its kernel was replaced, or has lost its device's state.
             self._disconnect()
@@ -167,14 +167,15 @@ class Attachment:
             elif self.state is not XenbusState.Closed:
                 self._switch(XenbusState.Closed)
 
-    def _connect(self) -> None:
+    def _connect(self, budget: Budget) -> None:
         if self._frontend is not None:
             if self.state is XenbusState.Reconfigured:
                 self._switch(XenbusState.Connected)
             return
-        self._frontend = Frontend(self._host, self.domid, self._paths.front, self._call, self._complaints.say)
+        frontend = Frontend(self._host, self.domid, self._paths.front, self._call, self._complaints.say)
+        self._frontend = frontend
         try:
-            nodes = self.device.connect(self._frontend)
+            nodes = self.device.connect(frontend)
         except RingFault as fault:
             self._fail(f"its ring is impossible: {fault}")
         except DeviceFault as fault:
@@ -183,6 +184,7 @@ class Attachment:
             self._host.store.remove(f"{self._paths.back}/error")
             self._write(nodes)
             self._switch(XenbusState.Connected)
+        budget.spend(frontend.units)
 
     def _reconfigure(self, frontend: Frontend) -> None:
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.devices.shared_ring import MOST_PAGES, BackRing
 from paravane.devices.xenbus.fault import DeviceFault
+from paravane.devices.xenbus.foreign import ForeignMapping
 from paravane.grants import GrantRefusal
 from paravane.refusal import Refusal
 from paravane.text import printable
@@ -44,6 +45,9 @@ class Frontend:
         """Have `on_event` called soon."""
         self.complain = complain
         """Say in the log what the guest does wrong; of very many sentences only the first."""
+        self.units = 0
+        """Units of work (`Budget`) that it took to map what the guest lends, charged to the guest even when
+        that came to nothing."""
         self._host = host
         self._port: Port | None = None
         self._held = ExitStack()
@@ -93,6 +97,17 @@ class Frontend:
             mapping = self.grants.map_for_backend(ref, writable=writable, domid=self._host.domid)
         except GrantRefusal as refusal:
             raise DeviceFault(f"grant {ref} cannot be mapped: {refusal.sentence}") from None
+        self._held.callback(mapping.close)
+        return mapping
+
+    def map_frames(self, mfns: Sequence[int], *, writable: bool = False) -> ForeignMapping:
+        """Frames of the guest's by their machine frame numbers, for protocols that are older than grants:
+        until the mapping is closed or the frontend disconnects. Raises DeviceFault, mapping none."""
+        self.units += len(mfns)
+        try:
+            mapping = ForeignMapping(self.grants.memory, mfns, writable=writable)
+        except Refusal as refusal:
+            raise DeviceFault(f"a frame cannot be mapped: {refusal.sentence}") from None
         self._held.callback(mapping.close)
         return mapping
 

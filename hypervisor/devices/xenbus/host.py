@@ -27,7 +27,8 @@ class Outside(Protocol):
         ...
 
     def adjust(self, fileno: int, *, readable: bool = True, room: Callable[[], object] | None = None) -> None:
-        """Of a descriptor that is watched: call `room` as long as bytes can be written to it."""
+        """Of a descriptor that is watched: call `room` whenever it takes bytes, and `ready` only if
+        `readable`; one of the two at least."""
         ...
 
     def unwatch(self, fileno: int) -> None: ...
