@@ -29,10 +29,11 @@ STORE: Final = tuple(XsMessage.__members__)
 
 RING: Final = (
     *("request", "response"),
-    *("console", "store", "vbd", "vif"),
+    *("console", "store", "vbd", "vif", "vfb", "vkbd"),
     *("out", "in", "tx", "rx"),
     *STORE,
     *(name for name in BlkifOp.__members__ if name not in STORE),
+    *("UPDATE", "RESIZE", "KEY", "MOTION", "POS"),
 )
 
 CONSOLE: Final = ("out", "in")
