@@ -14,6 +14,7 @@
     .include "xenstore.inc"
     .include "xenbus.inc"
     .include "grants.inc"
+    .include "flip.inc"
     .include "netfront.inc"
     .include "hostile.inc"
 
