@@ -3,13 +3,13 @@ strings."""
 
 from __future__ import annotations
 
-import difflib
-from functools import cache
+from functools import cache, lru_cache
 
 import capstone.x86
 
 from paravane.asm.forms import forms, names
 from paravane.asm.opcodes import CONDITIONS
+from paravane.asm.spelling import did_you_mean
 
 PREFIXES = {
     "lock": 0xF0, "rep": 0xF3, "repe": 0xF3, "repz": 0xF3, "repne": 0xF2, "repnz": 0xF2,
@@ -41,13 +41,17 @@ def is_known(name: str) -> bool:
     return any(name in known for known in words) or bool(forms(name))
 
 
+@lru_cache(maxsize=1024)
 def unknown(name: str) -> str:
-    """The message for a word that is no instruction of the guest's processor."""
+    """The message for a word that is no instruction of the guest's processor.
+
+    A source that forgot to include its macros says the same few words over and over, and a look at all
+    spellings takes as long as assembling a hundred instructions.
+    """
     if name in _of_other_processors() or name.rstrip("bwl") in _of_other_processors():
         return f"the processor that runs the guest has no `{name}`"
     words = names().union(PREFIXES, STRINGS, BRANCHES, LOOPS, NEAR, FAR)
-    close = difflib.get_close_matches(name, words, 1)
-    return f"unknown instruction `{name}`" + (f"; did you mean `{close[0]}`?" if close else "")
+    return f"unknown instruction `{name}`{did_you_mean(name, words)}"
 
 
 @cache

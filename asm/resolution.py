@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from paravane.asm.evaluation import Unresolved, evaluate
 from paravane.asm.model import Binary, Branch, Gap, Leb, Reference, Unary, Value
 from paravane.asm.program import SHF_EXCLUDE, STB_LOCAL, STB_WEAK
+from paravane.asm.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,5 +154,4 @@ def _undefined(name: str, unit: Unit, units: Sequence[Unit]) -> str:
         for known, symbol in other.symbols.by_name.items()
         if symbol.defined and not known.startswith(".L")
     }
-    close = difflib.get_close_matches(name, names, 1)
-    return message + (f"; did you mean `{close[0]}`?" if close else "")
+    return message + did_you_mean(name, names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from paravane.asm.directives import (
@@ -20,6 +19,7 @@ from paravane.asm.directives import (
     strings,
     syntax,
 )
+from paravane.asm.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from paravane.asm.directives.declaration import Handler
@@ -38,8 +38,7 @@ def find(name: str) -> Handler | None:
 
 def unknown(name: str) -> str:
     """The message for an unknown directive."""
-    close = difflib.get_close_matches(name, _TABLE, 1)
-    return f"unknown directive `{name}`" + (f"; did you mean `{close[0]}`?" if close else "")
+    return f"unknown directive `{name}`{did_you_mean(name, _TABLE)}"
 
 
 __all__ = ["find", "unknown"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from typing import TYPE_CHECKING
+
+from paravane.asm.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +27,7 @@ def find_file(unit: Unit, scanner: Scanner) -> Path:
             return path
         unit.session.absent[path] = None
     names = [entry for candidate in folders for entry in _names(candidate)]
-    close = difflib.get_close_matches(name, names, 1)
-    hint = f"; did you mean `{close[0]}`?" if close else ""
-    raise scanner.error(f"cannot find `{name}`{hint}", start)
+    raise scanner.error(f"cannot find `{name}`{did_you_mean(name, names)}", start)
 
 
 def _is_file(path: Path) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 from paravane import asm
 from paravane.asm import reader
+from tests.support.work import lines_executed
 
 
 def test_an_empty_repeat_costs_nothing() -> None:
@@ -43,3 +44,15 @@ def test_symbols_that_stand_for_ever_larger_expressions_are_refused() -> None:
         asm.assemble_text(f"_start: nop\n{doubling}\n.long d60\n")
     with pytest.raises(asm.AssemblyError, match="is defined in terms of itself"):
         asm.assemble_text("_start: nop\na == b\nb == a\n.long a\n")
+
+
+def test_a_word_that_is_unknown_a_hundred_times_is_looked_for_once() -> None:
+    def work(word: str, times: int) -> int:
+        def assemble() -> None:
+            with pytest.raises(asm.AssemblyError, match=f"unknown instruction `{word}`"):
+                asm.assemble_text("_start: nop\n" + f"{word}\n" * times)
+
+        return lines_executed(assemble)
+
+    once = work("frobnicate", 1)
+    assert work("defrobnicate", 100) < 3 * once, "macros that were not included are used all over a source"
