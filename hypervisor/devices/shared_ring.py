@@ -22,6 +22,8 @@ MOST_PAGES: Final = 16
 """Pages of the largest ring (`max-ring-page-order` 4)."""
 
 _MASK: Final = 0xFFFF_FFFF
+_ENTRIES: Final = SRING.size
+"""Where the first entry is."""
 _REQ_PROD, _REQ_EVENT, _RSP_PROD, _RSP_EVENT = (
     SRING.offsets[name] >> 2 for name in ("req_prod", "req_event", "rsp_prod", "rsp_event")
 )
@@ -43,10 +45,14 @@ class BackRing:
         self._pages = tuple(pages)
         self._entry_size = entry_size
         self.size = nr_entries(len(pages), entry_size)
+        self._last = self.size - 1
         self._words = pages[0].cast("I")
         # A frontend that connects anew begins with an empty ring, unless it says that it goes on with an old
         # one: then what is in the ring was answered as far as the index says.
         self._consumed = self._responded = self._shown = self._words[_RSP_PROD]
+
+    # Each packet and each segment of a disk goes through here: what could be said by calls of one another is
+    # written out where it saves some.
 
     @property
     def waiting(self) -> int:
@@ -68,9 +74,12 @@ class BackRing:
         """A copy of the next request, which is taken; None when there is none. Raises RingFault."""
         if not self.waiting:
             return None
-        entry = self._read(self._consumed & (self.size - 1))
+        page, at = self._place(self._consumed)
+        end = at + self._entry_size
         self._consumed = (self._consumed + 1) & _MASK
-        return entry
+        if end <= PAGE_SIZE:
+            return self._pages[page][at:end].tobytes()
+        return self._pages[page][at:].tobytes() + self._pages[page + 1][: end - PAGE_SIZE].tobytes()
 
     def more(self, count: int = 1) -> bool:
         """To be asked when there are fewer than `count` requests left, before waiting for the guest's event:
@@ -84,8 +93,14 @@ class BackRing:
     def respond(self, response: bytes) -> None:
         """Answer one of the requests that were taken, in any order; `push` shows it to the guest."""
         assert self.unanswered, "there is no request to answer"
-        self._write(self._responded & (self.size - 1), response)
+        page, at = self._place(self._responded)
+        end = at + len(response)
         self._responded = (self._responded + 1) & _MASK
+        if end <= PAGE_SIZE:
+            self._pages[page][at:end] = response
+        else:
+            self._pages[page][at:] = response[: PAGE_SIZE - at]
+            self._pages[page + 1][: end - PAGE_SIZE] = response[PAGE_SIZE - at :]
 
     def push(self) -> bool:
         """Show the guest the responses so far. Whether it wants an event for them: it has said from which one
@@ -99,16 +114,6 @@ class BackRing:
         """Let go of the pages. Nothing else may be called after."""
         self._words.release()
 
-    def _read(self, slot: int) -> bytes:
-        page, at = divmod(SRING.size + slot * self._entry_size, PAGE_SIZE)
-        end = at + self._entry_size
-        if end <= PAGE_SIZE:
-            return bytes(self._pages[page][at:end])
-        return bytes(self._pages[page][at:]) + bytes(self._pages[page + 1][: end - PAGE_SIZE])
-
-    def _write(self, slot: int, response: bytes) -> None:
-        page, at = divmod(SRING.size + slot * self._entry_size, PAGE_SIZE)
-        first = min(len(response), PAGE_SIZE - at)
-        self._pages[page][at : at + first] = response[:first]
-        if first < len(response):
-            self._pages[page + 1][: len(response) - first] = response[first:]
+    def _place(self, index: int) -> tuple[int, int]:
+        """Page and byte of an entry, which may go on in the next page."""
+        return divmod(_ENTRIES + (index & self._last) * self._entry_size, PAGE_SIZE)

@@ -141,6 +141,11 @@ class Firewall:
         self.hits = [0] * len(self.rules)
         self._credits = [None if rule.rate is None else Credit(rule.rate, now) for rule in self.rules]
 
+    @property
+    def idle(self) -> bool:
+        """Whether everything passes."""
+        return not self.rules and self.default is Verdict.ACCEPT
+
     def passes(self, frame: Frame, direction: Direction) -> bool:
         """Whether a frame may go on."""
         if not self.rules:

@@ -131,9 +131,10 @@ class Interface(Device):
         """A frame from the switch, for the guest."""
         if not self._queues:
             return False
-        if not self._groups.hears(frame.data[:MAC_SIZE]):
+        if self._groups.controlled and not self._groups.hears(frame.data[:MAC_SIZE]):
             return True
-        return self._queues[self._flow(frame)].receiver.deliver(frame)
+        number = self._flow(frame) if len(self._queues) > 1 else 0
+        return self._queues[number].receiver.deliver(frame)
 
     def disconnect(self) -> None:
         if self._port is not None:
@@ -186,7 +187,8 @@ class Interface(Device):
 
     def _plug(self, name: str) -> None:
         switch = self.network.switch(self.vif.bridge)
-        self._port = switch.plug(name, self, firewall=self.firewall, capture=self._capture)
+        firewall = None if self.firewall.idle else self.firewall
+        self._port = switch.plug(name, self, firewall=firewall, capture=self._capture)
         # What was counted goes on where a frontend connects anew.
         self._port.sent, self._port.received = self.sent, self.received
 
@@ -208,8 +210,6 @@ class Interface(Device):
 
     def _flow(self, frame: Frame) -> int:
         """The queue of a frame: one flow stays in one, so that its packets stay in order."""
-        if len(self._queues) == 1:
-            return 0
         headers = frame.headers
         ports = b"" if headers.ports is None or headers.fragment else bytes(str(headers.ports), "ascii")
         return crc32(headers.source_ip + headers.destination_ip + ports) % len(self._queues)

@@ -35,7 +35,8 @@ _GSO_TYPES: Final = (NetifGsoType.TCPV4, NetifGsoType.TCPV6)
 @dataclass(slots=True)
 class Packet:
     """The slots of a packet, each as it was when it was taken from the ring. `extras` has one of each type,
-    the last one. `sound`: it can be sent; else all its slots are answered with an error."""
+    the last one, of `nr_extras` in all. `sound`: it can be sent; else all its slots are answered with an
+    error."""
 
     slots: list[Slot]
     extras: dict[int, Extra] = field(default_factory=dict)
@@ -69,6 +70,8 @@ class Packet:
         """Where its bytes are: reference, offset and size of each slot. Raises DeviceFault for one that
         reaches over the end of its page."""
         first, *rest = self.slots
+        if not rest and first.offset + first.size <= PAGE_SIZE:  # nearly all are like this
+            return [(first.gref, first.offset, first.size)]
         own = first.size - sum([slot.size for slot in rest])
         pieces = [(first.gref, first.offset, own), *((slot.gref, slot.offset, slot.size) for slot in rest)]
         for _, offset, size in pieces:
@@ -86,8 +89,8 @@ def take_packet(ring: BackRing) -> Packet | None:
     packet = Packet([read_slot(entry)])
     if packet.slots[0].flags & _EXTRA_INFO:
         _take_extras(ring, packet)
-    if packet.multicast:
-        return packet
+        if packet.multicast:
+            return packet
     left = packet.size
     while packet.slots[-1].flags & _MORE_DATA:
         slot = read_slot(_next(ring))

@@ -82,10 +82,11 @@ class Receiver:
     def deliver(self, frame: Frame) -> bool:
         """Take a frame, into the ring if the guest has posted pages for it. False: it is lost. Called in the
         middle of others' work, so that what is wrong with this ring is told by the next `serve`."""
-        if self._fault is not None or _slots(frame) > self._most:
+        slots = _slots(frame)
+        if self._fault is not None or slots > self._most:
             return False
         try:
-            if not self._waiting and self._ring.more(_slots(frame)):
+            if not self._waiting and self._ring.more(slots):
                 self._put(frame)
                 self._push()
                 return True
@@ -144,6 +145,9 @@ class Receiver:
         """Write a frame into as many of the posted pages as it takes, which are there."""
         size = len(frame.data)
         flags = _BLANK if frame.blank else 0
+        if size <= PAGE_SIZE and not frame.segment_size:  # nearly all are like this
+            self._write(frame.data, flags)
+            return
         for offset in range(0, size, PAGE_SIZE):
             part = frame.data[offset : offset + PAGE_SIZE]
             more = _MORE_DATA if offset + PAGE_SIZE < size else 0
@@ -189,4 +193,5 @@ def _copy(table: GrantTable, ref: int, data: bytes, *, domid: int) -> None:
 
 def _slots(frame: Frame) -> int:
     """How many slots of a receive ring a frame takes."""
-    return -(-len(frame.data) // PAGE_SIZE) + (frame.segment_size > 0)
+    pages = -(-len(frame.data) // PAGE_SIZE)
+    return pages + 1 if frame.segment_size else pages

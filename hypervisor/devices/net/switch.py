@@ -74,7 +74,8 @@ class Port:
     heard: dict[bytes, int] = field(default_factory=dict)
 
     def send(self, frame: Frame) -> int:
-        """A frame of the station's. Returns to how many others it was offered, each of which cost a copy."""
+        """A frame of the station's. Returns to how many others it was offered, each of which cost a copy, and
+        how many frames had to be made of it."""
         if len(frame.data) < ETH_HEADER:
             self.sent.dropped += 1
             return 0
@@ -132,21 +133,26 @@ class Switch:
 
     def forward(self, sender: Port, frame: Frame) -> int:
         """Pass a frame on: to the port of its destination, or to all others when that is a group or nobody
-        knows where it is. Returns to how many."""
+        knows where it is. Returns to how many, with the frames that had to be made of it."""
         destination, source = frame.data[:6], frame.data[6:12]
         if is_group(source) or is_link_local(destination):
             sender.sent.dropped += 1
             return 0
-        try:
-            check(frame)
-        except OffloadError:
-            sender.sent.dropped += 1
-            return 0
+        if frame.blank:
+            try:
+                check(frame)
+            except OffloadError:
+                sender.sent.dropped += 1
+                return 0
         self._learn(source, sender)
         known = None if is_group(destination) else self._find(destination)
         if known is sender:
             return 0  # its neighbour on the same wire has heard it already
         receivers = [known] if known is not None else [port for port in self.ports if port is not sender]
+        if not frame.blank:  # everybody can take it as it is
+            for port in receivers:
+                port.receive(frame, [frame])
+            return len(receivers)
         made: dict[Offloads, list[Frame]] = {}
         for port in receivers:
             offloads = port.station.offloads
@@ -159,13 +165,15 @@ class Switch:
         before = self._where.get(mac)
         if before is not None and before is not port:
             before.heard.pop(mac, None)
-        # Taken out first, so that they stay in the order in which they were last heard.
-        port.heard.pop(mac, None)
-        port.heard[mac] = self._now()
+        heard = port.heard
+        if len(heard) > 1:
+            # Taken out first, so that they stay in the order in which they were last heard.
+            heard.pop(mac, None)
+        heard[mac] = self._now()
         self._where[mac] = port
-        if len(port.heard) > MOST_STATIONS:
-            oldest = next(iter(port.heard))
-            del port.heard[oldest], self._where[oldest]
+        if len(heard) > MOST_STATIONS:
+            oldest = next(iter(heard))
+            del heard[oldest], self._where[oldest]
 
     def _find(self, mac: bytes) -> Port | None:
         port = self._where.get(mac)

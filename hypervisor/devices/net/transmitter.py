@@ -84,7 +84,7 @@ class Transmitter:
             if self._observers.ring is not None:
                 self._tell(packet, "request", "")
             budget.spend(PACKET_UNITS + SLOT_UNITS * (len(packet.slots) + packet.nr_extras))
-            if packet.multicast:
+            if packet.extras and packet.multicast:
                 self._answer(packet, _OKAY if self._change_groups(packet) else _ERROR)
                 continue
             if packet.sound and not self._allow(packet.size):
@@ -100,7 +100,8 @@ class Transmitter:
             self._counts.dropped += 1
             self._answer(packet, _ERROR)
             return 0
-        frame = Frame(data, blank=bool(packet.slots[0].flags & _BLANK), segment_size=packet.segment_size)
+        segment_size = packet.segment_size if packet.extras else 0
+        frame = Frame(data, blank=packet.slots[0].flags & _BLANK != 0, segment_size=segment_size)
         # Answered first: who gets it may hold others up, but the guest has its pages back.
         self._answer(packet, _OKAY)
         return self._send(frame)
@@ -109,12 +110,13 @@ class Transmitter:
         """The bytes of a packet; None when the guest does not grant them all."""
         grants, domid = self._frontend.grants, self._frontend.backend_domid
         try:
-            return b"".join(
+            parts = [
                 read_grant(grants, ref, offset, size, domid=domid) for ref, offset, size in packet.pieces()
-            )
+            ]
         except GrantRefusal as refusal:
             self._frontend.complain(f"a packet cannot be sent: {refusal.sentence}")
             return None
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _change_groups(self, packet: Packet) -> bool:
         done = True
@@ -128,12 +130,13 @@ class Transmitter:
         """One response for each slot, in the order of the slots."""
         if self._observers.ring is not None:
             self._tell(packet, "response", NetifRsp(status).name)
+        respond = self._ring.respond
         first, *rest = packet.slots
-        self._ring.respond(TX_RESPONSE.pack(first.id, status))
+        respond(TX_RESPONSE.pack(first.id, status))
         for _ in range(packet.nr_extras):
-            self._ring.respond(_NULL_RESPONSE)
+            respond(_NULL_RESPONSE)
         for slot in rest:
-            self._ring.respond(TX_RESPONSE.pack(slot.id, status))
+            respond(TX_RESPONSE.pack(slot.id, status))
 
     def _tell(self, packet: Packet, what: str, status: str) -> None:
         if self._observers.ring is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from paravane.devices.shared_ring import MOST_PAGES, BackRing
@@ -52,7 +53,7 @@ class Frontend:
         self._port: Port | None = None
         self._held = ExitStack()
 
-    @property
+    @cached_property
     def grants(self) -> GrantTable:
         """What the guest grants, for mappings and copies as long as one request. Raises DeviceFault when the
         guest has no grant table any more."""
