@@ -30,9 +30,9 @@ FUNCTION events_init
     testl %eax, %eax
     jnz 1f
     movl timer_bind + EVTCHN_BIND_VIRQ_port, %eax
-    lock btrl %eax, shared_info_page + SHARED_INFO_evtchn_mask
+    lock btrl %eax, shared_info + SHARED_INFO_evtchn_mask
     movl console_port, %eax
-    lock btrl %eax, shared_info_page + SHARED_INFO_evtchn_mask
+    lock btrl %eax, shared_info + SHARED_INFO_evtchn_mask
     movl $FLAT_KERNEL_CS, %ebx
     movl $event_entry, %ecx
     movl $FLAT_KERNEL_CS, %edx
@@ -59,7 +59,7 @@ event_entry:
     call take_events
     popal
     addl $8, %esp
-    movb $0, shared_info_page + VCPU_INFO_evtchn_upcall_mask
+    movb $0, shared_info + VCPU_INFO_evtchn_upcall_mask
     iret
 
 # Xen could not load one of the selectors that were in use: DS, ES, FS, GS are on the stack above the frame, and
@@ -71,19 +71,19 @@ failsafe_entry:
     xorl %eax, %eax
     movl %eax, %fs
     movl %eax, %gs
-    movb $0, shared_info_page + VCPU_INFO_evtchn_upcall_mask
+    movb $0, shared_info + VCPU_INFO_evtchn_upcall_mask
     popl %eax
     iret
 
 # Accepts all events: clearing what says that there are some comes before looking at what they are about.
 FUNCTION take_events
-    movb $0, shared_info_page + VCPU_INFO_evtchn_upcall_pending
+    movb $0, shared_info + VCPU_INFO_evtchn_upcall_pending
     xorl %eax, %eax
-    xchgl %eax, shared_info_page + VCPU_INFO_evtchn_pending_sel
+    xchgl %eax, shared_info + VCPU_INFO_evtchn_pending_sel
     movl console_port, %eax
-    lock btrl %eax, shared_info_page + SHARED_INFO_evtchn_pending
+    lock btrl %eax, shared_info + SHARED_INFO_evtchn_pending
     movl timer_bind + EVTCHN_BIND_VIRQ_port, %eax
-    lock btrl %eax, shared_info_page + SHARED_INFO_evtchn_pending
+    lock btrl %eax, shared_info + SHARED_INFO_evtchn_pending
     jnc tty_poll
     movl $0, timer_armed
     movl $1, need_resched

@@ -105,7 +105,11 @@ FUNCTION sys_execve
 FUNCTION exec_node
     movl %eax, %ebx
     movl $MAX_SCRIPTS, scripts
-3:  call is_script
+3:  movl %ebx, %eax
+    call node_load
+    testl %eax, %eax
+    jnz 9f
+    call is_script
     jne 2f
     movl $-ELOOP, %eax
     decl scripts

@@ -149,6 +149,10 @@ FUNCTION sys_openat
     call may_open
     testl %eax, %eax
     jnz 9f
+    movl %edi, %eax
+    call node_load
+    testl %eax, %eax
+    jnz 9f
     call node_type
     movl %edi, %edx
     movl %esi, %ecx

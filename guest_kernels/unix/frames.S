@@ -14,8 +14,8 @@ mmu_batch:                          # struct mmu_update
     .skip MMU_BATCH * MMU_UPDATE_sizeof
 mmu_count:
     .skip 4
-    .globl kernel_l2, frame_refs, free_frames, free_count, nr_frames
-kernel_l2:                          # the level 2 table of the kernel's GiB that Xen's builder made
+    .globl kernel_table, frame_refs, free_frames, free_count, nr_frames
+kernel_table:                          # the level 2 table of the kernel's GiB that Xen's builder made
     .skip 4
 boot_next:                          # first page that nothing uses yet
     .skip 4
@@ -26,6 +26,8 @@ free_frames:                        # stack of pfns
 free_count:
     .skip 4
 nr_frames:
+    .skip 4
+first_frame:                        # the lowest pfn of the allocator
     .skip 4
 
     .text
@@ -99,7 +101,7 @@ FUNCTION map_page
     shrl $21, %edx
     andl $511, %edx
     shll $3, %edx
-    addl kernel_l2, %edx            # the level 2 entry
+    addl kernel_table, %edx            # the level 2 entry
     movl (%edx), %eax
     andl $-4096, %eax
     movl 4(%edx), %edx
@@ -157,7 +159,7 @@ FUNCTION frames_init
     movl 3*8(%ecx), %eax
     movl 3*8+4(%ecx), %edx
     call entry_page
-    movl %eax, kernel_l2
+    movl %eax, kernel_table
     movl $VIRT_BASE, %esi           # 2 MiB, one level 1 table, at a time
 2:  movl %esi, %eax
     subl $VIRT_BASE, %eax
@@ -165,7 +167,7 @@ FUNCTION frames_init
     cmpl nr_frames, %eax
     jae 4f
     shrl $9, %eax
-    movl kernel_l2, %edx
+    movl kernel_table, %edx
     leal (%edx,%eax,8), %ebx
     testb $PTE_P, (%ebx)
     jz 3f
@@ -310,6 +312,7 @@ FUNCTION frames_ready
     movl boot_next, %edx
     subl $VIRT_BASE, %edx
     shrl $12, %edx
+    movl %edx, first_frame
     movl nr_frames, %eax
 1:  cmpl %edx, %eax                 # the lowest on top
     jbe 2f
@@ -350,6 +353,53 @@ FUNCTION frame_alloc_zeroed
     popl %eax
     popl %edi
 1:  ret
+
+# EAX = how many; gives as many pages that are neighbours, each with one reference and any content, or 0. They are taken
+# from above, single ones from below: so there are neighbours for long.
+FUNCTION frames_alloc
+    pushl %ebx
+    pushl %esi
+    pushl %edi
+    movl %eax, %edi
+    movl nr_frames, %ebx            # the lowest of the free pages so far
+    xorl %ecx, %ecx                 # how many they are
+    movl frame_refs, %edx
+1:  xorl %eax, %eax
+    cmpl first_frame, %ebx
+    jbe 5f
+    decl %ebx
+    incl %ecx
+    cmpw $0, (%edx,%ebx,2)
+    je 2f
+    xorl %ecx, %ecx
+2:  cmpl %edi, %ecx
+    jne 1b
+    subl %ecx, free_count
+    movl free_frames, %esi          # the stack without them
+    movl %esi, %edx
+    movl free_count, %ecx
+    addl %edi, %ecx
+3:  lodsl
+    pushl %eax
+    subl %ebx, %eax
+    cmpl %edi, %eax
+    popl %eax
+    jb 4f
+    movl %eax, (%edx)
+    addl $4, %edx
+4:  loop 3b
+    movl %edi, %ecx
+    movl frame_refs, %edx
+    leal (%edx,%ebx,2), %edi
+    movl $1, %eax
+    rep stosw
+    movl %ebx, %eax
+    shll $12, %eax
+    addl $VIRT_BASE, %eax
+5:  popl %edi
+    popl %esi
+    popl %ebx
+    ret
 
 # EAX = page: drops a reference, and frees the page with the last one.
 FUNCTION frame_put

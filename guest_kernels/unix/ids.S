@@ -297,7 +297,7 @@ FUNCTION random_bytes
 
 FUNCTION random_seed
     call system_time
-    addl shared_info_page + SHARED_INFO_wc_sec, %eax
+    addl shared_info + SHARED_INFO_wc_sec, %eax
     orl $1, %eax                    # never 0
     movl %eax, random_state
     ret

@@ -10,10 +10,10 @@ path_buffer:                        # a path from user space
     .skip PATH_MAX
 link_buffers:                       # what a symbolic link makes of the rest of a path; two in turn
     .skip 4 * PATH_MAX
-node_path_buffer:
+whole_path:
     .skip PATH_MAX + 4
     .balign 4
-node_path_end:
+whole_path_end:
 follow_last:
     .skip 4
 links:
@@ -213,14 +213,14 @@ follow_link:
 4:  xorl %eax, %eax
 9:  ret
 
-# EAX = node; gives in EAX its path, closed by a zero, and in EDX its length. No path of the archive is longer
-# than PATH_MAX, see vfs_init.
-FUNCTION node_path
+# EAX = node; gives in EAX its path, closed by a zero, and in EDX its length. No path is longer than PATH_MAX:
+# archive_init and ext2_init see to that.
+FUNCTION path_of_node
     pushl %ebx
     pushl %esi
     pushl %edi
     movl %eax, %ebx
-    movl $node_path_end - 1, %edi
+    movl $whole_path_end - 1, %edi
     movb $0, (%edi)
     cmpl root_node, %ebx
     jne 1f
@@ -238,7 +238,7 @@ FUNCTION node_path
     cmpl root_node, %ebx
     jne 1b
 2:  movl %edi, %eax
-    movl $node_path_end - 1, %edx
+    movl $whole_path_end - 1, %edx
     subl %edi, %edx
     popl %edi
     popl %esi
@@ -250,7 +250,7 @@ FUNCTION sys_getcwd
     movl %ecx, %esi
     movl current, %eax
     movl PROC_cwd(%eax), %eax
-    call node_path
+    call path_of_node
     incl %edx
     movl %edx, %edi
     movl %eax, %ecx
@@ -326,7 +326,7 @@ FUNCTION sys_readlinkat
     jnz 1f
     movl current, %eax
     movl PROC_exe(%eax), %eax
-    call node_path
+    call path_of_node
 1:  cmpl %edx, %esi
     jb 2f
     movl %edx, %esi

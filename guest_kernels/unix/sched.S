@@ -342,7 +342,7 @@ idle:
     pushl %ebx
     call console_notify
     movl console_port, %eax
-    lock btrl %eax, shared_info_page + SHARED_INFO_evtchn_pending
+    lock btrl %eax, shared_info + SHARED_INFO_evtchn_pending
     call tty_waiting
     testl %eax, %eax
     jnz 1f

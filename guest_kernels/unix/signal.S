@@ -282,7 +282,7 @@ save_context:
     movl %ecx, SC_trapno(%eax)
     movl PROC_error(%ebx), %ecx
     movl %ecx, SC_err(%eax)
-    movl shared_info_page + VCPU_INFO_arch_cr2, %ecx
+    movl shared_info + VCPU_INFO_arch_cr2, %ecx
     movl %ecx, SC_cr2(%eax)
     popl %ecx
     ret

@@ -113,7 +113,7 @@ FUNCTION space_new
     call frame_alloc_zeroed
     testl %eax, %eax
     jz 2f
-    movl kernel_l2, %esi
+    movl kernel_table, %esi
     movl %eax, %edi
     movl $KERNEL_L2_ENTRIES * 2, %ecx
     rep movsl

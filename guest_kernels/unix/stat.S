@@ -46,7 +46,6 @@
 .equ STATFS_frsize, 60
 .equ STATFS_flags, 64
 .equ STATFS_sizeof, 84
-.equ RAMFS_MAGIC, 0x858458F6
 .equ ST_RDONLY, 1
 
 .equ DIRENT_ino, 0
@@ -239,7 +238,8 @@ fill_statfs:
     xorl %edx, %edx
     movl $STATFS_sizeof, %ecx
     call memory_set
-    movl $RAMFS_MAGIC, record + STATFS_type
+    movl fs_magic, %eax
+    movl %eax, record + STATFS_type
     movl $4096, record + STATFS_bsize
     movl $4096, record + STATFS_frsize
     movl nr_frames, %eax

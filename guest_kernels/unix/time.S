@@ -16,7 +16,7 @@ FUNCTION system_time
     pushl %ebx
     pushl %esi
     pushl %edi
-    movl $shared_info_page, %ebx
+    movl $shared_info, %ebx
 1:  movl VCPU_INFO_time_version(%ebx), %esi
     testl $1, %esi
     jnz 1b
@@ -61,7 +61,7 @@ clock_read:
     je 1f
     cmpl $CLOCK_REALTIME_COARSE, %ebx
     jne 2f
-1:  movl $shared_info_page, %ebx
+1:  movl $shared_info, %ebx
 3:  movl SHARED_INFO_wc_version(%ebx), %esi
     testl $1, %esi
     jnz 3b

@@ -70,8 +70,8 @@ return_to_user:
     je 1f
 2:  movl $FLAT_USER_CS, FRAME_cs(%ebp)
     movl $FLAT_USER_SS, FRAME_ss(%ebp)
-    movb $0, shared_info_page + VCPU_INFO_evtchn_upcall_mask
-    cmpb $0, shared_info_page + VCPU_INFO_evtchn_upcall_pending
+    movb $0, shared_info + VCPU_INFO_evtchn_upcall_mask
+    cmpb $0, shared_info + VCPU_INFO_evtchn_upcall_pending
     jne 4f
     popal
     addl $8, %esp
@@ -81,7 +81,7 @@ return_to_user:
 3:  movl $0, need_resched
     call schedule
     jmp return_to_user
-4:  movb $1, shared_info_page + VCPU_INFO_evtchn_upcall_mask # it came while upcalls were masked
+4:  movb $1, shared_info + VCPU_INFO_evtchn_upcall_mask # it came while upcalls were masked
     call take_events
     jmp return_to_user
 
@@ -125,7 +125,7 @@ trap_entry:
     movl FRAME_eip(%ebp), %esi      # for the message
     cmpl $X86_EXC_PF, %ebx
     jne 1f
-    movl shared_info_page + VCPU_INFO_arch_cr2, %esi
+    movl shared_info + VCPU_INFO_arch_cr2, %esi
     cmpl $USER_END, %esi
     jae 1f
     movl %esi, %eax
@@ -156,7 +156,7 @@ out_of_memory:
 kernel_trap:
     cmpl $X86_EXC_PF, %ebx
     jne 2f
-    movl shared_info_page + VCPU_INFO_arch_cr2, %esi
+    movl shared_info + VCPU_INFO_arch_cr2, %esi
     cmpl $USER_END, %esi
     jae 1f
     cmpl $0, current
@@ -229,7 +229,7 @@ kernel_entry:
     movl %eax, %ebx
     shrl $21, %eax
     andl $511, %eax
-    movl kernel_l2, %edx
+    movl kernel_table, %edx
     leal (%edx,%eax,8), %edx
     xorl %eax, %eax
     testb $PTE_P, (%edx)

@@ -5,19 +5,15 @@
 # that follows its process, descriptors for thread-local storage. The programs do not know any of this.
 
     .include "runtime.inc"
+    .include "paging.inc"
+    .include "shared.inc"
     .include "unix.inc"
 
     XEN_NOTES unix
 
 # What the other sources use of the runtime.
-    .globl start_info, console_ring, console_port, print_string, print_char, print_hex32, print_dec
+    .globl main, start_info, console_ring, console_port, print_string, print_char, print_hex32, print_dec
     .globl console_write, console_notify, memory_copy, memory_set, panic, exit
-
-    .bss
-    .balign 4096
-    .globl shared_info_page
-shared_info_page:                   # its own frame gives way to the one shared with Xen
-    .skip 4096
 
     .text
     .type main, @function
@@ -26,15 +22,16 @@ main:
     call set_trap_table
     call frames_init
     call map_shared_info            # from now on handlers can read CR2
-    movl start_info, %ebx
-    movl START_INFO_mod_start(%ebx), %eax
+    call find_files
     testl %eax, %eax
-    jnz 1f
-    PRINT "unix: no file system: start me with --ramdisk ARCHIVE (cpio -o -H newc) that has /bin/busybox\n"
+    jz 1f
+    movl %eax, %ebx
+    PRINT "unix: "
+    movl %ebx, %eax
+    call print_string
+    PRINT "\n"
     ret
-1:  movl START_INFO_mod_len(%ebx), %edx
-    call vfs_init
-    call frames_ready
+1:  call frames_ready
     call sched_init
     call tty_init
     call events_init
@@ -48,18 +45,22 @@ main:
     call args_split
     jmp start_init
 
-map_shared_info:
+# The tree of files becomes that of the ramdisk, or of the disk. Gives 0, or a string that says why there is none.
+find_files:
     movl start_info, %edx
-    movl START_INFO_shared_info(%edx), %ecx
-    orl $PTE_KERNEL | PTE_W, %ecx
-    movl $shared_info_page, %ebx
-    xorl %edx, %edx
-    movl $UVMF_INVLPG | UVMF_LOCAL, %esi
-    HYPERCALL update_va_mapping
+    movl START_INFO_mod_start(%edx), %eax
+    movl START_INFO_mod_len(%edx), %edx
     testl %eax, %eax
-    jnz 1f
+    jnz archive_init
+    call disk_init
+    testl %eax, %eax
+    jnz ext2_init
+    movl $no_files, %eax
     ret
-1:  PANIC "shared_info cannot be mapped"
+    .section .rodata
+no_files:
+    .asciz "no file system: start me with --disk IMAGE,xvda,ro (ext2) or --ramdisk ARCHIVE (cpio), and /bin/busybox there"
+    .text
 
 # The first process: terminal as descriptors 0, 1 and 2, root as its directory; then it is as if it had called
 # execve.

@@ -1,8 +1,10 @@
-# The file system: the archive in the ramdisk (cpio, format newc) as a tree of nodes, read-only. The archive
-# comes from whoever starts the domain and may be damaged: every length is checked before it is believed.
+# The tree of nodes, and the archive in the ramdisk (cpio, format newc) as one, read-only. The archive comes from
+# whoever starts the domain and may be damaged: every length is checked before it is believed.
 
     .include "unix.inc"
     .include "elf.inc"
+
+.equ RAMFS_MAGIC, 0x858458F6
 
 .equ CPIO_HEADER, 110               # six bytes of magic, then 13 numbers of eight hexadecimal digits
 .equ CPIO_ino, 6
@@ -18,7 +20,7 @@
 
     .bss
     .balign 4
-    .globl root_node, console_node, pipe_node
+    .globl root_node, console_node, pipe_node, all_nodes
 root_node:
     .skip 4
 console_node:                       # what standard input, output and error are
@@ -31,6 +33,11 @@ node_page:                          # room for more nodes: next, end
     .skip 8
 next_ino:
     .skip 4
+
+    .data
+    .globl fs_magic
+fs_magic:                           # what statfs calls the file system
+    .long RAMFS_MAGIC
 
     .section .rodata
 trailer:
@@ -50,7 +57,7 @@ builtin_devices:
     .text
 
 # Gives a new node, all zero but for its inode number, in the list of all nodes.
-node_new:
+FUNCTION node_new
     pushl %ebx
     movl node_page, %ebx
     cmpl node_page+4, %ebx
@@ -98,7 +105,7 @@ FUNCTION child_named
     ret
 
 # EAX = directory, EDX = name, ECX = its length; gives a new directory of this name, last in its parent.
-child_add:
+FUNCTION child_add
     pushl %ebx
     pushl %ecx
     pushl %edx
@@ -193,8 +200,9 @@ parse_hex:
     popl %esi
     ret
 
-# EAX = archive, EDX = bytes: builds the tree. A damaged archive gives what comes before the damage, and a line.
-FUNCTION vfs_init
+# EAX = archive, EDX = bytes: builds the tree. A damaged archive gives what comes before the damage, and a line. Gives
+# 0.
+FUNCTION archive_init
     pushl %ebx
     pushl %esi
     pushl %edi
@@ -261,6 +269,7 @@ FUNCTION vfs_init
     PRINT "\n"
 9:  popl %esi
     call add_builtins
+    xorl %eax, %eax
     popl %ebp
     popl %edi
     popl %esi
@@ -359,7 +368,7 @@ share_data:
 3:  ret
 
 # The devices and /proc/self/exe, whatever the archive has in their place.
-add_builtins:
+FUNCTION add_builtins
     pushl %ebx
     call node_new                   # should the archive have a file called dev
     movl $S_IFCHR | 0620, NODE_mode(%eax)
