@@ -117,7 +117,7 @@ def _peer(monkeypatch: pytest.MonkeyPatch) -> tuple[Passt, socket.socket, Host, 
     """Passt's station with its socket's other end in our hands; its process is one that does nothing."""
     ours, its = socket.socketpair()
     ours.setblocking(False)
-    real = subprocess.Popen(["sleep", "1000"])
+    real = subprocess.Popen(["sleep", "1000"], stderr=subprocess.PIPE)
     monkeypatch.setattr(passt, "_start", lambda: (ours, real))
     monkeypatch.setattr(passt, "_PATIENCE", 0.01)
     inbox, host, switch = Inbox(), Host(), Switch("br0", lambda: 0)
@@ -184,6 +184,24 @@ def test_a_passt_that_is_lost_takes_only_the_way_out_with_it(
     assert not inbox.watching
     assert host.frames == []
     its.close()
+    inbox.close()
+
+
+def test_a_passt_that_ends_is_quoted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """It says a great deal before: nobody may be held up by that, least of all passt itself."""
+    script = "#!/bin/sh\nyes noise | head -c 300000 >&2\nprintf 'No \033 interface\\n' >&2\nexit 1\n"
+    (tmp_path / "passt").write_text(script)
+    (tmp_path / "passt").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    inbox = Inbox()
+    out = Passt(inbox, Switch("br0", lambda: 0))
+    deadline = time.monotonic() + PATIENCE
+    while out.alive and time.monotonic() < deadline:
+        inbox.deliver(1.0)
+    assert caplog.messages[-1].endswith("it has closed its socket (No \\x1b interface)")
+    assert not inbox.watching
     inbox.close()
 
 

@@ -7,6 +7,7 @@ bytes, big end first, as in QEMU's socket networks (passt(1), `--fd`).
 from __future__ import annotations
 
 import logging
+import os
 import select
 import shutil
 import socket
@@ -17,6 +18,7 @@ from paravane.devices.net.errors import NetError
 from paravane.devices.net.frame import Frame
 from paravane.devices.net.headers import ETH_HEADER
 from paravane.devices.net.offloads import NOTHING
+from paravane.text import printable
 
 if TYPE_CHECKING:
     from paravane.devices.net.outside import Inputs
@@ -37,6 +39,9 @@ _PORTION: Final = 1 << 18
 """Bytes read at a time; what there is beside waits until guests have run again."""
 
 _LENGTH: Final = 4
+_LONGEST_COMPLAINT: Final = 200
+"""Bytes of the last line that passt says, as the log shows it."""
+
 _PATIENCE: Final = 5.0
 """Seconds that passt has to end by itself."""
 
@@ -53,11 +58,17 @@ class Passt:
         self._inputs = inputs
         self._socket, process = _start()
         self._process: subprocess.Popen[bytes] | None = process
+        assert process.stderr is not None
+        self._errors = process.stderr
+        os.set_blocking(self._errors.fileno(), False)
+        self._said = b""  # the end of it
         self._unsent = b""
         self._arrived = bytearray()
-        # One descriptor to watch for both directions: an epoll is itself readable when one of them is due.
+        # One descriptor to watch for all of it: an epoll is itself readable when something in it is due.
         self._due = select.epoll()
         self._due.register(self._socket, select.EPOLLIN)
+        # Read at once: with a full pipe passt would wait in the middle of its work.
+        self._due.register(self._errors, select.EPOLLIN)
         self.port: Port = switch.plug("passt", self)
         inputs.watch(self._due.fileno(), self._ready)
 
@@ -85,6 +96,7 @@ class Passt:
         self._inputs.unwatch(self._due.fileno())
         self.port.unplug()
         self._due.close()
+        self._errors.close()
         self._socket.close()  # passt ends when its guest has gone
         try:
             process.wait(_PATIENCE)
@@ -93,13 +105,25 @@ class Passt:
             process.wait()
 
     def _ready(self) -> None:
-        events = self._due.poll(0)
-        if any(event & select.EPOLLOUT for _, event in events):
+        due = dict(self._due.poll(0))
+        if self._errors.fileno() in due and not self._listen():
+            self._due.unregister(self._errors)
+        events = due.get(self._socket.fileno(), 0)
+        if events & select.EPOLLOUT:
             self._unsent = self._unsent[max(0, self._send(self._unsent)) :]
             if not self._unsent and self._process is not None:
                 self._due.modify(self._socket, select.EPOLLIN)
-        if self._process is not None and any(event & ~select.EPOLLOUT for _, event in events):
+        if self._process is not None and events & ~select.EPOLLOUT:
             self._receive()
+
+    def _listen(self) -> bool:
+        """Read what passt says of itself, if anything. False: it will say no more."""
+        try:
+            said = os.read(self._errors.fileno(), _PORTION)
+        except BlockingIOError:
+            return True
+        self._said = (self._said + said)[-_LONGEST_COMPLAINT:]
+        return bool(said)
 
     def _send(self, data: bytes) -> int:
         """How much of `data` the socket took."""
@@ -141,6 +165,9 @@ class Passt:
 
     def _lost(self, reason: str) -> None:
         """The guests have no way out any more; all else goes on."""
+        self._listen()
+        if lines := self._said.splitlines():
+            reason += f" ({printable(lines[-1], _LONGEST_COMPLAINT)})"
         log.warning("passt is gone, and with it the way out of %s: %s", self.port.switch.name, reason)
         if self._process is not None:
             self._process.kill()
@@ -163,7 +190,7 @@ def _start() -> tuple[socket.socket, subprocess.Popen[bytes]]:
                 pass_fds=[its.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 start_new_session=True,
             )
         except OSError as error:
