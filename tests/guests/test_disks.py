@@ -207,6 +207,12 @@ def test_disks_come_and_go_from_another_terminal(tmp_path: Path) -> None:
             f"paravane: {tmp_path}/data.img is in use by another disk\n",
         )
         assert ctl("ctl", "disk-attach", "web", "data.img")[0] == Status.USAGE
+        assert ctl("ctl", "block-list", "web", "nobody") == (
+            Status.ERRORS,
+            "Vdev  BE  handle state evt-ch ring-ref BE-path                       \n"
+            "51728 0   1      1     -1     -1       /local/domain/0/backend/vbd/1/51728\n",
+            "paravane: there is no domain 'nobody'\n",
+        )
         status, _, errors = ctl("ctl", "disk-detach", "web", "xvdc")
         assert (status, errors) == (Status.ERRORS, "paravane: web has no disk xvdc\n")
         assert ctl("ctl", "disk-detach", "web", "xvdb") == (Status.OK, "", "")

@@ -20,6 +20,7 @@ from paravane.devices.net.multicast import MOST_GROUPS
 from paravane.devices.net.receiver import MOST_QUEUED, PATIENCE, POLL
 from paravane.devices.net.vif import Vif, parse_vif
 from paravane.tools.ctl.actions import VERBS
+from paravane.tools.ctl.listings import HEADERS, lines
 from paravane.tools.ctl.protocol import RequestError
 from paravane.tools.machine_options import settle_clock
 from tests.support.frontend import FrontRing
@@ -430,6 +431,23 @@ def test_interfaces_come_and_go_while_a_domain_runs(
             VERBS["vif-detach"](machine, one.domain, number)
     with pytest.raises(ValueError, match="no Ethernet address"):
         VERBS["vif-attach"](machine, one.domain, "mac=5")
+
+
+def test_interfaces_are_listed_as_xl_lists_them(machine: Machine, pair: tuple[Netfront, Netfront]) -> None:
+    one, _ = pair
+    VERBS["vif-attach"](machine, one.domain, "mac=00:16:3e:00:00:77")
+    rows = VERBS["network-list"](machine, one.domain, "")
+    tx, rx = one.own("tx-ring-ref"), one.own("rx-ring-ref")
+    assert list(lines("network-list", rows)) == [
+        f"0   0  {one.mac.hex(':')}      0     4 {one.port:>6} {tx:>5}/{rx:<11} {one.back:<30}",
+        f"1   0  00:16:3e:00:00:77      1     1     -1    -1/-1          {one.back[:-1]}1",
+    ]
+    assert HEADERS["network-list"].split() == (
+        ["Idx", "BE", "Mac", "Addr.", "handle", "state", "evt-ch", "tx-/rx-ring-ref", "BE-path"]
+    )
+    one.write("event-channel", "\x1b[2J")  # for the terminal of whoever asks
+    assert VERBS["network-list"](machine, one.domain, "")[0]["port"] == -1
+    assert VERBS["block-list"](machine, one.domain, "") == []
 
 
 # Frontends that do not keep to it.

@@ -11,6 +11,7 @@ from paravane.devices.block import BlockDevice, number_of, parse_disk
 from paravane.devices.net.interface import Interface
 from paravane.devices.net.vif import parse_vif
 from paravane.text import number_in, shown
+from paravane.tools.ctl.listings import block_rows, network_rows
 from paravane.tools.ctl.protocol import RequestError
 
 if TYPE_CHECKING:
@@ -120,8 +121,10 @@ VERBS: Final[dict[str, Callable[[Machine, Domain, str], Any]]] = {
     "dump": _dump,
     "mem-set": _set_memory,
     "mem-max": _set_max_memory,
+    "block-list": lambda machine, domain, _: block_rows(machine, domain),
     "disk-attach": _attach_disk,
     "disk-detach": _detach_disk,
+    "network-list": lambda machine, domain, _: network_rows(machine, domain),
     "vcpu-set": _set_vcpus,
     "rename": lambda machine, domain, name: machine.rename(domain, name),
     "sched-credit": _set_share,

@@ -76,6 +76,7 @@ _VERBS: Final = {
     "dump": _Verb("print where each vcpu is and what it waits for, or how it crashed"),
     "mem-set": _Verb("ask its balloon for so much memory", "MIB", _MIB),
     "mem-max": _Verb("bound its memory", "MIB", _MIB),
+    "block-list": _Verb("show its disks: number, state, event channel, ring, nodes"),
     "disk-attach": _Verb(
         "give it a disk", "DISK", "FILE,xvdb[,ro][,cow[=FILE]], ram:SIZE,xvdb, or as in xl.cfg"
     ),
@@ -84,6 +85,7 @@ _VERBS: Final = {
     ),
     "vcpu-set": _Verb("ask its kernel to use so many of its vcpus", "VCPUS", "a number of vcpus"),
     "rename": _Verb("call it by another name", "NEW-NAME", "a name that no other domain has"),
+    "network-list": _Verb("show its network interfaces: number, address, state, event channel, rings, nodes"),
     "vif-attach": _Verb(
         "give it a network interface", "VIF", "bridge=br0[,mac=..][,rate=..][,pcap=FILE], or as in xl.cfg"
     ),
@@ -162,6 +164,10 @@ def _perform(connection: _Connection, options: argparse.Namespace) -> int:
         connection.ask(Request(options.verb, options.domain, _argument(options)))
         return Status.OK
     status = Status.OK
+    # Numbers of a domain's devices mean nothing without what is above them.
+    listings = import_module("paravane.tools.ctl.listings") if options.verb.endswith("-list") else None
+    if listings is not None:
+        print(listings.HEADERS[options.verb])
     for domain in options.domains:
         try:
             text = connection.ask(Request(options.verb, domain))
@@ -169,7 +175,10 @@ def _perform(connection: _Connection, options: argparse.Namespace) -> int:
             say(str(error))
             status = Status.ERRORS
         else:
-            if isinstance(text, str):
+            if listings is not None:
+                for line in listings.lines(options.verb, text):
+                    print(line)
+            elif isinstance(text, str):
                 print(text.removesuffix("\n"))
     return status
 

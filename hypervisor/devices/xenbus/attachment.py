@@ -38,8 +38,8 @@ class Attachment:
     """A device of a domain, followed by its nodes until it is detached. It is what the bus serves
     (`Backend`).
 
-    `state` is what the backend says of itself. The frontend may write any state at any time, so each look
-    starts from the two states as they are now, whatever came between:
+    `state` is what the backend says of itself; `paths` are its folders in xenstore. The frontend may write
+    any state at any time, so each look starts from the two states as they are now, whatever came between:
 
     | the frontend says | the backend |
     |---|---|
@@ -69,11 +69,11 @@ class Attachment:
         self._frontend: Frontend | None = None
         self._leaving = self._closed = self._looking = False
         self._complaints = Complaints(domid, self.name)
-        self._paths = announce(host.store, device, domid, host.domid)
+        self.paths = announce(host.store, device, domid, host.domid)
         self._write(device.offer())
         self._write({"hotplug-status": "connected"})
         self._switch(XenbusState.InitWait)
-        self._watch = host.store.watch(f"{self._paths.front}/state", self._state_written)
+        self._watch = host.store.watch(f"{self.paths.front}/state", self._state_written)
 
     @property
     def name(self) -> str:
@@ -89,6 +89,11 @@ class Attachment:
     def closed(self) -> bool:
         """Whether the device is off the bus."""
         return self._closed
+
+    @property
+    def backend_domid(self) -> int:
+        """The domain that its backend is in."""
+        return self._host.domid
 
     def serve(self, budget: Budget) -> bool:
         """Follow the frontend's state, then do what the device has to do."""
@@ -134,7 +139,7 @@ class Attachment:
         self._host.bus.remove(self)
         self._disconnect()
         self.device.close()
-        forget(self._host.store, self._paths)
+        forget(self._host.store, self.paths)
         self._gone(self)
 
     def _state_written(self, path: str) -> None:
@@ -172,7 +177,7 @@ class Attachment:
             if self.state is XenbusState.Reconfigured:
                 self._switch(XenbusState.Connected)
             return
-        frontend = Frontend(self._host, self.domid, self._paths.front, self._call, self._complaints.say)
+        frontend = Frontend(self._host, self.domid, self.paths.front, self._call, self._complaints.say)
         self._frontend = frontend
         try:
             nodes = self.device.connect(frontend)
@@ -181,7 +186,7 @@ class Attachment:
         except DeviceFault as fault:
             self._fail(str(fault))
         else:
-            self._host.store.remove(f"{self._paths.back}/error")
+            self._host.store.remove(f"{self.paths.back}/error")
             self._write(nodes)
             self._switch(XenbusState.Connected)
         budget.spend(frontend.units)
@@ -213,7 +218,7 @@ class Attachment:
             self._host.bus.call(self)
 
     def _frontend_state(self) -> XenbusState:
-        value = self._host.store.find(f"{self._paths.front}/state")
+        value = self._host.store.find(f"{self.paths.front}/state")
         # A single digit: as much as anybody writes there.
         if value is None or len(value) != 1 or not b"0" <= value <= b"8":
             return XenbusState.Unknown
@@ -225,4 +230,4 @@ class Attachment:
 
     def _write(self, nodes: Nodes) -> None:
         for name, value in nodes.items():
-            self._host.store.write(f"{self._paths.back}/{name}", value)
+            self._host.store.write(f"{self.paths.back}/{name}", value)
