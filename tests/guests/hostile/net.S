@@ -23,8 +23,16 @@
 .equ MOST_SLOTS, 48                 # of a batch
 .equ HEADERS, 64                    # bytes of a frame that are scribbled on, of those that are looked at
 
+.equ SPARES, 64
+
     .bss
-    .balign 4
+    .balign PAGE_SIZE
+spare_pages:                        # whose frames are given back
+    .skip SPARES * PAGE_SIZE
+spares_used:
+    .skip 4
+settled:                            # what follows is no attack
+    .skip 4
 extra_follows:                      # the last slot says so
     .skip 4
 tx_produced:
@@ -53,6 +61,7 @@ main:
     jb 2b
     call tell_counts
     call behave
+    movl $1, settled
     call connect_again
     movl own_mac, %eax              # to itself, which no switch sends back
     movl %eax, tx_frame
@@ -198,7 +207,14 @@ connect_again:
     movl $rx_copy_node, %eax
     movl $1, %edx
     call front_write_number
-    call some_features
+    cmpl $0, settled
+    jne 3f
+    UNLESS_CHANCE 4, 3f
+    movl $rx_copy_node, %eax
+    xorl %edx, %edx
+    call front_write_number
+    call offer_frames
+3:  call some_features
     movl $XenbusStateConnected, %eax
     call front_switch
     movl $XenbusStateConnected, %eax
@@ -219,6 +235,31 @@ grant_again:
     movl %ebx, %ecx
     incl %ebx
     jmp renew_grant
+
+# Half of the posted pages are to be exchanged: for some of them a frame was given back, as it should be.
+offer_frames:
+    pushl %ebx
+    xorl %eax, %eax
+    call flip_start
+    movl $RX_PAGES / 2, %ebx
+1:  movl spares_used, %eax
+    cmpl $SPARES, %eax
+    je 2f
+    incl spares_used
+    shll $PAGE_SHIFT, %eax
+    addl $spare_pages, %eax
+    movl rx_refs - 4(,%ebx,4), %edx
+    call flip_out
+    UNLESS_CHANCE 4, 3f
+2:  PICK pfns
+    movl rx_refs - 4(,%ebx,4), %edx
+    movl %eax, grant_table + GRANT_ENTRY_V1_frame(,%edx,8)
+    movl $GTF_accept_transfer, grant_table + GRANT_ENTRY_V1_flags(,%edx,8)
+3:  decl %ebx
+    jnz 1b
+    movl $0, flipping
+    popl %ebx
+    ret
 
 some_features:
     pushl %ebx
@@ -348,6 +389,10 @@ rewrite:
 
     .section .rodata
     .balign 4
+pfns:
+    TABLE
+    .long 0, 1, 300, 1023, 1024, 0x00FFFFFF, 0x7FFFFFFF, 0xFFFFFFFF
+    END_TABLE
 odd_offsets:
     TABLE
     .long 1, 536, 4082, 4095, 4096, 65535
