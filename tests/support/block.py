@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, NamedTuple
 
 from paravane.abi.blkif import (
@@ -23,9 +24,16 @@ from paravane.devices.block import number_of
 from tests.support.frontend import Frontend, FrontRing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from paravane import Domain, Machine
+
+    Attach = Callable[..., "BlockFrontend"]
+
+OKAY, ERROR, UNKNOWN = BlkifRsp.OKAY, BlkifRsp.ERROR, BlkifRsp.EOPNOTSUPP
+SECTORS = 4096
+NOISE = random.Random("disk").randbytes(SECTORS * 512)
+"""What is on a disk of so many sectors."""
 
 NO_SEGMENT = BlkifRequestSegment(0, 0, 0)
 
@@ -46,8 +54,8 @@ class BlockFrontend(Frontend):
         self.pages = [Page(*self.page()) for _ in range(pages)]
         self.connect(ring_pages)
 
-    def connect(self, ring_pages: int = 1) -> None:
-        self.ring = self.offer_ring(BLKIF_RING_ENTRY_SIZE, ring_pages)
+    def connect(self, ring_pages: int = 1, *, told_by: str = "ring-page-order") -> None:
+        self.ring = self.offer_ring(BLKIF_RING_ENTRY_SIZE, ring_pages, told_by=told_by)
         self.write("protocol", "x86_32-abi")
         assert self.switch(XenbusState.Initialised) is XenbusState.Connected
         self.switch(XenbusState.Connected)

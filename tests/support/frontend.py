@@ -125,13 +125,14 @@ class Frontend:
         self.grant(ref, mfn, readonly=readonly)
         return ref, self.machine.platform.ram.bytes[mfn << 12 : (mfn + 1) << 12]
 
-    def offer_ring(self, entry_size: int, pages: int = 1) -> FrontRing:
-        """Grant a ring and write its nodes, and an event channel's."""
+    def offer_ring(self, entry_size: int, pages: int = 1, *, told_by: str = "ring-page-order") -> FrontRing:
+        """Grant a ring and write its nodes, and an event channel's. `told_by` is the node that says how large
+        it is: `ring-page-order` or `num-ring-pages`."""
         granted = [self.page() for _ in range(pages)]
         if pages == 1:
             self.write("ring-ref", granted[0][0])
         else:
-            self.write("ring-page-order", pages.bit_length() - 1)
+            self.write(told_by, pages if told_by == "num-ring-pages" else pages.bit_length() - 1)
             for number, (ref, _) in enumerate(granted):
                 self.write(f"ring-ref{number}", ref)
         self.write("event-channel", self.listen())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_RING_ORDER: Final = 4
 _REQUEST_UNITS: Final = 12
-_PIECE_UNITS: Final = 6
+_PIECE_UNITS: Final = 2
 _BYTES_PER_UNIT: Final = 4096
 _RESPONSE: Final = struct.Struct("<8sBxh")
 """`struct blkif_response`, its id as the eight bytes of the request."""
@@ -87,6 +87,7 @@ class BlockDevice(Device):
             "discard-secure": writes,
             "feature-max-indirect-segments": MOST_INDIRECT,
             "max-ring-page-order": MOST_RING_ORDER,
+            "max-ring-pages": 1 << MOST_RING_ORDER,
         }
 
     def connect(self, frontend: Frontend) -> Nodes:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Finished = Callable[[Request, OSError | GrantRefusal | None], None]
 
-_HAND_OVER_UNITS: Final = 8
+_HAND_OVER_UNITS: Final = 3
 
 
 class _Job:

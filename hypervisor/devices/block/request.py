@@ -113,7 +113,8 @@ def _discard(entry: bytes, disk: Geometry, number: bytes) -> Request:
 def _indirect(entry: bytes, disk: Geometry, number: bytes, indirect: Callable[[int], bytes]) -> Request:
     found = BLKIF_REQUEST_INDIRECT.unpack(entry)
     if found.indirect_op not in (BlkifOp.READ, BlkifOp.WRITE):
-        raise Rejected(BlkifRsp.EOPNOTSUPP, f"there is no indirect operation {found.indirect_op}")
+        # Not EOPNOTSUPP, by which a frontend would take it that indirect requests are not known at all.
+        raise Rejected(BlkifRsp.ERROR, f"there is no indirect operation {found.indirect_op}")
     if not 0 < found.nr_segments <= MOST_INDIRECT:
         raise Rejected(
             BlkifRsp.ERROR, f"{found.nr_segments} segments in an indirect request of 1 to {MOST_INDIRECT}"

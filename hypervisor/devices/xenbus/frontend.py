@@ -81,12 +81,21 @@ class Frontend:
         return int(text)
 
     def references(self, name: str, *, most_order: int) -> list[int]:
-        """The grant references of a ring of 2**`ring-page-order` pages: `name`0, `name`1, ...; that of a
-        single page is `name` alone, unless the frontend calls it `name`0. Raises DeviceFault."""
-        order = self.number("ring-page-order", 0, most=most_order)
-        if order == 0 and self._host.store.find(f"{self.path}/{name}0") is None:
+        """The grant references of a ring of 2**`ring-page-order` pages, or of `num-ring-pages` as older
+        frontends have it: `name`0, `name`1, ...; that of a single page is `name` alone, unless the frontend
+        calls it `name`0. Raises DeviceFault."""
+        if self._has("ring-page-order"):
+            nr_pages = 1 << self.number("ring-page-order", most=most_order)
+        else:
+            nr_pages = self.number("num-ring-pages", 1, most=1 << most_order)
+        if nr_pages.bit_count() != 1:
+            raise DeviceFault(f"a ring of {nr_pages} pages: they are a power of two")
+        if nr_pages == 1 and not self._has(f"{name}0"):
             return [self.number(name)]
-        return [self.number(f"{name}{page}") for page in range(1 << order)]
+        return [self.number(f"{name}{page}") for page in range(nr_pages)]
+
+    def _has(self, name: str) -> bool:
+        return self._host.store.find(f"{self.path}/{name}") is not None
 
     def port(self, name: str) -> int:
         """The event channel that a node names. Raises DeviceFault."""
