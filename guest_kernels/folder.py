@@ -43,6 +43,7 @@ class GuestKernel:
     ramdisk_kernel: str | None
     disks: tuple[str, ...]
     vifs: tuple[str, ...]
+    consoles: tuple[str, ...]
     input: bytes
     exit_status: int
     timeout: float
@@ -92,6 +93,7 @@ def _kernel(folder: Path, variation: str, values: Mapping[str, Any]) -> GuestKer
         ramdisk_kernel=values["ramdisk_kernel"],
         disks=tuple(values["disks"]),
         vifs=tuple(values["vifs"]),
+        consoles=tuple(values["consoles"]),
         input=values["input"].encode(),
         exit_status=values["exit_status"],
         timeout=values["timeout"],

@@ -113,6 +113,12 @@ KEYS: Final[Mapping[str, Key]] = {
         _is_words,
         [],
     ),
+    "consoles": Key(
+        "its consoles, each as `paravane boot --console` takes it, the first the one that every domain has",
+        "a list of texts such as 'stdio' or 'pty'",
+        _is_words,
+        [],
+    ),
     "input": Key("what is typed on its console", "a text", _is_text, ""),
     "exit_status": Key(
         "what `paravane boot` ends with",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from paravane import asm, compiler, guest_kernels
 from paravane.asm.elf_writer import write_elf
 from paravane.devices.block import disks_of
+from paravane.devices.console import consoles_of, parse_console
 from paravane.devices.net.vif import vifs_of
 from paravane.guest_kernels.folder import load_folder
 from paravane.image import Image, load_image
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from paravane.devices.console import ConsoleSpec
     from paravane.devices.xenbus import DeviceConfig
     from paravane.guest_kernels import GuestKernel
 
@@ -33,6 +35,7 @@ class Defaults:
     privileged: bool = False
     cmdline: str = ""
     ramdisk: bytes | None = None
+    console: ConsoleSpec | None = None
     devices: tuple[DeviceConfig, ...] = ()
     stdin: bytes = b""
     timeout: float | None = None
@@ -79,6 +82,7 @@ def choose(
 
 
 def _known(kernel: GuestKernel, include: Sequence[Path], defines: Mapping[str, int]) -> Chosen:
+    console, extras = consoles_of([parse_console(text) for text in kernel.consoles])
     built = compiler.build(kernel.sources, include=include, defines={**kernel.defines, **defines})
     return Chosen(
         load_image(built),
@@ -89,7 +93,8 @@ def _known(kernel: GuestKernel, include: Sequence[Path], defines: Mapping[str, i
             kernel.privileged,
             kernel.cmdline,
             _ramdisk(kernel, include),
-            (*disks_of(kernel.disks, kernel.folder), *vifs_of(kernel.vifs)),
+            console,
+            (*disks_of(kernel.disks, kernel.folder), *vifs_of(kernel.vifs), *extras),
             kernel.input,
             kernel.timeout,
             kernel.max_traps,

@@ -83,6 +83,7 @@ def boot(
         privileged=known.privileged if privileged is None else privileged,
         cmdline=known.cmdline if cmdline is None else cmdline,
         ramdisk=known.ramdisk if ramdisk is None else ramdisk,
+        console=known.console,
         devices=known.devices if devices is None else tuple(devices),
     )
     counted = known.deterministic if deterministic is None else deterministic

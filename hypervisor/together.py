@@ -54,6 +54,7 @@ class Guest:
             privileged=known.privileged if self.privileged is None else self.privileged,
             cmdline=known.cmdline if self.cmdline is None else self.cmdline,
             ramdisk=known.ramdisk if self.ramdisk is None else self.ramdisk,
+            console=known.console,
             devices=known.devices if self.devices is None else tuple(self.devices),
         )
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from paravane import Image
     from paravane.devices.block import Disk
+    from paravane.devices.console import ConsoleSpec
     from paravane.devices.net.vif import Vif
     from paravane.guest_kernels import GuestKernel
 
@@ -35,8 +36,9 @@ _ASSEMBLY, _C = ".S", ".c"
 @dataclass(frozen=True, slots=True)
 class Found:
     """The contents of an image, as they are in the file (packed ones too) or as they were built, and the
-    files that were read for them. `memory` (bytes), `vcpus`, `privileged`, `cmdline`, `ramdisk`, `disks`
-    and `vifs` are what a `kernel.toml` says; `ramdisk_image` is that of a kernel which is the ramdisk."""
+    files that were read for them. `memory` (bytes), `vcpus`, `privileged`, `cmdline`, `ramdisk`, `disks`,
+    `vifs` and `consoles` are what a `kernel.toml` says; `ramdisk_image` is that of a kernel which is the
+    ramdisk."""
 
     name: str
     data: bytes
@@ -49,6 +51,7 @@ class Found:
     privileged: bool = False
     disks: tuple[Disk, ...] = ()
     vifs: tuple[Vif, ...] = ()
+    consoles: tuple[ConsoleSpec, ...] = ()
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +114,7 @@ def find(options: argparse.Namespace) -> Found:
             ramdisk=kernel.ramdisk,
             disks=_disks(kernel),
             vifs=_vifs(kernel),
+            consoles=_consoles(kernel),
             ramdisk_image=None if other is None else _built(other.sources, options, other.defines).image,
         )
     if path.suffix in (_ASSEMBLY, _C):
@@ -139,6 +143,16 @@ def _vifs(kernel: GuestKernel) -> tuple[Vif, ...]:
     try:
         found: tuple[Vif, ...] = import_module("paravane.devices.net.vif").vifs_of(kernel.vifs)
         return found
+    except ValueError as error:
+        raise UsageError(f"{kernel.name}: {error}") from None
+
+
+def _consoles(kernel: GuestKernel) -> tuple[ConsoleSpec, ...]:
+    if not kernel.consoles:
+        return ()
+    parse = import_module("paravane.devices.console").parse_console
+    try:
+        return tuple(parse(text) for text in kernel.consoles)
     except ValueError as error:
         raise UsageError(f"{kernel.name}: {error}") from None
 

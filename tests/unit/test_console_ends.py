@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from paravane.devices.console import parse_channel, parse_console
-from paravane.devices.console.spec import located, parsed
+from paravane.devices.console import ExtraConsole, consoles_of, parse_channel, parse_console
 from paravane.devices.console.stream_end import LIMIT
 from paravane.inbox import Inbox
 
@@ -482,18 +481,17 @@ def test_a_port_that_is_taken_is_said(host: Host, open_end: Callable[[str], tupl
         parse_console(f"tcp:{end.address}").open(cast("DeviceHost", host))
 
 
-def test_only_one_console_can_be_on_standard_input() -> None:
-    assert len(parsed(["stdio", "pty", "tcp:1"])) == 3
+def test_consoles_are_numbered_in_their_order() -> None:
+    stdio, pty, port = map(parse_console, ("stdio", "pty", "tcp:1"))
+    assert consoles_of([]) == (None, ())
+    first, extras = consoles_of([stdio, pty, port], [("agent", pty)])
+    assert first == stdio
+    assert extras == (ExtraConsole(1, pty), ExtraConsole(2, port), ExtraConsole(3, pty, "agent"))
     with pytest.raises(ValueError, match="cannot both be"):
-        parsed(["stdio", "pty", "stdio,log=x"])
+        consoles_of([stdio, pty, parse_console("stdio,log=x")])
     with pytest.raises(ValueError, match="16 consoles at most"):
-        parsed(["pty"] * 17)
-
-
-def test_files_are_looked_for_where_they_are_said_to_be() -> None:
-    assert located(parse_console("file:a,log=b"), "/x/{}".format).files == ("/x/a", "/x/b")
-    assert located(parse_console("unix:a"), "/x/{}".format) == parse_console("unix:/x/a")
-    assert located(parse_console("pty"), "/x/{}".format) == parse_console("pty")
+        consoles_of([pty] * 17)
+    assert parse_console("file:a,log=b").files == ("a", "b")
 
 
 def test_channels_are_those_of_xl() -> None:

@@ -19,6 +19,7 @@ from paravane.text import shown
 from paravane.tools import images, manual, watch
 from paravane.tools.arguments import MOST_VCPUS, memory_size, vcpu_count
 from paravane.tools.boot.session import Session, Wishes
+from paravane.tools.console_options import add_console_option, files_of, given
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.debugger import add_debugger_options, listener
 from paravane.tools.files import read_file, refuse_overwriting
@@ -62,6 +63,8 @@ need it, as for a shell, and joined by blanks.""",
             "paravane boot vmlinuz --disk root.img,xvda,cow -- root=/dev/xvda",
             "root.img is left alone",
         ),
+        ("paravane boot unix --console pty", "for `screen /dev/pts/N`"),
+        ("paravane boot unix --console tcp:2323", "for `nc 127.0.0.1 2323`"),
     ),
 )
 
@@ -133,6 +136,7 @@ def _add_domain_options(parser: argparse.ArgumentParser) -> None:
         help="a network interface: bridge=br0[,mac=..][,rate=10Mb/s][,pcap=FILE][,passt][,tap=NAME], or as "
         "in xl.cfg; once for each (default: what the kernel of `list` asks for)",
     )
+    add_console_option(group)
     group.add_argument("--name", help="the domain's name in xenstore (default: that of the image)")
     add_store_option(group)
     group.add_argument(
@@ -181,6 +185,7 @@ def _boot(options: argparse.Namespace) -> int:
                 outputs += dict.fromkeys(
                     ("--vif", Path(one.pcap)) for one in config.devices if isinstance(one, Vif) and one.pcap
                 )
+                outputs += files_of(config)
                 refuse_overwriting(outputs, inputs)
                 image = images.load(options, data)
                 followed = following(options, image)
@@ -231,6 +236,7 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
     if options.vif is not None:
         vifs = tuple(replace(vif, number=number) for number, vif in enumerate(options.vif))
     settle_clock(options, vifs)
+    console, extras = given(found.consoles if options.console is None else options.console)
     # A name that is no text would be none in xenstore either.
     name = shown(options.name or found.name)
     cmdline = _command_line(options.cmdline) or found.cmdline
@@ -244,7 +250,8 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
         contents,
         source_folders=folders,
         privileged=privileged,
-        devices=(*disks, *vifs),
+        console=console,
+        devices=(*disks, *vifs, *extras),
     )
     return found.data, config, inputs
 

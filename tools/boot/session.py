@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from paravane import Machine, ShutdownReason, StopReason
 from paravane.ending import exit_status
 from paravane.text import shown
+from paravane.tools.console_options import on_sink, on_terminal, places, takes_terminal
 from paravane.tools.files import write_file
 from paravane.tools.following import Following
 from paravane.tools.lines import Lines, logging_to
@@ -92,7 +93,7 @@ class Session:
         return status
 
     def _lives(self) -> Status:
-        if self._terminal.interactive:
+        if self._terminal.interactive and takes_terminal(self._config):
             self._say(ESCAPES)
         while True:
             status = self._life()
@@ -113,14 +114,17 @@ class Session:
         wishes = self._wishes
         with wishes.machine() as machine, ExitStack() as stack:
             self._watch(machine, stack)
-            config = replace(self._config, sink=self._terminal.write, source_text=True)
+            config = replace(on_sink(self._config, self._terminal.write), source_text=True)
             with telling(
                 lambda: f"building a domain of {config.memory >> 20} MiB", wanted=wishes.trace is None
             ):
                 domain = self._create(machine, config)
             self._domain = domain
             wishes.following.begin(domain, stack)
-            stack.enter_context(self._terminal.joined(machine, domain.console))
+            for sentence in places(domain):
+                self._say(sentence)
+            if (console := on_terminal(domain, config)) is not None:
+                stack.enter_context(self._terminal.joined(machine, console))
             self._admit_debuggers(machine, domain, stack)
             ending = machine.run(deadline=self._deadline, max_traps=self._traps_left())
             self._traps += machine.platform.traps

@@ -18,7 +18,7 @@ from paravane.devices.xenbus import Device
 from paravane.text import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from paravane.devices.bus import Budget
     from paravane.devices.console.host_end import HostEnd
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from paravane.devices.ring import RingFault
     from paravane.devices.xenbus import DeviceHost, Frontend, Nodes
 
+MOST: Final = 16
+"""Consoles of a domain: enough for anybody, and few enough for a host's pseudo-terminals."""
+
 _LONGEST_NAME: Final = 64
+_MOST_NUMBER: Final = 255
 
 
 class ExtraConsoleDevice(Device):
@@ -173,4 +177,16 @@ class ExtraConsole:
         return ExtraConsoleDevice(host, self)
 
 
-_MOST_NUMBER: Final = 255
+def consoles_of(
+    specs: Sequence[ConsoleSpec], channels: Iterable[tuple[str, ConsoleSpec]] = ()
+) -> tuple[ConsoleSpec | None, tuple[ExtraConsole, ...]]:
+    """The first console of a domain (None: nobody says where) and those beside it: further ones, then xl's
+    channels, which have names. Raises ValueError for too many, and when two of them want the same standard
+    input and output."""
+    extras = [*(("", spec) for spec in specs[1:]), *channels]
+    if len(extras) >= MOST:
+        raise ValueError(f"a domain has {MOST} consoles at most, not {len(extras) + 1}")
+    if sum(spec.on_terminal for spec in specs) > 1:
+        raise ValueError("two consoles cannot both be on standard input and output")
+    first = specs[0] if specs else None
+    return first, tuple(ExtraConsole(number, spec, name) for number, (name, spec) in enumerate(extras, 1))

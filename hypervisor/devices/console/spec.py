@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from paravane.devices.console.file_end import FileEnd
@@ -25,14 +25,11 @@ from paravane.devices.console.tee import Tee
 from paravane.text import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
     from paravane.devices.console.host_end import EndConfig, HostEnd
     from paravane.devices.console.ring_console import Sink
     from paravane.devices.xenbus import DeviceHost
-
-MOST: Final = 16
-"""Consoles of a domain: enough for anybody, and few enough for a host's pseudo-terminals."""
 
 _LOG: Final = ",log="
 _LONGEST: Final = 80
@@ -101,28 +98,6 @@ def parse_channel(text: str) -> tuple[str, ConsoleSpec]:
         return _channel(found)
     except ValueError as error:
         raise ValueError(f"channel {shown(text[:_LONGEST])!r}: {error}") from None
-
-
-def consoles_of(specs: Sequence[ConsoleSpec]) -> Sequence[ConsoleSpec]:
-    """The consoles of one domain, of which the first is the one that every domain has. Raises ValueError for
-    too many, and when two of them want the same standard input and output."""
-    if len(specs) > MOST:
-        raise ValueError(f"a domain has {MOST} consoles at most, not {len(specs)}")
-    if sum(spec.on_terminal for spec in specs) > 1:
-        raise ValueError("two consoles cannot both be on standard input and output")
-    return specs
-
-
-def located(spec: ConsoleSpec, place: Callable[[str], str | os.PathLike[str]]) -> ConsoleSpec:
-    """The console with its files where `place` says that those of such names are."""
-    if isinstance(spec.end, FileEnd | UnixEnd):
-        spec = replace(spec, end=replace(spec.end, path=os.fspath(place(spec.end.path))))
-    return spec if spec.log is None else replace(spec, log=place(os.fspath(spec.log)))
-
-
-def parsed(texts: Iterable[str]) -> Sequence[ConsoleSpec]:
-    """The consoles of these texts. Raises ValueError."""
-    return consoles_of([parse_console(text) for text in texts])
 
 
 def _end(text: str) -> EndConfig | None:
