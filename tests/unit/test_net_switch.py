@@ -11,8 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.dhcp import BOOTP
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6ND_NS, IPv6, IPv6ExtHdrFragment
-from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.layers.inet6 import (
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    ICMPv6ND_RA,
+    ICMPv6NDOptDstLLAddr,
+    ICMPv6NDOptSrcLLAddr,
+    IPv6,
+    IPv6ExtHdrFragment,
+)
+from scapy.layers.l2 import ARP, LLC, SNAP, Dot1Q, Dot3, Ether
 
 from paravane.devices.net import (
     NOTHING,
@@ -173,6 +181,8 @@ def passes(rules: Sequence[str], packet: Any, direction: str = "out") -> bool:
 
 
 OUR = Ether(src=US, dst=THEM)
+LLC_SNAP = LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(code=0x0800)
+SOURCE, TARGET = ICMPv6NDOptSrcLLAddr, ICMPv6NDOptDstLLAddr
 
 
 @pytest.mark.parametrize(
@@ -223,6 +233,16 @@ def test_the_first_rule_that_matches_decides(
         (OUR / IPv6(src="::", dst="ff02::1:ff00:2") / ICMPv6ND_NS(tgt="fd00::2"), True),
         (OUR / IPv6(src="::") / UDP(), False),
         (OUR / IPv6(src="fe80::216:3eff:fe00:1") / UDP(), True),
+        (OUR / IPv6(src="fd00::2") / ICMPv6ND_NA(tgt="fd00::2") / TARGET(lladdr=US), True),
+        (OUR / IPv6(src="fd00::2") / ICMPv6ND_NA(tgt="fd00::3") / TARGET(lladdr=US), False),
+        (OUR / IPv6(src="fd00::2") / ICMPv6ND_NA(tgt="fd00::2") / TARGET(lladdr=THEM), False),
+        (OUR / IPv6(src="fd00::2") / ICMPv6ND_NS(tgt="fd00::9") / SOURCE(lladdr=US), True),
+        (OUR / IPv6(src="fd00::2") / ICMPv6ND_NS(tgt="fd00::9") / SOURCE(lladdr=THEM), False),
+        (OUR / IPv6(src="fd00::2") / ICMPv6ND_RA() / SOURCE(lladdr=US) / SOURCE(lladdr=THEM), False),
+        (OUR / IPv6(src="fd00::2", nh=60) / bytes([58, 0] + [0] * 6) / ICMPv6ND_NA(tgt="fd00::3"), False),
+        (Dot3(src=US, dst=THEM) / LLC_SNAP / IP(src="10.0.0.2") / UDP(), True),
+        (Dot3(src=US, dst=THEM) / LLC_SNAP / IP(src="10.0.0.3") / UDP(), False),
+        (OUR / Dot1Q(type=100) / LLC_SNAP / IP(src="10.0.0.3") / UDP(), False),
         (Ether(src=US, dst=THEM, type=0x88B5) / bytes(46), True),
     ],
 )
@@ -248,6 +268,11 @@ def test_without_addresses_only_the_ethernet_address_is_looked_at() -> None:
         bytes(OUR / IP(frag=1, proto=6) / bytes(40)),
         bytes(OUR / IPv6() / IPv6ExtHdrFragment(offset=1, nh=6) / bytes(40)),
         bytes(OUR / IPv6(nh=0) / (bytes([0] * 8) * 20)),
+        bytes(OUR / Dot1Q() / Dot1Q() / Dot1Q() / IP() / TCP()),
+        bytes(OUR / IPv6(src="fd00::2") / ICMPv6ND_NA(tgt="fd00::2") / TARGET(len=0)),
+        bytes(OUR / IPv6(src="fd00::2") / ICMPv6ND_NA(tgt="fd00::2") / TARGET(len=2)),
+        bytes(OUR / IPv6(src="fd00::2", plen=20) / ICMPv6ND_NA(tgt="fd00::2")),
+        bytes(OUR / IPv6() / IPv6ExtHdrFragment(m=1, nh=58) / ICMPv6ND_NA(tgt="fd00::2")),
         bytes(OUR / ARP())[:30],
         bytes(OUR / ARP(hwlen=5)),
     ],

@@ -50,7 +50,8 @@ class Identity:
     networks: tuple[Network, ...] = ()
 
     def denies(self, headers: Headers) -> bool:
-        """Whether a frame comes, or says that it comes, from somebody else. A domain that has no address yet
+        """Whether a frame comes, or says that it comes, from somebody else, or answers for an address of
+        somebody else's. A domain that has no address yet
         may look for one: by DHCP, an ARP probe, IPv6's detection of duplicates. Where IP addresses are
         given, IPv6's link-local ones are its own as well, which no list can know."""
         if headers.source != self.mac or (headers.sender and headers.sender != self.mac):
@@ -58,10 +59,15 @@ class Identity:
         source = headers.source_ip
         if not self.networks or not source:
             return False
+        if headers.claimed and not self._owns(headers.claimed):
+            return True
         if source in _UNSPECIFIED:
             asks = headers.protocol == Protocol.ICMPV6 or headers.ports == _BOOTP
             return not (asks or headers.ethertype == EtherType.ARP)
-        return not any(within(source, network) for network in (*self.networks, _LINK_LOCAL))
+        return not self._owns(source)
+
+    def _owns(self, address: bytes) -> bool:
+        return any(within(address, network) for network in (*self.networks, _LINK_LOCAL))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ import struct
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from paravane.devices.net.neighbours import Claim, read_claim
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -44,6 +46,8 @@ class Extension(IntEnum):
 
 
 MOST_TAGS: Final = 2
+"""Of VLANs, one in the other (IEEE 802.1ad)."""
+
 MOST_EXTENSIONS: Final = 8
 """Headers of IPv6 before the transport's that are looked through; real ones have two or three."""
 
@@ -56,6 +60,11 @@ _U16S: Final = struct.Struct(">HH")
 _IPV4: Final = struct.Struct(">BxH2xHxB2x4s4s")
 _IPV6: Final = struct.Struct(">B3xHBx16s16s")
 _ARP_OF_IPV4: Final = bytes.fromhex("000108000604")
+_LONGEST_LENGTH: Final = 1500
+_SNAP: Final = (bytes.fromhex("aaaa03000000"), bytes.fromhex("aaaa030000f8"))
+"""What stands before an Ethernet type in a frame that has its length there instead (RFC 1042, and IEEE
+802.1H's for bridges). Some hosts take IP so, and firewalls that do not look are passed by it
+(CVE-2021-27854)."""
 
 
 class Headers(NamedTuple):
@@ -65,7 +74,9 @@ class Headers(NamedTuple):
     addresses (4 or 16 bytes; those of an ARP packet as well, empty without either), the `protocol` (-1: not
     IP), and from `transport` up to `end` what it carries. `transport` is 0 in all fragments of a packet but
     the first, which have no header there; `fragment` is true of the first one as well. `ports` are TCP's and
-    UDP's. `sender` is the Ethernet address that an ARP packet speaks for.
+    UDP's. `sender` is the Ethernet address that an ARP packet or a message of IPv6's neighbour discovery
+    speaks for, where there are several one that is not the frame's `source`; `claimed` the IPv6 address that
+    such a message answers for.
     """
 
     destination: bytes
@@ -81,6 +92,7 @@ class Headers(NamedTuple):
     ports: tuple[int, int] | None = None
     fragment: bool = False
     sender: bytes = b""
+    claimed: bytes = b""
 
 
 def read_headers(data: bytes) -> Headers:
@@ -95,6 +107,11 @@ def read_headers(data: bytes) -> Headers:
         if len(data) < at + 4:
             return bare._replace(malformed=True)
         ethertype, at = _U16.unpack_from(data, at + 2)[0], at + 4
+        bare = bare._replace(ethertype=ethertype, network=at)
+    if ethertype in (EtherType.VLAN, EtherType.SERVICE_VLAN):
+        return bare._replace(malformed=True)  # nobody knows what is in there
+    if ethertype <= _LONGEST_LENGTH and data[at : at + 6] in _SNAP and len(data) >= at + 8:
+        ethertype, at = _U16.unpack_from(data, at + 6)[0], at + 8
         bare = bare._replace(ethertype=ethertype, network=at)
     reader = _READERS.get(ethertype)
     return bare if reader is None else reader(data, bare)
@@ -192,7 +209,19 @@ def _transport(data: bytes, found: Headers, at: int) -> Headers:
             transport=at, ports=_U16S.unpack_from(data, at), malformed=not 20 <= size <= room
         )
     ports = _U16S.unpack_from(data, at) if protocol == Protocol.UDP else None
-    return found._replace(transport=at, ports=ports)
+    found = found._replace(transport=at, ports=ports)
+    return _neighbours(data, found) if protocol == Protocol.ICMPV6 else found
+
+
+def _neighbours(data: bytes, found: Headers) -> Headers:
+    """The addresses of which a message of neighbour discovery speaks. One in fragments is for nobody (RFC
+    6980)."""
+    claim = read_claim(data[found.transport : found.end])
+    if claim is None or (found.fragment and claim != Claim()):
+        return found._replace(malformed=True)
+    others = [station for station in claim.stations if station != found.source]
+    sender = others[0] if others else b"".join(claim.stations[:1])
+    return found._replace(sender=sender, claimed=claim.target)
 
 
 _EXTENSIONS: Final = frozenset(int(kind) for kind in Extension)
