@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from paravane.asm.program import Program
 
-KEPT: Final = 32
-"""Entries in the folder; when there are more, the oldest go."""
+KEPT: Final = 256
+"""Entries in the folder; when there are more, the oldest go. Enough for every kernel that comes with Paravane
+beside those somebody works on: one that is booted in turn with all others must not push them out."""
 ABANDONED: Final = 3600
 """Seconds after which nobody writes an entry any more."""
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from paravane import BootResult, DomainConfig, Machine, load_image, quick
@@ -41,8 +42,12 @@ def finished(result: BootResult, reason: ShutdownReason = ShutdownReason.powerof
     return result
 
 
+@lru_cache(maxsize=64)
 def kernel_image(source: str, name: str = "kernel.S") -> bytes:
-    """The ELF file of a kernel in assembly, its lines those of a file called `name`. Raises AssemblyError."""
+    """The ELF file of a kernel in assembly, its lines those of a file called `name`. Raises AssemblyError.
+
+    Tests of one file boot the same kernel again and again; a boot is cheaper than assembling it.
+    """
     return write_elf(assemble_text(source, name=name))
 
 

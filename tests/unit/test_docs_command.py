@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 import paravane.hypercalls  # noqa: F401 - fills the table
@@ -9,10 +11,14 @@ from paravane.abi.errno import Errno
 from paravane.hypercalls.declaration import Declaration
 from paravane.hypercalls.table import TABLE, names
 from paravane.tools.cli import main
-from paravane.tools.docs import page
+from paravane.tools.docs import page, source
 from paravane.tools.docs.refusals import Reach
-from paravane.tools.docs.source import Source
+from paravane.tools.docs.source import of_hypervisor
 from paravane.tools.docs.structs import describe, layouts
+
+if TYPE_CHECKING:
+    import ast
+    from collections.abc import Iterator
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -99,15 +105,15 @@ def test_everything_that_can_be_asked_for_has_a_page() -> None:
 
 def test_refusals_are_followed_through_properties_tables_and_owners() -> None:
     """From the hypercall through the caller's owners, a table of actions and a check that is handed on."""
-    source = Source()
+    known = of_hypervisor()
     mmuext, debugreg = TABLE[26], TABLE[8]
     assert isinstance(mmuext, Declaration)
     assert isinstance(debugreg, Declaration)
-    reach = Reach(source, mmuext.function)
+    reach = Reach(known, mmuext.function)
     assert Errno.EOPNOTSUPP in reach.refusals
     assert "there is no domain <domid>" in reach.refusals[Errno.ESRCH]
     assert ("paravane.abi.mmu", "MMUEXT_OP") in reach.constants
-    assert Errno.ENODEV in Reach(source, debugreg.function).refusals
+    assert Errno.ENODEV in Reach(known, debugreg.function).refusals
 
 
 def test_a_command_in_a_struct_has_a_page(capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,3 +127,19 @@ def test_a_command_in_a_struct_has_a_page(capsys: pytest.CaptureFixture[str]) ->
     assert said(capsys, "domctl").startswith(
         "domctl: hypercall 36, with a command in a struct that EBX points to\n"
     )
+
+
+def test_the_hypervisor_is_read_once_for_all_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_hypervisor.cache_clear()
+    read: list[str] = []
+    modules = source._modules
+
+    def noted() -> Iterator[tuple[str, ast.Module]]:
+        for module, tree in modules():
+            read.append(module)
+            yield module, tree
+
+    monkeypatch.setattr(source, "_modules", noted)
+    for asked in ("set_gdt", "update_descriptor"):
+        assert len(list(page.page(asked))) > 3
+    assert len(read) == len(set(read)) > 100

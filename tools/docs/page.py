@@ -15,7 +15,7 @@ from paravane.hypercalls.declaration import Family
 from paravane.hypercalls.struct_family import StructFamily
 from paravane.hypercalls.table import TABLE
 from paravane.tools.docs.refusals import Reach
-from paravane.tools.docs.source import Source
+from paravane.tools.docs.source import of_hypervisor
 from paravane.tools.docs.structs import describe, layouts
 from paravane.tools.docs.users import users
 
@@ -107,7 +107,7 @@ def _declaration(
     registers = _REGISTERS[bool(first) :]
     for register, (name, kind) in zip(registers, declaration.parameters, strict=False):
         yield f"  {register}  {name.rstrip('_'):<14}{_kind(kind)}"
-    reach = Reach(Source(), *_before(family), declaration.function)
+    reach = Reach(of_hypervisor(), *_before(family), declaration.function)
     for layout in _structs(declaration, reach):
         yield ""
         yield from describe(layout)

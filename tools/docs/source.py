@@ -11,6 +11,7 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -210,6 +211,12 @@ class Source:
                 self._methods[part.name].append(method)
                 _note_assigned(made, method)
         return made
+
+
+@cache
+def of_hypervisor() -> Source:
+    """The sources of the hypervisor of this process, which are read once however many pages ask for them."""
+    return Source()
 
 
 def _note_assigned(owner: Class, method: Function) -> None:
