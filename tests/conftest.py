@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from paravane.testing import plugin
+from tests.support import forked
 from tests.support.needs import COMMAND, Needs, needs
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def _quick_tests_start_nothing(request: pytest.FixtureRequest, monkeypatch: pyte
 
     if request.node.get_closest_marker(QUICK):
         monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+        monkeypatch.setattr(forked, "server", refuse)
         monkeypatch.setattr(Needs, "have", refuse)
 
 

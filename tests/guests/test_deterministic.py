@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from paravane import DomainConfig, Image
 
 EVENTS = "hypercall,refusal,trap,event,timer,schedule,grant,store,console,domain"
-LONG = 100_000_000
+LONG = 40_000_000
 """Nanoseconds of system time."""
 
 

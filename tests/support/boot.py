@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,8 +11,10 @@ from paravane import BootResult, DomainConfig, Machine, load_image, quick
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
+from tests.support import forked
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator, Sequence
 
     from paravane.devices.xenbus import DeviceConfig
@@ -117,11 +117,5 @@ def boot(
 def paravane(
     *arguments: str, stdin: bytes = b"", timeout: float = HOST_TIMEOUT
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run the command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "paravane.tools.cli", *arguments],
-        input=stdin,
-        capture_output=True,
-        timeout=timeout,
-        check=False,
-    )
+    """Run the command in a process of its own; see `tests.support.forked`."""
+    return forked.run(arguments, stdin=stdin, timeout=timeout)

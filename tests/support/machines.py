@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paravane import asm
+from tests.support import forked
 from tests.support.boot import HOST_TIMEOUT, kernel_image
 
 if TYPE_CHECKING:
@@ -61,15 +62,7 @@ class Machines:
 
     def do(self, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
         """Run a command to its end: status, stdout, stderr."""
-        done = subprocess.run(
-            [sys.executable, "-m", "paravane", *arguments],
-            input=stdin,
-            capture_output=True,
-            timeout=HOST_TIMEOUT,
-            check=False,
-            cwd=self.folder,
-            env=self.environment,
-        )
+        done = forked.run(arguments, stdin=stdin, timeout=HOST_TIMEOUT, cwd=self.folder, env=self.environment)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     @contextmanager
