@@ -37,7 +37,7 @@ EXPLAINED = (
     (Status.WATCHDOG, "the guest's watchdog expired"),
     (Status.STALLED, "every vcpu sleeps, and nothing can wake one"),
     (Status.TIMEOUT, "--timeout or --max-traps was used up"),
-    (Status.INTERRUPTED, "interrupted: Ctrl-C, or Ctrl-] q on a console"),
+    (Status.INTERRUPTED, "interrupted: Ctrl-C, or Ctrl-] and quit on a console"),
 )
 """The statuses in words, for `--help`."""
 

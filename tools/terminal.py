@@ -18,11 +18,13 @@ from paravane.tools.raw_mode import RawMode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ESCAPE: Final = 0x1D
-"""Ctrl-]: the next key is for us, not for the guest."""
+    from paravane.tools.lines import Lines
 
-ESCAPES: Final = "Ctrl-] then q leaves the console, w tells what the guest does, ? says this, Ctrl-] sends it"
-"""What the key after Ctrl-] does."""
+ESCAPE: Final = 0x1D
+"""Ctrl-]: what comes next is for us, not for the guest."""
+
+ESCAPES: Final = "Ctrl-] opens a monitor: help lists its commands, quit leaves; Ctrl-] twice sends one"
+"""What Ctrl-] does."""
 
 _CHUNK: Final = 4096
 
@@ -47,6 +49,18 @@ class Console(Protocol):
     def when_room(self, callback: Callable[[], None]) -> None: ...
 
 
+class Monitor(Protocol):
+    """What the escape key opens: see `paravane.tools.monitor.monitor.Monitor`."""
+
+    @property
+    def active(self) -> bool: ...
+    def open(self) -> None: ...
+    def close(self) -> None: ...
+    def key(self, key: int) -> bytes: ...
+    def interject(self, lines: bytes) -> bytes: ...
+    def above(self, data: bytes) -> bytes: ...
+
+
 class Terminal:
     """Standard input and output as a guest's console.
 
@@ -61,23 +75,14 @@ class Terminal:
     `failure` is why, unless it is just that nobody reads any more. `lost` counts bytes of output that `drain`
     gave up.
 
-    On a terminal the key after `ESCAPE` is a command (`ESCAPES`), whatever the guest does: keys that it has
-    no room for are dropped, as a terminal itself drops them.
+    On a terminal `ESCAPE` opens the `monitor` (`ESCAPES`), whatever the guest does: keys that it has no room
+    for are dropped, as a terminal itself drops them.
     """
 
-    def __init__(
-        self,
-        input_fileno: int = 0,
-        output_fileno: int = 1,
-        *,
-        where: Callable[[], None] = lambda: None,
-        help: Callable[[], None] = lambda: None,
-    ) -> None:
-        """`where` is called, in the machine's thread between two time slices, when the user asks where the
-        guest is, `help` when he asks for the keys or presses one that is none."""
-        self._commands = {b"q": self._leave, b"w": where}
-        self._help = help
-        self._escaped = False
+    def __init__(self, input_fileno: int = 0, output_fileno: int = 1, *, errors: Lines | None = None) -> None:
+        """`errors` is where the monitor speaks when output is no terminal (None: there all the same)."""
+        self.monitor: Monitor | None = None
+        self._speech = None if os.isatty(output_fileno) else errors
         self._input = input_fileno
         self.interactive = os.isatty(input_fileno)
         self.eof = False
@@ -107,9 +112,31 @@ class Terminal:
     def write(self, data: bytes) -> None:
         """A domain's sink: puts out what the guest wrote, unaltered and at once. While the reader is slow,
         the machine is held."""
-        self._output.put(data)
-        if self._backpressure is not None:
-            self._backpressure.heed()
+        if self.monitor is not None and self.monitor.active and self._speech is None:
+            data = self.monitor.above(data)
+        self._put(data)
+
+    def tell(self, line: str) -> None:
+        """A line of text for the user, out of the way of what he types."""
+        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        self.speak(self.monitor.interject(data) if self.monitor is not None and self.monitor.active else data)
+
+    def speak(self, data: bytes) -> None:
+        """The monitor's sink."""
+        if self._speech is None:
+            self._put(data)
+        else:
+            self._speech.put(data)
+
+    def leave(self) -> None:
+        """End the console as its user, who wants no more of it."""
+        self.detached = True
+        self._pause()
+        self._interrupt()
+
+    def switch(self, console: Console) -> None:
+        """Send input to another console from now on."""
+        self._console = console
 
     def drain(self, deadline: float | None, abandon: Callable[[], bool] = lambda: False) -> int:
         """Wait until all output is read, but not after `deadline` (of `time.monotonic`) or once `abandon`
@@ -136,6 +163,8 @@ class Terminal:
                 self._listen()
                 yield self
         finally:
+            if self.monitor is not None:
+                self.monitor.close()
             self._pause()
             self._machine = self._console = self._raw = self._backpressure = None
 
@@ -170,7 +199,12 @@ class Terminal:
             self.eof = True
             self._pause()
             return
-        console.feed(self._keys(data)[: console.room] if self.interactive else self._typed(data))
+        if not self.interactive:
+            console.feed(self._typed(data))
+            return
+        keys = self._keys(data)
+        if self._console is not None:  # the monitor may have switched to another one
+            self._console.feed(keys[: self._console.room])
 
     def _read(self, size: int) -> bytes | None:
         """Some input, nothing at its end, None when somebody else took it."""
@@ -187,28 +221,24 @@ class Terminal:
             return b""
 
     def _keys(self, data: bytes) -> bytes:
-        """What of these keys is for the guest; the commands among them are obeyed. Nothing counts after the
-        one that leaves."""
+        """What of these keys is for the guest; the others are the monitor's. Nothing counts after the command
+        that leaves."""
         keys = bytearray()
         for key in data:
-            if self._escaped:
-                self._escaped = False
-                if key == ESCAPE:
-                    keys.append(key)
-                else:
-                    self._commands.get(bytes((key,)).lower(), self._help)()
-            elif key == ESCAPE:
-                self._escaped = True
+            if self.monitor is not None and self.monitor.active:
+                keys += self.monitor.key(key)
+            elif self.monitor is not None and key == ESCAPE:
+                self.monitor.open()
             else:
                 keys.append(key)
             if self.detached:
                 break
         return bytes(keys)
 
-    def _leave(self) -> None:
-        self.detached = True
-        self._pause()
-        self._interrupt()
+    def _put(self, data: bytes) -> None:
+        self._output.put(data)
+        if self._backpressure is not None:
+            self._backpressure.heed()
 
     def _typed(self, data: bytes) -> bytes:
         """Text as keys: LF and CR LF are the Enter key, also when a read ends between them."""

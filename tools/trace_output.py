@@ -117,6 +117,7 @@ class TraceOutput:
     def __init__(self, sink: TraceSink, wanted: Filter) -> None:
         self._sink = sink
         self._wanted = wanted
+        self._unsubscribe: Callable[[], None] | None = None
 
     @property
     def failure(self) -> OSError | None:
@@ -126,10 +127,13 @@ class TraceOutput:
     def join(self, machine: Machine | None) -> None:
         """Take the records of this machine from now on, and hold it when the reader is slow; None: of no
         machine any more."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
         self._sink.join(machine)
         if machine is not None:
             recorder = self._sink.recorder
-            machine.trace.subscribe(recorder.record, self._wanted, calls=recorder)
+            self._unsubscribe = machine.trace.subscribe(recorder.record, self._wanted, calls=recorder)
 
     def finish(self, deadline: float | None, abandon: Callable[[], bool]) -> int:
         """Put out what comes after the last record, and wait as `Outlet.drain` does; how many bytes nobody

@@ -360,7 +360,7 @@ def test_lines_on_a_terminal_start_at_its_left_edge(terminal: tuple[int, int]) -
     controller, follower = terminal
     process = on_terminal(follower, "hello")
     shown = seen(controller, b"command line")
-    assert b"paravane: Ctrl-] then q leaves the console, w tells what the guest does" in shown
+    assert b"paravane: Ctrl-] opens a monitor: help lists its commands, quit leaves" in shown
     assert b"hello from ring 1\r\n" in shown
     assert process.wait(PATIENCE) == 0
 
@@ -385,7 +385,7 @@ def test_the_escape_key_says_where_the_guest_was(terminal: tuple[int, int], sour
     source.write_text(HEAD + 'PRINT "here\\n"\nhang: jmp hang\n')
     process = on_terminal(follower, source)
     seen(controller, b"here")
-    os.write(controller, b"\x1dq")
+    os.write(controller, b"\x1dq\r")
     shown = seen(controller, b"timers:")
     assert b"guest did not end: its console was left\r\n" in shown
     assert b"<hang+0x0>" in shown

@@ -278,13 +278,13 @@ def test_a_console_is_left_by_its_keys_and_the_machine_goes_on(machines: Machine
             shown += os.read(controller, 4096)
         shown = shown.partition(words)[2]
 
-    seen(b"Ctrl-] then q leaves the console")
+    seen(b"Ctrl-] opens a monitor")
     seen(b"ready\r\n")
     os.write(controller, b"abc\r")
     seen(b"abc^\r\n")
-    os.write(controller, b"\x1dw")
+    os.write(controller, b"\x1dwhere\r")
     seen(b"domain 1 (web) at ")
-    os.write(controller, b"\x1dq")
+    os.write(controller, b"quit\r")
     seen(b"the console of web was left")
     process.send_signal(signal.SIGINT)
     seen(b"web |\x1b[0m powers off as it is asked to\r\n")

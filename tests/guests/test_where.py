@@ -240,22 +240,24 @@ def test_the_command_quotes_the_runtime(tmp_path: Path) -> None:
     assert re.search(r"exit\.inc:(\d+)\n  \1: HYPERCALL sched_op\n", ended), ended
 
 
-def test_ctrl_bracket_w_asks_a_guest_that_runs_and_it_goes_on(tmp_path: Path) -> None:
+def test_the_monitor_asks_a_guest_that_runs_and_it_goes_on(tmp_path: Path) -> None:
     source = tmp_path / "spin.S"
     source.write_text(SPINS.replace("call outer", 'PRINT "spinning\\n"\n    call outer', 1))
     child = pexpect.spawn(
         sys.executable, ["-m", "paravane", "boot", str(source)], timeout=60, encoding="utf-8"
     )
-    child.expect(r"Ctrl-\] then q leaves the console")
+    child.expect(r"Ctrl-\] opens a monitor")
     child.expect("spinning")
     for _ in range(2):
-        child.send("\x1dw")
+        child.send("\x1dwhere\r")
         child.expect(r"vcpu 0 runs: ring 1, EIP \S+ <inner\+0x0> spin.S:\d+")
         child.expect(r"\d+: jmp \.  +# for ever")
         child.expect("timers:")
-    child.send("\x1d?")
-    child.expect(r"w tells what the guest does")
-    child.send("\x1dq")
+        child.expect_exact("(paravane) ")
+        child.send("\r")
+    child.send("\x1d?\r")
+    child.expect(r"where \[DOMAIN\] +where its vcpus are")
+    child.send("quit\r")
     child.expect("its console was left")
     child.expect(pexpect.EOF)
     child.close()

@@ -13,6 +13,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "__main__",
         "tools/boot tools/docs tools/run tools/store",
+        "tools/monitor",
         "tools/config tools/ctl tools/bench tools/testing tools/trace",
         "tools",
         "testing",

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from paravane.tools.lines import Lines
+from paravane.tools.monitor.commands import Answer
+from paravane.tools.monitor.monitor import Monitor
 from paravane.tools.raw_mode import RawMode
 from paravane.tools.terminal import Terminal
 from tests.support.boot import HOST_TIMEOUT
@@ -21,6 +24,7 @@ from tests.support.holdable import HeldMachine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 class FakeMachine(HeldMachine):
@@ -212,12 +216,12 @@ def test_output_that_nobody_reads_ends_the_run_quietly(pipes: Pipes) -> None:
 def test_every_key_of_a_terminal_is_sent_but_the_escape_key(tty_pair: tuple[int, int]) -> None:
     controller, follower = tty_pair
     machine, console = FakeMachine(), FakeConsole()
-    terminal = Terminal(follower, follower)
+    terminal = with_monitor(follower)
     with terminal.joined(machine, console):
         os.write(controller, b"\x03\x1a\x04\r\n")
         machine.run()
         assert console.fed == b"\x03\x1a\x04\r\n"
-        os.write(controller, b"last\x1dqnot this")
+        os.write(controller, b"last\x1dquit\rnot this")
         machine.run()
         assert machine.inputs == {}
     assert console.fed.endswith(b"last")
@@ -225,30 +229,84 @@ def test_every_key_of_a_terminal_is_sent_but_the_escape_key(tty_pair: tuple[int,
     assert machine.interrupted
 
 
-def test_the_key_after_the_escape_key_is_a_command(tty_pair: tuple[int, int]) -> None:
+def with_monitor(fileno: int, asked: list[str] | None = None) -> Terminal:
+    """A terminal whose monitor notes what it is asked, and obeys `quit` and `send`."""
+    terminal = Terminal(fileno, fileno)
+
+    def perform(line: str) -> Answer:
+        if asked is not None:
+            asked.append(line)
+        if line == "quit":
+            terminal.leave()
+        return Answer(f"{line}!", closes=line == "quit", keys=b"\x1d" if line == "send" else b"")
+
+    terminal.monitor = Monitor(perform, terminal.speak)
+    return terminal
+
+
+def test_the_escape_key_opens_a_monitor_and_closes_it(tty_pair: tuple[int, int]) -> None:
     controller, follower = tty_pair
     machine, console, asked = FakeMachine(), FakeConsole(), list[str]()
-    terminal = Terminal(
-        follower, follower, where=lambda: asked.append("where"), help=lambda: asked.append("help")
-    )
+    terminal = with_monitor(follower, asked)
     with terminal.joined(machine, console):
-        for keys in (b"a\x1dwb", b"\x1d", b"W", b"\x1d?c\x1d\x1d", b"\x1dx"):
+        for keys in (b"a\x1dwhe", b"re\rlist\r\rb", b"\x1d\x1dc", b"\x1d \x1dd", b"\x1dsend\r\re"):
             os.write(controller, keys)
             machine.run()
-    assert asked == ["where", "where", "help", "help"]
-    assert console.fed == b"abc\x1d"
+    assert asked == ["where", "list", "send"]
+    assert console.fed == b"ab\x1dcd\x1de"
     assert not terminal.detached
     assert not machine.interrupted
+
+
+def test_output_appears_above_what_is_typed(tty_pair: tuple[int, int]) -> None:
+    controller, follower = tty_pair
+    terminal, machine = with_monitor(follower), FakeMachine()
+    with terminal.joined(machine, FakeConsole()):
+        os.write(controller, b"\x1dwh")
+        machine.run()
+        terminal.write(b"one\ntw")
+        terminal.tell("told")
+        terminal.write(b"o")
+        os.write(controller, b"\r\r")
+        machine.run()
+        terminal.write(b"!\n")
+        terminal.drain(None)
+        shown = os.read(controller, 4096)
+    erase, prompt = b"\r\x1b[K", b"(paravane) "
+    wanted = (
+        b"\r\n" + prompt + b"wh"
+        + erase + b"one\r\n" + prompt + b"wh"
+        + erase + b"told\r\n" + prompt + b"wh"
+        + b"\r\nwh!\r\n" + prompt + erase + b"two!\r\n"
+    )  # fmt: skip
+    assert shown == wanted
+
+
+def test_the_monitor_speaks_elsewhere_where_output_is_no_terminal(
+    tty_pair: tuple[int, int], tmp_path: Path
+) -> None:
+    controller, follower = tty_pair
+    machine, output, errors = FakeMachine(), tmp_path / "output", tmp_path / "errors"
+    with output.open("wb") as out, errors.open("wb") as err:
+        terminal = Terminal(follower, out.fileno(), errors=Lines(err.fileno()))
+        terminal.monitor = Monitor(lambda line: Answer(f"{line}!"), terminal.speak)
+        with terminal.joined(machine, FakeConsole()):
+            os.write(controller, b"\x1dwhere\r")
+            machine.run()
+            terminal.write(b"half a line")
+            terminal.drain(None)
+    assert output.read_bytes() == b"half a line"
+    assert b"(paravane) where\nwhere!\n" in errors.read_bytes()
 
 
 def test_a_guest_that_takes_no_input_can_be_left(tty_pair: tuple[int, int]) -> None:
     controller, follower = tty_pair
     machine, console = FakeMachine(), FakeConsole(room=3)
-    terminal = Terminal(follower, follower)
+    terminal = with_monitor(follower)
     with terminal.joined(machine, console):
         os.write(controller, b"too much")
         machine.run()
-        os.write(controller, b"\x1dq")
+        os.write(controller, b"\x1dquit\r")
         machine.run()
     assert console.fed == b"too"
     assert terminal.detached

@@ -44,11 +44,12 @@ MACHINE_MEMORY = 4 << 30
 
 _EPILOG = manual.epilog(
     """\
-On a terminal every key goes to the guest, but Ctrl-] and the key after it: w says
-where the guest is and what it waits for, while it goes on; q leaves the console and
-ends the domain; ? names the keys; Ctrl-] is sent itself. What follows `--` is the
-kernel's command line: one word is taken as it stands, several are quoted where they
-need it, as for a shell, and joined by blanks.""",
+On a terminal every key goes to the guest, but Ctrl-], which opens a monitor while the
+guest goes on: `where` says where it is and what it waits for, `pause` stops it, `trace
+on FILE` traces from now on, `help` lists the rest. An empty line goes back to the guest,
+`quit` leaves the console and ends the domain, Ctrl-] twice sends one. What follows `--`
+is the kernel's command line: one word is taken as it stands, several are quoted where
+they need it, as for a shell, and joined by blanks.""",
     statuses=manual.ALL_STATUSES,
     files=(manual.SETTINGS, manual.CACHE),
     environment=(manual.CACHE_HOME, manual.NO_COLOR, manual.TERM),

@@ -11,10 +11,12 @@ from paravane import Machine, ShutdownReason, StopReason
 from paravane.ending import exit_status
 from paravane.text import shown
 from paravane.tools.console_options import on_sink, on_terminal, places, takes_terminal
+from paravane.tools.ctl.protocol import RequestError
 from paravane.tools.files import write_file
 from paravane.tools.following import Following
 from paravane.tools.lines import Lines, logging_to
 from paravane.tools.machine_options import serve_store
+from paravane.tools.monitor.on_terminal import monitor_on
 from paravane.tools.parting import Stream, audited, patience, put_out
 from paravane.tools.progress import telling
 from paravane.tools.signals import Signals
@@ -77,16 +79,34 @@ class Session:
         self._config = config
         self._wishes = wishes
         self._errors = Lines(STDERR)
-        self._terminal = Terminal(where=self._where, help=lambda: self._say(ESCAPES))
+        self._terminal = Terminal(errors=self._errors)
+        self._monitor = monitor_on(self._terminal, self)
         self._domain: Domain | None = None
         self._signals = Signals(self._terminal.restore)
         self._deadline = wishes.deadline
         self._traps = 0
 
+    @property
+    def focused(self) -> str:
+        """The domain that the keys go to: the only one with a console here."""
+        return self._config.name
+
+    def focus(self, name: str) -> None:
+        """Raises RequestError for another domain than that."""
+        if name != self.focused:
+            raise RequestError(f"{shown(name)} has no console here, only {shown(self.focused)} has")
+
+    def leave(self) -> None:
+        """The user has seen enough."""
+        self._terminal.leave()
+
     def run(self) -> Status:
         """The exit status of the last life. Does not return when a signal other than SIGINT ended it."""
         with self._signals, logging_to(self._errors, self._wishes.log_level):
             status = self._lives()
+            if (failure := self._monitor.finish()) is not None:
+                self._say(f"what was traced is not whole: {failure.strerror}")
+                status = status or Status.ERRORS
             status = self._put_out(status)
             self._wishes.following.write()
         self._signals.die()
@@ -120,6 +140,7 @@ class Session:
             ):
                 domain = self._create(machine, config)
             self._domain = domain
+            stack.enter_context(self._monitor.about(machine))
             wishes.following.begin(domain, stack)
             for sentence in places(domain):
                 self._say(sentence)

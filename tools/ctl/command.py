@@ -52,9 +52,9 @@ _MIB: Final = "a number of MiB"
 
 
 @dataclass(frozen=True, slots=True)
-class _Verb:
-    """`argument` is what follows the domain, and `help` what that is; without it there may be several
-    domains. `forced`: with --force it is done without asking the kernel."""
+class Verb:
+    """A verb about a domain. `argument` is what follows the domain, and `help` what that is; without it there
+    may be several domains. `forced`: with --force it is done without asking the kernel."""
 
     summary: str
     argument: str = ""
@@ -62,34 +62,32 @@ class _Verb:
     forced: bool = False
 
 
-_VERBS: Final = {
-    "pause": _Verb("let none of its vcpus run"),
-    "unpause": _Verb("undo a pause"),
-    "shutdown": _Verb("ask its kernel to power off"),
-    "reboot": _Verb("ask its kernel to reboot"),
-    "suspend": _Verb("ask its kernel to suspend itself"),
-    "resume": _Verb("have one that has suspended itself go on"),
-    "sysrq": _Verb(
-        "send its kernel a magic SysRq key", "LETTER", "a letter or digit, as `xl sysrq` takes it"
-    ),
-    "destroy": _Verb("take it away at once"),
-    "dump": _Verb("print where each vcpu is and what it waits for, or how it crashed"),
-    "mem-set": _Verb("ask its balloon for so much memory", "MIB", _MIB),
-    "mem-max": _Verb("bound its memory", "MIB", _MIB),
-    "block-list": _Verb("show its disks: number, state, event channel, ring, nodes"),
-    "disk-attach": _Verb(
+VERBS: Final = {
+    "pause": Verb("let none of its vcpus run"),
+    "unpause": Verb("undo a pause"),
+    "shutdown": Verb("ask its kernel to power off"),
+    "reboot": Verb("ask its kernel to reboot"),
+    "suspend": Verb("ask its kernel to suspend itself"),
+    "resume": Verb("have one that has suspended itself go on"),
+    "sysrq": Verb("send its kernel a magic SysRq key", "LETTER", "a letter or digit, as `xl sysrq` takes it"),
+    "destroy": Verb("take it away at once"),
+    "dump": Verb("print where each vcpu is and what it waits for, or how it crashed"),
+    "mem-set": Verb("ask its balloon for so much memory", "MIB", _MIB),
+    "mem-max": Verb("bound its memory", "MIB", _MIB),
+    "block-list": Verb("show its disks: number, state, event channel, ring, nodes"),
+    "disk-attach": Verb(
         "give it a disk", "DISK", "FILE,xvdb[,ro][,cow[=FILE]], ram:SIZE,xvdb, or as in xl.cfg"
     ),
-    "disk-detach": _Verb(
+    "disk-detach": Verb(
         "take a disk away, once its kernel lets go", "VDEV", "what the guest calls it, as xvdb", forced=True
     ),
-    "vcpu-set": _Verb("ask its kernel to use so many of its vcpus", "VCPUS", "a number of vcpus"),
-    "rename": _Verb("call it by another name", "NEW-NAME", "a name that no other domain has"),
-    "network-list": _Verb("show its network interfaces: number, address, state, event channel, rings, nodes"),
-    "vif-attach": _Verb(
+    "vcpu-set": Verb("ask its kernel to use so many of its vcpus", "VCPUS", "a number of vcpus"),
+    "rename": Verb("call it by another name", "NEW-NAME", "a name that no other domain has"),
+    "network-list": Verb("show its network interfaces: number, address, state, event channel, rings, nodes"),
+    "vif-attach": Verb(
         "give it a network interface", "VIF", "bridge=br0[,mac=..][,rate=..][,pcap=FILE], or as in xl.cfg"
     ),
-    "vif-detach": _Verb(
+    "vif-detach": Verb(
         "take a network interface away, once its kernel lets go",
         "DEVID",
         "its number, from 0 on",
@@ -108,7 +106,7 @@ def define(parser: argparse.ArgumentParser) -> None:
     verbs.add_parser("list", help="its domains: name, number, MiB, vcpus, state, processor time")
     verbs.add_parser("machines", help="the machines that run")
     verbs.add_parser("store-socket", help="where xenstore listens, for XENSTORED_PATH of Xen's own tools")
-    for name, verb in _VERBS.items():
+    for name, verb in VERBS.items():
         one = verbs.add_parser(name, help=verb.summary)
         if verb.argument:
             one.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
@@ -152,7 +150,7 @@ def _ctl(options: argparse.Namespace) -> int:
 
 def _perform(connection: _Connection, options: argparse.Namespace) -> int:
     if options.verb == "list":
-        for line in _table(connection.ask(Request("list"))):
+        for line in table(connection.ask(Request("list"))):
             print(line)
         return Status.OK
     if options.verb == "console":
@@ -160,7 +158,7 @@ def _perform(connection: _Connection, options: argparse.Namespace) -> int:
         return attach(connection.socket, connection.rest)
     if options.verb == "sched-credit":
         return _shares(connection, options)
-    if _VERBS[options.verb].argument:
+    if VERBS[options.verb].argument:
         connection.ask(Request(options.verb, options.domain, _argument(options)))
         return Status.OK
     status = Status.OK
@@ -213,8 +211,8 @@ def _shares(connection: _Connection, options: argparse.Namespace) -> int:
     return Status.OK
 
 
-def _table(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """The columns of `xl list`."""
+def table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """The lines of `xl list` for what a machine answers to `list`."""
     yield f"{'Name':<40} {'ID':>5} {'Mem':>5} VCPUs\tState\tTime(s)"
     for row in rows:
         yield (

@@ -38,6 +38,9 @@ disk (also FILE,xvda[,ro][,cow[=FILE]] and ram:SIZE,xvda). Files are looked for 
 .cfg first. What does not count is said and ignored. A domain that ends within two seconds
 of its start five times in a row is not restarted any more.
 
+With --console, Ctrl-] on a terminal opens the monitor that `boot` has: `console DOMAIN`
+has the keys go to another domain there, `quit` leaves the console, not the machine.
+
 While it runs, `paravane ctl` lists, pauses and ends its domains from another terminal.
 It goes on for that when all of them sleep and nothing can wake one, and says so.
 Ctrl-C asks all domains to power off; again, it destroys them; a third ends at once.

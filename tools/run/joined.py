@@ -1,31 +1,40 @@
-"""One domain's console on this terminal."""
+"""One domain's console on this terminal, at a time."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from paravane.text import shown
+from paravane.tools.ctl.protocol import RequestError
+from paravane.tools.monitor.on_terminal import monitor_on
 from paravane.tools.terminal import ESCAPES, Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from paravane import Machine
     from paravane.tools.consoles import DomainConsole
+    from paravane.tools.lines import Lines
 
 
 class JoinedConsole:
-    """Standard input and output as a domain's console, until the user leaves it or the machine ends."""
+    """Standard input and output as a domain's console, until the user leaves it or the machine ends.
 
-    def __init__(self, write_line: Callable[[str], None]) -> None:
-        """`write_line` takes lines for the user."""
-        self._terminal = Terminal(where=self._where, help=self._help)
-        self._write_line = write_line
-        self._console: DomainConsole | None = None
+    `focused` is the name of that domain, which the user changes by the monitor.
+    """
+
+    def __init__(self, errors: Lines, name: str, consoles: Mapping[str, DomainConsole]) -> None:
+        """`errors` takes lines for the user; `consoles` are those that there are to choose from, by name."""
+        self.focused = name
+        self._terminal = Terminal(errors=errors)
+        self._monitor = monitor_on(self._terminal, self)
+        self._errors = errors
+        self._consoles = consoles
 
     @property
     def left(self) -> bool:
-        """Whether the user has left the console by its keys."""
+        """Whether the user has left the console."""
         return self._terminal.detached
 
     @property
@@ -46,23 +55,39 @@ class JoinedConsole:
         """Make the terminal what it was before, now: the process is about to end."""
         self._terminal.restore()
 
+    def leave(self) -> None:
+        """The user has seen enough."""
+        self._terminal.leave()
+
+    def focus(self, name: str) -> None:
+        """Join the console of another domain in place of this one. Raises RequestError if there is none."""
+        console = self._consoles.get(name)
+        if console is None:
+            raise RequestError(f"{shown(name)} has no console here")
+        self._consoles[self.focused].show = _hide
+        self.focused = name
+        self._show()
+        self._terminal.switch(console)
+
     @contextmanager
-    def joined(self, machine: Machine, console: DomainConsole) -> Iterator[None]:
-        """Send input to the console, and its output here, while in the `with`."""
-        before, console.show = console.show, self._terminal.write
-        self._console = console
+    def joined(self, machine: Machine) -> Iterator[None]:
+        """Send input to the console, and its output here, while in the `with`; the others are hidden."""
+        self._show()
         if self._terminal.interactive:
-            self._help()
+            self._errors.write(f"paravane: {ESCAPES}")
         try:
-            with self._terminal.joined(machine, console):
+            with self._monitor.about(machine), self._terminal.joined(machine, self._consoles[self.focused]):
                 yield
         finally:
-            console.show, self._console = before, None
+            self._consoles[self.focused].show = _hide
 
-    def _help(self) -> None:
-        self._write_line(f"paravane: {ESCAPES}")
+    def finish(self) -> OSError | None:
+        """Why what was traced meanwhile is not whole, if it is not."""
+        return self._monitor.finish()
 
-    def _where(self) -> None:
-        domain = None if self._console is None else self._console.domain
-        if domain is not None:
-            self._write_line(domain.where().removesuffix("\n"))
+    def _show(self) -> None:
+        self._consoles[self.focused].show = self._terminal.write
+
+
+def _hide(data: bytes) -> None:
+    """Show nothing of it."""

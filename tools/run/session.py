@@ -68,11 +68,13 @@ class MachineSession:
         self._output = Outlet(STDOUT, failed=self._nobody_reads)
         names = [domain.name for domain in planned]
         self._lines = PrefixedLines(names, self._put, colour=colourful(STDOUT))
-        self._joined = None if wishes.console is None else JoinedConsole(self._errors.write)
         self._signals = Signals(self._restore, requests=2)
         self._machine: Machine | None = None
         self._backpressure: Backpressure | None = None
         self._consoles: dict[str, DomainConsole] = {}
+        self._joined = (
+            None if wishes.console is None else JoinedConsole(self._errors, wishes.console, self._consoles)
+        )
         self._control: Control | None = None
         self._ends: dict[str, ShutdownReason] = {}
         self._absent = False
@@ -138,17 +140,16 @@ class MachineSession:
     def _until_the_end(self, machine: Machine) -> Ending:
         wishes = self._wishes
         run = partial(machine.run, deadline=wishes.deadline, max_traps=wishes.max_traps)
-        if self._joined is None or wishes.console is None:
+        joined = self._joined
+        if joined is None:
             return run()
-        with self._joined.joined(machine, self._consoles[wishes.console]):
+        with joined.joined(machine):
             ending = run()
-        if (
-            not self._joined.left
-            or ending.reason is not StopReason.INTERRUPTED
-            or self._signals.asked_to_stop()
-        ):
+        if (failure := joined.finish()) is not None:
+            self._say(f"what was traced is not whole: {failure.strerror}")
+        if not joined.left or ending.reason is not StopReason.INTERRUPTED or self._signals.asked_to_stop():
             return ending
-        self._say(f"the console of {wishes.console} was left; Ctrl-C ends the machine")
+        self._say(f"the console of {joined.focused} was left; Ctrl-C ends the machine")
         for name, console in self._consoles.items():
             console.show = partial(self._lines.write, name)
         return run()
