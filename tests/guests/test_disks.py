@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import subprocess
@@ -20,7 +19,7 @@ from paravane.testing.matching import difference
 from paravane.tools.status import Status
 from paravane.trace import DomainEvent, DomainRecord, Kind
 from tests.support.boot import HOST_TIMEOUT, boot, finished, paravane
-from tests.support.grub import lines, standalone
+from tests.support.grub import coreutils, lines, standalone
 from tests.support.machines import Machines
 from tests.support.needs import tool
 from tests.support.small_machines import image
@@ -68,8 +67,9 @@ def ext2(folder: Path, image: Path, **files: bytes) -> Path:
 
 
 def test_grub_reads_files_and_keeps_its_environment(tmp_path: Path) -> None:
-    """Two boots by the command: what the first one saves the second one finds."""
-    disk = ext2(tmp_path, tmp_path / "disk.img", data=DATA, grubenv=ENVIRONMENT)
+    """Two boots by the command: what the first one saves the second one finds. Then it starts a kernel."""
+    hello = build(guest_kernels.load("hello").sources)
+    disk = ext2(tmp_path, tmp_path / "disk.img", data=DATA, grubenv=ENVIRONMENT, kernel=hello)
     script = """
 insmod ext2
 echo BEGIN
@@ -80,16 +80,19 @@ echo boots:$boots
 set boots=x$boots
 save_env -f (xen/xvda)/grubenv boots
 echo END
-halt
+linux (xen/xvda)/kernel
+boot
 """
     image = tmp_path / "grub.elf"
     image.write_bytes(standalone(script, {}, tmp_path))
-    for boots in ("", "x", "xx"):
+    digest = coreutils("sha256sum", DATA)
+    for boots in ("", "x"):
         result = paravane("boot", str(image), "--memory", "64M", "--disk", f"{disk},xvda", "--audit")
         assert result.returncode == Status.OK, result.stderr.decode()
         console = [line for line in lines(result.stdout.decode()) if line]
         said = "".join(console[console.index("BEGIN") + 1 : console.index("END")])
-        assert said == f"found{hashlib.sha256(DATA).hexdigest()}(xen/xvda)/databoots:{boots}"
+        assert said == f"found{digest}(xen/xvda)/databoots:{boots}"
+        assert "hello from ring 1" in console[console.index("END") :]
 
 
 def test_grub_lists_disks_by_their_names(tmp_path: Path) -> None:

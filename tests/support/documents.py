@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.support.needs import BUSYBOX, GRUB, PROGRAMS, require
+from tests.support.needs import BUSYBOX, GRUB, GRUB_MODULES, PROGRAMS, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,10 @@ _FENCED = re.compile(
 )
 _INDENTED = re.compile(r"(?:\A|\n)\n {4,}\S.*")
 _INLINE = re.compile(r"`([^`\n]+)`")
-PIECES = {piece.package: piece for piece in (GRUB, BUSYBOX, PROGRAMS["mke2fs"])}
+PIECES = {
+    piece.package: piece
+    for piece in (GRUB, GRUB_MODULES, BUSYBOX, PROGRAMS["grub-mkstandalone"], PROGRAMS["mke2fs"])
+}
 """Guests and tools of others that a document's commands ask tests.support.needs for."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 from typing import TYPE_CHECKING
@@ -43,3 +44,11 @@ def lines(console: str) -> list[str]:
     """The lines a person sees, without the terminal's escape sequences."""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console)
     return [line.strip() for line in re.split(r"[\r\n]+", text)]
+
+
+def coreutils(program: str, data: bytes) -> str:
+    """The digest that sha256sum, or another one of coreutils' programs, has for these bytes."""
+    done = subprocess.run([program], input=data, capture_output=True, check=True)
+    digest = done.stdout.split()[0].decode()
+    assert digest == hashlib.new(program.removesuffix("sum"), data).hexdigest()
+    return digest
