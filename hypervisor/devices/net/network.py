@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from itertools import count
 from typing import TYPE_CHECKING
+from weakref import ReferenceType
 
 from paravane.devices.net.addresses import numbered_mac
 from paravane.devices.net.passt import Passt
@@ -30,9 +32,10 @@ class Network:
         self._captures: dict[tuple[int, int], Capture] = {}
         self._passts: dict[str, Passt] = {}
         self._taps: dict[str, Tap] = {}
-        # By identity, as two interfaces may be described alike; each description is kept, so that no other
-        # one gets its identity.
-        self._macs: dict[int, tuple[VifSettings, bytes]] = {}
+        # By identity, as two interfaces may be described alike, and for as long as there is the description:
+        # a domain that may restart keeps it.
+        self._macs: dict[int, tuple[ReferenceType[VifSettings], bytes]] = {}
+        self._numbers = count(1)
 
     def switch(self, name: str) -> Switch:
         """The switch of that name, new if it is the first time."""
@@ -44,9 +47,10 @@ class Network:
         """The Ethernet address of an interface: its own, or one that nobody else has on this machine."""
         if vif.mac is not None:
             return vif.mac
-        if id(vif) not in self._macs:
-            self._macs[id(vif)] = vif, numbered_mac(len(self._macs) + 1)
-        return self._macs[id(vif)][1]
+        macs, key = self._macs, id(vif)
+        if key not in macs:
+            macs[key] = ReferenceType(vif, lambda _: macs.pop(key, None)), numbered_mac(next(self._numbers))
+        return macs[key][1]
 
     def prepare(self, vif: VifSettings) -> Capture | None:
         """What is to be there before an interface is: its switch with a way outside, if it is to have one;

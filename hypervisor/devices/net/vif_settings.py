@@ -27,7 +27,7 @@ MOST_NUMBER: Final = 0xFFFF
 _BRIDGE: Final = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class VifSettings:
     """What an interface is to be.
 
