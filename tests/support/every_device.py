@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paravane.abi.grant_table import GNTTAB_NR_RESERVED_ENTRIES
 from paravane.abi.ring import SRING
 from paravane.abi.xenbus import XenbusState
 from paravane.devices.block import Disk, number_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from paravane import Domain, Machine
     from paravane.devices.xenbus import Attachment, DeviceConfig
 
+FIRST = GNTTAB_NR_RESERVED_ENTRIES
 _RINGS = ("req_event", "rsp_event")
 
 
@@ -31,10 +33,12 @@ class AnyFrontend:
     number = 0
     ready = XenbusState.Initialised
 
-    def __init__(self, machine: Machine, domain: Domain) -> None:
+    def __init__(self, machine: Machine, domain: Domain, *, first_ref: int = FIRST) -> None:
+        """`first_ref`: its grants are those from there on."""
         self.machine = machine
         self.domain = domain
         self.front = Frontend(machine, domain, self.kind, self.number)
+        self.front._next_ref = first_ref
         self.nodes: dict[str, str | int] = {}
         self.pages: list[memoryview] = []
 
@@ -88,8 +92,8 @@ class AnyFrontend:
 class DiskFrontend(AnyFrontend):
     kind, number = "vbd", number_of("xvdb")
 
-    def __init__(self, machine: Machine, domain: Domain) -> None:
-        super().__init__(machine, domain)
+    def __init__(self, machine: Machine, domain: Domain, *, first_ref: int = FIRST) -> None:
+        super().__init__(machine, domain, first_ref=first_ref)
         self.lend("ring-ref")
         self.nodes["protocol"] = "x86_32-abi"
 
@@ -104,8 +108,8 @@ class VifFrontend(AnyFrontend):
     kind = "vif"
     ready = XenbusState.Connected
 
-    def __init__(self, machine: Machine, domain: Domain) -> None:
-        super().__init__(machine, domain)
+    def __init__(self, machine: Machine, domain: Domain, *, first_ref: int = FIRST) -> None:
+        super().__init__(machine, domain, first_ref=first_ref)
         self.lend("tx-ring-ref", "rx-ring-ref")
         self.nodes["request-rx-copy"] = 1
 
@@ -116,8 +120,8 @@ class VifFrontend(AnyFrontend):
 class ConsoleFrontend(AnyFrontend):
     kind, number, port_node = "console", 1, "port"
 
-    def __init__(self, machine: Machine, domain: Domain) -> None:
-        super().__init__(machine, domain)
+    def __init__(self, machine: Machine, domain: Domain, *, first_ref: int = FIRST) -> None:
+        super().__init__(machine, domain, first_ref=first_ref)
         self.lend("ring-ref")
 
     def begin(self) -> None:
@@ -130,8 +134,8 @@ class ConsoleFrontend(AnyFrontend):
 class KeyboardFrontend(AnyFrontend):
     kind = "vkbd"
 
-    def __init__(self, machine: Machine, domain: Domain) -> None:
-        super().__init__(machine, domain)
+    def __init__(self, machine: Machine, domain: Domain, *, first_ref: int = FIRST) -> None:
+        super().__init__(machine, domain, first_ref=first_ref)
         self.lend("page-gref")
 
     def begin(self) -> None:
@@ -144,8 +148,8 @@ class KeyboardFrontend(AnyFrontend):
 class ScreenFrontend(AnyFrontend):
     kind = "vfb"
 
-    def __init__(self, machine: Machine, domain: Domain) -> None:
-        super().__init__(machine, domain)
+    def __init__(self, machine: Machine, domain: Domain, *, first_ref: int = FIRST) -> None:
+        super().__init__(machine, domain, first_ref=first_ref)
         self._painter: FramebufferFrontend | None = None
 
     def begin(self) -> None:
