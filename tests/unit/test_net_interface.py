@@ -433,6 +433,32 @@ def test_interfaces_come_and_go_while_a_domain_runs(
         VERBS["vif-attach"](machine, one.domain, "mac=5")
 
 
+def test_interfaces_go_in_the_middle_of_a_burst(lan: Callable[..., list[Netfront]]) -> None:
+    """Of a hundred frames one portion has passed when the first receiver is taken away, and another one
+    when it is the sender's turn; who stays has all that was sent until then."""
+    one, going, staying = lan("", "", "")
+    for front in (one, going, staying):
+        front.connect(posted=200)
+    machine, bus = one.machine, one.machine.platform.bus
+    for _ in range(100):
+        one.request(plain(one))
+    one.domain.events.send(one.port)
+    bus.turn()
+    VERBS["vif-detach"](machine, going.domain, "0,force")
+    before = len(staying.received())
+    assert 0 < before < 100
+    bus.turn()
+    VERBS["vif-detach"](machine, one.domain, "0,force")
+    assert not bus.due
+    after = len(staying.received())
+    assert 0 < after < 100 - before
+    VERBS["vif-attach"](machine, one.domain, "")
+    back = Netfront(machine, one.domain, first_ref=300)
+    back.connect()
+    assert back.send(plain(back)) == [OKAY]
+    assert staying.received() == [plain(back)]
+
+
 def test_interfaces_are_listed_as_xl_lists_them(machine: Machine, pair: tuple[Netfront, Netfront]) -> None:
     one, _ = pair
     VERBS["vif-attach"](machine, one.domain, "mac=00:16:3e:00:00:77")
