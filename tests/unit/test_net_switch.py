@@ -182,6 +182,7 @@ def passes(rules: Sequence[str], packet: Any, direction: str = "out") -> bool:
 
 OUR = Ether(src=US, dst=THEM)
 LLC_SNAP = LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(code=0x0800)
+SNAP_TAG = LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(code=0x8100)
 SOURCE, TARGET = ICMPv6NDOptSrcLLAddr, ICMPv6NDOptDstLLAddr
 
 
@@ -242,6 +243,8 @@ def test_the_first_rule_that_matches_decides(
         (OUR / IPv6(src="fd00::2", nh=60) / bytes([58, 0] + [0] * 6) / ICMPv6ND_NA(tgt="fd00::3"), False),
         (Dot3(src=US, dst=THEM) / LLC_SNAP / IP(src="10.0.0.2") / UDP(), True),
         (Dot3(src=US, dst=THEM) / LLC_SNAP / IP(src="10.0.0.3") / UDP(), False),
+        (OUR / Dot1Q() / Dot1Q(type=100) / LLC_SNAP / IP(src="10.0.0.3") / UDP(), False),
+        (Dot3(src=US, dst=THEM) / SNAP_TAG / Dot1Q() / IP(src="10.0.0.3") / UDP(), False),
         (OUR / Dot1Q(type=100) / LLC_SNAP / IP(src="10.0.0.3") / UDP(), False),
         (Ether(src=US, dst=THEM, type=0x88B5) / bytes(46), True),
     ],
@@ -268,7 +271,9 @@ def test_without_addresses_only_the_ethernet_address_is_looked_at() -> None:
         bytes(OUR / IP(frag=1, proto=6) / bytes(40)),
         bytes(OUR / IPv6() / IPv6ExtHdrFragment(offset=1, nh=6) / bytes(40)),
         bytes(OUR / IPv6(nh=0) / (bytes([0] * 8) * 20)),
-        bytes(OUR / Dot1Q() / Dot1Q() / Dot1Q() / IP() / TCP()),
+        bytes(OUR / Dot1Q() / Dot1Q() / Dot1Q() / Dot1Q() / IP() / TCP()),
+        bytes(Dot3(src=US, dst=THEM) / SNAP_TAG / Dot1Q(type=60) / SNAP_TAG / Dot1Q() / IP() / TCP()),
+        bytes(Dot3(src=US, dst=THEM) / LLC_SNAP)[:-1],
         bytes(OUR / IPv6(src="fd00::2") / ICMPv6ND_NA(tgt="fd00::2") / TARGET(len=0)),
         bytes(OUR / IPv6(src="fd00::2") / ICMPv6ND_NA(tgt="fd00::2") / TARGET(len=2)),
         bytes(OUR / IPv6(src="fd00::2", plen=20) / ICMPv6ND_NA(tgt="fd00::2")),

@@ -45,8 +45,8 @@ class Extension(IntEnum):
     DESTINATION = 60
 
 
-MOST_TAGS: Final = 2
-"""Of VLANs, one in the other (IEEE 802.1ad)."""
+MOST_SHIMS: Final = 3
+"""Two tags of VLANs (IEEE 802.1ad), and the headers of LLC and SNAP, in any order."""
 
 MOST_EXTENSIONS: Final = 8
 """Headers of IPv6 before the transport's that are looked through; real ones have two or three."""
@@ -61,6 +61,7 @@ _IPV4: Final = struct.Struct(">BxH2xHxB2x4s4s")
 _IPV6: Final = struct.Struct(">B3xHBx16s16s")
 _ARP_OF_IPV4: Final = bytes.fromhex("000108000604")
 _LONGEST_LENGTH: Final = 1500
+"""An Ethernet type up to this is a length."""
 _SNAP: Final = (bytes.fromhex("aaaa03000000"), bytes.fromhex("aaaa030000f8"))
 """What stands before an Ethernet type in a frame that has its length there instead (RFC 1042, and IEEE
 802.1H's for bridges). Some hosts take IP so, and firewalls that do not look are passed by it
@@ -101,20 +102,27 @@ def read_headers(data: bytes) -> Headers:
         return Headers(data[:6].ljust(6, b"\0"), data[6:12].ljust(6, b"\0"), malformed=True)
     ethertype, at = _U16.unpack_from(data, 12)[0], ETH_HEADER
     bare = Headers(data[:6], data[6:12], ethertype, at)
-    for _ in range(MOST_TAGS):
-        if ethertype not in (EtherType.VLAN, EtherType.SERVICE_VLAN):
+    for _ in range(MOST_SHIMS):
+        size = _shim(data, ethertype, at)
+        if not size:
             break
-        if len(data) < at + 4:
+        if len(data) < at + size:
             return bare._replace(malformed=True)
-        ethertype, at = _U16.unpack_from(data, at + 2)[0], at + 4
+        at += size
+        ethertype = _U16.unpack_from(data, at - 2)[0]
         bare = bare._replace(ethertype=ethertype, network=at)
-    if ethertype in (EtherType.VLAN, EtherType.SERVICE_VLAN):
+    if _shim(data, ethertype, at):
         return bare._replace(malformed=True)  # nobody knows what is in there
-    if ethertype <= _LONGEST_LENGTH and data[at : at + 6] in _SNAP and len(data) >= at + 8:
-        ethertype, at = _U16.unpack_from(data, at + 6)[0], at + 8
-        bare = bare._replace(ethertype=ethertype, network=at)
     reader = _READERS.get(ethertype)
     return bare if reader is None else reader(data, bare)
+
+
+def _shim(data: bytes, ethertype: int, at: int) -> int:
+    """Bytes of what stands between the Ethernet header and what it carries, and ends with the type of what
+    follows: a VLAN tag, or the headers of LLC and SNAP. 0: nothing."""
+    if ethertype in (EtherType.VLAN, EtherType.SERVICE_VLAN):
+        return 4
+    return 8 if ethertype <= _LONGEST_LENGTH and data[at : at + 6] in _SNAP else 0
 
 
 def _arp(data: bytes, bare: Headers) -> Headers:

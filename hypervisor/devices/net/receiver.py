@@ -36,6 +36,7 @@ POLL: Final = 30 * 10**6
 """Nanoseconds that it waits where no event will tell of pages, after which they are looked for once more."""
 
 FRAME_UNITS: Final = 24
+LOSS_UNITS: Final = 1
 
 _BLANK: Final = NetRxFlag.csum_blank | NetRxFlag.data_validated
 _MORE_DATA: Final = int(NetRxFlag.more_data)
@@ -119,23 +120,26 @@ class Receiver:
                 self._put(frame)
         finally:
             self._push()
-        if self._waiting:
-            self._lose_old()
-        return False
+        return bool(self._waiting) and self._lose_old(budget)
 
     def _next_waiting(self) -> Frame:
         _, frame = self._waiting.popleft()
         self._waiting_bytes -= len(frame.data)
         return frame
 
-    def _lose_old(self) -> None:
-        """Drop the frames that have waited too long: who they are for does not look."""
+    def _lose_old(self, budget: Budget) -> bool:
+        """Drop the frames that have waited too long: who they are for does not look. Whether there are more
+        of them."""
         now = self._now()
         while self._waiting and self._waiting[0][0] <= now:
+            if budget.exhausted:
+                return True
+            budget.spend(LOSS_UNITS)
             self._next_waiting()
             self._counts.dropped += 1
         if self._waiting:
             self._wake(self._waiting[0][0])
+        return False
 
     def _push(self) -> None:
         if self._ring.push():
