@@ -14,10 +14,11 @@ from paravane.devices.console import (
     consoles_of,
     parse_console,
 )
+from paravane.tools.consoles import console_of
 from paravane.tools.status import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from paravane import Domain, DomainConfig
     from paravane.devices.console import Sink
@@ -46,11 +47,11 @@ def given(specs: Sequence[ConsoleSpec]) -> tuple[ConsoleSpec | None, tuple[Extra
         raise UsageError(f"--console: {error}") from None
 
 
-def files_of(config: DomainConfig) -> Iterator[tuple[str, Path]]:
-    """The files that a domain's consoles write, each after its option."""
-    for spec in _specs(config):
+def files_of_consoles(config: DomainConfig) -> Iterator[Path]:
+    """The files that a domain's consoles write."""
+    for _, spec in numbered(config):
         for path in spec.files:
-            yield "--console", Path(path)
+            yield Path(path)
 
 
 def on_sink(config: DomainConfig, sink: Sink) -> DomainConfig:
@@ -64,45 +65,54 @@ def on_sink(config: DomainConfig, sink: Sink) -> DomainConfig:
     return replace(config, sink=sink, devices=tuple(map(with_sink, config.devices)))
 
 
+def numbered(config: DomainConfig) -> Iterator[tuple[int, ConsoleSpec]]:
+    """All consoles of a domain to be, and their numbers."""
+    yield 0, config.console or ConsoleSpec()
+    for device in config.devices:
+        if isinstance(device, ExtraConsole):
+            yield device.number, device.console
+
+
+def wired(config: DomainConfig, taker: Callable[[int], Callable[[bytes], None]]) -> DomainConfig:
+    """A domain whose consoles each tell `taker(number)` all that comes out: where they are on standard output
+    that puts it out, elsewhere it only hears of it."""
+
+    def tapped(spec: ConsoleSpec, number: int) -> ConsoleSpec:
+        return spec if spec.on_terminal else replace(spec, tap=taker(number))
+
+    def device_with(device: DeviceConfig) -> DeviceConfig:
+        if not isinstance(device, ExtraConsole):
+            return device
+        number = device.number
+        return replace(device, console=tapped(device.console, number), sink=taker(number))
+
+    return replace(
+        config,
+        sink=taker(0),
+        console=tapped(config.console or ConsoleSpec(), 0),
+        devices=tuple(map(device_with, config.devices)),
+    )
+
+
 def takes_terminal(config: DomainConfig) -> bool:
     """Whether one of its consoles is on standard input and output."""
-    return config.console is None or any(spec.on_terminal for spec in _specs(config))
+    return any(spec.on_terminal for _, spec in numbered(config))
 
 
 def on_terminal(domain: Domain, config: DomainConfig) -> Console | None:
     """The console of a new domain that standard input is for, None when all are elsewhere."""
-    if config.console is None or config.console.on_terminal:
-        return domain.console
-    for number, device in _extras(domain):
-        spec = next(
-            one.console for one in config.devices if isinstance(one, ExtraConsole) and one.number == number
-        )
-        if spec.on_terminal:
-            return device
-    return None
+    number = next((number for number, spec in numbered(config) if spec.on_terminal), None)
+    return None if number is None else console_of(domain, number)
 
 
 def places(domain: Domain) -> Iterator[str]:
     """A sentence for each of a new domain's consoles that somebody has to be told the place of."""
     if domain.console_end is not None and domain.console_end.address:
         yield f"the console of {domain.name} is at {domain.console_end.address}"
-    for number, device in _extras(domain):
-        if device.end.address:
-            yield f"console {number} of {domain.name} is at {device.end.address}"
-
-
-def _extras(domain: Domain) -> Iterator[tuple[int, ExtraConsoleDevice]]:
     for attachment in domain.devices:
-        if isinstance(attachment.device, ExtraConsoleDevice):
-            yield attachment.device.number, attachment.device
-
-
-def _specs(config: DomainConfig) -> Iterator[ConsoleSpec]:
-    if config.console is not None:
-        yield config.console
-    for device in config.devices:
-        if isinstance(device, ExtraConsole):
-            yield device.console
+        device = attachment.device
+        if isinstance(device, ExtraConsoleDevice) and device.end.address:
+            yield f"console {device.number} of {domain.name} is at {device.end.address}"
 
 
 def _console(text: str) -> ConsoleSpec:

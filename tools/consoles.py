@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from paravane.devices.console import ExtraConsoleDevice
 from paravane.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from paravane import Domain, Machine
+    from paravane.devices.console import Joined
 
 LONGEST_LINE: Final = 4096
 """Bytes of a line that a domain has not ended, after which what there is of it is put out."""
@@ -19,13 +21,14 @@ _PLAIN: Final = "\x1b[0m"
 
 
 class DomainConsole:
-    """The console of whichever domain has a name, from one life of it to the next.
+    """A console of whichever domain has a name, from one life of it to the next; `number` is 0 for the first.
 
     `show` takes all of its output, and so does whoever has `joined`; input goes to the domain that is there.
     """
 
-    def __init__(self, machine: Machine, name: str, show: Callable[[bytes], None]) -> None:
+    def __init__(self, machine: Machine, name: str, show: Callable[[bytes], None], number: int = 0) -> None:
         self.name = name
+        self.number = number
         self.show = show
         self.joined: list[Callable[[bytes], None]] = []
         self._machine = machine
@@ -37,7 +40,7 @@ class DomainConsole:
         return self._machine.find(self.name)
 
     def write(self, data: bytes) -> None:
-        """A domain's sink."""
+        """A domain's sink, or what is told of all that another one has taken."""
         self.show(data)
         for take in tuple(self.joined):
             take(data)
@@ -45,19 +48,19 @@ class DomainConsole:
     @property
     def room(self) -> int:
         """Bytes of input that would be taken now."""
-        domain = self.domain
-        return domain.console.room if domain is not None and domain.alive else 0
+        console = self._console
+        return 0 if console is None else console.room
 
     def feed(self, data: bytes) -> int:
         """Input for the domain. Returns how many bytes were taken."""
-        domain = self.domain
-        return domain.console.feed(data) if domain is not None and domain.alive else 0
+        console = self._console
+        return 0 if console is None else console.feed(data)
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call back once, when there is more `room`: in this life of the domain, or in the next."""
         self._waiting.append(callback)
-        if self.domain is not None:
-            self.domain.console.when_room(self.renew)
+        if self._console is not None:
+            self._console.when_room(self.renew)
 
     def renew(self) -> None:
         """There may be room now."""
@@ -65,6 +68,22 @@ class DomainConsole:
             waiting, self._waiting = self._waiting, []
             for callback in waiting:
                 callback()
+
+    @property
+    def _console(self) -> Joined | None:
+        """What is there just now of it."""
+        domain = self.domain
+        if domain is None or not domain.alive:
+            return None
+        return console_of(domain, self.number)
+
+
+def console_of(domain: Domain, number: int) -> Joined | None:
+    """A domain's console of this number, or None."""
+    if number == 0:
+        return domain.console
+    attachment = domain.devices.find(ExtraConsoleDevice.kind, number)
+    return attachment.device if attachment and isinstance(attachment.device, ExtraConsoleDevice) else None
 
 
 class PrefixedLines:

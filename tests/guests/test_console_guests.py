@@ -15,7 +15,9 @@ import pytest
 
 from paravane import DomainConfig, DomainRecord, ExtraConsole, Kind, Machine, ShutdownReason, parse_console
 from paravane.chosen import choose
+from paravane.tools.status import Status
 from paravane.trace import DomainEvent
+from tests.support.machines import Machines
 from tests.support.small_machines import BLOCK, MEMORY, PRINTER, image
 from tests.support.work import lines_executed
 
@@ -252,3 +254,36 @@ def test_ctrl_c_ends_a_boot_whose_console_is_elsewhere() -> None:
         child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 130
+
+
+def test_consoles_are_where_the_files_of_a_machine_say(tmp_path: Path) -> None:
+    machines = Machines(tmp_path)
+    one = machines.domain("one", "echo", console=["tcp:0,log=one.log", "stdio"])
+    two = machines.domain("two", "echo", channel=["connection=socket, name=agent, path=agent.sock"])
+    with machines.running(
+        one, two, lines=["one/1 | console 1: what is typed", "two   | console 1 is there"]
+    ) as machine:
+        machine.wait_until_told("the console of one is at 127.0.0.1:")
+        machine.wait_until_told("console 1 of two is at agent.sock\n")
+        found = re.search(rb"at (127.0.0.1:\d+)\n", machine.told)
+        assert found
+        with called(found[1].decode()) as client:
+            client.sendall(b"by the port\r")
+            heard = b""
+            while not heard.endswith(b"port\r\n"):
+                heard += client.recv(100)
+            # The same console, by another way.
+            status, printed, errors = machines.do("ctl", "console", "one", "-n", "2", stdin=CTRL_D)
+            assert (status, errors) == (Status.ERRORS, "paravane: one has no console 2\n")
+            status, printed, _ = machines.do("ctl", "console", "one", "-n", "1", stdin=b"by ctl\n" + CTRL_D)
+            assert (status, printed) == (Status.OK, "by ctl\r\n")
+            while data := client.recv(100):
+                heard += data
+        assert heard.endswith(b"ended on console 1, after 12 and 8 bytes\n")
+        assert (tmp_path / "one.log").read_bytes() == heard
+        status, printed, _ = machines.do("ctl", "console", "two", stdin=CTRL_D)
+        assert printed == "ended on console 0, after 1 and 0 bytes\n"
+        status, printed, _ = machine.end()
+    assert status == Status.OK
+    assert "one/1 | by ctl\n" in printed
+    assert not (tmp_path / "agent.sock").exists()

@@ -36,7 +36,7 @@ class Machines:
             path.write_bytes(asm.build([OBEDIENT]) if source is None else kernel_image(source))
         return path.name
 
-    def domain(self, name: str, kernel: str = "", **settings: str | int) -> str:
+    def domain(self, name: str, kernel: str = "", **settings: str | int | list[str]) -> str:
         """Write the file of a domain; its name."""
         lines = {"name": name, "kernel": kernel or self.kernel("obedient"), "memory": 8, **settings}
         text = "".join(f"{key} = {value!r}\n" for key, value in lines.items())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paravane import Action, OnEnd, Vif
+from paravane import Action, ExtraConsole, OnEnd, Vif, parse_console
 from paravane.devices.block import Disk
 from paravane.devices.net import Rate, parse_rule
 from paravane.grants import GrantLimits
@@ -181,6 +181,9 @@ def test_what_is_ignored_is_said() -> None:
         (LEAST + "vif = ['mac=01:00:5e:00:00:01']", 3, "no address that a network interface can have"),
         (LEAST + "vif = ['rate=fast']", 3, "'fast' is no rate"),
         (LEAST + "firewall = ['allow all']", 3, "a rule begins with accept, drop or rate="),
+        (LEAST + "console = ['tcp:x']", 3, "tcp: is followed by a port"),
+        (LEAST + "console = ['stdio', 'stdio']", 3, "two consoles cannot both be on standard input"),
+        (LEAST + "channel = ['connection=pty']", 3, "it has no name, by which a guest finds it"),
     ],
 )
 def test_a_bad_value_is_one_line_with_its_place(text: str, line: int, sentence: str) -> None:
@@ -195,6 +198,21 @@ def test_disks_are_read_as_for_xl() -> None:
     domain = read_domain(LEAST + "disk = ['a.img,raw,xvda,w', 'phy:/dev/sdb,xvdb,r']", "a.cfg")
     assert domain.disks == (Disk("a.img", "xvda"), Disk("/dev/sdb", "xvdb", read_only=True))
     assert domain.warnings == ()
+
+
+def test_consoles_are_told_by_a_list_and_by_channels_as_for_xl() -> None:
+    domain = read_domain(
+        LEAST
+        + "console = ['pty', 'tcp:0']\nchannel = ['connection=socket, name=org.example.agent, path=/a']",
+        "a.cfg",
+    )
+    assert domain.console == parse_console("pty")
+    assert domain.extra_consoles == (
+        ExtraConsole(1, parse_console("tcp:0")),
+        ExtraConsole(2, parse_console("unix:/a"), "org.example.agent"),
+    )
+    assert domain.warnings == ()
+    assert read_domain(LEAST, "a.cfg").console is None
 
 
 def test_a_network_interface_is_described_as_for_xl() -> None:

@@ -19,7 +19,7 @@ from paravane.text import shown
 from paravane.tools import images, manual, watch
 from paravane.tools.arguments import MOST_VCPUS, memory_size, vcpu_count
 from paravane.tools.boot.session import Session, Wishes
-from paravane.tools.console_options import add_console_option, files_of, given
+from paravane.tools.console_options import add_console_option, files_of_consoles, given
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.debugger import add_debugger_options, listener
 from paravane.tools.files import read_file, refuse_overwriting
@@ -186,7 +186,7 @@ def _boot(options: argparse.Namespace) -> int:
                 outputs += dict.fromkeys(
                     ("--vif", Path(one.pcap)) for one in config.devices if isinstance(one, Vif) and one.pcap
                 )
-                outputs += files_of(config)
+                outputs += (("--console", path) for path in files_of_consoles(config))
                 refuse_overwriting(outputs, inputs)
                 image = images.load(options, data)
                 followed = following(options, image)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from paravane import Action, OnEnd
 from paravane.devices.block import parse_disk
+from paravane.devices.console import consoles_of, parse_channel, parse_console
 from paravane.devices.net.rule_syntax import parse_rule
 from paravane.devices.net.vif import parse_vif
 from paravane.grants import MAX_GRANT_FRAMES, MAX_GRANT_VERSION, MAX_MAPTRACK_FRAMES, GrantLimits
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from paravane.devices.block import Disk
+    from paravane.devices.console import ConsoleSpec, ExtraConsole
     from paravane.devices.net.vif import Vif
 
 T = TypeVar("T")
@@ -52,6 +54,8 @@ _KNOWN: Final = (
         "maxvcpus",
         "disk",
         "vif",
+        "console",
+        "channel",
         "firewall",
         "cpu_weight",
         "cap",
@@ -88,6 +92,8 @@ class DomainSettings:
     grants: GrantLimits
     disks: tuple[Disk, ...]
     vifs: tuple[Vif, ...]
+    console: ConsoleSpec | None
+    extra_consoles: tuple[ExtraConsole, ...]
     warnings: tuple[str, ...]
 
 
@@ -119,6 +125,7 @@ class _Reader:
         rules = tuple(self._each("firewall", parse_rule))
         numbers = count()
         vifs = tuple(self._each("vif", lambda text: parse_vif(text, next(numbers), rules)))
+        console, extra_consoles = self._consoles()
         return DomainSettings(
             source=self._source,
             name=self._required("name"),
@@ -138,8 +145,18 @@ class _Reader:
             grants=self._grants(),
             disks=disks,
             vifs=vifs,
+            console=console,
+            extra_consoles=extra_consoles,
             warnings=tuple(self._warnings),
         )
+
+    def _consoles(self) -> tuple[ConsoleSpec | None, tuple[ExtraConsole, ...]]:
+        """Our own list of consoles, and xl's channels, which come after those."""
+        specs, channels = self._each("console", parse_console), self._each("channel", parse_channel)
+        try:
+            return consoles_of(specs, channels)
+        except ValueError as error:
+            raise self._error("console" if "console" in self._settings else "channel", str(error)) from None
 
     def _grants(self) -> GrantLimits:
         limits = {

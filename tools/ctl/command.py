@@ -118,6 +118,10 @@ def define(parser: argparse.ArgumentParser) -> None:
             one.add_argument("domains", metavar="DOMAIN", nargs="+", help=_DOMAIN)
     console = verbs.add_parser("console", help="join its console; Ctrl-] leaves it")
     console.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
+    which = console.add_argument_group("which")
+    which.add_argument(
+        "-n", "--number", metavar="NUM", default="0", help="which of its consoles (default: 0, the first)"
+    )
     share = verbs.add_parser("sched-credit", help="show or change shares of the processor")
     shares = share.add_argument_group("shares")
     shares.add_argument("-d", "--domain", metavar="DOMAIN", help=f"{_DOMAIN} (default: show all)")
@@ -154,7 +158,7 @@ def _perform(connection: _Connection, options: argparse.Namespace) -> int:
             print(line)
         return Status.OK
     if options.verb == "console":
-        connection.ask(Request("console", options.domain))
+        connection.ask(Request("console", options.domain, options.number))
         return attach(connection.socket, connection.rest)
     if options.verb == "sched-credit":
         return _shares(connection, options)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from paravane.text import shown
+from paravane.text import number_in, shown
 from paravane.tools.ctl.actions import domain_of, perform
 from paravane.tools.ctl.endpoint import endpoint, store_path
 from paravane.tools.ctl.protocol import LONGEST, RequestError, answer, refusal, request_of
@@ -32,6 +33,8 @@ MOST_UNREAD: Final = 1 << 20
 """Bytes of a console that wait for a client; what comes beyond is lost to him, and he is told."""
 
 
+_NONE: Final[Mapping[tuple[str, int], DomainConsole]] = MappingProxyType({})
+
 PARTING: Final = 0.25
 """Seconds that clients have for what they were sent, when the machine ends."""
 
@@ -39,9 +42,18 @@ PARTING: Final = 0.25
 class Control:
     """The socket of one machine. Close it before the machine."""
 
-    def __init__(self, machine: Machine, name: str, consoles: Mapping[str, DomainConsole]) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        name: str,
+        consoles: Mapping[str, DomainConsole],
+        extras: Mapping[tuple[str, int], DomainConsole] = _NONE,
+    ) -> None:
+        """`consoles` are the first ones of domains, by name, `extras` those beside them, by name and number.
+        UsageError where there can be no socket."""
         self.machine = machine
         self.consoles = consoles
+        self.extras = extras
         self._endpoint = endpoint(name)
         try:
             self._store = machine.serve_store(store_path(self._endpoint.name))
@@ -187,7 +199,7 @@ class _Client:
         try:
             request = request_of(line)
             if request.verb == "console":
-                self._join(request.domain)
+                self._join(request.domain, request.argument)
             else:
                 self._put(answer(perform(self._machine, request)))
         except RequestError as error:
@@ -200,11 +212,16 @@ class _Client:
             # No thread can be had for him.
             self._machine.post(self.close)
 
-    def _join(self, name: str) -> None:
+    def _join(self, name: str, number: str) -> None:
         domain = domain_of(self._machine, name)
         console = self._control.consoles.get(domain.name)
         if console is None:
             raise RequestError(f"{shown(domain.name)} was set aside: it has no console any more")
+        wanted = number_in(number or "0")
+        if wanted != 0:
+            console = None if wanted is None else self._control.extras.get((domain.name, wanted))
+        if console is None:
+            raise RequestError(f"{shown(domain.name)} has no console {shown(number[:40])}")
         self._put(answer(domain.name))
         self.console = console
         console.joined.append(self._show)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from paravane.cpu import EngineError
 from paravane.tools import manual
+from paravane.tools.console_options import files_of_consoles
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.files import refuse_overwriting
 from paravane.tools.machine_options import (
@@ -34,7 +35,9 @@ A .cfg file is one of xl (xl.cfg(5)). What counts here: name, kernel (also a sou
 name of `list`), ramdisk, cmdline or root and extra, memory, maxmem, vcpus, maxvcpus,
 on_poweroff, on_reboot, on_crash, on_watchdog, on_soft_reset, cpu_weight, cap, seed,
 max_event_channels, max_grant_frames, max_maptrack_frames, max_grant_version, privileged,
-disk (also FILE,xvda[,ro][,cow[=FILE]] and ram:SIZE,xvda). Files are looked for beside the
+disk (also FILE,xvda[,ro][,cow[=FILE]] and ram:SIZE,xvda), vif, firewall, channel, and
+console, a list in which each is as `boot --console` takes it: stdio, the lines on standard
+output, is the default. Files are looked for beside the
 .cfg first. What does not count is said and ignored. A domain that ends within two seconds
 of its start five times in a row is not restarted any more.
 
@@ -140,4 +143,5 @@ def _check(options: argparse.Namespace, planned: list[Planned]) -> None:
     settle_clock(options, vifs)
     captures = dict.fromkeys(("pcap", Path(vif.pcap)) for vif in vifs if vif.pcap)
     inputs = [path for domain in planned for path in domain.inputs]
-    refuse_overwriting([("--trace", trace), *captures], inputs)
+    consoles = [("console", path) for domain in planned for path in files_of_consoles(domain.config)]
+    refuse_overwriting([("--trace", trace), *captures, *consoles], inputs)

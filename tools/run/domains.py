@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane import DomainConfig, Image, ImageError, Machine, guest_kernels, load_image
 from paravane.devices.block import located
+from paravane.devices.console import consoles_of
 from paravane.text import shown
 from paravane.tools import images
 from paravane.tools.config.domain import DEFAULT_MEMORY, MIB, DomainSettings, read_domain
@@ -116,6 +117,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
     vcpus = settings.max_vcpus or settings.vcpus or found.vcpus
     disks = tuple(located(disk, partial(_beside, path)) for disk in settings.disks) or found.disks
     vifs = settings.vifs or found.vifs
+    console, extras = consoles_of(found.consoles)
     config = DomainConfig(
         shown(settings.name),
         memory,
@@ -127,7 +129,8 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
         on_end=settings.on_end,
         source_text=True,
         privileged=settings.privileged or found.privileged,
-        devices=(*disks, *vifs),
+        console=settings.console or console,
+        devices=(*disks, *vifs, *(settings.extra_consoles or extras)),
     )
     inputs = (path, *found.inputs, *([ramdisk] if ramdisk else []))
     inputs += tuple(file for disk in disks for file in disk.files)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from paravane import ImageError, Machine, ShutdownReason, StopReason
 from paravane.ending import exit_status
 from paravane.text import shown
+from paravane.tools.console_options import numbered, places, wired
 from paravane.tools.consoles import DomainConsole, PrefixedLines
 from paravane.tools.ctl.server import Control
 from paravane.tools.lines import Lines, logging_to
@@ -66,12 +67,13 @@ class MachineSession:
         self._wishes = wishes
         self._errors = Lines(STDERR)
         self._output = Outlet(STDOUT, failed=self._nobody_reads)
-        names = [domain.name for domain in planned]
+        names = [_label(domain.name, number) for domain in planned for number, _ in numbered(domain.config)]
         self._lines = PrefixedLines(names, self._put, colour=colourful(STDOUT))
         self._signals = Signals(self._restore, requests=2)
         self._machine: Machine | None = None
         self._backpressure: Backpressure | None = None
         self._consoles: dict[str, DomainConsole] = {}
+        self._extras: dict[tuple[str, int], DomainConsole] = {}
         self._joined = (
             None if wishes.console is None else JoinedConsole(self._errors, wishes.console, self._consoles)
         )
@@ -118,17 +120,21 @@ class MachineSession:
         self._end = OrderlyEnd(machine, self._say)
         hidden = self._joined is not None
         for planned in self._planned:
-            show = _hide if hidden else partial(self._lines.write, planned.name)
-            self._consoles[planned.name] = DomainConsole(machine, planned.name, show)
-        self._control = Control(machine, self._wishes.name, self._consoles)
+            self._consoles[planned.name] = DomainConsole(machine, planned.name, _hide)
+            for number, _ in numbered(planned.config):
+                if number:
+                    self._extras[planned.name, number] = DomainConsole(machine, planned.name, _hide, number)
+        if not hidden:
+            self._show_lines()
+        self._control = Control(machine, self._wishes.name, self._consoles, self._extras)
         stack.callback(self._control.close)
         serve_store(machine, self._wishes.store_socket)
 
     def _create(self, machine: Machine) -> None:
         for planned in self._planned:
-            sink = self._consoles[planned.name].write
+            config = wired(planned.config, partial(self._taker, planned.name))
             try:
-                machine.create(planned.image, replace(planned.config, sink=sink), paused=self._wishes.paused)
+                machine.create(planned.image, config, paused=self._wishes.paused)
             except ImageError as error:
                 raise UsageError(f"{planned.settings.source}: {error}", Status.IMAGE) from None
             except ValueError as error:
@@ -150,9 +156,19 @@ class MachineSession:
         if not joined.left or ending.reason is not StopReason.INTERRUPTED or self._signals.asked_to_stop():
             return ending
         self._say(f"the console of {joined.focused} was left; Ctrl-C ends the machine")
-        for name, console in self._consoles.items():
-            console.show = partial(self._lines.write, name)
+        self._show_lines()
         return run()
+
+    def _taker(self, name: str, number: int) -> Callable[[bytes], None]:
+        return (self._extras[name, number] if number else self._consoles[name]).write
+
+    def _show_lines(self) -> None:
+        """Put out lines of all consoles that are nowhere else."""
+        for planned in self._planned:
+            for number, spec in numbered(planned.config):
+                console = self._extras[planned.name, number] if number else self._consoles[planned.name]
+                if spec.on_terminal:
+                    console.show = partial(self._lines.write, _label(planned.name, number))
 
     # What happens meanwhile.
 
@@ -163,7 +179,7 @@ class MachineSession:
         if self._machine is None:
             return
         if record.event is DomainEvent.BUILT and name in self._consoles:
-            self._machine.post(self._consoles[name].renew)
+            self._machine.post(partial(self._born, name))
         if record.event is DomainEvent.DESTROYED and self._control is not None:
             self._machine.post(partial(self._control.gone, name))
         if record.event is DomainEvent.RESUMED:
@@ -177,6 +193,14 @@ class MachineSession:
             self._errors.write(domain.crash_report.removesuffix("\n"))
         else:
             self._say(f"{name} (domain {record.domid}) has ended: {record.reason}")
+
+    def _born(self, name: str) -> None:
+        """There is a domain of this name, for the first time or again."""
+        for console in (self._consoles[name], *(one for key, one in self._extras.items() if key[0] == name)):
+            console.renew()
+        domain = self._consoles[name].domain
+        for sentence in places(domain) if domain is not None else ():
+            self._say(sentence)
 
     def _interrupted(self) -> None:
         """A signal that would end the process came. In the signal's handler."""
@@ -254,6 +278,11 @@ class MachineSession:
 
     def _say(self, sentence: str) -> None:
         self._errors.write(f"paravane: {shown(sentence)}")
+
+
+def _label(name: str, number: int) -> str:
+    """What stands before the lines of a console."""
+    return f"{name}/{number}" if number else name
 
 
 def _hide(data: bytes) -> None:
