@@ -3,10 +3,16 @@
 # Observe: frames that were given back leave the reservation and the machine-to-phys table and cannot be mapped
 # any more, but one that is still mapped stays until it is not; new frames arrive empty, at the pseudo-physical
 # address that was asked for; an extent is a run of neighbouring frames; and nobody gets more than the domain's
-# limit, which is a little above the memory it started with: the answer is how many extents there were.
+# limit, which is a little above the memory it started with: the answer is how many extents there were. With `follow`
+# on the command line it does what its administrator asks for instead (follow.inc).
 
     .include "runtime.inc"
     .include "paging.inc"
+    .include "shared.inc"
+    .include "cmdline.inc"
+    .include "xenstore.inc"
+    .include "xenbus.inc"
+    .include "watch.inc"
 
     XEN_NOTES balloon
 
@@ -40,6 +46,10 @@ main:
     movl $balloon - VIRT_BASE, %eax
     shrl $12, %eax
     movl %eax, balloon_pfn
+    movl $follow_word, %eax
+    call cmdline_word
+    testl %eax, %eax
+    jnz follow
     PRINT "limit: "
     movl $XENMEM_maximum_reservation, %eax
     call ask_pages
@@ -409,6 +419,8 @@ show_increase:
     PRINT "\n  after the update: "
     popl %eax
     jmp print_string
+
+    .include "follow.inc"
 
     .section .rodata
 text_there:
