@@ -14,6 +14,7 @@ import pytest
 
 import paravane
 import paravane.tools.cli
+from paravane import guest_kernels
 from paravane.tools import files
 from paravane.tools.arguments import definition, memory_size, number
 from paravane.tools.cli import main
@@ -103,7 +104,11 @@ def test_a_definition_without_a_value_is_one() -> None:
 def test_list_names_every_kernel(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = _run(capsys, "list")
     assert status == 0
-    assert {"hello", "rings", "discontiguous", "crash"} <= {line.split()[0] for line in out.splitlines()}
+    marks = {line.split()[0]: line.split()[1] for line in out.splitlines()}
+    assert {"hello", "rings", "discontiguous", "crash"} <= marks.keys()
+    marked = {name for name, mark in marks.items() if mark == "run"}
+    assert {"grants", "net", "pingpong"} <= marked, "those that bring the files of several domains"
+    assert marked == {name for name in marks if any(guest_kernels.folder_of(name).glob("*.cfg"))}
 
 
 def test_what_follows_the_dashes_is_the_kernels_command_line(capfd: pytest.CaptureFixture[str]) -> None:
