@@ -22,7 +22,7 @@ from paravane.abi.grant_table import (
 )
 from paravane.abi.hypercall import Hypercall
 from paravane.cpu import PAE
-from paravane.grants import read_grant
+from paravane.grants import map_grants, read_grant
 from paravane.x86 import PAGE_SIZE
 from tests.support.caller import FakeCaller
 from tests.support.granting import HOST_MAP, PERMIT, GrantMachine
@@ -126,3 +126,16 @@ def test_a_backend_reads_by_grant(benchmark: BenchmarkFixture, taker: Taker) -> 
     ram = taker.machine.ram.bytes
     at = (giver << 12) + 100
     benchmark.extra_info["floor"] = quickest(lambda: bytes(ram[at : at + 1500]))
+
+
+def test_a_backend_maps_the_pages_of_a_request(benchmark: BenchmarkFixture, taker: Taker) -> None:
+    """As many segments as a disk's request has without indirection; the floor is a slice of each frame."""
+    parts = [(8 + at, 0, PAGE_SIZE) for at in range(11)]
+
+    def request() -> None:
+        with map_grants(taker.giver.table, parts, writable=True, domid=2) as pages:
+            assert len(pages) == 11
+
+    benchmark(request)
+    ram, mfns = taker.machine.ram.bytes, [taker.giver.p2m[12 + at % 8] for at in range(11)]
+    benchmark.extra_info["floor"] = quickest(lambda: [ram[mfn << 12 : mfn + 1 << 12] for mfn in mfns])

@@ -86,6 +86,31 @@ def test_a_full_host_disk_gives_errors_and_tears_no_sector(
     assert front.read(0, 8) == (OKAY, b"y" * 4096)
 
 
+@pytest.mark.parametrize("fails", ["sectors", "map"])
+def test_an_overlay_on_a_full_host_disk_has_old_sectors_or_new_ones(
+    attach: Attach, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """Whichever of its two writes the host refuses: that of the data, or that of the map that names them."""
+    front = attach(Disk(path, cow=True, cow_file=tmp_path / "changes.cow"))
+    assert front.put(0, b"x" * 4096) is OKAY
+    write, full = os.pwritev, True
+
+    def pwritev(number: int, buffers: list[memoryview], place: int, flags: int = 0) -> int:
+        if full and (sum(map(len, buffers)) >= 512) == (fails == "sectors"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(number, buffers, place, flags)
+
+    monkeypatch.setattr(os, "pwritev", pwritev)
+    assert front.put(8, b"y" * 4096) is ERROR
+    assert front.read(8, 8) == (OKAY, NOISE[4096:8192])
+    # The map says of these already that they are in the file.
+    assert front.put(0, b"z" * 4096) is (ERROR if fails == "sectors" else OKAY)
+    assert front.read(0, 8) == (OKAY, (b"x" if fails == "sectors" else b"z") * 4096)
+    full = False
+    assert front.put(8, b"y" * 4096) is OKAY
+    assert front.read(0, 16)[1][4096:] == b"y" * 4096
+
+
 @pytest.mark.parametrize("told", [True, False])
 def test_what_the_host_has_in_its_cache_is_read_without_the_thread(
     path: Path, kernel: Image, monkeypatch: pytest.MonkeyPatch, told: bool
