@@ -9,6 +9,7 @@ import pytest
 from paravane import Machine
 from paravane.abi.netif import NetifRsp, NetTxFlag
 from paravane.devices.net.receiver import MOST_QUEUED, PATIENCE, POLL
+from paravane.refusal import Refusal
 from tests.support.lan import Lan, let_time_pass, plain
 from tests.support.netfront import PAGE, Netfront
 
@@ -78,6 +79,39 @@ def test_a_rate_holds_a_sender_back(lan: Lan) -> None:
     assert let_time_pass(one) <= 50_000_000
     assert one.statuses() == [OKAY]
     assert len(other.received()) == 3
+
+
+def test_a_rate_is_changed_while_connected(lan: Lan) -> None:
+    """By the control side, in the node of the backend that xl writes; what is no rate is no limit."""
+    one, other = lan("", "")
+    one.connect()
+    other.connect(posted=100)
+    store = one.machine.store
+
+    def passed(rate: str | None) -> int:
+        """How many of ten frames of 500 bytes go at once."""
+        if rate is None:
+            store.remove(f"{one.back}/rate")
+        else:
+            store.write(f"{one.back}/rate", rate)
+        for _ in range(10):
+            one.request(plain(one, size=500))
+        one.event()
+        at_once = len(one.statuses())
+        while one.tx.consumed != one.tx.produced:
+            let_time_pass(one)
+            one.statuses()
+        return at_once
+
+    assert [passed(rate) for rate in ("1000,50000", "2000,50000", "fast", "500,50000", None)] == [
+        2,
+        4,
+        10,
+        1,
+        10,
+    ]
+    with pytest.raises(Refusal):
+        store.access(one.domain.domid).write(f"{one.back}/rate", b"1000000,1")
 
 
 def test_frames_that_have_waited_too_long_are_lost(pair: tuple[Netfront, Netfront]) -> None:

@@ -13,12 +13,13 @@ from paravane.devices.net.firewall import Firewall, Identity
 from paravane.devices.net.multicast import Groups
 from paravane.devices.net.network import Network
 from paravane.devices.net.offloads import Offloads
-from paravane.devices.net.rate import Credit
+from paravane.devices.net.rate import Credit, read_rate
 from paravane.devices.net.receiver import Receiver
 from paravane.devices.net.switch import Counts
 from paravane.devices.net.transmitter import Transmitter
 from paravane.devices.net.wire import RX_SLOT, TX_SLOT
 from paravane.devices.xenbus import Device
+from paravane.devices.xenbus.nodes import paths_of
 
 if TYPE_CHECKING:
     from paravane.devices.bus import Budget
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from paravane.devices.net.switch import Port
     from paravane.devices.net.vif_settings import VifSettings
     from paravane.devices.xenbus import DeviceHost, Frontend, Nodes
+    from paravane.devices.xenstore.host_watches import HostWatch
     from paravane.time.timers import Timer
 
 
@@ -62,14 +64,17 @@ class Interface(Device):
         self._timers = host.timers
         self._observers = host.bus.observers
         self.firewall = Firewall(vif.rules, Identity(self.mac, vif.networks), self.network.now, vif.default)
-        self._credit = Credit(vif.rate, self.network.now()) if vif.rate else None
+        self._store = host.store
+        self._credit: Credit | None = None
         self._timer: Timer | None = None
         self._frontend: Frontend | None = None
         self._queues: list[Queue] = []
         self._turn = 0
         self._port: Port | None = None
         self._groups = Groups()
-        self._groups_asked = False
+        self._rate_watch: HostWatch | None = None
+        self._asked = False
+        """Whether a node may have changed that is followed while connected."""
 
     def backend_nodes(self) -> Nodes:
         vif = self.vif
@@ -109,15 +114,15 @@ class Interface(Device):
         for number in range(choices.nr_queues):
             folder = f"queue-{number}/" if choices.nr_queues > 1 else ""
             self._queues.append(self._queue(frontend, folder, choices))
-        frontend.watch("request-multicast-control", self._ask_groups)
-        self._ask_groups()
+        frontend.watch("request-multicast-control", self._ask)
+        self._rate_watch = self._store.watch(self._rate_node(frontend), self._ask)
+        self._follow_nodes(frontend)
         self._plug(name)
         return {}
 
     def on_event(self, budget: Budget) -> bool:
-        if self._groups_asked and self._frontend is not None:
-            self._groups_asked = False
-            self._groups.controlled = chosen(self._frontend, "request-multicast-control")
+        if self._asked and self._frontend is not None:
+            self._follow_nodes(self._frontend)
         left = False
         # Another queue begins each time, so that the budget's end is not always in the same one's way.
         self._turn += 1
@@ -143,6 +148,9 @@ class Interface(Device):
         if self._timer is not None:
             self._timer.disarm()
             self._timer = None
+        if self._rate_watch is not None:
+            self._rate_watch.close()
+            self._rate_watch = None
         self._queues.clear()
         self._frontend = None
 
@@ -179,11 +187,23 @@ class Interface(Device):
         )
         return Queue(transmitter, receiver)
 
-    def _ask_groups(self, _path: str = "") -> None:
-        # The store is in the middle of a guest's request: the node is looked at on the bus.
-        self._groups_asked = True
+    def _rate_node(self, frontend: Frontend) -> str:
+        return f"{paths_of(self, frontend.domid, frontend.backend_domid).back}/rate"
+
+    def _ask(self, _path: str) -> None:
+        # The store is in the middle of somebody's request: the nodes are looked at on the bus.
+        self._asked = True
         if self._frontend is not None:
             self._frontend.call()
+
+    def _follow_nodes(self, frontend: Frontend) -> None:
+        """What netback, too, looks at again whenever it is written: whether the guest chooses its groups, and
+        what rate the control side lets it have. Raises DeviceFault for what the guest wrote."""
+        self._asked = False
+        self._groups.controlled = chosen(frontend, "request-multicast-control")
+        rate = read_rate(self._store.find(self._rate_node(frontend)))
+        if rate != (None if self._credit is None else self._credit.rate):
+            self._credit = None if rate is None else Credit(rate, self.network.now())
 
     def _plug(self, name: str) -> None:
         switch = self.network.switch(self.vif.bridge)

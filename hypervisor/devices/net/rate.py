@@ -12,6 +12,7 @@ BURST: Final = 131_072
 """Bytes of credit that may be saved up, however little an interval brings: a packet of 64 KiB has to fit."""
 
 _RATE: Final = re.compile(r"(0[xX][0-9a-fA-F]+|[0-9]+)([GMK]?)([Bb])/s(?:@([0-9]+)([mu]?)s?)?")
+_NODE: Final = re.compile(rb"([1-9][0-9]{0,9}),([1-9][0-9]{0,9})")
 _SCALE: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 _MICROSECONDS: Final = {"": 10**6, "m": 10**3, "u": 1}
 _DEFAULT_INTERVAL: Final = 50_000
@@ -45,6 +46,13 @@ def parse_rate(text: str) -> Rate:
     if not size:
         raise NetError(f"{text!r} is less than a byte in each interval: nothing would ever pass")
     return Rate(size, length)
+
+
+def read_rate(node: bytes | None) -> Rate | None:
+    """A rate as the node of a backend says it. None, no limit, where there is no such node, and as with
+    netback for one that says none."""
+    found = None if node is None else _NODE.fullmatch(node)
+    return None if found is None else Rate(int(found[1]), int(found[2]))
 
 
 def _number(text: str) -> int:
