@@ -35,7 +35,7 @@ consoles:
 consoles_end:                       # the end of those there are
     .skip 4
 
-    .rodata
+    .section .rodata
 console_1:
     .asciz "device/console/1"
 greeting:
