@@ -10,7 +10,7 @@ import pytest
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.grant_table import GnttabCopy, GnttabCopyPtr, GrantCopyFlag, GrantFlag, GrantStatus
-from paravane.grants import read_grant, write_grant
+from paravane.grants import give_frame, read_grant, write_grant
 from paravane.grants.copying import copy_grant
 from paravane.grants.versions import set_version
 from paravane.memory import audit
@@ -203,6 +203,24 @@ def test_both_ends_of_a_copy_may_be_one_grant(machine: GrantMachine) -> None:
     copy_grant(machine.two.table, GnttabCopy(*ends, 4, both, 0))
     assert bytes(three.page(2)[:8]) == b"twintwin"
     assert three.counts(2) == (1, 0)
+
+
+def test_a_frame_of_the_hosts_comes_by_an_entry_that_accepts_it(machine: GrantMachine) -> None:
+    one, accept = machine.one, int(GrantFlag.accept_transfer)
+    one.grant(9, 0, 77 << 32 | 5, accept)
+    refused(GrantStatus.general_error, partial(give_frame, one.table, 9, b"", domid=1))
+    assert one.flags(9) == accept
+    give_frame(one.table, 9, b"page")
+    mfn = one.table.entries.frame(9)
+    assert machine.memory.frames.owned_by(mfn, 1)
+    assert machine.memory.m2p[mfn] == 5
+    assert machine.ram.read(mfn << 12, 4096) == b"page".ljust(4096, b"\0")
+    assert one.flags(9) == accept | GrantFlag.transfer_committed | GrantFlag.transfer_completed
+    refused(GrantStatus.general_error, partial(give_frame, one.table, 9, b"once more"))
+    refused(GrantStatus.general_error, partial(give_frame, one.table, 0xFFFF_FFFF, b""))
+    assert machine.audit() == []
+    one.die()
+    refused(GrantStatus.general_error, partial(give_frame, one.table, 9, b"too late"))
 
 
 def test_the_first_eight_entries_survive_a_change_of_version() -> None:
