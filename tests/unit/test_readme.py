@@ -93,6 +93,10 @@ def test_grub_passes_its_script_on_a_disk_as_shown(tmp_path: Path) -> None:
         assert printed.count(line) == 2, line
 
 
+def test_consoles_are_elsewhere_as_shown(tmp_path: Path) -> None:
+    follow(section(README, "Put its console elsewhere"), tmp_path)
+
+
 def test_two_domains_meet_on_a_network_as_shown(tmp_path: Path) -> None:
     (block,) = blocks(section(README, "Put two domains on a network"))
     assert "the server says: hello from another domain" in shell(block.text, tmp_path)
@@ -138,6 +142,7 @@ def test_every_section_with_commands_is_run() -> None:
         "A test of one's own",
         "Boot a kernel nobody here wrote",
         "Give it a disk",
+        "Put its console elsewhere",
         "Put two domains on a network",
         "Run unmodified applications",
     }
