@@ -66,10 +66,15 @@ def accepted(listener: socket.socket) -> socket.socket | None:
 
 @contextmanager
 def reached(path: Path) -> Iterator[str]:
-    """A name of a socket's file that is short enough for an address, however long its folder's is."""
+    """A name of a socket's file that is short enough for an address, however long its folder's is. Raises
+    OSError when its own is too long."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
+        name = f"/proc/self/fd/{folder}/{path.name}"
+        if len(os.fsencode(name)) > LONGEST_PATH:
+            # Python's own refusal has neither a number nor a reason.
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        yield name
     finally:
         os.close(folder)
 

@@ -36,8 +36,8 @@ class StoreObserver(Protocol):
 
 
 class ConsoleObserver(Protocol):
-    def __call__(self, domid: int, what: str, data: bytes, /) -> None:
-        """Bytes were put `out` by a console, or it was given them as input (`in`)."""
+    def __call__(self, domid: int, number: int, what: str, data: bytes, /) -> None:
+        """Bytes were put `out` by a domain's console of this number, or it was given them as input (`in`)."""
         ...
 
 

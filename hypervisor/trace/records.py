@@ -289,11 +289,13 @@ class StoreRecord(Record):
 
 @dataclass(slots=True)
 class ConsoleRecord(Record):
-    """Bytes that the guest put on its console (`out`), or that it was given (`in`)."""
+    """Bytes that the guest put on a console (`out`), or that it was given (`in`); `number` is 0 for the
+    console that every domain has."""
 
     kind: ClassVar[Kind] = Kind.CONSOLE
     name: str
     text: bytes
+    number: int = 0
 
 
 class DomainEvent(Enum):

@@ -156,7 +156,8 @@ def _store(entry: Entry) -> str:
 
 
 def _console(entry: Entry) -> str:
-    return f"{entry.name} {entry.data['text']!r}"
+    number = entry.data.get("number", 0)
+    return f"{entry.name} {entry.data['text']!r}{f' on console {number}' if number else ''}"
 
 
 def _domain(entry: Entry) -> str:

@@ -285,6 +285,24 @@ def test_a_thousand_clients_leave_nothing_behind(
     assert ring.taken.split() == [b"%d" % number for number in range(1000)]
 
 
+def test_without_descriptors_nobody_is_admitted_for_a_while(
+    host: Host, open_end: Callable[[str], tuple[Any, Ring]], caplog: pytest.LogCaptureFixture
+) -> None:
+    end, ring = open_end("tcp:0")
+    with called(end.address) as client:
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 1, limits[1]))
+        try:
+            assert host.rests()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert [record.getMessage() for record in caplog.records] == [
+            f"the console at {end.address} takes nobody for now: Too many open files"
+        ]
+        ring.write(b"next output")
+        assert received(client, 11, host) == b"next output"
+
+
 def test_a_client_that_resets_its_connection_is_gone(
     host: Host, open_end: Callable[[str], tuple[Any, Ring]]
 ) -> None:
@@ -462,6 +480,7 @@ def test_what_is_no_console_is_one_sentence(text: str, sentence: str) -> None:
         ("tcp:192.0.2.1:1", "no console at tcp:192.0.2.1:1: "),
         ("unix:/nowhere/at/all", "no console at unix:/nowhere/at/all: No such file"),
         ("unix:/dev/null", "it is there already, and no socket"),
+        (f"unix:/tmp/{'x' * 200}", "no console at unix:/tmp/x.*: File name too long"),
         ("file:/nowhere/at/all", "cannot write /nowhere/at/all: No such file"),
         ("file:/dev/tty0", "cannot write"),
         ("pty,log=/nowhere/at/all", "cannot write /nowhere/at/all: No such file"),

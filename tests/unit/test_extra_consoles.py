@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import DomainConfig, ExtraConsole, Machine, parse_console
+from paravane import DomainConfig, ExtraConsole, Kind, Machine, parse_console
 from paravane.abi.console import XENCONS_IN_SIZE, XENCONS_OUT_SIZE
 from paravane.abi.xenbus import XenbusState
 from paravane.refusal import Refusal
+from paravane.trace.text import body
 from tests.support.consolefront import Consolefront
 from tests.support.small_machines import BLOCK, MEMORY, image
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from paravane import Image
+    from paravane import Image, Record
 
 OPERATIONS = 100_000
 
@@ -275,3 +276,17 @@ def test_a_client_of_one_console_types_to_that_one(machine: Machine, kernel: Ima
         two.put(b"reply")
         client.settimeout(10)
         assert client.recv(10) == b"reply"
+
+
+def test_a_trace_tells_consoles_apart(front: Consolefront) -> None:
+    records: list[Record] = []
+    front.machine.trace.subscribe(records.append, (Kind.CONSOLE,))
+    front.connect()
+    front.put(b"hello")
+    front.device.feed(b"key")
+    front.domain.console.feed(b"other")
+    assert [body(record) for record in records] == [
+        "out 'hello' on console 1",
+        "in 'key' on console 1",
+        "in 'other'",
+    ]

@@ -89,6 +89,7 @@ LIST = HypercallRecord(
         RingRecord(1, 1, None, None, "response", "store", "READ", 20, 7, "OK"),
         StoreRecord(1, 1, None, None, "READ", "/local/domain/1/name", b"", 0, result=b"one\xff"),
         ConsoleRecord(1, 1, None, None, "out", b"hello\r\n"),
+        ConsoleRecord(1, 1, None, None, "in", b"key", 2),
         RefusalRecord(2, 1, 0, HERE, "mmu_update", Errno.EINVAL, "the frame is not the domain's"),
         DomainRecord(0, 3, None, None, DomainEvent.ENDED, "one", ShutdownReason.reboot),
     ],

@@ -67,7 +67,6 @@ class Console:
     ) -> None:
         self.domid = domid
         self._number = number
-        self._name = f"console/{number}" if number else "console"
         self._faulted = faulted
         self._observers = observers or DeviceObservers()
         self._out = ByteRing(page, XENCONS_INTERFACE, "out", XENCONS_OUT_SIZE)
@@ -109,8 +108,8 @@ class Console:
         if self._closed:
             return 0
         accepted = min(len(data), self.room)
-        if self._observers.console is not None and accepted and not self._number:
-            self._observers.console(self.domid, "in", bytes(data[:accepted]))
+        if self._observers.console is not None and accepted:
+            self._observers.console(self.domid, self._number, "in", bytes(data[:accepted]))
         self._backlog += data[:accepted]
         if self._put_input():
             self._port.notify()
@@ -173,7 +172,7 @@ class Console:
         else:
             self._out.consume(taken)
         if self._observers.ring is not None and taken:
-            self._observers.ring(self.domid, "request", self._name, "out", taken, None, "")
+            self._observers.ring(self.domid, "request", "console", "out", taken, None, "")
         return taken
 
     def _offer(self, output: bytes) -> int:
@@ -184,8 +183,8 @@ class Console:
         check_type("what a console sink returns, the number of bytes it took,", taken, int, type(None))
         if not 0 <= taken <= len(output):
             raise ValueError(f"a console sink was offered {len(output)} bytes and says that it took {taken}")
-        if self._observers.console is not None and taken and not self._number:
-            self._observers.console(self.domid, "out", output[:taken])
+        if self._observers.console is not None and taken:
+            self._observers.console(self.domid, self._number, "out", output[:taken])
         return taken
 
     def _peek_output(self) -> bytes:
@@ -205,7 +204,7 @@ class Console:
             self._fault(fault)
             return 0
         if self._observers.ring is not None and count:
-            self._observers.ring(self.domid, "response", self._name, "in", count, None, "")
+            self._observers.ring(self.domid, "response", "console", "in", count, None, "")
         del self._backlog[:count]
         return count
 

@@ -37,8 +37,8 @@ class DeviceSource:
         asked = (message_name(kind), path, _text(value), transaction)
         self._platform.trace.write(StoreRecord(*self._head(domid), *asked, errno, sentence, _text(answer)))
 
-    def console(self, domid: int, what: str, data: bytes) -> None:
-        self._platform.trace.write(ConsoleRecord(*self._head(domid), what, data))
+    def console(self, domid: int, number: int, what: str, data: bytes) -> None:
+        self._platform.trace.write(ConsoleRecord(*self._head(domid), what, data, number))
 
     def _head(self, domid: int) -> tuple[int, int, None, None]:
         # Backends work on their own, whoever has the processor then: their records are no vcpu's.
