@@ -10,6 +10,7 @@
     .include "paging.inc"
     .include "shared.inc"
     .include "cmdline.inc"
+    .include "xenstore.inc"
 
     XEN_NOTES store
 
@@ -36,10 +37,6 @@
 
     .bss
     .balign 4
-ring:                               # address of struct xenstore_domain_interface
-    .skip 4
-port:                               # struct evtchn_send
-    .skip 4
 poll:                               # struct sched_poll
     .skip SCHED_POLL_sizeof
 transaction:                        # its number, 0 outside of one
@@ -48,11 +45,6 @@ asked:                              # payload of the last request
     .skip 4
 request:                            # struct xsd_sockmsg
     .skip XSD_SOCKMSG_sizeof
-header:                             # struct xsd_sockmsg of the message that was read last
-    .skip XSD_SOCKMSG_sizeof
-reply:
-    .skip XENSTORE_PAYLOAD_MAX + 1
-    .balign 4
 asks:
     .skip 4
 
@@ -65,12 +57,8 @@ asks_word:
 main:
     call map_shared_info
     call mask_all_events
-    movl start_info, %ebx
-    movl START_INFO_store_evtchn(%ebx), %eax
-    movl %eax, port
-    movl START_INFO_store_mfn(%ebx), %eax
-    call mfn_to_va
-    movl %eax, ring
+    call store_init
+    movl $sleep, store_waiting
     movl $asks_word, %eax
     xorl %edx, %edx
     call cmdline_number
@@ -153,7 +141,7 @@ ask_often:
 start_transaction:
     movl $0, transaction
     ASK TRANSACTION_START, "\0"
-    movl $reply, %edx               # its number in decimal
+    movl $store_reply, %edx               # its number in decimal
     xorl %eax, %eax
 1:  movzbl (%edx), %ecx
     jecxz 2f
@@ -199,11 +187,11 @@ print_exchange:
 print_reply:
     pushl %ebx
     pushl %esi
-    movl $reply, %esi
-    movl header + XSD_SOCKMSG_len, %ebx
+    movl $store_reply, %esi
+    movl store_header + XSD_SOCKMSG_len, %ebx
     testl %ebx, %ebx
     jz 3f
-    cmpb $0, reply - 1(%ebx)        # the last zero byte says nothing
+    cmpb $0, store_reply - 1(%ebx)        # the last zero byte says nothing
     jne 1f
     decl %ebx
     jz 3f
@@ -220,7 +208,7 @@ print_reply:
     popl %ebx
     ret
 
-# EAX = XS_ type, EDX = payload, ECX = its bytes: sends a request and sleeps until its answer is in `reply`. Prints
+# EAX = XS_ type, EDX = payload, ECX = its bytes: sends a request and sleeps until its answer is in store_reply. Prints
 # whatever is told of watched nodes meanwhile.
     .type ask, @function
 ask:
@@ -232,110 +220,43 @@ ask:
     movl %edx, asked
     movl $request, %eax
     movl $XSD_SOCKMSG_sizeof, %edx
-    call put
+    call store_put
     movl asked, %eax
     movl request + XSD_SOCKMSG_len, %edx
-    call put
-    call notify
-1:  movl $header, %eax
+    call store_put
+    call store_notify
+1:  movl $store_header, %eax
     movl $XSD_SOCKMSG_sizeof, %edx
-    call get
-    movl $reply, %eax
-    movl header + XSD_SOCKMSG_len, %edx
+    call store_get
+    movl $store_reply, %eax
+    movl store_header + XSD_SOCKMSG_len, %edx
     cmpl $XENSTORE_PAYLOAD_MAX, %edx
     jbe 2f
     PANIC "a message is longer than any can be"
-2:  movb $0, reply(%edx)
-    call get
-    cmpl $XS_WATCH_EVENT, header + XSD_SOCKMSG_type
+2:  movb $0, store_reply(%edx)
+    call store_get
+    cmpl $XS_WATCH_EVENT, store_header + XSD_SOCKMSG_type
     jne 3f
     PRINT "  event: "
     call print_reply
     jmp 1b
 3:  movl request + XSD_SOCKMSG_req_id, %eax
-    cmpl header + XSD_SOCKMSG_req_id, %eax
+    cmpl store_header + XSD_SOCKMSG_req_id, %eax
     je 4f
     PANIC "an answer to another request"
 4:  ret
-
-# EAX = bytes, EDX = how many: into the ring, sleeping while it is full. The index that is stored publishes the bytes
-# before it: x86 keeps stores in order.
-    .type put, @function
-put:
-    pushl %ebx
-    pushl %esi
-    pushl %edi
-    movl %eax, %esi
-    leal (%eax,%edx), %edi
-    movl ring, %ebx
-1:  cmpl %edi, %esi
-    je 3f
-    movl XENSTORE_DOMAIN_INTERFACE_req_prod(%ebx), %ecx
-    movl %ecx, %eax
-    subl XENSTORE_DOMAIN_INTERFACE_req_cons(%ebx), %eax
-    cmpl $XENSTORE_RING_SIZE, %eax
-    jb 2f
-    call notify
-    call sleep
-    jmp 1b
-2:  andl $XENSTORE_RING_SIZE - 1, %ecx
-    lodsb
-    movb %al, XENSTORE_DOMAIN_INTERFACE_req(%ebx,%ecx)
-    incl XENSTORE_DOMAIN_INTERFACE_req_prod(%ebx)
-    jmp 1b
-3:  popl %edi
-    popl %esi
-    popl %ebx
-    ret
-
-# EAX = where to, EDX = how many bytes: out of the ring, sleeping while there are none. Xenstore is told once the ring
-# is empty: it may have had no room for the rest.
-    .type get, @function
-get:
-    pushl %ebx
-    pushl %esi
-    pushl %edi
-    movl %eax, %edi
-    leal (%eax,%edx), %esi
-    movl ring, %ebx
-1:  cmpl %edi, %esi
-    je 3f
-    movl XENSTORE_DOMAIN_INTERFACE_rsp_cons(%ebx), %ecx
-    cmpl %ecx, XENSTORE_DOMAIN_INTERFACE_rsp_prod(%ebx)
-    jne 2f
-    call notify
-    call sleep
-    jmp 1b
-2:  andl $XENSTORE_RING_SIZE - 1, %ecx
-    movb XENSTORE_DOMAIN_INTERFACE_rsp(%ebx,%ecx), %al
-    stosb
-    incl XENSTORE_DOMAIN_INTERFACE_rsp_cons(%ebx)
-    jmp 1b
-3:  popl %edi
-    popl %esi
-    popl %ebx
-    ret
-
-    .type notify, @function
-notify:
-    pushl %ebx
-    movl $EVTCHNOP_send, %ebx
-    movl $port, %ecx
-    HYPERCALL event_channel_op
-    popl %ebx
-    ret
 
 # Sleeps until xenstore sends an event. Its bit is cleared before the ring is looked at again, or one that comes in
 # between would be lost.
     .type sleep, @function
 sleep:
     pushl %ebx
-    movl $port, poll + SCHED_POLL_ports
+    movl $store_port, poll + SCHED_POLL_ports
     movl $1, poll + SCHED_POLL_nr_ports
     movl $SCHEDOP_poll, %ebx
     movl $poll, %ecx
     HYPERCALL sched_op
-    movl port, %eax
+    movl store_port, %eax
     lock btrl %eax, shared_info + SHARED_INFO_evtchn_pending
     popl %ebx
     ret
