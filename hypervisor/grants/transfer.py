@@ -40,7 +40,7 @@ def transfer_frame(own: GrantTable, request: GnttabTransfer) -> None:
         memory.free_stolen(mfn)
         raise
     taker.memory.adopt(memory, mfn, pfn=_pfn(taker, request.ref))
-    _complete(taker, request.ref, mfn)
+    _complete(taker, request.ref, mfn, own.domid)
 
 
 def give_frame(taker: GrantTable, ref: int, data: bytes, *, domid: int = CONTROL_DOMID) -> None:
@@ -59,7 +59,7 @@ def give_frame(taker: GrantTable, ref: int, data: bytes, *, domid: int = CONTROL
     # Free frames are empty: each was erased when it was given back.
     machine.ram.write(run.start << PAGE_SHIFT, data)
     set_pfns(machine, run, _pfn(taker, ref))
-    _complete(taker, ref, run.start)
+    _complete(taker, ref, run.start, domid)
 
 
 def _accept(taker: GrantTable, ref: int, giver: int, *, pages: int) -> None:
@@ -82,7 +82,8 @@ def _pfn(taker: GrantTable, ref: int) -> int:
     return taker.entries.frame(ref) & 0xFFFF_FFFF
 
 
-def _complete(taker: GrantTable, ref: int, mfn: int) -> None:
-    """Say which frame has come."""
+def _complete(taker: GrantTable, ref: int, mfn: int, giver: int) -> None:
+    """Say which frame has come, to the guest and to who listens."""
+    taker.observe("transfer", ref, giver, mfn, writable=True)
     taker.entries.set_frame(ref, mfn)
     taker.entries.set_header(ref, taker.entries.header(ref) | _COMPLETED)

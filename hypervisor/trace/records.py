@@ -243,7 +243,7 @@ class PageRecord(Record):
 @dataclass(slots=True)
 class GrantRecord(Record):
     """Domain `by` began (`map`, `copy`) or ended (`release`) a use of grant `ref` of the record's domain,
-    which is machine frame `mfn`."""
+    which is machine frame `mfn`; or gave it that frame by this grant (`transfer`)."""
 
     kind: ClassVar[Kind] = Kind.GRANT
     name: str

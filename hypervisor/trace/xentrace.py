@@ -148,7 +148,7 @@ class XentraceWriter:
         return self._at(entry) + found
 
     def _grant(self, entry: Entry) -> bytes:
-        """Xen notes mappings and their end; a copy of what is granted it does not."""
+        """Xen notes mappings, their end and transfers; a copy of what is granted it does not."""
         use = entry.domid, _int(entry.data.get("ref")), _int(entry.data.get("by"))
         if entry.name == "map":
             self._mapped[use] += 1
@@ -156,6 +156,8 @@ class XentraceWriter:
         if entry.name == "release" and self._mapped[use]:
             self._mapped[use] -= 1
             return record(TraceEvent.MEM_PAGE_GRANT_UNMAP, entry.time, entry.domid)
+        if entry.name == "transfer":
+            return record(TraceEvent.MEM_PAGE_GRANT_TRANSFER, entry.time, entry.domid)
         return b""
 
     def _domain(self, entry: Entry) -> bytes:

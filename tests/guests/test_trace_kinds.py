@@ -387,6 +387,43 @@ def test_backends_use_the_grants_of_their_rings() -> None:
     ]
 
 
+TRANSFER = """
+    .bss
+    .balign PAGE_SIZE
+given: .skip PAGE_SIZE
+request: .skip GNTTAB_TRANSFER_sizeof
+    .text
+main:
+    call grants_init
+    movl $given, %eax
+    call va_to_mfn
+    movl %eax, request + GNTTAB_TRANSFER_mfn
+    movl $given, %eax
+    xorl %edx, %edx
+    xorl %ecx, %ecx
+    call write_pte
+    MUST unmap_page
+    movl $(given - VIRT_BASE) >> PAGE_SHIFT, grant_table + 8 * GRANT_ENTRY_V1_sizeof + GRANT_ENTRY_V1_frame
+    movl $1 << 16 | GTF_accept_transfer, grant_table + 8 * GRANT_ENTRY_V1_sizeof
+    movw $1, request + GNTTAB_TRANSFER_domid    # to itself
+    movl $8, request + GNTTAB_TRANSFER_ref
+    movl $GNTTABOP_transfer, %ebx
+    movl $request, %ecx
+    movl $1, %edx
+    HYPERCALL grant_table_op
+    MUST transfer
+    movswl request + GNTTAB_TRANSFER_status, %eax
+    MUST transfer
+    ret
+"""
+
+
+def test_a_frame_that_is_given_away_is_told_with_its_giver() -> None:
+    records = trace(prelude("paging", "grants") + TRANSFER)
+    given = [record for record in only(records, GrantRecord) if record.name == "transfer"]
+    assert [(record.ref, record.by, record.domid, record.writable) for record in given] == [(8, 1, 1, True)]
+
+
 def test_two_runs_give_the_same_trace_byte_for_byte() -> None:
     first, second = ([entry_of(record) for record in trace(WAITER, SENDER)] for _ in range(2))
     assert len(first) > 50

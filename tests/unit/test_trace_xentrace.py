@@ -172,6 +172,13 @@ def test_a_vcpu_is_woken_when_that_is_told_and_nobody_runs_meanwhile() -> None:
     ]
 
 
+def test_a_frame_that_is_given_away_is_noted() -> None:
+    data = {"ref": 8, "by": 1, "mfn": 0x2A, "writable": True}
+    given = Entry(5, 5, 2, None, "grant", "transfer", None, data)
+    (found,) = read(XentraceDecoder(), written([given]))
+    assert (found.kind, found.name, found.time, found.domid) == ("grant", "transfer", 5, 2)
+
+
 def test_what_was_left_out_is_counted() -> None:
     writer = XentraceWriter()
     body(writer, ENTRIES)
