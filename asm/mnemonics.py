@@ -4,8 +4,7 @@ strings."""
 from __future__ import annotations
 
 from functools import cache, lru_cache
-
-import capstone.x86
+from importlib import import_module
 
 from paravane.asm.forms import forms, names
 from paravane.asm.opcodes import CONDITIONS
@@ -57,6 +56,7 @@ def unknown(name: str) -> str:
 @cache
 def _of_other_processors() -> frozenset[str]:
     """Every mnemonic the disassembler knows: AVX and others that are later than the guest's processor, or
-    another vendor's."""
+    another vendor's. It is loaded for those who wrote one that there is not."""
+    capstone, x86 = import_module("capstone"), import_module("capstone.x86")
     engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_32)
-    return frozenset(engine.insn_name(number) or "" for number in range(1, capstone.x86.X86_INS_ENDING))
+    return frozenset(engine.insn_name(number) or "" for number in range(1, x86.X86_INS_ENDING))

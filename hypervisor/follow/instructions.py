@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from capstone import CS_ARCH_X86, CS_MODE_16, CS_MODE_32, Cs
-from capstone import CS_OPT_SYNTAX_ATT as ATT
-
+from paravane.report.disassembler import disassembler
 from paravane.trace import HypercallRecord, InstructionRecord, Kind, TrapRecord
 
 if TYPE_CHECKING:
@@ -52,11 +50,7 @@ class _Follower:
         self._platform = domain.platform
         self._ranges = ranges
         self._user = user
-        self._decoders = {
-            big: Cs(CS_ARCH_X86, mode) for big, mode in ((True, CS_MODE_32), (False, CS_MODE_16))
-        }
-        for decoder in self._decoders.values():
-            decoder.syntax = ATT
+        self._decoders = {big: disassembler(big=big) for big in (True, False)}
         # Ring 3 may be anywhere.
         self.within = range(1 << 32) if user else range(_first(ranges), _end(ranges))
         self._begun: _Begun | None = None

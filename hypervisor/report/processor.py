@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from capstone import CS_ARCH_X86, CS_MODE_16, CS_MODE_32, Cs
-from capstone import CS_OPT_SYNTAX_ATT as ATT
-
 from paravane.cpu import PageFault
+from paravane.report.disassembler import disassembler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from capstone import Cs
 
     from paravane.cpu import Cpu
     from paravane.place import Places
@@ -42,13 +42,6 @@ def flags_text(flags: int) -> str:
     return f"{flags:08x} [{' '.join(name for bit, name in _FLAGS if flags >> bit & 1)}]"
 
 
-def disassembler(cpu: Cpu) -> Cs:
-    """Decodes what the processor would, in AT&T's syntax."""
-    found = Cs(CS_ARCH_X86, CS_MODE_32 if cpu.has_big_code else CS_MODE_16)
-    found.syntax = ATT
-    return found
-
-
 def code(cpu: Cpu, places: Places) -> Iterator[str]:
     """Instructions that lead to EIP and follow it, at their linear addresses; EIP's own is marked."""
     at = linear_eip(cpu)
@@ -59,7 +52,7 @@ def code(cpu: Cpu, places: Places) -> Iterator[str]:
     if not after:
         yield f"  {at:08x}{places.at(at).names}: not readable"
         return
-    decoder = disassembler(cpu)
+    decoder = disassembler(big=cpu.has_big_code)
     start = _synchronised(decoder, before, at)
     leading = before[len(before) - (at - start) :] if start < at else b""
     shown = list(decoder.disasm(leading, start))[-INSTRUCTIONS_BEFORE:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import PageFault
-from paravane.report.processor import disassembler
+from paravane.report.disassembler import disassembler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ def _on_the_stack(cpu: Cpu, image: Image) -> Iterator[int]:
 
 def _follows_call(cpu: Cpu, address: int) -> bool:
     """Whether the instruction before linear `address` can be a call."""
-    decoder = disassembler(cpu)
+    decoder = disassembler(big=cpu.has_big_code)
     for length in _CALL_LENGTHS:
         try:
             raw = cpu.read(address - length, length) if address >= length else b""

@@ -421,3 +421,27 @@ def test_a_job_in_the_background_waits_for_its_terminal(terminal: tuple[int, int
     assert b"here\r\n" in shown
     assert b"Traceback" not in shown
     assert shell.wait(PATIENCE) == 0
+
+
+def test_a_disassembler_is_loaded_by_those_who_look_at_code(tmp_path: Path) -> None:
+    """It takes a tenth of the time that a boot does, and most guests end without a dump."""
+    program = """
+import sys
+from paravane.tools.cli import main
+status = main(["boot", *sys.argv[1:]])
+print("capstone" in sys.modules, file=sys.stderr)
+sys.exit(status)
+"""
+    crash = tmp_path / "crash.S"
+    crash.write_text(HEAD + "ud2\n")
+    for kernel, status, loaded in (("hello", 0, "False"), (str(crash), 3, "True")):
+        done = subprocess.run(
+            [sys.executable, "-c", program, kernel],
+            capture_output=True,
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+            timeout=PATIENCE,
+            check=False,
+            text=True,
+        )
+        assert done.returncode == status
+        assert done.stderr.splitlines()[-1] == loaded

@@ -1,6 +1,6 @@
 """What was found out about the engine in this process, for `paravane --version -v` and bug reports."""
 
-from importlib.metadata import version
+from importlib import import_module
 
 from paravane.cpu.engine import guard
 from paravane.cpu.engine.bounds import bounds_place
@@ -24,8 +24,10 @@ def engine_report() -> list[str]:
     )
     missing = guard.why_not()
     survived = f"no: that takes {missing}" if missing else "yes"
+    # What is installed takes a parser of mail to read, which no boot needs.
+    version: str = import_module("importlib.metadata").version("unicorn")
     return [
-        f"engine: Unicorn {version('unicorn')}",
+        f"engine: Unicorn {version}",
         f"processor state: {state}",
         *_offsets(layout),
         f"stops between instructions: switch at {whole_blocks_switch():#x} of its structure",
