@@ -44,6 +44,7 @@ class GuestKernel:
     disks: tuple[str, ...]
     vifs: tuple[str, ...]
     consoles: tuple[str, ...]
+    vfbs: tuple[str, ...]
     input: bytes
     exit_status: int
     timeout: float
@@ -94,6 +95,7 @@ def _kernel(folder: Path, variation: str, values: Mapping[str, Any]) -> GuestKer
         disks=tuple(values["disks"]),
         vifs=tuple(values["vifs"]),
         consoles=tuple(values["consoles"]),
+        vfbs=tuple(values["vfbs"]),
         input=values["input"].encode(),
         exit_status=values["exit_status"],
         timeout=values["timeout"],

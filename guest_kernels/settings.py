@@ -119,6 +119,12 @@ KEYS: Final[Mapping[str, Key]] = {
         _is_words,
         [],
     ),
+    "vfbs": Key(
+        "its framebuffers with their keyboards, each as `paravane boot --vfb` takes it",
+        "a list of texts such as 'vnc=0' or ''",
+        _is_words,
+        [],
+    ),
     "input": Key("what is typed on its console", "a text", _is_text, ""),
     "exit_status": Key(
         "what `paravane boot` ends with",

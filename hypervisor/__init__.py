@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from paravane.boot_result import BootResult, Call, RecordsLost
     from paravane.devices.block import Disk
     from paravane.devices.console import ConsoleSpec, ExtraConsole, parse_console
+    from paravane.devices.framebuffer import Vfb
     from paravane.devices.net.vif import Vif
     from paravane.domain import Domain
     from paravane.domain_config import DomainConfig
@@ -86,6 +87,7 @@ __all__ = [
     "Trace",
     "TrapRecord",
     "UpcallRecord",
+    "Vfb",
     "Vif",
     "VirqRecord",
     "VirtualClock",
@@ -133,6 +135,7 @@ _HOMES = {
     "Trace": "paravane.trace",
     "TrapRecord": "paravane.trace",
     "UpcallRecord": "paravane.trace",
+    "Vfb": "paravane.devices.framebuffer",
     "Vif": "paravane.devices.net.vif",
     "VirqRecord": "paravane.trace",
     "VirtualClock": "paravane.time.clock",

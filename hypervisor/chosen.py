@@ -11,6 +11,7 @@ from paravane import asm, compiler, guest_kernels
 from paravane.asm.elf_writer import write_elf
 from paravane.devices.block import disks_of
 from paravane.devices.console import consoles_of, parse_console
+from paravane.devices.framebuffer import vfbs_of
 from paravane.devices.net.vif import vifs_of
 from paravane.guest_kernels.folder import load_folder
 from paravane.image import Image, load_image
@@ -94,7 +95,7 @@ def _known(kernel: GuestKernel, include: Sequence[Path], defines: Mapping[str, i
             kernel.cmdline,
             _ramdisk(kernel, include),
             console,
-            (*disks_of(kernel.disks, kernel.folder), *vifs_of(kernel.vifs), *extras),
+            (*_devices(kernel), *extras),
             kernel.input,
             kernel.timeout,
             kernel.max_traps,
@@ -102,6 +103,11 @@ def _known(kernel: GuestKernel, include: Sequence[Path], defines: Mapping[str, i
             kernel.deterministic,
         ),
     )
+
+
+def _devices(kernel: GuestKernel) -> tuple[DeviceConfig, ...]:
+    screens = (device for vfb in vfbs_of(kernel.vfbs) for device in vfb.devices)
+    return (*disks_of(kernel.disks, kernel.folder), *vifs_of(kernel.vifs), *screens)
 
 
 def _ramdisk(kernel: GuestKernel, include: Sequence[Path]) -> bytes | None:

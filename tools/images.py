@@ -16,6 +16,7 @@ from paravane.tools.arguments import add_source_options
 from paravane.tools.files import read_file
 from paravane.tools.image_cache import Entry
 from paravane.tools.progress import telling
+from paravane.tools.screens import vfbs_of
 from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import tell
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from paravane import Image
     from paravane.devices.block import Disk
     from paravane.devices.console import ConsoleSpec
+    from paravane.devices.framebuffer import Vfb
     from paravane.devices.net.vif import Vif
     from paravane.guest_kernels import GuestKernel
 
@@ -37,8 +39,8 @@ _ASSEMBLY, _C = ".S", ".c"
 class Found:
     """The contents of an image, as they are in the file (packed ones too) or as they were built, and the
     files that were read for them. `memory` (bytes), `vcpus`, `privileged`, `cmdline`, `ramdisk`, `disks`,
-    `vifs` and `consoles` are what a `kernel.toml` says; `ramdisk_image` is that of a kernel which is the
-    ramdisk."""
+    `vifs`, `consoles` and `vfbs` are what a `kernel.toml` says; `ramdisk_image` is that of a kernel which is
+    the ramdisk."""
 
     name: str
     data: bytes
@@ -52,6 +54,7 @@ class Found:
     disks: tuple[Disk, ...] = ()
     vifs: tuple[Vif, ...] = ()
     consoles: tuple[ConsoleSpec, ...] = ()
+    vfbs: tuple[Vfb, ...] = ()
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
@@ -115,6 +118,7 @@ def find(options: argparse.Namespace) -> Found:
             disks=_disks(kernel),
             vifs=_vifs(kernel),
             consoles=_consoles(kernel),
+            vfbs=_vfbs(kernel),
             ramdisk_image=None if other is None else _built(other.sources, options, other.defines).image,
         )
     if path.suffix in (_ASSEMBLY, _C):
@@ -153,6 +157,13 @@ def _consoles(kernel: GuestKernel) -> tuple[ConsoleSpec, ...]:
     parse = import_module("paravane.devices.console").parse_console
     try:
         return tuple(parse(text) for text in kernel.consoles)
+    except ValueError as error:
+        raise UsageError(f"{kernel.name}: {error}") from None
+
+
+def _vfbs(kernel: GuestKernel) -> tuple[Vfb, ...]:
+    try:
+        return vfbs_of(kernel.vfbs)
     except ValueError as error:
         raise UsageError(f"{kernel.name}: {error}") from None
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from paravane.devices.framebuffer import Vfb
     from paravane.devices.net.vif import Vif
 
 
@@ -23,7 +24,7 @@ def add_machine_options(group: argparse._ArgumentGroup) -> None:
         "--clock",
         choices=("virtual", "host"),
         help="where time comes from (default: virtual; host for domains that reach out of the machine by "
-        "passt or tap)",
+        "passt or tap, or are seen by VNC)",
     )
     group.add_argument(
         "--deterministic", action="store_true", help="preempt by instruction count, not by time"
@@ -52,11 +53,11 @@ def add_machine_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def settle_clock(options: argparse.Namespace, vifs: Iterable[Vif]) -> None:
-    """Where time comes from if the user has not said so. Whoever answers from outside lives by the host's
-    clock; virtual time would have jumped over the answer."""
+def settle_clock(options: argparse.Namespace, devices: Iterable[Vif | Vfb]) -> None:
+    """Where time comes from if the user has not said so. Whoever answers or looks from outside lives by the
+    host's clock; virtual time would have jumped over the answer."""
     if options.clock is None:
-        outside = any(vif.outside for vif in vifs) and not options.deterministic
+        outside = any(device.outside for device in devices) and not options.deterministic
         options.clock = "host" if outside else "virtual"
 
 

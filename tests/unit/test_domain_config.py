@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paravane import Action, ExtraConsole, OnEnd, Vif, parse_console
+from paravane import Action, ExtraConsole, OnEnd, Vfb, Vif, parse_console
 from paravane.devices.block import Disk
 from paravane.devices.net import Rate, parse_rule
 from paravane.grants import GrantLimits
@@ -138,11 +138,11 @@ max_grant_version = 1
 
 def test_what_is_ignored_is_said() -> None:
     text = (
-        LEAST + "memroy = 3\nvfb = ['x']\ncmdline = 'a'\nextra = 'b'\nvif = ['']\ndisk = ['x,raw,xvda,w']\n"
+        LEAST + "memroy = 3\nusb = ['x']\ncmdline = 'a'\nextra = 'b'\nvif = ['']\ndisk = ['x,raw,xvda,w']\n"
     )
     assert read_domain(text, "a.cfg").warnings == (
         "a.cfg:3: memroy means nothing here and is ignored: did you mean memory?",
-        "a.cfg:4: vfb means nothing here and is ignored",
+        "a.cfg:4: usb means nothing here and is ignored",
         "a.cfg:6: extra is ignored in favour of cmdline",
     )
 
@@ -180,6 +180,7 @@ def test_what_is_ignored_is_said() -> None:
         (LEAST + "vif = ['colour=red']", 3, "colour=red is no setting of a network interface"),
         (LEAST + "vif = ['mac=01:00:5e:00:00:01']", 3, "no address that a network interface can have"),
         (LEAST + "vif = ['rate=fast']", 3, "'fast' is no rate"),
+        (LEAST + "vfb = ['sdl=1']", 3, "there is no window (sdl) here"),
         (LEAST + "firewall = ['allow all']", 3, "a rule begins with accept, drop or rate="),
         (LEAST + "console = ['tcp:x']", 3, "tcp: is followed by a port"),
         (LEAST + "console = ['stdio', 'stdio']", 3, "two consoles cannot both be on standard input"),
@@ -213,6 +214,16 @@ def test_consoles_are_told_by_a_list_and_by_channels_as_for_xl() -> None:
     )
     assert domain.warnings == ()
     assert read_domain(LEAST, "a.cfg").console is None
+
+
+def test_a_framebuffer_is_described_as_for_xl() -> None:
+    text = "vfb = ['vnc=1, vnclisten=0.0.0.0, vncunused=0, vncdisplay=2, keymap=en-us', 'vnc=0']\n"
+    domain = read_domain(LEAST + text, "a.cfg")
+    assert domain.vfbs == (
+        Vfb(listen="0.0.0.0", port=5902, find_unused=False),
+        Vfb(vnc=False, number=1),
+    )
+    assert domain.warnings == ()
 
 
 def test_a_network_interface_is_described_as_for_xl() -> None:

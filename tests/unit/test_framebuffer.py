@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
+from argparse import Namespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,11 +18,16 @@ from paravane.devices.framebuffer import Vfb, parse_vfb, screenshot, vfbs_of
 from paravane.devices.framebuffer.keyboard import MOST_PENDING
 from paravane.devices.framebuffer.picture import MOST_MEMORY
 from paravane.devices.vnc import Rect
+from paravane.tools.ctl.actions import VERBS
+from paravane.tools.ctl.protocol import RequestError
+from paravane.tools.machine_options import settle_clock
+from paravane.tools.screens import addresses, place
 from tests.support.screen import FramebufferFrontend, KeyboardFrontend
 from tests.support.small_machines import BLOCK, MEMORY, image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from paravane import Domain
 
@@ -317,7 +324,41 @@ def test_a_screenshot_is_a_png(machine: Machine) -> None:
     assert lines.hex() == "00112233445566" + "00778899aabbcc"
 
 
-def test_descriptions(machine: Machine) -> None:
+def test_who_is_seen_by_vnc_lives_by_the_hosts_clock() -> None:
+    for given, text, deterministic, right in (
+        (None, "vnc=5901", False, "host"),
+        (None, "vnc=5901", True, "virtual"),
+        (None, "vnc=0", False, "virtual"),
+        ("virtual", "", False, "virtual"),
+    ):
+        options = Namespace(clock=given, deterministic=deterministic)
+        settle_clock(options, [parse_vfb(text)])
+        assert options.clock == right
+
+
+def test_screenshots_by_the_control_socket(machine: Machine, tmp_path: Path) -> None:
+    domain = domain_of(machine)
+    front = FramebufferFrontend(machine, domain)
+    front.connect(2, 2, 8)
+    VERBS["screenshot"](machine, domain, f"0,{tmp_path}/a,b.png")
+    assert (tmp_path / "a,b.png").read_bytes() == screenshot(front.device.display)
+    for argument, sentence in (
+        ("1,x.png", "guest has no framebuffer 1"),
+        ("x,x.png", "not a number"),
+        (f"0,{tmp_path}/none/x.png", "No such file or directory"),
+    ):
+        with pytest.raises((RequestError, ValueError), match=sentence):
+            VERBS["screenshot"](machine, domain, argument)
+
+
+def test_viewers_are_told_where_to_look(machine: Machine) -> None:
+    domain = domain_of(machine, Vfb(), Vfb(vnc=False, number=1))
+    (line,) = addresses(domain)
+    assert re.fullmatch(r"guest: VNC at 127\.0\.0\.1:59\d\d", line)
+    assert place("::1", 5901) == "[::1]:5901"
+
+
+def test_descriptions() -> None:
     assert parse_vfb("") == Vfb()
     assert parse_vfb("vnc=5901") == Vfb(port=5901, find_unused=False)
     assert parse_vfb("vnc=1, vncdisplay=3, vncunused=0, vnclisten=0.0.0.0, keymap=de, sdl=0") == Vfb(

@@ -138,7 +138,7 @@ def test_the_examples_about_a_machine_can_be_typed_while_it_runs(
     assert main([verb, "--help"]) == 0
     (tmp_path / "data.img").write_bytes(bytes(1 << 20))
     machines = Machines(tmp_path)
-    files = [machines.domain(name) for name in ("web", "db")]
+    files = [machines.domain(name, vfb="vnc=0") for name in ("web", "db")]
     with machines.running(*files, lines=("web | ready", "db  | ready")):
         for command in examples(capsys.readouterr().out):
             shell(tmp_path, command, keys=CTRL_BRACKET)

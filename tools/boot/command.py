@@ -30,12 +30,14 @@ from paravane.tools.machine_options import (
     machine_of,
     settle_clock,
 )
+from paravane.tools.screens import vfbs_of
 from paravane.tools.status import Status, UsageError
 from paravane.tools.trace_options import add_trace_options, trace_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from paravane.devices.framebuffer import Vfb
     from paravane.tools.trace_output import TraceOutput
 
 DEFAULT_MEMORY = 32 << 20
@@ -91,6 +93,13 @@ def _disk(text: str) -> Disk:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _vfb(text: str) -> Vfb:
+    try:
+        return vfbs_of([text])[0]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _vif(text: str) -> Vif:
     try:
         return parse_vif(text)
@@ -138,6 +147,15 @@ def _add_domain_options(parser: argparse.ArgumentParser) -> None:
         "in xl.cfg; once for each (default: what the kernel of `list` asks for)",
     )
     add_console_option(group)
+    group.add_argument(
+        "--vfb",
+        action="append",
+        type=_vfb,
+        metavar="VFB",
+        help="a framebuffer with a keyboard, seen by VNC: vnc=PORT[,listen=ADDRESS][,passwd=..][,width=..,"
+        "height=..], vnc=0 for none, or as in xl.cfg; once for each (default: what the kernel of `list` asks "
+        "for)",
+    )
     group.add_argument("--name", help="the domain's name in xenstore (default: that of the image)")
     add_store_option(group)
     group.add_argument(
@@ -233,16 +251,19 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
     inputs = (*found.inputs, ramdisk) if ramdisk else found.inputs
     disks = found.disks if options.disk is None else tuple(options.disk)
     inputs = (*inputs, *(path for one in disks for path in one.files))
-    vifs = found.vifs
+    vifs, vfbs = found.vifs, found.vfbs
     if options.vif is not None:
         vifs = tuple(replace(vif, number=number) for number, vif in enumerate(options.vif))
-    settle_clock(options, vifs)
     console, extras = given(found.consoles if options.console is None else options.console)
+    if options.vfb is not None:
+        vfbs = tuple(replace(vfb, number=number) for number, vfb in enumerate(options.vfb))
+    settle_clock(options, (*vifs, *vfbs))
     # A name that is no text would be none in xenstore either.
     name = shown(options.name or found.name)
     cmdline = _command_line(options.cmdline) or found.cmdline
     vcpus = options.vcpus or found.vcpus
     folders = images.source_folders(options)
+    screens = [device for vfb in vfbs for device in replace(vfb, title=name).devices]
     config = DomainConfig(
         name,
         memory,
@@ -252,7 +273,7 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
         source_folders=folders,
         privileged=privileged,
         console=console,
-        devices=(*disks, *vifs, *extras),
+        devices=(*disks, *vifs, *extras, *screens),
     )
     return found.data, config, inputs
 

@@ -19,6 +19,7 @@ from paravane.tools.machine_options import serve_store
 from paravane.tools.monitor.on_terminal import monitor_on
 from paravane.tools.parting import Stream, audited, patience, put_out
 from paravane.tools.progress import telling
+from paravane.tools.screens import addresses
 from paravane.tools.signals import Signals
 from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import STDERR
@@ -142,7 +143,7 @@ class Session:
             self._domain = domain
             stack.enter_context(self._monitor.about(machine))
             wishes.following.begin(domain, stack)
-            for sentence in places(domain):
+            for sentence in (*places(domain), *addresses(domain)):
                 self._say(sentence)
             if (console := on_terminal(domain, config)) is not None:
                 stack.enter_context(self._terminal.joined(machine, console))

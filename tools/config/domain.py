@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from paravane import Action, OnEnd
 from paravane.devices.block import parse_disk
 from paravane.devices.console import consoles_of, parse_channel, parse_console
+from paravane.devices.framebuffer import parse_vfb
 from paravane.devices.net.rule_syntax import parse_rule
 from paravane.devices.net.vif import parse_vif
 from paravane.grants import MAX_GRANT_FRAMES, MAX_GRANT_VERSION, MAX_MAPTRACK_FRAMES, GrantLimits
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from paravane.devices.block import Disk
     from paravane.devices.console import ConsoleSpec, ExtraConsole
+    from paravane.devices.framebuffer import Vfb
     from paravane.devices.net.vif import Vif
 
 T = TypeVar("T")
@@ -56,6 +58,7 @@ _KNOWN: Final = (
         "vif",
         "console",
         "channel",
+        "vfb",
         "firewall",
         "cpu_weight",
         "cap",
@@ -94,6 +97,7 @@ class DomainSettings:
     vifs: tuple[Vif, ...]
     console: ConsoleSpec | None
     extra_consoles: tuple[ExtraConsole, ...]
+    vfbs: tuple[Vfb, ...]
     warnings: tuple[str, ...]
 
 
@@ -126,6 +130,8 @@ class _Reader:
         numbers = count()
         vifs = tuple(self._each("vif", lambda text: parse_vif(text, next(numbers), rules)))
         console, extra_consoles = self._consoles()
+        screens = count()
+        vfbs = tuple(self._each("vfb", lambda text: parse_vfb(text, next(screens))))
         return DomainSettings(
             source=self._source,
             name=self._required("name"),
@@ -147,6 +153,7 @@ class _Reader:
             vifs=vifs,
             console=console,
             extra_consoles=extra_consoles,
+            vfbs=vfbs,
             warnings=tuple(self._warnings),
         )
 

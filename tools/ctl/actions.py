@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.abi.sched import ShutdownReason
@@ -13,6 +14,7 @@ from paravane.devices.net.vif import parse_vif
 from paravane.text import number_in, shown
 from paravane.tools.ctl.listings import block_rows, network_rows
 from paravane.tools.ctl.protocol import RequestError
+from paravane.tools.screens import save
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +111,15 @@ def _detach_vif(machine: Machine, domain: Domain, argument: str) -> None:
     machine.detach(domain, device, force=bool(force))
 
 
+def _screenshot(machine: Machine, domain: Domain, argument: str) -> None:
+    """`NUMBER,FILE`."""
+    number, _, path = argument.partition(",")
+    try:
+        save(domain, _number(number, "a framebuffer"), Path(path))
+    except OSError as error:
+        raise RequestError(f"{shown(path)}: {error.strerror}") from None
+
+
 VERBS: Final[dict[str, Callable[[Machine, Domain, str], Any]]] = {
     "pause": lambda machine, domain, _: machine.pause(domain),
     "unpause": lambda machine, domain, _: machine.unpause(domain),
@@ -126,6 +137,7 @@ VERBS: Final[dict[str, Callable[[Machine, Domain, str], Any]]] = {
     "disk-detach": _detach_disk,
     "network-list": lambda machine, domain, _: network_rows(machine, domain),
     "vcpu-set": _set_vcpus,
+    "screenshot": _screenshot,
     "rename": lambda machine, domain, name: machine.rename(domain, name),
     "sched-credit": _set_share,
     "vif-attach": _attach_vif,

@@ -44,6 +44,7 @@ p paused, s shut down (and then r rebooted, c crashed, s suspended, w watchdog).
         ("paravane ctl disk-attach db data.img,xvdb", ""),
         ("paravane ctl disk-detach db xvdb", ""),
         ("paravane ctl vif-attach db bridge=br0,pcap=db.pcap", ""),
+        ("paravane ctl screenshot web -o web.png", ""),
     ),
 )
 
@@ -122,6 +123,13 @@ def define(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "-n", "--number", metavar="NUM", default="0", help="which of its consoles (default: 0, the first)"
     )
+    screenshot = verbs.add_parser("screenshot", help="save what its framebuffer shows, as PNG")
+    screenshot.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
+    picture = screenshot.add_argument_group("the picture")
+    picture.add_argument("-o", "--output", metavar="FILE", required=True, help="where it goes")
+    picture.add_argument(
+        "-n", "--number", metavar="N", default="0", help="which framebuffer, if it has several (default: 0)"
+    )
     share = verbs.add_parser("sched-credit", help="show or change shares of the processor")
     shares = share.add_argument_group("shares")
     shares.add_argument("-d", "--domain", metavar="DOMAIN", help=f"{_DOMAIN} (default: show all)")
@@ -160,6 +168,11 @@ def _perform(connection: _Connection, options: argparse.Namespace) -> int:
     if options.verb == "console":
         connection.ask(Request("console", options.domain, options.number))
         return attach(connection.socket, connection.rest)
+    if options.verb == "screenshot":
+        # The machine writes it, which may run in another folder.
+        place = f"{options.number},{os.path.abspath(options.output)}"
+        connection.ask(Request("screenshot", options.domain, place))
+        return Status.OK
     if options.verb == "sched-credit":
         return _shares(connection, options)
     if VERBS[options.verb].argument:

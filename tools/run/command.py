@@ -140,7 +140,7 @@ def _check(options: argparse.Namespace, planned: list[Planned]) -> None:
         raise UsageError(f"--console: there is no domain {options.console!r} but {', '.join(names)}")
     trace = None if options.trace in (None, "-") else Path(options.trace)
     vifs = [vif for domain in planned for vif in domain.vifs]
-    settle_clock(options, vifs)
+    settle_clock(options, [*vifs, *(vfb for domain in planned for vfb in domain.vfbs)])
     captures = dict.fromkeys(("pcap", Path(vif.pcap)) for vif in vifs if vif.pcap)
     inputs = [path for domain in planned for path in domain.inputs]
     consoles = [("console", path) for domain in planned for path in files_of_consoles(domain.config)]

@@ -21,6 +21,7 @@ from paravane.tools.status import Status, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from paravane.devices.framebuffer import Vfb
     from paravane.devices.net.vif import Vif
     from paravane.tools.images import Found
 
@@ -41,6 +42,7 @@ class Planned:
     config: DomainConfig
     inputs: tuple[Path, ...]
     vifs: tuple[Vif, ...]
+    vfbs: tuple[Vfb, ...]
 
     @property
     def name(self) -> str:
@@ -118,6 +120,8 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
     disks = tuple(located(disk, partial(_beside, path)) for disk in settings.disks) or found.disks
     vifs = settings.vifs or found.vifs
     console, extras = consoles_of(found.consoles)
+    vfbs = settings.vfbs or found.vfbs
+    screens = [device for vfb in vfbs for device in replace(vfb, title=shown(settings.name)).devices]
     config = DomainConfig(
         shown(settings.name),
         memory,
@@ -130,7 +134,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
         source_text=True,
         privileged=settings.privileged or found.privileged,
         console=settings.console or console,
-        devices=(*disks, *vifs, *(settings.extra_consoles or extras)),
+        devices=(*disks, *vifs, *(settings.extra_consoles or extras), *screens),
     )
     inputs = (path, *found.inputs, *([ramdisk] if ramdisk else []))
     inputs += tuple(file for disk in disks for file in disk.files)
@@ -141,7 +145,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
         "cap": settings.cap,
     }
     config = replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    return Planned(settings, image, config, inputs, vifs)
+    return Planned(settings, image, config, inputs, vifs, vfbs)
 
 
 def _beside(path: Path, name: str) -> str:

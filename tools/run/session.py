@@ -20,6 +20,7 @@ from paravane.tools.outlet import Backpressure, Outlet
 from paravane.tools.parting import Stream, audited, patience, put_out
 from paravane.tools.run.joined import JoinedConsole
 from paravane.tools.run.orderly_end import OrderlyEnd
+from paravane.tools.screens import addresses
 from paravane.tools.signals import Signals
 from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import STDERR, STDOUT, colourful
@@ -199,7 +200,7 @@ class MachineSession:
         for console in (self._consoles[name], *(one for key, one in self._extras.items() if key[0] == name)):
             console.renew()
         domain = self._consoles[name].domain
-        for sentence in places(domain) if domain is not None else ():
+        for sentence in (*places(domain), *addresses(domain)) if domain is not None else ():
             self._say(sentence)
 
     def _interrupted(self) -> None:

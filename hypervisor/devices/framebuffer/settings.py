@@ -61,6 +61,11 @@ class VfbSettings:
             check_available()
 
     @property
+    def outside(self) -> bool:
+        """Whether somebody may look at it, whose time is the host's."""
+        return self.vnc
+
+    @property
     def size_nodes(self) -> Nodes:
         """What frontends are told of the size."""
         if self.width is None or self.height is None:
