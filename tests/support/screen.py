@@ -43,6 +43,12 @@ class EventFrontend(Frontend):
         self.words = self.shared.cast("I")
         self.sent = self.seen = 0
 
+    def listen(self) -> int:
+        """A port for the backend, instead of the last one."""
+        if self.port:
+            self.domain.events.close(self.port)
+        return super().listen()
+
     def frame(self) -> tuple[int, memoryview]:
         """A frame of the guest's, and its bytes."""
         (mfn,) = self.domain.memory.populate(1)
