@@ -372,6 +372,7 @@ def test_descriptions() -> None:
         Vfb(vnc=False, width=1024, height=768, number=1),
     )
     assert parse_vfb("passwd=secret").password == "secret"
+    assert parse_vfb("vncpasswd=").password is None
     assert "secret" not in repr(parse_vfb("passwd=secret"))
     for text, sentence in (
         ("vnc", "vnc is no setting of a framebuffer"),

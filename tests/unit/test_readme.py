@@ -103,6 +103,13 @@ def test_two_domains_meet_on_a_network_as_shown(tmp_path: Path) -> None:
     assert (tmp_path / "net.pcap").stat().st_size > 24, "more than the header of a capture (pcap-savefile(5))"
 
 
+def test_a_picture_is_drawn_as_shown(tmp_path: Path) -> None:
+    (block,) = blocks(section(README, "Look at it"))
+    shown = shell(block.text, tmp_path)
+    assert "paint: VNC at 127.0.0.1:59" in shown
+    assert "a picture of 320 by 200 pixels" in shown
+
+
 def test_no_code_goes_unread_because_it_is_not_fenced() -> None:
     found = {str(path.relative_to(ROOT)): unfenced(path.read_text(encoding="utf-8")) for path in documents()}
     assert {path: lines for path, lines in found.items() if lines} == {}
@@ -144,6 +151,7 @@ def test_every_section_with_commands_is_run() -> None:
         "Give it a disk",
         "Put its console elsewhere",
         "Put two domains on a network",
+        "Look at it",
         "Run unmodified applications",
     }
     text = README.read_text(encoding="utf-8")

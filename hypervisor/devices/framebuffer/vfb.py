@@ -75,7 +75,8 @@ def parse_vfb(text: str, number: int = 0) -> Vfb:
         elif name == "sdl" and setting:
             raise ValueError("there is no window (sdl) here, but VNC, which viewers show")
         elif name in ("password", "width", "height"):
-            found[name] = setting
+            # xl's empty password is none.
+            found[name] = setting or None
     return Vfb(
         **found, port=FIRST_PORT + display if port is None else port, find_unused=unused and port is None
     )
