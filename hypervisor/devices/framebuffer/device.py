@@ -32,7 +32,7 @@ REFRESH_PERIOD: Final = 40
 """Milliseconds between two looks of a frontend that has to look for changes itself, while somebody
 watches."""
 
-_EVENT_UNITS: Final = 3
+_EVENT_UNITS: Final = 8
 _DIRECTORY_ENTRIES: Final = PAGE_SIZE // 4
 _MOST_DIRECTORIES: Final = (MOST_MEMORY >> PAGE_SHIFT) // _DIRECTORY_ENTRIES
 

@@ -29,7 +29,7 @@ MOST_PENDING: Final = 1024
 RAW_RANGE: Final = 0x7FFF
 """The largest coordinate of a raw pointer."""
 
-_EVENT_UNITS: Final = 4
+_EVENT_UNITS: Final = 8
 
 
 class _Key(NamedTuple):

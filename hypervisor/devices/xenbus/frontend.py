@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from paravane.devices.xenbus.host import DeviceHost
     from paravane.grants import GrantMapping, GrantTable
 
+_FRAME_UNITS: Final = 3
 _LONGEST: Final = 64
 """Bytes of a frontend's node that are looked at: nothing that a device asks for is longer."""
 
@@ -113,7 +114,7 @@ class Frontend:
     def map_frames(self, mfns: Sequence[int], *, writable: bool = False) -> ForeignMapping:
         """Frames of the guest's by their machine frame numbers, for protocols that are older than grants:
         until the mapping is closed or the frontend disconnects. Raises DeviceFault, mapping none."""
-        self.units += len(mfns)
+        self.units += _FRAME_UNITS * len(mfns)
         try:
             mapping = ForeignMapping(self.grants.memory, mfns, writable=writable)
         except Refusal as refusal:
