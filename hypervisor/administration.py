@@ -104,10 +104,15 @@ class Administration(ABC):
     def resume(self, domain: Domain) -> None:
         """Have a domain that has suspended itself go on where it was, as after `xl save -c`: its kernel finds
         1 as the answer to the hypercall by which it did, which says that nothing of it was lost. ValueError
-        for one that is not suspended."""
+        for one that is not suspended, or is not yet done with that hypercall, as for whoever is told of its
+        end in the midst of it."""
         self._administer("resume a domain", domain)
         if domain.reason is not ShutdownReason.suspend:
             raise ValueError(f"{domain.name} is not suspended")
+        scene = domain.platform.trace.scene
+        if scene is not None and scene.domid == domain.domid:
+            # The hypercall would put its own answer over ours.
+            raise ValueError(f"{domain.name} is still in the hypercall that suspends it; resume it later")
         # As libxenctrl's resume of a guest that cooperates: it marks the first vcpu's, which made the call.
         domain.vcpus[0].cpu.eax = _CANCELLED
         self.store.resume(domain.domid)

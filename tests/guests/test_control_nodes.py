@@ -15,6 +15,8 @@ from tests.support.boot import HOST_TIMEOUT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from paravane.trace import Record
+
 MEMORY = 8 << 20
 
 
@@ -142,6 +144,24 @@ def test_whoever_waits_for_ends_hears_of_each(machine: Machine, asked: Image) ->
         machine.resume(domain)
         run(machine)
     assert told == [DomainEvent.ENDED, DomainEvent.RESUMED] * 2
+
+
+def test_a_domain_is_not_resumed_in_the_midst_of_its_hypercall(machine: Machine, asked: Image) -> None:
+    domain, refusals = start(machine, asked), list[str]()
+
+    def resume(record: Record) -> None:
+        if isinstance(record, DomainRecord) and record.event is DomainEvent.ENDED:
+            with pytest.raises(ValueError, match="is still in the hypercall that suspends it") as refused:
+                machine.resume(domain)
+            refusals.append(str(refused.value))
+
+    machine.trace.subscribe(resume, (Kind.DOMAIN,))
+    machine.suspend(domain)
+    assert run(machine) is StopReason.DONE
+    assert len(refusals) == 1
+    machine.resume(domain)
+    run(machine)
+    assert printed(domain) == "ready\nasked: suspend\ngoes on: 1\n"
 
 
 def test_others_run_while_one_is_suspended(machine: Machine, asked: Image) -> None:
