@@ -15,7 +15,7 @@ from paravane.devices.block.request import MOST_INDIRECT
 from paravane.devices.net.choices import MOST_QUEUES
 from paravane.devices.net.multicast import MOST_GROUPS
 from paravane.devices.net.packet import MOST_SLOTS
-from paravane.devices.net.receiver import MOST_QUEUED
+from paravane.devices.net.receiver import MOST_QUEUED, PATIENCE
 from paravane.devices.net.switch import AGEING, MOST_STATIONS
 from paravane.devices.xenbus.complaints import MOST as COMPLAINTS
 from paravane.devices.xenstore import Quota
@@ -59,6 +59,7 @@ def row(name: str) -> str:
         ("network", f"frames of up to {XEN_NETIF_MAX_TX_SIZE:,} bytes in up to {MOST_SLOTS} slots"),
         ("network", f"{MOST_QUEUES} queues and {MOST_GROUPS} multicast groups"),
         ("network", f"{MOST_QUEUED >> 10} KiB of frames wait"),
+        ("network", f"has posted no pages, for {PATIENCE // 10**9} s,"),
         ("network", f"{MOST_STATIONS} stations of each port, for {AGEING // 10**9} s"),
         ("sources", f"{MAX_OUTPUT >> 20} MiB of output and {MAX_STATEMENTS:,} statements"),
         ("images and ramdisks", f"{LARGEST >> 30} GiB as files"),
