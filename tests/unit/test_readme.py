@@ -44,8 +44,8 @@ def test_a_page_works_from_its_first_block_to_its_last(document: Path, tmp_path:
     follow(document.read_text(encoding="utf-8"), tmp_path, places)
 
 
-def test_the_first_screen_shows_a_kernel_its_boot_and_a_trace_of_it(tmp_path: Path) -> None:
-    """What a reader sees without scrolling: two screens of a terminal at most."""
+def test_the_first_screen_shows_a_kernel_its_boot_and_a_trace_of_it() -> None:
+    """What a reader sees without scrolling: two screens of a terminal at most. The tour follows it."""
     text = README.read_text(encoding="utf-8")
     first = "\n".join(text.splitlines()[:100])
     shown = [block for block in blocks(first) if block.language == "asm"]
@@ -53,7 +53,6 @@ def test_the_first_screen_shows_a_kernel_its_boot_and_a_trace_of_it(tmp_path: Pa
     commands = [block.text for block in blocks(first) if block.language == "sh"]
     assert any("boot greet.S -- world" in command for command in commands)
     assert any("--trace -" in command for command in commands)
-    follow(section(README, "A kernel, its boot, its trace"), tmp_path)
 
 
 def test_the_tour_shows_what_is_printed(tmp_path: Path) -> None:
