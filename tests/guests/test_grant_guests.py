@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from paravane import DomainConfig, Machine, ShutdownReason, load_image
+from paravane import DomainConfig, Machine, ShutdownReason, guest_kernels, load_image
+from paravane.asm import build
 from tests.support.boot import HOST_TIMEOUT, kernel_image
 
 MEMORY = 4 << 20
@@ -109,3 +110,16 @@ def test_code_in_a_lent_page_runs_as_the_other_domain_writes_it(returns: int) ->
         assert machine.audit() == []
         numbers = [int(line) for line in giver.console_output().split()]
         assert numbers == [1, 2, 3]
+
+
+def test_a_taker_whose_peer_is_itself_does_not_wait_for_ever() -> None:
+    """Started in the wrong order it is domain 1, which it takes for the giver."""
+    image = load_image(build(guest_kernels.load("grants").sources))
+    with Machine(Machine.size_for(MEMORY, MEMORY)) as machine:
+        taker, giver = (
+            machine.create(image, DomainConfig(memory=MEMORY, cmdline=cmdline))
+            for cmdline in ("taker peer=1", "giver peer=2")
+        )
+        machine.run(timeout=HOST_TIMEOUT)
+        assert (taker.reason, giver.reason) == (ShutdownReason.crash, None)
+        assert b"no port of the peer waits for this domain" in taker.console_output()
