@@ -22,6 +22,7 @@ from paravane.tools.ctl.actions import VERBS
 from paravane.tools.ctl.protocol import RequestError
 from paravane.tools.machine_options import settle_clock
 from paravane.tools.screens import addresses, place
+from paravane.trace import Kind, RingRecord, vocabulary
 from tests.support.screen import FramebufferFrontend, KeyboardFrontend
 from tests.support.small_machines import BLOCK, MEMORY, image
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paravane import Domain
+    from paravane.trace import Record
 
 SILENT = Vfb(vnc=False)
 PRIMARY = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
@@ -270,6 +272,33 @@ def test_keys_and_the_pointer(machine: Machine) -> None:
     display.point(63, 0, 1)
     front.serve()
     assert front.told() == [(XenkbdType.POS, 5, 31, 0), (XenkbdType.POS, 0x7FFF, 0, 1)]
+
+
+def test_a_trace_shows_the_events(machine: Machine) -> None:
+    domain = domain_of(machine)
+    screen, keyboard = FramebufferFrontend(machine, domain), KeyboardFrontend(machine, domain)
+    seen: list[tuple[str, str]] = []
+
+    def note(record: Record) -> None:
+        if isinstance(record, RingRecord) and record.device in ("vfb", "vkbd"):
+            assert record.size == 40
+            seen.append((record.name, record.op))
+
+    machine.trace.subscribe(note, (Kind.RING,))
+    screen.connect()
+    keyboard.connect()
+    screen.update(1, 2, 3, 4)
+    screen.resize(8, 8, 32)
+    keyboard.device.key(30, pressed=True)
+    keyboard.device.point(3, 4, 0)
+    keyboard.serve()
+    assert seen == [
+        ("request", "UPDATE"),
+        ("request", "RESIZE"),
+        ("response", "KEY"),
+        ("response", "MOTION"),
+    ]
+    assert {word for pair in seen for word in pair} <= set(vocabulary.RING)
 
 
 def test_keys_wait_for_the_ring_and_no_longer_than_there_is_place(machine: Machine) -> None:

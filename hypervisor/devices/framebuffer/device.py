@@ -16,7 +16,7 @@ from paravane.abi.fbif import (
 )
 from paravane.abi.xenbus import XEN_IO_PROTO_ABI_X86_32
 from paravane.devices.framebuffer.display import Displays
-from paravane.devices.framebuffer.event_page import FRAMEBUFFER, EventPage, shared_page
+from paravane.devices.framebuffer.event_page import EVENT_SIZE, FRAMEBUFFER, EventPage, shared_page
 from paravane.devices.framebuffer.picture import MOST_MEMORY, Picture, Shape
 from paravane.devices.vnc import Rect
 from paravane.devices.xenbus import Device, DeviceFault
@@ -139,7 +139,7 @@ class FramebufferDevice(Device):
         assert self._frontend is not None
         if event[0] == XenfbType.UPDATE:
             told = XENFB_UPDATE.unpack(event[: XENFB_UPDATE.size])
-            self._tell("UPDATE", max(0, told.width) * max(0, told.height))
+            self._tell("UPDATE")
             # Displays look at the part that there is, which may be none.
             self.display.changed(Rect(told.x, told.y, told.width, told.height))
         elif event[0] == XenfbType.RESIZE:
@@ -152,7 +152,7 @@ class FramebufferDevice(Device):
         picture = self.display.picture
         assert picture is not None
         told = XENFB_RESIZE.unpack(event[: XENFB_RESIZE.size])
-        self._tell("RESIZE", max(0, told.width) * max(0, told.height))
+        self._tell("RESIZE")
         shape = Shape(told.width, told.height, told.stride, told.depth, told.offset)
         try:
             self.display.show(picture.reshaped(shape))
@@ -174,9 +174,9 @@ class FramebufferDevice(Device):
         if self._frontend is not None:
             self._frontend.call()
 
-    def _tell(self, op: str, pixels: int) -> None:
+    def _tell(self, op: str) -> None:
         if self._observers.ring is not None and self._frontend is not None:
-            self._observers.ring(self._frontend.domid, "request", self.kind, op, pixels, None, "")
+            self._observers.ring(self._frontend.domid, "request", self.kind, op, EVENT_SIZE, None, "")
 
 
 def _frames(frontend: Frontend, page: XenfbPage, size: int) -> list[int]:

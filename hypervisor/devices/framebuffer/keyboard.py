@@ -15,7 +15,7 @@ from paravane.abi.kbdif import (
     XenkbdType,
 )
 from paravane.devices.framebuffer.display import Displays
-from paravane.devices.framebuffer.event_page import KEYBOARD, EventPage, shared_page
+from paravane.devices.framebuffer.event_page import EVENT_SIZE, KEYBOARD, EventPage, shared_page
 from paravane.devices.xenbus import Device
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class KeyboardDevice(Device):
 
     def _tell(self, op: str) -> None:
         if self._observers.ring is not None and self._frontend is not None:
-            self._observers.ring(self._frontend.domid, "response", self.kind, op, 0, None, "")
+            self._observers.ring(self._frontend.domid, "response", self.kind, op, EVENT_SIZE, None, "")
 
 
 def _forget_events(page: EventPage, budget: Budget) -> bool:
