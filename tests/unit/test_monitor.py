@@ -39,6 +39,8 @@ def typed(keys: bytes) -> str:
         (b"all of it\x15none", "none"),
         (b"a\x1b[Db\x1b[3~c\x1bOPd\x1bxe\x1b[1;5Cf", "abcdef"),
         (b"a\x00\x01\x07\x1fb", "ab"),
+        (b"ab\x1b\x08c\x1b[\x08d\x1b[1;\x15e", "e"),
+        (b"ab\x1b\x1b[Cc\x1b\x08d", "abd"),
         ("gr\u00fc\u20acn".encode(), "gr\u00fc\u20acn"),
         ("\u20ac".encode() + b"\x7f!", "!"),
         ("\u20ac".encode()[:2] + b"\x7fa", "a"),

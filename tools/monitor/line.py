@@ -16,6 +16,7 @@ _CTRL_D: Final = 0x04
 _CTRL_U: Final = 0x15
 _CTRL_W: Final = 0x17
 _ESC: Final = 0x1B
+_FIRST_PRINTABLE: Final = 0x20
 _LAST_OF_SEQUENCE: Final = range(0x40, 0x7F)
 
 
@@ -55,6 +56,9 @@ class Line:
         after_cr, self._after_cr = self._after_cr, key == 0x0D
         if after_cr and key == 0x0A:
             return Edit.NOTHING  # the second half of a line end that was pasted
+        if key < _FIRST_PRINTABLE:
+            # It ends a sequence that was none: whoever pressed Escape alone still has an Enter key.
+            self._sequence = ""
         if self._sequence or key == _ESC:
             self._pass_over(key)
             return Edit.NOTHING
