@@ -54,9 +54,7 @@ def pixels(path: Path) -> list[tuple[int, int, int]]:
 
 def test_a_viewer_sees_the_picture_and_types(tmp_path: Path) -> None:
     machines = Machines(tmp_path)
-    kernel = tmp_path / "paint.elf"
-    kernel.write_bytes(build(guest_kernels.load("paint").sources))
-    config = machines.domain("art", kernel.name, memory=4, vfb="vnc=1, vncpasswd=painters")
+    config = machines.domain("art", "paint", memory=4, vfb="vnc=1, vncpasswd=painters")
     with machines.running(config, lines=("art | Escape ends it",)) as machine:
         machine.wait_until_told("art: VNC at 127.0.0.1:")
         found = re.search(rb"VNC at 127\.0\.0\.1:(\d+)", machine.told)
