@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from paravane import Domain, Image, Record
 
 PATIENCE = 60
+QUIET = 2000
+"""Lines of Python that a machine takes at most for a run in which nothing happens."""
+
 CTRL_D = b"\x04"
 HOSTILE = """
     .include "runtime.inc"
@@ -200,9 +203,9 @@ def test_a_machine_rests_while_its_guest_waits_for_a_client(machine: Machine) ->
     machine.create(
         image(BLOCK), DomainConfig(memory=MEMORY, console=parse_console("tcp:0"), devices=(extra,))
     )
-    machine.run(timeout=0.1)  # to where it blocks
-    resting = lines_executed(lambda: machine.run(timeout=0.1))
-    assert resting < 2000, "something wakes it again and again"
+    # A busy host needs several turns to where the guest blocks. Who is woken for ever has no quiet one.
+    turns = (lines_executed(lambda: machine.run(timeout=0.1)) for _ in range(100))
+    assert any(lines < QUIET for lines in turns), "something wakes it again and again"
 
 
 def test_a_guest_that_lies_about_its_ring_loses_that_console(machine: Machine) -> None:

@@ -110,7 +110,7 @@ def called(address: str) -> socket.socket:
     else:
         name, _, port = address.rpartition(":")
         client = socket.create_connection((name.strip("[]"), int(port)))
-    client.settimeout(10)
+    client.settimeout(60)
     return client
 
 

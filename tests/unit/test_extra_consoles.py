@@ -270,11 +270,11 @@ def test_a_client_of_one_console_types_to_that_one(machine: Machine, kernel: Ima
                 machine.post(look)
 
         machine.post(look)
-        machine.run(timeout=20)
+        machine.run(timeout=60)
         assert heard == b"two"
         assert one.take() == b""
         two.put(b"reply")
-        client.settimeout(10)
+        client.settimeout(60)
         assert client.recv(10) == b"reply"
 
 
