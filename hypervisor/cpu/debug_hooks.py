@@ -50,7 +50,9 @@ class DebugHooks:
         self._moving = MovingBreakpoints(self._engine, self._on_moving)
         self._watchpoints = Watchpoints(self._engine, cpu.frame_at, self._on_access, self._on_gate)
         self._blocks: MovableHook | None = None
-        self._blocks_hooked = False
+        self.blocks_hooked = False
+        """Each block calls on us before it is executed, and a stop is taken there: one that came between that
+        call and the block would have it told of twice."""
         self._hits = 0
         self._hit_eip = 0
         self._told_at: int | None = None
@@ -105,7 +107,7 @@ class DebugHooks:
 
     def _arm_blocks(self, wanted: bool) -> bool:
         """Have each block call on us, or none. True as for `arm`."""
-        if wanted == self._blocks_hooked:
+        if wanted == self.blocks_hooked:
             return False
         if self._blocks is None:
             entered = api.CODE_HOOK(self._debuggers.block_entered)
@@ -114,7 +116,7 @@ class DebugHooks:
             self._blocks.everywhere()
         else:
             self._blocks.nowhere()
-        self._blocks_hooked = wanted
+        self.blocks_hooked = wanted
         return True
 
     def suspect(self, addresses: set[int]) -> bool:

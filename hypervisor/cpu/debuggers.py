@@ -98,8 +98,13 @@ class Debuggers:
 
     def block_entered(self, _uc: int, address: int, size: int, _user: int) -> None:
         """A block is about to be executed: called by the engine itself, for every frame between would cost
-        each block a quarter of a microsecond."""
-        if self._on_block is not None:
+        each block a quarter of a microsecond.
+
+        A stop is taken here, before the block is told of: it is entered once more when the guest goes on.
+        """
+        if self._cpu._stop_wanted:
+            self._cpu._engine.stop()
+        elif self._on_block is not None:
             try:
                 self._on_block(address, size)
             except BaseException as failure:

@@ -259,6 +259,8 @@ class Cpu(ProcessorState):
         """`in_block`: instructions may follow in this block, with hooks that are not to be left out."""
         if self._hooks.debug.takes_stops:
             self._hooks.debug.stop_soon()
+        elif in_block and self._hooks.debug.blocks_hooked:
+            pass  # the next block asks
         elif in_block and self._block_exit is not None:
             self._block_exit.ask()
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -108,3 +109,39 @@ def test_an_engine_that_does_not_leave_so_is_stopped_as_ever(monkeypatch: pytest
     assert exits.pointer_place(place) is not None
     monkeypatch.setattr(exits.BlockExit, "ask", lambda out: out._engine.stop())
     assert exits.pointer_place.__wrapped__(place) is None
+
+
+def test_a_block_that_a_stop_comes_before_is_told_of_once(bench: Bench) -> None:
+    """A loop of one block, stopped by another thread as often as that can."""
+    times, told = 20_000, 0
+    loop = CODE + 5
+
+    def entered(address: int, _size: int) -> None:
+        nonlocal told
+        told += address == loop
+
+    until_end(bench)
+    # mov $times, %ecx; 1: dec %ecx; jnz 1b
+    bench.code(b"\xb9" + struct.pack("<I", times) + b"\x49\x75\xfd" + END)
+    bench.cpu.debuggers.watch_blocks(entered)
+    over = threading.Event()
+
+    def stop_it() -> None:
+        while not over.is_set():
+            bench.cpu.stop()
+
+    other, interval = threading.Thread(target=stop_it), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    other.start()
+    try:
+        stops = 0
+        while not bench.traps:
+            bench.cpu.run()
+            stops += 1
+    finally:
+        over.set()
+        other.join()
+        sys.setswitchinterval(interval)
+    # The first round belongs to the block that begins before the loop.
+    assert (told, bench.cpu.ecx) == (times - 1, 0)
+    assert stops > 1
