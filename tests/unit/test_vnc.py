@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from paravane.devices.vnc.region import MOST_RECTS, Rect, Region
 from paravane.devices.vnc.server import MOST_VIEWERS
 from tests.support.screen import FramebufferFrontend, KeyboardFrontend, Viewer
 from tests.support.small_machines import BLOCK, MEMORY, image
+from tests.support.work import lines_executed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -338,6 +340,34 @@ def test_there_are_only_so_many_connections(seat: Seat) -> None:
     assert silent[0].sent_away()
     assert looking.look() == seat.picture
     assert silent[-1].get(12) == b"RFB 003.008\n"
+
+
+def test_without_descriptors_who_comes_is_sent_away(seat: Seat) -> None:
+    looking = seat.looking()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for _ in range(2):
+        with socket.create_connection(seat.address) as client:
+            client.setblocking(False)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 1, limits[1]))
+            try:
+                looking.turn()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert client.recv(1) == b""
+    assert looking.look() == seat.looking().look() == seat.picture
+
+
+def test_formats_that_nothing_is_shown_in_are_hardly_work(seat: Seat) -> None:
+    viewer = seat.looking()
+    viewer.format(PALETTE._replace(true_colour=0).packed(), 1)
+    viewer.get(6 + 256 * 6)
+    formats = [NATIVE._replace(red_shift=8, green_shift=16), PALETTE._replace(true_colour=0)]
+    said = b"".join(b"\0\0\0\0" + one.packed() for one in formats)
+    # As much as is taken at once, between two time slices of guests.
+    assert lines_executed(lambda: viewer.send(said * 100)) < 20_000
+    viewer.get((6 + 256 * 6) * 100)
+    viewer.format(NATIVE.packed(), 4)
+    assert viewer.look() == seat.picture
 
 
 def test_everything_goes_with_the_domain(seat: Seat) -> None:

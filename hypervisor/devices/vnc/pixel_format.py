@@ -8,6 +8,7 @@ a time, by tables, and no loop of ours goes over pixels.
 from __future__ import annotations
 
 import struct
+from functools import cache
 from typing import Final, NamedTuple
 
 PIXEL: Final = 4
@@ -60,6 +61,7 @@ PALETTE: Final = PixelFormat(8, 8, 0, 1, 7, 7, 3, 5, 2, 0)
 """Of a viewer that wants a colour map: a pixel is the number of its colour in the one we give it."""
 
 
+@cache
 def palette() -> bytes:
     """The colours of `PALETTE`, each as red, green, blue of 16 bits, big end first."""
     return b"".join(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from paravane.devices.vnc.connection import Connection
@@ -44,6 +45,11 @@ class VncServer:
         self._password = password
         self._viewers: dict[Connection, None] = {}
         self._socket = _listening(listen, port, find_unused=find_unused)
+        try:
+            self._spare = self._socket.dup()
+        except OSError as error:
+            self._socket.close()
+            raise ValueError(f"VNC cannot listen at {listen}, port {port}: {error.strerror}") from None
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
         """Where it listens: address and port."""
         outside.watch(self._socket.fileno(), self._come_in)
@@ -55,14 +61,17 @@ class VncServer:
             self._open = False
             self._outside.unwatch(self._socket.fileno())
             self._socket.close()
+            self._spare.close()
             for viewer in tuple(self._viewers):
                 viewer.close()
 
     def _come_in(self) -> None:
         try:
             made, _ = self._socket.accept()
+        except (BlockingIOError, ConnectionError):
+            return  # he went away again
         except OSError:
-            # He went away again, or the process can have no more descriptors.
+            self._send_away()
             return
         if len(self._viewers) >= MOST_VIEWERS:
             waiting = (viewer for viewer in self._viewers if not viewer.admitted)
@@ -79,6 +88,15 @@ class VncServer:
             gone=self._forget,
         )
         self._viewers[viewer] = None
+
+    def _send_away(self) -> None:
+        """Somebody has come, and the process can have no more descriptors. Were he left waiting, the poll
+        would tell of him without end; so one is kept by which he is told that he cannot stay."""
+        self._spare.close()
+        with suppress(OSError):
+            self._socket.accept()[0].close()
+        with suppress(OSError):
+            self._spare = self._socket.dup()
 
     def _only(self, viewer: Connection) -> None:
         for other in tuple(self._viewers):

@@ -31,7 +31,8 @@ class View:
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
         self._size = screen.size
-        self._pixels = Translator(NATIVE)
+        self._format = NATIVE
+        self._translator: Translator | None = None
         self._encoder = Encoder()
         self._encoding = Encoding.RAW
         self._resizes = self._resized = False
@@ -59,7 +60,10 @@ class View:
         """The next part of an update: its beginning, or a band of it."""
         if self._bands:
             band = self._bands.popleft()
-            return self._encoder.encode(self._encoding, band, self._screen.read(band), self._pixels)
+            # Its tables are made when they are needed: a viewer may name formats faster than these are made.
+            if self._translator is None:
+                self._translator = Translator(self._format)
+            return self._encoder.encode(self._encoding, band, self._screen.read(band), self._translator)
         return self._begin()
 
     def ask(self, area: Rect, *, incremental: bool) -> None:
@@ -82,7 +86,7 @@ class View:
 
     def take_pixels(self, wanted: PixelFormat) -> None:
         """The viewer wants its pixels so from now on."""
-        self._pixels = Translator(wanted)
+        self._format, self._translator = wanted, None
 
     def choose(self, known: Collection[int]) -> None:
         """The viewer knows these encodings."""
