@@ -81,7 +81,11 @@ class Disk:
         if rest := volume.size % self.sector_size:
             _log.warning("%s: its last %d bytes are no whole sector, and not on the disk", name, rest)
         head = bytearray(len(_QCOW))
-        volume.read([head], 0)
+        try:
+            volume.read([head], 0)
+        except OSError as error:
+            volume.close()
+            raise ValueError(f"{name} cannot be read: {error.strerror}") from None
         if head == _QCOW:
             # Only said: a guest may write that as well as any other bytes.
             _log.warning("%s looks like a qcow2 image, and is taken as a raw one, byte for byte", name)

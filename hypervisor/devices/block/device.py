@@ -130,7 +130,10 @@ class BlockDevice(Device):
                 continue
             try:
                 request = parse(entry, self._disk, self._executor.indirect_page)
-                units = len(request.pieces) * _PIECE_UNITS + request.length // _BYTES_PER_UNIT
+                units = len(request.pieces) * _PIECE_UNITS
+                if request.pieces or self._executor.at_once:
+                    # What the thread discards costs others nothing, however large a disk it is.
+                    units += request.length // _BYTES_PER_UNIT
                 budget.spend(_REQUEST_UNITS + units)
                 if self._observers.ring is not None:
                     self._tell("request", request.told, request.id, request.length, "")

@@ -52,7 +52,8 @@ class Executor:
         self._domid = host.domid
         self._volume = volume
         self._finished = finished
-        self._at_once = host.counted or volume.never_waits
+        self.at_once = host.counted or volume.never_waits
+        """Whether nothing is left to the thread."""
         self._host_tells = True  # what is in its cache, until a file system says that it cannot
         self._worker = Worker(host.outside, host.bus)
         self._frontend: Frontend | None = None
@@ -79,7 +80,7 @@ class Executor:
         error: OSError | None = None
         data: bytearray | None = None
         with self._mapped(request) as pages:
-            if self._at_once:
+            if self.at_once:
                 error = _attempt(self._volume, request, pages)
             elif not (reads and self._read_from_cache(request, pages)):
                 # The guest goes on writing to its pages; what is written is what is there now.

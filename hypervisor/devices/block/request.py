@@ -151,6 +151,8 @@ def _transfer(
 def _check(disk: Geometry, place: int, length: int, *, writes: bool) -> None:
     if writes and disk.read_only:
         raise Rejected(BlkifRsp.ERROR, "the disk is read-only")
+    if not length:
+        return  # nowhere: some frontends' barriers without data are at sector -1
     if place + length > disk.size:
         sector, count = place // BLKIF_SECTOR_SIZE, length // BLKIF_SECTOR_SIZE
         raise Rejected(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from typing import TYPE_CHECKING
@@ -59,6 +60,18 @@ def test_a_disk_in_memory(attach: Attach) -> None:
     assert front.read(2040, 8) == (OKAY, NOISE[:4096])
     assert front.ask(discard(0, 2048, 1)) == [OKAY]
     assert front.read(2040, 8) == (OKAY, bytes(4096))
+
+
+def test_a_discard_costs_its_guest_what_keeps_the_machine_busy(
+    machine: Machine, attach: Attach, path: Path
+) -> None:
+    front, bus = attach(Disk(path)), machine.platform.bus
+    front.ring.put(discard(0, SECTORS))
+    front.domain.events.send(front.port)
+    units = bus.turn()
+    at_once = not bus.host_works
+    assert (units >= SECTORS // 8) is at_once
+    assert [status for _, _, status in front.wait(1)] == [OKAY]
 
 
 @pytest.mark.parametrize("in_file", [False, True])
@@ -135,6 +148,19 @@ def test_files_that_are_no_disks(
     (tmp_path / "empty").touch()
     with pytest.raises(ValueError, match=sentence):
         machine.attach(domain, Disk(os.path.join(tmp_path, name)))
+
+
+def test_a_file_that_the_host_cannot_read_is_no_disk(
+    machine: Machine, domain: Domain, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def preadv(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "preadv", preadv)
+        with pytest.raises(ValueError, match=r"disk\.img cannot be read: Input/output error"):
+            machine.attach(domain, Disk(path))
+    machine.attach(domain, Disk(path))  # which nobody else has open any more
 
 
 @pytest.mark.parametrize(
