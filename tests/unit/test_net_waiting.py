@@ -72,6 +72,8 @@ def test_a_rate_holds_a_sender_back(lan: Lan) -> None:
     one, other = lan("rate=20KB/s@50ms", "")  # 1000 bytes each time
     one.connect()
     other.connect()
+    told: list[str] = []
+    lan.machine.platform.bus.observers.ring = lambda *args: told.append(f"{args[1]} {args[3]}")
     for _ in range(3):
         one.request(plain(one, size=500))
     one.event()
@@ -79,6 +81,8 @@ def test_a_rate_holds_a_sender_back(lan: Lan) -> None:
     assert let_time_pass(one) <= 50_000_000
     assert one.statuses() == [OKAY]
     assert len(other.received()) == 3
+    # One that waits is taken from the ring once.
+    assert told.count("request tx") == told.count("response tx") == 3
 
 
 def test_a_rate_is_changed_while_connected(lan: Lan) -> None:

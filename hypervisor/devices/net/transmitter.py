@@ -75,14 +75,15 @@ class Transmitter:
 
     def _serve(self, budget: Budget) -> bool:
         while not budget.exhausted:
-            packet = self._waiting or take_packet(self._ring)
-            self._waiting = None
+            packet, self._waiting = self._waiting, None
             if packet is None:
-                if not self._ring.more():
-                    return False
-                continue
-            if self._observers.ring is not None:
-                self._tell(packet, "request", "")
+                packet = take_packet(self._ring)
+                if packet is None:
+                    if not self._ring.more():
+                        return False
+                    continue
+                if self._observers.ring is not None:
+                    self._tell(packet, "request", "")
             budget.spend(PACKET_UNITS + SLOT_UNITS * (len(packet.slots) + packet.nr_extras))
             if packet.extras and packet.multicast:
                 self._answer(packet, _OKAY if self._change_groups(packet) else _ERROR)
