@@ -25,6 +25,11 @@ OUTSIDE: Final = 24 * 3600 * 10**9
 WATCHFUL_TIME: Final = 50_000_000
 """Nanoseconds between two looks of one that waits for something from outside."""
 
+FARTHEST: Final = 365 * 24 * 3600 * 10**9
+"""Nanoseconds: an idle machine waits for no timer that is set for later than a year from now. On Xen it would
+hardly go off in the machine's life; a clock that jumped there, for one guest, would come to the end of its
+bits, where no timer of any domain is due any more."""
+
 LONGEST_WAIT: Final = 60 * 10**9
 """Nanoseconds of the host's time after which it is looked anew what there is to wait for."""
 
@@ -63,13 +68,17 @@ class Idler:
 
     def wait(self, longest: float | None) -> bool:
         """Nobody may run. Wait for the next timer or for the policy to let somebody run, `longest` seconds
-        at most (None: no limit) and until something comes from outside. False when there is neither."""
+        at most (None: no limit) and until something comes from outside. False when there is neither, or no
+        timer before `FARTHEST`."""
         self._polling = 0
-        timer = self._platform.timers.next_deadline()
+        deadline = self._platform.timers.next_deadline()
+        timer = deadline - self._platform.clock.now()
         patience = self._policy.patience()
-        if timer == NEVER and patience == FOREVER:
-            return False
-        self._pass(min(timer - self._platform.clock.now(), patience), longest)
+        if deadline == NEVER or timer > FARTHEST:
+            if patience == FOREVER:
+                return False
+            timer = patience
+        self._pass(min(timer, patience), longest)
         return True
 
     def _pass(self, nanoseconds: int, longest: float | None, at_least: int = 0) -> bool:

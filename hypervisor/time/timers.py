@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NEVER = 1 << 62
-"""A deadline, 146 years away, that never comes: nobody waits for a timer that is set so far, and so virtual
-time does not jump there, where system times would soon need more bits than a guest's records have."""
+"""A deadline that never comes, 146 years after a machine began: timers are not set so far, where system times
+would soon need more bits than a guest's records have. (An idle machine waits for none that is a tenth so far
+away: `idle.FARTHEST`.)"""
 
 _FEW = 256
 """Entries a queue may have before anybody looks for stale ones."""

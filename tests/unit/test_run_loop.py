@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paravane import DomainConfig, HostClock, Machine, StopReason
-from paravane.idle import OUTSIDE, SMALL_AGAINST, YIELD_TIME
+from paravane.idle import FARTHEST, OUTSIDE, SMALL_AGAINST, YIELD_TIME
 from paravane.inbox import Inbox
 from paravane.run_loop import FEWEST_INSTRUCTIONS, INSTRUCTION_TIME
 from paravane.sched import POLICIES, BorrowedVirtualTime, Credit
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 COUNTED = 1_000_000
+MS = 1_000_000
 LATEST = FEWEST_INSTRUCTIONS * INSTRUCTION_TIME
 
 POLL = """
@@ -38,8 +39,8 @@ main:
     xorl %ecx, %ecx
     HYPERCALL vcpu_op
     movl ${times}, %esi
-1:  addl ${nanoseconds}, poll + SCHED_POLL_timeout
-    adcl $0, poll + SCHED_POLL_timeout + 4
+1:  addl ${low}, poll + SCHED_POLL_timeout
+    adcl ${high}, poll + SCHED_POLL_timeout + 4
     movl $SCHEDOP_poll, %ebx
     movl $poll, %ecx
     HYPERCALL sched_op
@@ -108,9 +109,29 @@ timer: .long VIRQ_TIMER, 0, 0
 """
 """Computes until its timer, which is set for 2 ms from now, has gone off."""
 
+FAR_TIMER = """
+    .include "runtime.inc"
+    XEN_NOTES far
+    .text
+main:
+    movl $VCPUOP_set_singleshot_timer, %ebx
+    xorl %ecx, %ecx
+    movl $timer, %edx
+    HYPERCALL vcpu_op
+    movl $SCHEDOP_block, %ebx
+    HYPERCALL sched_op
+    PRINT "woken\\n"
+    ret
+    .data
+    .balign 8
+timer: .long 0xFFFFFFFF, 0x3FFFFFFF, 0
+"""
+"""Sleeps until a timer that is set for the last nanosecond before the end of time."""
+
 
 def poll(nanoseconds: int, times: int) -> str:
-    return POLL.replace("{nanoseconds}", str(nanoseconds)).replace("{times}", str(times))
+    high, low = divmod(nanoseconds, 1 << 32)
+    return POLL.format(low=low, high=high, times=times)
 
 
 def create(machine: Machine, kernel: str, name: str, **options: int) -> Domain:
@@ -293,6 +314,29 @@ def test_polling_by_yields_leaves_room_for_timers() -> None:
     late = [record.time - record.deadline for record in expired if record.name == "expired"]
     assert len(late) == 100
     assert max(late) < YIELD_TIME
+
+
+def test_a_deadline_that_is_too_far_takes_the_clock_nowhere() -> None:
+    """Be it of sched_poll or of a timer: to the machine nobody waits for anything, and who comes later can
+    still tell the time and sleep."""
+    for kernel in (poll(NEVER - 1, 1), poll(FARTHEST + 10**10, 1), FAR_TIMER):
+        with Machine(Machine.size_for(MEMORY, MEMORY)) as machine:
+            create(machine, kernel, "far")
+            assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.STALLED
+            assert machine.platform.clock.now() < 10**9
+            other = create(machine, poll(900_000_000, 10), "sleeper")
+            assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.STALLED
+            assert other.console_output() == b"done\n"
+            assert 0 <= machine.platform.clock.now() - 9 * 10**9 < MS
+
+
+def test_a_year_of_sleep_is_jumped_over_until_time_ends() -> None:
+    """After 146 of them no timer can be set any more, and that is all that happens."""
+    years = NEVER // (FARTHEST - MS)
+    with Machine(Machine.size_for(MEMORY)) as machine:
+        create(machine, poll(FARTHEST - MS, years + 2), "sleeper")
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.STALLED
+        assert 0 <= machine.platform.clock.now() - years * (FARTHEST - MS) < MS
 
 
 def test_an_idle_machine_waits_for_its_timer_once(waits: list[float | None]) -> None:
