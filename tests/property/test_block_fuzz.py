@@ -161,4 +161,4 @@ def test_what_is_parsed_lies_on_the_disk_and_in_its_pages(
         assert all(0 <= piece.start < piece.end <= 4096 for piece in request.pieces)
         if request.pieces:
             assert sum(piece.end - piece.start for piece in request.pieces) == request.length
-        assert request.operation in (BlkifOp.READ, BlkifOp.FLUSH_DISKCACHE) or not read_only
+        assert request.operation == BlkifOp.READ or not read_only

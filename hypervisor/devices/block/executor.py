@@ -179,6 +179,8 @@ def _perform(volume: Volume, request: Request, buffers: Buffers) -> None:
                 volume.flush()
         case BlkifOp.FLUSH_DISKCACHE:
             volume.flush()
+            if buffers:  # what it brings is not flushed: frontends that want that send a barrier
+                volume.write(buffers, request.place)
         case BlkifOp.DISCARD if not request.length:
             pass
         case BlkifOp.DISCARD if request.secure:

@@ -31,8 +31,8 @@ _INDIRECT_ID: Final = slice(BLKIF_REQUEST_INDIRECT.offsets["id"], BLKIF_REQUEST_
 _SECTOR: Final = slice(BLKIF_REQUEST.offsets["sector_number"], BLKIF_REQUEST.offsets["sector_number"] + 8)
 _NR_SEGMENTS: Final = BLKIF_REQUEST.offsets["nr_segments"]
 _SEGMENTS: Final = BLKIF_REQUEST.offsets["seg"]
-_DATA: Final = frozenset({BlkifOp.READ, BlkifOp.WRITE, BlkifOp.WRITE_BARRIER})
-_SUPPORTED: Final = frozenset({*_DATA, BlkifOp.FLUSH_DISKCACHE, BlkifOp.DISCARD, BlkifOp.INDIRECT})
+_FLUSHES: Final = frozenset({BlkifOp.WRITE_BARRIER, BlkifOp.FLUSH_DISKCACHE})
+_SUPPORTED: Final = frozenset({BlkifOp.READ, BlkifOp.WRITE, *_FLUSHES, BlkifOp.DISCARD, BlkifOp.INDIRECT})
 
 
 class Rejected(Exception):
@@ -90,13 +90,16 @@ def parse(entry: bytes, disk: Geometry, indirect: Callable[[int], bytes]) -> Req
         return _discard(entry, disk, number)
     if told == BlkifOp.INDIRECT:
         return _indirect(entry, disk, number, indirect)
-    if told == BlkifOp.FLUSH_DISKCACHE:
-        return Request(told, number, BlkifOp.FLUSH_DISKCACHE, 0, 0)
     # Only the segments that there are: most requests have few, and this is the way of every one.
     nr_segments = entry[_NR_SEGMENTS]
     if nr_segments > BLKIF_MAX_SEGMENTS_PER_REQUEST:
         raise Rejected(BlkifRsp.ERROR, f"{nr_segments} segments in a request of up to 11")
-    if not nr_segments and told != BlkifOp.WRITE_BARRIER:
+    if not nr_segments and told in _FLUSHES:
+        # As in Linux's backend it is a write of nothing: its place does not matter, that the disk may be
+        # written does.
+        _check(disk, 0, 0, writes=True)
+        return Request(told, number, BlkifOp(told), 0, 0)
+    if not nr_segments:
         raise Rejected(BlkifRsp.ERROR, "no segments to read or write")
     listed = entry[_SEGMENTS : _SEGMENTS + nr_segments * BLKIF_REQUEST_SEGMENT.size]
     return _transfer(told, number, BlkifOp(told), int.from_bytes(entry[_SECTOR], "little"), listed, disk)

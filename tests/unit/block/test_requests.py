@@ -88,6 +88,29 @@ def test_indirect_requests_take_up_to_256_segments(attach: Attach, path: Path) -
         assert front.ask(indirect(operation, 0, 1, [first])) == [ERROR]
 
 
+@pytest.mark.parametrize("operation", [BlkifOp.FLUSH_DISKCACHE, BlkifOp.WRITE_BARRIER])
+def test_flushes_and_barriers_write_what_they_bring(attach: Attach, path: Path, operation: BlkifOp) -> None:
+    """Without segments it does not matter what place they name."""
+    front = attach(Disk(path))
+    data = random.Random(operation).randbytes(9 * 512)
+    assert front.put(40, data, operation) is OKAY
+    assert path.read_bytes() == NOISE[: 40 * 512] + data + NOISE[49 * 512 :]
+    assert front.ask(transfer(operation, (1 << 64) - 1, [])) == [OKAY]
+    assert front.put(SECTORS - 8, data, operation) is ERROR
+
+
+@pytest.mark.parametrize("operation", [BlkifOp.FLUSH_DISKCACHE, BlkifOp.WRITE_BARRIER])
+def test_a_read_only_disk_offers_no_flushes_and_carries_none_out(
+    attach: Attach, path: Path, operation: BlkifOp
+) -> None:
+    """As Linux's backend has it on a read-only loop device: both are writes, whatever they bring."""
+    front = attach(Disk(path, read_only=True))
+    assert [front.backend(name) for name in ("feature-flush-cache", "feature-barrier")] == ["0", "0"]
+    assert front.ask(transfer(operation, 0, [])) == [ERROR]
+    assert front.put(0, bytes(512), operation) is ERROR
+    assert front.read(0, 8) == (OKAY, NOISE[:4096])
+
+
 @pytest.mark.parametrize("pages", [1, 2, 16])
 def test_a_full_ring_of_any_size_is_answered_in_order(attach: Attach, path: Path, pages: int) -> None:
     front = attach(Disk(path), ring_pages=pages)
