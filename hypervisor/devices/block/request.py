@@ -146,7 +146,8 @@ def _transfer(
         piece = Piece(gref, first * BLKIF_SECTOR_SIZE, (last + 1) * BLKIF_SECTOR_SIZE)
         pieces.append(piece)
         length += piece.end - piece.start
-    place = sector * BLKIF_SECTOR_SIZE
+    # A barrier without data has no place: Linux has it at sector -1.
+    place = sector * BLKIF_SECTOR_SIZE if pieces else 0
     _check(disk, place, length, writes=operation != BlkifOp.READ)
     return Request(told, number, operation, place, length, tuple(pieces))
 
@@ -154,8 +155,6 @@ def _transfer(
 def _check(disk: Geometry, place: int, length: int, *, writes: bool) -> None:
     if writes and disk.read_only:
         raise Rejected(BlkifRsp.ERROR, "the disk is read-only")
-    if not length:
-        return  # nowhere: some frontends' barriers without data are at sector -1
     if place + length > disk.size:
         sector, count = place // BLKIF_SECTOR_SIZE, length // BLKIF_SECTOR_SIZE
         raise Rejected(
