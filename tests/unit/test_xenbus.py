@@ -336,7 +336,14 @@ def test_a_device_that_nobody_uses_goes_at_once_and_any_goes_by_force(
 def test_the_last_device_takes_its_folders_along(machine: Machine, domain: Domain) -> None:
     (device,) = domain.devices
     machine.detach(domain, device)
-    assert machine.store.find("/local/domain/0/backend/adder") is None
+    for folder in (
+        "/local/domain/0/backend",
+        f"/local/domain/{domain.domid}/device",
+        f"/libxl/{domain.domid}/device",
+    ):
+        assert machine.store.find(f"{folder}/adder") is None, folder
+    machine.attach(domain, AdderConfig())
+    assert machine.store.find(f"/local/domain/{domain.domid}/device/adder") is not None
 
 
 def test_what_cannot_be_had_is_refused_and_nothing_is_left(

@@ -60,10 +60,12 @@ def announce(store: Store, device: Device, domid: int, backend_domid: int) -> Pa
 
 
 def forget(store: Store, paths: Paths) -> None:
-    """Remove a device's nodes, and the backend's folders that have become empty: the domain's, its kind's."""
+    """Remove a device's nodes, and the folders of its kind that have become empty, as libxl does; the
+    backend's have one for each domain in between."""
     for path in paths:
         if store.find(path) is not None:
             store.remove(path)
-    for path in (parent_of(paths.back), parent_of(parent_of(paths.back))):
+    around = [parent_of(path) for path in paths]
+    for path in (*around, parent_of(parent_of(paths.back))):
         if store.find(path) is not None and not store.directory(path):
             store.remove(path)
