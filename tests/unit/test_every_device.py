@@ -7,12 +7,14 @@ import os
 import random
 import threading
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from paravane import DomainConfig, Machine
 from paravane.abi.blkif import BlkifRsp
+from paravane.abi.domid import DomId
 from paravane.abi.grant_table import GNTTAB_NR_RESERVED_ENTRIES
 from paravane.abi.xenbus import XenbusState
 from paravane.devices.block import Disk
@@ -157,6 +159,56 @@ def test_whatever_a_frontend_writes_it_can_begin_anew(
     front.connect()
     assert not front.front.has("error")
     assert neighbour.put(0, b"x" * 512) is BlkifRsp.OKAY
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_devices_of_one_guest_that_share_what_is_for_one(
+    machine: Machine, domain: Domain, neighbour: BlockFrontend, tmp_path: Path, seed: int
+) -> None:
+    """Each has the grants and the port of another now and then, ports are closed and bound anew, and grants
+    end while they are used: what a guest lends comes back whatever it is lent for."""
+    chance = random.Random(seed)
+    fronts = [kind(machine, domain, first_ref=100 * number) for number, kind in enumerate(EVERY, 1)]
+    for front in fronts:
+        front.attach(tmp_path)
+        front.connect()
+    for _ in range(200):
+        front, other = chance.choices(fronts, k=2)
+        with suppress(Refusal):
+            _share(chance, front, other)
+        if chance.random() < 0.02:
+            domain.events.reset(DomId.SELF, lambda: True)
+        front.front.serve()
+    assert neighbour.put(0, b"x" * 512) is BlkifRsp.OKAY
+    for front in fronts:
+        front.front.switch(STATE.Closed)
+    assert not lent(domain)
+
+
+def _share(chance: random.Random, front: AnyFrontend, other: AnyFrontend) -> None:
+    """Something between two devices of a guest, or with one. Raises Refusal."""
+    refs, others = ([name for name in one.nodes if name.endswith("ref")] for one in (front, other))
+    match chance.randrange(8):
+        case 0:
+            front.front.write(chance.choice(refs), other.nodes[chance.choice(others)])
+        case 1:
+            front.front.write(front.port_node, other.front.port)
+        case 2:
+            front.domain.events.close(front.front.port)
+        case 3:
+            front.front.port = front.front.listen()
+        case 4:
+            front.front.switch(chance.choice([*STATE]))
+        case 5:
+            for state in (STATE.Closed, STATE.Initialising, front.ready):
+                front.front.switch(state)
+        case 6:
+            for page in front.pages:
+                at = chance.choice((0, 4, 8, 3072, 3076, 3080))
+                page[at : at + 4] = chance.choice((1, 60, chance.getrandbits(32))).to_bytes(4, "little")
+            front.front.event()
+        case 7 if "page-ref" not in refs:
+            front.front.revoke(int(front.nodes[chance.choice(refs)]))
 
 
 @every_device
