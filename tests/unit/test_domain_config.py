@@ -178,6 +178,7 @@ def test_what_is_ignored_is_said() -> None:
         (LEAST + "disk = [['x']]", 3, "disk is a list of texts, without lists in it"),
         (LEAST + "disk = ['x,raw']", 3, "what does the guest call it"),
         (LEAST + "vif = ['colour=red']", 3, "colour=red is no setting of a network interface"),
+        (LEAST + "vif = ['pcap=']", 3, "pcap= is followed by a file"),
         (LEAST + "vif = ['mac=01:00:5e:00:00:01']", 3, "no address that a network interface can have"),
         (LEAST + "vif = ['rate=fast']", 3, "'fast' is no rate"),
         (LEAST + "vfb = ['sdl=1']", 3, "there is no window (sdl) here"),

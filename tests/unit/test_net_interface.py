@@ -17,7 +17,7 @@ from paravane.abi.xenbus import XenbusState
 from paravane.devices.net import parse_rule
 from paravane.devices.net.choices import MOST_QUEUES
 from paravane.devices.net.multicast import MOST_GROUPS
-from paravane.devices.net.vif import Vif, parse_vif
+from paravane.devices.net.vif import Vif, located, parse_vif
 from paravane.tools.machine_options import settle_clock
 from tests.support.frontend import FrontRing
 from tests.support.lan import BROADCAST, Lan, closed, packet, plain
@@ -290,3 +290,9 @@ def test_a_capture_shows_the_wire(lan: Lan, tmp_path: Path) -> None:
     data = path.read_bytes()
     assert data[:4] == bytes.fromhex("4d3cb2a1")
     assert data.count(one.mac) == 4 + 4  # as it was sent, and as it was received
+
+
+def test_a_capture_is_found_from_another_folder() -> None:
+    text = located("bridge=br0, pcap = net.pcap, rate=1MB/s", lambda name: f"/there/{name}")
+    assert text == "bridge=br0,pcap=/there/net.pcap,rate=1MB/s"
+    assert parse_vif(text).pcap == "/there/net.pcap"

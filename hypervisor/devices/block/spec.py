@@ -84,6 +84,8 @@ def _split(text: str) -> dict[str, str]:
         if not equals and key in _FLAGS:
             found[key] = ""
         elif equals and key in (*_KEYS, *_NOT_HERE):
+            if key == "cow" and not value:
+                raise ValueError("cow= is followed by a file; cow alone keeps what is written in memory")
             found[key] = value
         elif equals:
             raise ValueError(f"there is no setting {shown(key)}")

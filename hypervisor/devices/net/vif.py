@@ -58,11 +58,17 @@ def parse_vif(text: str, number: int = 0, rules: tuple[Rule, ...] = ()) -> Vif:
 
 def located(text: str, locate: Callable[[str], str]) -> str:
     """A description with the name of its file as `locate` gives it, for a machine in another folder."""
-    fields = [field.strip() for field in text.split(",")]
-    return ",".join(
-        f"pcap={locate(field.removeprefix('pcap='))}" if field.startswith("pcap=") else field
-        for field in fields
-    )
+    fields = []
+    for field in text.split(","):
+        key, _, value = (part.strip() for part in field.partition("="))
+        fields.append(f"pcap={locate(value)}" if key == "pcap" and value else field.strip())
+    return ",".join(fields)
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise NetError("pcap= is followed by a file, tap= by a device")
+    return text
 
 
 def _networks(text: str) -> tuple[Network, ...]:
@@ -85,7 +91,7 @@ _KEYS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
     "rate": ("rate", parse_rate),
     "ip": ("networks", _networks),
     "mtu": ("mtu", _number),
-    "pcap": ("pcap", str),
-    "tap": ("tap", str),
+    "pcap": ("pcap", _name),
+    "tap": ("tap", _name),
     "devid": ("number", _number),
 }

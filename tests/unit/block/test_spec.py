@@ -58,6 +58,7 @@ def test_a_disk_is_described_as_for_xl_and_shorter(text: str, disk: Disk) -> Non
         (",xvda", "a disk is a file, or so many bytes of memory"),
         ("/d,raw,floppy,w", "no disk can be called"),
         ("/d,xvda,ro,cow", "copy-on-write is for a disk"),
+        ("/d,xvda,cow=", "cow= is followed by a file"),
         ("a\nb", "disk 'a"),
     ],
 )
