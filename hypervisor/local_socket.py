@@ -39,6 +39,13 @@ def listening(path: Path, backlog: int) -> socket.socket:
     return made
 
 
+def forgotten(path: Path) -> None:
+    """Take away the name of a socket that was closed. What else may be there by now is left as it is: another
+    one's socket, a file, a folder."""
+    with suppress(OSError):
+        _clear(path)
+
+
 def connected(path: Path) -> socket.socket:
     """A connection to whoever listens at `path`. Raises OSError when nobody does."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -148,6 +148,32 @@ def test_a_client_reads_and_types(
     assert host.rests()
 
 
+def test_what_has_taken_a_sockets_place_stays(
+    host: Host, open_end: Callable[[str], tuple[Any, Ring]], tmp_path: Path
+) -> None:
+    """A folder, a file, another console."""
+    path = tmp_path / "guest.sock"
+
+    def closed() -> None:
+        end, _ = open_end(f"unix:{path}")
+        path.unlink()
+        replace[kind]()
+        end.close()
+
+    replace: dict[str, Callable[[], object]] = {
+        "folder": path.mkdir,
+        "file": path.touch,
+        "console": lambda: open_end(f"unix:{path}"),
+    }
+    for kind in replace:
+        closed()
+        assert path.exists(), kind
+        if kind == "console":
+            called(str(path)).close()
+        else:
+            path.rename(tmp_path / kind)
+
+
 def test_a_socket_is_its_users_alone_and_goes_with_its_console(
     open_end: Callable[[str], tuple[Any, Ring]], tmp_path: Path
 ) -> None:

@@ -126,7 +126,7 @@ class _UnixEnd(SocketEnd):
     def close(self) -> None:
         if not self._closed:
             super().close()
-            self._path.unlink(missing_ok=True)
+            local_socket.forgotten(self._path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ class StoreSocket:
         for client in tuple(self._clients):
             client.close()
         self._socket.close()
-        self.path.unlink(missing_ok=True)
+        local_socket.forgotten(self.path)
 
     def _turn(self) -> None:
         """One portion for all clients that have something to do, in the order they called."""
