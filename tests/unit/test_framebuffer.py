@@ -79,7 +79,10 @@ def test_a_picture_is_what_is_in_the_frames(machine: Machine) -> None:
     display.look(watcher)
     # Across the end of a page.
     front.paint(4096 - 8, bytes(range(16)))
+    front.serve()
+    front.notified()
     front.update(0, 15, 64, 2)
+    assert front.notified()  # there is room in its ring
     assert watcher.seen == [Rect(0, 15, 64, 2)]
     assert display.read(Rect(62, 15, 2, 1)) == bytes(range(8))
     assert display.read(Rect(62, 15, 2, 2))[8:] == bytes(8)
@@ -121,12 +124,15 @@ def test_a_picture_is_resized_in_its_frames(machine: Machine) -> None:
     front.resize(16, 8, 128, offset=1000)
     assert display.size == (16, 8)
     assert display.read(Rect(0, 0, 1, 1)) == b"\1\2\3\4"
+    front.resize(10_000, -1, 256, offset=1 << 15)
+    assert display.size == (64, 128)
+    assert display.read(Rect(63, 127, 1, 1)) == bytes(4)
     front.resize(10_000, -1, 256)
     assert display.size == (64, 256)
     for shape in ((16, 16, 0), (16, 16, 1 << 20), (16, 16, 64, 7), (16, 16, 64, 32, 1 << 16), (0, 4, 64)):
         front.resize(*shape)
     assert display.size == (64, 256)
-    assert watcher.seen == [None, None]
+    assert watcher.seen == [None] * 3
     assert front.backend_state is XenbusState.Connected
 
 
@@ -266,12 +272,12 @@ def test_keys_and_the_pointer(machine: Machine) -> None:
         (XenkbdType.MOTION, 0, 0, -1),
     ]
     front.write("request-abs-pointer", 1)
-    display.point(5, 500, 0)
+    display.point(500, 500, 0)
     front.serve()
     front.write("request-raw-pointer", 1)
     display.point(63, 0, 1)
     front.serve()
-    assert front.told() == [(XenkbdType.POS, 5, 31, 0), (XenkbdType.POS, 0x7FFF, 0, 1)]
+    assert front.told() == [(XenkbdType.POS, 63, 31, 0), (XenkbdType.POS, 0x7FFF, 0, 1)]
 
 
 def test_a_trace_shows_the_events(machine: Machine) -> None:
