@@ -104,14 +104,39 @@ hostile_request:
     jbe 8f
     movl $XENSTORE_PAYLOAD_MAX, %edi
 8:  movl %edi, request + XSD_SOCKMSG_len
-    movl $request, %eax
-    movl $XSD_SOCKMSG_sizeof, %edx
-    call store_put
-    movl $payload, %eax
-    movl %edi, %edx
-    call store_put
+    leal XSD_SOCKMSG_sizeof(%edi), %edx
+    call hurl
     popl %edi
     popl %ebx
+    ret
+
+# EDX = length of the request with its payload: into the ring, at once where it fits in one piece.
+    .type hurl, @function
+hurl:
+    pushl %esi
+    pushl %edi
+    movl store_ring, %edi
+    movl XENSTORE_DOMAIN_INTERFACE_req_prod(%edi), %ecx
+    movl %ecx, %eax
+    subl XENSTORE_DOMAIN_INTERFACE_req_cons(%edi), %eax
+    addl %edx, %eax
+    cmpl $XENSTORE_RING_SIZE, %eax
+    ja 1f
+    andl $XENSTORE_RING_SIZE - 1, %ecx
+    leal (%ecx,%edx), %eax
+    cmpl $XENSTORE_RING_SIZE, %eax
+    ja 1f
+    leal XENSTORE_DOMAIN_INTERFACE_req(%edi,%ecx), %edi
+    movl $request, %esi
+    movl %edx, %ecx
+    rep movsb
+    movl store_ring, %edi
+    addl %edx, XENSTORE_DOMAIN_INTERFACE_req_prod(%edi)
+    jmp 2f
+1:  movl $request, %eax
+    call store_put
+2:  popl %edi
+    popl %esi
     ret
 
 # Takes what has come, and lets xenstore go on.
@@ -124,6 +149,8 @@ pump:
     subl XENSTORE_DOMAIN_INTERFACE_rsp_cons(%ebx), %eax
     cmpl $XSD_SOCKMSG_sizeof, %eax
     jb 3f
+    call pass_over
+    jz 1b
     movl $store_header, %eax
     movl $XSD_SOCKMSG_sizeof, %edx
     call store_get
@@ -148,6 +175,32 @@ pump:
     popl %ebx
     jmp yield
 4:  PANIC "a message is longer than any can be"
+
+# EAX = bytes that have come, a header at least: passes over a message that is all there in one piece and says nothing
+# that matters. ZF if it did.
+    .type pass_over, @function
+pass_over:
+    movl store_ring, %edx
+    movl XENSTORE_DOMAIN_INTERFACE_rsp_cons(%edx), %ecx
+    andl $XENSTORE_RING_SIZE - 1, %ecx
+    cmpl $XENSTORE_RING_SIZE - XSD_SOCKMSG_sizeof, %ecx
+    ja 2f
+    leal XENSTORE_DOMAIN_INTERFACE_rsp(%edx,%ecx), %ecx
+    cmpl $XS_TRANSACTION_START, XSD_SOCKMSG_type(%ecx)
+    je 1f
+    subl $XSD_SOCKMSG_sizeof, %eax
+    cmpl XSD_SOCKMSG_len(%ecx), %eax
+    jb 2f
+    movl XSD_SOCKMSG_len(%ecx), %eax
+    addl $XSD_SOCKMSG_sizeof, %eax
+    addl %eax, XENSTORE_DOMAIN_INTERFACE_rsp_cons(%edx)
+    cmpl $XS_WATCH_EVENT, XSD_SOCKMSG_type(%ecx)
+    je 2f                           # an event, no answer
+    incl requests_answered
+    cmpl %eax, %eax                 # sets ZF
+    ret
+1:  testl %edx, %edx                # clears ZF
+2:  ret
 
     .section .rodata
     .balign 4
