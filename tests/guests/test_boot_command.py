@@ -321,7 +321,7 @@ sys.exit(main(["boot", "hello"]))
 
 
 @pytest.mark.parametrize(
-    "module", ["paravane.tools.streams", "paravane.tools.commands", "unicorn", "capstone", "paravane.memory"]
+    "module", ["paravane.tools.streams", "paravane.tools.commands", "unicorn", "paravane.memory"]
 )
 def test_ctrl_c_while_it_is_still_loading_is_quiet(module: str) -> None:
     result = subprocess.run(

@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import StopReason, guest_kernels
+from paravane import StopReason, chosen, guest_kernels
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import build
-from paravane.devices.block import disks_of
-from paravane.devices.net.vif import vifs_of
 from paravane.testing.expectation import Expected
 from paravane.testing.matching import difference
 from paravane.time.clock import VIRTUAL_EPOCH
@@ -47,11 +45,14 @@ def run(
     folder: Path,
     *,
     memory: int = MEMORY,
+    stdin: bytes = b"",
     vcpus: int = 1,
     devices: Sequence[DeviceConfig] = (),
 ) -> BootResult:
     """Boot GRUB with a script that ends the domain itself. The frame audit of its last moment is clean."""
-    outcome = boot(standalone(script, files, folder), memory=memory, vcpus=vcpus, devices=devices)
+    outcome = boot(
+        standalone(script, files, folder), memory=memory, stdin=stdin, vcpus=vcpus, devices=devices
+    )
     assert outcome.ending is StopReason.DONE, outcome.console
     assert outcome.audit == ()
     return outcome
@@ -193,11 +194,25 @@ CHAINED = [name for name in guest_kernels.names() if name not in ("twolevel", "u
 def test_a_kernel_of_ours_says_the_same_when_grub_boots_it(name: str, tmp_path: Path) -> None:
     """It gets other page tables than a direct boot's, used rings, and memory that GRUB has written to."""
     kernel = guest_kernels.load(name)
-    image = build(kernel.sources)
-    devices: tuple[DeviceConfig, ...] = (*disks_of(kernel.disks, kernel.folder), *vifs_of(kernel.vifs))
-    direct = boot(image, memory=SMALL, cmdline=kernel.cmdline, vcpus=kernel.vcpus, devices=devices)
+    image, defaults = build(kernel.sources), chosen.choose(kernel, (), {}).defaults
+    direct = boot(
+        image,
+        memory=SMALL,
+        cmdline=kernel.cmdline,
+        stdin=kernel.input,
+        vcpus=kernel.vcpus,
+        devices=defaults.devices,
+    )
     script = f"echo LOADING\nlinux (memdisk)/kernel {kernel.cmdline}\nboot\n"
-    chained = run(script, {"kernel": image}, tmp_path, memory=SMALL, vcpus=kernel.vcpus, devices=devices)
+    chained = run(
+        script,
+        {"kernel": image},
+        tmp_path,
+        memory=SMALL,
+        stdin=kernel.input,
+        vcpus=kernel.vcpus,
+        devices=defaults.devices,
+    )
     assert chained.reason is direct.reason, chained.crash_report
     _, _, console = chained.console.partition("LOADING\n\r")
     assert difference(Expected(_variable(kernel, direct.console)), console) == []

@@ -75,7 +75,9 @@ def held(machine: Machine) -> dict[str, object]:
 
 
 def _is_ours(one: object) -> bool:
-    return type(one).__module__.startswith("paravane.")
+    module = type(one).__module__
+    # Where a class of somebody else's has a descriptor of that name, it says of no module.
+    return isinstance(module, str) and module.startswith("paravane.")
 
 
 @every_device
