@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _DRAIN = 4096
 _MILLISECOND = 0.001
+_LONGEST = 24 * 3600.0
+"""Seconds of one wait. A poll takes 2**31 milliseconds at most, which is less than a month: a guest may sleep
+longer, and whoever runs it may give it longer."""
 
 
 @dataclass(slots=True)
@@ -116,7 +119,7 @@ class Inbox:
 
     def deliver(self, wait: float | None) -> bool:
         """Make all calls that are due; while there are none, wait up to `wait` seconds for one, or a bit less
-        (None: until there is one). Whether anything came.
+        (None: until there is one), and a day at most. Whether anything came.
 
         A poll counts in milliseconds and rounds up, which a timer would be late by. What is left below a
         millisecond is slept: nobody from outside notices that.
@@ -128,7 +131,7 @@ class Inbox:
             wait = 0.0
         came = bool(self._posted)
         if wait != 0 or self.watching:
-            seconds = None if wait is None else wait // _MILLISECOND * _MILLISECOND
+            seconds = None if wait is None else min(wait, _LONGEST) // _MILLISECOND * _MILLISECOND
             for key, events in self._selector.select(seconds):
                 came = True
                 self._call(key, events)

@@ -349,6 +349,26 @@ def test_an_idle_machine_waits_for_its_timer_once(waits: list[float | None]) -> 
     assert len(waits) <= 3
 
 
+def test_months_of_sleep_are_waited_for_by_the_clock_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are more milliseconds than a poll counts; so are those that a run may be given."""
+    month = 30 * 24 * 3600
+    deliver: Callable[[Inbox, float | None], bool] = Inbox.deliver
+    slept: list[float] = []
+    with Machine(Machine.size_for(MEMORY), clock=HostClock()) as machine:
+
+        def interrupted(inbox: Inbox, wait: float | None) -> bool:
+            if wait:
+                slept.append(wait)
+                machine.interrupt()
+            return deliver(inbox, wait)
+
+        monkeypatch.setattr(Inbox, "deliver", interrupted)
+        create(machine, poll(2 * month * 10**9, 1), "sleeper")
+        assert machine.run().reason is StopReason.INTERRUPTED
+        assert machine.run(timeout=1.5 * month).reason is StopReason.INTERRUPTED
+    assert [round(wait / month, 1) for wait in slept] == [2.0, 1.5]
+
+
 def test_a_machine_that_only_input_can_move_waits_without_end(waits: list[float | None]) -> None:
     with Machine(Machine.size_for(MEMORY), clock=HostClock()) as machine:
         create(machine, BLOCK, "block")
