@@ -13,6 +13,7 @@ from paravane.devices.block.device import BlockDevice
 from paravane.devices.block.overlay import Overlay
 from paravane.devices.block.raw import RawVolume
 from paravane.devices.block.vdev import number_of
+from paravane.devices.block.worker import Leaving, identities
 from paravane.text import shown
 
 if TYPE_CHECKING:
@@ -72,7 +73,11 @@ class Disk:
         return tuple(Path(name) for name in (self.path, self.cow_file) if name is not None)
 
     def open(self, host: DeviceHost) -> BlockDevice:
-        """The disk. Raises ValueError, a sentence, when its files cannot be had, or are too short for it."""
+        """The disk. Raises ValueError, a sentence, when its files cannot be had, or are too short for it.
+
+        A disk that is gone may still be at work on them: that is waited for.
+        """
+        host.shared(Leaving).wait_for(identities(self.files))
         volume = self._volume()
         name = "memory" if self.path is None else shown(os.fspath(self.path))
         if volume.size < self.sector_size:
@@ -95,6 +100,7 @@ class Disk:
             number_of(self.vdev),
             self.vdev,
             target="" if self.path is None else shown(os.fspath(self.path)),
+            files=identities(self.files),
             sector_size=self.sector_size,
             cdrom=self.cdrom,
         )

@@ -15,6 +15,7 @@ from paravane.grants import GrantRefusal
 if TYPE_CHECKING:
     from paravane.devices.block.request import Request
     from paravane.devices.block.volume import Volume
+    from paravane.devices.block.worker import Files
     from paravane.devices.bus import Budget
     from paravane.devices.shared_ring import BackRing
     from paravane.devices.xenbus import DeviceHost, Frontend, Nodes
@@ -43,11 +44,12 @@ class BlockDevice(Device):
         vdev: str,
         *,
         target: str,
+        files: Files = frozenset(),
         sector_size: int = BLKIF_SECTOR_SIZE,
         cdrom: bool = False,
     ) -> None:
         """The volume is the device's from now on. `vdev` and `target` are what the toolstack calls the disk
-        and what it stands on; `sector_size` is in bytes."""
+        and what it stands on, which `files` says to others; `sector_size` is in bytes."""
         self.number = number
         self._vdev = vdev
         self._target = target
@@ -55,7 +57,7 @@ class BlockDevice(Device):
         size = volume.size // sector_size * sector_size
         self._disk = Geometry(size, sector_size, volume.read_only)
         self._observers = host.bus.observers
-        self._executor = Executor(host, volume, self._finish)
+        self._executor = Executor(host, volume, files, self._finish)
         self._frontend: Frontend
         self._ring: BackRing
 

@@ -10,6 +10,7 @@ come, and when, must not depend on the host's disk."""
 from __future__ import annotations
 
 import errno
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
 
     from paravane.devices.block.request import Request
     from paravane.devices.block.volume import Buffers, Volume
+    from paravane.devices.block.worker import Files
     from paravane.devices.bus import Budget
     from paravane.devices.xenbus import DeviceHost, Frontend
 
     Finished = Callable[[Request, OSError | GrantRefusal | None], None]
 
 _HAND_OVER_UNITS: Final = 3
+
+log = logging.getLogger(__name__)
 
 
 class _Job:
@@ -48,14 +52,15 @@ class Executor:
     """What one disk does on its volume. `finished` is called once for each request that was started, in
     `start` or in `finish`, unless its connection is gone by then."""
 
-    def __init__(self, host: DeviceHost, volume: Volume, finished: Finished) -> None:
+    def __init__(self, host: DeviceHost, volume: Volume, files: Files, finished: Finished) -> None:
+        """`files` are what the volume stands on."""
         self._domid = host.domid
         self._volume = volume
         self._finished = finished
         self.at_once = host.counted or volume.never_waits
         """Whether nothing is left to the thread."""
         self._host_tells = True  # what is in its cache, until a file system says that it cannot
-        self._worker = Worker(host.outside, host.bus)
+        self._worker = Worker(host, files)
         self._frontend: Frontend | None = None
         self._done: deque[_Job] = deque()
 
@@ -69,9 +74,14 @@ class Executor:
         self._done.clear()
 
     def close(self) -> None:
-        """Wait for what is under way, then close the volume."""
-        self._worker.close()
-        self._volume.close()
+        """Close the volume as soon as what is under way is done. Nobody waits for that."""
+        self._worker.close(self._close_volume)
+
+    def _close_volume(self) -> None:
+        try:
+            self._volume.close()
+        except OSError as error:  # what the host could not write only shows now, and nobody is left to tell
+            log.warning("a disk that is gone: %s", error.strerror)
 
     def start(self, request: Request) -> None:
         """Carry a request out, or have the thread do it. Raises GrantRefusal, and has touched nothing

@@ -53,6 +53,19 @@ def test_domains_have_equal_turns_however_deep_their_queues_are(machine: Machine
     assert done == list(depths)
 
 
+def slow_writes(path: Path, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """The host takes no write to a file before the event is set."""
+    write, may_go_on = os.pwritev, threading.Event()
+
+    def pwritev(number: int, *arguments: object) -> int:
+        if os.readlink(f"/proc/self/fd/{number}") == str(path):
+            assert may_go_on.wait(HOST_TIMEOUT)
+        return write(number, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "pwritev", pwritev)
+    return may_go_on
+
+
 def test_a_disk_that_the_host_is_slow_with_holds_no_other_disk_up(
     machine: Machine, kernel: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,14 +73,7 @@ def test_a_disk_that_the_host_is_slow_with_holds_no_other_disk_up(
     slow, quick = tmp_path / "slow.img", tmp_path / "quick.img"
     for path in (slow, quick):
         path.write_bytes(NOISE)
-    write, may_go_on = os.pwritev, threading.Event()
-
-    def pwritev(number: int, *arguments: object) -> int:
-        if os.readlink(f"/proc/self/fd/{number}") == str(slow):
-            assert may_go_on.wait(HOST_TIMEOUT)
-        return write(number, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(os, "pwritev", pwritev)
+    may_go_on = slow_writes(slow, monkeypatch)
     one, other = (with_disk(machine, kernel, Disk(path)) for path in (slow, quick))
     one.ring.put(transfer(BlkifOp.WRITE, 0, one.spread(8)))
     one.event()
@@ -77,3 +83,38 @@ def test_a_disk_that_the_host_is_slow_with_holds_no_other_disk_up(
     assert quick.read_bytes()[: 80 * 512] == bytes(80 * 512)
     may_go_on.set()
     assert [status for _, _, status in one.wait(1)] == [OKAY]
+
+
+def test_nobody_waits_for_a_disk_that_goes_but_who_wants_its_file(
+    machine: Machine, kernel: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its domain ends while the host is slow with a write, which is carried out nevertheless."""
+    slow, quick = tmp_path / "slow.img", tmp_path / "quick.img"
+    for path in (slow, quick):
+        path.write_bytes(NOISE)
+    may_go_on = slow_writes(slow, monkeypatch)
+    one, other = (with_disk(machine, kernel, Disk(path)) for path in (slow, quick))
+    one.ring.put(transfer(BlkifOp.WRITE, 0, one.spread(8)))
+    one.event()
+    machine.destroy(one.domain)
+    assert machine.platform.bus.host_works == 0  # virtual time waits for nobody who is gone
+    assert other.put(0, bytes(4096)) is OKAY
+    assert slow.read_bytes() == NOISE
+    threading.Timer(0.01, may_go_on.set).start()
+    again = with_disk(machine, kernel, Disk(slow))
+    assert slow.read_bytes()[:4096] != NOISE[:4096]
+    assert again.put(8, bytes(4096)) is OKAY
+
+
+def test_a_machine_waits_for_its_disks_when_it_is_closed(
+    kernel: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(NOISE)
+    may_go_on = slow_writes(path, monkeypatch)
+    with Machine(Machine.size_for(MEMORY)) as machine:
+        front = with_disk(machine, kernel, Disk(path))
+        front.ring.put(transfer(BlkifOp.WRITE, 0, front.spread(8)))
+        front.event()
+        threading.Timer(0.01, may_go_on.set).start()
+    assert path.read_bytes()[:4096] != NOISE[:4096]
