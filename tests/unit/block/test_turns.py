@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paravane import DomainConfig, Image, Machine
-from paravane.abi.blkif import BlkifOp
+from paravane.abi.blkif import BlkifOp, BlkifRequestSegment
 from paravane.devices.block import Disk
 from tests.support.block import NOISE, OKAY, BlockFrontend, transfer
 from tests.support.boot import HOST_TIMEOUT
@@ -118,3 +118,22 @@ def test_a_machine_waits_for_its_disks_when_it_is_closed(
         front.event()
         threading.Timer(0.01, may_go_on.set).start()
     assert path.read_bytes()[:4096] != NOISE[:4096]
+
+
+def test_a_read_does_not_overtake_a_write_of_the_same_disk(
+    machine: Machine, kernel: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in the host's cache is read at once, but not while a write before it is under way."""
+    path = tmp_path / "disk.img"
+    path.write_bytes(NOISE)
+    may_go_on = slow_writes(path, monkeypatch)
+    front = with_disk(machine, kernel, Disk(path))
+    page, other = front.pages[:2]
+    page.data[:] = b"w" * 4096
+    front.ring.put(transfer(BlkifOp.WRITE, 0, front.spread(8), 1))
+    front.ring.put(transfer(BlkifOp.READ, 0, [BlkifRequestSegment(other.ref, 0, 7)], 2))
+    front.event()
+    assert front.answers() == []
+    may_go_on.set()
+    assert [number for number, _, _ in front.wait(2)] == [1, 2]
+    assert bytes(other.data) == b"w" * 4096
