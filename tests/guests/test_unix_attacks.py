@@ -83,6 +83,8 @@ _ALL_CALLS = """
     movl $(spared_end - spared) / 4, %ecx
     repne scasl
     je 1b
+    movl $0, buffer                 # a time that earlier calls have left there would be years to sleep
+    movl $0, buffer + 4
     .irp register, ebx, ecx, edx, esi, edi, ebp
     movl $ARGUMENT, %\\register
     .endr
