@@ -156,13 +156,17 @@ def test_a_device_that_closes_midway_drops_no_write(attach: Attach, machine: Mac
     assert path.read_bytes()[: 80 * 512] == b"".join(bytes([at + 1]) * 4096 for at in range(0, 80, 8))
 
 
-def test_a_domain_dies_with_requests_under_way(attach: Attach, machine: Machine, path: Path) -> None:
+def test_a_domain_dies_with_requests_under_way(
+    attach: Attach, machine: Machine, kernel: Image, path: Path
+) -> None:
+    """The next one on that disk finds all of them carried out."""
     front = attach(Disk(path))
     front.pages[0].data[:] = b"!" * 4096
     for number in range(20):
         front.ring.put(transfer(BlkifOp.WRITE, number * 8, front.spread(8)))
     front.event()
     machine.destroy(front.domain)
+    machine.create(kernel, DomainConfig(memory=MEMORY, devices=(Disk(path),)))
     assert path.read_bytes()[: 160 * 512] == b"!" * 160 * 512
 
 
