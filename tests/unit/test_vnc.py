@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import socket
 import struct
@@ -377,6 +379,19 @@ def test_everything_goes_with_the_domain(seat: Seat) -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(seat.address)
     assert not seat.machine._inbox.watching
+
+
+def test_a_host_without_such_sockets(seat: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One without IPv6 knows `::1` all the same. The device leaves nothing behind."""
+
+    def refused(*_: object) -> socket.socket:
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", refused)
+        with pytest.raises(ValueError, match="VNC cannot listen at ::1, port 5900: Address family"):
+            seat.machine.attach(seat.domain, Vfb(listen="::1", number=1))
+    seat.machine.attach(seat.domain, Vfb(number=1))
 
 
 def test_a_port_that_is_taken(seat: Seat) -> None:

@@ -76,8 +76,8 @@ class VncServer:
         if len(self._viewers) >= MOST_VIEWERS:
             waiting = (viewer for viewer in self._viewers if not viewer.admitted)
             next(waiting, next(iter(self._viewers))).close()
-        # Small updates are not to wait for what else there may be to send.
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(OSError):  # small updates are not to wait for what else there may be to send
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         viewer = Connection(
             made,
             self._outside,
@@ -114,14 +114,17 @@ def _listening(listen: str, port: int, *, find_unused: bool) -> socket.socket:
         raise ValueError(f"VNC cannot listen at {listen!r}: there is no such address") from None
     family, kind, protocol, _, address = found[0]
     while True:
-        made = socket.socket(family, kind, protocol)
-        made.setblocking(False)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            made.bind((address[0], port, *address[2:]))
-            made.listen(MOST_VIEWERS)
+            made = socket.socket(family, kind, protocol)
+            try:
+                made.setblocking(False)
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                made.bind((address[0], port, *address[2:]))
+                made.listen(MOST_VIEWERS)
+            except OSError:
+                made.close()
+                raise
         except OSError as error:
-            made.close()
             if find_unused and error.errno == errno.EADDRINUSE and port < _LAST_PORT:
                 port += 1
                 continue
