@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from paravane.abi.grant_table import GNTTAB_NR_RESERVED_ENTRIES
@@ -25,7 +26,7 @@ FIRST = GNTTAB_NR_RESERVED_ENTRIES
 _RINGS = ("req_event", "rsp_event")
 
 
-class AnyFrontend:
+class AnyFrontend(ABC):
     """A frontend of some kind of device. `nodes` are what it writes before it is `ready`; its frames and
     grants are the same ones each time it connects. It may be made before the device is there."""
 
@@ -42,9 +43,9 @@ class AnyFrontend:
         self.nodes: dict[str, str | int] = {}
         self.pages: list[memoryview] = []
 
+    @abstractmethod
     def config(self, folder: Path) -> DeviceConfig:
         """The device, which may have files in `folder`."""
-        raise NotImplementedError
 
     def attach(self, folder: Path) -> Attachment:
         """Give the domain its device."""
@@ -79,7 +80,7 @@ class AnyFrontend:
         assert self.front.switch(self.ready) is XenbusState.Connected, self.front.backend("error")
         self.front.switch(XenbusState.Connected)
 
-    def begin(self) -> None:
+    def begin(self) -> None:  # noqa: B027 - most have nothing more in their pages
         """Put into its pages what a frontend of its kind begins with."""
 
     def lend(self, *names: str) -> None:
@@ -162,4 +163,10 @@ class ScreenFrontend(AnyFrontend):
         return Vfb()
 
 
-EVERY = (DiskFrontend, VifFrontend, ConsoleFrontend, KeyboardFrontend, ScreenFrontend)
+EVERY: tuple[type[AnyFrontend], ...] = (
+    DiskFrontend,
+    VifFrontend,
+    ConsoleFrontend,
+    KeyboardFrontend,
+    ScreenFrontend,
+)

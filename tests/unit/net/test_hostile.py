@@ -7,36 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from paravane import Machine
 from paravane.abi.netif import NetifRsp, NetTxFlag
 from paravane.abi.xenbus import XenbusState
 from tests.support.lan import Lan, closed, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.netfront import Netfront
 
 
-OKAY, ERROR, NULL = NetifRsp.OKAY, NetifRsp.ERROR, NetifRsp.NULL
-BLANK = NetTxFlag.csum_blank
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    with Machine(Machine.size_for(*Lan.SIZES)) as machine:
-        yield machine
-        assert machine.audit() == []
-
-
-@pytest.fixture
-def lan(machine: Machine) -> Lan:
-    return Lan(machine)
-
-
-@pytest.fixture
-def pair(lan: Lan) -> tuple[Netfront, Netfront]:
-    return lan.pair()
+OKAY, ERROR = NetifRsp.OKAY, NetifRsp.ERROR
 
 
 @pytest.mark.parametrize(

@@ -25,29 +25,12 @@ from tests.support.netfront import PAGE, Netfront
 from tests.support.small_machines import BLOCK, MEMORY, image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 
 OKAY, ERROR, NULL = NetifRsp.OKAY, NetifRsp.ERROR, NetifRsp.NULL
 BLANK = NetTxFlag.csum_blank
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    with Machine(Machine.size_for(*Lan.SIZES)) as machine:
-        yield machine
-        assert machine.audit() == []
-
-
-@pytest.fixture
-def lan(machine: Machine) -> Lan:
-    return Lan(machine)
-
-
-@pytest.fixture
-def pair(lan: Lan) -> tuple[Netfront, Netfront]:
-    return lan.pair()
 
 
 def test_the_nodes_are_xls_and_netbacks(lan: Lan) -> None:

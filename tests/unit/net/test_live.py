@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import Machine
-from paravane.abi.netif import NetifRsp, NetTxFlag
+from paravane.abi.netif import NetifRsp
 from paravane.abi.xenbus import XenbusState
 from paravane.tools.ctl.actions import VERBS
 from paravane.tools.ctl.listings import HEADERS, lines
@@ -16,28 +15,9 @@ from tests.support.lan import Lan, plain
 from tests.support.netfront import Netfront
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from paravane import Machine
 
-
-OKAY, ERROR, NULL = NetifRsp.OKAY, NetifRsp.ERROR, NetifRsp.NULL
-BLANK = NetTxFlag.csum_blank
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    with Machine(Machine.size_for(*Lan.SIZES)) as machine:
-        yield machine
-        assert machine.audit() == []
-
-
-@pytest.fixture
-def lan(machine: Machine) -> Lan:
-    return Lan(machine)
-
-
-@pytest.fixture
-def pair(lan: Lan) -> tuple[Netfront, Netfront]:
-    return lan.pair()
+OKAY = NetifRsp.OKAY
 
 
 def test_interfaces_come_and_go_while_a_domain_runs(

@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from paravane import Machine
-from paravane.abi.netif import NetifRsp, NetTxFlag
+from paravane.abi.netif import NetifRsp
 from paravane.devices.net.receiver import MOST_QUEUED, PATIENCE, POLL
 from paravane.refusal import Refusal
 from tests.support.lan import Lan, let_time_pass, plain
 from tests.support.netfront import PAGE, Netfront
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-OKAY, ERROR, NULL = NetifRsp.OKAY, NetifRsp.ERROR, NetifRsp.NULL
-BLANK = NetTxFlag.csum_blank
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    with Machine(Machine.size_for(*Lan.SIZES)) as machine:
-        yield machine
-        assert machine.audit() == []
-
-
-@pytest.fixture
-def lan(machine: Machine) -> Lan:
-    return Lan(machine)
-
-
-@pytest.fixture
-def pair(lan: Lan) -> tuple[Netfront, Netfront]:
-    return lan.pair()
+OKAY = NetifRsp.OKAY
 
 
 def test_frames_wait_for_pages_and_what_is_too_much_is_lost(pair: tuple[Netfront, Netfront]) -> None:
