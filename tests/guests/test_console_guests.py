@@ -22,7 +22,7 @@ from tests.support.small_machines import BLOCK, MEMORY, PRINTER, image
 from tests.support.work import lines_executed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from paravane import Domain, Image, Record
@@ -107,22 +107,29 @@ def console_1(domain: Domain) -> str:
 
 
 class Client(threading.Thread):
-    """Says something on a socket and reads until all of it has come back, then `last`, and all the rest."""
+    """Says something on a socket and reads until all of it has come back, then `last`, and all the rest.
 
-    def __init__(self, address: str, told: bytes, last: bytes = b"") -> None:
+    What comes `last` waits until all the `others` have heard theirs: it may end the guest that they talk to.
+    """
+
+    def __init__(self, address: str, told: bytes, last: bytes = b"", others: Sequence[Client] = ()) -> None:
         super().__init__()
         self.socket = called(address)
-        self.told, self.last = told, last
+        self.told, self.last, self.others = told, last, others
         self.heard = bytearray()
+        self.heard_all = threading.Event()
         self.start()
 
     def run(self) -> None:
         with self.socket:
             writer = threading.Thread(target=self.socket.sendall, args=(self.told,))
             writer.start()
-            while len(self.heard) < len(self.told):
-                self.heard += self.socket.recv(1 << 16)
+            while len(self.heard) < len(self.told) and (data := self.socket.recv(1 << 16)):
+                self.heard += data
             writer.join()
+            self.heard_all.set()
+            for other in self.others:
+                other.heard_all.wait(PATIENCE)
             self.socket.sendall(self.last)
             while data := self.socket.recv(1 << 16):
                 self.heard += data
@@ -147,7 +154,7 @@ def test_floods_on_two_consoles_come_back_whole(machine: Machine, echo: Image, t
     flood = bytes(byte for byte in range(256) if byte not in b"\r\x04") * 128
     assert domain.console_end is not None
     one = Client(console_1(domain), flood)
-    first = Client(domain.console_end.address, flood[::-1], CTRL_D)
+    first = Client(domain.console_end.address, flood[::-1], CTRL_D, [one])
     machine.run(timeout=PATIENCE)
     assert domain.reason is ShutdownReason.poweroff
     machine.destroy(domain)
