@@ -209,7 +209,7 @@ class Machine(Administration, Outside):
             check_type("max_traps", max_traps, int)
             if any(limit is not None and math.isnan(limit) for limit in (timeout, deadline)) or max_traps < 0:
                 raise ValueError("a limit of a run must be a number, and not a negative one of traps")
-            self.platform.trap_limit = self.platform.traps + max_traps if max_traps else 0
+            self.platform.limit_traps(self.platform.traps + max_traps if max_traps else 0)
             if timeout is not None:
                 end = time.monotonic() + timeout
                 deadline = end if deadline is None else min(deadline, end)

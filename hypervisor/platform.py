@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.cpu.interrupts import DeferredSigint
 from paravane.devices.bus import Bus
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from paravane.time.clock import Clock
 
 
+TRAPS: Final = 0
+TRAP_LIMIT: Final = 1
+
+
 class Resident(HasMemory, HasPorts, HasGrants, Protocol):
     """A domain as others see it."""
 
@@ -32,8 +37,9 @@ class Platform:
     and grants meet, and the backends that have something to do.
 
     `sigint` keeps Ctrl-C away from the engine while a guest executes. `console_ring` has what the hypervisor
-    said last. `traps` counts how often guests entered the hypervisor; when it reaches `trap_limit` the
-    machine stops. `debug` says that the hypervisor behaves as a debug build of Xen where that is different.
+    said last. `counts` has how often guests entered the hypervisor (`TRAPS`), and a copy of `trap_limit`, the
+    number at which the machine stops (`TRAP_LIMIT`; 0: never): native code reads and writes them where they
+    are. `debug` says that the hypervisor behaves as a debug build of Xen where that is different.
     """
 
     ram: Ram
@@ -47,10 +53,19 @@ class Platform:
     bus: Bus = field(default_factory=Bus)
     sigint: DeferredSigint = field(default_factory=DeferredSigint)
     console_ring: ConsoleRing = field(default_factory=ConsoleRing)
-    traps: int = 0
-    trap_limit: int = 0
+    counts: array[int] = field(default_factory=lambda: array("q", (0, 0)))
+    trap_limit: int = field(default=0, init=False)
     debug: bool = True
 
     def __post_init__(self) -> None:
         self.exchange = Exchange(self.domains)
         self.grants = GrantTables(self.domains)
+
+    @property
+    def traps(self) -> int:
+        """How often guests entered the hypervisor."""
+        return self.counts[TRAPS]
+
+    def limit_traps(self, limit: int) -> None:
+        """Have the machine stop when `traps` reaches `limit`. 0: never."""
+        self.trap_limit = self.counts[TRAP_LIMIT] = limit

@@ -16,6 +16,7 @@ from paravane.abi.hypercall import HYPERCALL_VECTOR
 from paravane.abi.vcpu import VcpuContextFlag
 from paravane.cpu import Cpu, EngineError, PageFault, RunEnd
 from paravane.memory import VcpuPaging, check_tables, fix_page_fault, install_tables, uninstall_tables
+from paravane.platform import TRAPS
 from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, PreemptionBudget
 from paravane.refusal import Refusal
 from paravane.report import Subject, vcpu_report
@@ -87,7 +88,7 @@ class Vcpu:
         )
         self.time.rest(self.run_state.resting)
         walked = domain.memory.machine.types.tables_walked
-        self.budget = PreemptionBudget(lambda: platform.traps, self._return_is_wanted, walked)
+        self.budget = PreemptionBudget(lambda: platform.counts[TRAPS], self._return_is_wanted, walked)
         self._info_moved = False
         self.computes = True
         """Whether its slices have to be ended for it, as far as can be told from the last ones."""
@@ -219,7 +220,7 @@ class Vcpu:
                 eax, ecx, edx, ebx, _, ebp, esi, edi = cpu.gprs()
                 result = self.hypercall(eax, (ebx, ecx, edx, esi, edi, ebp))
                 if result is not None:
-                    cpu.eax = result & 0xFFFF_FFFF
+                    cpu.answer(result)
             elif self.traps.interrupt(vector):
                 cost = GATE_COST
         except Preempted as rest:
@@ -278,13 +279,14 @@ class Vcpu:
     def _return_to_guest(self, cost: int = TRAP_COST) -> None:
         """The one return to the guest, after a trap that takes `cost` nanoseconds of virtual time."""
         platform = self._platform
-        platform.traps = traps = platform.traps + 1
+        counts = platform.counts
+        counts[TRAPS] = traps = counts[TRAPS] + 1
         if platform.bus.due:
             self._serve_backends()
         now = platform.clock.trapped(cost)
         if platform.timers.deadline <= now:
             platform.timers.expire(now)
-        if self.traps.pending:
+        if self.traps.pending():
             try:
                 self._deliver_events()
             except GuestCrash as crash:
@@ -302,7 +304,7 @@ class Vcpu:
             self.stop()
 
     def _deliver_events(self) -> None:
-        if self.traps.pending and self.run_state.runnable:
+        if self.traps.pending() and self.run_state.runnable:
             if self._platform.exchange.observer is None:
                 self.traps.deliver_pending()
             else:

@@ -60,7 +60,7 @@ class TranslatedCode:
         frame's is to be dropped.
         """
         mfn, piece = maddr >> PAGE_SHIFT, (maddr & PAGE_SIZE - 1, size)
-        self._ram.code_frames.add(mfn)
+        self._ram.code_map[mfn] = 1
         content = self._content(mfn)
         frame = self._frames.get(mfn)
         if frame is None:

@@ -223,7 +223,7 @@ class DebugHooks:
         if hits:
             self._hits |= hits
             self._hit_eip = self._words[self._layout.eip]
-            self._redirects.pending = AFTER_ACCESS
+            self._redirects.arrange(AFTER_ACCESS)
             self._watchpoints.open_gate()
 
     def _on_gate(self, _uc: int, address: int, _size: int, _user: int) -> None:
@@ -262,7 +262,7 @@ class DebugHooks:
         elif cpu._stop_wanted:
             self._redirects.leave(None)
         else:
-            self._redirects.pending = None
+            self._redirects.arrange(None)
             if untold == address:
                 self._look(address)
             if self._redirects.pending is None:

@@ -120,6 +120,11 @@ class Debuggers:
         """There is any."""
         return bool(self._attached)
 
+    @property
+    def busy(self) -> bool:
+        """There is any, or a step, or somebody follows the guest."""
+        return bool(self._attached) or self._step is not None or self._follower is not None
+
     def breakpoints(self) -> set[int]:
         """Where somebody wants to be asked."""
         return {at for one in self._attached for at in one.breakpoints}

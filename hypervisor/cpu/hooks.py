@@ -7,6 +7,7 @@ from typing import Final
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const
 
+from paravane.cpu.attention import Attention
 from paravane.cpu.debug_hooks import DebugHooks
 from paravane.cpu.debuggers import Debuggers
 from paravane.cpu.engine import library as api
@@ -86,9 +87,16 @@ class Hooks:
     def arm_breakpoints(self) -> bool:
         """Make the enabled breakpoints fire. True when translated code must be dropped for it."""
         new = self.debug.arm()
+        self.note_debugging()
         self._before.run_next_alone(self.debug.breaks_on_execution)
         self.code_hooked |= new
         return new
+
+    def note_debugging(self) -> None:
+        """Say whether anything that has to do with debugging is to see every trap."""
+        debug = self.debug
+        wanted = debug.breaks_on_execution or debug.takes_stops or self.debuggers.busy
+        self._cpu.want_attention(Attention.DEBUGGED, wanted=wanted)
 
     def close(self) -> None:
         """Free what the hooks need. The engine must be closed."""

@@ -57,7 +57,7 @@ class GuestMemory:
         self._ram_bytes = ram.bytes
         self._ram_words = ram.words
         self._ram_quads = ram.quads
-        self._code_frames = ram.code_frames
+        self._code_map = ram.code_map
 
     def translate(self, va: int, *, write: bool = False, user: bool = False) -> int:
         """Machine address of linear `va`. PageFault when the access is refused or leaves machine memory."""
@@ -101,7 +101,7 @@ class GuestMemory:
         if (va & PAGE_MASK) + size <= PAGE_SIZE and size:
             maddr = self.translate(va, write=True, user=user)
             self._ram_bytes[maddr : maddr + size] = data
-            if maddr >> PAGE_SHIFT in self._code_frames:
+            if self._code_map[maddr >> PAGE_SHIFT]:
                 self.ram.code_changed(maddr >> PAGE_SHIFT)
             return
         view = memoryview(data)
@@ -125,7 +125,7 @@ class GuestMemory:
             return
         maddr = self.translate(va, write=True)
         self._ram_words[maddr >> 2] = value & 0xFFFFFFFF
-        if maddr >> PAGE_SHIFT in self._code_frames:
+        if self._code_map[maddr >> PAGE_SHIFT]:
             self.ram.code_changed(maddr >> PAGE_SHIFT)
 
     def walk(self, va: int) -> list[WalkStep]:

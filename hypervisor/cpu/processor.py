@@ -171,6 +171,7 @@ class Cpu(ProcessorState):
             self.drop_code(changed)
         if self._hooks.debug.settle():
             self._drop_all = self._extra = True
+        self._hooks.note_debugging()
         debuggers = self._hooks.debuggers
         if not debuggers.begin_run():
             debuggers.end_run()

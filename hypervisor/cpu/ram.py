@@ -40,7 +40,9 @@ class Ram:
         self.bytes = memoryview(self._map)
         self.words = self.bytes.cast("I")
         self.quads = self.bytes.cast("Q")
-        self.code_frames: set[int] = set()
+        self.code_map = bytearray(nr_frames)
+        """A byte for each frame: not 0 where code was translated from it. It never changes its size, so that
+        whoever has its address may keep that."""
         self.lent: Counter[int] = Counter()
         """Frames that guests of more than one domain may have mapped, and how often: the engine of one does
         not notice what another stores there."""
@@ -54,7 +56,7 @@ class Ram:
         """Forget `holder`. Must precede the release of what it mapped."""
         self._holders = [other for other in self._holders if other is not holder]
         if not self._holders:
-            self.code_frames.clear()
+            self.code_map[:] = bytes(self.nr_frames)
 
     def read(self, maddr: int, size: int) -> bytes:
         """`size` bytes from machine address `maddr`. IndexError outside machine memory."""
@@ -66,8 +68,8 @@ class Ram:
         size = len(data)
         self._check(maddr, size)
         self.bytes[maddr : maddr + size] = data
-        if self.code_frames and size:
-            self._drop(range(maddr >> PAGE_SHIFT, (maddr + size - 1 >> PAGE_SHIFT) + 1))
+        if size:
+            self._drop_run(range(maddr >> PAGE_SHIFT, (maddr + size - 1 >> PAGE_SHIFT) + 1))
 
     def clear_frame(self, mfn: int) -> None:
         """Fill one frame with zeroes."""
@@ -86,12 +88,11 @@ class Ram:
                 frame = view[mfn << PAGE_SHIFT : mfn + 1 << PAGE_SHIFT]
                 if frame.tobytes() != _ZERO_PAGE:
                     frame[:] = _ZERO_PAGE
-        if self.code_frames:
-            self._drop(run)
+        self._drop_run(run)
 
     def code_changed(self, mfn: int) -> None:
         """Frame `mfn` was changed through a view: drop what was translated from it."""
-        if mfn in self.code_frames:
+        if self.code_map[mfn]:
             self._drop((mfn,))
 
     def close(self) -> None:
@@ -109,14 +110,22 @@ class Ram:
         if maddr < 0 or size < 0 or maddr + size > self.size:
             raise IndexError(f"machine range {maddr:#x}+{size:#x} is outside machine memory")
 
-    def _drop(self, mfns: Sequence[int]) -> None:
-        code = self.code_frames
-        if isinstance(mfns, range) and len(mfns) > len(code):
-            stale = [mfn for mfn in code if mfn in mfns]
-        else:
-            stale = [mfn for mfn in mfns if mfn in code]
-        if not stale:
+    def _drop_run(self, run: range) -> None:
+        """The frames of `run` were changed."""
+        code = self.code_map
+        if run.step != 1:
+            self._drop([mfn for mfn in run if code[mfn]])
             return
-        self.code_frames.difference_update(stale)
-        for holder in self._holders:
-            holder.drop_code(stale)
+        stale, at = [], code.find(1, run.start, run.stop)
+        while at >= 0:
+            stale.append(at)
+            at = code.find(1, at + 1, run.stop)
+        self._drop(stale)
+
+    def _drop(self, stale: Sequence[int]) -> None:
+        """Frames with code were changed."""
+        for mfn in stale:
+            self.code_map[mfn] = 0
+        if stale:
+            for holder in self._holders:
+                holder.drop_code(stale)

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from unicorn import x86_const
 
+from paravane.cpu.attention import Attention
 from paravane.cpu.handler import TrapHandler
 from paravane.cpu.hooked_flags import HookedFlags
 from paravane.cpu.registers import EFLAGS_RF, NONE_IN_FLIGHT
@@ -48,6 +49,12 @@ class Redirects:
         self._layout = cpu._layout
         self._words = cpu._words
         self.pending: Redirect | None = None
+        """To be changed by `arrange` only."""
+
+    def arrange(self, redirect: Redirect | None) -> None:
+        """This is pending from now on, or nothing is."""
+        self.pending = redirect
+        self._cpu.want_attention(Attention.REDIRECT, wanted=redirect is not None)
 
     def keep(self, vector: int) -> bool:
         """Keep the state at this instruction, to report `vector` there; not when something is pending."""
@@ -55,7 +62,7 @@ class Redirects:
             return False
         self._engine.save()
         self._flags.after_fault(vector, 0)
-        self.pending = Redirect(vector, self._engine.bytes.tobytes())
+        self.arrange(Redirect(vector, self._engine.bytes.tobytes()))
         return True
 
     def leave(
@@ -63,7 +70,7 @@ class Redirects:
     ) -> None:
         """From a code hook: report `vector`, or do `action`, in the state before this instruction."""
         eip = self._words[self._layout.eip]
-        self.pending = Redirect(vector, self._engine.bytes.tobytes(), sets_rf, action)
+        self.arrange(Redirect(vector, self._engine.bytes.tobytes(), sets_rf, action))
         self.disarm()
         self.go_nowhere()
         self._engine.leave_block(eip)
@@ -83,8 +90,9 @@ class Redirects:
 
     def take(self) -> Redirect:
         """What is pending, which it no longer is then."""
-        redirect, self.pending = self.pending, None
+        redirect = self.pending
         assert redirect is not None
+        self.arrange(None)
         return redirect
 
     def report(self, redirect: Redirect) -> None:

@@ -5,6 +5,7 @@ from typing import Final
 from unicorn import x86_const
 
 from paravane.cpu import segments
+from paravane.cpu.attention import Attention
 from paravane.cpu.engine.context_offsets import SEGMENTS
 from paravane.cpu.engine.library import Mmr
 from paravane.cpu.faults import SegmentFault
@@ -29,7 +30,15 @@ class SegmentRegisters(Registers, GuestMemory):
         GuestMemory.__init__(self, ram, geometry)
         self._gdt = Table(0, None)
         self._ldt = Table(0, None)
-        self.segments_due = False
+
+    @property
+    def segments_due(self) -> bool:
+        """CS and SS are to be loaded anew on the return to the guest."""
+        return self.attention[0] & Attention.SEGMENTS != 0
+
+    @segments_due.setter
+    def segments_due(self, due: bool) -> None:
+        self.want_attention(Attention.SEGMENTS, wanted=due)
 
     def reload_segments(self) -> None:
         """A descriptor table changed: CS and SS are to be loaded anew before the guest goes on.

@@ -9,6 +9,7 @@ keeps another one's backends waiting. Whoever gives a portion hears what it cost
 
 from __future__ import annotations
 
+from array import array
 from typing import Final, Protocol
 
 from paravane.devices.observers import DeviceObservers
@@ -68,6 +69,8 @@ class Bus:
         # domid -> its due backends, in the order they were called. An empty dict is what a return to the
         # guest looks at, so a domain without anything due is not in here.
         self.due: dict[int, dict[Backend, None]] = {}
+        self.cell = array("q", (0,))
+        """Whether `due` has any, for native code."""
         self.observers = DeviceObservers()
         self.host_works = 0
         """What threads of the host do for guests now. Virtual time does not jump over it: to a guest its disk
@@ -76,6 +79,7 @@ class Bus:
     def call(self, backend: Backend) -> None:
         """The backend has something to do. Idempotent."""
         self.due.setdefault(backend.domid, {})[backend] = None
+        self.cell[0] = 1
 
     def remove(self, backend: Backend) -> None:
         """The backend is gone. Idempotent."""
@@ -84,6 +88,7 @@ class Bus:
             backends.pop(backend, None)
             if not backends:
                 self.due.pop(backend.domid, None)
+                self.cell[0] = bool(self.due)
 
     def serve(self, domid: int, limit: int = BACKEND_PORTION) -> int:
         """One portion for one domain's backends, in turn. Returns the units it took."""

@@ -55,7 +55,7 @@ class Upcalls:
     def restore(self, infos: Sequence[int | None], pollers: Mapping[int, int | None]) -> None:
         """Go on from what `save` gave."""
         for info, maddr in zip(self.infos, infos, strict=True):
-            info.maddr = maddr or 0
+            info.move(maddr or 0)
         self.pollers.clear()
         self.pollers.update(pollers)
 
@@ -72,7 +72,7 @@ class Upcalls:
         else:
             contents = bytes(self._bytes[info.maddr : info.maddr + VCPU_INFO.size])
             self._bytes[maddr : maddr + VCPU_INFO.size] = contents
-        info.maddr = maddr
+        info.move(maddr)
         self._words[(maddr + _PENDING_SEL) >> 2] = 0xFFFF_FFFF
         self.raise_for(vcpu_id)
 

@@ -50,7 +50,7 @@ def map_grants(
         finally:
             for page in pages:
                 page.release()
-            if writable and ram.code_frames:
+            if writable:
                 for mfn in mfns:
                     ram.code_changed(mfn)
 

@@ -122,7 +122,7 @@ class Batch:
         self.done = 0
         tables = self._tables
         space, entries, domid = tables.space, tables.entries, tables.domid
-        frames, code = self._machine.frames, self._machine.ram.code_frames
+        frames, code = self._machine.frames, self._machine.ram.code_map
         owner, kind, uses, nr_frames = frames.owner, frames.type, frames.type_count, frames.nr_frames
         low, shift = (1 << space.entry_shift) - 1, space.entry_shift
         checked, unusual = ~space.unchecked, space.refused[1] | space.dropped
@@ -139,7 +139,7 @@ class Batch:
                     and uses[mfn]
                     and not (entries[index] ^ new) & checked
                     and not new & unusual
-                    and mfn not in code
+                    and not code[mfn]
                 ):
                     entries[index] = new
                     continue

@@ -8,6 +8,7 @@ monotonic clock.
 from __future__ import annotations
 
 import time
+from array import array
 from typing import Protocol
 
 TRAP_COST = 1_000
@@ -52,27 +53,28 @@ class VirtualClock:
     """Time as a function of the guest's work alone."""
 
     def __init__(self) -> None:
-        self._now = 0
+        self.cell = array("q", (0,))
+        """System time, where native code reads and writes it."""
 
     def now(self) -> int:
-        return self._now
+        return self.cell[0]
 
     def wall_base(self) -> int:
         return VIRTUAL_EPOCH * 1_000_000_000
 
     def trapped(self, cost: int = TRAP_COST) -> int:
-        self._now = now = self._now + cost
+        self.cell[0] = now = self.cell[0] + cost
         return now
 
     def after(self, cost: int) -> int:
-        return self._now + cost
+        return self.cell[0] + cost
 
     def ran(self, nanoseconds: int) -> None:
-        self._now += nanoseconds
+        self.cell[0] += nanoseconds
 
     def idle_until(self, deadline: int) -> int:
         """Jump: the host never waits."""
-        self._now = max(self._now, deadline)
+        self.cell[0] = max(self.cell[0], deadline)
         return 0
 
 
@@ -80,11 +82,12 @@ class HostClock:
     """Time as the host's monotonic clock tells it."""
 
     def __init__(self) -> None:
-        self._start = time.monotonic_ns()
+        self.start = time.monotonic_ns()
+        """The host's monotonic clock at system time 0."""
         self._wall = time.time_ns()
 
     def now(self) -> int:
-        return time.monotonic_ns() - self._start
+        return time.monotonic_ns() - self.start
 
     def wall_base(self) -> int:
         return self._wall

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from array import array
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -62,6 +63,8 @@ class TimerQueue:
 
     def __init__(self) -> None:
         self.deadline = NEVER
+        self.cell = array("q", (NEVER,))
+        """`deadline`, for native code."""
         self._heap: list[tuple[int, int, Timer]] = []
         self._order = count()
         self._limit = _FEW
@@ -93,7 +96,7 @@ class TimerQueue:
         if self.observer is not None:
             self.observer("armed", timer.name, timer.deadline)
         if timer.deadline < self.deadline:
-            self.deadline = timer.deadline
+            self.deadline = self.cell[0] = timer.deadline
             if self.earlier is not None:
                 self.earlier(timer.deadline)
 
@@ -112,7 +115,7 @@ class TimerQueue:
             if self.observer is not None:
                 self.observer("expired", timer.name, deadline)
             timer.fired()
-        self.deadline = self.next_deadline()
+        self.deadline = self.cell[0] = self.next_deadline()
 
     def _forget_stale(self) -> None:
         """A guest may set one timer again and again to a time far away: keep an entry per armed timer."""

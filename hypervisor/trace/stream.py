@@ -6,6 +6,7 @@ set up by `watch` only while somebody wants theirs.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -114,6 +115,8 @@ class Trace:
         self._by_kind: dict[Kind, tuple[Subscriber, ...]] = {}
         self._watchers: list[Callable[[], None]] = []
         self.hypercalls = False
+        self.cell = array("q", (0,))
+        """`hypercalls`, for native code."""
         self.calls: CallTaker | None = None
         self.scene: Scene | None = None
         self._failure: Exception | None = None
@@ -193,6 +196,7 @@ class Trace:
         self._by_kind = {kind: tuple(one.subscriber for one in some) for kind, some in found.items() if some}
         callers = found[Kind.HYPERCALL]
         self.hypercalls = bool(callers)
+        self.cell[0] = self.hypercalls
         self.calls = callers[0].calls if len(callers) == 1 else None
         for changed in tuple(self._watchers):
             changed()

@@ -85,7 +85,7 @@ class DirectGate:
         if self._masks:
             view[info] = mask | 1
         entry.enter(self._eip, eflags & _KEPT | _IF, self._esp)
-        state.counters.direct += 1
+        state.counters.cell[0] += 1
         return True
 
     def _plan(self) -> None:

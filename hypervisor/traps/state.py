@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from paravane.abi.arch import KERNEL_RING, FlatSelector
 from paravane.abi.shared_info import VCPU_INFO
+from paravane.cpu.attention import Attention
 from paravane.traps.callbacks import Callbacks
 from paravane.traps.debug import DebugRegisters
 from paravane.traps.emulate.decode import Decoded
@@ -62,11 +64,17 @@ class Counters:
     tell whoever measures or explains a vcpu, traced or not.
     """
 
-    direct: int = 0
+    cell: array[int] = field(default_factory=lambda: array("q", (0,)))
+    """`direct`, for hot paths and native code."""
     bounced: int = 0
     upcalls: int = 0
     nmis: int = 0
     emulated: int = 0
+
+    @property
+    def direct(self) -> int:
+        """System calls without the bounce path."""
+        return self.cell[0]
 
 
 class TrapState:
@@ -101,10 +109,33 @@ class TrapState:
         self.debug = DebugRegisters()
         self.breakpoint_hit = False
         self.msrs: dict[int, int] = {}
-        self.nmi_pending = False
-        self.nmi_active = False
+        self._nmi_pending = self._nmi_active = False
         self.entry: CpuUserRegs | None = None
         """The registers of a vcpu that was given a context and has not run yet."""
+
+    @property
+    def nmi_pending(self) -> bool:
+        """An NMI was raised and not delivered yet."""
+        return self._nmi_pending
+
+    @nmi_pending.setter
+    def nmi_pending(self, pending: bool) -> None:
+        self._nmi_pending = pending
+        self._note_nmi()
+
+    @property
+    def nmi_active(self) -> bool:
+        """An NMI was delivered, and its handler has not returned: the next one waits for that."""
+        return self._nmi_active
+
+    @nmi_active.setter
+    def nmi_active(self, active: bool) -> None:
+        if active is not self._nmi_active:
+            self._nmi_active = active
+            self._note_nmi()
+
+    def _note_nmi(self) -> None:
+        self.cpu.want_attention(Attention.NMI, wanted=self._nmi_pending and not self._nmi_active)
 
     @property
     def upcall_mask(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from paravane.cpu.attention import RETURN_WORK, Attention
 from paravane.traps import bounce, context, gates, iret, saved, sysenter
 from paravane.traps.callbacks import nmi_gate
 from paravane.traps.crash import GuestCrash
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 IDT_ERROR: Final = 2
 """Error-code bit: the index is a vector."""
 
+_RETURN_WORK: Final = int(RETURN_WORK)
 _DIRECT_GATES: Final = (Vector.BP, Vector.OF)
 """Vectors that every ring may raise by instruction; the DPL the guest gave them does not matter."""
 
@@ -42,6 +44,7 @@ class VcpuTraps:
         policy = CpuidPolicy(tsc_khz=host.tsc_khz, max_mfn=host.max_mfn)
         self.state = TrapState(host, policy, peripherals)
         self._direct = DirectGate(self.state)
+        self._shared, self._info, self._attention = self.state.bytes, host.info, host.cpu.attention
         reset_fpu(self.state)
 
     # What the processor reports.
@@ -95,14 +98,13 @@ class VcpuTraps:
 
     # What is due on the return to the guest.
 
-    @property
     def pending(self) -> bool:
-        """Whether `deliver_pending` has anything to do. `upcall_due` is spelled out: this path is hot."""
-        state = self.state
-        shared, info = state.bytes, state.info.maddr
+        """Whether `deliver_pending` has anything to do. This path is hot: `upcall_due` is spelled out, and a
+        property would cost twice as much."""
+        shared, info = self._shared, self._info.maddr
         if shared[info + UPCALL_PENDING] and not shared[info + UPCALL_MASK]:
             return True
-        return state.cpu.segments_due or (state.nmi_pending and not state.nmi_active)
+        return self._attention[0] & _RETURN_WORK != 0
 
     def deliver_pending(self) -> bool:
         """Deliver an NMI, then an event upcall, if they are due and not masked; whether one was.
@@ -227,6 +229,7 @@ class VcpuTraps:
     def observe(self, observer: Observer | None) -> None:
         """Have every trap reported to `observer` (None: to nobody)."""
         self.state.observer = observer
+        self.state.cpu.want_attention(Attention.OBSERVED, wanted=observer is not None)
 
     # The cases of `exception`.
 

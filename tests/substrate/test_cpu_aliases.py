@@ -87,7 +87,7 @@ def test_many_frames_are_changed_so(bench: Bench) -> None:
 
 def test_the_first_block_of_all_is_noted(bench: Bench) -> None:
     bench.run(b"\xcd\x20")
-    assert CODE_MFN in bench.ram.code_frames
+    assert bench.ram.code_map[CODE_MFN]
 
 
 def test_what_is_remembered_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

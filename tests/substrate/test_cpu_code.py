@@ -259,7 +259,7 @@ def test_host_writes_into_frames_without_code_drop_nothing(bench: Bench) -> None
     bench.run(ONE)
     bench.ram.write(DATA, b"data")
     assert not bench.cpu._stale
-    assert CODE_MFN in bench.ram.code_frames
+    assert bench.ram.code_map[CODE_MFN]
     assert isinstance(bench.ram, Ram)
 
 

@@ -159,7 +159,7 @@ def test_code_in_a_page_that_was_written_is_dropped() -> None:
 
     machine.ram.attach(Holder())
     for use, found in (("read", []), ("map to read", []), ("write", [mfn]), ("map to write", [mfn])):
-        machine.ram.code_frames.add(mfn)
+        machine.ram.code_map[mfn] = 1
         dropped.clear()
         USES[use](machine)
         assert dropped == found, use

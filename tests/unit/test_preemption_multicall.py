@@ -12,6 +12,7 @@ from paravane import DomainConfig, Machine, load_image
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import MULTICALL_ENTRY, Hypercall, MulticallEntry
 from paravane.abi.mmu import UvmFlag
+from paravane.platform import TRAPS
 from paravane.preemption import Preempted
 from paravane.trace import Kind, Record, RefusalRecord
 from tests.support.boot import kernel_image
@@ -57,7 +58,7 @@ class Guest:
 
     def call(self, number: Hypercall, *arguments: int) -> int | None:
         """One entry. Raises Preempted."""
-        self.machine.platform.traps += 1
+        self.machine.platform.counts[TRAPS] += 1
         return self.vcpu.hypercall(number, (*arguments, *[0] * (6 - len(arguments))))
 
     def put(self, at: int, *entries: MulticallEntry) -> int:

@@ -400,4 +400,4 @@ def test_an_nmi_without_a_handler_is_lost(machine: TrapMachine) -> None:
     machine.traps.raise_nmi()
     machine.traps.deliver_pending()
     machine.traps.register_nmi(0x4E000)
-    assert not machine.traps.pending
+    assert not machine.traps.pending()

@@ -30,9 +30,9 @@ def own_segments(machine: TrapMachine, ring: int = 1) -> None:
 
 def return_to_guest(machine: TrapMachine) -> None:
     machine.cpu.reload_segments()
-    assert machine.traps.pending
+    assert machine.traps.pending()
     machine.traps.deliver_pending()
-    assert not machine.traps.pending
+    assert not machine.traps.pending()
 
 
 @pytest.mark.parametrize("ring", [1, 3])
