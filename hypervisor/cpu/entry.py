@@ -1,5 +1,7 @@
 """Ways into a ring that are worked out once and taken many times."""
 
+from typing import NamedTuple
+
 from paravane.cpu import segments
 from paravane.cpu.faults import PageFault, SegmentFault
 from paravane.cpu.segments import Descriptor
@@ -40,6 +42,21 @@ def _watches(cpu: ProcessorState, selectors: tuple[int, ...]) -> tuple[tuple[mem
         watched[0, leaf] = (leaves, leaf, leaves[leaf])
         watched[1, at] = (quads, at, quads[at])
     return tuple(watched.values())
+
+
+class EntryPlan(NamedTuple):
+    """A prepared entry as numbers, for native code.
+
+    `stores` are words of the processor's state and what goes there; `watched` machine addresses, what has to
+    be there, and its size in bytes. Of the cached flags `keep` stay and `set` are set. `lowest` is the least
+    DPL, in place, that a data segment may have.
+    """
+
+    stores: tuple[tuple[int, int], ...]
+    watched: tuple[tuple[int, int, int], ...]
+    keep: int
+    set: int
+    lowest: int
 
 
 class PreparedEntry:
@@ -95,6 +112,11 @@ class PreparedEntry:
             if view[index] != value:
                 return False
         return True
+
+    def plan(self) -> EntryPlan:
+        """What `valid` and `enter` look at and do."""
+        watched = [(index * view.itemsize, value, view.itemsize) for view, index, value in self._watched]
+        return EntryPlan(self._stores, tuple(watched), self._keep, self._set, self._lowest)
 
     def enter(self, eip: int, eflags: int, esp: int) -> None:
         """Go there. `eip` must be within `code_limit`; EFLAGS are written only where they differ."""

@@ -22,6 +22,7 @@ from paravane.cpu.spins import Spins
 from paravane.cpu.state import ProcessorState
 from paravane.cpu.states_before import StatesBefore
 from paravane.cpu.suspects import suspects
+from paravane.cpu.trap_entry import TrapEntry
 from paravane.x86 import Dr6, Eflags, Vector
 
 _VECTOR_DB: Final = int(Vector.DB)
@@ -51,9 +52,10 @@ class Hooks:
         void_root: int,
         rearm: Callable[[], None],
         spins: Callable[[], None] | None,
+        trap_entry: TrapEntry | None,
     ) -> None:
         """`void_root` is a page-table root that maps nothing; `rearm` has breakpoints armed anew; for `spins`
-        see `paravane.cpu.spins`."""
+        see `paravane.cpu.spins`. `trap_entry` has every trap first, if there is one."""
         self._cpu = cpu
         self._handler = handler
         self._engine = cpu._engine
@@ -71,11 +73,12 @@ class Hooks:
         self.restart = False
         """The run ended only for its code to be translated anew."""
         self._failure: BaseException | None = None
+        self._trap_entry = trap_entry
 
     def install(self) -> None:
         """Hook everything. Must precede the first run."""
         engine = self._engine
-        engine.hook(uc_const.UC_HOOK_INTR, api.INTERRUPT_HOOK, self._make_trap_hook())
+        self._install_trap_hook()
         engine.hook(uc_const.UC_HOOK_INSN_INVALID, api.INVALID_HOOK, self._on_invalid)
         engine.hook(uc_const.UC_HOOK_EDGE_GENERATED, api.EDGE_HOOK, self._on_block)
         engine.hook_instruction("in", lambda uc, port, size, user: self._on_port(port))
@@ -83,6 +86,15 @@ class Hooks:
         engine.hook_instruction("syscall", lambda uc, user: self._on_call(_VECTOR_UD))
         engine.hook_instruction("sysenter", lambda uc, user: self._on_call(_VECTOR_GP))
         engine.hook_instruction("cpuid", self._on_cpuid)
+
+    def _install_trap_hook(self) -> None:
+        hook, entry = api.INTERRUPT_HOOK(self._make_trap_hook()), self._trap_entry
+        if entry is None:
+            self._engine.add_hook(uc_const.UC_HOOK_INTR, hook)
+        else:
+            entry.fall_back(hook)
+            native = ctypes.c_void_p(entry.address)
+            self._engine.add_hook(uc_const.UC_HOOK_INTR, native, user=entry.user)
 
     def arm_breakpoints(self) -> bool:
         """Make the enabled breakpoints fire. True when translated code must be dropped for it."""

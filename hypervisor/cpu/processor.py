@@ -21,6 +21,7 @@ from paravane.cpu.hooks import Hooks
 from paravane.cpu.interrupts import DeferredSigint
 from paravane.cpu.ram import Ram
 from paravane.cpu.state import ProcessorState
+from paravane.cpu.trap_entry import TrapEntry
 from paravane.x86 import PAGE_SIZE, Dr6, Dr7
 
 # A page of zeroes above all machine memory: as a page-table root it maps nothing.
@@ -59,17 +60,20 @@ class Cpu(ProcessorState):
         group: CodeGroup | None = None,
         spins: Callable[[], None] | None = None,
         sigint: DeferredSigint | None = None,
+        trap_entry: TrapEntry | None = None,
     ) -> None:
         """One processor over `ram`. Processors that share guest code (vcpus of a domain) share a `group`.
 
         `spins` is called when the guest waits in a loop of PAUSEs, as for another processor. It is called in
         the middle of the run and may `stop` that, or leave it alone. `sigint` is who keeps Ctrl-C away from
-        the engine, for processors that run one after the other.
+        the engine, for processors that run one after the other. `trap_entry` has every trap before Python
+        does, where the engine's state is seen in place.
         """
         super().__init__(ram, geometry, group)
         self._sigint = sigint or DeferredSigint()
         self._handler = handler
         self._spins = spins
+        self._trap_entry = trap_entry if self._engine.in_place else None
         self._stop_lock = threading.RLock()
         self._running = False
         self._busy = threading.Lock()
@@ -96,7 +100,7 @@ class Cpu(ProcessorState):
         if self._guard is None or not self._guard.protect(engine, self._layout, self._at_undefined):
             self._guard = None
             guard.warn_once()
-        self._hooks = Hooks(self, self._handler, VOID_ROOT, self._rearm, self._spins)
+        self._hooks = Hooks(self, self._handler, VOID_ROOT, self._rearm, self._spins, self._trap_entry)
         self._hooks.install()
         self._reset()
 

@@ -262,15 +262,17 @@ class Engine:
         """Install a raw hook over `begin`-`end` (default: everywhere), before what it hooks is translated."""
         self.add_hook(kind, prototype(function), *extra, begin=begin, end=end)
 
-    def add_hook(self, kind: int, callback: Any, *extra: ctypes.c_int, begin: int = 1, end: int = 0) -> int:
-        """As `hook`, for a C function; what `remove_hook` takes."""
+    def add_hook(
+        self, kind: int, callback: Any, *extra: ctypes.c_int, begin: int = 1, end: int = 0, user: int = 0
+    ) -> int:
+        """As `hook`, for a C function that is called with `user`; what `remove_hook` takes."""
         handle = ctypes.c_size_t()
         status = _hook_add(
             self.handle,
             ctypes.byref(handle),
             ctypes.c_int(kind),
             callback,
-            None,
+            ctypes.c_void_p(user),
             ctypes.c_uint64(begin),
             ctypes.c_uint64(end),
             *extra,
