@@ -21,6 +21,7 @@ from paravane.events import EventChannels, HostEvents
 from paravane.grants import GrantTable
 from paravane.grants.mapping import release_mappings
 from paravane.hypercalls import Caller, Dispatcher
+from paravane.hypercalls.version import CONSTANT_ANSWERS
 from paravane.image.source_text import SourceText
 from paravane.image.unknown import unknown_image
 from paravane.memory import DomainMemory
@@ -312,7 +313,7 @@ class Toolstack:
         def hypercalls(vcpu: Vcpu) -> Hypercalls:
             return Dispatcher(Caller(self._platform, domain, vcpu, self.control)).call
 
-        return Vcpu(self._platform, domain, vcpu_id, hypercalls)
+        return Vcpu(self._platform, domain, vcpu_id, hypercalls, CONSTANT_ANSWERS)
 
     def _event_channels(self, domain: Domain, max_port: int) -> EventChannels:
         return EventChannels(

@@ -15,6 +15,8 @@ from paravane.abi.event_channel import Virq
 from paravane.abi.hypercall import HYPERCALL_VECTOR
 from paravane.abi.vcpu import VcpuContextFlag
 from paravane.cpu import Cpu, EngineError, PageFault, RunEnd
+from paravane.gateway import native
+from paravane.gateway.vcpu_gateway import VcpuGateway
 from paravane.memory import VcpuPaging, check_tables, fix_page_fault, install_tables, uninstall_tables
 from paravane.platform import TRAPS
 from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, PreemptionBudget
@@ -29,7 +31,7 @@ from paravane.vcpu_trace import VcpuTrace
 from paravane.x86 import INT_LENGTH, PAGE_SHIFT, Vector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from paravane.abi.vcpu import VcpuGuestContext
     from paravane.builder import StartOfDay
@@ -61,14 +63,19 @@ class Vcpu:
         domain: VcpuDomain,
         vcpu_id: int,
         hypercalls: Callable[[Vcpu], Hypercalls],
+        answers: Mapping[tuple[int, int], int],
     ) -> None:
-        """`hypercalls` makes what answers the hypercalls of this vcpu; it is called once, at the end."""
+        """`hypercalls` makes what answers the hypercalls of this vcpu; it is called once, at the end.
+        `answers` has those that it answers always alike: number and first argument -> result."""
         self.domid = domain.domid
         self.vcpu_id = vcpu_id
         self.entity = Entity(domain.share)
         self._platform = platform
         self._domain = domain
         spins = self._spins if domain.memory.max_vcpus > 1 else None
+        library = native.find()
+        self.gateway = None if library is None else VcpuGateway(library)
+        """What serves its commonest traps in C, where that can be had."""
         self.cpu = Cpu(
             platform.ram,
             self,
@@ -76,6 +83,7 @@ class Vcpu:
             group=domain.code_group,
             spins=spins,
             sigint=platform.sigint,
+            trap_entry=self.gateway,
         )
         # Before anything else can fail: a processor that stays open would keep the machine's memory.
         domain.resources.callback(self.cpu.close)
@@ -99,6 +107,9 @@ class Vcpu:
         self.call_place = self._tracing.call_place
         """As `place`, where it is known that the guest is in a hypercall."""
         self.hypercall = hypercalls(self)
+        if self.gateway is not None:
+            self.gateway.connect(platform, domain.memory, self.traps.state, answers)
+            self.traps.open_natively(self.gateway)
 
     def start(self, start: StartOfDay) -> None:
         """The registers of the first vcpu at the start of day."""

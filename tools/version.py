@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 
 from paravane.cpu import EngineError, engine_report
+from paravane.gateway import native
 from paravane.tools.status import Status, UsageError
 
 _LIBRARIES = ("capstone", "pyelftools", "lz4", "zstandard")
@@ -17,7 +18,7 @@ def show(*, verbose: bool) -> int:
         for library in _LIBRARIES:
             print(f"{library} {_installed(library)}")
         try:
-            print(*engine_report(), sep="\n")
+            print(*engine_report(), native.report(), sep="\n")
         except EngineError as error:
             raise UsageError(str(error), Status.ERRORS) from None
     return Status.OK

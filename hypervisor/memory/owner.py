@@ -8,6 +8,7 @@ an owner, `VcpuPaging` an `Installed`.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -91,9 +92,9 @@ class Owner:
 
     `tot_pages` counts the frames of its reservation, `max_pages` bounds them, `target` is what its
     administrator asks of its balloon (all in frames); `xen_frames` are the hypervisor's that it shares.
-    `privileged` lets it name the frames and tables of other domains. `vm_assist` has a bit for each aid the
-    guest asked for. `entries` is all machine memory as page-table entries of the domain's shape, `xen_slots`
-    the hypervisor's entries of its L2 tables.
+    `privileged` lets it name the frames and tables of other domains. `assists` is `vm_assist` where
+    native code reads it. `entries` is all machine memory as page-table entries of the domain's shape,
+    `xen_slots` the hypervisor's entries of its L2 tables.
     """
 
     domid: int
@@ -106,10 +107,19 @@ class Owner:
     e820: list[E820Entry]
     tot_pages: int = 0
     xen_frames: int = 0
-    vm_assist: int = 0
+    assists: array[int] = field(default_factory=lambda: array("q", (0,)))
     dying: bool = False
     xen_slots: bytes = b""
     vcpus: list[Installed] = field(default_factory=list)
+
+    @property
+    def vm_assist(self) -> int:
+        """A bit for each aid the guest asked for (VMASST_TYPE_*)."""
+        return self.assists[0]
+
+    @vm_assist.setter
+    def vm_assist(self, mask: int) -> None:
+        self.assists[0] = mask
 
     def table(self, mfn: int) -> list[int]:
         """All entries of a page table."""

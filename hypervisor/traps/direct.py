@@ -13,7 +13,7 @@ handler lies outside its segment, the caller is not ring 3), the bounce path doe
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.abi.arch import APPLICATION_RING
 from paravane.cpu import PageFault
@@ -28,14 +28,31 @@ SYSCALL_VECTOR: Final = 0x80
 _FRAME = struct.Struct("<5I")
 _FRAME_SIZE: Final = 20
 _IF, _IF_IOPL = int(Eflags.IF), int(Eflags.IF | Eflags.IOPL)
-_KEPT: Final = ~int(Eflags.VM | Eflags.RF | Eflags.NT | Eflags.TF | Eflags.IOPL) & 0xFFFFFFFF
+KEPT: Final = ~int(Eflags.VM | Eflags.RF | Eflags.NT | Eflags.TF | Eflags.IOPL) & 0xFFFFFFFF
+"""What the handler finds of EFLAGS as they were."""
+
+
+class NativeGate(Protocol):
+    """What takes the gate without Python, where it is open and nothing is in the way."""
+
+    def open(self, entry: PreparedEntry, eip: int, esp: int, frame: int, /, *, masks_events: bool) -> None:
+        """The gate was worked out: its frame goes to linear `frame`, and `entry` leads to the handler."""
+        ...
+
+    def shut(self) -> None:
+        """What was worked out is no longer true."""
+        ...
 
 
 class DirectGate:
-    """The gate of one vcpu. `refresh` after every change of trap table or kernel stack."""
+    """The gate of one vcpu. `refresh` after every change of trap table or kernel stack.
+
+    `native`, if there is one, is told of every plan, and that it is one no more.
+    """
 
     def __init__(self, state: TrapState) -> None:
         self._state = state
+        self.native: NativeGate | None = None
         self._entry: PreparedEntry | None = None
         self._stale = True
         self._eip = 0
@@ -47,6 +64,8 @@ class DirectGate:
         """Forget the plan: it is made again when it is next needed."""
         self._stale = True
         self._entry = None
+        if self.native is not None:
+            self.native.shut()
 
     @property
     def open(self) -> bool:
@@ -84,7 +103,7 @@ class DirectGate:
         cpu.ram.code_changed(maddr >> 12)
         if self._masks:
             view[info] = mask | 1
-        entry.enter(self._eip, eflags & _KEPT | _IF, self._esp)
+        entry.enter(self._eip, eflags & KEPT | _IF, self._esp)
         state.counters.cell[0] += 1
         return True
 
@@ -108,3 +127,5 @@ class DirectGate:
         self._eip = gate.eip
         self._masks = gate.masks_events
         self._entry = entry
+        if self.native is not None:
+            self.native.open(entry, self._eip, self._esp, self._frame, masks_events=self._masks)

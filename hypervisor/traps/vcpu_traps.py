@@ -21,6 +21,7 @@ from paravane.x86 import INT_LENGTH, VECTORS_WITH_ERROR_CODE, Dr6, Eflags, Vecto
 if TYPE_CHECKING:
     from paravane.abi.trap import TrapInfo
     from paravane.abi.vcpu import VcpuGuestContext
+    from paravane.traps.direct import NativeGate
     from paravane.traps.host import TrapHost
     from paravane.traps.peripherals import Peripherals
     from paravane.traps.saved import TrapsSaved
@@ -230,6 +231,11 @@ class VcpuTraps:
         """Have every trap reported to `observer` (None: to nobody)."""
         self.state.observer = observer
         self.state.cpu.want_attention(Attention.OBSERVED, wanted=observer is not None)
+
+    def open_natively(self, native: NativeGate) -> None:
+        """Have `native` take system calls wherever their gate has been worked out."""
+        self._direct.native = native
+        self._direct.refresh()
 
     # The cases of `exception`.
 

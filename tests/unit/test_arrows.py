@@ -37,7 +37,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "domain",
         "vcpu_context",
         "vcpu",
-        "report vcpu_trace",
+        "gateway report vcpu_trace",
         "vcpu_host run_state",
         "call_site watchdog",
         "trace/sources",

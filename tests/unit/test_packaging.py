@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import subprocess
 import sys
 import tomllib
@@ -10,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.support.needs import path_with, tool
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = {"hypervisor": "", "asm": "asm", "guest_kernels": "guest_kernels", "tools": "tools"}
@@ -28,19 +31,27 @@ def _sources() -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """A wheel built from a copy of the sources: building in place would leave files in the checkout."""
-    copy, target = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("wheel")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources: building in place would leave files in the checkout."""
+    copy = tmp_path_factory.mktemp("checkout")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         (copy / name).write_bytes((ROOT / name).read_bytes())
     for path in _sources().values():
         place = copy / path.relative_to(ROOT)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(path.read_bytes())
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """A wheel, built where there is a C compiler."""
+    target = tmp_path_factory.mktemp("wheel")
     # Built by the setuptools that the test extra brings: nothing is fetched.
     options = ["-q", "--no-deps", "--no-build-isolation", "-w", str(target)]
-    command = [sys.executable, "-m", "pip", "wheel", *options, str(copy)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    command = [sys.executable, "-m", "pip", "wheel", *options, str(checkout)]
+    environment = {**os.environ, "PATH": path_with("gcc", "as", "ld"), "CC": tool("gcc")}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     (built,) = target.glob("*.whl")
     return zipfile.ZipFile(built)
@@ -52,11 +63,32 @@ def test_only_paravane_is_installed(wheel: zipfile.ZipFile) -> None:
 
 
 def test_every_source_is_installed_as_it_is(wheel: zipfile.ZipFile) -> None:
-    installed = {name: wheel.read(name) for name in wheel.namelist() if not name.endswith(".md")}
+    installed = {name: wheel.read(name) for name in wheel.namelist() if not name.endswith((".md", ".so"))}
     expected = {name: path.read_bytes() for name, path in _sources().items()}
     found = {name: data for name, data in installed.items() if ".dist-info/" not in name}
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
+
+
+def test_the_native_library_is_inside_for_all_releases_of_python(wheel: zipfile.ZipFile) -> None:
+    libraries = [name for name in wheel.namelist() if name.endswith(".so")]
+    assert libraries == ["paravane/gateway/_native.abi3.so"]
+    assert wheel.filename is not None
+    assert "-cp311-abi3-" in wheel.filename
+
+
+def test_without_a_compiler_the_build_succeeds_without_the_library(checkout: Path, tmp_path: Path) -> None:
+    build = ["build_ext", "--build-lib", str(tmp_path / "lib"), "--build-temp", str(tmp_path / "temp")]
+    done = subprocess.run(
+        [sys.executable, "-c", "import setuptools; setuptools.setup()", "-q", *build],
+        cwd=checkout,
+        env={**os.environ, "CC": "false"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("*.so")) == []
 
 
 def test_the_listed_packages_are_the_folders() -> None:

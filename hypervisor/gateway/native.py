@@ -1,0 +1,75 @@
+"""Finding the library, and saying why there is none.
+
+It is an ordinary shared library, loaded by ctypes: it needs no headers of Python's to be built, and one build
+serves every release of Python. The environment variable PARAVANE_NATIVE says otherwise: 0 does without it, a
+path is another build of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Final
+
+from paravane.cpu.engine.live import find as find_state
+from paravane.gateway.header import mark
+from paravane.gateway.structs import Block
+
+SWITCH: Final = "PARAVANE_NATIVE"
+_MADE_WITH: Final = ("gateway_mark", "gateway_block_size")
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """A library that fits: its file, and the address of its hook."""
+
+    path: Path
+    on_trap: int
+
+
+def find() -> Native | None:
+    """The library for a machine that is made now; None where Python does it all."""
+    found = _found()
+    return found if isinstance(found, Native) else None
+
+
+def report() -> str:
+    """One line: whether traps are served in C, and why not."""
+    found = _found()
+    return f"native gateway: {f'yes, {found.path.name}' if isinstance(found, Native) else f'no: {found}'}"
+
+
+def _found() -> Native | str:
+    wanted = os.environ.get(SWITCH, "")
+    if wanted == "0":
+        return f"switched off by {SWITCH}"
+    if find_state() is None:
+        return "the engine's state is not seen in place"
+    return _load(Path(wanted)) if wanted else _installed()
+
+
+@cache
+def _installed() -> Native | str:
+    """The library that lies beside this file, or why it cannot be used."""
+    folder = Path(__file__).parent
+    built = [folder / f"_native{suffix}" for suffix in EXTENSION_SUFFIXES]
+    path = next((path for path in built if path.exists()), None)
+    return "it was not built" if path is None else _load(path)
+
+
+@cache
+def _load(path: Path) -> Native | str:
+    """A library, or why it cannot be used."""
+    try:
+        library = ctypes.CDLL(str(path))
+        made_with = [ctypes.c_uint32.in_dll(library, name).value for name in _MADE_WITH]
+        hook = ctypes.cast(library.gateway_on_trap, ctypes.c_void_p).value
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{path.name} cannot be used: {error}"
+    if made_with != [mark(), ctypes.sizeof(Block)] or hook is None:
+        return f"{path.name} was built from other sources"
+    return Native(path, hook)

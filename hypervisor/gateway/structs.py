@@ -1,0 +1,119 @@
+"""What Python tells the C code of one vcpu: the one declaration of it.
+
+`paravane.gateway.header` makes `gateway_structs.h` of these classes. Arrays of numbers that an owner keeps
+("cells") come in as pointers: there is one copy of each, which both languages read and write.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Final
+
+Cell = ctypes.POINTER(ctypes.c_int64)
+
+TRAP_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
+"""The engine's interrupt hook: engine, vector, what it was installed with."""
+
+REGISTER_FUNCTION: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+"""The engine's uc_reg_read and uc_reg_write."""
+
+MOST_WATCHES: Final = 4
+"""Two descriptors, and the page-table entries that map them."""
+
+MOST_ANSWERS: Final = 8
+STORES: Final = 8
+"""Selector, base, limit and flags of CS, then of SS."""
+
+
+class Layout(ctypes.Structure):
+    """Where in the processor's state its parts are, counted in 32-bit words; and a mask of its cached flags
+    (`paravane.cpu.native_view`)."""
+
+    _fields_ = (
+        ("eax", ctypes.c_uint32),
+        ("ebx", ctypes.c_uint32),
+        ("esp", ctypes.c_uint32),
+        ("eip", ctypes.c_uint32),
+        ("eflags", ctypes.c_uint32),
+        ("hflags", ctypes.c_uint32),
+        ("cr3", ctypes.c_uint32),
+        ("is_int", ctypes.c_uint32),
+        ("cs", ctypes.c_uint32),
+        ("ss", ctypes.c_uint32),
+        ("ds_base", ctypes.c_uint32),
+        ("es_base", ctypes.c_uint32),
+        ("data_flags", ctypes.c_uint32 * 4),
+        ("addseg", ctypes.c_uint32),
+    )
+
+
+class Watch(ctypes.Structure):
+    """`size` (4 or 8) bytes at a machine address, and what they were when an entry was worked out."""
+
+    _fields_ = (("maddr", ctypes.c_uint64), ("value", ctypes.c_uint64), ("size", ctypes.c_uint64))
+
+
+class Entry(ctypes.Structure):
+    """A way into the guest's kernel that was worked out (`paravane.cpu.entry.PreparedEntry`), for one gate.
+
+    `frame` is the linear address of the exception frame, `lowest` the lowest DPL, where a descriptor has it,
+    that a data segment may have in the new ring.
+    """
+
+    _fields_ = (
+        ("open", ctypes.c_uint32),
+        ("masks_events", ctypes.c_uint32),
+        ("eip", ctypes.c_uint32),
+        ("esp", ctypes.c_uint32),
+        ("frame", ctypes.c_uint32),
+        ("lowest", ctypes.c_uint32),
+        ("hflags_keep", ctypes.c_uint32),
+        ("hflags_set", ctypes.c_uint32),
+        ("store_at", ctypes.c_uint32 * STORES),
+        ("store_value", ctypes.c_uint32 * STORES),
+        ("nr_watches", ctypes.c_uint64),
+        ("watches", Watch * MOST_WATCHES),
+    )
+
+
+class Answer(ctypes.Structure):
+    """A hypercall whose answer is always the same: EAX and EBX that ask for it, and EAX afterwards."""
+
+    _fields_ = (("number", ctypes.c_uint32), ("command", ctypes.c_uint32), ("result", ctypes.c_uint32))
+
+
+class Block(ctypes.Structure):
+    """All of one vcpu. `clock` is null where the host's monotonic clock is the time, which was `clock_start`
+    at system time 0. Nothing but `python` and `served` is looked at as long as `ready` is 0."""
+
+    _fields_ = (
+        ("python", TRAP_HOOK),
+        ("served", ctypes.c_uint64),
+        ("ready", ctypes.c_uint32),
+        ("pae", ctypes.c_uint32),
+        ("reg_read", REGISTER_FUNCTION),
+        ("reg_write", REGISTER_FUNCTION),
+        ("eflags_register", ctypes.c_int),
+        ("words", ctypes.POINTER(ctypes.c_uint32)),
+        ("ram", ctypes.POINTER(ctypes.c_uint8)),
+        ("ram_size", ctypes.c_uint64),
+        ("code_map", ctypes.POINTER(ctypes.c_uint8)),
+        ("attention", Cell),
+        ("backends_due", Cell),
+        ("hypercalls_traced", Cell),
+        ("counts", Cell),
+        ("deadline", Cell),
+        ("clock", Cell),
+        ("clock_start", ctypes.c_int64),
+        ("vcpu_info", Cell),
+        ("vm_assist", Cell),
+        ("direct_calls", Cell),
+        ("layout", Layout),
+        ("direct", Entry),
+        ("nr_answers", ctypes.c_uint32),
+        ("answers", Answer * MOST_ANSWERS),
+    )
+
+
+STRUCTURES: Final[tuple[type[ctypes.Structure], ...]] = (Layout, Watch, Entry, Answer, Block)
+"""Each after those it is made of."""

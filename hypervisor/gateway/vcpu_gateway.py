@@ -1,0 +1,119 @@
+"""The gateway of one vcpu: what its C code is told, and when."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+from paravane.cpu.native_view import native_view
+from paravane.gateway.structs import MOST_ANSWERS, REGISTER_FUNCTION, Answer, Block, Cell, Layout
+from paravane.time.clock import HostClock, VirtualClock
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Mapping
+
+    from paravane.cpu import Cpu
+    from paravane.cpu.entry import PreparedEntry
+    from paravane.gateway.native import Native
+    from paravane.memory.owner import Owner
+    from paravane.platform import Platform
+    from paravane.traps.state import TrapState
+
+
+class VcpuGateway:
+    """A processor's way in (paravane.cpu.trap_entry.TrapEntry) and the native half of its gate for system
+    calls (paravane.traps.direct.NativeGate)."""
+
+    def __init__(self, native: Native) -> None:
+        self._block = Block()
+        self.address = native.on_trap
+        self.user = ctypes.addressof(self._block)
+        # What the block points to stays as long as the block does.
+        self._kept: list[object] = [native]
+
+    @property
+    def served(self) -> int:
+        """Traps that were served without Python."""
+        return int(self._block.served)
+
+    def fall_back(self, hook: Any) -> None:
+        """`hook`, Python's own, is to have every trap that is not served in C."""
+        self._block.python = hook
+
+    def connect(
+        self, platform: Platform, memory: Owner, state: TrapState, answers: Mapping[tuple[int, int], int]
+    ) -> None:
+        """From now on serve what can be served. `answers` has the hypercalls whose answer is always the same:
+        number and first argument -> result."""
+        clock = platform.clock
+        if type(clock) is VirtualClock:
+            self._block.clock = self._cell(clock.cell)
+        elif type(clock) is HostClock:
+            self._block.clock_start = clock.start
+        else:
+            return  # nobody but itself knows how it counts
+        self._place(state.cpu)
+        self._share(platform, memory, state)
+        if len(answers) > MOST_ANSWERS:
+            raise ValueError(f"there is room for {MOST_ANSWERS} answers, not for {len(answers)}")
+        for at, ((number, command), result) in enumerate(answers.items()):
+            self._block.answers[at] = Answer(number, command, result & 0xFFFFFFFF)
+        self._block.nr_answers = len(answers)
+        self._block.ready = 1
+
+    def open(self, entry: PreparedEntry, eip: int, esp: int, frame: int, *, masks_events: bool) -> None:
+        """System calls go this way from now on."""
+        direct, plan = self._block.direct, entry.plan()
+        direct.eip, direct.esp, direct.frame, direct.masks_events = eip, esp, frame, masks_events
+        direct.lowest, direct.hflags_keep, direct.hflags_set = plan.lowest, plan.keep, plan.set
+        for at, (index, value) in enumerate(plan.stores):
+            direct.store_at[at], direct.store_value[at] = index, value
+        for at, (maddr, value, size) in enumerate(plan.watched):
+            watch = direct.watches[at]
+            watch.maddr, watch.value, watch.size = maddr, value, size
+        direct.nr_watches = len(plan.watched)
+        direct.open = 1
+
+    def shut(self) -> None:
+        """System calls are Python's until the gate is opened again."""
+        self._block.direct.open = 0
+
+    def _place(self, cpu: Cpu) -> None:
+        """Where the processor's state and its memory are."""
+        block, view, ram = self._block, native_view(cpu), cpu.ram
+        block.pae = cpu.geometry.pae
+        block.words = _pointer(view.words, ctypes.c_uint32)
+        block.reg_read = ctypes.cast(view.reg_read, REGISTER_FUNCTION)
+        block.reg_write = ctypes.cast(view.reg_write, REGISTER_FUNCTION)
+        block.eflags_register = view.eflags_register
+        block.ram, block.ram_size = _pointer(ram.host_address, ctypes.c_uint8), ram.size
+        code_map = (ctypes.c_uint8 * ram.nr_frames).from_buffer(ram.code_map)
+        self._kept.append(code_map)
+        block.code_map = ctypes.cast(code_map, ctypes.POINTER(ctypes.c_uint8))
+        for name, *_ in Layout._fields_:
+            place = getattr(view, name)
+            if name == "data_flags":
+                block.layout.data_flags[:] = place
+            else:
+                setattr(block.layout, name, place)
+
+    def _share(self, platform: Platform, memory: Owner, state: TrapState) -> None:
+        """The numbers that others own."""
+        block = self._block
+        block.attention = self._cell(state.cpu.attention)
+        block.backends_due = self._cell(platform.bus.cell)
+        block.hypercalls_traced = self._cell(platform.trace.cell)
+        block.counts = self._cell(platform.counts)
+        block.deadline = self._cell(platform.timers.cell)
+        block.vcpu_info = self._cell(state.info.cell)
+        block.vm_assist = self._cell(memory.assists)
+        block.direct_calls = self._cell(state.counters.cell)
+
+    def _cell(self, numbers: array[int]) -> Any:
+        self._kept.append(numbers)
+        return ctypes.cast(numbers.buffer_info()[0], Cell)
+
+
+def _pointer(address: int, kind: Any) -> Any:
+    return ctypes.cast(address, ctypes.POINTER(kind))
