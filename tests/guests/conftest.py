@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import gateway
 from paravane.abi.sched import ShutdownReason
 from tests.support.boot import HOST_TIMEOUT, finished
 from tests.support.debugged import KERNEL, Remote, served
 from tests.support.debugged import Boot as DebuggedBoot
-from tests.support.needs import path_with, tool
+from tests.support.native import build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from paravane import BootResult
     from paravane.testing.plugin import Boot, BootTogether
@@ -53,12 +50,9 @@ def run(boot: Boot, request: pytest.FixtureRequest) -> Run:
 
 @pytest.fixture(scope="session")
 def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library of `paravane.gateway`, built from the sources as they are, without a warning."""
+    """The library of `paravane.gateway`, as it stands here."""
     target = tmp_path_factory.mktemp("gateway") / "native.so"
-    flags = ("-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
-    environment = {**os.environ, "PATH": path_with("gcc", "as", "ld")}
-    command = [tool("gcc"), *flags, "-o", str(target), str(Path(gateway.__file__).parent / "gateway.c")]
-    subprocess.run(command, check=True, env=environment)
+    build(target, "-shared", "-fPIC")
     return target
 
 

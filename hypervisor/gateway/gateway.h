@@ -1,0 +1,111 @@
+/*
+ * What the parts of the native gateway share: looking at machine memory, at the time, and at what is due on the
+ * return to the guest; and what each part serves.
+ */
+#ifndef GATEWAY_H
+#define GATEWAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <time.h>
+
+#include "gateway_structs.h"
+
+#define RING(hflags) ((hflags) & 3)
+#define KERNEL_RING 1
+#define APPLICATION_RING 3
+#define DPL_MASK 0x6000u
+#define PAGE_OFFSET 0xfffu
+#define PAE_ADDRESS 0x000ffffffffff000ull
+/* Reserved bits: whoever set them is to be told by the slow way. */
+#define PAE_ODD 0x7fffff0000000000ull
+
+/* What Python asks the library for by name; the rest is hidden. */
+#define GATEWAY_EXPORT __attribute__((visibility("default")))
+
+/* Each serves a trap of its kind whole, or gives false with nothing changed. */
+bool gateway_system_call(struct gateway_block *block, void *engine);
+bool gateway_hypercall(struct gateway_block *block);
+
+/* `size` bytes of machine memory as a number; false outside of it. */
+static inline bool load(const struct gateway_block *block, uint64_t maddr, uint64_t size, uint64_t *value)
+{
+    uint32_t word;
+
+    if (maddr > block->ram_size - size)
+        return false;
+    if (size == sizeof(*value)) {
+        memcpy(value, block->ram + maddr, sizeof(*value));
+    } else {
+        memcpy(&word, block->ram + maddr, sizeof(word));
+        *value = word;
+    }
+    return true;
+}
+
+/*
+ * The machine address of a linear one that ring 0 to 2 may write, when all Accessed and Dirty bits are set already:
+ * so nothing has to be written on the way (paravane.cpu.paging, `translate`, whose fast path this is).
+ */
+static inline bool writable(const struct gateway_block *block, uint32_t linear, uint64_t *maddr)
+{
+    const uint64_t ready = PTE_PRESENT | PTE_ACCESSED | PTE_RW;
+    const uint64_t size = block->pae ? 8 : 4;
+    const uint64_t odd = block->pae ? PAE_ODD : 0;
+    const uint32_t cr3 = block->words[block->layout.cr3];
+    uint64_t entry, table;
+
+    if (block->pae) {
+        if (!load(block, (cr3 & 0xffffffe0u) + (linear >> 30) * 8, size, &entry))
+            return false;
+        if (!(entry & PTE_PRESENT) || entry & odd)
+            return false;
+        table = (entry & PAE_ADDRESS) + (linear >> 21 & 0x1ff) * 8;
+    } else {
+        table = (cr3 & 0xfffff000u) + (linear >> 22) * 4;
+    }
+    if (!load(block, table, size, &entry) || (entry & ready) != ready || entry & (odd | PTE_LARGE))
+        return false;
+    table = (entry & PAE_ADDRESS) + (block->pae ? (linear >> 12 & 0x1ff) * 8 : (linear >> 12 & 0x3ff) * 4);
+    if (!load(block, table, size, &entry) || (entry & (ready | PTE_DIRTY)) != (ready | PTE_DIRTY) || entry & odd)
+        return false;
+    *maddr = (entry & PAE_ADDRESS) | (linear & PAGE_OFFSET);
+    return *maddr < block->ram_size;
+}
+
+/* Whether the guest can simply go on after a trap of this cost, without timers and limits; `now` is the time then. */
+static inline bool goes_on(const struct gateway_block *block, int64_t cost, int64_t *now)
+{
+    struct timespec host;
+
+    if (block->counts[TRAPS] + 1 == block->counts[TRAP_LIMIT])
+        return false;
+    if (block->clock) {
+        *now = *block->clock + cost;
+    } else {
+        if (clock_gettime(CLOCK_MONOTONIC, &host))
+            return false;
+        *now = (int64_t)host.tv_sec * 1000000000 + host.tv_nsec - block->clock_start;
+    }
+    return *now < *block->deadline;
+}
+
+/* A trap was served, and the time is `now`. */
+static inline void account(struct gateway_block *block, int64_t now)
+{
+    block->counts[TRAPS]++;
+    if (block->clock)
+        *block->clock = now;
+    block->served++;
+}
+
+/* The vcpu_info, or null. */
+static inline uint8_t *vcpu_info(const struct gateway_block *block)
+{
+    const uint64_t maddr = (uint64_t)*block->vcpu_info;
+
+    return maddr <= block->ram_size - VCPU_INFO_SIZE ? block->ram + maddr : NULL;
+}
+
+#endif
