@@ -6,6 +6,8 @@ happens meanwhile (Ctrl-C, no memory) ends in one line and a status as well; see
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -14,17 +16,40 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # `typing` takes long to load, see above
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType, ModuleType
+    from typing import NoReturn
 
 _ERRORS, _INTERRUPTED = 1, 130  # of `Status`, which is not loaded yet when they are needed
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit status."""
+def command() -> NoReturn:
+    """What is installed as `paravane`: run the command of this process's arguments, and end the process.
+
+    Nothing is collected while the command is loaded: what is imported stays. And the interpreter is not taken
+    apart at the end, module by module, which would take as long as a tenth of a boot: what has to happen at
+    the exit is registered for it, and no thread of ours is one that has to be waited for.
+    """
+    gc.disable()
+    status = main(loaded=_collect_from_now_on)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        # What can fail has been flushed and told of before, see `commands`.
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(status)
+
+
+def _collect_from_now_on() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+def main(arguments: Sequence[str] | None = None, *, loaded: Callable[[], None] = lambda: None) -> int:
+    """Run one command; gives the exit status. `loaded` is called when the command is about to begin."""
     try:
         commands = _commands()
-        status: int = commands.run(sys.argv[1:] if arguments is None else arguments)
+        status: int = commands.run(sys.argv[1:] if arguments is None else arguments, loaded)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except MemoryError as error:
@@ -73,4 +98,4 @@ def _give_up(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -15,7 +15,7 @@ from paravane.tools.streams import abandon_stdout, say
 from paravane.tools.verbs import NAMES, VERBS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from _typeshed import SupportsWrite
 
@@ -114,11 +114,12 @@ def _check_verb(words: Sequence[str]) -> None:
         raise UsageError(f"there is no command {word!r}: {hint} see `paravane --help`")
 
 
-def _execute(arguments: Sequence[str]) -> int:
+def _execute(arguments: Sequence[str], loaded: Callable[[], None]) -> int:
     """Run it, until all that it printed is out."""
     try:
         options = _parse(list(arguments))
         options.arguments = list(arguments)
+        loaded()
         if options.version:
             status: int = import_module("paravane.tools.version").show(verbose=options.verbose)
         else:
@@ -130,10 +131,11 @@ def _execute(arguments: Sequence[str]) -> int:
     return status
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command; gives the exit status. KeyboardInterrupt and MemoryError as they come."""
+def run(arguments: Sequence[str], loaded: Callable[[], None]) -> int:
+    """Run one command, and call `loaded` before it begins; gives the exit status. KeyboardInterrupt and
+    MemoryError as they come."""
     try:
-        return _execute(arguments)
+        return _execute(arguments, loaded)
     except UsageError as error:
         say(str(error))
         return error.status
