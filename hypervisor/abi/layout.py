@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from mmap import mmap
+from struct import Struct
 from types import MappingProxyType
-from typing import Annotated, Any, Generic, NamedTuple, TypeAlias, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeAlias, TypeVar, get_type_hints
 
 T = TypeVar("T", bound=tuple[Any, ...])
 Names = type[IntEnum]
@@ -216,15 +217,41 @@ class Layout(Generic[T]):
     `name` is Xen's struct tag (a dotted name: an anonymous member of another struct), `size` and `align` are
     bytes, `struct` unpacks the flat values, `offsets` maps field names to byte offsets: fields of nested
     structs and unions are dotted, arrays stand for their first element.
+
+    A layout is worked out when something of it is first asked for: a guest meets a few of them, and all
+    together take longer than to boot it. Raises TypeError then, for a class that declares no C struct.
     """
+
+    size: int
+    align: int
+    struct: Struct
+    fields: tuple[Field, ...]
+    offsets: Mapping[str, int]
+    plan: _Plan
+    _plans: tuple[_Plan, ...]
+    _flat: bool
+    _unpack_from: Callable[[ReadBuffer, int], tuple[Any, ...]]
+    _shown: tuple[tuple[str, Kind, Names | None], ...]
 
     def __init__(self, name: str, cls: type[T], *, last: "Kind | None" = None) -> None:
         """`last`: the kind of the last field, whatever the class says: see `ending_with`."""
         self.name = name
         self.type = cls
-        members = list(_members(cls))
-        if last is not None:
-            members[-1] = members[-1]._replace(kind=last)
+        self._last = last
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Asked for what is not there: all that is declared above is, after that."""
+            if name not in Layout.__annotations__:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            self._lay_out()
+            return getattr(self, name)
+
+    def _lay_out(self) -> None:
+        members = list(_members(self.type))
+        if self._last is not None:
+            members[-1] = members[-1]._replace(kind=self._last)
         fields: list[Field] = []
         plans: list[_Plan] = []
         code, offset, align = "", 0, 1
@@ -238,16 +265,16 @@ class Layout(Generic[T]):
         self.align = align
         self.size = _round_up(offset, align)
         code += "x" * (self.size - offset)
-        self.struct = struct.Struct("<" + code)
+        self.struct = Struct("<" + code)
+        self._unpack_from = self.struct.unpack_from
         self.fields = tuple(fields)
         # A last field of no bytes (`ending_with`) has nothing to show.
         self._shown = tuple((item.name.rstrip("_"), item.kind, item.names) for item in fields if item.size)
         self.offsets: Mapping[str, int] = MappingProxyType(dict(self._all_offsets()))
         self._plans = tuple(plans)
         self._flat = all(plan.flat for plan in plans)
-        self._unpack_from = self.struct.unpack_from
         values = sum(plan.values for plan in plans)
-        build = _flat_builder(cls, values) if self._flat else self._build
+        build = _flat_builder(self.type, values) if self._flat else self._build
         self.plan = _Plan(code, self.size, align, False, values, build, self._spread)
 
     def _all_offsets(self) -> Iterator[tuple[str, int]]:
