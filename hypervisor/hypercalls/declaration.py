@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, get_args
 
 from paravane.abi.parameters import COUNT_BITS, In, InOut, Items, Parameter, Word
@@ -12,7 +13,7 @@ from paravane.refusal import Refusal
 from paravane.trace import Argument, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from enum import IntEnum
 
     from paravane.abi.errno import Errno
@@ -96,24 +97,46 @@ class Declaration:
         self, name: str, function: Handler, *, skip: int = 0, parameters: Parameters | None = None
     ) -> None:
         """`skip` argument registers come before the first parameter. The signature says what the
-        `parameters` are, unless they are given."""
+        `parameters` are, unless they are given; it is read when the hypercall is first made."""
         self.name = name
         self.function = function
-        self.parameters = _parameters(function) if parameters is None else parameters
         self._skip = skip
-        self.end = skip + len(self.parameters)
+        self._given = parameters
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """Raises TypeError for a signature that is no hypercall's."""
+        found = _parameters(self.function) if self._given is None else self._given
+        if self._skip + len(found) > 6:
+            raise TypeError(f"{self.name}: a hypercall has six argument registers")
+        return found
+
+    @cached_property
+    def end(self) -> int:
         """How many argument registers it uses, with those that say which command it is."""
-        if self.end > 6:
-            raise TypeError(f"{name}: a hypercall has six argument registers")
-        kinds = [kind for _, kind in self.parameters]
-        self._back = next((at for at, kind in enumerate(kinds) if isinstance(kind, InOut)), None)
-        copies = any(isinstance(kind, In | InOut | Items) for kind in kinds)
-        self.plain = None if copies else self
+        return self._skip + len(self.parameters)
+
+    @cached_property
+    def plain(self) -> Declaration | None:
         """The declaration itself, if the trace shows nothing that its arguments point to."""
-        self.plain_commands: dict[int, Declaration] = {}
-        as_they_are = all(isinstance(kind, Items) or _unsigned(kind) for kind in kinds)
-        self.call: Run = self._pass_on(function, skip, self.end) if as_they_are else self._call
+        return None if any(isinstance(kind, In | InOut | Items) for _, kind in self.parameters) else self
+
+    @property
+    def plain_commands(self) -> Mapping[int, Declaration]:
+        """None: see `Family`."""
+        return {}
+
+    @cached_property
+    def call(self) -> Run:
         """Decode and run. Raises Refusal, PageFault, Preempted and whatever ends the domain."""
+        as_they_are = all(isinstance(kind, Items) or _unsigned(kind) for _, kind in self.parameters)
+        return self._pass_on(self.function, self._skip, self.end) if as_they_are else self._call
+
+    @cached_property
+    def _back(self) -> int | None:
+        """Which of the parameters is copied back."""
+        kinds = [kind for _, kind in self.parameters]
+        return next((at for at, kind in enumerate(kinds) if isinstance(kind, InOut)), None)
 
     @staticmethod
     def _pass_on(function: Handler, first: int, end: int) -> Run:
@@ -191,8 +214,6 @@ class Family:
         self.name = name
         self.commands: dict[int, Declaration] = {}
         self.plain = None
-        self.plain_commands: dict[int, Declaration] = {}
-        """Commands to which there is no more than registers, nor anything to `check`."""
         self.numbers = numbers
         self._unknown = unknown
         self.check = check
@@ -201,12 +222,17 @@ class Family:
         def declare(function: Handler) -> Handler:
             for number in numbers:
                 title = f"{self.name}.{number.name.rstrip('_')}"
-                made = self.commands[int(number)] = Declaration(title, function, skip=1)
-                if made.plain and self.check is None:
-                    self.plain_commands[int(number)] = made
+                self.commands[int(number)] = Declaration(title, function, skip=1)
             return function
 
         return declare
+
+    @cached_property
+    def plain_commands(self) -> Mapping[int, Declaration]:
+        """Commands to which there is no more than registers, nor anything to `check`."""
+        if self.check is not None:
+            return {}
+        return {number: made for number, made in self.commands.items() if made.plain}
 
     def call(self, caller: Caller, arguments: Arguments) -> int | None:
         if self.check is not None:
@@ -237,9 +263,6 @@ class Family:
             return f"{self.numbers(number).name.rstrip('_')} ({number})"
         except ValueError:
             return str(number)
-
-
-Entry = Declaration | Family
 
 
 def _value(caller: Caller, kind: Parameter, word: int) -> Any:

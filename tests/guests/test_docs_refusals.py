@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import paravane.hypercalls  # noqa: F401 - fills the table
 from paravane.hypercalls.declaration import Declaration, Family
-from paravane.hypercalls.table import TABLE
+from paravane.hypercalls.table import declared
 from paravane.tools.docs.refusals import Reach
 from paravane.tools.docs.source import of_hypervisor
 from paravane.trace import HypercallRecord
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 def listed(source: Source, record: HypercallRecord) -> list[tuple[str, str]]:
     """The errnos and sentences that the hypercall of a record may be refused with."""
-    entry = TABLE[record.number]
+    entry = declared()[record.number]
     if isinstance(entry, Declaration):
         reach = Reach(source, entry.function)
     else:

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import paravane.hypercalls  # noqa: F401 - fills the table
 from paravane.abi.errno import Errno
 from paravane.hypercalls.declaration import Declaration
-from paravane.hypercalls.table import TABLE, names
+from paravane.hypercalls.table import declared, names
 from paravane.tools.cli import main
 from paravane.tools.docs import page, source
 from paravane.tools.docs.refusals import Reach
@@ -106,7 +105,7 @@ def test_everything_that_can_be_asked_for_has_a_page() -> None:
 def test_refusals_are_followed_through_properties_tables_and_owners() -> None:
     """From the hypercall through the caller's owners, a table of actions and a check that is handed on."""
     known = of_hypervisor()
-    mmuext, debugreg = TABLE[26], TABLE[8]
+    mmuext, debugreg = declared()[26], declared()[8]
     assert isinstance(mmuext, Declaration)
     assert isinstance(debugreg, Declaration)
     reach = Reach(known, mmuext.function)

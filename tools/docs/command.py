@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-import paravane.hypercalls  # noqa: F401 - fills the table
 from paravane.text import shown
 from paravane.tools import manual
 from paravane.tools.docs import page

@@ -11,9 +11,9 @@ from paravane.abi.errno import Errno
 from paravane.abi.layout import Layout
 from paravane.abi.names import C_NAMES
 from paravane.abi.parameters import In, InOut, Items, Word
+from paravane.hypercalls import table
 from paravane.hypercalls.declaration import Family
 from paravane.hypercalls.struct_family import StructFamily
-from paravane.hypercalls.table import TABLE
 from paravane.tools.docs.refusals import Reach
 from paravane.tools.docs.source import of_hypervisor
 from paravane.tools.docs.structs import describe, layouts
@@ -34,7 +34,7 @@ _BAD_POINTER: Final = "an argument points where the guest's own kernel could not
 def names() -> dict[str, str]:
     """What can be asked for, in the order of hypercall numbers -> what it is in a line."""
     found: dict[str, str] = {}
-    for number, entry in sorted(TABLE.items()):
+    for number, entry in table.declared().items():
         if isinstance(entry, Family):
             found[entry.name] = f"hypercall {number}: {len(entry.commands)} commands"
             for command in entry.commands.values():
@@ -47,7 +47,7 @@ def names() -> dict[str, str]:
 def spellings() -> dict[str, str]:
     """Other ways to ask: numbers, and the names that C and assembler sources have -> the name in `names`."""
     found: dict[str, str] = {}
-    for number, entry in TABLE.items():
+    for number, entry in table.declared().items():
         found[str(number)] = entry.name
         found[f"__HYPERVISOR_{entry.name}"] = entry.name
         if isinstance(entry, Family):
@@ -59,7 +59,7 @@ def spellings() -> dict[str, str]:
 def page(name: str) -> Iterator[str]:
     """The page of a name of `names`, or of a struct, as lines."""
     structs = layouts()
-    for number, entry in TABLE.items():
+    for number, entry in table.declared().items():
         if entry.name == name and isinstance(entry, Family):
             yield from _family(number, entry)
             return
