@@ -285,7 +285,7 @@ class Vcpu:
     def _return_is_wanted(self) -> bool:
         """Whether something waits for the return to the guest, so that a long hypercall should not go on."""
         run_state = self.run_state
-        return run_state.yielded or not run_state.runnable or self._domain.events.upcall_due(self.vcpu_id)
+        return run_state.yielded or not run_state.runnable or self.traps.state.upcall_due
 
     def _return_to_guest(self, cost: int = TRAP_COST) -> None:
         """The one return to the guest, after a trap that takes `cost` nanoseconds of virtual time."""

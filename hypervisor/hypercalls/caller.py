@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from paravane.domain import Domain
     from paravane.platform import Platform
     from paravane.refusal import Refusal
-    from paravane.vcpu import Vcpu
+    from paravane.vcpu import Hypercalls, Vcpu
 
 
 class Caller(GuestCopy):
@@ -37,10 +37,10 @@ class Caller(GuestCopy):
         self.clock = platform.clock
         self.in_multicall = False
 
-    def hypercall(self, number: int, arguments: tuple[int, ...]) -> int | None:
-        """Another hypercall in the name of the same vcpu: the result for EAX, None to leave EAX alone.
-        Raises Preempted and GuestCrash."""
-        return self.vcpu.hypercall(number, arguments)
+    @property
+    def hypercall(self) -> Hypercalls:
+        """Makes another hypercall in the name of the same vcpu."""
+        return self.vcpu.hypercall
 
     def refused(self, request: str, refusal: Refusal) -> None:
         """Put a refusal where people look for it: the log and the trace."""

@@ -118,3 +118,53 @@ def test_a_multicall_list_that_ends_early_is_efault_and_says_where(guest: Guest)
     assert guest.refusals[0] == ("multicall", f"{place} read")
     assert guest.refusals[1][1].startswith("an argument points to ")
     assert guest.refusals[1][1].endswith("which the guest's own kernel could not write to")
+
+
+VERSION = MulticallEntry(Hypercall.xen_version, 0, (0,) * 6)
+RESULT = 4 << 16 | 17
+UNKNOWN = 0x3FF
+"""The number of no hypercall."""
+
+
+def mapping(va: int, entry: int) -> MulticallEntry:
+    """The hypercall that has `va` mapped by this page-table entry."""
+    arguments = (va, entry & 0xFFFF_FFFF, entry >> 32, UvmFlag.INVLPG, 0, 0)
+    return MulticallEntry(Hypercall.update_va_mapping, 0, arguments)
+
+
+def test_an_entry_of_a_multicall_may_write_those_after_it(guest: Guest) -> None:
+    """A list is read entry by entry: what the hypervisor copies into it counts."""
+    later = guest.list + 2 * MULTICALL_ENTRY.size
+    extraversion = MulticallEntry(Hypercall.xen_version, 0, (1, later, 0, 0, 0, 0))
+    assert guest.call(Hypercall.multicall, guest.put(guest.list, VERSION, extraversion, VERSION), 3) == 0
+    assert guest.entry(later).op == int.from_bytes(b".7\0\0", "little")
+    assert guest.entry(later).result == -Errno.ENOSYS & 0xFFFF_FFFF
+    assert guest.entry(guest.list).result == RESULT
+
+
+def test_an_entry_of_a_multicall_may_map_another_page_for_the_list(guest: Guest) -> None:
+    """The hypercalls after it are those of the new page, and so are the results."""
+    old, new = (guest.vcpu.paging.read_l1_entry(va) for va in (guest.list, guest.text))
+    unknown = MulticallEntry(UNKNOWN, 0, (0,) * 6)
+    guest.put(guest.text, unknown, unknown, VERSION)
+    guest.put(guest.list, VERSION, mapping(guest.list, new), unknown)
+    assert guest.call(Hypercall.multicall, guest.list, 3) == 0
+    assert [guest.entry(guest.text + at * MULTICALL_ENTRY.size).result for at in range(3)] == [0, 0, RESULT]
+    assert guest.call(Hypercall.update_va_mapping, *mapping(guest.list, old).args[:4]) == 0
+    assert [guest.entry(guest.list + at * MULTICALL_ENTRY.size).result for at in range(3)] == [RESULT, 0, 0]
+
+
+def test_a_list_that_an_entry_makes_read_only_ends_with_that_entry(guest: Guest) -> None:
+    """It was carried out; its result has nowhere to go, which is -EFAULT for the multicall."""
+    writable = guest.vcpu.paging.read_l1_entry(guest.list)
+    guest.put(guest.list, VERSION, mapping(guest.list, writable & ~2), VERSION)
+    assert guest.call(Hypercall.multicall, guest.list, 3) == -Errno.EFAULT
+    assert [guest.entry(guest.list + at * MULTICALL_ENTRY.size).result for at in range(3)] == [RESULT, 0, 0]
+    assert not guest.vcpu.paging.read_l1_entry(guest.list) & 2
+
+
+def test_entries_of_a_multicall_may_lie_across_pages(guest: Guest) -> None:
+    at = guest.text - MULTICALL_ENTRY.size - 12
+    guest.put(at, VERSION, VERSION, VERSION)
+    assert guest.call(Hypercall.multicall, at, 3) == 0
+    assert [guest.entry(at + n * MULTICALL_ENTRY.size).result for n in range(3)] == [RESULT] * 3
