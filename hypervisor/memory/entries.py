@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from paravane.abi.errno import Errno
 from paravane.memory.address_space import ACCESSED_DIRTY
-from paravane.memory.frames import L1, L2, L3
+from paravane.memory.frames import L1, L2, L3, PAE_XEN_L2, VALIDATED, WRITABLE
 from paravane.memory.l1_tables import L1Tables
 from paravane.memory.upper_tables import L2Tables, L3Tables, put_upper_entry
 from paravane.refusal import Refusal
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from paravane.memory.page_types import PageTypes
 
 _L3_ADDED = int(Pte.USER | Pte.RW)
+_RW = int(Pte.RW)
+_USABLE = VALIDATED | PAE_XEN_L2
 
 
 def _similar(domain: Owner, old: int, new: int) -> bool:
@@ -51,6 +53,8 @@ class PageTables:
         self, domain: Owner, index: int, entry: int, pg_owner: int, *, preserve_ad: bool = False
     ) -> None:
         """Set an entry of a validated L1 table of `domain` to map a frame of `pg_owner`."""
+        if pg_owner == domain.domid and self.exchange_l1(domain, index, entry, preserve_ad=preserve_ad):
+            return
         old = domain.entries[index]
         if entry & 1:
             if not entry & domain.space.refused[1] and _similar(domain, old, entry):
@@ -59,6 +63,47 @@ class PageTables:
             entry = self.l1.get_entry(entry, domain, pg_owner)
         self.store(domain, index, entry, preserve_ad=preserve_ad)
         self.l1.put_entry(old, domain)
+
+    def exchange_l1(self, domain: Owner, index: int, entry: int, *, preserve_ad: bool = False) -> bool:
+        """As `modify_l1` for frames of the domain's own, where nothing about them is out of the ordinary:
+        what a kernel does all day, without asking each owner. False: anything else, and nothing was done.
+
+        A frame taken is in use as nothing that a guest must not write, or is mapped to be read; one let go
+        stays its owner's. So no type changes, nothing is validated, released or flushed.
+        """
+        space, entries = domain.space, domain.entries
+        if self._ram.code_map[index >> 12 - space.entry_shift]:
+            return False
+        frames, domid = self._types.frames, domain.domid
+        owner, count, uses = frames.owner, frames.count, frames.type_count
+        old = entries[index]
+        taken = gone = -1
+        if entry & 1:
+            if entry & (space.refused[1] | space.dropped):
+                return False
+            if (old ^ entry) & ~space.unchecked:
+                taken = (entry & space.geometry.address_mask) >> 12
+                if taken >= frames.nr_frames or owner[taken] != domid or count[taken] >= frames.count_limit:
+                    return False
+                if entry & _RW and (
+                    frames.type[taken] != WRITABLE
+                    or frames.flags[taken] & _USABLE != VALIDATED
+                    or uses[taken] >= frames.count_limit
+                ):
+                    return False
+        if old & 1 and (taken >= 0 or not entry & 1):
+            gone = (old & space.geometry.address_mask) >> 12
+            if gone >= frames.nr_frames or owner[gone] != domid or count[gone] < 2:
+                return False
+            if old & _RW:
+                uses[gone] -= 1
+            count[gone] -= 1
+        if taken >= 0:
+            if entry & _RW:
+                uses[taken] += 1
+            count[taken] += 1
+        entries[index] = entry | old & ACCESSED_DIRTY if preserve_ad else entry
+        return True
 
     def modify_l2(self, domain: Owner, index: int, entry: int, *, preserve_ad: bool = False) -> None:
         """Set an entry of a validated L2 table of `domain`."""

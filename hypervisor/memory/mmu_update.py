@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _REQUEST: Final = 16
 _WORDS: Final = Struct("<QQ")
+_PRESERVE_AD: Final = int(MmuUpdateType.PT_UPDATE_PRESERVE_AD)
 
 
 def mmu_update(caller: Caller, ureqs: int, count: int, pdone: int, foreigndom: int) -> int:
@@ -78,16 +79,22 @@ def _update_one(caller: Caller, ureq: int) -> bool:
     except PageFault:
         return False
     domain = caller.paging.domain
-    machine, shift = domain.machine, domain.space.entry_shift
-    command = ptr & (1 << shift) - 1
-    if command and command != MmuUpdateType.PT_UPDATE_PRESERVE_AD:
+    space, machine, mfn = domain.space, domain.machine, ptr >> PAGE_SHIFT
+    frames, domid, command = machine.frames, domain.domid, ptr & (1 << space.entry_shift) - 1
+    if (
+        (command and command != _PRESERVE_AD)
+        or mfn >= frames.nr_frames
+        or frames.type[mfn] != L1
+        or frames.owner[mfn] != domid
+        or not frames.type_count[mfn]
+        or frames.count[mfn] >= frames.count_limit
+    ):
         return False
-    if not machine.frames.in_use_as(ptr >> PAGE_SHIFT, domain.domid, L1):
-        return False
+    index, new = ptr >> space.entry_shift, val & space.entry_mask
+    if machine.tables.exchange_l1(domain, index, new, preserve_ad=command != 0):
+        return True
     try:
-        machine.tables.modify_l1(
-            domain, ptr >> shift, val & domain.space.entry_mask, domain.domid, preserve_ad=command != 0
-        )
+        machine.tables.modify_l1(domain, index, new, domid, preserve_ad=command != 0)
     except Refusal:
         # Refused without a trace; the batch refuses it again and says which request it was.
         return False
@@ -117,7 +124,8 @@ class Batch:
         is not allowed.
 
         A request that leaves an L1 entry as it is, but for bits that are not checked, is done on the spot:
-        that is what most requests of a real kernel are.
+        that is what most requests of a real kernel are. One that maps or unmaps a page the ordinary way is
+        done by a single call.
         """
         self.done = 0
         tables = self._tables
@@ -126,22 +134,25 @@ class Batch:
         owner, kind, uses, nr_frames = frames.owner, frames.type, frames.type_count, frames.nr_frames
         low, shift = (1 << space.entry_shift) - 1, space.entry_shift
         checked, unusual = ~space.unchecked, space.refused[1] | space.dropped
-        width = space.entry_mask
+        width, exchange = space.entry_mask, self._machine.tables.exchange_l1
         plain = self._own
         requests = iter(memoryview(data).cast("Q").tolist())
         for done, (ptr, val) in enumerate(zip(requests, requests, strict=True)):
             mfn = ptr >> 12
-            if plain and not ptr & low and mfn < nr_frames and kind[mfn] == L1 and owner[mfn] == domid:
-                index = ptr >> shift
-                new = val & width
+            if plain and mfn < nr_frames and kind[mfn] == L1 and owner[mfn] == domid and uses[mfn]:
+                command, index, new = ptr & low, ptr >> shift, val & width
                 if (
                     new & 1
-                    and uses[mfn]
+                    and not command
                     and not (entries[index] ^ new) & checked
                     and not new & unusual
                     and not code[mfn]
                 ):
                     entries[index] = new
+                    continue
+                if (not command or command == _PRESERVE_AD) and exchange(
+                    tables, index, new, preserve_ad=command != 0
+                ):
                     continue
             try:
                 go_on = self._any(ptr, val)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from paravane.abi.errno import Errno
 from paravane.abi.mmu import UvmFlag
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
     from paravane.memory.guest import Caller
     from paravane.memory.owner import Installed
+
+
+# Plain numbers: to combine members of an enumeration costs more than all else here.
+_TYPE: Final = int(UvmFlag.FLUSHTYPE_MASK)
+_TLB_FLUSH, _INVLPG = int(UvmFlag.TLB_FLUSH), int(UvmFlag.INVLPG)
+_LOCAL, _ALL = int(UvmFlag.LOCAL), int(UvmFlag.ALL)
 
 
 def update_va_mapping(caller: Caller, va: int, entry: int, flags: int, domid: int | None = None) -> None:
@@ -30,25 +36,21 @@ def update_va_mapping(caller: Caller, va: int, entry: int, flags: int, domid: in
     index = paging.own_l1_entry(va)
     try:
         domain.machine.tables.modify_l1(domain, index, entry & domain.space.entry_mask, pg_owner)
-        _flush(caller, va, flags)
+        kind = flags & _TYPE
+        if kind == _TLB_FLUSH:
+            for vcpu in _targets(caller, flags & ~_TYPE):
+                vcpu.cpu.flush_tlb()
+        elif kind == _INVLPG:
+            for vcpu in _targets(caller, flags & ~_TYPE):
+                vcpu.cpu.flush_page(va)
     except Refusal as refusal:
         raise Refusal(refusal.errno, f"{va:#010x}: {refusal.sentence}") from None
 
 
-def _flush(caller: Caller, va: int, flags: int) -> None:
-    kind = flags & UvmFlag.FLUSHTYPE_MASK
-    if kind == UvmFlag.TLB_FLUSH:
-        for vcpu in _targets(caller, flags & ~UvmFlag.FLUSHTYPE_MASK):
-            vcpu.cpu.flush_tlb()
-    elif kind == UvmFlag.INVLPG:
-        for vcpu in _targets(caller, flags & ~UvmFlag.FLUSHTYPE_MASK):
-            vcpu.cpu.flush_page(va)
-
-
 def _targets(caller: Caller, scope: int) -> Iterable[Installed]:
-    if scope == UvmFlag.LOCAL:
+    if scope == _LOCAL:
         return (caller.paging,)
-    if scope == UvmFlag.ALL:
+    if scope == _ALL:
         return caller.paging.domain.vcpus
     try:
         return vcpus_in_mask(caller, scope)

@@ -22,7 +22,7 @@ from paravane.memory.descriptors import used
 from paravane.memory.frames import L1, SEG_DESC
 from paravane.memory.owner import DESCRIPTORS_PER_PAGE, Installed
 from paravane.refusal import Refusal
-from paravane.x86 import PAGE_SIZE, PageFaultCode
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, PageFaultCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,16 +85,19 @@ class VcpuPaging(Installed):
         """The mfn of the L1 table that maps `va` and the index of its entry, or None where there is no
         table.
         """
-        space, entries = self.domain.space, self.domain.entries
-        geometry, table = space.geometry, self.base_mfn
+        space, entries, table = self.domain.space, self.domain.entries, self.base_mfn
+        geometry, shift = space.geometry, PAGE_SHIFT - space.entry_shift
         if not table:
             return None
-        for level in range(geometry.levels, 1, -1):
-            entry = entries[(table << space.table_shift) + geometry.index(va, level)]
-            if not entry & 1:
-                return None
-            table = (entry & geometry.address_mask) >> 12
-        return table, (table << space.table_shift) + geometry.index(va, 1)
+        index = -1
+        for below, bits in zip(geometry.shifts, geometry.index_bits, strict=True):
+            if index >= 0:
+                entry = entries[index]
+                if not entry & 1:
+                    return None
+                table = (entry & geometry.address_mask) >> PAGE_SHIFT
+            index = (table << shift) + (va >> below & (1 << bits) - 1)
+        return table, index
 
     def own_l1_entry(self, va: int) -> int:
         """The index of the L1 entry that maps `va`, in a table of the domain's own that is in use. Raises

@@ -106,6 +106,8 @@ class TablePage:
         shift = 8 * (address & entry_size - 1)
         old: int = domain.entries[index]
         new = old & ~((1 << 8 * size) - 1 << shift) | value << shift
+        if tables.exchange_l1(domain, index, new):
+            return
         if new & 1:
             try:
                 new = tables.l1.get_entry(new, domain, domain.domid)
