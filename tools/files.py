@@ -51,6 +51,12 @@ def write_file(path: Path, data: bytes) -> None:
         stream.write(data)
 
 
+def check_folder(path: Path) -> None:
+    """UsageError when there is no folder for a file of this name: to be known before long work is done."""
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{path}: there is no folder to write it into")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A stream whose contents become those of a file at the end of the `with`, or not at all if it raises:

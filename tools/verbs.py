@@ -39,7 +39,9 @@ VERBS = {
     "test": Verb(
         "run kernels and say which of them do what they promise", "paravane.tools.testing.command:define"
     ),
-    "bench": Verb("measure a machine with many domains", "paravane.tools.bench.command:define"),
+    "bench": Verb(
+        "measure what operations cost, or many domains on a machine", "paravane.tools.bench.command:define"
+    ),
     "list": Verb(
         "the guest kernels that come with it", "paravane.tools.kernels:define", aliases=("kernels",)
     ),

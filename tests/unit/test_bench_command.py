@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from contextlib import contextmanager, nullcontext
@@ -13,16 +14,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paravane.sched import POLICIES
-from paravane.tools.bench import command, guests, isolation, scale, sched, trial
+from paravane.tools.bench import costs, guests, isolation, pool, scale, sched, trial
 from paravane.tools.bench.turns import in_turn
 from paravane.tools.cli import main
 from paravane.tools.status import Status
 from tests.unit.test_help_examples import examples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from paravane.tools.bench.row import Row
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +105,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[object]]:
     def idle(domains: int) -> scale.Idle:
         return scale.Idle(3 << 20, (3 << 20) * domains, 0.005, 0.002)
 
+    def cost(row: Row, gateways: Sequence[str], rounds: int) -> costs.Cost:
+        asked.append((row.name, *gateways, rounds))
+        return costs.Cost(row, 5e-8, dict.fromkeys(gateways, 1.5e-6))
+
     def each(measure: Callable[[object], object], points: list[object], jobs: int, **_: bool) -> list[object]:
         asked.append(jobs)
         return [measure(point) for point in points]
@@ -109,7 +116,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[object]]:
     monkeypatch.setattr(isolation, "measure", isolated)
     monkeypatch.setattr(scale, "measure", scaled)
     monkeypatch.setattr(scale, "idle", idle)
-    monkeypatch.setattr(command, "_each", each)
+    monkeypatch.setattr(costs, "measure", cost)
+    monkeypatch.setattr(pool, "each", each)
     return lambda: asked
 
 
@@ -143,6 +151,21 @@ def test_a_share_that_is_not_kept_is_told_by_the_status(
     assert lines[1].split() == ["computes", "100.0", "%", "89.9", "%", "100.0", "%", "-", "110.0", "%", "5"]
 
 
+def test_figures_of_shares_and_curves_are_written_too(
+    quick: Callable[[], list[object]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "figures.json"
+    assert main(["bench", "isolation", "scale", "--json", str(path)]) == 1  # a share is not kept
+    assert capsys.readouterr().out.startswith("isolation:\n")
+    benches = json.loads(path.read_text())["benches"]
+    assert [row["beside"] for row in benches["isolation"]] == list(guests.HOSTILE)
+    assert benches["isolation"][0]["time"] == [100.0, 89.9, 100.0]
+    assert [row["domains"] for row in benches["scale"]] == list(scale.DOMAINS)
+    assert benches["scale"][0]["loads"]["rounds"] == {"a_second": 600.0, "kept": 1.0}
+    assert benches["scale"][0]["memory"] == 3 << 20
+    assert quick()
+
+
 def test_a_curve_is_drawn_into_a_file(
     quick: Callable[[], list[object]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,6 +184,11 @@ def test_a_curve_is_drawn_into_a_file(
         ("sched", "--host"),
         ("scale", "--sched", "rr"),
         ("scale", "-j", "0"),
+        ("sched", "--gateway", "python"),
+        ("traps", "-j", "2"),
+        ("traps", "--rows", "hypercall,unchanged-1"),
+        ("memory", "--rounds", "0"),
+        ("memory", "--json", "no/such/folder/memory.json"),
         ("nothing",),
     ],
 )
@@ -193,8 +221,8 @@ def _square(number: int) -> int:
 
 
 def test_points_are_measured_in_processes_of_their_own_and_in_order() -> None:
-    assert command._each(_square, range(5), 2) == [0, 1, 4, 9, 16]
-    assert command._each(_square, range(3), 1, apart=True) == [0, 1, 4]
+    assert pool.each(_square, range(5), 2) == [0, 1, 4, 9, 16]
+    assert pool.each(_square, range(3), 1, apart=True) == [0, 1, 4]
 
 
 def test_how_much_is_measured_is_told_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,8 +232,8 @@ def test_how_much_is_measured_is_told_meanwhile(monkeypatch: pytest.MonkeyPatch)
         states.append(state)
         return nullcontext()
 
-    monkeypatch.setattr(command, "telling", telling)
-    assert command._each(lambda _: states[0](), range(2), 1) == ["measured 0 of 2", "measured 1 of 2"]
+    monkeypatch.setattr(pool, "telling", telling)
+    assert pool.each(lambda _: states[0](), range(2), 1) == ["measured 0 of 2", "measured 1 of 2"]
 
 
 @contextmanager

@@ -1,37 +1,58 @@
-"""`paravane bench NAME`: what the benches are, and their tables."""
+"""`paravane bench NAME...`: what the benches are, and their tables."""
 
 from __future__ import annotations
 
-import signal
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack
-from functools import partial
-from multiprocessing import active_children, get_context
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from paravane.sched import POLICIES
 from paravane.tools import manual
 from paravane.tools.arguments import positive_count
-from paravane.tools.bench import guests, isolation, scale, sched
-from paravane.tools.progress import telling
+from paravane.tools.bench import benches, costs, gateways, host, scale
+from paravane.tools.files import check_folder, refuse_overwriting, write_file
 from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
+
+_OF_COSTS: Final = tuple(costs.BENCHES)
+_TAKEN_BY: Final = {
+    "gateway": _OF_COSTS,
+    "rows": _OF_COSTS,
+    "rounds": _OF_COSTS,
+    "sched": ("sched", "isolation"),
+    "host": ("isolation",),
+    "jobs": ("sched", "isolation", "scale"),
+    "output": ("scale",),
+}
+"""Options that not every bench has."""
 
 _EPILOG: Final = manual.epilog(
     """\
-`sched` and `isolation` measure in virtual time: their figures are the same on
-every host, loaded or not.""",
+`traps`, `memory` and `start` say what an operation takes, and how many of its floors that
+is: what the engine, or an interpreter, takes where nothing is done. A figure is the least
+of all rounds; in a round each gateway has its turn. Time is the processor's, except that of
+`yield` and `start`: those are measured by the host's.
+
+`sched` and `isolation` measure in virtual time: their figures are the same on every host,
+loaded or not.""",
     statuses=(
         (Status.OK, "it was measured"),
-        (Status.ERRORS, "isolation: a well-behaved guest keeps less than 90 % of its fair share"),
+        (
+            Status.ERRORS,
+            "isolation: a well-behaved guest keeps less than 90 % of its fair share; or output could not "
+            "be written",
+        ),
         (Status.USAGE, "bad usage"),
         manual.INTERRUPTED,
     ),
+    environment=(("PARAVANE_NATIVE", "0: there is no gateway in C; a path: it is this library"),),
     examples=(
+        ("paravane bench traps memory", "what traps and page-table work cost"),
+        ("paravane bench traps --rows 'int*,page-fault' --gateway python", "some of them"),
+        ("paravane bench start --rounds 20 --json start.json", "commands, also as data"),
         ("paravane bench sched", "fairness and wake-ups of every policy"),
         ("paravane bench isolation -j 2", "guests beside one that does not behave"),
         ("paravane bench isolation --host", "the same by the host's processor time"),
@@ -39,18 +60,38 @@ every host, loaded or not.""",
     ),
 )
 
-_Point = TypeVar("_Point")
-_Figures = TypeVar("_Figures")
-
 
 def define(parser: argparse.ArgumentParser) -> None:
-    """`paravane bench NAME`."""
-    parser.description = "Measure a machine with many domains, and print a table."
+    """`paravane bench NAME...`."""
+    parser.description = "Measure what operations cost, or a machine with many domains, and print a table."
     parser.epilog = _EPILOG
     parser.add_argument(
-        "name", choices=tuple(_BENCHES), metavar="NAME", help=f"what to measure: {', '.join(_BENCHES)}"
+        "names",
+        nargs="+",
+        choices=benches.NAMES,
+        metavar="NAME",
+        help=f"what to measure: {', '.join(benches.NAMES)}",
     )
-    group = parser.add_argument_group("how it is measured")
+    parser.add_argument_group("figures").add_argument(
+        "--json", type=Path, metavar="FILE", help="write the figures, and the host they are of, into FILE too"
+    )
+    group = parser.add_argument_group("traps, memory, start")
+    group.add_argument(
+        "--gateway",
+        choices=(gateways.PYTHON, gateways.C, gateways.BOTH),
+        help="who serves traps: Python alone, or C what it can (default: both where C can be had)",
+    )
+    group.add_argument(
+        "--rows",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="ROW[,ROW...]",
+        help="these rows only, named as in the table; * stands for anything (default: all)",
+    )
+    group.add_argument(
+        "--rounds", type=positive_count, metavar="N", help=f"how often (default: {benches.ROUNDS})"
+    )
+    group = parser.add_argument_group("sched, isolation, scale")
     group.add_argument(
         "--sched",
         choices=tuple(POLICIES),
@@ -58,94 +99,43 @@ def define(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--host", action="store_true", help="isolation: measure the host's processor time")
     group.add_argument(
-        "-j", "--jobs", type=positive_count, default=1, metavar="N", help="measure N at a time (default: 1)"
+        "-j", "--jobs", type=positive_count, metavar="N", help="measure N at a time (default: 1)"
     )
     group.add_argument("-o", "--output", type=Path, metavar="FILE", help="scale: draw the curve into FILE")
     parser.set_defaults(run=_bench)
 
 
 def _bench(options: argparse.Namespace) -> int:
-    if options.output and options.name != "scale":
-        raise UsageError(f"bench {options.name} draws nothing: -o is for scale")
-    if options.host and options.name != "isolation":
-        raise UsageError(f"bench {options.name} knows one way to measure: --host is for isolation")
-    return _BENCHES[options.name](options)
+    names = tuple(dict.fromkeys(options.names))
+    _check(options, names)
+    status, data = Status.OK, {}
+    for at, name in enumerate(names):
+        found = benches.measure(name, options)
+        if len(names) > 1:
+            print("\n" * (at > 0) + f"{name}:")
+        _print(found.table)
+        status = max(status, found.status)
+        data[name] = found.data
+    if options.json:
+        text = json.dumps({"host": host.description(), "benches": data}, indent=2)
+        write_file(options.json, f"{text}\n".encode())
+    return status
 
 
-def _sched(options: argparse.Namespace) -> int:
-    policies = [options.sched] if options.sched else list(POLICIES)
-    _print(sched.table(policies, _each(sched.measure, policies, options.jobs)))
-    return Status.OK
-
-
-def _isolation(options: argparse.Namespace) -> int:
-    kinds = list(guests.HOSTILE)
-    measure = partial(isolation.measure, policy=options.sched or "bvt", host=options.host)
-    figures = _each(measure, kinds, options.jobs)
-    _print(isolation.table(kinds, figures))
-    return Status.OK if min(found.worst for found in figures) >= isolation.ENOUGH else Status.ERRORS
-
-
-def _scale(options: argparse.Namespace) -> int:
-    if options.sched:
-        raise UsageError("bench scale measures the default policy: --sched is for sched and isolation")
+def _check(options: argparse.Namespace, names: Sequence[str]) -> None:
+    """UsageError for what cannot be meant or cannot be done, before anything is measured."""
+    for option, takers in _TAKEN_BY.items():
+        if getattr(options, option) and not set(names) & set(takers):
+            raise UsageError(f"--{option} is for {', '.join(takers)}, not for {', '.join(names)}")
     if options.output:
         scale.check_picture(options.output)
-    idlers = _each(scale.idle, list(scale.DOMAINS), options.jobs, apart=True)
-    loads = _at_once(scale.measure, list(scale.LOADS), options.jobs)
-    _print(scale.table(loads, idlers))
-    if options.output:
-        scale.draw(loads, idlers, options.output)
-    return Status.OK
-
-
-_BENCHES: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
-    "sched": _sched,
-    "isolation": _isolation,
-    "scale": _scale,
-}
-
-
-def _each(
-    measure: Callable[[_Point], _Figures], points: Sequence[_Point], jobs: int, *, apart: bool = False
-) -> list[_Figures]:
-    """What was measured of each, so many at a time in processes of their own; `apart`, in one of its own
-    even if it is one at a time."""
-    found: list[_Figures] = []
-    with ExitStack() as stack:
-        stack.enter_context(telling(lambda: f"measured {len(found)} of {len(points)}"))
-        figures: Iterator[_Figures]
-        if jobs == 1 and not apart:
-            figures = map(measure, points)
-        else:
-            # A fresh interpreter for each: what is measured has no more before it than a command has.
-            pool = ProcessPoolExecutor(
-                min(jobs, len(points)), get_context("spawn"), _leave_to_us, max_tasks_per_child=1
-            )
-            figures = stack.enter_context(pool).map(measure, points)
-        for one in figures:
-            found.append(one)
-    return found
-
-
-def _at_once(measure: Callable[[_Point], _Figures], points: Sequence[_Point], jobs: int) -> list[_Figures]:
-    """As `_each`, for what makes processes of its own."""
-    found: list[_Figures] = []
-    with telling(lambda: f"measured {len(found)} of {len(points)}"), ThreadPoolExecutor(jobs) as pool:
-        try:
-            for one in pool.map(measure, points):
-                found.append(one)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in active_children():  # whom somebody waits for
-                child.terminate()
-            raise
-    return found
-
-
-def _leave_to_us() -> None:
-    """Ctrl-C is for the command, which ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if options.json:
+        check_folder(options.json)
+    refuse_overwriting((("--output", options.output), ("--json", options.json)), ())
+    of_costs = [name for name in names if name in costs.BENCHES]
+    costs.check_patterns(of_costs, options.rows)
+    if of_costs:
+        gateways.chosen(options.gateway)
 
 
 def _print(rows: Sequence[Sequence[str]]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from paravane.tools.bench import guests, trial
 from paravane.tools.bench.turns import in_turn
+from paravane.tools.files import check_folder
 from paravane.tools.status import UsageError
 
 if TYPE_CHECKING:
@@ -112,6 +113,21 @@ def table(loads: Sequence[Sequence[Sequence[float]]], idlers: Sequence[Idle]) ->
     return rows
 
 
+def data(loads: Sequence[Sequence[Sequence[float]]], idlers: Sequence[Idle]) -> list[dict[str, object]]:
+    """The table as numbers: of each load how much in a second, and what part that is of the first row's."""
+    return [
+        {
+            "domains": domains,
+            "loads": {
+                head: {"a_second": statistics.median(of[row]), "kept": kept(of, row)}
+                for head, of in zip(LOADS, loads, strict=True)
+            },
+            **idler._asdict(),
+        }
+        for row, (domains, idler) in enumerate(zip(DOMAINS, idlers, strict=True))
+    ]
+
+
 def kept(figures: Sequence[Sequence[float]], row: int) -> float:
     """What `row` has of the first one's: the median of what it had in each turn, with both measured one
     after the other. A turn that a busy host left the first one nothing of says nothing."""
@@ -128,8 +144,7 @@ def check_picture(path: Path) -> None:
     kinds = Figure().canvas.get_supported_filetypes()
     if path.suffix and path.suffix[1:].lower() not in kinds:
         raise UsageError(f"{path}: no picture is of this kind; there are {', '.join(kinds)}")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"{path}: there is no folder to write it into")
+    check_folder(path)
 
 
 def draw(loads: Sequence[Sequence[Sequence[float]]], idlers: Sequence[Idle], path: Path) -> None:

@@ -281,6 +281,10 @@ class Engine:
         self._hooks[handle.value] = callback
         return handle.value
 
+    def hook_interrupts(self, callback: Any) -> int:
+        """`add_hook` for every exception and `int n`: a C function with the signature of INTERRUPT_HOOK."""
+        return self.add_hook(uc_const.UC_HOOK_INTR, callback)
+
     def remove_hook(self, hook: int) -> None:
         """Uninstall a hook. It is not called any more, but leaves its list when the next run ends."""
         check(_hook_del(self.handle, ctypes.c_size_t(hook)), "remove a hook")
