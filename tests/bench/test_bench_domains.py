@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import mmap
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from paravane import Domain, DomainConfig, Machine, StopReason
 from paravane.tools.bench import guests
-from tests.bench.test_bench_cpu import BareLoop
+from paravane.tools.bench.bare import BareEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 MEMORY = 4 << 20
 LARGE = 256 << 20
 ROUNDS = 10
-STOP = b"\xcd\x20"  # int $0x20
 
 
 @pytest.fixture
@@ -63,8 +62,8 @@ def test_destroy(benchmark: Any, make: Callable[[int], Machine], memory: int) ->
 
 def _bare_engine() -> float:
     def begin() -> None:
-        with closing(BareLoop()) as loop:
-            loop.load(STOP)()
+        with BareEngine() as engine:
+            engine.execute("trap", 1)
 
     return _best(begin)
 

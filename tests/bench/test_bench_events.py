@@ -4,7 +4,7 @@ what a timer does, from the hypercall that sets it to its handler."""
 from __future__ import annotations
 
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from paravane import DomainConfig, Machine, StopReason, asm, load_image
 from paravane.asm.elf_writer import write_elf
-from tests.bench.test_bench_cpu import CALLS, HYPERCALLS, BareLoop
+from paravane.tools.bench import bare
 from tests.support.event_machine import EventMachine
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def test_round_trip(benchmark: Any, sides: tuple[str, ...], abi: str) -> None:
         return (_machine(*(f"{side} {abi}" for side in sides)),), {}
 
     benchmark.pedantic(_run, setup=setup, rounds=5)
-    _report(benchmark, BALLS, _trap)
+    _report(benchmark, BALLS, partial(bare.least, "trap"))
 
 
 @pytest.mark.parametrize("timer", TIMERS)
@@ -111,7 +111,7 @@ def test_timer_to_handler(benchmark: Any, timer: str) -> None:
         return (machine,), {}
 
     benchmark.pedantic(_run, setup=setup, rounds=5)
-    _report(benchmark, ALARMS, _trap)
+    _report(benchmark, ALARMS, partial(bare.least, "trap"))
 
 
 @pytest.mark.parametrize("abi", ["two-level", "fifo"])
@@ -156,12 +156,6 @@ def _report(benchmark: Any, operations: int, floor: Callable[[], float]) -> None
             floor_microseconds=round(bare * 1e6, 3),
             floors=round(cost / bare, 1),
         )
-
-
-def _trap(rounds: int = 20) -> float:
-    """Seconds for one trap into an empty raw hook of the bare engine: the best of some runs."""
-    loop = BareLoop().load(HYPERCALLS)
-    return min(_timed(loop) for _ in range(rounds)) / CALLS
 
 
 def _method() -> float:

@@ -1,11 +1,8 @@
-"""What a whole machine costs: a hypercall from `int $0x82` to the guest's next instruction, and a boot."""
+"""What a hypercall costs while somebody looks, from `int $0x82` to the guest's next instruction."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +10,7 @@ import pytest
 from paravane import DomainConfig, Machine, StopReason, asm, load_image
 from paravane.asm.elf_writer import write_elf
 from paravane.hypercalls import table
+from paravane.tools.bench import bare
 from paravane.tools.lines import Lines
 from paravane.tools.trace_output import DirectSink, TraceOutput
 from paravane.tools.trace_process import TraceProcess
@@ -20,19 +18,14 @@ from paravane.trace import Header, Kind
 from paravane.trace.filters import parse
 from paravane.trace.forms import FORMS
 from paravane.trace.unpacker import Unpacker
-from tests.bench.test_bench_cpu import CALLS as FLOOR_CALLS
-from tests.bench.test_bench_cpu import HYPERCALLS, BareLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from paravane.tools.trace_output import TraceSink
 
 CALLS = 20_000
 MEMORY = 8 << 20
-TARGET_FLOORS = 8
-TARGET_BOOT_SECONDS = 0.5
 
 NULL_HYPERCALLS = f"""
     .include "runtime.inc"
@@ -55,33 +48,9 @@ def _machine(source: str) -> Machine:
     return machine
 
 
-def _floor(rounds: int = 20) -> float:
-    """Seconds for one trap into an empty raw hook of the bare engine: the best of some runs."""
-    loop = BareLoop().load(HYPERCALLS)
-    best = float("inf")
-    for _ in range(rounds):
-        start = time.perf_counter()
-        loop()
-        best = min(best, time.perf_counter() - start)
-    return best / FLOOR_CALLS
-
-
-def test_null_hypercall(benchmark: Any) -> None:
-    """The figure is that of a whole run, divided by its hypercalls; the run itself adds a millisecond."""
-
-    def setup() -> tuple[tuple[Machine], dict[str, object]]:
-        return (_machine(NULL_HYPERCALLS),), {}
-
-    def run(machine: Machine) -> None:
-        assert machine.run().reason is StopReason.DONE
-        machine.close()
-
-    benchmark.pedantic(run, setup=setup, rounds=10)
-    _report(benchmark, CALLS, _floor, TARGET_FLOORS)
-
-
 def test_observed_hypercall(benchmark: Any) -> None:
-    """The same while somebody subscribes to hypercalls, and drops the records."""
+    """Somebody subscribes to hypercalls, and drops the records. The figure is that of a whole run, divided by
+    its hypercalls; the run itself adds a millisecond."""
 
     def setup() -> tuple[tuple[Machine], dict[str, object]]:
         machine = _machine(NULL_HYPERCALLS)
@@ -93,7 +62,7 @@ def test_observed_hypercall(benchmark: Any) -> None:
         machine.close()
 
     benchmark.pedantic(run, setup=setup, rounds=10)
-    _report(benchmark, CALLS, _floor, None)
+    _report(benchmark)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -122,36 +91,16 @@ def test_traced_hypercall(benchmark: Any, tmp_path: Path, sink: str, form: str) 
         made.close()
 
     benchmark.pedantic(run, setup=setup, rounds=10)
-    _report(benchmark, CALLS, _floor, None)
+    _report(benchmark)
 
 
-def test_boot_hello_by_the_command(benchmark: Any) -> None:
-    """From the shell to the guest's end and back; an interpreter that does nothing is the floor."""
-
-    def boot() -> None:
-        subprocess.run(
-            [sys.executable, "-m", "paravane.tools.cli", "boot", "hello"], check=True, capture_output=True
-        )
-
-    def bare() -> float:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", "pass"], check=True)
-        return time.perf_counter() - start
-
-    benchmark.pedantic(boot, rounds=5)
-    _report(benchmark, 1, bare, None)
-    benchmark.extra_info["target_seconds"] = TARGET_BOOT_SECONDS
-
-
-def _report(benchmark: Any, operations: int, floor: Callable[[], float], target: float | None) -> None:
-    """Cost of one operation beside its floor; without figures when the benchmark is a smoke test."""
+def _report(benchmark: Any) -> None:
+    """Cost of one hypercall beside its floor; without figures when the benchmark is a smoke test."""
     if benchmark.stats is None:
         return
-    cost, bare = benchmark.stats.stats.min / operations, floor()
+    cost, floor = benchmark.stats.stats.min / CALLS, bare.least("trap")
     benchmark.extra_info.update(
         microseconds=round(cost * 1e6, 3),
-        floor_microseconds=round(bare * 1e6, 3),
-        floors=round(cost / bare, 2),
+        floor_microseconds=round(floor * 1e6, 3),
+        floors=round(cost / floor, 2),
     )
-    if target is not None:
-        benchmark.extra_info["target_floors"] = target

@@ -13,7 +13,7 @@ from paravane import DomainConfig, Machine, StopReason, asm, guest_kernels, load
 from paravane.abi.xs_wire import XSD_SOCKMSG, XsMessage
 from paravane.devices.xenstore import Store, StoreSocket, populate_domain
 from paravane.inbox import Inbox
-from tests.bench.test_bench_cpu import CALLS, HYPERCALLS, BareLoop
+from paravane.tools.bench import bare
 from tests.support.xenstore_client import Client
 from tests.support.xenstore_guest import request
 from tests.support.xenstored import Xenstored
@@ -124,13 +124,6 @@ def _echo(rounds: int = 5) -> float:
     return best
 
 
-def _traps(rounds: int = 20) -> float:
-    """Seconds for the two hypercalls of an operation, a send and a poll, as traps into an empty raw hook of
-    the bare engine: the best of some runs."""
-    loop = BareLoop().load(HYPERCALLS)
-    best = float("inf")
-    for _ in range(rounds):
-        began = time.perf_counter()
-        loop()
-        best = min(best, time.perf_counter() - began)
-    return 2 * best / CALLS
+def _traps() -> float:
+    """Seconds for the two hypercalls of an operation, a send and a poll, as traps of the bare engine."""
+    return bare.least("traps_2")

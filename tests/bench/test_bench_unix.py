@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from paravane import DomainConfig, Machine, StopReason, load_image
-from tests.bench.test_bench_cpu import CALLS as FLOOR_CALLS
-from tests.bench.test_bench_cpu import HYPERCALLS, BareLoop
+from paravane.tools.bench import bare
 from tests.support.unix_archive import archive, kernel, program
 
 if TYPE_CHECKING:
@@ -115,17 +114,6 @@ def _boot(source: str, count: int) -> Run:
         return Run(time.perf_counter() - start, machine.platform.traps)
 
 
-def _trap_floor() -> float:
-    """Seconds of one trap into an empty raw hook: the best of some runs."""
-    loop = BareLoop().load(HYPERCALLS)
-    best = float("inf")
-    for _ in range(10):
-        start = time.perf_counter()
-        loop()
-        best = min(best, time.perf_counter() - start)
-    return best / FLOOR_CALLS
-
-
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_cost_of_an_operation(name: str, benchmark: Any) -> None:
     """The cost is the difference between boots with and without the operations, divided by their number."""
@@ -136,7 +124,7 @@ def test_cost_of_an_operation(name: str, benchmark: Any) -> None:
     best = min(busy, key=lambda run: run.seconds)
     cost = (best.seconds - idle.seconds) / count
     traps = (best.traps - idle.traps) / count
-    floor = traps * _trap_floor()
+    floor = traps * bare.least("trap")
     benchmark.extra_info |= {
         "operation": name,
         "microseconds": round(cost * 1e6, 2),

@@ -10,7 +10,8 @@ import pytest
 
 from paravane import DomainConfig, Machine, StopReason, asm, load_image
 from paravane.asm.elf_writer import write_elf
-from tests.bench.test_bench_cpu import BareLoop, best_of
+from paravane.tools.bench.bare import BareEngine
+from tests.bench.test_bench_cpu import best_of
 
 ROUNDS = 1000
 MEMORY = 8 << 20
@@ -123,11 +124,8 @@ def _machine(source: str) -> Machine:
 
 def _switch_floor(rounds: int = 200) -> float:
     """Seconds to start the bare engine and to have it stop: the best of some."""
-    bare = BareLoop()
-    try:
-        return best_of(bare.load(b"\xcd\x20"), rounds)
-    finally:
-        bare.close()
+    with BareEngine() as engine:
+        return best_of(lambda: engine.execute("trap", 1), rounds)
 
 
 @pytest.mark.parametrize("how", [EVENTS, TURNS], ids=["events", "turns"])
