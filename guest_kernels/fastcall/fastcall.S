@@ -3,7 +3,8 @@
 # Observe: `int $0x80` from ring 3 reaches the kernel directly, whatever DPL its gate has. The same `int` with any
 # other vector is a #GP that the hypervisor turns into the interrupt; RF in the saved EFLAGS tells, for only a fault
 # sets it. Returning by hypercall instead of `iret` costs another entry into the hypervisor. Times are those of the
-# domain's clock: virtual ones are the same in every run, `--clock host` shows what it really costs.
+# domain's clock: the virtual clock charges the same in every run and says nothing of the host, `--clock host` shows
+# what it really costs. A guest cannot tell which it has, so the table names both.
 
     .include "runtime.inc"
     .include "user.inc"
@@ -146,6 +147,7 @@ print_table:
     addl $ROW_sizeof, %ebx
     cmpl $rows_end, %ebx
     jne 1b
+    PRINT "ns are the domain's: what the virtual clock charges for a trap; --clock host measures\n"
     ret
 
 # EAX = number, EDX = width: decimal, to the right of its column.
