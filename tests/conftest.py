@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from paravane.gateway.native import SWITCH
 from paravane.testing import plugin
-from tests.support import forked
+from tests.support import forked, modes
+from tests.support.native import build
 from tests.support.needs import COMMAND, Needs, needs
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ A single such test in another file is marked `slow`.
 
 pytest_plugins = ["pytester"]
 
+_mode = pytest.StashKey[str]()
+"""What `tests.support.modes.settle` made of the option."""
+
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     # Where Paravane is installed pytest has loaded its plugin; a checkout may just lie on the path instead.
@@ -63,9 +68,16 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         action="store_true",
         help="end with status 1 if anything was skipped: for want of a guest, of a tool, or for any reason",
     )
+    parser.addoption(
+        "--gateway",
+        choices=modes.MODES,
+        help="who serves the guests' traps: python alone, c where it can, or c and for some files of tests"
+        " python too (both: the default where the library is built)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_mode] = modes.settle(config.option.gateway)
     # Ignored in a background or under nohup, and so by every command that a test starts.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -79,6 +91,33 @@ def pytest_configure(config: pytest.Config) -> None:
             print(f"\n{text}", file=sys.stderr, flush=True)
 
     needs().say = say
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"gateway: {config.stash[_mode]}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    wanted = modes.modes_of(metafunc.definition.path, metafunc.config.stash[_mode])
+    if len(wanted) > 1:
+        metafunc.parametrize("_gateway", wanted, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _gateway(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mode of a test that runs in both; the others have that of the run."""
+    if getattr(request, "param", None) == modes.PYTHON:
+        monkeypatch.setenv(SWITCH, "0")
+
+
+@pytest.fixture(scope="session")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of `paravane.gateway`, as it stands here: not what was installed of it."""
+    if told := modes.library():
+        return told
+    target = tmp_path_factory.mktemp("gateway") / "native.so"
+    build(target, "-shared", "-fPIC")
+    return target
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

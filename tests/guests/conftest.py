@@ -11,7 +11,6 @@ from paravane.abi.sched import ShutdownReason
 from tests.support.boot import HOST_TIMEOUT, finished
 from tests.support.debugged import KERNEL, Remote, served
 from tests.support.debugged import Boot as DebuggedBoot
-from tests.support.native import build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,14 +45,6 @@ def run(boot: Boot, request: pytest.FixtureRequest) -> Run:
         return finished(boot(f"{head}{body}\n", memory=memory), reason)
 
     return run_one
-
-
-@pytest.fixture(scope="session")
-def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library of `paravane.gateway`, as it stands here."""
-    target = tmp_path_factory.mktemp("gateway") / "native.so"
-    build(target, "-shared", "-fPIC")
-    return target
 
 
 @pytest.fixture
