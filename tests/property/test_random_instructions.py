@@ -1,16 +1,20 @@
-"""Random code in a whole domain, in rings 1 and 3: 100,000 faults, and the machine around it stays as it was.
+"""Random code in a whole domain, in rings 1 and 3: 100,000 traps, and the machine around it stays as it was.
 
 What is random is the code, the registers and memory it starts with, its handlers and its hypercalls. What has
 to hold: nothing of ours raises, no trap ever comes from ring 0 or 2, a neighbour's memory, the descriptor
 table of the hypervisor and the neighbour's part of the machine-to-phys table do not change by a bit, and the
 frame table agrees with the page tables.
+
+The first 20,000 faults happen twice, in Python alone with each looked at, and with what is served in C: after
+each piece of code both have the same registers, time and number of traps, and now and then the same memory.
 """
 
 from __future__ import annotations
 
 import random
 import zlib
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
 
 from paravane import DomainConfig, Machine, load_image
 from paravane.abi.arch import FlatSelector
@@ -19,16 +23,23 @@ from paravane.abi.trap import TI_IF, TrapInfo
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
 from paravane.cpu import PageFault
+from paravane.gateway.native import SWITCH
 from paravane.x86 import VECTORS_WITH_ERROR_CODE
 from tests.property.test_traps_fuzz import noise
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import pytest
+
     from paravane import Domain
     from paravane.traps import TrapNote
 
-FAULTS_WANTED = 100_000
+TRAPS_WANTED = 100_000
+FAULTS_COMPARED = 20_000
 INSTRUCTIONS_PER_RUN = 300
-FAULTS_PER_RUN = 40
+TRAPS_PER_RUN = 40
 RUNS_PER_CHECK = 400
 MEMORY = 4 << 20
 VECTORS = (*range(20), 0x80, 0x81, 0x90)
@@ -59,35 +70,48 @@ PAGE = 4096
 TRAPS_TO_START = 10
 
 
-class Attacker:
-    """A domain of random code, replaced by a new one whenever it has ended or cannot be written any more."""
+class State(NamedTuple):
+    """What a piece of code left: all that a guest may see, memory only where it is looked at."""
 
-    def __init__(self, machine: Machine, seed: int) -> None:
+    lives: int
+    traps: int
+    now: int
+    registers: tuple[int, ...]
+    memory: int
+
+
+class Attacker:
+    """A domain of random code, replaced by a new one whenever it has ended or cannot be written any more.
+
+    Its traps are looked at one by one if they are `watched`; the gateway serves none of them then.
+    """
+
+    def __init__(self, machine: Machine, seed: int, *, watched: bool) -> None:
         self.machine = machine
+        self.watched = watched
         self.source = random.Random(seed)
         program = assemble_text(SOURCE, name="random.S")
         self.image = load_image(write_elf(program))
         self.playground = next(symbol.value for symbol in program.symbols if symbol.name == "playground")
-        self.faults = self.in_run = self.entries = self.lives = 0
+        self.faults = self.entries = self.served = self.lives = 0
         self.rings = {1: 0, 3: 0}
         self.domain = self.be_born()
 
     def be_born(self) -> Domain:
         self.lives += 1
         domain = self.machine.create(self.image, DomainConfig(name="attacker", memory=MEMORY))
+        self.machine.platform.limit_traps(0)
         traps = self.machine.platform.traps
         while self.machine.platform.traps < traps + TRAPS_TO_START:
             domain.vcpus[0].run(INSTRUCTIONS_PER_RUN)
-        domain.vcpus[0].traps.observe(self.trapped)
+        if self.watched:
+            domain.vcpus[0].traps.observe(self.trapped)
         return domain
 
     def trapped(self, note: TrapNote) -> None:
         assert note.cpl in {1, 3}, f"a trap from ring {note.cpl} at {note.eip:#x}"
         self.rings[note.cpl] += 1
         self.faults += 1
-        self.in_run += 1
-        if self.in_run == FAULTS_PER_RUN:
-            self.domain.vcpus[0].stop()
 
     def run(self) -> None:
         """One piece of random code until it has executed enough, or the domain is over."""
@@ -99,15 +123,26 @@ class Attacker:
             # Its own hypercalls or stores have taken the playground away.
             self.replace()
             return
-        before, self.in_run = self.machine.platform.traps, 0
+        platform = self.machine.platform
+        before = platform.traps
+        platform.limit_traps(before + TRAPS_PER_RUN)
         vcpu.run(INSTRUCTIONS_PER_RUN)
-        self.entries += self.machine.platform.traps - before
+        self.entries += platform.traps - before
         if not self.domain.alive:
             self.replace()
         else:
             assert vcpu.cpu.cpl in {1, 3}
 
+    def state(self, *, memory: bool) -> State:
+        """After a piece of code."""
+        platform, cpu = self.machine.platform, self.domain.vcpus[0].cpu
+        registers = *cpu.gprs(), cpu.eip, cpu.eflags, cpu.cpl
+        content = zlib.crc32(platform.ram.bytes) if memory else 0
+        return State(self.lives, platform.traps, platform.clock.now(), registers, content)
+
     def replace(self) -> None:
+        if gateway := self.domain.vcpus[0].gateway:
+            self.served += gateway.served
         self.machine.destroy(self.domain)
         self.domain = self.be_born()
 
@@ -169,20 +204,52 @@ class Surroundings:
         return total, hash(tuple(m2p[mfn] for mfn in self.frames))
 
 
-def test_random_code_in_a_domain_touches_nothing_outside_it() -> None:
-    with Machine(Machine.size_for(MEMORY, MEMORY, MEMORY), seed=7) as machine:
+class Attack:
+    """An attacker in a machine of its own, and what is around it."""
+
+    def __init__(self, machine: Machine, *, watched: bool) -> None:
+        self.machine = machine
         program = write_elf(assemble_text(SOURCE, name="neighbour.S"))
-        around = Surroundings(machine, program, 1)
-        attacker = Attacker(machine, 20_261)
-        before = around.checksum()
-        runs = 0
-        while attacker.faults < FAULTS_WANTED:
-            attacker.run()
-            runs += 1
-            if runs % RUNS_PER_CHECK == 0:
-                assert around.checksum() == before
-        assert around.checksum() == before
-        assert machine.audit() == []
+        self.around = Surroundings(machine, program, 1)
+        self.attacker = Attacker(machine, 20_261, watched=watched)
+        self.before = self.around.checksum()
+
+    def states(self) -> Iterator[State]:
+        """Run pieces of code for ever; what each has left."""
+        for runs in count(1):
+            self.attacker.run()
+            look = runs % RUNS_PER_CHECK == 0
+            if look:
+                self.check()
+            yield self.attacker.state(memory=look)
+
+    def check(self) -> None:
+        assert self.around.checksum() == self.before
+        assert self.machine.audit() == []
+
+
+def test_random_code_in_a_domain_touches_nothing_outside_it_in_python_and_in_c(
+    monkeypatch: pytest.MonkeyPatch, native: Path
+) -> None:
+    size = Machine.size_for(MEMORY, MEMORY, MEMORY)
+    with Machine(size, seed=7) as one, Machine(size, seed=7) as other:
+        monkeypatch.setenv(SWITCH, "0")
+        python = Attack(one, watched=True)
+        monkeypatch.setenv(SWITCH, str(native))
+        c = Attack(other, watched=False)
+        in_python, in_c = python.states(), c.states()
+        while python.attacker.faults < FAULTS_COMPARED:
+            monkeypatch.setenv(SWITCH, "0")
+            expected = next(in_python)
+            monkeypatch.setenv(SWITCH, str(native))
+            assert next(in_c) == expected
+        python.check()
+        while c.attacker.entries < TRAPS_WANTED:
+            next(in_c)
+        c.check()
+        attacker = python.attacker
         assert attacker.lives > 10, "some code ends its domain, or the fuzz does nothing"
-        assert min(attacker.rings.values()) > FAULTS_WANTED // 10
-        assert attacker.entries > attacker.faults + 300, "hypercalls come on top of faults"
+        assert min(attacker.rings.values()) > FAULTS_COMPARED // 10
+        assert attacker.entries > attacker.faults + 100, "hypercalls come on top of faults"
+        assert attacker.served == 0
+        assert c.attacker.served > TRAPS_WANTED // 1000, "or nothing was compared"
