@@ -14,7 +14,7 @@ import pytest
 from paravane.gateway.native import SWITCH
 from paravane.testing import plugin
 from tests.support import forked, modes
-from tests.support.native import build
+from tests.support.native import UNDEFINED, build
 from tests.support.needs import COMMAND, Needs, needs
 
 if TYPE_CHECKING:
@@ -112,11 +112,11 @@ def _gateway(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(scope="session")
 def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library of `paravane.gateway`, as it stands here: not what was installed of it."""
+    """The library of `paravane.gateway`, as it stands here, and so that nothing undefined goes unnoticed."""
     if told := modes.library():
         return told
     target = tmp_path_factory.mktemp("gateway") / "native.so"
-    build(target, "-shared", "-fPIC")
+    build(target, "-shared", "-fPIC", *UNDEFINED)
     return target
 
 
