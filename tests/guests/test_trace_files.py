@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from paravane.trace.reader import TraceReader, read_trace
 from tests.guests.test_trace_kinds import SENDER, WAITER, trace
 from tests.support.boot import HOST_TIMEOUT, paravane
 from tests.support.needs import tool
+from tests.support.patience import until
 from tests.support.perfetto import ARROWS, TraceProcessor
 
 if TYPE_CHECKING:
@@ -180,18 +180,9 @@ def booting(*options: str) -> subprocess.Popen[bytes]:
     )
 
 
-def until(process: subprocess.Popen[bytes], path: Path, size: int) -> None:
-    while not path.exists() or path.stat().st_size < size:
-        assert process.poll() is None
-        time.sleep(0.01)
-
-
 def until_written(path: Path) -> None:
     """Wait until nobody has the file open any more: who writes it may outlive the run."""
-    limit = time.monotonic() + HOST_TIMEOUT
-    while any(opened(number, path) for number in os.listdir("/proc") if number.isdigit()):
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    until(lambda: not any(opened(number, path) for number in os.listdir("/proc") if number.isdigit()))
 
 
 def opened(process: str, path: Path) -> bool:
@@ -209,7 +200,8 @@ def test_a_killed_run_leaves_a_file_that_is_complete(tmp_path: Path, form: str, 
     source.write_text(PRINTER)
     path = tmp_path / f"trace{FORMS[form].suffixes[0]}"
     with booting(str(source), "--trace", str(path)) as process:
-        until(process, path, 50_000)
+        until(lambda: path.exists() and path.stat().st_size >= 50_000)
+        assert process.poll() is None
         process.send_signal(number)
         process.wait(HOST_TIMEOUT)
     until_written(path)

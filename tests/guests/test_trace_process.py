@@ -24,6 +24,7 @@ from paravane.trace.jsonl import JsonLines
 from paravane.trace.unpacker import Unpacker
 from tests.support.boot import HOST_TIMEOUT
 from tests.support.holdable import HeldMachine
+from tests.support.patience import open_files, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,10 +133,7 @@ def test_a_file_is_completed_after_its_machine_was_killed(tmp_path: Path) -> Non
     whole = expected(range(2000))
     assert path.read_bytes() != whole
     os.kill(int(done.stdout), signal.SIGCONT)
-    limit = time.monotonic() + HOST_TIMEOUT
-    while path.read_bytes() != whole:
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    until(lambda: path.read_bytes() == whole)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
@@ -252,10 +250,10 @@ def test_where_there_can_be_no_process_it_is_written_in_place(
     monkeypatch.setattr(threading, "active_count", lambda: 1 + (reason == "threads"))
     path = tmp_path / "trace.jsonl"
     fileno = os.open(path, os.O_WRONLY | os.O_CREAT)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     sink = open_sink(fileno, JsonLines(), Header())
     assert isinstance(sink, DirectSink)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
     tell(sink.recorder.caller(Origin()), 0)
     assert path.read_bytes() == expected(range(1))
     sink.finish()

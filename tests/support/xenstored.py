@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paravane.abi.xs_wire import XENSTORE_DOMAIN_INTERFACE, XENSTORE_RING_SIZE, XSD_SOCKMSG, XsMessage
+from tests.support.boot import HOST_TIMEOUT
 from tests.support.needs import XENSTORED, require, tool
 from tests.support.xenstore_guest import request
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _OFFSETS = XENSTORE_DOMAIN_INTERFACE.offsets
-_PATIENCE = 30.0
-
 Answer = tuple[int, bytes]
 """Type and payload of a message."""
 
@@ -48,8 +47,8 @@ class Xenstored:
         self._process = subprocess.Popen(
             [program, "-N"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + _PATIENCE
-        while not (folder / "socket").exists():
+        deadline = time.monotonic() + HOST_TIMEOUT
+        while not self._listens():
             assert self._process.poll() is None, "xenstored does not run"
             assert time.monotonic() < deadline, "xenstored does not come up"
             time.sleep(0.01)
@@ -62,6 +61,14 @@ class Xenstored:
         """A domain, which `control` introduces."""
         assert control.ask(XsMessage.INTRODUCE, b"%d\0000\0%d\0" % (domid, domid + 1)) == b"OK\0"
         return RingClient(self.folder / f"ring-{domid}", domid + 1, self._events)
+
+    def _listens(self) -> bool:
+        """Its socket is there before anybody may call it."""
+        try:
+            self.client().close()
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         self._process.kill()
@@ -109,7 +116,7 @@ class SocketClient(_Client):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(_PATIENCE)
+        self._socket.settimeout(HOST_TIMEOUT)
         self._socket.connect(str(path))
 
     def send(self, data: bytes) -> None:
@@ -134,7 +141,7 @@ class RingClient(_Client):
         self._port, self._events = port, events
 
     def send(self, data: bytes) -> None:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + HOST_TIMEOUT
         while data:
             producer = self._word("req_prod")
             room = XENSTORE_RING_SIZE - ((producer - self._word("req_cons")) & 0xFFFF_FFFF)
@@ -145,7 +152,7 @@ class RingClient(_Client):
             self._notify(deadline)
 
     def receive(self) -> bytes:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + HOST_TIMEOUT
         while True:
             consumer, producer = self._word("rsp_cons"), self._word("rsp_prod")
             if consumer != producer:

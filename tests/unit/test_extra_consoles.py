@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 from typing import TYPE_CHECKING
@@ -14,7 +13,9 @@ from paravane.abi.console import XENCONS_IN_SIZE, XENCONS_OUT_SIZE
 from paravane.abi.xenbus import XenbusState
 from paravane.refusal import Refusal
 from paravane.trace.text import body
+from tests.support.boot import HOST_TIMEOUT
 from tests.support.consolefront import Consolefront
+from tests.support.patience import open_files
 from tests.support.small_machines import BLOCK, MEMORY, image
 
 if TYPE_CHECKING:
@@ -244,10 +245,10 @@ def test_a_hundred_lives_of_a_device_leave_nothing_behind(machine: Machine, kern
 
     life(0)
     life(1)
-    before = len(os.listdir("/proc/self/fd")), len(machine.store.directory("/"))
+    before = open_files(), len(machine.store.directory("/"))
     for number in range(100):
         life(number)
-    assert (len(os.listdir("/proc/self/fd")), len(machine.store.directory("/"))) == before
+    assert (open_files(), len(machine.store.directory("/"))) == before
 
 
 def test_a_client_of_one_console_types_to_that_one(machine: Machine, kernel: Image) -> None:
@@ -270,11 +271,11 @@ def test_a_client_of_one_console_types_to_that_one(machine: Machine, kernel: Ima
                 machine.post(look)
 
         machine.post(look)
-        machine.run(timeout=60)
+        machine.run(timeout=HOST_TIMEOUT)
         assert heard == b"two"
         assert one.take() == b""
         two.put(b"reply")
-        client.settimeout(60)
+        client.settimeout(HOST_TIMEOUT)
         assert client.recv(10) == b"reply"
 
 

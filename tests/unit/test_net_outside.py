@@ -8,7 +8,6 @@ import select
 import socket
 import struct
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +21,7 @@ from paravane.devices.net.tap import Tap
 from paravane.inbox import Inbox
 from tests.support.needs import path_with
 from tests.support.packets import bad_checksums, dissect
+from tests.support.patience import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +30,6 @@ pytestmark = pytest.mark.slow
 
 MAC = "00:16:3e:00:00:01"
 HEADER = b"\xff" * 6 + bytes([2] * 6) + b"\x88\xb5"
-PATIENCE = 30.0
-"""Seconds for another process to answer."""
 
 
 class Host:
@@ -101,9 +99,7 @@ def test_passt_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     out = Passt(inbox, switch)
     question = Ether(src=MAC, dst="ff:ff:ff:ff:ff:ff") / ARP(hwsrc=MAC, psrc=GUEST, pdst=GATEWAY)
     port.send(Frame(bytes(question)))
-    deadline = time.monotonic() + PATIENCE
-    while not host.frames and time.monotonic() < deadline:
-        inbox.deliver(1.0)
+    until(lambda: host.frames, lambda: inbox.deliver(1.0))
     answer = Ether(host.frames[0])
     assert (answer.dst, answer[ARP].op, answer[ARP].psrc) == (MAC, 2, GATEWAY)
     out.close()
@@ -197,9 +193,7 @@ def test_a_passt_that_ends_is_quoted(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     inbox = Inbox()
     out = Passt(inbox, Switch("br0", lambda: 0))
-    deadline = time.monotonic() + PATIENCE
-    while out.alive and time.monotonic() < deadline:
-        inbox.deliver(1.0)
+    until(lambda: not out.alive, lambda: inbox.deliver(1.0))
     assert caplog.messages[-1].endswith("it has closed its socket (No \\x1b interface)")
     assert not inbox.watching
     inbox.close()
