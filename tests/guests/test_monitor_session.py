@@ -99,8 +99,7 @@ def test_a_guest_is_asked_paused_traced_and_left(boot: pexpect.spawn[str], machi
     boot.send("\x1dquit\r")
     boot.expect_exact("keys did not end: its console was left")
     boot.expect(pexpect.EOF)
-    boot.close()
-    assert boot.exitstatus == 130
+    assert boot.wait() == 130
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -140,8 +139,7 @@ def test_the_keys_go_to_another_domain(machines: Machines) -> None:
     child.expect_exact("asked to power off")
     child.send("\x03")
     child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 130
+    assert child.wait() == 130
 
 
 def test_the_page_shows_what_is_shown(boot: pexpect.spawn[str]) -> None:

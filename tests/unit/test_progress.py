@@ -63,7 +63,7 @@ def test_a_line_is_drawn_anew_and_erased_at_the_end(terminal: tuple[int, int]) -
     done = 0
     with telling(lambda: f"{done} of 2", fileno=program, after=0) as progress:
         assert progress.begun
-        assert read(seen, r"\)").startswith(f"{ERASE}0 of 2 (0 s)")
+        assert re.match(r"\r\x1b\[K0 of 2 \(\d+ s\)", read(seen, r"\)"))
         done = 1
         read(seen, r"1 of 2 \(\d+ s\)")
     assert rest(seen).endswith(ERASE)
@@ -73,7 +73,8 @@ def test_a_line_is_never_wider_than_the_terminal_nor_more_than_one(terminal: tup
     seen, program = terminal
     with telling(lambda: "a\nb\x1b\u754c" + "x" * 500, fileno=program, after=0):
         line = read(seen, r"\)").split(ERASE)[1]
-    assert line == r"a\x0ab\x1b\u754c".ljust(COLUMNS - 7, "x") + " (0 s)"
+    assert re.fullmatch(r"a\\x0ab\\x1b\\u754cx+ \(\d+ s\)", line)
+    assert len(line) == COLUMNS - 1
 
 
 def test_work_that_is_over_soon_shows_nothing(terminal: tuple[int, int]) -> None:
@@ -105,10 +106,10 @@ def test_where_it_is_not_to_be_there_is_no_thread(
     if why == "TERM=dumb":
         monkeypatch.setenv("TERM", "dumb")
     fileno = writer if why == "no terminal" else program
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
     with telling(lambda: "work", fileno=fileno, after=0, wanted=why != "not wanted") as progress:
         assert not progress.begun
-        assert threading.active_count() == threads
+        assert set(threading.enumerate()) <= threads
     os.close(writer)
     assert os.read(reader, 100) == b""
     os.close(reader)
@@ -172,8 +173,7 @@ def spawn(folder: Path, *arguments: str) -> pexpect.spawn[str]:
 def end(child: pexpect.spawn[str]) -> tuple[str, int | None]:
     """Wait for its end: what else it printed, and its status."""
     child.expect(pexpect.EOF)
-    child.close()
-    return child.before or "", child.exitstatus
+    return child.before or "", child.wait()
 
 
 @pytest.mark.slow
@@ -210,7 +210,8 @@ def test_a_test_says_how_many_are_done(tmp_path: Path) -> None:
         folder = tmp_path / name
         folder.mkdir()
         (folder / f"{name}.S").write_text(f'.include "runtime.inc"\nXEN_NOTES {name}\n.text\nmain: {body}\n')
-        (folder / "kernel.toml").write_text('description = "x"\ntimeout = 5\n')
+        timeout = 5 if name == "b" else HOST_TIMEOUT
+        (folder / "kernel.toml").write_text(f'description = "x"\ntimeout = {timeout}\n')
         (folder / "expected.txt").write_text("")
     child = spawn(tmp_path, "test", ".")
     child.expect(r"SUCCESS +a\S* .*\n")
