@@ -7,7 +7,7 @@ import pty
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,8 +53,9 @@ def wake_ups(pid: int) -> int:
     """How often threads of a process have gone to sleep again, so far."""
     found = 0
     for status in Path(f"/proc/{pid}/task").glob("*/status"):
-        _, _, after = status.read_text().partition("\nvoluntary_ctxt_switches:")
-        found += int(after.split()[0])
+        with suppress(OSError):  # it may end meanwhile
+            _, _, after = status.read_text().partition("\nvoluntary_ctxt_switches:")
+            found += int(after.split()[0])
     return found
 
 
@@ -65,7 +66,7 @@ def comes_to_rest(process: subprocess.Popen[bytes]) -> bool:
         assert process.poll() is None
         before = wake_ups(process.pid)
         time.sleep(1)
-        if wake_ups(process.pid) - before <= LEISURE:
+        if 0 <= wake_ups(process.pid) - before <= LEISURE:
             return True
     return False
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import termios
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +20,7 @@ from paravane.tools.raw_mode import RawMode
 from paravane.tools.terminal import Terminal
 from tests.support.boot import HOST_TIMEOUT
 from tests.support.holdable import HeldMachine
+from tests.support.patience import read_until, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,15 +105,6 @@ def is_raw(fileno: int) -> bool:
     return not mode(fileno)[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
 
 
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
-
-
 @pytest.mark.parametrize(
     ("typed", "sent"),
     [
@@ -190,16 +181,19 @@ def test_output_waits_for_a_slow_reader(pipes: Pipes) -> None:
     data = os.urandom(300_000)
     received = bytearray()
 
+    written = threading.Event()
+
     def read() -> None:
-        time.sleep(0.05)
+        assert written.wait(HOST_TIMEOUT)
         while len(received) < len(data):
             received.extend(os.read(pipes.output, 50_000))
 
     reader = threading.Thread(target=read)
     reader.start()
     pipes.terminal.write(data)
+    written.set()
     pipes.terminal.drain(None)
-    reader.join(5)
+    reader.join(HOST_TIMEOUT)
     assert received == data
 
 
@@ -261,6 +255,13 @@ def test_the_escape_key_opens_a_monitor_and_closes_it(tty_pair: tuple[int, int])
 def test_output_appears_above_what_is_typed(tty_pair: tuple[int, int]) -> None:
     controller, follower = tty_pair
     terminal, machine = with_monitor(follower), FakeMachine()
+    erase, prompt = b"\r\x1b[K", b"(paravane) "
+    wanted = (
+        b"\r\n" + prompt + b"wh"
+        + erase + b"one\r\n" + prompt + b"wh"
+        + erase + b"told\r\n" + prompt + b"wh"
+        + b"\r\nwh!\r\n" + prompt + erase + b"two!\r\n"
+    )  # fmt: skip
     with terminal.joined(machine, FakeConsole()):
         os.write(controller, b"\x1dwh")
         machine.run()
@@ -271,15 +272,7 @@ def test_output_appears_above_what_is_typed(tty_pair: tuple[int, int]) -> None:
         machine.run()
         terminal.write(b"!\n")
         terminal.drain(None)
-        shown = os.read(controller, 4096)
-    erase, prompt = b"\r\x1b[K", b"(paravane) "
-    wanted = (
-        b"\r\n" + prompt + b"wh"
-        + erase + b"one\r\n" + prompt + b"wh"
-        + erase + b"told\r\n" + prompt + b"wh"
-        + b"\r\nwh!\r\n" + prompt + erase + b"two!\r\n"
-    )  # fmt: skip
-    assert shown == wanted
+        assert read_until(controller, lambda shown: len(shown) >= len(wanted)) == wanted
 
 
 def test_the_monitor_speaks_elsewhere_where_output_is_no_terminal(
@@ -346,6 +339,7 @@ def test_raw_mode_works_outside_the_main_thread(tty_pair: tuple[int, int]) -> No
     assert not is_raw(follower)
 
 
+SLEEP = f"time.sleep({HOST_TIMEOUT})"
 CHILD = """
 import sys, time
 from paravane.tools.raw_mode import RawMode
@@ -372,17 +366,22 @@ class Child:
         )
 
     def wait_raw(self) -> None:
-        assert within(HOST_TIMEOUT, lambda: is_raw(self.follower))
+        until(lambda: is_raw(self.follower))
+
+    def wait_stopped(self) -> None:
+        """It has put the terminal back by then. SIGCONT before it has stopped would be lost."""
+        _, status = os.waitpid(self.process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), status
 
     def end(self) -> int:
-        status = self.process.wait(10)
+        status = self.process.wait(HOST_TIMEOUT)
         assert mode(self.follower) == self.before
         return status
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_killed_process_leaves_its_terminal_whole(tty_pair: tuple[int, int], number: int) -> None:
-    child = Child(tty_pair, "time.sleep(60)")
+    child = Child(tty_pair, SLEEP)
     child.wait_raw()
     child.process.send_signal(number)
     assert child.end() == (130 if number == signal.SIGINT else -number)
@@ -393,11 +392,12 @@ def test_an_exiting_process_leaves_its_terminal_whole(tty_pair: tuple[int, int])
 
 
 def test_a_stopped_process_lends_its_terminal_back(tty_pair: tuple[int, int]) -> None:
-    child = Child(tty_pair, "time.sleep(60)")
+    child = Child(tty_pair, SLEEP)
     child.wait_raw()
     for _ in range(2):
         child.process.send_signal(signal.SIGTSTP)
-        assert within(HOST_TIMEOUT, lambda: not is_raw(child.follower))
+        child.wait_stopped()
+        assert not is_raw(child.follower)
         child.process.send_signal(signal.SIGCONT)
         child.wait_raw()
     child.process.terminate()

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 import pytest
 
 from paravane.tools.watch import changed, stamps, without_option
+from tests.support.boot import HOST_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +66,12 @@ def watching(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+def say(folder: Path, text: str) -> None:
+    """Change the included file at once: half a change would be built as well, or none of it yet."""
+    (folder / "next").write_text(text)
+    (folder / "next").replace(folder / "say.inc")
+
+
 def lines_to(stream: IO[str] | None, end: str) -> list[str]:
     """Lines up to one that has `end` in it."""
     assert stream is not None
@@ -83,26 +90,26 @@ def test_it_boots_again_after_changes_and_waits_after_errors(
     said = lines_to(watching.stdout, "waiting for a change")
     assert said[0] == "first"
     assert said[-1] == "paravane: status 0; waiting for a change of kernel.S, Ctrl-C ends it"
-    (tmp_path / "say.inc").write_text('PRNT "second\\n"\n')
+    say(tmp_path, 'PRNT "second\\n"\n')
     said = lines_to(watching.stdout, "nothing was built")
     assert any("say.inc:1:1: error: " in line for line in said)
-    (tmp_path / "say.inc").write_text('PRINT "third\\n"\n')
+    say(tmp_path, 'PRINT "third\\n"\n')
     assert lines_to(watching.stdout, "waiting for a change")[-2] == "third"
-    (tmp_path / "say.inc").write_text("1: jmp 1b\n")
+    say(tmp_path, "1: jmp 1b\n")
     # A guest that runs for ever is ended by the next change.
-    (tmp_path / "say.inc").write_text('PRINT "fourth\\n"\n')
+    say(tmp_path, 'PRINT "fourth\\n"\n')
     assert "fourth" in lines_to(watching.stdout, "waiting for a change")
     watching.send_signal(signal.SIGINT)
-    assert watching.wait(timeout=300) == 130
+    assert watching.wait(timeout=HOST_TIMEOUT) == 130
 
 
 @pytest.mark.slow
 def test_a_signal_ends_the_guest_as_well(watching: subprocess.Popen[str], tmp_path: Path) -> None:
     lines_to(watching.stdout, "waiting for a change")
-    (tmp_path / "say.inc").write_text('PRINT "spinning\\n"\n1: jmp 1b\n')
+    say(tmp_path, 'PRINT "spinning\\n"\n1: jmp 1b\n')
     lines_to(watching.stdout, "spinning")
     watching.terminate()
     # The end of the stream: nobody holds it any more, so no guest is left.
     assert watching.stdout is not None
     watching.stdout.read()
-    assert watching.wait(timeout=300) == 130
+    assert watching.wait(timeout=HOST_TIMEOUT) == 130
