@@ -15,7 +15,7 @@ from paravane.devices.net.passt import GATEWAY, GUEST
 from paravane.devices.net.vif import Vif, parse_vif
 from paravane.guest_kernels import folder_of
 from paravane.time.clock import HostClock
-from tests.support.boot import paravane
+from tests.support.boot import HOST_TIMEOUT, paravane
 from tests.support.needs import path_with
 from tests.support.packets import bad_checksums, dissect
 
@@ -59,7 +59,7 @@ def test_two_domains_talk_and_tshark_understands_them(kernel: Image, tmp_path: P
     path = tmp_path / "wire.pcap"
     with Machine(Machine.size_for(MEMORY, MEMORY)) as machine:
         ask, serve = pair(machine, kernel, parse_vif(f"pcap={path}"), Vif())
-        assert machine.run(timeout=60).reason is StopReason.DONE
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
         assert ask.console_output().decode() == TALK
         assert serve.console_output().decode() == (
             "00:16:3e:00:00:02 is 10.0.0.2\n10.0.0.1 says: hello from another domain\n10.0.0.1 says: bye\n"
@@ -79,7 +79,7 @@ def test_a_deterministic_run_captures_the_same_bytes(kernel: Image, tmp_path: Pa
         path = tmp_path / f"{number}.pcap"
         with Machine(Machine.size_for(MEMORY, MEMORY), slice_instructions=100_000) as machine:
             pair(machine, kernel, parse_vif(f"pcap={path}"), Vif())
-            assert machine.run(timeout=60).reason is StopReason.DONE
+            assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
         captures.append(path.read_bytes())
     assert captures[0] == captures[1]
 
@@ -90,7 +90,7 @@ def test_pages_are_exchanged_where_the_guest_takes_that(kernel: Image) -> None:
         ask, serve = pair(machine, kernel, Vif(), Vif(), ask=f"{ASK} flip pings=300")
         assert ask.memory.max_pages - ask.memory.tot_pages < 300
         pages = ask.memory.tot_pages, serve.memory.tot_pages
-        assert machine.run(timeout=60).reason is StopReason.DONE
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
         assert ask.console_output().decode().count("came back") == 300
         assert ask.console_output().endswith(b"the server says: hello from another domain\n")
         posted = 16  # pages that nothing came for, and one that is held
@@ -102,7 +102,7 @@ def test_a_firewall_keeps_the_sides_apart(kernel: Image) -> None:
     with Machine(Machine.size_for(MEMORY, MEMORY)) as machine:
         rules = parse_rule("drop in proto=icmp"), parse_rule("rate=1KB/s@1s out proto=udp")
         ask, _ = pair(machine, kernel, Vif(), Vif(rules=rules))
-        machine.run(timeout=60)
+        machine.run(timeout=HOST_TIMEOUT)
         console = ask.console_output().decode()
         assert console.count("is lost") == 3
         assert "the server says: hello" in console
@@ -111,7 +111,7 @@ def test_a_firewall_keeps_the_sides_apart(kernel: Image) -> None:
 def test_a_rate_slows_a_domain_down_and_loses_nothing(kernel: Image) -> None:
     with Machine(Machine.size_for(MEMORY, MEMORY)) as machine:
         ask, _ = pair(machine, kernel, parse_vif("rate=1KB/s@200ms"), Vif(), ask=f"{ASK} pings=20")
-        assert machine.run(timeout=60).reason is StopReason.DONE
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
         assert ask.console_output().decode().count("came back") == 20
         assert machine.platform.clock.now() > 1_500_000_000
 
@@ -126,7 +126,7 @@ def test_the_pair_is_run_from_files_and_each_sides_capture_is_good(tmp_path: Pat
         files[-1].write_text(
             text.replace("net.S", "net").replace("bridge=br0", f"bridge=br0,pcap={tmp_path}/{name}.pcap")
         )
-    done = paravane("run", *map(str, files), "--timeout", "60")
+    done = paravane("run", *map(str, files), "--timeout", str(HOST_TIMEOUT))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.decode().splitlines()
     assert sorted(lines) == sorted(
@@ -168,7 +168,7 @@ def test_an_interface_that_cannot_be_had_is_told_by_a_line(vif: str, sentence: b
 def test_who_is_alone_hears_nobody(kernel: Image) -> None:
     with Machine(Machine.size_for(MEMORY)) as machine:
         domain = machine.create(kernel, DomainConfig(memory=MEMORY, cmdline=ASK, devices=(Vif(),)))
-        assert machine.run(timeout=60).reason is StopReason.DONE
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
         assert domain.console_output().endswith(b"nobody is 10.0.0.2\n")
         assert domain.reason is ShutdownReason.poweroff
 
@@ -181,7 +181,7 @@ def test_a_domain_reaches_a_server_of_the_hosts_through_passt(
     path = tmp_path / "out.pcap"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
-        server.settimeout(60)
+        server.settimeout(HOST_TIMEOUT)
 
         def answer() -> None:
             while not heard or heard[-1] != b"bye":
@@ -195,9 +195,9 @@ def test_a_domain_reaches_a_server_of_the_hosts_through_passt(
         with Machine(Machine.size_for(MEMORY), clock=HostClock()) as machine:
             vif = parse_vif(f"passt,pcap={path}")
             domain = machine.create(kernel, DomainConfig(memory=MEMORY, cmdline=words, devices=(vif,)))
-            assert machine.run(timeout=60).reason is StopReason.DONE
+            assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
             console = domain.console_output().decode()
-        thread.join(60)
+        thread.join(HOST_TIMEOUT)
     assert console.endswith(f"is {GATEWAY}\nthe server says: the host heard you\n")
     assert heard == [b"hello from another domain", b"bye"]
     assert bad_checksums(path) == []

@@ -108,7 +108,7 @@ def _with_output(machine: Machine, *sinks: Callable[[bytes], int | None]) -> lis
     kernel = image(PRINTER)
     domains = [machine.create(kernel, DomainConfig(memory=MEMORY, sink=held(sink))) for sink in sinks]
     while not all(domain.console.waiting for domain in domains):
-        assert machine.run(timeout=60).reason is StopReason.INTERRUPTED
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.INTERRUPTED
     holding = False
     return domains
 
@@ -124,10 +124,12 @@ def test_a_sink_that_raises_for_the_last_words_too_leaves_a_machine_that_runs_an
 
     domain = machine.create(image(PRINTER), DomainConfig(memory=MEMORY, sink=sink))
     with pytest.raises(OutsideError):
-        machine.run(timeout=60)
+        machine.run(timeout=HOST_TIMEOUT)
     assert machine.domains == {}
     other = machine.create(hello, DomainConfig(memory=MEMORY))
-    assert machine.run(timeout=60).reason is StopReason.DONE, "there is memory for another, and it can be run"
+    assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE, (
+        "there is memory for another, and it can be run"
+    )
     assert other.reason is ShutdownReason.poweroff
     assert machine.audit() == []
     machine.close()
@@ -157,7 +159,7 @@ def test_all_that_were_destroyed_in_a_run_go_although_sinks_raise() -> None:
 
         machine.post(destroy)
         with pytest.raises(OutsideError):
-            machine.run(timeout=60)
+            machine.run(timeout=HOST_TIMEOUT)
         assert machine.domains == {}
         assert machine.audit() == []
 

@@ -121,7 +121,7 @@ def test_a_reader_that_goes_away_just_before_the_machine_is_held_does_not_leave_
             super().hold()
             os.close(theirs)
             for writer in set(threading.enumerate()) - others:
-                writer.join(60)
+                writer.join(HOST_TIMEOUT)
 
     machine = Unlucky()
     outlet = Outlet(ours)

@@ -16,6 +16,7 @@ from paravane.devices.bus import BACKEND_PORTION
 from paravane.devices.xenstore import Store, StoreSocket
 from paravane.devices.xenstore.store_socket import CLIENT_LIMITS, MOST_CLIENTS
 from paravane.inbox import Inbox
+from tests.support.boot import HOST_TIMEOUT
 from tests.support.small_machines import MEMORY
 from tests.support.xenstore_client import Client
 from tests.support.xenstore_guest import Guest, request
@@ -240,7 +241,7 @@ def test_a_client_wakes_a_machine_that_has_nothing_to_do(
 
     thread = threading.Thread(target=client)
     thread.start()
-    machine.run(timeout=60)
+    machine.run(timeout=HOST_TIMEOUT)
     thread.join()
     assert heard == [XSD_SOCKMSG.pack(XsdSockmsg(XsMessage.READ, 7, 0, 1)) + b"1"]
 
@@ -304,7 +305,7 @@ def test_a_domain_that_ends_is_announced_while_it_is_still_there(hello: Image, m
     machine.store.watch("@releaseDomain", heard.append)
     domain = machine.create(hello, DomainConfig(memory=MEMORY))
     heard.clear()
-    machine.run(timeout=60)
+    machine.run(timeout=HOST_TIMEOUT)
     assert heard == ["@releaseDomain"]
     assert machine.domains[domain.domid] is domain
     machine.destroy(domain)
