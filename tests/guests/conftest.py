@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paravane.abi.sched import ShutdownReason
-from tests.support.boot import HOST_TIMEOUT, finished
+from tests.support.boot import HOST_TIMEOUT, UNHINDERED, finished
 from tests.support.debugged import KERNEL, Remote, served
 from tests.support.debugged import Boot as DebuggedBoot
 
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def boot(boot: Boot) -> Boot:
-    """The plugin's `boot`, with a limit that no guest meets on a loaded host."""
-    return partial(boot, default_timeout=HOST_TIMEOUT)
+    """The plugin's `boot`, with a limit that no guest meets on a loaded host, and only records that let the
+    native gateway serve the guest."""
+    return partial(boot, default_timeout=HOST_TIMEOUT, trace=UNHINDERED)
 
 
 @pytest.fixture
 def boot_together(boot_together: BootTogether) -> BootTogether:
-    """The plugin's, with that limit."""
-    return partial(boot_together, timeout=HOST_TIMEOUT)
+    """The plugin's, likewise."""
+    return partial(boot_together, timeout=HOST_TIMEOUT, trace=UNHINDERED)
 
 
 @pytest.fixture

@@ -36,9 +36,11 @@ from paravane.registry import HOST_DOMID
 from paravane.trace import DomainEvent, DomainRecord, Kind
 from paravane.trace.records import UpcallRecord, VirqRecord
 from tests.support.answering import answering, hypercall
-from tests.support.boot import HOST_TIMEOUT, kernel_image
+from tests.support.boot import HOST_TIMEOUT, UNHINDERED, kernel_image
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from paravane import BootResult
     from paravane.testing.plugin import Boot
     from paravane.trace import Record
@@ -147,8 +149,8 @@ def answers(boot: Boot, requests: Requests) -> list[int]:
     return [int(line) for line in result.console.splitlines()]
 
 
-def booted(boot: Boot, requests: Requests) -> BootResult:
-    result = boot(requests.kernel(), memory=MEMORY, privileged=True)
+def booted(boot: Boot, requests: Requests, trace: Iterable[Kind] = UNHINDERED) -> BootResult:
+    result = boot(requests.kernel(), memory=MEMORY, privileged=True, trace=trace)
     assert result.reason is ShutdownReason.poweroff, result
     assert result.ending is StopReason.DONE, result  # and the machine with it, whoever else is left
     assert not result.audit

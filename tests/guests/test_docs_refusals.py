@@ -11,7 +11,7 @@ from paravane.hypercalls.declaration import Declaration, Family
 from paravane.hypercalls.table import declared
 from paravane.tools.docs.refusals import Reach
 from paravane.tools.docs.source import of_hypervisor
-from paravane.trace import HypercallRecord
+from paravane.trace import HypercallRecord, Kind
 
 if TYPE_CHECKING:
     from paravane.testing.plugin import Boot
@@ -39,7 +39,7 @@ def fits(sentence: str, pattern: str) -> bool:
 
 @pytest.mark.parametrize("name", ["attack", "balloon", "emulate", "segments", "debug"])
 def test_every_refusal_of_a_guest_is_in_the_documentation(name: str, boot: Boot) -> None:
-    source, outcome = of_hypervisor(), boot(name)
+    source, outcome = of_hypervisor(), boot(name, trace=(Kind.HYPERCALL,))
     # A guest that tries a thing a thousand times is refused with the same sentence a thousand times.
     refused = {
         (record.name, record.errno, record.sentence): record

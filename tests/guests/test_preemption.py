@@ -200,7 +200,7 @@ def test_answers_do_not_tell_how_many_portions_there_were(
     boot: Boot, budget: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(preemption, "WORK_BUDGET", budget)
-    outcome = boot(load_image(portions()))
+    outcome = boot(load_image(portions()), trace=(Kind.HYPERCALL,))
     assert finished(outcome).console == PORTIONS
     printed = [line.removeprefix("(d1) ") for line in caplog.messages if line.startswith("(d1) ")]
     assert "".join(printed) == "0123456789" * 3300
@@ -208,7 +208,8 @@ def test_answers_do_not_tell_how_many_portions_there_were(
 
 
 def test_the_trace_shows_each_portion_once_with_what_was_left(boot: Boot) -> None:
-    lines = [body(record) for record in preempted(boot(load_image(portions())))]
+    outcome = boot(load_image(portions()), trace=(Kind.HYPERCALL,))
+    lines = [body(record) for record in preempted(outcome)]
     updates = [line for line in lines if line.startswith("mmu_update")][:4]
     assert [re.findall(r"count=([^,]*),.* = (preempted after \d+)", line)[0] for line in updates] == [
         ("20000", "preempted after 4096"),

@@ -42,7 +42,7 @@ def run(boot: Boot) -> BootResult:
     requests.domctl(DomctlCmd.shadow_op, 7, expect=-Errno.ENOSYS)
     requests.sysctl(SysctlCmd.availheap, 0, 0, -1)
     requests.sysctl(SysctlCmd.debug_keys, expect=-Errno.ENOSYS)
-    return booted(boot, requests)
+    return booted(boot, requests, (Kind.HYPERCALL,))
 
 
 def test_each_command_has_its_name_and_its_fields(run: BootResult) -> None:

@@ -495,7 +495,9 @@ def test_nothing_is_observed_when_nobody_wants_it() -> None:
 
 
 def test_what_an_in_process_boot_sees_has_places_throughout() -> None:
-    records = boot(kernel_image(PAGES, "pages.S"), memory=MEMORY, slice_instructions=SLICE).records
+    records = boot(
+        kernel_image(PAGES, "pages.S"), memory=MEMORY, slice_instructions=SLICE, trace=Kind
+    ).records
     without = {type(record).__name__ for record in records if record.vcpu is not None and not record.place}
     assert without <= {"TimerRecord", "VirqRecord"}
 

@@ -51,7 +51,7 @@ requests: .long 0x1003, 0, 0x2000, 0
 
 def calls(boot: Boot, name: str) -> list[str]:
     """The trace's lines about a hypercall, from its name to its result."""
-    return [body(call.record) for call in boot(KERNEL, memory=MEMORY).hypercalls(name)]
+    return [body(call.record) for call in boot(KERNEL, memory=MEMORY, trace=Kind).hypercalls(name)]
 
 
 def test_a_struct_that_comes_back_is_shown_as_it_came_back(boot: Boot) -> None:
@@ -91,7 +91,7 @@ through_the_page:
 
 
 def test_a_call_is_shown_where_the_guests_own_code_makes_it(boot: Boot) -> None:
-    outcome = boot(load_image(kernel_image(CALLERS, "callers.S")), memory=MEMORY)
+    outcome = boot(load_image(kernel_image(CALLERS, "callers.S")), memory=MEMORY, trace=Kind)
     direct, page = (call.place for call in outcome.hypercalls("xen_version.version"))
     assert (direct.symbol, direct.file, direct.line) == ("direct", "callers.S", 8)
     assert (page.symbol, page.offset, page.file, page.line) == ("through_the_page", 5, "callers.S", 11)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from paravane.trace import Kind
 from paravane.trace.text import body
 from tests.support.boot import finished
 from tests.support.unix_archive import SMALL, program, run_unix
@@ -84,9 +85,8 @@ seen:
 
 
 def test_fpu_and_sse_registers_follow_their_process() -> None:
-    outcome = finished(
-        run_unix("/bin/fpu", files={"bin/fpu": program(_FPU)}, with_busybox=False, memory=SMALL)
-    )
+    files, trace = {"bin/fpu": program(_FPU)}, (Kind.HYPERCALL,)
+    outcome = finished(run_unix("/bin/fpu", files=files, with_busybox=False, memory=SMALL, trace=trace))
     assert outcome.console == "kept\nkept\n"
     traps = [body(record) for record in outcome.records]
     assert any("fpu_taskswitch" in text for text in traps)

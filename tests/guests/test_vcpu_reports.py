@@ -6,6 +6,7 @@ import pytest
 
 from paravane import HypercallRecord
 from paravane.abi.sched import ShutdownReason
+from paravane.trace import Kind
 from tests.support.boot import boot, finished
 from tests.support.prelude import prelude
 
@@ -68,7 +69,8 @@ def test_a_crash_dump_begins_with_the_vcpu_that_crashed() -> None:
 
 
 def test_the_trace_tells_whose_records_they_are() -> None:
-    result = finished(boot(PRELUDE + "    ret\n" + SLEEPS, memory=4 << 20, vcpus=3))
+    kernel = PRELUDE + "    ret\n" + SLEEPS
+    result = finished(boot(kernel, memory=4 << 20, vcpus=3, trace=(Kind.HYPERCALL,)))
     by: dict[str, set[int | None]] = {}
     for record in result.records:
         if isinstance(record, HypercallRecord):

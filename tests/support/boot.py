@@ -11,11 +11,12 @@ from paravane import BootResult, DomainConfig, Machine, load_image, quick
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
+from paravane.trace import Kind
 from tests.support import forked
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from paravane.devices.xenbus import DeviceConfig
     from paravane.domain import Domain
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 HOST_TIMEOUT = 300.0
 """Seconds after which a guest under test counts as hung: far more than any needs on a loaded host."""
+
+UNHINDERED = tuple(kind for kind in Kind if kind not in {Kind.HYPERCALL, Kind.TRAP, Kind.PAGE})
+"""Records that leave a guest to the native gateway: what reads all hypercalls, traps or page types has them
+served in Python. A test that reads those asks for them."""
 
 
 class Run(Protocol):
@@ -71,6 +76,7 @@ def booted(
     stdin: bytes = b"",
     seed: int = 0,
     slice_instructions: int = 0,
+    trace: Iterable[Kind] = UNHINDERED,
 ) -> Iterator[Booted]:
     """Run one domain until it ends; its machine is closed with the `with` block.
 
@@ -80,7 +86,7 @@ def booted(
     image = kernel_image(guest) if isinstance(guest, str) else guest
     records: list[Record] = []
     with Machine(Machine.size_for(memory), seed=seed, slice_instructions=slice_instructions) as machine:
-        machine.trace.subscribe(records.append)
+        machine.trace.subscribe(records.append, trace)
         config = DomainConfig(memory=memory, cmdline=cmdline, ramdisk=ramdisk)
         domain = machine.create(load_image(image), config)
         domain.console.feed(stdin)
@@ -98,6 +104,7 @@ def boot(
     vcpus: int = 1,
     devices: Sequence[DeviceConfig] = (),
     slice_instructions: int = 0,
+    trace: Iterable[Kind] = UNHINDERED,
 ) -> BootResult:
     """What came of one domain that is an image, or a kernel in assembly."""
     return quick.boot(
@@ -110,6 +117,7 @@ def boot(
         vcpus=vcpus,
         devices=devices,
         slice_instructions=slice_instructions,
+        trace=trace,
         timeout=HOST_TIMEOUT,
     )
 

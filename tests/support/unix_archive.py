@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from paravane import guest_kernels
 from paravane.asm import assemble_text, build
 from paravane.asm.elf_writer import write_elf
-from tests.support.boot import boot
+from tests.support.boot import UNHINDERED, boot
 from tests.support.needs import BUSYBOX, require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from paravane import BootResult
+    from paravane.trace import Kind
 
 USER_BASE = 0x08048000
 SMALL = 8 << 20
@@ -96,7 +97,16 @@ def run_unix(
     memory: int = 32 << 20,
     stdin: bytes = b"",
     seed: int = 0,
+    trace: Iterable[Kind] = UNHINDERED,
 ) -> BootResult:
     """Boot the kernel with an archive of busybox and `files`, its command line the words."""
     ramdisk = archive(files or {}, with_busybox=with_busybox)
-    return boot(kernel(), memory=memory, cmdline=shlex.join(words), ramdisk=ramdisk, stdin=stdin, seed=seed)
+    return boot(
+        kernel(),
+        memory=memory,
+        cmdline=shlex.join(words),
+        ramdisk=ramdisk,
+        stdin=stdin,
+        seed=seed,
+        trace=trace,
+    )
