@@ -8,12 +8,19 @@ import signal
 import subprocess
 import sys
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
 from paravane.cpu import Cpu, EngineError, string_hooks
 from paravane.cpu.engine import guard, host_signals
+from paravane.gateway.native import SWITCH, find
+from paravane.gateway.vcpu_gateway import VcpuGateway
 from tests.support.cpu_bench import CODE, STACK, USER, Bench, Trap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(bool(guard.why_not()), reason=f"needs {guard.why_not()}")
 
@@ -33,6 +40,25 @@ LOCKED_BIT_TESTS = {
 OVERFLOW = bytes.fromhex("ba00000080 31c0 b9ffffffff f7f9")
 # mov $0x80000000,%edx; pcmpestri $0,%xmm1,%xmm0
 OUT_OF_BOUNDS = bytes.fromhex("ba00000080 660f3a61c100")
+
+
+def native_hook() -> VcpuGateway:
+    """A native hook that leaves every trap to Python's, of the library that SWITCH names."""
+    found = find()
+    assert found is not None
+    return VcpuGateway(found)
+
+
+@pytest.fixture(params=["python", "c"])
+def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A PAE machine, whose hook is Python's or a native one."""
+    if request.param == "c":
+        monkeypatch.setenv(SWITCH, str(request.getfixturevalue("native")))
+        machine = Bench(trap_entry=native_hook())
+    else:
+        machine = Bench()
+    yield machine
+    machine.close()
 
 
 @pytest.mark.parametrize("ring", [1, 3])
@@ -227,6 +253,21 @@ def test_what_is_no_engines_death_ends_the_process(trap: str, options: tuple[str
     assert "went on" not in ended.stdout
     assert ("Fatal Python error" in ended.stderr) == bool(options)
     assert not options or "on_trap" in ended.stderr
+
+
+def test_a_crash_of_the_native_hook_ends_the_process(native: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, str(native))
+    before = """
+from tests.substrate.test_engine_deaths import native_hook
+hook = native_hook()
+bench = Bench(trap_entry=hook)
+"""
+    ended = other_process(INT20, before=before)
+    assert (ended.returncode, ended.stdout) == (0, "went on 32\n"), ended.stderr
+    # A block that is ready has pointers; in this one they are null, which UBSan's build does not even try.
+    ended = other_process(INT20, before=before + "hook._block.ready = 1")
+    assert ended.returncode in (-signal.SIGSEGV, -signal.SIGILL), ended.stderr
+    assert ended.stdout == ""
 
 
 def test_a_fault_handler_that_is_enabled_later_takes_nothing_away() -> None:

@@ -8,6 +8,8 @@ from paravane.cpu import PAE, PAGE_SHIFT, PAGE_SIZE, Cpu, Geometry, Ram
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from paravane.cpu.trap_entry import TrapEntry
+
 ROOT, TABLES, GDT = 1, 2, 7
 CODE_MFN, DATA_MFN, STACK_MFN, USER_MFN = 16, 17, 18, 19
 CODE, DATA, STACK, USER = 0x10000, 0x11000, 0x12000, 0x13000
@@ -79,12 +81,13 @@ class Bench:
         geometry: Geometry = PAE,
         ram: Ram | None = None,
         spins: "Callable[[], None] | None" = None,
+        trap_entry: "TrapEntry | None" = None,
     ) -> None:
         self.ram = ram or Ram(nr_frames)
         self._owns_ram = ram is None
         self.geometry = geometry
         self.handler = Recorder()
-        self.cpu = Cpu(self.ram, self.handler, geometry, spins=spins)
+        self.cpu = Cpu(self.ram, self.handler, geometry, spins=spins, trap_entry=trap_entry)
         self.handler.cpu = self.cpu
         self._build_tables()
         self.cpu.cr3 = ROOT << PAGE_SHIFT
