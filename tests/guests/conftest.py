@@ -11,6 +11,7 @@ from paravane.abi.sched import ShutdownReason
 from tests.support.boot import HOST_TIMEOUT, UNHINDERED, finished
 from tests.support.debugged import KERNEL, Remote, served
 from tests.support.debugged import Boot as DebuggedBoot
+from tests.support.served import Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,6 +47,12 @@ def run(boot: Boot, request: pytest.FixtureRequest) -> Run:
         return finished(boot(f"{head}{body}\n", memory=memory), reason)
 
     return run_one
+
+
+@pytest.fixture
+def run_both(native: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """Runs a kernel, by Python alone or with what is served in C."""
+    return Runner(native, monkeypatch)
 
 
 @pytest.fixture

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import random
-from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import DomainConfig, Machine, StopReason
-from paravane.gateway.native import SWITCH
 from paravane.time.clock import HostClock, VirtualClock
-from paravane.trace import Kind, Record
-from tests.support.boot import HOST_TIMEOUT
+from paravane.trace import Kind
 from tests.support.prelude import prelude
-from tests.support.small_machines import image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
+    from tests.support.served import Runner
 
-    from paravane.time.clock import Clock
-
-MEMORY = 8 << 20
-SLICE = 1_000_000
 PROGRAMS = 8
 STEPS = 150
 
@@ -283,73 +273,14 @@ def program(source: random.Random) -> str:
     return "\n".join(lines)
 
 
-class Outcome(NamedTuple):
-    """All that is left of a run."""
-
-    console: bytes
-    memory: str
-    traps: int
-    now: int
-    direct: int
-    audit: tuple[str, ...]
-
-
-class Ran(NamedTuple):
-    outcome: Outcome
-    served: int
-    records: list[str]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, native: Path) -> Callable[..., Ran]:
-    """Run a kernel, by Python alone or with what is served in C."""
-
-    def run(
-        text: str,
-        *,
-        in_c: bool,
-        watched: tuple[Kind, ...] = (),
-        pauses: Iterable[int] = (),
-        clock: Clock | None = None,
-    ) -> Ran:
-        monkeypatch.setenv(SWITCH, str(native) if in_c else "0")
-        printed, seen = bytearray(), list[Record]()
-        with Machine(Machine.size_for(MEMORY), slice_instructions=SLICE, clock=clock) as machine:
-            if watched:
-                machine.trace.subscribe(seen.append, watched)
-            domain = machine.create(image(text), DomainConfig(memory=MEMORY, sink=printed.extend))
-            vcpu, platform = domain.vcpus[0], machine.platform
-            assert (vcpu.gateway is not None) is in_c
-            for traps in pauses:
-                before = platform.traps
-                assert machine.run(max_traps=traps).reason is StopReason.TRAPS
-                assert platform.traps == before + traps
-            ending = machine.run(timeout=HOST_TIMEOUT)
-            assert ending.reason is StopReason.DONE
-            outcome = Outcome(
-                bytes(printed),
-                sha256(platform.ram.bytes).hexdigest(),
-                platform.traps,
-                platform.clock.now(),
-                vcpu.traps.counters.direct,
-                tuple(machine.audit()),
-            )
-            served = 0 if vcpu.gateway is None else vcpu.gateway.served
-            return Ran(outcome, served, [f"{record.time} {record.kind} {record.place}" for record in seen])
-
-    return run
-
-
 def random_kernel(seed: int) -> str:
     return KERNEL.replace("{program}", program(random.Random(seed)))
 
 
 @pytest.mark.parametrize("seed", range(PROGRAMS))
-def test_random_system_calls_leave_the_same_memory_time_and_counts(
-    run: Callable[..., Ran], seed: int
-) -> None:
+def test_random_system_calls_leave_the_same_memory_time_and_counts(run_both: Runner, seed: int) -> None:
     text = random_kernel(seed)
-    in_python, in_c = run(text, in_c=False), run(text, in_c=True)
+    in_python, in_c = run_both(text, in_c=False), run_both(text, in_c=True)
     assert in_c.outcome == in_python.outcome
     assert b"words of frames" in in_c.outcome.console, "it came to its end"
     assert in_c.outcome.audit == ()
@@ -357,9 +288,9 @@ def test_random_system_calls_leave_the_same_memory_time_and_counts(
 
 
 @pytest.mark.parametrize("kind", [Kind.TRAP, Kind.HYPERCALL])
-def test_who_watches_misses_nothing(run: Callable[..., Ran], kind: Kind) -> None:
+def test_who_watches_misses_nothing(run_both: Runner, kind: Kind) -> None:
     text = random_kernel(0)
-    in_python, in_c = (run(text, in_c=in_c, watched=(kind,)) for in_c in (False, True))
+    in_python, in_c = (run_both(text, in_c=in_c, watched=(kind,)) for in_c in (False, True))
     assert in_c.outcome == in_python.outcome
     assert in_c.records == in_python.records
     assert len(in_c.records) > STEPS / 2
@@ -367,21 +298,21 @@ def test_who_watches_misses_nothing(run: Callable[..., Ran], kind: Kind) -> None
     assert (in_c.served > 0) is (kind is Kind.HYPERCALL)
 
 
-def test_a_limit_of_traps_is_kept_to_the_trap(run: Callable[..., Ran]) -> None:
+def test_a_limit_of_traps_is_kept_to_the_trap(run_both: Runner) -> None:
     text, pauses = random_kernel(0), [*range(1, 12), 50]
-    whole, in_parts = run(text, in_c=True), run(text, in_c=True, pauses=pauses)
+    whole, in_parts = run_both(text, in_c=True), run_both(text, in_c=True, pauses=pauses)
     assert in_parts.served > 10
     assert in_parts.outcome.console == whole.outcome.console
     assert in_parts.outcome.traps == whole.outcome.traps
 
 
-def test_time_by_the_hosts_clock_goes_on_in_c(run: Callable[..., Ran]) -> None:
-    ran = run(random_kernel(0), in_c=True, clock=HostClock())
+def test_time_by_the_hosts_clock_goes_on_in_c(run_both: Runner) -> None:
+    ran = run_both(random_kernel(0), in_c=True, clock=HostClock())
     assert b"words of frames" in ran.outcome.console
     assert ran.served > 10
 
 
-def test_a_clock_that_nobody_knows_is_left_to_python(run: Callable[..., Ran]) -> None:
+def test_a_clock_that_nobody_knows_is_left_to_python(run_both: Runner) -> None:
     class Slower(VirtualClock):
         """Traps are free."""
 
@@ -389,6 +320,6 @@ def test_a_clock_that_nobody_knows_is_left_to_python(run: Callable[..., Ran]) ->
             return self.now()
 
     text = random_kernel(0)
-    in_python, in_c = run(text, in_c=False, clock=Slower()), run(text, in_c=True, clock=Slower())
+    in_python, in_c = run_both(text, in_c=False, clock=Slower()), run_both(text, in_c=True, clock=Slower())
     assert in_c.outcome == in_python.outcome
     assert in_c.served == 0
