@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paravane.call_site import call_site, follows_hypercall
+from paravane.cpu.attention import Attention
 from paravane.time.clock import GATE_COST, TRAP_COST
 from paravane.trace import Kind, ScheduleRecord, TrapRecord
 
@@ -69,6 +70,7 @@ class VcpuTrace:
     def _changed(self) -> None:
         wants = self._platform.trace.wants
         self._traps.observe(self._trapped if wants(Kind.TRAP) else None)
+        self._cpu.want_attention(Attention.UPCALLS_OBSERVED, wanted=wants(Kind.EVENT))
         self._run_state.observer = self._woken if wants(Kind.SCHEDULE) else None
 
     def _woken(self) -> None:

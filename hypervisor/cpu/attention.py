@@ -16,7 +16,19 @@ class Attention(IntFlag):
     """An NMI is to be delivered on the return to the guest."""
     OBSERVED = 16
     """Somebody wants to hear of every trap."""
+    IN_NMI = 32
+    """An NMI was delivered: a return of the guest's is its end."""
+    UPCALLS_OBSERVED = 64
+    """Somebody wants to hear of every upcall."""
+    COUNTED = 128
+    """Every instruction has a code hook that does nothing: what a fault does to the flags then is to be
+    undone (`paravane.cpu.hooked_flags`)."""
+    HOOKED = 256
+    """Any instruction may have a code hook."""
 
+
+EVERY_TRAP = Attention.REDIRECT | Attention.DEBUGGED | Attention.SEGMENTS | Attention.NMI | Attention.OBSERVED
+"""Reasons that hold for each trap, of whatever kind."""
 
 RETURN_WORK = Attention.SEGMENTS | Attention.NMI
 """What the return to the guest has to do before the guest goes on."""

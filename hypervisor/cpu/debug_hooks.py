@@ -92,6 +92,11 @@ class DebugHooks:
             or self._moving.placed(address)
         )
 
+    @property
+    def everywhere(self) -> bool:
+        """Any instruction may have a hook."""
+        return self._breakpoints.everywhere or self._watchpoints.instrumented
+
     def arm(self) -> bool:
         """Make the enabled breakpoints fire. True when translated code must be dropped for it."""
         debuggers = self._debuggers

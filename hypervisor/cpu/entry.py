@@ -48,15 +48,15 @@ class EntryPlan(NamedTuple):
     """A prepared entry as numbers, for native code.
 
     `stores` are words of the processor's state and what goes there; `watched` machine addresses, what has to
-    be there, and its size in bytes. Of the cached flags `keep` stay and `set` are set. `lowest` is the least
-    DPL, in place, that a data segment may have.
+    be there, and its size in bytes. Of the cached flags `keep` stay and `set` are set. Data segments with
+    a lower DPL than `ring` become null.
     """
 
     stores: tuple[tuple[int, int], ...]
     watched: tuple[tuple[int, int, int], ...]
     keep: int
     set: int
-    lowest: int
+    ring: int
 
 
 class PreparedEntry:
@@ -116,7 +116,7 @@ class PreparedEntry:
     def plan(self) -> EntryPlan:
         """What `valid` and `enter` look at and do."""
         watched = [(index * view.itemsize, value, view.itemsize) for view, index, value in self._watched]
-        return EntryPlan(self._stores, tuple(watched), self._keep, self._set, self._lowest)
+        return EntryPlan(self._stores, tuple(watched), self._keep, self._set, self._cpl)
 
     def enter(self, eip: int, eflags: int, esp: int) -> None:
         """Go there. `eip` must be within `code_limit`; EFLAGS are written only where they differ."""

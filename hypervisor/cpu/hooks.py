@@ -19,7 +19,7 @@ from paravane.cpu.redirects import AFTER_ACCESS, Redirects
 from paravane.cpu.registers import NONE_IN_FLIGHT
 from paravane.cpu.segment_registers import TASK_STATE
 from paravane.cpu.spins import Spins
-from paravane.cpu.state import ProcessorState
+from paravane.cpu.state import ProcessorState, hook_bucket
 from paravane.cpu.states_before import StatesBefore
 from paravane.cpu.suspects import suspects
 from paravane.cpu.trap_entry import TrapEntry
@@ -101,7 +101,8 @@ class Hooks:
         new = self.debug.arm()
         self.note_debugging()
         self._before.run_next_alone(self.debug.breaks_on_execution)
-        self.code_hooked |= new
+        if new:
+            self._note_hooks(None)
         return new
 
     def note_debugging(self) -> None:
@@ -227,13 +228,23 @@ class Hooks:
             return
         hooked = found.looked_at | self._spins.wanted(found.pauses)
         if self.debug.suspect(hooked) | self._before.copy_at(found.copied_before):
-            self.code_hooked = True
+            everywhere = self._before.everywhere or self.debug.everywhere
+            self._note_hooks(None if everywhere else hooked | found.copied_before)
             if self.debug.takes_stops:
                 # Nothing may run any more that has no hook to stop it.
                 cpu._drop_all = cpu._extra = True
             self._translate_again(pc, size)
         else:
             self.debug.suspect_due = bool(found.looked_at)
+
+    def _note_hooks(self, addresses: set[int] | None) -> None:
+        """Instructions at these linear addresses have code hooks from now on; None: any may have."""
+        self.code_hooked = True
+        if addresses is None:
+            self._cpu.want_attention(Attention.HOOKED, wanted=True)
+            return
+        for address in addresses:
+            self._cpu.hooked_map[hook_bucket(address)] = 1
 
     def _translate_again(self, pc: int, size: int) -> None:
         """Do not execute the block that was translated: end the run, drop it, and run from here once more.

@@ -1,6 +1,7 @@
 """What native code that serves traps has to know of one processor."""
 
 import ctypes
+from ctypes import addressof, c_char
 from typing import NamedTuple
 
 from unicorn import x86_const
@@ -13,27 +14,41 @@ DATA_SEGMENTS = ("ds", "es", "fs", "gs")
 
 class NativeView(NamedTuple):
     """Addresses in this process, and where in the processor's state (`words`) its parts are, counted in
-    32-bit words. `addseg` is a mask of the word `hflags`."""
+    32-bit words. `regs` are the general registers in hardware order, `reg_stride` words each; `flags` the
+    arithmetic flags where they were computed for a code hook. The last three are masks of the word
+    `hflags`."""
 
     words: int
     reg_read: int
     reg_write: int
     eflags_register: int
     """EFLAGS as those two functions call it."""
+    hooked_map: int
+    regs: int
+    reg_stride: int
     eax: int
     ebx: int
     esp: int
     eip: int
     eflags: int
     hflags: int
+    flags: int
+    cr2: int
     cr3: int
+    error_code: int
     is_int: int
+    in_flight: int
     cs: int
+    cs_base: int
+    cs_limit: int
     ss: int
-    ds_base: int
-    es_base: int
+    data_selector: tuple[int, ...]
+    data_base: tuple[int, ...]
+    data_limit: tuple[int, ...]
     data_flags: tuple[int, ...]
     addseg: int
+    cs32: int
+    inhibit: int
 
 
 def native_view(cpu: ProcessorState) -> NativeView:
@@ -45,20 +60,32 @@ def native_view(cpu: ProcessorState) -> NativeView:
         reg_read=_address(api.reg_read),
         reg_write=_address(api.reg_write),
         eflags_register=x86_const.UC_X86_REG_EFLAGS,
+        hooked_map=addressof(c_char.from_buffer(cpu.hooked_map)),
+        regs=layout.regs,
+        reg_stride=layout.reg_stride,
         eax=eax,
         ebx=ebx,
         esp=esp,
         eip=layout.eip,
         eflags=layout.eflags,
         hflags=layout.hflags,
+        flags=layout.flags,
+        cr2=layout.cr2,
         cr3=layout.cr3,
+        error_code=layout.error_code,
         is_int=layout.is_int,
+        in_flight=layout.old_exception,
         cs=slots["cs"].selector,
+        cs_base=slots["cs"].base,
+        cs_limit=slots["cs"].limit,
         ss=slots["ss"].selector,
-        ds_base=slots["ds"].base,
-        es_base=slots["es"].base,
+        data_selector=tuple(slots[name].selector for name in DATA_SEGMENTS),
+        data_base=tuple(slots[name].base for name in DATA_SEGMENTS),
+        data_limit=tuple(slots[name].limit for name in DATA_SEGMENTS),
         data_flags=tuple(slots[name].flags for name in DATA_SEGMENTS),
         addseg=layout.addseg,
+        cs32=layout.cs32,
+        inhibit=layout.inhibit,
     )
 
 

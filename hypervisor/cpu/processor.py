@@ -8,6 +8,7 @@ from ctypes import addressof, c_char
 from enum import Enum
 from functools import partial
 
+from paravane.cpu.attention import Attention
 from paravane.cpu.code import CodeGroup
 from paravane.cpu.debuggers import Debuggers
 from paravane.cpu.engine import guard
@@ -210,6 +211,7 @@ class Cpu(ProcessorState):
         if instructions and not self._counted:
             counter_place()  # an engine that does not tell is refused now, not in the middle of a run
             self._counted = self._hooks.code_hooked = True
+            self.want_attention(Attention.COUNTED, wanted=True)
             # A budget ends at any instruction, by a stop that comes before it: that one splits nothing.
             end_runs_between_blocks(self._engine, False)
             self._engine.flush_code()

@@ -24,6 +24,14 @@ _ENGINE_CR4: Final = int(Cr4.PCE)
 _DROP_ALL: Final = 64
 
 
+HOOK_BUCKETS: Final = 4096
+
+
+def hook_bucket(address: int) -> int:
+    """Where in `ProcessorState.hooked_map` an instruction at this linear address is."""
+    return (address ^ address >> 12) & HOOK_BUCKETS - 1
+
+
 class ProcessorState(SegmentRegisters):
     """What hooks, traps and entries read and write; `Cpu` is what runs it.
 
@@ -36,6 +44,9 @@ class ProcessorState(SegmentRegisters):
         self._stale: set[int] = set()
         self._drop_all = False
         self._counted = False
+        self.hooked_map = bytearray(HOOK_BUCKETS)
+        """A byte that is not 0 wherever an instruction may have a code hook, by `hook_bucket`: for native
+        code, as what a fault does to its flags is to be undone. (`Attention.HOOKED`: any may.)"""
         self._cr0 = self._cr4 = 0
         self._stop_wanted = False
 

@@ -22,15 +22,13 @@ static bool serve(struct gateway_block *block, void *engine, uint32_t vector)
 {
     const struct gateway_layout *at = &block->layout;
 
-    if (!block->ready || *block->attention || *block->backends_due)
+    if (!block->ready || *block->attention & EVERY_TRAP || *block->backends_due)
         return false;
-    if (block->words[at->eflags] & EFLAGS_VM || !block->words[at->is_int])
+    if (block->words[at->eflags] & EFLAGS_VM)
         return false;
-    if (vector == SYSCALL_VECTOR)
-        return gateway_system_call(block, engine);
-    if (vector == HYPERCALL_VECTOR)
-        return gateway_hypercall(block);
-    return false;
+    if (block->words[at->is_int])
+        return gateway_interrupt(block, engine, vector);
+    return gateway_exception(block, engine, vector);
 }
 
 /* The engine's hook. `user` is the block of the vcpu whose engine this is. */

@@ -16,6 +16,7 @@
 #define KERNEL_RING 1
 #define APPLICATION_RING 3
 #define DPL_MASK 0x6000u
+#define DPL_SHIFT 13
 #define PAGE_OFFSET 0xfffu
 #define PAE_ADDRESS 0x000ffffffffff000ull
 /* Reserved bits: whoever set them is to be told by the slow way. */
@@ -25,8 +26,10 @@
 #define GATEWAY_EXPORT __attribute__((visibility("default")))
 
 /* Each serves a trap of its kind whole, or gives false with nothing changed. */
-bool gateway_system_call(struct gateway_block *block, void *engine);
-bool gateway_hypercall(struct gateway_block *block);
+bool gateway_interrupt(struct gateway_block *block, void *engine, uint32_t vector);
+bool gateway_exception(struct gateway_block *block, void *engine, uint32_t vector);
+bool gateway_hypercall(struct gateway_block *block, void *engine);
+bool gateway_iret(struct gateway_block *block, void *engine);
 
 /* `size` bytes of machine memory as a number; false outside of it. */
 static inline bool load(const struct gateway_block *block, uint64_t maddr, uint64_t size, uint64_t *value)
@@ -45,12 +48,13 @@ static inline bool load(const struct gateway_block *block, uint64_t maddr, uint6
 }
 
 /*
- * The machine address of a linear one that ring 0 to 2 may write, when all Accessed and Dirty bits are set already:
- * so nothing has to be written on the way (paravane.cpu.paging, `translate`, whose fast path this is).
+ * The entry of the lowest level for a linear address, when all on the way is plain: present, Accessed set already, no
+ * large page, no reserved bit, and writable where that is asked for (paravane.cpu.paging, `translate`, whose fast path
+ * this is). False otherwise.
  */
-static inline bool writable(const struct gateway_block *block, uint32_t linear, uint64_t *maddr)
+static inline bool find_leaf(const struct gateway_block *block, uint32_t linear, bool to_write, uint64_t *leaf)
 {
-    const uint64_t ready = PTE_PRESENT | PTE_ACCESSED | PTE_RW;
+    const uint64_t ready = PTE_PRESENT | PTE_ACCESSED | (to_write ? PTE_RW : 0);
     const uint64_t size = block->pae ? 8 : 4;
     const uint64_t odd = block->pae ? PAE_ODD : 0;
     const uint32_t cr3 = block->words[block->layout.cr3];
@@ -68,10 +72,32 @@ static inline bool writable(const struct gateway_block *block, uint32_t linear, 
     if (!load(block, table, size, &entry) || (entry & ready) != ready || entry & (odd | PTE_LARGE))
         return false;
     table = (entry & PAE_ADDRESS) + (block->pae ? (linear >> 12 & 0x1ff) * 8 : (linear >> 12 & 0x3ff) * 4);
-    if (!load(block, table, size, &entry) || (entry & (ready | PTE_DIRTY)) != (ready | PTE_DIRTY) || entry & odd)
+    return load(block, table, size, leaf) && !(*leaf & odd);
+}
+
+/* The machine address of a linear one that ring 0 to 2 may read or write without a bit set on the way. */
+static inline bool reach(const struct gateway_block *block, uint32_t linear, bool to_write, uint64_t *maddr)
+{
+    const uint64_t ready = PTE_PRESENT | PTE_ACCESSED | (to_write ? PTE_RW | PTE_DIRTY : 0);
+    uint64_t leaf;
+
+    if (!find_leaf(block, linear, to_write, &leaf) || (leaf & ready) != ready)
         return false;
-    *maddr = (entry & PAE_ADDRESS) | (linear & PAGE_OFFSET);
+    *maddr = (leaf & PAE_ADDRESS) | (linear & PAGE_OFFSET);
     return *maddr < block->ram_size;
+}
+
+/*
+ * Where `size` bytes at a linear address can be read, or null. They must not cross a page: machine memory is whole
+ * pages, so that what begins in it ends in it.
+ */
+static inline const uint8_t *readable(const struct gateway_block *block, uint32_t linear, uint32_t size)
+{
+    uint64_t maddr;
+
+    if ((linear & PAGE_OFFSET) + size > PAGE_OFFSET + 1 || !reach(block, linear, false, &maddr))
+        return NULL;
+    return block->ram + maddr;
 }
 
 /* Whether the guest can simply go on after a trap of this cost, without timers and limits; `now` is the time then. */

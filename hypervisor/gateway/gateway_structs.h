@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define GATEWAY_MARK 0xea1d2b16u
+#define GATEWAY_MARK 0x989517f3u
 #define HYPERCALL_VECTOR 0x82u
 #define SYSCALL_VECTOR 0x80u
 #define TRAP_COST 0x3e8u
@@ -15,35 +15,95 @@
 #define UPCALL_MASK 0x1u
 #define VCPU_INFO_SIZE 0x40u
 #define ARCHITECTURAL_IOPL 0x10u
+#define WRITABLE_PAGETABLES 0x4u
+#define DESCRIPTOR_AREA 0xffc00000u
+#define EVERY_TRAP 0x1fu
+#define IN_NMI 0x20u
+#define UPCALLS_OBSERVED 0x40u
+#define COUNTED 0x80u
+#define HOOKED 0x100u
+#define HOOK_BUCKETS 0x1000u
+#define NONE_IN_FLIGHT 0xffffffffu
+#define NR_VECTORS 0x100u
+#define DATA_SEGMENTS 0x4u
+#define STORES 0x8u
+#define VECTOR_DE 0x0u
+#define VECTOR_BP 0x3u
+#define VECTOR_OF 0x4u
+#define VECTOR_BR 0x5u
+#define VECTOR_GP 0xdu
+#define VECTOR_PF 0xeu
+#define VECTOR_MF 0x10u
+#define IDT_ERROR 0x2u
+#define PF_PRESENT 0x1u
+#define PF_WRITE 0x2u
+#define PF_USER 0x4u
+#define PF_RESERVED 0x8u
+#define PF_FETCH 0x10u
+#define INFO_CR2 0x8u
+#define GATE_CS_SHIFT 0x20u
+#define GATE_DPL_SHIFT 0x30u
+#define GATE_MASKS_SHIFT 0x32u
+#define KERNEL_SS 0x0u
+#define KERNEL_SP 0x1u
+#define VIRTUAL_CR2 0x2u
+#define VIRTUAL_CR4 0x3u
+#define TASK_SWITCHED 0x4u
+#define DIRECT 0x0u
+#define BOUNCED 0x1u
+#define UPCALLS 0x2u
+#define EMULATED 0x3u
+#define READS 0x0u
+#define LAST_READ 0x1u
+#define READS_PER_MICROSECOND 0x40u
+#define LONGEST_STEP 0x989680u
+#define CR0_FIXED 0x80050033u
+#define CR0_TS 0x8u
+#define CR4_TSD 0x4u
+#define HYPERCALL_IRET 0x17u
 #define EFLAGS_FIXED 0x2u
 #define EFLAGS_IF 0x200u
 #define EFLAGS_IOPL 0x3000u
+#define EFLAGS_TF 0x100u
 #define EFLAGS_RF 0x10000u
 #define EFLAGS_VM 0x20000u
 #define EFLAGS_KEPT 0xfffc8effu
+#define EFLAGS_ARITHMETIC 0x8d5u
 #define PTE_PRESENT 0x1u
 #define PTE_RW 0x2u
 #define PTE_ACCESSED 0x20u
 #define PTE_DIRTY 0x40u
 #define PTE_LARGE 0x80u
 #define MOST_WATCHES 0x4u
+#define MOST_WAYS 0x8u
 #define MOST_ANSWERS 0x8u
 
 struct gateway_layout {
+    uint32_t regs;
+    uint32_t reg_stride;
     uint32_t eax;
     uint32_t ebx;
     uint32_t esp;
     uint32_t eip;
     uint32_t eflags;
     uint32_t hflags;
+    uint32_t flags;
+    uint32_t cr2;
     uint32_t cr3;
+    uint32_t error_code;
     uint32_t is_int;
+    uint32_t in_flight;
     uint32_t cs;
+    uint32_t cs_base;
+    uint32_t cs_limit;
     uint32_t ss;
-    uint32_t ds_base;
-    uint32_t es_base;
+    uint32_t data_selector[4];
+    uint32_t data_base[4];
+    uint32_t data_limit[4];
     uint32_t data_flags[4];
     uint32_t addseg;
+    uint32_t cs32;
+    uint32_t inhibit;
 };
 
 struct gateway_watch {
@@ -52,19 +112,29 @@ struct gateway_watch {
     uint64_t size;
 };
 
-struct gateway_entry {
+struct gateway_way {
     uint32_t open;
-    uint32_t masks_events;
-    uint32_t eip;
-    uint32_t esp;
-    uint32_t frame;
-    uint32_t lowest;
+    uint32_t cs;
+    uint32_t ss;
+    uint32_t ring;
+    uint32_t stack_base;
+    uint32_t code_limit;
     uint32_t hflags_keep;
     uint32_t hflags_set;
     uint32_t store_at[8];
     uint32_t store_value[8];
     uint64_t nr_watches;
     struct gateway_watch watches[4];
+};
+
+struct gateway_traps {
+    uint64_t *gates;
+    uint64_t *events;
+    int64_t *registers;
+    int64_t *counters;
+    int64_t *reads;
+    uint8_t *hooked_map;
+    struct gateway_way ways[8];
 };
 
 struct gateway_answer {
@@ -94,9 +164,8 @@ struct gateway_block {
     int64_t clock_start;
     int64_t *vcpu_info;
     int64_t *vm_assist;
-    int64_t *direct_calls;
     struct gateway_layout layout;
-    struct gateway_entry direct;
+    struct gateway_traps traps;
     uint32_t nr_answers;
     struct gateway_answer answers[8];
 };

@@ -12,13 +12,22 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from paravane.abi.hypercall import HYPERCALL_VECTOR, VmassistType
+from paravane.abi.hypercall import HYPERCALL_VECTOR, Hypercall, VmassistType
 from paravane.abi.shared_info import VCPU_INFO
+from paravane.cpu.attention import EVERY_TRAP, Attention
+from paravane.cpu.registers import EFLAGS_ARITHMETIC, NONE_IN_FLIGHT
+from paravane.cpu.state import HOOK_BUCKETS
 from paravane.gateway import structs
+from paravane.memory.address_space import DESCRIPTOR_AREA
 from paravane.platform import TRAP_LIMIT, TRAPS
 from paravane.time.clock import GATE_COST, TRAP_COST
+from paravane.time.vcpu_time import LAST_READ, LONGEST_STEP, READS, READS_PER_MICROSECOND
+from paravane.traps import state, table
 from paravane.traps.direct import KEPT, SYSCALL_VECTOR
-from paravane.x86 import Eflags, Pte
+from paravane.traps.emulate.cpuid import CR0_FIXED
+from paravane.traps.entries import MAX_ENTRIES
+from paravane.traps.vcpu_traps import IDT_ERROR
+from paravane.x86 import Cr0, Cr4, Eflags, PageFaultCode, Pte, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +43,55 @@ _NUMBERS: Final[dict[type[Any], str]] = {
 }
 
 
+_TRAPS: Final = {
+    "EVERY_TRAP": EVERY_TRAP,
+    "IN_NMI": Attention.IN_NMI,
+    "UPCALLS_OBSERVED": Attention.UPCALLS_OBSERVED,
+    "COUNTED": Attention.COUNTED,
+    "HOOKED": Attention.HOOKED,
+    "HOOK_BUCKETS": HOOK_BUCKETS,
+    "NONE_IN_FLIGHT": NONE_IN_FLIGHT,
+    "NR_VECTORS": table.NR_VECTORS,
+    "DATA_SEGMENTS": structs.DATA_SEGMENTS,
+    "STORES": structs.STORES,
+    "VECTOR_DE": Vector.DE,
+    "VECTOR_BP": Vector.BP,
+    "VECTOR_OF": Vector.OF,
+    "VECTOR_BR": Vector.BR,
+    "VECTOR_GP": Vector.GP,
+    "VECTOR_PF": Vector.PF,
+    "VECTOR_MF": Vector.MF,
+    "IDT_ERROR": IDT_ERROR,
+    "PF_PRESENT": PageFaultCode.page_present,
+    "PF_WRITE": PageFaultCode.write_access,
+    "PF_USER": PageFaultCode.user_mode,
+    "PF_RESERVED": PageFaultCode.reserved_bit,
+    "PF_FETCH": PageFaultCode.insn_fetch,
+    "INFO_CR2": state.CR2,
+    "GATE_CS_SHIFT": table.GATE_CS_SHIFT,
+    "GATE_DPL_SHIFT": table.GATE_DPL_SHIFT,
+    "GATE_MASKS_SHIFT": table.GATE_MASKS_SHIFT,
+    "KERNEL_SS": state.KERNEL_SS,
+    "KERNEL_SP": state.KERNEL_SP,
+    "VIRTUAL_CR2": state.VIRTUAL_CR2,
+    "VIRTUAL_CR4": state.VIRTUAL_CR4,
+    "TASK_SWITCHED": state.TASK_SWITCHED,
+    "DIRECT": state.DIRECT,
+    "BOUNCED": state.BOUNCED,
+    "UPCALLS": state.UPCALLS,
+    "EMULATED": state.EMULATED,
+    "READS": READS,
+    "LAST_READ": LAST_READ,
+    "READS_PER_MICROSECOND": READS_PER_MICROSECOND,
+    "LONGEST_STEP": LONGEST_STEP,
+    "CR0_FIXED": CR0_FIXED,
+    "CR0_TS": Cr0.TS,
+    "CR4_TSD": Cr4.TSD,
+    "HYPERCALL_IRET": Hypercall.iret,
+}
+"""Those that only traps need."""
+
+
 def constants() -> dict[str, int]:
     """Every number that both sides use, under its name in C."""
     return {
@@ -47,18 +105,24 @@ def constants() -> dict[str, int]:
         "UPCALL_MASK": VCPU_INFO.offsets["evtchn_upcall_mask"],
         "VCPU_INFO_SIZE": VCPU_INFO.size,
         "ARCHITECTURAL_IOPL": 1 << VmassistType.architectural_iopl,
+        "WRITABLE_PAGETABLES": 1 << VmassistType.writable_pagetables,
+        "DESCRIPTOR_AREA": DESCRIPTOR_AREA,
+        **_TRAPS,
         "EFLAGS_FIXED": Eflags.FIXED,
         "EFLAGS_IF": Eflags.IF,
         "EFLAGS_IOPL": Eflags.IOPL,
+        "EFLAGS_TF": Eflags.TF,
         "EFLAGS_RF": Eflags.RF,
         "EFLAGS_VM": Eflags.VM,
         "EFLAGS_KEPT": KEPT,
+        "EFLAGS_ARITHMETIC": EFLAGS_ARITHMETIC,
         "PTE_PRESENT": Pte.PRESENT,
         "PTE_RW": Pte.RW,
         "PTE_ACCESSED": Pte.ACCESSED,
         "PTE_DIRTY": Pte.DIRTY,
         "PTE_LARGE": Pte.PSE,
         "MOST_WATCHES": structs.MOST_WATCHES,
+        "MOST_WAYS": MAX_ENTRIES,
         "MOST_ANSWERS": structs.MOST_ANSWERS,
     }
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import ctypes
 from typing import Final
 
+from paravane.traps.entries import MAX_ENTRIES
+
 Cell = ctypes.POINTER(ctypes.c_int64)
+Numbers = ctypes.POINTER(ctypes.c_uint64)
 
 TRAP_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 """The engine's interrupt hook: engine, vector, what it was installed with."""
@@ -21,58 +24,83 @@ MOST_WATCHES: Final = 4
 """Two descriptors, and the page-table entries that map them."""
 
 MOST_ANSWERS: Final = 8
+DATA_SEGMENTS: Final = 4
 STORES: Final = 8
 """Selector, base, limit and flags of CS, then of SS."""
 
 
 class Layout(ctypes.Structure):
-    """Where in the processor's state its parts are, counted in 32-bit words; and a mask of its cached flags
+    """Where in the processor's state its parts are, counted in 32-bit words; and masks of its cached flags
     (`paravane.cpu.native_view`)."""
 
     _fields_ = (
+        ("regs", ctypes.c_uint32),
+        ("reg_stride", ctypes.c_uint32),
         ("eax", ctypes.c_uint32),
         ("ebx", ctypes.c_uint32),
         ("esp", ctypes.c_uint32),
         ("eip", ctypes.c_uint32),
         ("eflags", ctypes.c_uint32),
         ("hflags", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("cr2", ctypes.c_uint32),
         ("cr3", ctypes.c_uint32),
+        ("error_code", ctypes.c_uint32),
         ("is_int", ctypes.c_uint32),
+        ("in_flight", ctypes.c_uint32),
         ("cs", ctypes.c_uint32),
+        ("cs_base", ctypes.c_uint32),
+        ("cs_limit", ctypes.c_uint32),
         ("ss", ctypes.c_uint32),
-        ("ds_base", ctypes.c_uint32),
-        ("es_base", ctypes.c_uint32),
-        ("data_flags", ctypes.c_uint32 * 4),
+        ("data_selector", ctypes.c_uint32 * DATA_SEGMENTS),
+        ("data_base", ctypes.c_uint32 * DATA_SEGMENTS),
+        ("data_limit", ctypes.c_uint32 * DATA_SEGMENTS),
+        ("data_flags", ctypes.c_uint32 * DATA_SEGMENTS),
         ("addseg", ctypes.c_uint32),
+        ("cs32", ctypes.c_uint32),
+        ("inhibit", ctypes.c_uint32),
     )
 
 
 class Watch(ctypes.Structure):
-    """`size` (4 or 8) bytes at a machine address, and what they were when an entry was worked out."""
+    """`size` (4 or 8) bytes at a machine address, and what they were when a way was worked out."""
 
     _fields_ = (("maddr", ctypes.c_uint64), ("value", ctypes.c_uint64), ("size", ctypes.c_uint64))
 
 
-class Entry(ctypes.Structure):
-    """A way into the guest's kernel that was worked out (`paravane.cpu.entry.PreparedEntry`), for one gate.
-
-    `frame` is the linear address of the exception frame, `lowest` the lowest DPL, where a descriptor has it,
-    that a data segment may have in the new ring.
-    """
+class Way(ctypes.Structure):
+    """A way into the guest that was worked out (`paravane.cpu.entry.PreparedEntry`), by its segments."""
 
     _fields_ = (
         ("open", ctypes.c_uint32),
-        ("masks_events", ctypes.c_uint32),
-        ("eip", ctypes.c_uint32),
-        ("esp", ctypes.c_uint32),
-        ("frame", ctypes.c_uint32),
-        ("lowest", ctypes.c_uint32),
+        ("cs", ctypes.c_uint32),
+        ("ss", ctypes.c_uint32),
+        ("ring", ctypes.c_uint32),
+        ("stack_base", ctypes.c_uint32),
+        ("code_limit", ctypes.c_uint32),
         ("hflags_keep", ctypes.c_uint32),
         ("hflags_set", ctypes.c_uint32),
         ("store_at", ctypes.c_uint32 * STORES),
         ("store_value", ctypes.c_uint32 * STORES),
         ("nr_watches", ctypes.c_uint64),
         ("watches", Watch * MOST_WATCHES),
+    )
+
+
+class Traps(ctypes.Structure):
+    """What the guest registered (`paravane.traps`): `gates` of its trap table and its callback for `events`,
+    as numbers; its kernel stack and virtual registers (`registers`), how often each way was taken
+    (`counters`), how it has been reading the clock (`reads`), where instructions have hooks, and the ways
+    into it."""
+
+    _fields_ = (
+        ("gates", Numbers),
+        ("events", Numbers),
+        ("registers", Cell),
+        ("counters", Cell),
+        ("reads", Cell),
+        ("hooked_map", ctypes.POINTER(ctypes.c_uint8)),
+        ("ways", Way * MAX_ENTRIES),
     )
 
 
@@ -107,13 +135,12 @@ class Block(ctypes.Structure):
         ("clock_start", ctypes.c_int64),
         ("vcpu_info", Cell),
         ("vm_assist", Cell),
-        ("direct_calls", Cell),
         ("layout", Layout),
-        ("direct", Entry),
+        ("traps", Traps),
         ("nr_answers", ctypes.c_uint32),
         ("answers", Answer * MOST_ANSWERS),
     )
 
 
-STRUCTURES: Final[tuple[type[ctypes.Structure], ...]] = (Layout, Watch, Entry, Answer, Block)
+STRUCTURES: Final[tuple[type[ctypes.Structure], ...]] = (Layout, Watch, Way, Traps, Answer, Block)
 """Each after those it is made of."""

@@ -1,86 +1,153 @@
-/* Going into the guest's kernel: the gate for system calls. */
+/* Traps that go into the guest's kernel: system calls, `int n`, exceptions. */
 
-#include "gateway.h"
+#include "emulate.h"
+#include "resume.h"
 
-/* Descriptors and the entries that map them are what they were, and no data segment has to go. */
-static bool still_valid(const struct gateway_block *block, const struct gateway_entry *entry)
+#define INT_LENGTH 2
+#define INT_OPCODE 0xcd
+#define PORT_ITEM 4 /* bytes of the largest item that INS and OUTS move */
+
+/* int 0x80 from ring 3, for which there is a gate of its own (paravane.traps.direct). */
+static bool system_call(struct gateway_block *block, void *engine, struct resume *to)
 {
-    uint64_t value, i;
-    uint32_t dpl;
-
-    for (i = 0; i < entry->nr_watches; i++) {
-        if (!load(block, entry->watches[i].maddr, entry->watches[i].size, &value))
-            return false;
-        if (value != entry->watches[i].value)
-            return false;
-    }
-    for (i = 0; i < 4; i++) {
-        dpl = block->words[block->layout.data_flags[i]] & DPL_MASK;
-        if (dpl && dpl < entry->lowest)
-            return false;
-    }
+    if (to->ring != APPLICATION_RING || !resume_bounce(block, to, block->traps.gates[SYSCALL_VECTOR], NULL))
+        return false;
+    if (!resume_commit(block, engine, to, GATE_COST))
+        return false;
+    block->traps.counters[DIRECT]++;
     return true;
 }
 
-/* Go through a gate (paravane.cpu.entry, `enter`), EFLAGS apart. */
-static void enter(struct gateway_block *block, const struct gateway_entry *entry)
+/* Through the gate of `vector`, or to the guest's handler of an exception. */
+static bool bounce(struct gateway_block *block, void *engine, struct resume *to, uint32_t vector,
+                   const uint32_t *error_code)
 {
-    const struct gateway_layout *at = &block->layout;
-    uint32_t *words = block->words;
-    uint32_t i, hflags;
-
-    for (i = 0; i < 8; i++)
-        words[entry->store_at[i]] = entry->store_value[i];
-    hflags = (words[at->hflags] & entry->hflags_keep) | entry->hflags_set;
-    if (words[at->ds_base] | words[at->es_base])
-        hflags |= at->addseg;
-    words[at->hflags] = hflags;
-    words[at->eip] = entry->eip;
-    words[at->esp] = entry->esp;
+    if (!resume_bounce(block, to, block->traps.gates[vector], error_code))
+        return false;
+    if (!resume_commit(block, engine, to, TRAP_COST))
+        return false;
+    block->traps.counters[BOUNCED]++;
+    return true;
 }
 
-/* int 0x80 from ring 3 (paravane.traps.direct). */
-bool gateway_system_call(struct gateway_block *block, void *engine)
+/* Whether what ends at EIP is `int vector` without a prefix, as far as the bytes before it tell at once. */
+static bool is_plain_int(const struct gateway_block *block, const struct resume *to, uint32_t vector)
 {
-    const struct gateway_entry *entry = &block->direct;
+    const uint32_t end = block->words[block->layout.cs_base] + to->eip;
+    const uint8_t *code = readable(block, end - INT_LENGTH - 1, INT_LENGTH + 1);
+
+    return code && !is_prefix(code[0]) && code[1] == INT_OPCODE && code[2] == vector;
+}
+
+/* `int n` through a gate that Xen closed: the DPL in the guest's table decides (paravane.traps.vcpu_traps). */
+static bool software_interrupt(struct gateway_block *block, void *engine, struct resume *to, uint32_t vector)
+{
+    const uint32_t dpl = block->traps.gates[vector] >> GATE_DPL_SHIFT & 3;
+    const uint32_t error_code = vector << 3 | IDT_ERROR;
+
+    if (!is_plain_int(block, to, vector))
+        return false;
+    /* The processor refuses it first, and so saves RF. */
+    to->eflags |= EFLAGS_RF;
+    if (dpl >= (to->ring == KERNEL_RING ? KERNEL_RING : APPLICATION_RING))
+        return bounce(block, engine, to, vector, NULL);
+    to->eip -= INT_LENGTH;
+    return bounce(block, engine, to, VECTOR_GP, &error_code);
+}
+
+/* `int n`, `int3` or `into`. EIP is after the instruction. */
+bool gateway_interrupt(struct gateway_block *block, void *engine, uint32_t vector)
+{
+    struct resume to;
+
+    if (vector == HYPERCALL_VECTOR && RING(block->words[block->layout.hflags]) == KERNEL_RING)
+        return gateway_hypercall(block, engine);
+    if (vector >= NR_VECTORS || !resume_begin(block, engine, &to))
+        return false;
+    if (vector == SYSCALL_VECTOR)
+        return system_call(block, engine, &to);
+    if (vector == VECTOR_BP || vector == VECTOR_OF)
+        return bounce(block, engine, &to, vector, NULL);
+    return software_interrupt(block, engine, &to, vector);
+}
+
+/*
+ * Whether the fault may be a store to a page table of the guest's own, to be carried out for it
+ * (paravane.memory.writable): its kernel wrote to a page that is there and read-only.
+ */
+static bool may_store_to_table(const struct gateway_block *block, const struct resume *to, uint32_t error_code)
+{
+    const uint32_t store = PF_PRESENT | PF_WRITE;
+    uint64_t leaf;
+
+    if ((error_code & (store | PF_RESERVED | PF_FETCH)) != store || to->ring != KERNEL_RING)
+        return false;
+    if (!(*block->vm_assist & WRITABLE_PAGETABLES))
+        return false;
+    if (!find_leaf(block, block->words[block->layout.cr2], false, &leaf))
+        return true;
+    return (leaf & (PTE_PRESENT | PTE_RW)) == PTE_PRESENT;
+}
+
+/*
+ * Whether the fault may be one of INS or OUTS, whose memory the engine touches before anybody asks for the privilege
+ * (paravane.traps.emulate.dispatch, `is_port_string`): only then is CR2 where EDI or ESI points.
+ */
+static bool may_be_port_string(const struct gateway_block *block, uint32_t cr2)
+{
     const struct gateway_layout *at = &block->layout;
-    uint32_t *words = block->words;
-    uint8_t *info = vcpu_info(block);
-    uint32_t eflags, entered, frame[5];
-    uint64_t maddr;
-    int64_t now;
+    const uint32_t *words = block->words;
+    const uint32_t esi = words[at->regs + ESI * at->reg_stride], edi = words[at->regs + EDI * at->reg_stride];
+    const uint8_t *code;
+    uint32_t i;
 
-    if (!entry->open || RING(words[at->hflags]) != APPLICATION_RING || !info)
+    if (cr2 - edi >= PORT_ITEM && cr2 - esi >= PORT_ITEM)
         return false;
-    if (*block->vm_assist & ARCHITECTURAL_IOPL)
-        return false;
-    if (!still_valid(block, entry) || !writable(block, entry->frame, &maddr))
-        return false;
-    /* A frame in the page of vcpu_info might change the very bytes that are looked at here. */
-    if (block->code_map[maddr >> 12] || maddr >> 12 == (uint64_t)*block->vcpu_info >> 12)
-        return false;
-    if (info[UPCALL_PENDING] && !info[UPCALL_MASK] && !entry->masks_events)
-        return false;
-    if (!goes_on(block, GATE_COST, &now) || block->reg_read(engine, block->eflags_register, &eflags))
-        return false;
-
-    eflags &= ~EFLAGS_RF;
-    frame[0] = words[at->eip];
-    frame[1] = (words[at->cs] & 0xffff) | (uint32_t)info[UPCALL_MASK] << 16 | (uint32_t)info[UPCALL_MASK + 1] << 24;
-    frame[2] = (eflags & ~(EFLAGS_IF | EFLAGS_IOPL)) | (info[UPCALL_MASK] ? 0 : EFLAGS_IF);
-    frame[3] = words[at->esp];
-    frame[4] = words[at->ss] & 0xffff;
-    memcpy(block->ram + maddr, frame, sizeof(frame));
-    if (entry->masks_events)
-        info[UPCALL_MASK] |= 1;
-    enter(block, entry);
-    entered = (eflags & EFLAGS_KEPT) | EFLAGS_IF;
-    if (entered != eflags) {
-        entered |= EFLAGS_FIXED;
-        /* It takes every value, and keeps none for later: there is nothing that could fail. */
-        block->reg_write(engine, block->eflags_register, &entered);
-    }
-    ++*block->direct_calls;
-    account(block, now);
+    code = readable(block, words[at->cs_base] + words[at->eip], MOST_CODE);
+    for (i = 0; code && i < MOST_CODE; i++)
+        if (!is_prefix(code[i]))
+            return code[i] >= FIRST_PORT_STRING && code[i] <= LAST_PORT_STRING;
     return true;
+}
+
+/* #PF: the guest's own, unless Python may have something to mend (paravane.memory.page_faults). */
+static bool page_fault(struct gateway_block *block, void *engine, struct resume *to)
+{
+    const uint32_t cr2 = block->words[block->layout.cr2];
+    uint32_t error_code = block->words[block->layout.error_code];
+
+    if (cr2 >= DESCRIPTOR_AREA || may_store_to_table(block, to, error_code) || may_be_port_string(block, cr2))
+        return false;
+    /* The user bit says whether the guest's kernel ran, not which ring paging saw. */
+    error_code = (error_code & ~PF_USER) | (to->ring == KERNEL_RING ? 0 : PF_USER);
+    to->eflags |= EFLAGS_RF;
+    if (!bounce(block, engine, to, VECTOR_PF, &error_code))
+        return false;
+    block->traps.registers[VIRTUAL_CR2] = cr2;
+    memcpy(to->info + INFO_CR2, &cr2, sizeof(cr2));
+    return true;
+}
+
+/* A fault. EIP is at the instruction. */
+bool gateway_exception(struct gateway_block *block, void *engine, uint32_t vector)
+{
+    struct resume to;
+
+    switch (vector) {
+    case VECTOR_PF:
+        return resume_fault(block, engine, &to, vector) && page_fault(block, engine, &to);
+    case VECTOR_GP:
+        if (block->words[block->layout.error_code])
+            return false;
+        return resume_fault(block, engine, &to, vector) && gateway_emulate(block, engine, &to);
+    case VECTOR_DE:
+    case VECTOR_BR:
+    case VECTOR_MF:
+        if (!resume_fault(block, engine, &to, vector))
+            return false;
+        to.eflags |= EFLAGS_RF;
+        return bounce(block, engine, &to, vector, NULL);
+    default:
+        return false;
+    }
 }

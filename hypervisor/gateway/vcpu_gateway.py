@@ -6,7 +6,7 @@ import ctypes
 from typing import TYPE_CHECKING, Any
 
 from paravane.cpu.native_view import native_view
-from paravane.gateway.structs import MOST_ANSWERS, REGISTER_FUNCTION, Answer, Block, Cell, Layout
+from paravane.gateway.structs import MOST_ANSWERS, REGISTER_FUNCTION, Answer, Block, Cell, Layout, Numbers
 from paravane.time.clock import HostClock, VirtualClock
 
 if TYPE_CHECKING:
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from paravane.gateway.native import Native
     from paravane.memory.owner import Owner
     from paravane.platform import Platform
+    from paravane.time.vcpu_time import VcpuTime
     from paravane.traps.state import TrapState
 
 
 class VcpuGateway:
-    """A processor's way in (paravane.cpu.trap_entry.TrapEntry) and the native half of its gate for system
-    calls (paravane.traps.direct.NativeGate)."""
+    """A processor's way in (paravane.cpu.trap_entry.TrapEntry) and what its prepared ways into the guest are
+    told to (paravane.traps.entries.NativeWays)."""
 
     def __init__(self, native: Native) -> None:
         self._block = Block()
@@ -42,7 +43,12 @@ class VcpuGateway:
         self._block.python = hook
 
     def connect(
-        self, platform: Platform, memory: Owner, state: TrapState, answers: Mapping[tuple[int, int], int]
+        self,
+        platform: Platform,
+        memory: Owner,
+        state: TrapState,
+        time: VcpuTime,
+        answers: Mapping[tuple[int, int], int],
     ) -> None:
         """From now on serve what can be served. `answers` has the hypercalls whose answer is always the same:
         number and first argument -> result."""
@@ -54,7 +60,7 @@ class VcpuGateway:
         else:
             return  # nobody but itself knows how it counts
         self._place(state.cpu)
-        self._share(platform, memory, state)
+        self._share(platform, memory, state, time)
         if len(answers) > MOST_ANSWERS:
             raise ValueError(f"there is room for {MOST_ANSWERS} answers, not for {len(answers)}")
         for at, ((number, command), result) in enumerate(answers.items()):
@@ -62,22 +68,23 @@ class VcpuGateway:
         self._block.nr_answers = len(answers)
         self._block.ready = 1
 
-    def open(self, entry: PreparedEntry, eip: int, esp: int, frame: int, *, masks_events: bool) -> None:
-        """System calls go this way from now on."""
-        direct, plan = self._block.direct, entry.plan()
-        direct.eip, direct.esp, direct.frame, direct.masks_events = eip, esp, frame, masks_events
-        direct.lowest, direct.hflags_keep, direct.hflags_set = plan.lowest, plan.keep, plan.set
+    def open(self, slot: int, cs: int, ss: int, entry: PreparedEntry) -> None:
+        """In `slot` is the way into these segments."""
+        way, plan = self._block.traps.ways[slot], entry.plan()
+        way.cs, way.ss, way.ring = cs, ss, plan.ring
+        way.stack_base, way.code_limit = entry.stack_base, entry.code_limit
+        way.hflags_keep, way.hflags_set = plan.keep, plan.set
         for at, (index, value) in enumerate(plan.stores):
-            direct.store_at[at], direct.store_value[at] = index, value
+            way.store_at[at], way.store_value[at] = index, value
         for at, (maddr, value, size) in enumerate(plan.watched):
-            watch = direct.watches[at]
+            watch = way.watches[at]
             watch.maddr, watch.value, watch.size = maddr, value, size
-        direct.nr_watches = len(plan.watched)
-        direct.open = 1
+        way.nr_watches = len(plan.watched)
+        way.open = 1
 
-    def shut(self) -> None:
-        """System calls are Python's until the gate is opened again."""
-        self._block.direct.open = 0
+    def shut(self, slot: int) -> None:
+        """There is no way in `slot`."""
+        self._block.traps.ways[slot].open = 0
 
     def _place(self, cpu: Cpu) -> None:
         """Where the processor's state and its memory are."""
@@ -91,14 +98,11 @@ class VcpuGateway:
         code_map = (ctypes.c_uint8 * ram.nr_frames).from_buffer(ram.code_map)
         self._kept.append(code_map)
         block.code_map = ctypes.cast(code_map, ctypes.POINTER(ctypes.c_uint8))
+        block.traps.hooked_map = _pointer(view.hooked_map, ctypes.c_uint8)
         for name, *_ in Layout._fields_:
-            place = getattr(view, name)
-            if name == "data_flags":
-                block.layout.data_flags[:] = place
-            else:
-                setattr(block.layout, name, place)
+            setattr(block.layout, name, getattr(view, name))
 
-    def _share(self, platform: Platform, memory: Owner, state: TrapState) -> None:
+    def _share(self, platform: Platform, memory: Owner, state: TrapState, time: VcpuTime) -> None:
         """The numbers that others own."""
         block = self._block
         block.attention = self._cell(state.cpu.attention)
@@ -108,11 +112,16 @@ class VcpuGateway:
         block.deadline = self._cell(platform.timers.cell)
         block.vcpu_info = self._cell(state.info.cell)
         block.vm_assist = self._cell(memory.assists)
-        block.direct_calls = self._cell(state.counters.cell)
+        traps = block.traps
+        traps.gates = self._cell(state.table.cell, Numbers)
+        traps.events = self._cell(state.callbacks.cell, Numbers)
+        traps.registers = self._cell(state.cell)
+        traps.counters = self._cell(state.counters.cell)
+        traps.reads = self._cell(time.cell)
 
-    def _cell(self, numbers: array[int]) -> Any:
+    def _cell(self, numbers: array[int], kind: Any = Cell) -> Any:
         self._kept.append(numbers)
-        return ctypes.cast(numbers.buffer_info()[0], Cell)
+        return ctypes.cast(numbers.buffer_info()[0], kind)
 
 
 def _pointer(address: int, kind: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _TIME = VCPU_INFO.offsets["time"]
 _ENTRY_TIME_TOP = VCPU_RUNSTATE_INFO.offsets["state_entry_time"] + 7
 
+READS, LAST_READ = range(2)
 READS_PER_MICROSECOND: Final = 64
 LONGEST_STEP: Final = 10_000_000
 """How virtual time passes for a guest that reads nothing but the clock: each of so many reads in a row adds a
@@ -97,8 +99,9 @@ class VcpuTime:
         self.single_shot.arm(state.single_shot)
         self.ticker = Ticker(timers, clock, self._expired, self.owner, state.period, state.last_tick)
         self.states = RunStates.restored(state.run_states)
-        self._reads = state.reads
-        self._last_read = state.last_read
+        self.cell = array("q", (state.reads, state.last_read))
+        """How often in a row the guest has read the clock (`READS`), and in which entry last (`LAST_READ`).
+        Native code does with them as `read` does."""
         self._run_state_area = state.run_state_area
         self._time_area = state.time_area
 
@@ -111,8 +114,7 @@ class VcpuTime:
             self.ticker.last,
             self._run_state_area,
             self._time_area,
-            self._reads,
-            self._last_read,
+            *self.cell,
         )
 
     # What the scheduler does with the vcpu.
@@ -153,10 +155,11 @@ class VcpuTime:
         long, so time goes faster the longer it waits, in steps that are small against what it waited already.
         None leads past the next timer, which may be somebody else's.
         """
-        self._reads = self._reads + 1 if entry == self._last_read + 1 else self._reads // 2
-        self._last_read = entry
-        if self._reads >= READS_PER_MICROSECOND:
-            step = min(self._reads // READS_PER_MICROSECOND * 1000, LONGEST_STEP)
+        before, last = self.cell
+        reads = before + 1 if entry == last + 1 else before // 2
+        self.cell[READS], self.cell[LAST_READ] = reads, entry
+        if reads >= READS_PER_MICROSECOND:
+            step = min(reads // READS_PER_MICROSECOND * 1000, LONGEST_STEP)
             self._clock.ran(max(0, min(step, self._timers.next_deadline() - self._clock.now())))
         return self._clock.now()
 

@@ -18,7 +18,7 @@ from paravane.abi.arch import KERNEL_RING
 from paravane.cpu import PageFault, SegmentFault
 from paravane.traps.crash import GuestCrash
 from paravane.traps.segments import frame_base, reach
-from paravane.traps.state import UPCALL_MASK, trap_name
+from paravane.traps.state import BOUNCED, KERNEL_SP, KERNEL_SS, UPCALL_MASK, trap_name
 from paravane.x86 import VECTORS_WITH_ERROR_CODE, Eflags, Vector
 
 if TYPE_CHECKING:
@@ -81,7 +81,9 @@ def frame_eflags(state: TrapState, eflags: int, mask: int) -> int:
 
 def stack_for(state: TrapState, at: Registers) -> tuple[int, int]:
     """SS and ESP below which the frame goes."""
-    return (state.kernel_ss, state.kernel_sp) if at.enters_on_kernel_stack else (at.ss, at.esp)
+    if not at.enters_on_kernel_stack:
+        return at.ss, at.esp
+    return state.cell[KERNEL_SS], state.cell[KERNEL_SP]
 
 
 def _checked_base(state: TrapState, at: Registers, ss: int) -> int:
@@ -208,7 +210,7 @@ def deliver(
     `why` says what led to it, for a domain that ends because it has no handler. Raises GuestCrash.
     """
     gate = state.table[vector]
-    state.counters.bounced += 1
+    state.counters.cell[BOUNCED] += 1
     if state.observer is not None:
         state.note(vector, error_code, "bounced", (gate.cs, gate.eip))
     if not gate.usable:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from array import array
+from dataclasses import dataclass, field, replace
 
 from paravane.abi.arch import FlatSelector
 from paravane.abi.callback import CallbackFlag, CallbackType
 from paravane.abi.errno import Errno
 from paravane.refusal import Refusal
-from paravane.traps.table import Gate, fix_selector
+from paravane.traps.table import Gate, fix_selector, packed
 
 
 @dataclass(slots=True)
@@ -32,6 +33,11 @@ class Callbacks:
     failsafe: Callback = field(default_factory=Callback)
     sysenter: Callback = field(default_factory=Callback)
     syscall32: Callback = field(default_factory=Callback)
+    cell: array[int] = field(default_factory=lambda: array("Q", (0,)), compare=False, repr=False)
+    """The event callback, `packed` as a gate, for native code."""
+
+    def __post_init__(self) -> None:
+        self._show()
 
     def register(self, kind: int, cs: int, eip: int, flags: int) -> None:
         """CALLBACKOP_register for every kind but NMI. Refusal(ENOSYS) for one a 32-bit guest does not
@@ -40,6 +46,7 @@ class Callbacks:
         masks = bool(flags & CallbackFlag.mask_events)
         if kind == CallbackType.event:
             self.event = Callback(cs, eip, masks_events=True)
+            self._show()
         elif kind == CallbackType.failsafe:
             self.failsafe = Callback(cs, eip, masks)
         elif kind == CallbackType.sysenter:
@@ -51,7 +58,20 @@ class Callbacks:
 
     def copy(self) -> Callbacks:
         """The same callbacks, registered apart from these."""
-        return Callbacks(*(replace(getattr(self, name.name)) for name in fields(self)))
+        copied = Callbacks()
+        copied.become(self)
+        return copied
+
+    def become(self, other: Callbacks) -> None:
+        """Have what `other` has, apart from it."""
+        self.event, self.failsafe, self.sysenter, self.syscall32 = (replace(one) for one in other._all())
+        self._show()
+
+    def _all(self) -> tuple[Callback, ...]:
+        return self.event, self.failsafe, self.sysenter, self.syscall32
+
+    def _show(self) -> None:
+        self.cell[0] = packed(self.event.cs, self.event.eip, masks_events=True)
 
     @staticmethod
     def refuse_unregister(kind: int) -> None:

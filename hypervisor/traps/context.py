@@ -37,11 +37,10 @@ def load_context(state: TrapState, context: VcpuGuestContext) -> None:
         state.table.install(info._replace(vector=vector))
     state.kernel_ss, state.kernel_sp = fix_selector(context.kernel_ss), context.kernel_sp
     masks = bool(context.flags & VcpuContextFlag.failsafe_disables_events)
-    state.callbacks = Callbacks(
-        event=Callback(
-            fix_selector(context.event_callback_cs), context.event_callback_eip, masks_events=True
-        ),
-        failsafe=Callback(fix_selector(context.failsafe_callback_cs), context.failsafe_callback_eip, masks),
+    event_cs, failsafe_cs = map(fix_selector, (context.event_callback_cs, context.failsafe_callback_cs))
+    event = Callback(event_cs, context.event_callback_eip, masks_events=True)
+    state.callbacks.become(
+        Callbacks(event, failsafe=Callback(failsafe_cs, context.failsafe_callback_eip, masks))
     )
     state.iopl = context.user_regs.eflags >> 12 & 3
     if context.flags & VcpuContextFlag.I387_VALID:

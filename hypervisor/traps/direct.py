@@ -13,11 +13,11 @@ handler lies outside its segment, the caller is not ring 3), the bounce path doe
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from paravane.abi.arch import APPLICATION_RING
 from paravane.cpu import PageFault
-from paravane.traps.state import UPCALL_MASK
+from paravane.traps.state import DIRECT, UPCALL_MASK
 from paravane.x86 import Eflags
 
 if TYPE_CHECKING:
@@ -32,27 +32,11 @@ KEPT: Final = ~int(Eflags.VM | Eflags.RF | Eflags.NT | Eflags.TF | Eflags.IOPL) 
 """What the handler finds of EFLAGS as they were."""
 
 
-class NativeGate(Protocol):
-    """What takes the gate without Python, where it is open and nothing is in the way."""
-
-    def open(self, entry: PreparedEntry, eip: int, esp: int, frame: int, /, *, masks_events: bool) -> None:
-        """The gate was worked out: its frame goes to linear `frame`, and `entry` leads to the handler."""
-        ...
-
-    def shut(self) -> None:
-        """What was worked out is no longer true."""
-        ...
-
-
 class DirectGate:
-    """The gate of one vcpu. `refresh` after every change of trap table or kernel stack.
-
-    `native`, if there is one, is told of every plan, and that it is one no more.
-    """
+    """The gate of one vcpu. `refresh` after every change of trap table or kernel stack."""
 
     def __init__(self, state: TrapState) -> None:
         self._state = state
-        self.native: NativeGate | None = None
         self._entry: PreparedEntry | None = None
         self._stale = True
         self._eip = 0
@@ -64,8 +48,6 @@ class DirectGate:
         """Forget the plan: it is made again when it is next needed."""
         self._stale = True
         self._entry = None
-        if self.native is not None:
-            self.native.shut()
 
     @property
     def open(self) -> bool:
@@ -104,7 +86,7 @@ class DirectGate:
         if self._masks:
             view[info] = mask | 1
         entry.enter(self._eip, eflags & KEPT | _IF, self._esp)
-        state.counters.cell[0] += 1
+        state.counters.cell[DIRECT] += 1
         return True
 
     def _plan(self) -> None:
@@ -127,5 +109,3 @@ class DirectGate:
         self._eip = gate.eip
         self._masks = gate.masks_events
         self._entry = entry
-        if self.native is not None:
-            self.native.open(entry, self._eip, self._esp, self._frame, masks_events=self._masks)

@@ -78,7 +78,7 @@ def restore(state: TrapState, saved: TrapsSaved) -> None:
     """Become what was saved. CR0.TS and the debug registers go to the processor too."""
     for vector, gate in enumerate(saved.gates):
         state.table.set(vector, gate)
-    state.callbacks = saved.callbacks.copy()
+    state.callbacks.become(saved.callbacks)
     state.kernel_ss, state.kernel_sp = saved.kernel_ss, saved.kernel_sp
     state.iopl = saved.iopl
     state.io_bitmap, state.io_bitmap_ports = saved.io_bitmap, saved.io_bitmap_ports

@@ -6,7 +6,7 @@ import struct
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paravane.abi.arch import KERNEL_RING, FlatSelector
 from paravane.abi.shared_info import VCPU_INFO
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 UPCALL_PENDING = VCPU_INFO.offsets["evtchn_upcall_pending"]
 UPCALL_MASK = VCPU_INFO.offsets["evtchn_upcall_mask"]
 CR2 = VCPU_INFO.offsets["arch.cr2"]
+DIRECT, BOUNCED, UPCALLS, EMULATED = range(4)
+"""What each number of `Counters.cell` counts."""
+
+KERNEL_SS, KERNEL_SP, VIRTUAL_CR2, VIRTUAL_CR4, TASK_SWITCHED = range(5)
+"""What each number of `TrapState.cell` is."""
+
 _WORD = struct.Struct("<I")
 _EXCEPTIONS = frozenset(Vector)
 
@@ -64,17 +70,41 @@ class Counters:
     tell whoever measures or explains a vcpu, traced or not.
     """
 
-    cell: array[int] = field(default_factory=lambda: array("q", (0,)))
-    """`direct`, for hot paths and native code."""
-    bounced: int = 0
-    upcalls: int = 0
+    cell: array[int] = field(default_factory=lambda: array("q", (0, 0, 0, 0)))
+    """All but `nmis`, for hot paths and native code."""
     nmis: int = 0
-    emulated: int = 0
 
     @property
     def direct(self) -> int:
         """System calls without the bounce path."""
-        return self.cell[0]
+        return self.cell[DIRECT]
+
+    @property
+    def bounced(self) -> int:
+        """Traps that went through the guest's trap table."""
+        return self.cell[BOUNCED]
+
+    @property
+    def upcalls(self) -> int:
+        """Events that entered the guest."""
+        return self.cell[UPCALLS]
+
+    @property
+    def emulated(self) -> int:
+        """Instructions that were carried out for the guest."""
+        return self.cell[EMULATED]
+
+
+def _number(index: int) -> Any:
+    """A property over one number of `TrapState.cell`."""
+
+    def read(self: TrapState) -> int:
+        return self.cell[index]
+
+    def write(self: TrapState, value: int) -> None:
+        self.cell[index] = value
+
+    return property(read, write)
 
 
 class TrapState:
@@ -82,7 +112,18 @@ class TrapState:
 
     `cr0_ts`, `cr2` and `cr4` are the guest's view of those registers; `iopl` is its virtual I/O privilege
     level, 0 to 3: the processor itself always runs the guest with IOPL 0 and interrupts enabled.
+
+    `cell` has those that hot paths and native code read and write where they are.
     """
+
+    if TYPE_CHECKING:
+        kernel_ss: int
+        kernel_sp: int
+        cr2: int
+        cr4: int
+    else:
+        kernel_ss, kernel_sp = _number(KERNEL_SS), _number(KERNEL_SP)
+        cr2, cr4 = _number(VIRTUAL_CR2), _number(VIRTUAL_CR4)
 
     def __init__(self, host: TrapHost, policy: CpuidPolicy, peripherals: Peripherals) -> None:
         self.host = host
@@ -90,28 +131,32 @@ class TrapState:
         self.cpu = host.cpu
         self.bytes = host.cpu.ram.bytes
         self.policy = policy
+        self.cell = array("q", (int(FlatSelector.KERNEL_SS), 0, 0, policy.fix_cr4(0), 0))
         self.entries = Entries(host.cpu)
         self.decoded = Decoded()
         self.table = TrapTable()
         self.callbacks = Callbacks()
         self.counters = Counters()
         self.observer: Observer | None = None
-        self.kernel_ss = int(FlatSelector.KERNEL_SS)
-        self.kernel_sp = 0
         self.iopl = 0
         self.io_bitmap = 0
         self.io_bitmap_ports = 0
         self.peripherals = peripherals
         self.ports = peripherals.ports
-        self.cr0_ts = False
-        self.cr2 = 0
-        self.cr4 = policy.fix_cr4(0)
         self.debug = DebugRegisters()
         self.breakpoint_hit = False
         self.msrs: dict[int, int] = {}
         self._nmi_pending = self._nmi_active = False
         self.entry: CpuUserRegs | None = None
         """The registers of a vcpu that was given a context and has not run yet."""
+
+    @property
+    def cr0_ts(self) -> bool:
+        return self.cell[TASK_SWITCHED] != 0
+
+    @cr0_ts.setter
+    def cr0_ts(self, on: bool) -> None:
+        self.cell[TASK_SWITCHED] = on
 
     @property
     def nmi_pending(self) -> bool:
@@ -136,6 +181,7 @@ class TrapState:
 
     def _note_nmi(self) -> None:
         self.cpu.want_attention(Attention.NMI, wanted=self._nmi_pending and not self._nmi_active)
+        self.cpu.want_attention(Attention.IN_NMI, wanted=self._nmi_active)
 
     @property
     def upcall_mask(self) -> int:
@@ -154,7 +200,7 @@ class TrapState:
 
     def show_cr2(self, address: int) -> None:
         """Put a faulting linear address where the guest looks for it: CR2 and vcpu_info.arch.cr2."""
-        self.cr2 = address
+        self.cell[VIRTUAL_CR2] = address
         _WORD.pack_into(self.bytes, self.info.maddr + CR2, address)
 
     def in_kernel(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from array import array
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from paravane.abi.arch import KERNEL_RING
 from paravane.abi.trap import TI_DPL_MASK, TI_IF
@@ -30,6 +31,15 @@ class Gate(NamedTuple):
 
 EMPTY = Gate(0, 0, 0, False)
 
+GATE_CS_SHIFT: Final = 32
+GATE_DPL_SHIFT: Final = 48
+GATE_MASKS_SHIFT: Final = 50
+
+
+def packed(cs: int, eip: int, *, dpl: int = 0, masks_events: bool = False) -> int:
+    """A gate as one number, for native code: EIP in the low half, the rest at `GATE_*_SHIFT`."""
+    return eip | cs << GATE_CS_SHIFT | dpl << GATE_DPL_SHIFT | masks_events << GATE_MASKS_SHIFT
+
 
 def fix_selector(selector: int) -> int:
     """The selector a guest gave for a handler or a stack, raised to its kernel's ring.
@@ -47,23 +57,26 @@ class TrapTable:
 
     def __init__(self) -> None:
         self._gates = [EMPTY] * NR_VECTORS
+        self.cell = array("Q", bytes(8 * NR_VECTORS))
+        """The same gates, each `packed`."""
 
     def __getitem__(self, vector: int) -> Gate:
         return self._gates[vector]
 
     def install(self, info: TrapInfo) -> None:
         """Register one entry, its code selector raised to ring 1 at least."""
-        self._gates[info.vector] = Gate(
-            fix_selector(info.cs), info.address, info.flags & TI_DPL_MASK, bool(info.flags & TI_IF)
-        )
+        gate = Gate(fix_selector(info.cs), info.address, info.flags & TI_DPL_MASK, bool(info.flags & TI_IF))
+        self.set(info.vector, gate)
 
     def set(self, vector: int, gate: Gate) -> None:
         self._gates[vector] = gate
+        self.cell[vector] = packed(gate.cs, gate.eip, dpl=gate.dpl, masks_events=gate.masks_events)
 
     def reset(self, vector: int) -> None:
         """Forget one entry."""
-        self._gates[vector] = EMPTY
+        self.set(vector, EMPTY)
 
     def clear(self) -> None:
         """Forget every entry: set_trap_table with a null pointer."""
-        self._gates = [EMPTY] * NR_VECTORS
+        for vector in range(NR_VECTORS):
+            self.reset(vector)

@@ -14,14 +14,14 @@ from paravane.traps.emulate.cpuid import CpuidPolicy
 from paravane.traps.emulate.fault import Fault
 from paravane.traps.emulate.lookback import interrupt_prefixes
 from paravane.traps.fpu import reset_fpu, set_task_switched
-from paravane.traps.state import UPCALL_MASK, UPCALL_PENDING, TrapState
+from paravane.traps.state import BOUNCED, UPCALL_MASK, UPCALL_PENDING, UPCALLS, TrapState
 from paravane.traps.table import fix_selector
 from paravane.x86 import INT_LENGTH, VECTORS_WITH_ERROR_CODE, Dr6, Eflags, Vector
 
 if TYPE_CHECKING:
     from paravane.abi.trap import TrapInfo
     from paravane.abi.vcpu import VcpuGuestContext
-    from paravane.traps.direct import NativeGate
+    from paravane.traps.entries import NativeWays
     from paravane.traps.host import TrapHost
     from paravane.traps.peripherals import Peripherals
     from paravane.traps.saved import TrapsSaved
@@ -85,7 +85,7 @@ class VcpuTraps:
             bounce.deliver(state, vector)
         elif vector == SYSCALL_VECTOR and self._direct.open:
             gate = state.table[vector]
-            state.counters.bounced += 1
+            state.counters.cell[BOUNCED] += 1
             if state.observer is not None:
                 state.note(vector, None, "bounced", (gate.cs, gate.eip))
             bounce.bounce(state, gate.cs, gate.eip, masks_events=gate.masks_events)
@@ -131,7 +131,7 @@ class VcpuTraps:
         callback = state.callbacks.event
         if not callback.usable:
             raise GuestCrash("an event is due and not masked, but the guest has no callback for events")
-        state.counters.upcalls += 1
+        state.counters.cell[UPCALLS] += 1
         bounce.bounce(state, callback.cs, callback.eip, masks_events=True)
 
     def raise_nmi(self) -> None:
@@ -232,10 +232,9 @@ class VcpuTraps:
         self.state.observer = observer
         self.state.cpu.want_attention(Attention.OBSERVED, wanted=observer is not None)
 
-    def open_natively(self, native: NativeGate) -> None:
-        """Have `native` take system calls wherever their gate has been worked out."""
-        self._direct.native = native
-        self._direct.refresh()
+    def open_natively(self, native: NativeWays) -> None:
+        """Have `native` enter the guest by the ways that have been worked out."""
+        self.state.entries.tell(native)
 
     # The cases of `exception`.
 

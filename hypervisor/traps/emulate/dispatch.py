@@ -10,6 +10,7 @@ from paravane.cpu import PageFault, instructions
 from paravane.traps.emulate import control, decode, io
 from paravane.traps.emulate.fault import Completion, Fault, NotEmulated
 from paravane.traps.segments import read_segment
+from paravane.traps.state import EMULATED
 from paravane.x86 import Eflags, Vector
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def emulate(state: TrapState, instruction: Instruction | None) -> bool:
         completion = operation(state, instruction)
     except NotEmulated:
         return False
-    state.counters.emulated += 1
+    state.counters.cell[EMULATED] += 1
     if completion is not Completion.REPEATS:
         retire(state, instruction.length, stepped=completion is Completion.COMPLETE)
     return True
@@ -176,6 +177,6 @@ def emulate_forced_cpuid(state: TrapState) -> bool:
         if code != _FORCED_CPUID[start:end]:
             return False
     cpu.eax, cpu.ebx, cpu.ecx, cpu.edx = state.policy.leaf(cpu.eax, cpu.ecx)
-    state.counters.emulated += 1
+    state.counters.cell[EMULATED] += 1
     retire(state, len(_FORCED_CPUID))
     return True

@@ -1,0 +1,98 @@
+/* Privileged instructions that are carried out for the guest (paravane.traps.emulate). */
+
+#include "emulate.h"
+
+#define ESCAPE 0x0f
+#define RDTSC 0x31
+#define READ_CR 0x20
+
+static uint32_t *general_register(struct gateway_block *block, uint32_t number)
+{
+    return &block->words[block->layout.regs + number * block->layout.reg_stride];
+}
+
+/* Step over `length` bytes, and return to the guest after `cost` nanoseconds. */
+static bool retire(struct gateway_block *block, void *engine, struct resume *to, uint32_t length, int64_t cost)
+{
+    to->eip += length;
+    if (!resume_commit(block, engine, to, cost))
+        return false;
+    block->traps.counters[EMULATED]++;
+    return true;
+}
+
+/* How far time goes for a guest that reads it so often in a row (paravane.time.vcpu_time, `read`). */
+static int64_t step_of(int64_t reads)
+{
+    const int64_t step = reads / READS_PER_MICROSECOND * 1000;
+
+    return step < LONGEST_STEP ? step : LONGEST_STEP;
+}
+
+/* A step that would come to the next timer is Python's, as whatever else comes to it. */
+static bool read_tsc(struct gateway_block *block, void *engine, struct resume *to)
+{
+    int64_t *reads = block->traps.reads;
+    const int64_t entry = block->counts[TRAPS];
+    const int64_t count = entry == reads[LAST_READ] + 1 ? reads[READS] + 1 : reads[READS] / 2;
+    const int64_t step = block->clock ? step_of(count) : 0;
+    int64_t now;
+
+    if (to->ring != KERNEL_RING && block->traps.registers[VIRTUAL_CR4] & CR4_TSD)
+        return false;
+    if (!goes_on(block, step, &now) || !retire(block, engine, to, 2, step + TRAP_COST))
+        return false;
+    reads[READS] = count;
+    reads[LAST_READ] = entry;
+    *general_register(block, EAX) = (uint32_t)now;
+    *general_register(block, EDX) = (uint32_t)((uint64_t)now >> 32);
+    return true;
+}
+
+/* `mov` from CR0, CR2 or CR4. Into ESP, which an upcall would use, it is Python's. */
+static bool read_control_register(struct gateway_block *block, void *engine, struct resume *to, uint8_t modrm)
+{
+    const int64_t *registers = block->traps.registers;
+    const uint32_t to_register = modrm & 7;
+    uint32_t value;
+
+    switch (modrm >> 3 & 7) {
+    case 0:
+        value = CR0_FIXED | (registers[TASK_SWITCHED] ? CR0_TS : 0);
+        break;
+    case 2:
+        value = (uint32_t)registers[VIRTUAL_CR2];
+        break;
+    case 4:
+        value = (uint32_t)registers[VIRTUAL_CR4];
+        break;
+    default:
+        return false;
+    }
+    if (to->ring != KERNEL_RING || to_register == ESP || !retire(block, engine, to, 3, TRAP_COST))
+        return false;
+    *general_register(block, to_register) = value;
+    return true;
+}
+
+bool gateway_emulate(struct gateway_block *block, void *engine, struct resume *to)
+{
+    const struct gateway_layout *at = &block->layout;
+    const uint32_t *words = block->words;
+    const uint8_t *code = readable(block, to->eip, MOST_CODE);
+
+    /*
+     * Xen looks at the descriptor of CS. One that has changed is loaded anew before the guest goes on, so that what the
+     * processor has of it is the same.
+     */
+    if (!code || words[at->cs_base] || words[at->cs_limit] != ~0u || !(words[at->hflags] & at->cs32))
+        return false;
+    /* A single step is reported after it. */
+    if (code[0] != ESCAPE || to->eflags & EFLAGS_TF)
+        return false;
+    if (code[1] == RDTSC)
+        return read_tsc(block, engine, to);
+    if (code[1] == READ_CR)
+        return read_control_register(block, engine, to, code[2]);
+    return false;
+}
