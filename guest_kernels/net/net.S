@@ -4,7 +4,8 @@
 # read where it lies. It leaves the checksums of its datagrams blank, and whoever needs them right (a wire, a capture,
 # a neighbour that cannot) gets them right. The command line says who is who: `serve` answers until somebody says bye;
 # otherwise `peer=` is asked for its Ethernet address, pinged `pings=` times and sent a datagram. `ip=` is its own
-# address, `port=` the server's. With `flip` the pages that it posts are exchanged for others, which have the frames in them.
+# address, `port=` the server's, `patience=` how long an answer may take, in milliseconds. With `flip` the pages that it
+# posts are exchanged for others, which have the frames in them.
 
     .include "runtime.inc"
     .include "paging.inc"
@@ -24,7 +25,7 @@
 .equ PORT, 7                        # echo
 .equ OUR_PORT, 1024
 .equ TRIES, 20
-.equ PATIENCE, 100                  # milliseconds for an answer
+.equ PATIENCE, 100
 .equ PINGS, 3
 
     .text
@@ -75,6 +76,10 @@ read_command_line:
     movl $PINGS, %edx
     call cmdline_number
     movl %eax, pings
+    movl $patience_word, %eax
+    movl $PATIENCE, %edx
+    call cmdline_number
+    movl %eax, patience
     ret
 
 # EAX = a text like 10.0.0.1 or 0, EDX = four bytes, which stay as they are without a text.
@@ -119,7 +124,7 @@ find_peer:
     movl $TRIES, %ebx
 1:  call send_arp_request
     movl $wanted_arp, %eax
-    movl $PATIENCE, %edx
+    movl patience, %edx
     call wait_for
     testl %eax, %eax
     jnz 2f
@@ -159,7 +164,7 @@ ping:
     PRINT "echo "
     PRINT_DEC %ebx
     movl $wanted_echo, %eax
-    movl $PATIENCE * TRIES, %edx
+    imull $TRIES, patience, %edx
     call wait_for
     testl %eax, %eax
     jz 2f
@@ -176,7 +181,7 @@ exchange:
     movw $OUR_PORT, %cx
     call send_datagram
     movl $wanted_datagram, %eax
-    movl $PATIENCE * TRIES, %edx
+    imull $TRIES, patience, %edx
     call wait_for
     testl %eax, %eax
     jz 1f
@@ -321,6 +326,8 @@ ip_word:
     .asciz "ip="
 peer_word:
     .asciz "peer="
+patience_word:
+    .asciz "patience="
 pings_word:
     .asciz "pings="
 port_word:
@@ -342,6 +349,8 @@ peer_ip:
     .bss
     .balign 4
 sequence:
+    .skip 4
+patience:
     .skip 4
 pings:
     .skip 4

@@ -191,7 +191,9 @@ def test_a_domain_reaches_a_server_of_the_hosts_through_passt(
 
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
-        words = f"ip={GUEST} peer={GATEWAY} port={server.getsockname()[1]} pings=0"
+        # By the clock of a host that may have other things to do first.
+        patience = round(HOST_TIMEOUT * 1000 / 20)
+        words = f"ip={GUEST} peer={GATEWAY} port={server.getsockname()[1]} pings=0 patience={patience}"
         with Machine(Machine.size_for(MEMORY), clock=HostClock()) as machine:
             vif = parse_vif(f"passt,pcap={path}")
             domain = machine.create(kernel, DomainConfig(memory=MEMORY, cmdline=words, devices=(vif,)))
