@@ -22,6 +22,7 @@ from paravane.testing.matching import difference
 from paravane.trace import DomainRecord, HypercallRecord, Kind, Record
 from paravane.trace.text import body, line
 from tests.support.boot import HOST_TIMEOUT, finished, kernel_image, paravane
+from tests.support.patience import given_longer
 
 if TYPE_CHECKING:
     from paravane.abi.xs_wire import XsdSockmsg
@@ -146,7 +147,10 @@ def test_a_backend_does_no_more_at_once_than_its_portion(monkeypatch: pytest.Mon
 def test_the_command_gives_up_in_time_with_status_124(tmp_path: Path, options: tuple[str, ...]) -> None:
     image = tmp_path / "endless.elf"
     image.write_bytes(endless("MMU_UPDATE"))
-    done = paravane("boot", str(image), "--memory", "8M", "--timeout", "5", *options)
+    done = given_longer(
+        lambda seconds: paravane("boot", str(image), "--memory", "8M", "--timeout", str(seconds), *options),
+        lambda outcome: outcome.stdout,
+    )
     assert (done.returncode, done.stdout) == (124, b"asking\n")
 
 

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 import pyxs
 
+from tests.support.boot import HOST_TIMEOUT
 from tests.support.machines import Machines
 from tests.support.needs import TEST_XENSTORE, XENSTORE_CONTROL, require, tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-TIMEOUT = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +47,7 @@ def run(environment: dict[str, str]) -> Callable[..., str]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=TIMEOUT,
+            timeout=HOST_TIMEOUT,
         )
         assert done.returncode == status, done.stderr
         return done.stdout + done.stderr
@@ -75,7 +74,7 @@ def test_xenstore_utils(run: Callable[..., str], environment: dict[str, str]) ->
     assert watch.stdout is not None
     assert watch.stdout.readline() == "/tool/u\n"
     run("xenstore-rm", "/tool/u")
-    assert watch.communicate(timeout=TIMEOUT)[0] == "/tool/u\n"
+    assert watch.communicate(timeout=HOST_TIMEOUT)[0] == "/tool/u\n"
     assert watch.returncode == 0
 
 
@@ -92,7 +91,7 @@ def test_xenstore_control(environment: dict[str, str]) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=TIMEOUT,
+        timeout=HOST_TIMEOUT,
     )
     assert done.stdout.startswith("Quota settings:\n")
 
@@ -106,7 +105,7 @@ def test_xens_own_test(environment: dict[str, str]) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=TIMEOUT,
+        timeout=HOST_TIMEOUT,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()

@@ -40,6 +40,17 @@ def until_equal(look: Callable[[], _T], wanted: _T) -> None:
     assert found == wanted
 
 
+def given_longer(attempt: Callable[[int], _T], arrived: Callable[[_T], object]) -> _T:
+    """What came of an attempt that is given so many seconds. A busy host may need all of a short time for
+    what comes before the point where the test wants it to be used up: then it is given more. Raises
+    AssertionError when it never `arrived` there."""
+    __tracebackhide__ = True
+    for seconds in (2, 10, 50, round(HOST_TIMEOUT)):
+        if arrived(outcome := attempt(seconds)):
+            return outcome
+    raise AssertionError(outcome)
+
+
 def read_until(fileno: int, complete: Callable[[bytes], object]) -> bytes:
     """What comes out of a descriptor until it is `complete`, which may still be more than that. A terminal
     hands on what was written in several portions as it pleases. Raises AssertionError with what has come when

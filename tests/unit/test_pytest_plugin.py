@@ -92,7 +92,7 @@ def test_what_several_kernels_did_side_by_side_can_be_asked_of_each(pytester: py
             assert ping.audit == pong.audit == ()
 
         def test_hangs(boot_together):
-            left, right = boot_together({SAYS!r}, Guest({HANGS!r}, name="spinner"), timeout=3)
+            left, right = boot_together({SAYS!r}, Guest({HANGS!r}, name="spinner"), max_traps=500)
             assert left.ended("poweroff")
             assert right.ended("poweroff")
         """
