@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.abi.arch import xen_cr3_to_pfn, xen_pfn_to_cr3
+from paravane.abi.hypercall import VmassistType
 from paravane.abi.shared_info import SHARED_INFO
 from paravane.builder import hypercall_page
 from paravane.guest_copy import GuestCopy
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from paravane.traps import Peripherals
 
 _NMI_REASON = SHARED_INFO.offsets["arch.nmi_reason"]
+_ARCHITECTURAL_IOPL: Final[int] = 1 << int(VmassistType.architectural_iopl)
 
 
 class VcpuDomain(Protocol):
@@ -103,6 +105,7 @@ class VcpuHost(GuestCopy):
         self._platform = platform
         self._domain = domain
         self._paging = paging
+        self._assists = domain.memory.assists
         self.name = f"d{domain.domid}v{vcpu_id}"
         self.info = domain.events.vcpu_info(vcpu_id)
         self.time = VcpuTime(self, platform.ram, platform.clock, platform.timers)
@@ -121,7 +124,7 @@ class VcpuHost(GuestCopy):
 
     @property
     def architectural_iopl(self) -> bool:
-        return self._domain.memory.architectural_iopl
+        return self._assists[0] & _ARCHITECTURAL_IOPL != 0
 
     @property
     def max_mfn(self) -> int:

@@ -153,6 +153,13 @@ class Registers:
             self._words[self._hflags_at] |= self._layout.inhibit
 
     @property
+    def system_eflags(self) -> int:
+        """EFLAGS without the arithmetic flags, as `eflags` has them: the engine need not be asked."""
+        if self._eflags is not None:
+            return self._eflags & ~EFLAGS_ARITHMETIC
+        return self._words[self._layout.eflags] & ~(EFLAGS_ARITHMETIC | EFLAGS_RF)
+
+    @property
     def cpl(self) -> int:
         """The current privilege level."""
         return self._words[self._hflags_at] & 3

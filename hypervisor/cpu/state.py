@@ -77,15 +77,16 @@ class ProcessorState(SegmentRegisters):
 
     @property
     def cr0(self) -> int:
-        """CR0. PE and PG stay set whatever is written; a write flushes the TLB."""
+        """CR0. PE and PG stay set whatever is written; a change of WP flushes the TLB."""
         return self._cr0
 
     @cr0.setter
     def cr0(self, value: int) -> None:
-        self._cr0 = value & 0xFFFFFFFF | Cr0.PE | Cr0.PG | Cr0.ET
+        before, self._cr0 = self._cr0, value & 0xFFFFFFFF | Cr0.PE | Cr0.PG | Cr0.ET
         self._write_protect = self._cr0 & Cr0.WP != 0
         self._through_api(x86_const.UC_X86_REG_CR0, self._cr0)
-        self._want_flush()
+        if (before ^ self._cr0) & Cr0.WP:
+            self._want_flush()  # TS, which kernels set and clear all day, has nothing to do with translations
 
     @property
     def cr3(self) -> int:

@@ -8,7 +8,7 @@ from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
 from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuextOp
 from paravane.cpu.faults import PageFault
-from paravane.memory.frames import WRITABLE, FrameType
+from paravane.memory.frames import L1, WRITABLE
 from paravane.memory.guest import (
     Progress,
     check_may_use,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from paravane.memory.owner import Owner
 
 _CHUNK: Final = 1024
+_INVLPG_LOCAL, _TLB_FLUSH_LOCAL = int(MmuextCmd.INVLPG_LOCAL), int(MmuextCmd.TLB_FLUSH_LOCAL)
 _OP_WORK: Final = 4
 """Units of work of one operation, besides the tables it walks."""
 
@@ -40,7 +41,7 @@ def mmuext_op(caller: Caller, uops: int, count: int, pdone: int, foreigndom: int
     `foreigndom` is the domain whose tables they name. Raises Refusal and Preempted as `mmu_update` does, with
     `pdone` set.
     """
-    if count == 1 and foreigndom == DomId.SELF and not pdone and _flush_one(caller, uops):
+    if count == 1 and foreigndom == DomId.SELF and not pdone and _run_one(caller, uops):
         return 0
     if count == Progress.PREEMPTED and not uops:
         return foreigndom - (1 << 32) if foreigndom & 0x8000_0000 else foreigndom
@@ -74,20 +75,22 @@ def mmuext_op(caller: Caller, uops: int, count: int, pdone: int, foreigndom: int
     return 0
 
 
-def _flush_one(caller: Caller, uop: int) -> bool:
-    """The operation that real kernels ask for most: to flush the own processor, or one page of it. False: it
-    is any other, and nothing was done.
+def _run_one(caller: Caller, uop: int) -> bool:
+    """The call that real kernels make most: one operation on the caller's own tables, of which nothing is to
+    be counted. False: it cannot be read, and nothing was done. Raises Refusal.
+
+    The flushes, which they ask for most of all, are no work that anybody counts.
     """
     try:
         op = MMUEXT_OP.unpack(caller.copy_from_guest(uop, MMUEXT_OP.size))
     except PageFault:
         return False
-    if op.cmd == MmuextCmd.INVLPG_LOCAL:
+    if op.cmd == _INVLPG_LOCAL:
         caller.paging.cpu.flush_page(op.arg1)
-    elif op.cmd == MmuextCmd.TLB_FLUSH_LOCAL:
+    elif op.cmd == _TLB_FLUSH_LOCAL:
         caller.paging.cpu.flush_tlb()
     else:
-        return False
+        Operations(caller, caller.paging.domain).run(op)
     return True
 
 
@@ -113,7 +116,7 @@ class Operations:
 
     def pin(self, op: MmuextOp) -> None:
         """Levels that the guest's shape of table does not have are ignored, as Xen ignores them."""
-        kind = FrameType(op.cmd - MmuextCmd.PIN_L1_TABLE + 1)
+        kind = op.cmd - MmuextCmd.PIN_L1_TABLE + L1
         types = self._domain.machine.types
         if kind <= self._owner.space.root:
             pin(types, self._owner, op.arg1, kind)

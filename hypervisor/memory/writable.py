@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from paravane.cpu import Cpu
     from paravane.memory.vcpu_paging import VcpuPaging
 
-_WRITE_PRESENT: Final = PageFaultCode.page_present | PageFaultCode.write_access
+_STORE: Final = PageFaultCode.page_present | PageFaultCode.write_access
 _NOT_A_STORE: Final = PageFaultCode.reserved_bit | PageFaultCode.insn_fetch
+_TOLD_APART: Final = _STORE | _NOT_A_STORE
 
 
 class GuestFault(NamedTuple):
@@ -30,6 +31,11 @@ class GuestFault(NamedTuple):
 
     vector: int
     error_code: int
+
+
+def is_store(error_code: int) -> bool:
+    """Whether a #PF with this error code is of a store to a page that may only be read."""
+    return error_code & _TOLD_APART == _STORE
 
 
 def store_to_page_table(paging: VcpuPaging, va: int, error_code: int) -> GuestFault | None:
@@ -59,7 +65,7 @@ def store_to_page_table(paging: VcpuPaging, va: int, error_code: int) -> GuestFa
 
 def _table_page(paging: VcpuPaging, va: int, error_code: int) -> TablePage | None:
     """The page of `va`, if a store to it is one to an L1 table of the domain's own in use, by its kernel."""
-    if error_code & _WRITE_PRESENT != _WRITE_PRESENT or error_code & _NOT_A_STORE:
+    if not is_store(error_code):
         return None
     domain = paging.domain
     if not domain.writable_page_tables or paging.cpu.cpl != KERNEL_RING:

@@ -19,7 +19,7 @@ from paravane.cpu import PageFault, SegmentFault
 from paravane.traps.crash import GuestCrash
 from paravane.traps.segments import frame_base, reach
 from paravane.traps.state import BOUNCED, KERNEL_SP, KERNEL_SS, UPCALL_MASK, trap_name
-from paravane.x86 import VECTORS_WITH_ERROR_CODE, Eflags, Vector
+from paravane.x86 import PAGE_SIZE, VECTORS_WITH_ERROR_CODE, Eflags, Vector
 
 if TYPE_CHECKING:
     from paravane.traps.state import TrapState
@@ -38,6 +38,8 @@ _NO_HANDLER = "the guest registered none, or one with a null selector"
 MAX_NESTING = 16
 """Deliveries that may fail in a row. Each one pushes a frame, so Xen runs out of guest stack instead."""
 
+_IF_IOPL = IF | IOPL
+_IN_PAGE = PAGE_SIZE - 1
 _FRAMES = {words: struct.Struct(f"<{words}I") for words in (3, 4, 5, 6)}
 
 
@@ -144,10 +146,47 @@ def bounce(
     the place it never reached. Raises GuestCrash for a frame that cannot be written and for a missing
     handler.
     """
-    at = current(state)
-    if rf:
-        at = at._replace(eflags=at.eflags | RF)
-    bounce_at(state, at, cs, eip, masks_events=masks_events, error_code=error_code)
+    cpu = state.cpu
+    old_cs, old_eip, old_ss, old_esp, cpl = cpu.interrupted()
+    at = (old_cs, old_eip, cpu.eflags | RF if rf else cpu.eflags, old_ss, old_esp, cpl)
+    if not cs & ~3 or not _bounce_prepared(state, at, cs, eip, masks_events, error_code):
+        bounce_at(state, Registers(*at), cs, eip, masks_events=masks_events, error_code=error_code)
+
+
+def _bounce_prepared(
+    state: TrapState, at: tuple[int, ...], cs: int, eip: int, masks_events: bool, error_code: int | None
+) -> bool:
+    """As `bounce_at` where the way into the handler has been worked out before and the frame lies in one page
+    that can be written: what nearly every trap is. False: anything else, and nothing was done."""
+    old_cs, old_eip, eflags, old_ss, old_esp, cpl = at
+    outer = cpl > KERNEL_RING
+    ss, esp = (state.cell[KERNEL_SS], state.cell[KERNEL_SP]) if outer else (old_ss, old_esp)
+    entry = state.entries.find(cs, ss)
+    if entry is None or eip > entry.code_limit:
+        return False
+    view, info = state.bytes, state.info.maddr + UPCALL_MASK
+    mask, padding = view[info], view[info + 1]
+    shown = eflags & ~_IF_IOPL if mask else eflags & ~IOPL | IF
+    if state.host.architectural_iopl:
+        shown |= state.iopl << 12
+    words: tuple[int, ...] = (old_eip, old_cs | mask << 16 | padding << 24, shown)
+    if error_code is not None:
+        words = (error_code, *words)
+    if outer:
+        words = (*words, old_esp, old_ss)
+    frame = _FRAMES[len(words)].pack(*words)
+    esp = esp - len(frame) & 0xFFFFFFFF
+    linear = entry.stack_base + esp
+    if linear >> 32 or (linear & _IN_PAGE) + len(frame) > PAGE_SIZE:
+        return False
+    try:
+        state.cpu.write(linear, frame)
+    except PageFault:
+        return False
+    if masks_events:
+        view[info] = mask | 1
+    entry.enter(eip, eflags & ~CLEARED_ON_ENTRY | IF, esp)
+    return True
 
 
 def bounce_at(
@@ -167,14 +206,12 @@ def bounce_at(
     for _ in range(MAX_NESTING):
         if not cs & ~3:
             raise GuestCrash(f"{name} has no handler: {_NO_HANDLER}")
+        if _bounce_prepared(state, at, cs, eip, masks_events, error_code):
+            return
         ss, esp = stack_for(state, at)
         eflags = at.eflags & ~CLEARED_ON_ENTRY | IF
-        entry = state.entries.find(cs, ss)
-        base = _checked_base(state, at, ss) if entry is None else entry.stack_base
+        base = _checked_base(state, at, ss)
         esp = push_frame(state, at, (base, esp), masks_events=masks_events, error_code=error_code)
-        if entry is not None and eip <= entry.code_limit:
-            entry.enter(eip, eflags, esp)
-            return
         reach(state, cs)
         try:
             state.cpu.enter(cs=cs, eip=eip, eflags=eflags, cpl=cs & 3, ss=ss, esp=esp)

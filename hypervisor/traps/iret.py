@@ -18,6 +18,8 @@ from paravane.x86 import PAGE_SIZE, Eflags, Vector
 if TYPE_CHECKING:
     from paravane.traps.state import TrapState
 
+_IF, _VM = int(Eflags.IF), int(Eflags.VM)
+_KEPT = ~int(Eflags.IOPL | Eflags.VM) & 0xFFFFFFFF
 _LAST_WITHIN_PAGE = PAGE_SIZE - 24
 """Offset of the last frame with ESP and SS that lies in one page."""
 
@@ -36,8 +38,8 @@ def iret(state: TrapState) -> None:
     cs &= 0xFFFF
     if state.host.architectural_iopl:
         state.iopl = eflags >> 12 & 3
-    target = eflags & ~(Eflags.IOPL | Eflags.VM) & 0xFFFFFFFF | Eflags.IF
-    if eflags & Eflags.VM:
+    target = eflags & _KEPT | _IF
+    if eflags & _VM:
         _refuse_virtual_8086(state, eax, esp, eflags)
         return
     if cs & 3 == 0:
@@ -48,9 +50,14 @@ def iret(state: TrapState) -> None:
         new_esp, ss = frame[4:] or _words(state, esp, 4, 2)
         ss &= 0xFFFF
     cpu.eax = eax
-    state.upcall_mask = 0 if eflags & Eflags.IF else 1
-    state.nmi_active = False
-    go(state, Registers.target(cs, eip, target, ss, new_esp))
+    state.upcall_mask = 0 if eflags & _IF else 1
+    if state.nmi_active:
+        state.nmi_active = False
+    entry = state.entries.find(cs, ss)
+    if entry is not None and eip <= entry.code_limit:  # as `go` does, for the return that nearly every one is
+        entry.enter(eip, target, new_esp)
+    else:
+        go(state, Registers.target(cs, eip, target, ss, new_esp))
 
 
 def go(state: TrapState, to: Registers) -> None:

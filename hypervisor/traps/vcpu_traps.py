@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 IDT_ERROR: Final = 2
 """Error-code bit: the index is a vector."""
 
+# Plain numbers: a look at a member of an enumeration costs as much as the comparison, and there are six.
+_PF, _GP, _UD, _NM = int(Vector.PF), int(Vector.GP), int(Vector.UD), int(Vector.NM)
+_DB, _NP = int(Vector.DB), int(Vector.NP)
+
 _RETURN_WORK: Final = int(RETURN_WORK)
 _DIRECT_GATES: Final = (Vector.BP, Vector.OF)
 """Vectors that every ring may raise by instruction; the DPL the guest gave them does not matter."""
@@ -53,22 +57,22 @@ class VcpuTraps:
     def exception(self, vector: int, error_code: int) -> None:
         """A fault or trap that nobody mended: emulate the instruction, or give the guest its exception."""
         state = self.state
-        if vector == Vector.PF:
+        if vector == _PF:
             if dispatch.is_port_string(state):
                 # The engine touches the memory first. On hardware the privilege is looked at before, and Xen
                 # does the transfer.
                 self._general_protection(0)
             else:
                 bounce.deliver_page_fault(state, error_code, state.cpu.cr2)
-        elif vector == Vector.GP:
+        elif vector == _GP:
             self._general_protection(error_code)
-        elif vector == Vector.UD:
+        elif vector == _UD:
             self._invalid_opcode()
-        elif vector == Vector.NM:
+        elif vector == _NM:
             self._device_not_available()
-        elif vector == Vector.DB:
+        elif vector == _DB:
             self._debug_exception()
-        elif vector == Vector.NP and dispatch.returns_to_absent_stack(state, error_code):
+        elif vector == _NP and dispatch.returns_to_absent_stack(state, error_code):
             bounce.deliver(state, Vector.SS, error_code)
         else:
             bounce.deliver(state, vector, error_code if vector in VECTORS_WITH_ERROR_CODE else None)
@@ -334,7 +338,8 @@ class VcpuTraps:
     def _retired(self, note: TrapNote | None) -> None:
         """An emulated instruction is complete: its single step or I/O breakpoint is due now."""
         state = self.state
-        state.report(note)
+        if note is not None:
+            state.report(note)
         if state.breakpoint_hit:
             state.breakpoint_hit = False
             bounce.deliver(state, Vector.DB)

@@ -307,13 +307,18 @@ class Engine:
 
     def read_register(self, number: int) -> int:
         """A 32-bit register through the API."""
-        check(reg_read(self.handle, ctypes.c_int(number), self._scratch_pointer), "read a register")
-        return self._scratch.value
+        status = reg_read(self.handle, number, self._scratch_pointer)
+        if status:
+            check(status, "read a register")
+        value: int = self._scratch.value
+        return value
 
     def write_register(self, number: int, value: int) -> None:
         """A 32-bit register through the API. Never EIP (it would end the run), CS or SS (no ring change)."""
         self._scratch.value = value
-        check(reg_write(self.handle, ctypes.c_int(number), self._scratch_pointer), "write a register")
+        status = reg_write(self.handle, number, self._scratch_pointer)
+        if status:
+            check(status, "write a register")
 
     def read_bytes(self, number: int, size: int) -> bytes:
         """A register of `size` bytes through the API."""

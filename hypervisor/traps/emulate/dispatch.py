@@ -9,9 +9,9 @@ from paravane.abi.arch import XEN_EMULATE_PREFIX
 from paravane.cpu import PageFault, instructions
 from paravane.traps.emulate import control, decode, io
 from paravane.traps.emulate.fault import Completion, Fault, NotEmulated
-from paravane.traps.segments import read_segment
+from paravane.traps.segments import FLAT_SELECTORS, read_segment
 from paravane.traps.state import EMULATED
-from paravane.x86 import Eflags, Vector
+from paravane.x86 import PAGE_SIZE, Eflags, Vector
 
 if TYPE_CHECKING:
     from paravane.traps.emulate.decode import Instruction
@@ -38,8 +38,14 @@ _OPERATIONS: Final[dict[int, Operation]] = {
     **dict.fromkeys(decode.IMMEDIATE_IO | decode.REGISTER_IO, io.in_out),
 }
 ICEBP: Final = 0xF1
+_TWO_BYTE_OPCODE: Final = b"\x0f"
 _PORT_ITEM: Final = 4
 """Bytes of the largest item that INS and OUTS move."""
+
+_LAST_WITHIN_PAGE: Final = PAGE_SIZE - instructions.MAX_LENGTH
+"""Offset of the last instruction that lies in one page, however long it is."""
+_RF: Final = int(Eflags.RF)
+_TF: Final = int(Eflags.TF)
 
 _FAR_RETURNS: Final = (0xCF, 0xCB, 0xCA)
 _FORCED_CPUID: Final = XEN_EMULATE_PREFIX + b"\x0f\xa2"
@@ -48,6 +54,12 @@ _FORCED_CPUID: Final = XEN_EMULATE_PREFIX + b"\x0f\xa2"
 def fetch(state: TrapState) -> Instruction | None:
     """The instruction at CS:EIP if it may be one to emulate. Raises Fault where its bytes cannot be read."""
     cpu = state.cpu
+    eip = cpu.eip
+    if cpu.cs in FLAT_SELECTORS and eip & PAGE_SIZE - 1 <= _LAST_WITHIN_PAGE:
+        try:  # what nearly every kernel's code is: 32-bit code in a flat segment, within a page
+            return state.decoded.find(cpu.read(eip, instructions.MAX_LENGTH), 32)
+        except PageFault:
+            pass  # reported below
     segment = read_segment(state, cpu.cs)
     if segment is None or not segment.is_present or not segment.is_code:
         return None
@@ -94,16 +106,19 @@ def retire(state: TrapState, length: int, *, stepped: bool = True) -> None:
     """Step over an instruction that was carried out. A single step then raises #DB in the guest."""
     cpu = state.cpu
     cpu.eip = cpu.eip + length & 0xFFFFFFFF
-    eflags = cpu.eflags
-    if eflags & Eflags.RF:
-        cpu.eflags = eflags & ~Eflags.RF
-    if eflags & Eflags.TF and stepped:
+    eflags = cpu.system_eflags
+    if eflags & _RF:
+        cpu.eflags &= ~_RF
+    if eflags & _TF and stepped:
         state.debug.stepped()
         state.breakpoint_hit = True
 
 
 def icebp_length(state: TrapState) -> int:
     """Bytes of the ICEBP at EIP (0xF1, a #DB trap that the engine calls invalid); 0: something else."""
+    cpu = state.cpu
+    if readable(state, cpu.segment_base("cs") + cpu.eip & 0xFFFFFFFF, 1) == _TWO_BYTE_OPCODE:
+        return 0  # UD2 and its like, which need no decoding
     found = instruction_at(state)
     return found.length if found is not None and found.opcode == ICEBP and not found.is_locked else 0
 
