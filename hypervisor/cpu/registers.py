@@ -18,6 +18,7 @@ NONE_IN_FLIGHT: Final = 0xFFFFFFFF
 
 EFLAGS_FIXED: Final = int(Eflags.FIXED)
 EFLAGS_ARITHMETIC: Final = int(Eflags.CF | Eflags.PF | Eflags.AF | Eflags.ZF | Eflags.SF | Eflags.OF)
+_KEPT_ELSEWHERE: Final = EFLAGS_ARITHMETIC | int(Eflags.DF)
 EFLAGS_RF: Final = int(Eflags.RF)
 EFLAGS_VM: Final = int(Eflags.VM)
 
@@ -154,10 +155,11 @@ class Registers:
 
     @property
     def system_eflags(self) -> int:
-        """EFLAGS without the arithmetic flags, as `eflags` has them: the engine need not be asked."""
+        """EFLAGS as `eflags` has them, without the status flags and DF: those the engine keeps elsewhere and
+        has to be asked for, the system flags not."""
         if self._eflags is not None:
-            return self._eflags & ~EFLAGS_ARITHMETIC
-        return self._words[self._layout.eflags] & ~(EFLAGS_ARITHMETIC | EFLAGS_RF)
+            return self._eflags & ~_KEPT_ELSEWHERE
+        return self._words[self._layout.eflags] & ~(_KEPT_ELSEWHERE | EFLAGS_RF)
 
     @property
     def cpl(self) -> int:

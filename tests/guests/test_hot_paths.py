@@ -39,7 +39,7 @@ PATHS = {
     xorl %ebx, %ebx
     int $0x82
 """,
-        58,
+        52,
     ),
     "event sent and pending": Path(
         """
@@ -54,7 +54,7 @@ PATHS = {
     movl $__HYPERVISOR_event_channel_op, %eax
     int $0x82
 """,
-        110,
+        98,
     ),
     "page mapped": Path(
         """
@@ -73,7 +73,7 @@ PATHS = {
     movl $__HYPERVISOR_update_va_mapping, %eax
     int $0x82
 """,
-        120,
+        110,
     ),
     "exception and iret": Path(
         """
@@ -81,9 +81,112 @@ PATHS = {
     call set_trap_table
 """,
         "ud2\n",
-        315,
+        230,
     ),
-    "register read by emulation": Path("", "movl %cr0, %eax\n", 195),
+    "page fault and iret": Path(
+        """
+    movl $traps, %eax
+    call set_trap_table
+""",
+        ".byte 0xa1\n.long 0xE0000000\n",  # movl 0xE0000000, %eax, however that is written
+        220,
+    ),
+    "register read by emulation": Path("", "movl %cr0, %eax\n", 155),
+    "time-stamp counter read": Path("", "rdtsc\n", 165),
+    "task switched and not": Path(
+        "",
+        """
+    movl $1, %ebx
+    movl $__HYPERVISOR_fpu_taskswitch, %eax
+    int $0x82
+    clts
+""",
+        245,
+    ),
+    "return by hypercall": Path(
+        "",
+        """
+    movl %esp, %ebp
+    pushfl
+    pushl %cs
+    pushl $2f
+    pushl $0
+    movl $__HYPERVISOR_iret, %eax
+    int $0x82
+2:  movl %ebp, %esp
+""",
+        135,
+    ),
+    "base pointer loaded": Path(
+        """
+    movl start_info, %eax
+    movl START_INFO_pt_base(%eax), %eax
+    call va_to_mfn
+    movl $MMUEXT_NEW_BASEPTR, operation
+    movl %eax, operation + 4
+""",
+        """
+    movl $operation, %ebx
+    movl $1, %ecx
+    xorl %edx, %edx
+    movl $DOMID_SELF, %esi
+    movl $__HYPERVISOR_mmuext_op, %eax
+    int $0x82
+""",
+        145,
+    ),
+    "list of eight hypercalls": Path(
+        """
+    movl $8, %ecx
+    movl $list, %edi
+2:  movl $__HYPERVISOR_xen_version, (%edi)
+    addl $MULTICALL_ENTRY_sizeof, %edi
+    loop 2b
+""",
+        """
+    movl $list, %ebx
+    movl $8, %ecx
+    movl $__HYPERVISOR_multicall, %eax
+    int $0x82
+""",
+        560,
+    ),
+    "batch of eight mappings made and ended": Path(
+        """
+    movl $table, %eax
+    call make_read_only
+    movl $table, %eax
+    call va_to_mfn
+    movl %eax, %ebp
+    call kernel_l2
+    call va_to_mfn
+    UPDATE_ENTRY %eax, $(0xD0000000 >> L2_SHIFT) & (ENTRIES - 1), %ebp, $PTE_TABLE
+    MUST mmu_update
+    movl %ebp, %ebx
+    shll $12, %ebx
+    movl $page, %eax
+    call va_to_mfn
+    movl $PTE_DATA, %edx
+    call make_entry
+    movl $list, %edi
+    movl $8, %ecx
+2:  movl %ebx, MMU_UPDATE_ptr(%edi)
+    movl %ebx, MMU_UPDATE_ptr + MMU_UPDATE_sizeof(%edi)
+    movl %eax, MMU_UPDATE_val + MMU_UPDATE_sizeof(%edi)
+    movl %edx, MMU_UPDATE_val + 4 + MMU_UPDATE_sizeof(%edi)
+    addl $2 * MMU_UPDATE_sizeof, %edi
+    loop 2b
+""",
+        """
+    movl $list, %ebx
+    movl $16, %ecx
+    xorl %edx, %edx
+    movl $DOMID_SELF, %esi
+    movl $__HYPERVISOR_mmu_update, %eax
+    int $0x82
+""",
+        670,
+    ),
 }
 
 
@@ -98,8 +201,14 @@ def kernel(path: Path, times: int) -> str:
     .balign PAGE_SIZE
 page:
     .skip PAGE_SIZE
+table:
+    .skip PAGE_SIZE
+list:
+    .skip PAGE_SIZE
 request:
     .skip 4
+operation:
+    .skip MMUEXT_OP_sizeof
 low:
     .skip 4
 high:
@@ -110,6 +219,7 @@ left:
     .long {times}
 traps:
     TRAP_GATE 6, 0, past_ud2
+    TRAP_GATE 14, 0, past_load
     TRAP_TABLE_END
     .text
 main:
@@ -121,6 +231,10 @@ main:
     ret
 past_ud2:
     addl $2, (%esp)
+    iret
+past_load:
+    addl $4, %esp                       # the error code
+    addl $5, (%esp)
     iret
 """
 
