@@ -23,6 +23,8 @@ EFLAGS_RF: Final = int(Eflags.RF)
 EFLAGS_VM: Final = int(Eflags.VM)
 
 _MASK = 0xFFFFFFFF
+_PAGE: Final = 0xFFFFF000
+_MOST_PAGES: Final = 32
 _ESP = 2 * 4
 # The engine is a 64-bit processor: each general register takes two words.
 _GPRS = struct.Struct("<" + "I4x" * 8)
@@ -88,6 +90,7 @@ class Registers:
         self._eflags: int | None = None
         self._eflags_written = False
         self._flush_wanted = False
+        self._stale_pages: list[int] = []
         self.flushes = 0
         """How often the TLB was flushed: who remembers where a linear address is may do so until it is again,
         as the processor does."""
@@ -268,11 +271,23 @@ class Registers:
             self._engine.write_register(x86.UC_X86_REG_EFLAGS, self._eflags)
         if self._flush_wanted:
             self._flush_wanted = False
+            self._stale_pages.clear()
             self._engine.flush_tlb()
+        elif self._stale_pages:
+            for va in self._stale_pages:
+                self._engine.flush_page(va)
+            self._stale_pages.clear()
 
     def _want_flush(self) -> None:
         self.flushes += 1
         self._dirty = self._extra = self._flush_wanted = True
+
+    def _want_page_flush(self, va: int) -> None:
+        self.flushes += 1
+        self._stale_pages.append(va & _PAGE)
+        # One after the other costs more than all at once, refilled, from some number on.
+        self._flush_wanted |= len(self._stale_pages) > _MOST_PAGES
+        self._dirty = self._extra = True
 
     def _take(self) -> None:
         """Collect the engine's state."""

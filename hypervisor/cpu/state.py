@@ -117,8 +117,8 @@ class ProcessorState(SegmentRegisters):
         self._want_flush()
 
     def flush_page(self, va: int) -> None:
-        """As `flush_tlb`: the engine offers no flush of a single page."""
-        self.flush_tlb()
+        """As `flush_tlb`, for the page of linear `va` alone."""
+        self._want_page_flush(va)
 
     def fpu_save(self) -> bytes:
         """The x87 and SSE state as a 512-byte FXSAVE image."""

@@ -20,6 +20,7 @@ def test_every_finding_has_a_line() -> None:
         "stops between instructions",
         "stops that leave no hook out",
         "instructions of a run",
+        "forgets one translation alone",
         "bounds of hooks",
         "steps unseen by its guest",
         "survives its own deaths",

@@ -49,8 +49,7 @@ class BlockExit:
         self._call_original = _CLASS_FUNCTION(self._original)
         self._ours = _CLASS_FUNCTION(self._left)
         self._our_address = address(self._ours)
-        assert engine.place is not None
-        self._processor = ctypes.c_void_p(engine.state_address(engine.place) - engine.place.state)
+        self._processor = ctypes.c_void_p(engine.processor)
 
     def ask(self) -> None:
         """Have the run end at its next block. Any thread; lost if the run is just being entered."""

@@ -76,7 +76,7 @@ class Guard:
             return False
         state = engine.state_address(place)
         env = state + 4 * layout.regs
-        processor = state - place.state
+        processor = engine.processor
         # The object knows where its state is: so much for what the place found by content means.
         if ctypes.string_at(processor, place.state).count(env.to_bytes(8, "little")) != 1:
             return False

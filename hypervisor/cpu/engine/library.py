@@ -63,6 +63,8 @@ _hook_add = _quick.uc_hook_add
 _hook_del = _quick.uc_hook_del
 _emu_start = _slow.uc_emu_start
 emu_stop = _quick.uc_emu_stop
+# No part of the API, which only knows how to forget all translations; not every build of the library exports it.
+_flush_page = getattr(_quick, "tlb_flush_page_x86_64", None)
 _quick.uc_context_size.restype = ctypes.c_size_t
 _quick.uc_strerror.restype = ctypes.c_char_p
 
@@ -121,6 +123,11 @@ def _check_host_memory() -> None:
         mmap.mmap(-1, HOST_MEMORY, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except OSError as error:
         raise MemoryError(_NO_MEMORY) from error
+
+
+def exports_page_flush() -> bool:
+    """The library has a function that forgets one translation."""
+    return _flush_page is not None
 
 
 def _control(code: int, direction: int, nr_args: int) -> ctypes.c_int:
@@ -216,6 +223,18 @@ class Engine:
         assert self.handle.value is not None
         pointer: int = ctypes.c_uint64.from_address(self.handle.value + place.pointer).value
         return pointer + place.state
+
+    @property
+    def processor(self) -> int:
+        """Address, in this process, of the object that the processor's state is a part of. The state must be
+        seen in place."""
+        assert self.place is not None
+        return self.bytes_address - self.place.state
+
+    @property
+    def flushes_pages(self) -> bool:
+        """A translation can be forgotten alone."""
+        return self.in_place and exports_page_flush()
 
     def structure(self) -> bytes:
         """The engine's own structure, for those who look for something in it."""
@@ -349,6 +368,13 @@ class Engine:
     def flush_tlb(self) -> None:
         """Forget every cached translation of linear addresses."""
         _ctl(self.handle, _TLB_FLUSH)
+
+    def flush_page(self, va: int) -> None:
+        """Forget the cached translation of linear `va`, or all of them where it cannot be told alone."""
+        if self.in_place and _flush_page is not None:
+            _flush_page(ctypes.c_void_p(self.processor), ctypes.c_uint64(va))
+        else:
+            self.flush_tlb()
 
     def flush_code(self) -> None:
         """Forget every translated block."""

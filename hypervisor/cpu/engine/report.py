@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from paravane.cpu.engine import guard
+from paravane.cpu.engine import guard, library
 from paravane.cpu.engine.bounds import bounds_place
 from paravane.cpu.engine.context_offsets import ContextLayout, context_layout
 from paravane.cpu.engine.exits import pointer_place
@@ -33,10 +33,17 @@ def engine_report() -> list[str]:
         f"stops between instructions: switch at {whole_blocks_switch():#x} of its structure",
         f"stops that leave no hook out: {_block_exit(place)}",
         f"instructions of a run: counted at {counter_place():#x} of its structure",
+        f"forgets one translation alone: {_page_flush(place)}",
         f"bounds of hooks: at {bounds_place():#x} of a hook's record",
         f"steps unseen by its guest: by {step_flag():#x} of the cached flags",
         f"survives its own deaths: {survived}",
     ]
+
+
+def _page_flush(place: LiveState | None) -> str:
+    if place is None:
+        return "no: that takes the processor's state in place"
+    return "yes" if library.exports_page_flush() else "no: the library does not export it"
 
 
 def _block_exit(place: LiveState | None) -> str:
