@@ -17,6 +17,7 @@ from paravane.abi.vcpu import VcpuContextFlag
 from paravane.cpu import Cpu, EngineError, PageFault, RunEnd
 from paravane.gateway import native
 from paravane.gateway.vcpu_gateway import VcpuGateway
+from paravane.gateway.vcpu_tlb import VcpuTlb
 from paravane.memory import VcpuPaging, check_tables, fix_page_fault, install_tables, uninstall_tables
 from paravane.platform import TRAPS
 from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, PreemptionBudget
@@ -84,6 +85,7 @@ class Vcpu:
             spins=spins,
             sigint=platform.sigint,
             trap_entry=self.gateway,
+            tlb_fill=None if library is None else VcpuTlb(library),
         )
         # Before anything else can fail: a processor that stays open would keep the machine's memory.
         domain.resources.callback(self.cpu.close)

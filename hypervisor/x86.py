@@ -111,6 +111,9 @@ class Cr4(IntEnum):
     PCE = 1 << 8
     OSFXSR = 1 << 9
     OSXMMEXCPT = 1 << 10
+    SMEP = 1 << 20
+    SMAP = 1 << 21
+    PKE = 1 << 22
 
 
 class Pte(IntEnum):

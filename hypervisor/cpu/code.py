@@ -47,6 +47,8 @@ class TranslatedCode:
         self._group = group
         self._frames: dict[int, _Frame] = {}
         self._watched: dict[int, MovableHook] = {}
+        self.misses_no_store = False
+        """The TLB is filled so that its guest's stores into code are always noticed (gateway/tlb.c)."""
 
     @property
     def is_full(self) -> bool:
@@ -65,12 +67,16 @@ class TranslatedCode:
         frame = self._frames.get(mfn)
         if frame is None:
             frame = self._frames[mfn] = _Frame(content)
+            if not self.misses_no_store:
+                # The TLB has other mappings from when this was data: stores there are not looked at.
+                self._engine.flush_tlb()
         before, frame.content = frame.content, content
         frame.pieces.add(piece)
         if before == content:
             return False
-        # Its guest stores into this frame: from now on no store there goes unseen.
-        self._watch(mfn)
+        if not self.misses_no_store:
+            # Its guest stores into this frame: from now on no store there goes unseen.
+            self._watch(mfn)
         return any(
             before[start : start + length] != content[start : start + length]
             for start, length in frame.pieces

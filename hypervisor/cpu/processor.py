@@ -20,6 +20,8 @@ from paravane.cpu.geometry import PAE, Geometry
 from paravane.cpu.handler import TrapHandler
 from paravane.cpu.hooks import Hooks
 from paravane.cpu.interrupts import DeferredSigint
+from paravane.cpu.native_fill import NativeFill
+from paravane.cpu.native_fill import install as install_fill
 from paravane.cpu.ram import Ram
 from paravane.cpu.state import ProcessorState
 from paravane.cpu.trap_entry import TrapEntry
@@ -62,19 +64,22 @@ class Cpu(ProcessorState):
         spins: Callable[[], None] | None = None,
         sigint: DeferredSigint | None = None,
         trap_entry: TrapEntry | None = None,
+        tlb_fill: NativeFill | None = None,
     ) -> None:
         """One processor over `ram`. Processors that share guest code (vcpus of a domain) share a `group`.
 
         `spins` is called when the guest waits in a loop of PAUSEs, as for another processor. It is called in
         the middle of the run and may `stop` that, or leave it alone. `sigint` is who keeps Ctrl-C away from
         the engine, for processors that run one after the other. `trap_entry` has every trap before Python
-        does, where the engine's state is seen in place.
+        does, where the engine's state is seen in place. `tlb_fill` fills the TLB instead of the engine, where
+        that is possible and the page tables are PAE ones.
         """
         super().__init__(ram, geometry, group)
         self._sigint = sigint or DeferredSigint()
         self._handler = handler
         self._spins = spins
         self._trap_entry = trap_entry if self._engine.in_place else None
+        self._native_fill = tlb_fill
         self._stop_lock = threading.RLock()
         self._running = False
         self._busy = threading.Lock()
@@ -104,6 +109,9 @@ class Cpu(ProcessorState):
         self._hooks = Hooks(self, self._handler, VOID_ROOT, self._rearm, self._spins, self._trap_entry)
         self._hooks.install()
         self._reset()
+        if self._native_fill is not None and self.geometry.pae:
+            self._fill = install_fill(engine, self._layout, self.ram, self._engine_cr4, self._native_fill)
+            self._translated.misses_no_store = self._fill is not None
 
     def _prime(self) -> None:
         """The engine reports new blocks only once some block has run to its end: run `jmp .+2; hlt`.
@@ -282,6 +290,8 @@ class Cpu(ProcessorState):
             self._gprs.release()
             self._engine.close()
             self._hooks.close()
+            if self._fill is not None:
+                self._fill.close()
             self._void.close()
 
     def __del__(self) -> None:

@@ -1,7 +1,7 @@
 """The state of one processor while its guest does not execute: registers, segments, memory, code."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from unicorn import x86_const
 
@@ -13,6 +13,9 @@ from paravane.cpu.instructions import MAX_LENGTH, decode, is_undefined
 from paravane.cpu.ram import Ram
 from paravane.cpu.segment_registers import TASK_STATE, TSS_FLAGS, SegmentRegisters
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Cr0, Cr4, Dr6, Dr7, Eflags
+
+if TYPE_CHECKING:
+    from paravane.cpu.native_fill import InstalledFill
 
 _MSR_EFER: Final = 0xC0000080
 _EFER_NXE: Final = 1 << 11
@@ -48,13 +51,15 @@ class ProcessorState(SegmentRegisters):
         """A byte that is not 0 wherever an instruction may have a code hook, by `hook_bucket`: for native
         code, as what a fault does to its flags is to be undone. (`Attention.HOOKED`: any may.)"""
         self._cr0 = self._cr4 = 0
+        self._fill: InstalledFill | None = None
         self._stop_wanted = False
 
     def _reset(self) -> None:
         """Ring 1 with paging and null segments, which can do nothing until `enter`."""
         engine = self._engine
         paging = Cr4.PAE if self.geometry.pae else 0
-        engine.write_register(x86_const.UC_X86_REG_CR4, _CR4 | paging | _ENGINE_CR4)
+        self._cr0, self._cr4 = _CR0, _CR4 | paging
+        engine.write_register(x86_const.UC_X86_REG_CR4, self._engine_cr4)
         engine.write_register(x86_const.UC_X86_REG_CR0, _CR0)
         if self.geometry.pae:
             engine.write_structure(x86_const.UC_X86_REG_MSR, Msr(rid=_MSR_EFER, value=_EFER_NXE))
@@ -62,7 +67,6 @@ class ProcessorState(SegmentRegisters):
         # an empty task-state segment the stack it looks for is beyond the limit: #TS. An `iret` with NT set
         # does look into it, for the task to return to, and must not find a word that a guest wrote.
         engine.write_structure(x86_const.UC_X86_REG_TR, Mmr(base=TASK_STATE, flags=TSS_FLAGS))
-        self._cr0, self._cr4 = _CR0, _CR4 | paging
         engine.write_register(x86_const.UC_X86_REG_EFLAGS, Eflags.FIXED | Eflags.IF)
         self._take()
         self._words[self._layout.eip] = 0  # not where the engine came to before there was a guest
@@ -109,8 +113,13 @@ class ProcessorState(SegmentRegisters):
         paging = Cr4.PAE if self.geometry.pae else 0
         self._cr4 = value & 0xFFFFFFFF & ~Cr4.PAE | paging
         self._large_pages = self.geometry.pae or self._cr4 & Cr4.PSE != 0
-        self._through_api(x86_const.UC_X86_REG_CR4, self._cr4 | _ENGINE_CR4)
+        self._through_api(x86_const.UC_X86_REG_CR4, self._engine_cr4)
         self._want_flush()
+
+    @property
+    def _engine_cr4(self) -> int:
+        """CR4 as the engine has it."""
+        return self._cr4 | _ENGINE_CR4
 
     def flush_tlb(self) -> None:
         """Make edits of page tables visible to the guest before its next instruction."""
@@ -165,8 +174,7 @@ class ProcessorState(SegmentRegisters):
         if self._drop_all:
             self._drop_all = False
             self._stale.clear()
-            self._translated.forget_all()
-            self._engine.flush_code()
+            self._drop_everything()
         elif self._stale:
             self._drop_stale_code()
 
@@ -175,8 +183,7 @@ class ProcessorState(SegmentRegisters):
         stale, self._stale = self._stale, set()
         engine = self._engine
         if len(stale) > _DROP_ALL:
-            self._translated.forget_all()
-            engine.flush_code()
+            self._drop_everything()
             return
         self._translated.forget(stale)
         engine.write_register(x86_const.UC_X86_REG_CR0, self._cr0 & ~Cr0.PG)
@@ -185,6 +192,15 @@ class ProcessorState(SegmentRegisters):
             engine.remove_code(mfn << PAGE_SHIFT, PAGE_SIZE)
         engine.write_register(x86_const.UC_X86_REG_CR0, self._cr0)
         engine.flush_tlb()
+        if self._fill is not None:
+            self._fill.forget(stale)
+
+    def _drop_everything(self) -> None:
+        self._translated.forget_all()
+        self._engine.flush_code()
+        if self._fill is not None:
+            self._engine.flush_tlb()
+            self._fill.forget_all()
 
     def note_code(self, va: int, size: int) -> bytes | None:
         """`size` bytes at linear `va` were translated: remember that their frames hold code.

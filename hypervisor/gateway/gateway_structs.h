@@ -2,9 +2,10 @@
 #ifndef GATEWAY_STRUCTS_H
 #define GATEWAY_STRUCTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-#define GATEWAY_MARK 0x989517f3u
+#define GATEWAY_MARK 0x7fe6e602u
 #define HYPERCALL_VECTOR 0x82u
 #define SYSCALL_VECTOR 0x80u
 #define TRAP_COST 0x3e8u
@@ -71,9 +72,23 @@
 #define EFLAGS_ARITHMETIC 0x8d5u
 #define PTE_PRESENT 0x1u
 #define PTE_RW 0x2u
+#define PTE_USER 0x4u
 #define PTE_ACCESSED 0x20u
 #define PTE_DIRTY 0x40u
 #define PTE_LARGE 0x80u
+#define PTE_NX 0x8000000000000000ull
+#define CR0_PG 0x80000000u
+#define CR0_WP 0x10000u
+#define CR4_PAE 0x20u
+#define CR4_RULES 0x700020u
+#define TLB_READ 0x1u
+#define TLB_WRITE 0x2u
+#define TLB_EXECUTE 0x4u
+#define TLB_WRITE_ONCE 0x40u
+#define TLB_STORE 0x1u
+#define TLB_FETCH 0x2u
+#define TLB_USER 0x1u
+#define TLB_KERNEL 0x2u
 #define MOST_WATCHES 0x4u
 #define MOST_WAYS 0x8u
 #define MOST_ANSWERS 0x8u
@@ -168,6 +183,20 @@ struct gateway_block {
     struct gateway_traps traps;
     uint32_t nr_answers;
     struct gateway_answer answers[8];
+};
+
+struct gateway_tlb {
+    bool (*own)(void *, uint64_t, int, int, int, bool, uint64_t);
+    void (*set_page)(void *, uint64_t, uint64_t, int, int, uint64_t);
+    void (*flush)(void *);
+    uint32_t *words;
+    uint8_t *ram;
+    uint64_t ram_size;
+    uint8_t *code;
+    uint64_t filled;
+    uint32_t cr0;
+    uint32_t cr3;
+    uint32_t cr4;
 };
 
 #endif

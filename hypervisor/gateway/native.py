@@ -21,14 +21,16 @@ from paravane.gateway.structs import Block
 
 SWITCH: Final = "PARAVANE_NATIVE"
 _MADE_WITH: Final = ("gateway_mark", "gateway_block_size")
+_FUNCTIONS: Final = ("gateway_on_trap", "gateway_tlb_fill")
 
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """A library that fits: its file, and the address of its hook."""
+    """A library that fits: its file, and the addresses of its interrupt hook and of its TLB fill."""
 
     path: Path
     on_trap: int
+    tlb_fill: int
 
 
 def find() -> Native | None:
@@ -67,9 +69,9 @@ def _load(path: Path) -> Native | str:
     try:
         library = ctypes.CDLL(str(path))
         made_with = [ctypes.c_uint32.in_dll(library, name).value for name in _MADE_WITH]
-        hook = ctypes.cast(library.gateway_on_trap, ctypes.c_void_p).value
+        hook, fill = (ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in _FUNCTIONS)
     except (OSError, ValueError, AttributeError) as error:
         return f"{path.name} cannot be used: {error}"
-    if made_with != [mark(), ctypes.sizeof(Block)] or hook is None:
+    if made_with != [mark(), ctypes.sizeof(Block)]:
         return f"{path.name} was built from other sources"
-    return Native(path, hook)
+    return Native(path, hook, fill)

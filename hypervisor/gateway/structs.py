@@ -20,6 +20,26 @@ TRAP_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctyp
 REGISTER_FUNCTION: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 """The engine's uc_reg_read and uc_reg_write."""
 
+OWN_FILL: Final = ctypes.CFUNCTYPE(
+    ctypes.c_bool,
+    ctypes.c_void_p,
+    ctypes.c_uint64,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_bool,
+    ctypes.c_uint64,
+)
+"""The engine's own TLB fill: processor, linear address, size, access, index of the TLB, whether it only
+probes, and where in the host's code it is called from."""
+
+SET_PAGE: Final = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int, ctypes.c_int, ctypes.c_uint64
+)
+"""Processor, linear and machine address of a page, rights, index of the TLB, size in bytes."""
+
+FLUSH: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
 MOST_WATCHES: Final = 4
 """Two descriptors, and the page-table entries that map them."""
 
@@ -142,5 +162,25 @@ class Block(ctypes.Structure):
     )
 
 
-STRUCTURES: Final[tuple[type[ctypes.Structure], ...]] = (Layout, Watch, Way, Traps, Answer, Block)
+class Tlb(ctypes.Structure):
+    """What the TLB fill of one vcpu knows (tlb.c), whether or not traps are served. `code` has a byte for
+    each frame of machine memory; `cr0`, `cr3` and `cr4` are places in `words`, the processor's state.
+    `filled` counts translations, but for those that the engine made itself."""
+
+    _fields_ = (
+        ("own", OWN_FILL),
+        ("set_page", SET_PAGE),
+        ("flush", FLUSH),
+        ("words", ctypes.POINTER(ctypes.c_uint32)),
+        ("ram", ctypes.POINTER(ctypes.c_uint8)),
+        ("ram_size", ctypes.c_uint64),
+        ("code", ctypes.POINTER(ctypes.c_uint8)),
+        ("filled", ctypes.c_uint64),
+        ("cr0", ctypes.c_uint32),
+        ("cr3", ctypes.c_uint32),
+        ("cr4", ctypes.c_uint32),
+    )
+
+
+STRUCTURES: Final[tuple[type[ctypes.Structure], ...]] = (Layout, Watch, Way, Traps, Answer, Block, Tlb)
 """Each after those it is made of."""

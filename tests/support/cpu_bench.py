@@ -8,6 +8,7 @@ from paravane.cpu import PAE, PAGE_SHIFT, PAGE_SIZE, Cpu, Geometry, Ram
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from paravane.cpu.native_fill import NativeFill
     from paravane.cpu.trap_entry import TrapEntry
 
 ROOT, TABLES, GDT = 1, 2, 7
@@ -82,12 +83,15 @@ class Bench:
         ram: Ram | None = None,
         spins: "Callable[[], None] | None" = None,
         trap_entry: "TrapEntry | None" = None,
+        tlb_fill: "NativeFill | None" = None,
     ) -> None:
         self.ram = ram or Ram(nr_frames)
         self._owns_ram = ram is None
         self.geometry = geometry
         self.handler = Recorder()
-        self.cpu = Cpu(self.ram, self.handler, geometry, spins=spins, trap_entry=trap_entry)
+        self.cpu = Cpu(
+            self.ram, self.handler, geometry, spins=spins, trap_entry=trap_entry, tlb_fill=tlb_fill
+        )
         self.handler.cpu = self.cpu
         self._build_tables()
         self.cpu.cr3 = ROOT << PAGE_SHIFT

@@ -9,7 +9,7 @@ import pytest
 from paravane.gateway import native
 from tests.support import modes
 
-BUILT = native.Native(modes.TESTS / "native.so", 1)
+BUILT = native.Native(modes.TESTS / "native.so", 1, 0)
 
 
 @pytest.fixture

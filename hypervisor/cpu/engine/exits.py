@@ -84,21 +84,17 @@ def pointer_place(place: LiveState) -> int | None:
             anchor = ctypes.c_char.from_buffer(memory)
             engine.map(0, _SIZE, ctypes.addressof(anchor))
             del anchor
-            offset = _find(engine, place)
+            offset = _find(engine)
             return offset if offset is not None and _works(engine, place, offset) else None
     finally:
         memory.close()
 
 
-def _find(engine: Engine, place: LiveState) -> int | None:
+def _find(engine: Engine) -> int | None:
     """Where the two functions' addresses are, one after the other; None unless that is at one place."""
     entered, left = (address(getattr(_library, name)) for name in (_ENTERED, _LEFT))
     pair = entered.to_bytes(_POINTER, "little") + left.to_bytes(_POINTER, "little")
-    state = engine.state_address(place)
-    # The C library keeps the size of what it allocates, with three flag bits, in the word before: by that the
-    # object was told (`live.py`).
-    size = ctypes.c_size_t.from_address(state - place.state - _POINTER).value & ~7
-    rest = ctypes.string_at(state, size - _POINTER - place.state)
+    rest = engine.past_state()
     return rest.index(pair) + _POINTER if rest.count(pair) == 1 else None
 
 

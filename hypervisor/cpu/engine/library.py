@@ -63,7 +63,7 @@ _hook_add = _quick.uc_hook_add
 _hook_del = _quick.uc_hook_del
 _emu_start = _slow.uc_emu_start
 emu_stop = _quick.uc_emu_stop
-# No part of the API, which only knows how to forget all translations; not every build of the library exports it.
+# Not of the API, which can only forget all translations; not every build of the library exports it.
 _flush_page = getattr(_quick, "tlb_flush_page_x86_64", None)
 _quick.uc_context_size.restype = ctypes.c_size_t
 _quick.uc_strerror.restype = ctypes.c_char_p
@@ -138,6 +138,7 @@ _TLB_FLUSH = _control(uc_const.UC_CTL_TLB_FLUSH, uc_const.UC_CTL_IO_WRITE, 0)
 _TB_FLUSH = _control(uc_const.UC_CTL_TB_FLUSH, uc_const.UC_CTL_IO_WRITE, 0)
 _TB_REMOVE = _control(uc_const.UC_CTL_TB_REMOVE_CACHE, uc_const.UC_CTL_IO_WRITE, 2)
 _BUFFER_SIZE = _control(uc_const.UC_CTL_TCG_BUFFER_SIZE, uc_const.UC_CTL_IO_WRITE, 1)
+_TLB_TYPE = _control(uc_const.UC_CTL_TLB_TYPE, uc_const.UC_CTL_IO_WRITE, 1)
 _USE_EXITS = _control(uc_const.UC_CTL_UC_USE_EXITS, uc_const.UC_CTL_IO_WRITE, 1)
 
 
@@ -245,6 +246,21 @@ class Engine:
             raise EngineError(f"this C library has no {name}; the engine cannot be examined")
         measure.restype = ctypes.c_size_t
         return ctypes.string_at(self.handle.value, int(measure(self.handle)))
+
+    def past_state(self) -> bytes:
+        """The processor's state and what comes after it in the object that it is a part of. The state must be
+        seen in place."""
+        assert self.place is not None
+        # The C library keeps the size of what it allocates, with three flag bits, in the word before: by that
+        # the object was told (`live.py`).
+        word = ctypes.sizeof(ctypes.c_size_t)
+        size: int = ctypes.c_size_t.from_address(self.processor - word).value & ~7
+        return ctypes.string_at(self.bytes_address, size - word - self.place.state)
+
+    def fill_tlb_by_hook(self, on: bool) -> None:
+        """Whether translations come from a hook (UC_HOOK_TLB_FILL), or from page tables."""
+        kind = uc_const.UC_TLB_VIRTUAL if on else uc_const.UC_TLB_CPU
+        check(_ctl(self.handle, _TLB_TYPE, ctypes.c_int(kind)), "fill its TLB otherwise")
 
     def poke(self, offset: int, value: int) -> None:
         """Store a byte in the engine's own structure (see `paravane.cpu.engine.stops`)."""

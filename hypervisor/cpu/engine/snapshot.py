@@ -6,15 +6,15 @@ executable as the engine does. Elsewhere Python makes it, for about 1 us.
 """
 
 import ctypes
-import mmap
-import platform
-import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from unicorn import unicorn_const as uc_const
 
-from paravane.cpu.engine import library
+from paravane.cpu.engine import library, machine_code
 from paravane.cpu.engine.library import Engine
+
+if TYPE_CHECKING:
+    import mmap
 
 _WORD: Final = 8
 # mov $from,%rsi; mov $to,%rdi; mov $words,%ecx; rep movsq
@@ -66,16 +66,7 @@ class Snapshot:
             self._engine.restore()
 
     def _machine_code(self) -> ctypes.c_void_p | None:
-        if (
-            not self._engine.in_place
-            or platform.machine() not in {"x86_64", "AMD64"}
-            or sys.platform == "win32"
-        ):
-            return None
-        try:
-            page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-        except OSError:
-            # A hardened system: no memory that is both writable and executable.
+        if not self._engine.in_place:
             return None
         source = self._engine.bytes_address
         target = ctypes.addressof(self._copy)
@@ -85,6 +76,5 @@ class Snapshot:
         load_mark, load_word, set_bits = _MARK
         code += load_mark + ctypes.addressof(self._mark).to_bytes(8, "little")
         code += load_word + (source + 4 * self._marked).to_bytes(8, "little") + set_bits
-        page[: len(code)] = code
-        self._code = page
-        return ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(page)))
+        self._code = machine_code.place(code)
+        return None if self._code is None else ctypes.c_void_p(machine_code.address(self._code))
