@@ -3,8 +3,8 @@
 # Observe: `int $0x80` from ring 3 reaches the kernel directly, whatever DPL its gate has. The same `int` with any
 # other vector is a #GP that the hypervisor turns into the interrupt; RF in the saved EFLAGS tells, for only a fault
 # sets it. Returning by hypercall instead of `iret` costs another entry into the hypervisor. Times are those of the
-# domain's clock: the virtual clock charges the same in every run and says nothing of the host, `--clock host` shows
-# what it really costs. A guest cannot tell which it has, so the table names both.
+# domain's clock: what the virtual clock charges, for traps and for slices that were used up, says nothing of the host;
+# `--clock host` measures. A guest cannot tell which it has, so the table names both.
 
     .include "runtime.inc"
     .include "user.inc"
@@ -147,7 +147,7 @@ print_table:
     addl $ROW_sizeof, %ebx
     cmpl $rows_end, %ebx
     jne 1b
-    PRINT "ns are the domain's: what the virtual clock charges for a trap; --clock host measures\n"
+    PRINT "Times are the domain's own: the virtual clock's charges, unless it was booted with --clock host.\n"
     ret
 
 # EAX = number, EDX = width: decimal, to the right of its column.

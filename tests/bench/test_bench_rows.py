@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import chain
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
     from paravane.tools.bench.row import Row
 
-ROWS = tuple(chain.from_iterable(costs.BENCHES.values()))
+GATEWAYS = chosen(None)
+ROWS = [
+    *product((*costs.BENCHES["traps"], *costs.BENCHES["memory"]), GATEWAYS),
+    *product(costs.BENCHES["start"], GATEWAYS[-1:]),  # a process each
+]
 OLDER_TABLES = (
     Routine("memory", "unchanged_128", two_level=True),
     Routine("memory", "changed_128", 2, 2, two_level=True),
@@ -39,8 +43,7 @@ def as_little_as_can_be(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
         monkeypatch.setattr(timing, "LEAST", 1)
 
 
-@pytest.mark.parametrize("which", chosen(None))
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize(("row", "which"), ROWS, ids=[f"{row.name}-{which}" for row, which in ROWS])
 def test_row(benchmark: Any, row: Row, which: str) -> None:
     with row.floor.prepare() as floor, row.prepare(which) as measure:
         assert floor() > 0

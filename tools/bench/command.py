@@ -34,7 +34,7 @@ _EPILOG: Final = manual.epilog(
 `traps`, `memory` and `start` say what an operation takes, and how many of its floors that
 is: what the engine, or an interpreter, takes where nothing is done. A figure is the least
 of all rounds; in a round each gateway has its turn. Time is the processor's, except that of
-`yield` and `start`: those are measured by the host's.
+`yield` and `boot-hello`: those are measured by the host's.
 
 `sched` and `isolation` measure in virtual time: their figures are the same on every host,
 loaded or not.""",
