@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import capstone
 
-from paravane.image.elf import PF_X, SHF_EXECINSTR, Elf
+from paravane.image.elf import PF_X, PT_LOAD, SHF_EXECINSTR, SHT_NOBITS, Elf
 from paravane.image.errors import ImageError
 from paravane.image.lines import read_lines
 
@@ -59,11 +59,11 @@ def _code(elf: Elf) -> list[_Block]:
     parts = [
         (section.sh_addr, elf.section_name(section), section.sh_offset, section.sh_size)
         for section in elf.sections
-        if section.sh_flags & SHF_EXECINSTR and section.sh_type != "SHT_NOBITS" and section.sh_size
+        if section.sh_flags & SHF_EXECINSTR and section.sh_type != SHT_NOBITS and section.sh_size
     ] or [
         (segment.p_vaddr, f"LOAD {index}", segment.p_offset, segment.p_filesz)
         for index, segment in enumerate(elf.segments)
-        if segment.p_type == "PT_LOAD" and segment.p_flags & PF_X and segment.p_filesz
+        if segment.p_type == PT_LOAD and segment.p_flags & PF_X and segment.p_filesz
     ]
     # Parts of a sound file share no bytes; a listing of 65,000 views of the same megabyte would have no end.
     if sum(size for _, _, _, size in parts) > len(elf.data):

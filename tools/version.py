@@ -8,7 +8,7 @@ from paravane.cpu import EngineError, engine_report
 from paravane.gateway import native
 from paravane.tools.status import Status, UsageError
 
-_LIBRARIES = ("capstone", "pyelftools", "lz4", "zstandard")
+_LIBRARIES = ("capstone", "lz4", "zstandard")
 
 
 def show(*, verbose: bool) -> int:

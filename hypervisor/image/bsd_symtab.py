@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from paravane.image.elf import HEADER_SIZE, SECTION_HEADER_SIZE, SectionHeader
+from paravane.image.elf import (
+    EV_CURRENT,
+    HEADER_SIZE,
+    SECTION_HEADER_SIZE,
+    SHT_NULL,
+    SectionHeader,
+    pack_header,
+    pack_section,
+)
 
 if TYPE_CHECKING:
     from paravane.image.elf import Elf
@@ -22,7 +30,7 @@ CONTENTS_OFFSET: Final = 256
 """Of the symbols in it: three 64-bit section headers would end there."""
 
 _STRTAB_INDEX, _SECTION_COUNT = 2, 3
-_EMPTY = SectionHeader(0, "SHT_NULL", 0, 0, 0, 0, 0, 0, 0, 0)
+_EMPTY = SectionHeader(0, SHT_NULL, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def bsd_symtab(elf: Elf) -> bytes | None:
@@ -34,7 +42,7 @@ def bsd_symtab(elf: Elf) -> bytes | None:
     strings_offset = CONTENTS_OFFSET + (symtab.sh_size + 3 & ~3)
     size = strings_offset + strtab.sh_size
     header = elf.header._replace(
-        e_version="EV_CURRENT",
+        e_version=EV_CURRENT,
         e_phoff=0,
         e_shoff=SECTIONS_OFFSET,
         e_ehsize=HEADER_SIZE,
@@ -52,8 +60,8 @@ def bsd_symtab(elf: Elf) -> bytes | None:
     image = bytearray(SIZE_WORD + size)
     image[:SIZE_WORD] = size.to_bytes(SIZE_WORD, "little")
     small = memoryview(image)[SIZE_WORD:]
-    small[:HEADER_SIZE] = elf.pack_header(header)
-    headers = b"".join(elf.pack_section(section) for section in sections)
+    small[:HEADER_SIZE] = pack_header(header)
+    headers = b"".join(pack_section(section) for section in sections)
     small[SECTIONS_OFFSET : SECTIONS_OFFSET + len(headers)] = headers
     small[CONTENTS_OFFSET : CONTENTS_OFFSET + symtab.sh_size] = elf.contents(*symtab[4:6], "symbol table")
     small[strings_offset:] = elf.contents(*strtab[4:6], "string table")

@@ -1,6 +1,6 @@
 """Reads `.debug_line`, DWARF versions 2 to 5 in the 32-bit format, from files that nobody vouches for.
 
-This is not left to pyelftools: a version 5 header can count names of no bytes each without end, and it makes
+pyelftools is no help: a version 5 header can count names of no bytes each without end, and it makes
 them all.
 Every loop consumes bytes of the section, so time and memory are bounded by its size whatever the bytes say.
 Section numbers in comments are those of the DWARF 5 standard.

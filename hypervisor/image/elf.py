@@ -1,34 +1,21 @@
-"""The tables of an ELF32 file for i386 (System V ABI, Intel386 supplement), read with pyelftools.
+"""The tables of an ELF32 file for i386 (System V ABI, Intel386 supplement).
 
-Every byte of the file is hostile. Counts, offsets and links are checked here before pyelftools follows them,
-and whatever it raises becomes ImageError. Of its sections only the symbol table is made and of its segments
-none, and strings are cut out here: it goes through all sections for each PT_DYNAMIC segment, refuses odd
-links between sections that Xen never looks at, and reads a string to the next NUL however far that is.
+Every byte of the file is hostile: counts, offsets and links are checked before anything is read by them, and
+what nobody asks for is not looked at, odd links between sections that Xen never follows for one. A library
+that knows all of ELF would be loaded longer than a small kernel runs.
 """
 
 from __future__ import annotations
 
-import struct
-from contextlib import contextmanager
 from functools import cached_property
-from io import BytesIO
+from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
-
-from elftools.common.exceptions import ELFError
-from elftools.common.utils import struct_parse
-from elftools.construct import Container
-from elftools.construct.core import ConstructError
-from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import StringTableSection, SymbolTableSection
 
 from paravane.image.errors import ImageError
 from paravane.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from elftools.construct import Construct
-    from elftools.elf.sections import Symbol
+    from collections.abc import Callable
 
     Record = TypeVar("Record")
 
@@ -36,48 +23,68 @@ MAX_STRING: Final = 4096
 """Longest text the file may hold in one piece, its NUL not counted: Xen's own limit."""
 
 MAX_SYMBOLS: Final = 1 << 18
-"""Entries of a symbol table that are read: each one takes some 25 us."""
+"""Entries of a symbol table that are read: each one takes some microseconds."""
 
 MAX_SYMBOL_NAME: Final = 256
 """Longest name in bytes; the rest is cut off. Many symbols may share one string table's bytes."""
 
-HEADER_SIZE: Final = 52
-PROGRAM_HEADER_SIZE: Final = 32
-SECTION_HEADER_SIZE: Final = 40
-SYMBOL_SIZE: Final = 16
+_HEADER: Final = Struct("<16s2H5I6H")
+_FOREIGN_HEADER: Final = Struct(">16s2H5I6H")
+_PROGRAM_HEADER: Final = Struct("<8I")
+_SECTION_HEADER: Final = Struct("<10I")
+_SYMBOL: Final = Struct("<3I2BH")
 
-_EI_CLASS, _EI_NIDENT = 4, 16
-_ELFCLASS64 = 2
+HEADER_SIZE: Final = _HEADER.size
+PROGRAM_HEADER_SIZE: Final = _PROGRAM_HEADER.size
+SECTION_HEADER_SIZE: Final = _SECTION_HEADER.size
+SYMBOL_SIZE: Final = _SYMBOL.size
 
+_EI_CLASS, _EI_DATA = 4, 5
+_ELFCLASS32, _ELFCLASS64 = 1, 2
+_ELFDATA2MSB = 2
+
+ET_NONE, ET_REL, ET_EXEC, ET_DYN, ET_CORE = 0, 1, 2, 3, 4
+EM_386, EM_X86_64 = 3, 62
+EV_CURRENT = 1
+
+PT_LOAD, PT_NOTE = 1, 4
 PF_X, PF_W, PF_R = 1, 2, 4
+
+SHT_NULL, SHT_SYMTAB, SHT_STRTAB, SHT_NOTE, SHT_NOBITS = 0, 2, 3, 7, 8
 SHF_EXECINSTR = 4
 
-_TYPES = {"ET_REL": "a relocatable object that still has to be linked", "ET_CORE": "a core dump"}
+_SHN_UNDEF, _SHN_ABS = 0, 0xFFF1
+_STB_LOCAL = 0
+_STT_SECTION, _STT_FILE = 3, 4
 
-_DAMAGE = (
-    ELFError,
-    ConstructError,
-    struct.error,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
-"""What pyelftools is known, or has to be feared, to raise for a damaged file."""
-
-Name = str | int
-"""A number of the file as pyelftools gives it: by its name in the ABI, such as "PT_LOAD", if it has one."""
+_TYPES: Final = {
+    ET_NONE: "of type ET_NONE",
+    ET_REL: "a relocatable object that still has to be linked",
+    ET_CORE: "a core dump",
+}
+_MACHINES: Final = {
+    2: "EM_SPARC",
+    EM_386: "EM_386",
+    4: "EM_68K",
+    8: "EM_MIPS",
+    20: "EM_PPC",
+    21: "EM_PPC64",
+    22: "EM_S390",
+    40: "EM_ARM",
+    EM_X86_64: "EM_X86_64",
+    183: "EM_AARCH64",
+    243: "EM_RISCV",
+    258: "EM_LOONGARCH",
+}
 
 
 class ElfHeader(NamedTuple):
     """Start of the file. Offsets are bytes into the file, sizes bytes."""
 
     e_ident: bytes
-    e_type: Name
-    e_machine: Name
-    e_version: Name
+    e_type: int
+    e_machine: int
+    e_version: int
     e_entry: int
     e_phoff: int
     e_shoff: int
@@ -93,7 +100,7 @@ class ElfHeader(NamedTuple):
 class ProgramHeader(NamedTuple):
     """One segment."""
 
-    p_type: Name
+    p_type: int
     p_offset: int
     p_vaddr: int
     p_paddr: int
@@ -107,7 +114,7 @@ class SectionHeader(NamedTuple):
     """One section."""
 
     sh_name: int
-    sh_type: Name
+    sh_type: int
     sh_flags: int
     sh_addr: int
     sh_offset: int
@@ -126,16 +133,6 @@ class ElfSymbol(NamedTuple):
     local: bool
 
 
-@contextmanager
-def _reading(what: str) -> Iterator[None]:
-    """Around every use of pyelftools: its exceptions become ImageError."""
-    try:
-        yield
-    except _DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"the ELF file is damaged: its {what} cannot be read ({reason})") from error
-
-
 class Elf:
     """A file that is an ELF32 executable for i386; `segments` and `sections` are its tables in file order."""
 
@@ -147,28 +144,29 @@ class Elf:
             raise ImageError(f"the ELF file is truncated: {len(data)} bytes do not hold its header")
         if data[_EI_CLASS] == _ELFCLASS64:
             raise ImageError("this is a 64-bit image; only 32-bit x86 kernels run here")
+        if data[_EI_CLASS] != _ELFCLASS32:
+            raise ImageError(f"the ELF file is damaged: its class is {data[_EI_CLASS]}")
         self.data = data
-        with _reading("header"):
-            self._file = ELFFile(BytesIO(data))
-            fields = dict(self._file.header)
-        self.header = ElfHeader(**fields | {"e_ident": data[:_EI_NIDENT]})
+        self._foreign = data[_EI_DATA] == _ELFDATA2MSB
+        layout = _FOREIGN_HEADER if self._foreign else _HEADER
+        self.header = header = ElfHeader(*layout.unpack_from(data))
         self._check_kind()
-        header = self.header
         self._check_table("program", PROGRAM_HEADER_SIZE, header.e_phoff, header.e_phentsize, header.e_phnum)
         self._check_table("section", SECTION_HEADER_SIZE, header.e_shoff, header.e_shentsize, header.e_shnum)
 
     def _check_kind(self) -> None:
         header = self.header
-        if header.e_machine == "EM_X86_64":
+        if header.e_machine == EM_X86_64:
             raise ImageError("this is a 64-bit image; only 32-bit x86 kernels run here")
-        if not self._file.little_endian or header.e_machine != "EM_386":
-            order = "little" if self._file.little_endian else "big"
+        if self._foreign or header.e_machine != EM_386:
+            order = "big" if self._foreign else "little"
+            machine = _MACHINES.get(header.e_machine, header.e_machine)
             raise ImageError(
-                f"this ELF file is for another processor ({order}-endian, machine {header.e_machine}); "
+                f"this ELF file is for another processor ({order}-endian, machine {machine}); "
                 "i386 is little-endian, machine EM_386"
             )
-        if header.e_type not in ("ET_EXEC", "ET_DYN"):
-            kind = _TYPES.get(str(header.e_type), f"of type {header.e_type}")
+        if header.e_type not in (ET_EXEC, ET_DYN):
+            kind = _TYPES.get(header.e_type, f"of type {header.e_type}")
             raise ImageError(f"this ELF file is no executable: it is {kind}")
 
     def _check_table(self, name: str, size: int, offset: int, stride: int, count: int) -> None:
@@ -183,22 +181,19 @@ class Elf:
     @cached_property
     def segments(self) -> tuple[ProgramHeader, ...]:
         header = self.header
-        layout = self._file.structs.Elf_Phdr
-        with _reading("program headers"):
-            return self._table(ProgramHeader, layout, header.e_phoff, header.e_phentsize, header.e_phnum)
+        return self._table(ProgramHeader, _PROGRAM_HEADER, header.e_phoff, header.e_phentsize, header.e_phnum)
 
     @cached_property
     def sections(self) -> tuple[SectionHeader, ...]:
         header = self.header
-        layout = self._file.structs.Elf_Shdr
-        with _reading("section headers"):
-            return self._table(SectionHeader, layout, header.e_shoff, header.e_shentsize, header.e_shnum)
+        return self._table(SectionHeader, _SECTION_HEADER, header.e_shoff, header.e_shentsize, header.e_shnum)
 
     def _table(
-        self, record: Callable[..., Record], layout: Construct, offset: int, stride: int, count: int
+        self, record: Callable[..., Record], layout: Struct, offset: int, stride: int, count: int
     ) -> tuple[Record, ...]:
-        stream = self._file.stream
-        return tuple(record(**struct_parse(layout, stream, offset + stride * at)) for at in range(count))
+        """One that lies in the file."""
+        places = range(offset, offset + stride * count, stride) if count else ()
+        return tuple(record(*layout.unpack_from(self.data, at)) for at in places)
 
     def contents(self, offset: int, size: int, what: str) -> memoryview:
         """Bytes of the file. Raises ImageError, which names them `what`, unless all of them are there."""
@@ -228,11 +223,11 @@ class Elf:
     def symbol_table(self) -> tuple[SectionHeader, SectionHeader] | None:
         """The first symbol table and its strings, both within the file; None when there is no such pair."""
         for section in self.sections[1:]:
-            if section.sh_type != "SHT_SYMTAB" or not 0 < section.sh_link < len(self.sections):
+            if section.sh_type != SHT_SYMTAB or not 0 < section.sh_link < len(self.sections):
                 continue
             strings = self.sections[section.sh_link]
             pair = (section, strings)
-            if strings.sh_type == "SHT_STRTAB" and all(self._holds(part) for part in pair):
+            if strings.sh_type == SHT_STRTAB and all(self._holds(part) for part in pair):
                 return pair
         return None
 
@@ -248,46 +243,25 @@ class Elf:
         if tables is None:
             return []
         # Like Xen, this goes by the size that the ABI gives an entry, whatever the section says.
-        size = tables[0].sh_size - tables[0].sh_size % SYMBOL_SIZE
-        table = Container(**tables[0]._replace(sh_entsize=SYMBOL_SIZE, sh_size=size)._asdict())
-        strings = Container(**tables[1]._asdict())
-        with _reading("symbol table"):
-            names = _Strings(strings, ".strtab", self._file)
-            section = SymbolTableSection(table, ".symtab", self._file, names)
-            if section.num_symbols() > MAX_SYMBOLS:
-                raise ImageError(f"the symbol table has more than {MAX_SYMBOLS} entries")
-            return [
-                ElfSymbol(symbol.name, symbol["st_value"], symbol["st_info"]["bind"] == "STB_LOCAL")
-                for symbol in section.iter_symbols()
-                if symbol.name and _names_a_place(symbol)
-            ]
-
-    def pack_header(self, header: ElfHeader) -> bytes:
-        """The bytes of a changed file header. Its `e_ident` goes out as it came, padding included."""
-        fields = header._asdict() | {"e_ident": self._file.header.e_ident}
-        with _reading("header"):
-            return header.e_ident + self._file.structs.Elf_Ehdr.build(Container(**fields))[_EI_NIDENT:]
-
-    def pack_section(self, section: SectionHeader) -> bytes:
-        """The bytes of a changed section header."""
-        with _reading("section header"):
-            return self._file.structs.Elf_Shdr.build(section)
+        table, strings = (self.data[one.sh_offset : one.sh_offset + one.sh_size] for one in tables)
+        count = len(table) // SYMBOL_SIZE
+        if count > MAX_SYMBOLS:
+            raise ImageError(f"the symbol table has more than {MAX_SYMBOLS} entries")
+        found = []
+        for name, value, _, info, _, section in _SYMBOL.iter_unpack(table[: count * SYMBOL_SIZE]):
+            if info & 0xF in (_STT_SECTION, _STT_FILE) or section in (_SHN_UNDEF, _SHN_ABS):
+                continue
+            raw = strings[name : name + MAX_SYMBOL_NAME].partition(b"\0")[0]
+            if text := printable(raw, MAX_SYMBOL_NAME):
+                found.append(ElfSymbol(text, value, info >> 4 == _STB_LOCAL))
+        return found
 
 
-def _names_a_place(symbol: Symbol) -> bool:
-    return symbol["st_info"]["type"] not in ("STT_SECTION", "STT_FILE") and symbol["st_shndx"] not in (
-        "SHN_UNDEF",
-        "SHN_ABS",
-    )
+def pack_header(header: ElfHeader) -> bytes:
+    """The bytes of a file header. Its `e_ident` goes out as it came, padding included."""
+    return _HEADER.pack(*header)
 
 
-class _Strings(StringTableSection):
-    """A string table whose strings end with the table, and at MAX_SYMBOL_NAME bytes."""
-
-    def get_string(self, offset: int) -> str:
-        left = self["sh_size"] - offset
-        if left <= 0:
-            return ""
-        self.stream.seek(self["sh_offset"] + offset)
-        raw = self.stream.read(min(left, MAX_SYMBOL_NAME))
-        return printable(raw.partition(b"\0")[0], MAX_SYMBOL_NAME)
+def pack_section(section: SectionHeader) -> bytes:
+    """The bytes of a section header."""
+    return _SECTION_HEADER.pack(*section)

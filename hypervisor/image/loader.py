@@ -6,7 +6,7 @@ from paravane.abi.arch import HYPERVISOR_VIRT_START_NONPAE, HYPERVISOR_VIRT_STAR
 from paravane.abi.elfnote import GUEST_SECTION, ElfNote
 from paravane.abi.version import XenFeature
 from paravane.image.bsd_symtab import bsd_symtab
-from paravane.image.elf import PF_R, PF_W, PF_X, Elf, ProgramHeader
+from paravane.image.elf import PF_R, PF_W, PF_X, PT_LOAD, Elf, ProgramHeader
 from paravane.image.errors import ImageError
 from paravane.image.image import Image, Segment
 from paravane.image.notes import Notes, PaeMode, read_notes
@@ -24,7 +24,7 @@ def load_image(data: bytes) -> Image:
     notes = read_notes(elf)
     _check_kind(notes)
     virt_base, paddr_offset = _bases(notes)
-    loadable = [s for s in elf.segments if s.p_type == "PT_LOAD" and s.p_flags & (PF_R | PF_W | PF_X)]
+    loadable = [s for s in elf.segments if s.p_type == PT_LOAD and s.p_flags & (PF_R | PF_W | PF_X)]
     if not loadable:
         raise ImageError("the image has nothing to load: no PT_LOAD segment with any permission")
     segments = tuple(_segment(elf, header, virt_base - paddr_offset) for header in loadable)

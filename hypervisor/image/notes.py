@@ -1,8 +1,8 @@
 """What a kernel says about itself to Xen (public/elfnote.h): notes in a PT_NOTE segment, else in SHT_NOTE
 sections, else the text of a `__xen_guest` section. The order and each reading are those of Xen's own loader.
 
-This is not left to pyelftools: it takes the types of all notes for GNU's, and minutes over a name as long as
-a note may claim.
+A library that reads notes takes the types of all of them for GNU's, and minutes over a name as long as a note
+may claim.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from paravane.abi.elfnote import GUEST_SECTION, LEGACY_KEYS, ElfNote
 from paravane.abi.layout import U32, Layout
 from paravane.abi.version import XenFeature
+from paravane.image.elf import PT_NOTE, SHT_NOTE
 from paravane.image.errors import ImageError
 from paravane.text import printable
 from paravane.x86 import PAGE_SHIFT
@@ -121,8 +122,8 @@ def read_notes(elf: Elf) -> Notes:
 
 def _note_areas(elf: Elf) -> Iterator[list[tuple[str, int, int]]]:
     """Where notes may be, as (form, offset, size): first all segments, then, if asked again, all sections."""
-    yield [("PT_NOTE", s.p_offset, s.p_filesz) for s in elf.segments if s.p_type == "PT_NOTE" and s.p_offset]
-    yield [("SHT_NOTE", s.sh_offset, s.sh_size) for s in elf.sections[1:] if s.sh_type == "SHT_NOTE"]
+    yield [("PT_NOTE", s.p_offset, s.p_filesz) for s in elf.segments if s.p_type == PT_NOTE and s.p_offset]
+    yield [("SHT_NOTE", s.sh_offset, s.sh_size) for s in elf.sections[1:] if s.sh_type == SHT_NOTE]
 
 
 @dataclass(slots=True)

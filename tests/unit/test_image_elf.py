@@ -5,13 +5,10 @@ import gzip
 import lzma
 import struct
 import sys
-from typing import NoReturn
 
 import lz4.block
 import pytest
 import zstandard
-from elftools.common.exceptions import ELFParseError
-from elftools.construct.core import FieldError
 
 from paravane.abi.elfnote import ElfNote
 from paravane.image import ImageError, load_image
@@ -69,7 +66,7 @@ def bzimage(payload: bytes, *, version: int = 0x20F, length: int | None = None, 
         ({"e_machine": 62}, "64-bit image"),
         ({"e_machine": 40}, "little-endian, machine EM_ARM"),
         ({"e_ident": b"\x7fELF\x01\x02\x01".ljust(16, b"\0")}, "big-endian, machine 768"),
-        ({"e_ident": b"\x7fELF\x03\x01\x01".ljust(16, b"\0")}, "its header cannot be read"),
+        ({"e_ident": b"\x7fELF\x03\x01\x01".ljust(16, b"\0")}, "its class is 3"),
         ({"e_type": 1}, "relocatable object"),
         ({"e_type": 4}, "core dump"),
         ({"e_type": 0}, "of type ET_NONE"),
@@ -109,37 +106,7 @@ def test_every_truncation_of_an_image_is_refused_or_still_whole() -> None:
         assert refusal(data[:size])
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        ELFParseError("expected 4,\n  found 0"),
-        FieldError("expected 4"),
-        KeyError("sh_link"),
-        IndexError(),
-        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
-        OverflowError("too large"),
-        AttributeError("header"),
-        TypeError("unsupported operand"),
-        AssertionError(),
-        struct.error("unpack requires a buffer of 4 bytes"),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_whatever_the_elf_library_raises_is_one_sentence(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = kernel().pack()
-
-    def fail(*_: object) -> NoReturn:
-        raise error
-
-    monkeypatch.setattr("paravane.image.elf.struct_parse", fail)
-    assert "damaged: its program headers cannot be read" in refusal(data)
-    monkeypatch.setattr("paravane.image.elf.ELFFile", fail)
-    assert "damaged: its header cannot be read" in refusal(data)
-
-
-def test_sections_that_make_no_sense_to_the_elf_library_do_not_matter() -> None:
+def test_sections_that_make_no_sense_do_not_matter() -> None:
     image = kernel()
     damage = {"sh_link": 99, "sh_entsize": 0, "sh_offset": 0xFFFFFFF0, "sh_size": 0xFFFFFFFF}
     image.sections = [
