@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from paravane import trace as traces
 from paravane.abi.event_channel import Virq
 from paravane.abi.sched import SHUTDOWN_MAX, ShutdownReason
 from paravane.abi.shared_info import SHARED_INFO
@@ -18,7 +19,7 @@ from paravane.place import Places
 from paravane.report import domain_report
 from paravane.sched import Share
 from paravane.text import shown
-from paravane.trace import DomainEvent, DomainRecord, Kind
+from paravane.trace import DomainEvent, Kind
 from paravane.traps import Peripherals
 from paravane.watchdog import Watchdogs
 
@@ -305,7 +306,7 @@ class Domain:
         if trace.wants(Kind.DOMAIN):
             _, vcpu, place = trace.here(self.domid)
             head = (self.platform.clock.now(), self.domid, vcpu, place)
-            trace.write(DomainRecord(*head, event, self.name, reason, sentence))
+            trace.write(traces.DomainRecord(*head, event, self.name, reason, sentence))
 
     def _count_pauses(self, pauses: int) -> None:
         self.state.pauses = pauses

@@ -6,7 +6,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from paravane.trace import Kind, ScheduleRecord
+from paravane import trace as traces
+from paravane.trace import Kind
 
 if TYPE_CHECKING:
     from paravane.platform import Platform
@@ -172,7 +173,7 @@ class Scheduler:
         trace = self._platform.trace
         if trace.wants(Kind.SCHEDULE):
             head = (self._platform.clock.now(), vcpu.domid, vcpu.vcpu_id, vcpu.place())
-            trace.write(ScheduleRecord(*head, what, why))
+            trace.write(traces.ScheduleRecord(*head, what, why))
 
 
 def _ignore(_ready: bool) -> None:

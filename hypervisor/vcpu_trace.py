@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paravane import trace as traces
 from paravane.call_site import call_site, follows_hypercall
 from paravane.cpu.attention import Attention
 from paravane.time.clock import GATE_COST, TRAP_COST
-from paravane.trace import Kind, ScheduleRecord, TrapRecord
+from paravane.trace import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,13 +77,13 @@ class VcpuTrace:
     def _woken(self) -> None:
         platform = self._platform
         head = (platform.clock.now(), self._domain.domid, self._vcpu_id, None)
-        platform.trace.write(ScheduleRecord(*head, "woken"))
+        platform.trace.write(traces.ScheduleRecord(*head, "woken"))
 
     def _trapped(self, note: TrapNote) -> None:
         clock = self._platform.clock
         cost = GATE_COST if note.outcome == "direct" else TRAP_COST
         self._platform.trace.write(
-            TrapRecord(
+            traces.TrapRecord(
                 clock.now(),
                 self._domain.domid,
                 self._vcpu_id,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING
 
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 def beside(target: Path) -> Iterator[IO[bytes]]:
     """A stream whose contents become those of the regular file `target` at the end of the `with`, or not at
     all if it raises: they are written to a file beside it, which is then renamed. Raises OSError."""
+    import tempfile  # noqa: PLC0415 - it needs much, and most who load this only read
+
     number, name = tempfile.mkstemp(prefix=f".{target.name[:64]}.", dir=target.parent)
     try:
         with open(number, "wb") as stream:

@@ -16,6 +16,9 @@ MOST_VCPUS: Final = XEN_LEGACY_MAX_VCPUS
 
 _UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
+WATCH_SOURCES: Final = "--watch-sources"
+"""The option of `boot`, which is not for the boots that come of it."""
+
 
 def memory_size(text: str) -> int:
     """`32M`, `65536K`, `1G`, or a bare number of MiB, as bytes; a whole number of pages."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
@@ -109,6 +108,8 @@ def _check_verb(words: Sequence[str]) -> None:
     """Refuse a first word that is no command. What comes before it are options without values."""
     word = next((word for word in words if not word.startswith("-")), None)
     if word is not None and word not in NAMES:
+        import difflib  # noqa: PLC0415 - loaded for who asks for it only
+
         close = difflib.get_close_matches(word, NAMES, 1)
         hint = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(VERBS)};"
         raise UsageError(f"there is no command {word!r}: {hint} see `paravane --help`")

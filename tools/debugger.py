@@ -7,12 +7,13 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from paravane.debug.listener import Address, Listener, parse_address
 from paravane.tools.status import UsageError
 from paravane.tools.streams import say
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
+
+    from paravane.debug.listener import Address, Listener
 
 
 def add_debugger_options(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +36,8 @@ def listener(options: argparse.Namespace, stack: ExitStack) -> Listener | None:
         if options.gdb_wait:
             raise UsageError("--gdb-wait needs --gdb, which says where the debugger comes in")
         return None
+    from paravane.debug.listener import Listener  # noqa: PLC0415 - loaded for who asks for it only
+
     try:
         found = stack.enter_context(closing(Listener(options.gdb)))
     except OSError as error:
@@ -48,6 +51,8 @@ def listener(options: argparse.Namespace, stack: ExitStack) -> Listener | None:
 
 
 def _address(text: str) -> Address:
+    from paravane.debug.listener import parse_address  # noqa: PLC0415 - loaded for who asks for it only
+
     try:
         return parse_address(text)
     except ValueError as error:

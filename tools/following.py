@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from paravane import follow
 from paravane.cpu.debugger import Watched
-from paravane.cpu.moving_breakpoints import MOST as MOST_BREAKPOINTS
-from paravane.follow import Breakpoints, Coverage, InstructionTrace, LocationError, data_at, location
-from paravane.follow.coverage_files import FORMS
+from paravane.cpu.moving_breakpoints import MOST
+from paravane.follow import LocationError, data_at, location
 from paravane.image.source_text import SourceText
 from paravane.text import number_in
 from paravane.tools import images
@@ -72,8 +72,8 @@ def add_following_options(parser: argparse.ArgumentParser) -> None:
 
 def _coverage_file(text: str) -> Path:
     path = Path(text)
-    if path.suffix not in FORMS:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of FILE{', FILE'.join(FORMS)}")
+    if path.suffix not in follow.FORMS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of FILE{', FILE'.join(follow.FORMS)}")
     return path
 
 
@@ -86,7 +86,7 @@ class Following:
     user: bool = False
     breakpoints: tuple[int, ...] = ()
     watched: tuple[Watched, ...] = ()
-    coverage: Coverage | None = None
+    coverage: follow.Coverage | None = None
     files: Sequence[Path] = ()
     image_path: str = ""
     folders: Sequence[Path] = ()
@@ -100,9 +100,9 @@ class Following:
     def begin(self, domain: Domain, stack: ExitStack) -> None:
         """Follow a domain that was built and has not run, until the stack is closed."""
         if self.ranges or self.user:
-            stack.callback(InstructionTrace(domain, self.ranges, user=self.user).close)
+            stack.callback(follow.InstructionTrace(domain, self.ranges, user=self.user).close)
         if self.breakpoints or self.watched:
-            stack.callback(Breakpoints(domain, self.breakpoints, self.watched).close)
+            stack.callback(follow.Breakpoints(domain, self.breakpoints, self.watched).close)
         if self.coverage is not None:
             self.coverage.follow(domain)
             stack.callback(self.coverage.close)
@@ -112,7 +112,7 @@ class Following:
         sources = SourceText(self.folders)
         for path in self.files:
             if self.coverage is not None:
-                write_file(path, FORMS[path.suffix](self.coverage, self.image_path, sources))
+                write_file(path, follow.FORMS[path.suffix](self.coverage, self.image_path, sources))
 
 
 def following(options: argparse.Namespace, image: Image) -> Following:
@@ -124,8 +124,8 @@ def following(options: argparse.Namespace, image: Image) -> Following:
         watched = tuple(_watched(image, text) for text in options.watches)
     except LocationError as error:
         raise UsageError(str(error)) from None
-    if len(set(breakpoints)) > MOST_BREAKPOINTS:
-        raise UsageError(f"--break can name {MOST_BREAKPOINTS} places at most, not {len(set(breakpoints))}")
+    if len(set(breakpoints)) > MOST:
+        raise UsageError(f"--break can name {MOST} places at most, not {len(set(breakpoints))}")
     if "all" in options.trace_insn:
         ranges = [range(1 << 32)]
     return Following(
@@ -133,7 +133,7 @@ def following(options: argparse.Namespace, image: Image) -> Following:
         "user" in options.trace_insn,
         breakpoints,
         watched,
-        Coverage(image) if options.coverage else None,
+        follow.Coverage(image) if options.coverage else None,
         options.coverage,
         str(options.image),
         images.source_folders(options),

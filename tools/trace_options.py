@@ -9,17 +9,17 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from paravane.hypercalls import names as hypercall_names
 from paravane.tools.files import OutputError
 from paravane.tools.status import UsageError
 from paravane.tools.streams import STDERR, colourful
-from paravane.tools.trace_output import TraceOutput, open_sink
-from paravane.trace import Header, Kind, filters
 from paravane.trace.forms import FORMS, form_of
-from paravane.trace.text import TextLines
+from paravane.trace.kinds import DEFAULT, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from paravane.tools.trace_output import TraceOutput
+    from paravane.trace.filters import Filter
 
 
 def add_trace_options(group: argparse._ArgumentGroup) -> None:
@@ -35,7 +35,7 @@ def add_trace_options(group: argparse._ArgumentGroup) -> None:
         metavar="LIST",
         help=f"which: some of {kinds}, each with or without a colon and what it is about: "
         "hypercall:sched_op.block, trap:14, event:3, refusal:EINVAL, store:/local; domain:N and vcpu:N "
-        f"restrict all of it, all is everything (default: {filters.DEFAULT})",
+        f"restrict all of it, all is everything (default: {DEFAULT})",
     )
     group.add_argument(
         "--trace-format",
@@ -81,16 +81,23 @@ def trace_output(
 
 
 def _output(options: argparse.Namespace, fileno: int, followed: frozenset[Kind]) -> TraceOutput:
+    from paravane.tools.trace_output import TraceOutput, open_sink  # noqa: PLC0415 - loaded for who asks for it only
+    from paravane.trace import Header, filters  # noqa: PLC0415 - loaded for who asks for it only
+    from paravane.trace.text import TextLines  # noqa: PLC0415 - loaded for who asks for it only
+
     form = FORMS[options.trace_format] if options.trace_format else form_of(PurePath(options.trace))
     # A writer of text knows what a terminal is to be sent; the others write files.
     writer = TextLines(colour=colourful(fileno)) if form.name == "text" else form.writer()
-    wanted = options.trace_events or filters.parse(filters.DEFAULT)
+    wanted = options.trace_events or filters.parse(DEFAULT)
     wanted = replace(wanted, wanted={**dict.fromkeys(kind.value for kind in followed), **wanted.wanted})
     return TraceOutput(open_sink(fileno, writer, Header(clock=options.clock)), wanted)
 
 
-def _filter(text: str) -> filters.Filter:
+def _filter(text: str) -> Filter:
+    from paravane.hypercalls import names  # noqa: PLC0415 - loaded for who asks for it only
+    from paravane.trace import filters  # noqa: PLC0415 - loaded for who asks for it only
+
     try:
-        return filters.parse(text, hypercall_names())
+        return filters.parse(text, names())
     except filters.FilterError as error:
         raise argparse.ArgumentTypeError(str(error)) from None

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from paravane.tools import images
+from paravane.tools.arguments import WATCH_SOURCES
 from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import say
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
-OPTION: Final = "--watch-sources"
 PERIOD: Final = 0.2
 """Seconds between two looks at the files."""
 
@@ -70,7 +70,11 @@ def without_option(arguments: Sequence[str]) -> list[str]:
     """The arguments for a boot that does not watch. What follows `--` is the guest's."""
     at = arguments.index("--") if "--" in arguments else len(arguments)
     # argparse takes the beginning of it as well, but for `--watch`, which is another option.
-    kept = [word for word in arguments[:at] if not (word.startswith("--watch-") and OPTION.startswith(word))]
+    kept = [
+        word
+        for word in arguments[:at]
+        if not (word.startswith("--watch-") and WATCH_SOURCES.startswith(word))
+    ]
     return [*kept, *arguments[at:]]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paravane import trace as traces
 from paravane.guest_copy import GuestCopy
-from paravane.trace import Kind, RefusalRecord
+from paravane.trace import Kind
 
 if TYPE_CHECKING:
     from paravane.control_plane import ControlPlane
@@ -48,4 +49,4 @@ class Caller(GuestCopy):
         trace = self.platform.trace
         if trace.wants(Kind.REFUSAL):
             head = (self.clock.now(), self.domain.domid, self.vcpu_id, self.vcpu.call_place())
-            trace.write(RefusalRecord(*head, request, refusal.errno, refusal.sentence))
+            trace.write(traces.RefusalRecord(*head, request, refusal.errno, refusal.sentence))

@@ -37,7 +37,7 @@ SHOWN_ITEMS = 4
 """Structs of an array that are decoded for the trace."""
 
 
-class Call(Sequence[Argument]):
+class Call(Sequence["Argument"]):
     """One hypercall, decoded once: what is to be run, and what the trace shows of it, its arguments.
 
     These are made from copies when somebody looks at them: most who subscribe to hypercalls drop some, and

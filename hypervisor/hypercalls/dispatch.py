@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from paravane import trace as traces
 from paravane.abi.errno import Errno
 from paravane.call_site import CallSites
 from paravane.cpu import PageFault
@@ -12,7 +13,6 @@ from paravane.hypercalls.table import TABLE
 from paravane.preemption import Preempted
 from paravane.refusal import Refusal
 from paravane.time.clock import TRAP_COST
-from paravane.trace import HypercallRecord
 from paravane.x86 import PageFaultCode
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Dispatcher:
     ) -> None:
         call = asked.call
         self._trace.write(
-            HypercallRecord(
+            traces.HypercallRecord(
                 asked.time,
                 self.domid,
                 self.vcpu_id,

@@ -4,33 +4,48 @@ Records are data: numbers, decoded values, errnos, places. What they look like a
 writer's business. An `Entry` is a record without its Python types, as files hold it.
 """
 
-from paravane.trace.entry import Entry, entry_of
-from paravane.trace.records import (
-    Argument,
-    BreakpointRecord,
-    ConsoleRecord,
-    DomainEvent,
-    DomainRecord,
-    EventRecord,
-    GrantRecord,
-    HypercallRecord,
-    InstructionRecord,
-    Kind,
-    PageRecord,
-    Record,
-    RefusalRecord,
-    RingRecord,
-    ScheduleRecord,
-    SendRecord,
-    StoreRecord,
-    TimerRecord,
-    TrapRecord,
-    UpcallRecord,
-    VirqRecord,
-    Written,
-)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paravane.late import late
+from paravane.trace.kinds import DomainEvent, Kind
 from paravane.trace.stream import Scene, Selection, Subscriber, Trace, Who
-from paravane.trace.writer import Header, Writer
+
+if TYPE_CHECKING:
+    from paravane.trace.call import Argument, Written
+    from paravane.trace.entry import Entry, entry_of
+    from paravane.trace.records import (
+        BreakpointRecord,
+        ConsoleRecord,
+        DomainRecord,
+        EventRecord,
+        GrantRecord,
+        HypercallRecord,
+        InstructionRecord,
+        PageRecord,
+        Record,
+        RefusalRecord,
+        RingRecord,
+        ScheduleRecord,
+        SendRecord,
+        StoreRecord,
+        TimerRecord,
+        TrapRecord,
+        UpcallRecord,
+        VirqRecord,
+    )
+    from paravane.trace.writer import Header, Writer
+else:
+    __getattr__ = late(
+        __name__,
+        call="Argument Written",
+        entry="Entry entry_of",
+        records="BreakpointRecord ConsoleRecord DomainRecord EventRecord GrantRecord HypercallRecord "
+        "InstructionRecord PageRecord Record RefusalRecord RingRecord ScheduleRecord SendRecord StoreRecord "
+        "TimerRecord TrapRecord UpcallRecord VirqRecord",
+        writer="Header Writer",
+    )
 
 __all__ = [
     "Argument",

@@ -17,7 +17,8 @@ from paravane.trace.records import HypercallRecord
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paravane.trace.records import Argument, Record
+    from paravane.trace.call import Argument
+    from paravane.trace.records import Record
 
 _HEAD: Final = frozenset({"time", "end", "domid", "vcpu", "place", "name", "request", "event"})
 """Fields of records that are not among an entry's data: `request` and `event` are its name."""

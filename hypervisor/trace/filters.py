@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from paravane.text import number_in
-from paravane.trace.records import Kind
+from paravane.trace.kinds import DEFAULT, Kind
 from paravane.trace.selectors import SELECTORS, FilterError, Item
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from paravane.trace.selectors import Predicate
 
 __all__ = ["DEFAULT", "Filter", "FilterError", "parse"]
-
-DEFAULT: Final = "hypercall,refusal,trap,event,domain"
-"""What reads well as it comes: what guests ask and get."""
 
 _OLD_NAMES: Final = {"exception": Kind.TRAP}
 _KINDS: Final = {kind.value: kind for kind in Kind}

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from paravane.trace.jsonl import JsonLines
-from paravane.trace.perfetto import PerfettoWriter
-from paravane.trace.text import TextLines
-from paravane.trace.xentrace import XentraceWriter
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import PurePath
 
     from paravane.trace.writer import Writer
 
 
 class Form(NamedTuple):
-    """A format: its name, the suffixes of its files, and what makes a writer of it."""
+    """A format: its name, the suffixes of its files, and where its writer is ("module:class" of this folder),
+    which is loaded for who writes in it."""
 
     name: str
     suffixes: tuple[str, ...]
-    writer: Callable[[], Writer]
+    home: str
+
+    def writer(self) -> Writer:
+        """A new one."""
+        module, _, name = self.home.partition(":")
+        made: Writer = getattr(import_module(f"paravane.trace.{module}"), name)()
+        return made
 
 
 FORMS: Final[dict[str, Form]] = {
     form.name: form
     for form in (
-        Form("text", (".txt", ".log"), TextLines),
-        Form("json", (".jsonl",), JsonLines),
-        Form("perfetto", (".perfetto-trace", ".pftrace"), PerfettoWriter),
-        Form("xentrace", (".xentrace",), XentraceWriter),
+        Form("text", (".txt", ".log"), "text:TextLines"),
+        Form("json", (".jsonl",), "jsonl:JsonLines"),
+        Form("perfetto", (".perfetto-trace", ".pftrace"), "perfetto:PerfettoWriter"),
+        Form("xentrace", (".xentrace",), "xentrace:XentraceWriter"),
     )
 }
 """Every format by its name, the default first."""

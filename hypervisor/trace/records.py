@@ -7,39 +7,18 @@ one is made for every hypercall that is traced.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
+
+from paravane.trace.kinds import DomainEvent, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from enum import Enum
 
     from paravane.abi.errno import Errno
-    from paravane.abi.layout import Layout
-    from paravane.abi.parameters import Parameter
     from paravane.abi.sched import ShutdownReason
     from paravane.place import Place
-
-
-class Kind(Enum):
-    """What a record is about; the values are the names `--trace-events` takes."""
-
-    HYPERCALL = "hypercall"
-    REFUSAL = "refusal"
-    TRAP = "trap"
-    EVENT = "event"
-    TIMER = "timer"
-    SCHEDULE = "schedule"
-    PAGE = "page"
-    GRANT = "grant"
-    RING = "ring"
-    STORE = "store"
-    CONSOLE = "console"
-    DOMAIN = "domain"
-    INSTRUCTION = "instruction"
-    BREAKPOINT = "breakpoint"
-
-    # Every record is looked up by its kind, and Enum's own hash is computed in Python.
-    __hash__ = object.__hash__
+    from paravane.trace.call import Argument, Written
 
 
 @dataclass(slots=True)
@@ -63,25 +42,6 @@ class Record:
         def name(self) -> str:
             """What happened: the hypercall, `#PF`, `upcall`, `built`. A field or a property of each class."""
             raise NotImplementedError
-
-
-class Argument(NamedTuple):
-    """One argument of a hypercall: its name and kind, the register `word`, and the value decoded from it.
-
-    The value is a number, a struct (None where it cannot be read), or of an array the first structs.
-    """
-
-    name: str
-    kind: Parameter
-    word: int
-    value: Any
-
-
-class Written(NamedTuple):
-    """A struct that a hypercall has put into guest memory."""
-
-    layout: Layout[Any]
-    value: Any
 
 
 @dataclass(slots=True)
@@ -296,16 +256,6 @@ class ConsoleRecord(Record):
     name: str
     text: bytes
     number: int = 0
-
-
-class DomainEvent(Enum):
-    """What happened to a domain."""
-
-    BUILT = "built"
-    ENDED = "shut down"
-    CRASHED = "crashed"
-    RESUMED = "resumed"
-    DESTROYED = "destroyed"
 
 
 @dataclass(slots=True)

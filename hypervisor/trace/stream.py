@@ -10,12 +10,13 @@ from array import array
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from paravane.trace.records import Kind, Record
+from paravane.trace.kinds import Kind
 
 if TYPE_CHECKING:
     from paravane.place import Place
+    from paravane.trace.records import Record
 
-Subscriber = Callable[[Record], None]
+Subscriber = Callable[["Record"], None]
 
 
 class Selection(Protocol):

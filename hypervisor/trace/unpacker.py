@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from paravane.place import Place
+    from paravane.trace.call import Argument, Written
     from paravane.trace.entry import Entry
-    from paravane.trace.records import Argument, Record, Written
+    from paravane.trace.records import Record
     from paravane.trace.writer import Again, Header, Writer
 
 _REMEMBERED: Final = 1 << 12

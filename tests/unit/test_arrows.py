@@ -56,7 +56,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "log_limit on_end registry",
         "arguments local_socket preemption refusal text vcpu_info whole_file",
         "abi",
-        "x86",
+        "late x86",
     )
 )
 """Folders, and the files that lie right in hypervisor/. Each may import from the rows below its own."""

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING
 
 from paravane import DomainConfig, ImageError, Machine
 from paravane.cpu import EngineError
-from paravane.devices.block import Disk, parse_disk
-from paravane.devices.net.vif import Vif, parse_vif
 from paravane.text import shown
-from paravane.tools import images, manual, watch
-from paravane.tools.arguments import MOST_VCPUS, memory_size, vcpu_count
+from paravane.tools import images, manual
+from paravane.tools.arguments import MOST_VCPUS, WATCH_SOURCES, memory_size, vcpu_count
 from paravane.tools.boot.session import Session, Wishes
 from paravane.tools.console_options import add_console_option, files_of_consoles, given
 from paravane.tools.deadline import Expired, expiring
@@ -35,9 +33,11 @@ from paravane.tools.status import Status, UsageError
 from paravane.tools.trace_options import add_trace_options, trace_output
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from paravane.devices.block import Disk
     from paravane.devices.framebuffer import Vfb
+    from paravane.devices.net.vif import Vif
     from paravane.tools.trace_output import TraceOutput
 
 DEFAULT_MEMORY = 32 << 20
@@ -87,6 +87,8 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 
 def _disk(text: str) -> Disk:
+    from paravane.devices.block import parse_disk  # noqa: PLC0415 - loaded for who asks for it only
+
     try:
         return parse_disk(text)
     except ValueError as error:
@@ -101,6 +103,8 @@ def _vfb(text: str) -> Vfb:
 
 
 def _vif(text: str) -> Vif:
+    from paravane.devices.net.vif import parse_vif  # noqa: PLC0415 - loaded for who asks for it only
+
     try:
         return parse_vif(text)
     except ValueError as error:
@@ -172,7 +176,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("time, ends and restarts")
     add_machine_options(group)
     group.add_argument(
-        watch.OPTION,
+        WATCH_SOURCES,
         action="store_true",
         help="boot anew whenever a source changes, or another file that is read, until Ctrl-C",
     )
@@ -192,7 +196,9 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
 
 def _boot(options: argparse.Namespace) -> int:
     if options.watch_sources:
-        return watch.watch(options, options.arguments)
+        from paravane.tools.watch import watch  # noqa: PLC0415 - loaded for who asks for it only
+
+        return watch(options, options.arguments)
     deadline = None if options.timeout is None else time.monotonic() + options.timeout
     try:
         with ExitStack() as stack:
@@ -201,9 +207,7 @@ def _boot(options: argparse.Namespace) -> int:
                 trace = None if options.trace in (None, "-") else Path(options.trace)
                 outputs = [("--trace", trace), ("--dump-on-crash", options.dump_on_crash)]
                 outputs += (("--coverage", path) for path in options.coverage)
-                outputs += dict.fromkeys(
-                    ("--vif", Path(one.pcap)) for one in config.devices if isinstance(one, Vif) and one.pcap
-                )
+                outputs += dict.fromkeys(("--vif", path) for path in _captures(config))
                 outputs += (("--console", path) for path in files_of_consoles(config))
                 refuse_overwriting(outputs, inputs)
                 image = images.load(options, data)
@@ -219,6 +223,14 @@ def _boot(options: argparse.Namespace) -> int:
         raise UsageError(
             f"{options.image} was not ready when the time given was used up", Status.TIMEOUT
         ) from None
+
+
+def _captures(config: DomainConfig) -> Iterator[Path]:
+    """The files that a domain's network interfaces write what they carry to."""
+    if config.devices:
+        from paravane.devices.net.vif import Vif  # noqa: PLC0415 - loaded for who asks for it only
+
+        yield from (Path(one.pcap) for one in config.devices if isinstance(one, Vif) and one.pcap)
 
 
 def _wishes(

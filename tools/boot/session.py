@@ -16,7 +16,7 @@ from paravane.tools.files import write_file
 from paravane.tools.following import Following
 from paravane.tools.lines import Lines, logging_to
 from paravane.tools.machine_options import serve_store
-from paravane.tools.monitor.on_terminal import monitor_on
+from paravane.tools.monitor.on_terminal import OnTerminal
 from paravane.tools.parting import Stream, audited, patience, put_out
 from paravane.tools.progress import telling
 from paravane.tools.screens import addresses
@@ -25,8 +25,6 @@ from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import STDERR
 from paravane.tools.terminal import ESCAPES, Terminal
 from paravane.trace import Kind
-from paravane.trace.text import body
-from paravane.trace.text import line as trace_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +79,7 @@ class Session:
         self._wishes = wishes
         self._errors = Lines(STDERR)
         self._terminal = Terminal(errors=self._errors)
-        self._monitor = monitor_on(self._terminal, self)
+        self._monitor = OnTerminal(self._terminal, self)
         self._domain: Domain | None = None
         self._signals = Signals(self._terminal.restore)
         self._deadline = wishes.deadline
@@ -182,8 +180,12 @@ class Session:
                 lines.join(machine)
                 stack.callback(lines.join, None)
         if wishes.trace is None and wishes.following.kinds:
-            machine.trace.subscribe(lambda record: errors.write(trace_line(record)), wishes.following.kinds)
+            from paravane.trace.text import line  # noqa: PLC0415 - loaded for who asks for it only
+
+            machine.trace.subscribe(lambda record: errors.write(line(record)), wishes.following.kinds)
         if wishes.explain:
+            from paravane.trace.text import body  # noqa: PLC0415 - loaded for who asks for it only
+
             machine.trace.subscribe(lambda record: errors.write(body(record)), (Kind.REFUSAL,))
 
     def _admit_debuggers(self, machine: Machine, domain: Domain, stack: ExitStack) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from paravane.text import shown
 from paravane.tools.ctl.protocol import RequestError
-from paravane.tools.monitor.on_terminal import monitor_on
+from paravane.tools.monitor.on_terminal import OnTerminal
 from paravane.tools.terminal import ESCAPES, Terminal
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class JoinedConsole:
         """`errors` takes lines for the user; `consoles` are those that there are to choose from, by name."""
         self.focused = name
         self._terminal = Terminal(errors=errors)
-        self._monitor = monitor_on(self._terminal, self)
+        self._monitor = OnTerminal(self._terminal, self)
         self._errors = errors
         self._consoles = consoles
 

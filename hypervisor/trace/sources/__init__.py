@@ -1,38 +1,46 @@
 """Where records come from that their subsystems do not write themselves.
 
 Memory, events, timers, grants and devices know nothing of records: each has an `observer`, None as long as
-nobody wants to know, that is called with numbers. Here are these observers, and what puts them there.
+nobody wants to know, that is called with numbers. Here are these observers, and what puts them there. They
+are loaded, and made, when the first of their records is wanted.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
-from paravane.trace.records import Kind
-from paravane.trace.sources.devices import DeviceSource
-from paravane.trace.sources.events import EventSource
-from paravane.trace.sources.memory import GrantSource, PageSource
-from paravane.trace.sources.timers import TimerSource
+from paravane.trace.kinds import Kind
 
 if TYPE_CHECKING:
     from paravane.platform import Platform
+    from paravane.trace.sources.observers import Observers
 
 __all__ = ["observe"]
+
+_OBSERVED: Final = (
+    Kind.PAGE,
+    Kind.GRANT,
+    Kind.EVENT,
+    Kind.TIMER,
+    Kind.RING,
+    Kind.STORE,
+    Kind.CONSOLE,
+)
+"""The kinds of their records."""
 
 
 def observe(platform: Platform) -> None:
     """Have the parts of a machine observed for as long as somebody wants the records."""
-    wants, bus = platform.trace.wants, platform.bus
-    pages, grants = PageSource(platform), GrantSource(platform)
-    events, timers, devices = EventSource(platform), TimerSource(platform), DeviceSource(platform)
+    wants = platform.trace.wants
+    observers: Observers | None = None
 
     def changed() -> None:
-        platform.memory.types.observer = pages.told if wants(Kind.PAGE) else None
-        platform.grants.observer = grants.told if wants(Kind.GRANT) else None
-        platform.exchange.observer = events if wants(Kind.EVENT) else None
-        platform.timers.observer = timers.told if wants(Kind.TIMER) else None
-        bus.observers.ring = devices.ring if wants(Kind.RING) else None
-        bus.observers.store = devices.store if wants(Kind.STORE) else None
-        bus.observers.console = devices.console if wants(Kind.CONSOLE) else None
+        nonlocal observers
+        if observers is None:
+            if not any(wants(kind) for kind in _OBSERVED):
+                return
+            observers = import_module("paravane.trace.sources.observers").Observers(platform)
+        observers.settle()
 
     platform.trace.watch(changed)
