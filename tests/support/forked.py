@@ -23,6 +23,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from paravane.hypercalls.table import declared
 from paravane.tools.cli import main
 from paravane.tools.verbs import VERBS
 
@@ -145,7 +146,10 @@ if __name__ == "__main__":
     to_tests = socket.socket(fileno=int(sys.argv[1]))
     for verb in VERBS.values():
         import_module(verb.home.partition(":")[0])
-    import_module("paravane.asm")
+    # What commands load when they come to it, and no engine with it.
+    for later in ("asm", "trace.records", "trace.entry", "trace.text", "trace.sources.observers"):
+        import_module(f"paravane.{later}")
+    declared()
     # Nobody waits for those who wait for the commands.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     # What is imported is never garbage: without this the collector would copy its pages in every command.
