@@ -15,7 +15,7 @@ DATA_SEGMENTS = ("ds", "es", "fs", "gs")
 class NativeView(NamedTuple):
     """Addresses in this process, and where in the processor's state (`words`) its parts are, counted in
     32-bit words. `regs` are the general registers in hardware order, `reg_stride` words each; `flags` the
-    arithmetic flags where they were computed for a code hook. The last three are masks of the word
+    arithmetic flags where they were computed for a code hook. The last four are masks of the word
     `hflags`."""
 
     words: int
@@ -33,6 +33,7 @@ class NativeView(NamedTuple):
     eflags: int
     hflags: int
     flags: int
+    cr0: int
     cr2: int
     cr3: int
     error_code: int
@@ -49,6 +50,7 @@ class NativeView(NamedTuple):
     addseg: int
     cs32: int
     inhibit: int
+    task_switched: int
 
 
 def native_view(cpu: ProcessorState) -> NativeView:
@@ -70,6 +72,7 @@ def native_view(cpu: ProcessorState) -> NativeView:
         eflags=layout.eflags,
         hflags=layout.hflags,
         flags=layout.flags,
+        cr0=layout.cr0,
         cr2=layout.cr2,
         cr3=layout.cr3,
         error_code=layout.error_code,
@@ -86,6 +89,7 @@ def native_view(cpu: ProcessorState) -> NativeView:
         addseg=layout.addseg,
         cs32=layout.cs32,
         inhibit=layout.inhibit,
+        task_switched=layout.task_switched,
     )
 
 

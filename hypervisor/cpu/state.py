@@ -82,7 +82,7 @@ class ProcessorState(SegmentRegisters):
     @property
     def cr0(self) -> int:
         """CR0. PE and PG stay set whatever is written; a change of WP flushes the TLB."""
-        return self._cr0
+        return self._cr0 & ~Cr0.TS | self._words[self._layout.cr0] & Cr0.TS
 
     @cr0.setter
     def cr0(self, value: int) -> None:
@@ -90,7 +90,19 @@ class ProcessorState(SegmentRegisters):
         self._write_protect = self._cr0 & Cr0.WP != 0
         self._through_api(x86_const.UC_X86_REG_CR0, self._cr0)
         if (before ^ self._cr0) & Cr0.WP:
-            self._want_flush()  # TS, which kernels set and clear all day, has nothing to do with translations
+            self._want_flush()  # TS has nothing to do with translations
+
+    def set_task_switched(self, on: bool) -> None:
+        """Set or clear CR0.TS. In place, for it has nothing to do with translations, and guests change it all
+        day."""
+        words, layout = self._words, self._layout
+        if on:
+            words[layout.cr0] |= int(Cr0.TS)
+            words[layout.hflags] |= layout.task_switched
+        else:
+            words[layout.cr0] &= ~Cr0.TS & 0xFFFFFFFF
+            words[layout.hflags] &= ~layout.task_switched & 0xFFFFFFFF
+        self._dirty = True
 
     @property
     def cr3(self) -> int:
@@ -186,11 +198,12 @@ class ProcessorState(SegmentRegisters):
             self._drop_everything()
             return
         self._translated.forget(stale)
-        engine.write_register(x86_const.UC_X86_REG_CR0, self._cr0 & ~Cr0.PG)
+        cr0 = self.cr0
+        engine.write_register(x86_const.UC_X86_REG_CR0, cr0 & ~Cr0.PG)
         engine.flush_tlb()
         for mfn in stale:
             engine.remove_code(mfn << PAGE_SHIFT, PAGE_SIZE)
-        engine.write_register(x86_const.UC_X86_REG_CR0, self._cr0)
+        engine.write_register(x86_const.UC_X86_REG_CR0, cr0)
         engine.flush_tlb()
         if self._fill is not None:
             self._fill.forget(stale)

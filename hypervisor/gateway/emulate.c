@@ -5,6 +5,8 @@
 #define ESCAPE 0x0f
 #define RDTSC 0x31
 #define READ_CR 0x20
+#define WRITE_CR 0x22
+#define CLTS 0x06
 
 static uint32_t *general_register(struct gateway_block *block, uint32_t number)
 {
@@ -75,6 +77,25 @@ static bool read_control_register(struct gateway_block *block, void *engine, str
     return true;
 }
 
+/* CLTS, `length` 2, or `mov` to CR0 that changes nothing else than TS. */
+static bool set_task_switched(struct gateway_block *block, void *engine, struct resume *to, uint32_t length, bool on)
+{
+    if (to->ring != KERNEL_RING || !retire(block, engine, to, length, TRAP_COST))
+        return false;
+    gateway_set_task_switched(block, on);
+    return true;
+}
+
+/* `mov` to CR0: only TS is the guest's. */
+static bool write_control_register(struct gateway_block *block, void *engine, struct resume *to, uint8_t modrm)
+{
+    const uint32_t value = *general_register(block, modrm & 7);
+
+    if (modrm >> 3 & 7 || (value ^ CR0_FIXED) & ~CR0_TS)
+        return false;
+    return set_task_switched(block, engine, to, 3, value & CR0_TS);
+}
+
 bool gateway_emulate(struct gateway_block *block, void *engine, struct resume *to)
 {
     const struct gateway_layout *at = &block->layout;
@@ -94,5 +115,9 @@ bool gateway_emulate(struct gateway_block *block, void *engine, struct resume *t
         return read_tsc(block, engine, to);
     if (code[1] == READ_CR)
         return read_control_register(block, engine, to, code[2]);
+    if (code[1] == WRITE_CR)
+        return write_control_register(block, engine, to, code[2]);
+    if (code[1] == CLTS)
+        return set_task_switched(block, engine, to, 2, false);
     return false;
 }

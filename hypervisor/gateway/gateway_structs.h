@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GATEWAY_MARK 0x7fe6e602u
+#define GATEWAY_MARK 0x214921e9u
 #define HYPERCALL_VECTOR 0x82u
 #define SYSCALL_VECTOR 0x80u
 #define TRAP_COST 0x3e8u
@@ -32,6 +32,7 @@
 #define VECTOR_BP 0x3u
 #define VECTOR_OF 0x4u
 #define VECTOR_BR 0x5u
+#define VECTOR_NM 0x7u
 #define VECTOR_GP 0xdu
 #define VECTOR_PF 0xeu
 #define VECTOR_MF 0x10u
@@ -61,6 +62,8 @@
 #define CR0_FIXED 0x80050033u
 #define CR0_TS 0x8u
 #define CR4_TSD 0x4u
+#define HYPERCALL_STACK_SWITCH 0x3u
+#define HYPERCALL_FPU_TASKSWITCH 0x5u
 #define HYPERCALL_IRET 0x17u
 #define EFLAGS_FIXED 0x2u
 #define EFLAGS_IF 0x200u
@@ -103,6 +106,7 @@ struct gateway_layout {
     uint32_t eflags;
     uint32_t hflags;
     uint32_t flags;
+    uint32_t cr0;
     uint32_t cr2;
     uint32_t cr3;
     uint32_t error_code;
@@ -119,6 +123,7 @@ struct gateway_layout {
     uint32_t addseg;
     uint32_t cs32;
     uint32_t inhibit;
+    uint32_t task_switched;
 };
 
 struct gateway_watch {

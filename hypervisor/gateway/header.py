@@ -60,6 +60,7 @@ _TRAPS: Final = {
     "VECTOR_BP": Vector.BP,
     "VECTOR_OF": Vector.OF,
     "VECTOR_BR": Vector.BR,
+    "VECTOR_NM": Vector.NM,
     "VECTOR_GP": Vector.GP,
     "VECTOR_PF": Vector.PF,
     "VECTOR_MF": Vector.MF,
@@ -89,6 +90,8 @@ _TRAPS: Final = {
     "CR0_FIXED": CR0_FIXED,
     "CR0_TS": Cr0.TS,
     "CR4_TSD": Cr4.TSD,
+    "HYPERCALL_STACK_SWITCH": Hypercall.stack_switch,
+    "HYPERCALL_FPU_TASKSWITCH": Hypercall.fpu_taskswitch,
     "HYPERCALL_IRET": Hypercall.iret,
 }
 """Those that only traps need."""

@@ -224,3 +224,17 @@ bool resume_commit(struct gateway_block *block, void *engine, const struct resum
     account(block, now);
     return true;
 }
+
+void gateway_set_task_switched(struct gateway_block *block, bool on)
+{
+    const struct gateway_layout *at = &block->layout;
+
+    block->traps.registers[TASK_SWITCHED] = on;
+    if (on) {
+        block->words[at->cr0] |= CR0_TS;
+        block->words[at->hflags] |= at->task_switched;
+    } else {
+        block->words[at->cr0] &= ~CR0_TS;
+        block->words[at->hflags] &= ~at->task_switched;
+    }
+}

@@ -57,4 +57,7 @@ bool resume_bounce(const struct gateway_block *block, struct resume *to, uint64_
  */
 bool resume_commit(struct gateway_block *block, void *engine, const struct resume *plan, int64_t cost);
 
+/* CR0.TS, for the guest and its processor (paravane.traps.fpu). Nothing that `resume_commit` looks at. */
+void gateway_set_task_switched(struct gateway_block *block, bool on);
+
 #endif

@@ -63,6 +63,7 @@ class Layout(ctypes.Structure):
         ("eflags", ctypes.c_uint32),
         ("hflags", ctypes.c_uint32),
         ("flags", ctypes.c_uint32),
+        ("cr0", ctypes.c_uint32),
         ("cr2", ctypes.c_uint32),
         ("cr3", ctypes.c_uint32),
         ("error_code", ctypes.c_uint32),
@@ -79,6 +80,7 @@ class Layout(ctypes.Structure):
         ("addseg", ctypes.c_uint32),
         ("cs32", ctypes.c_uint32),
         ("inhibit", ctypes.c_uint32),
+        ("task_switched", ctypes.c_uint32),
     )
 
 

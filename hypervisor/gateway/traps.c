@@ -128,6 +128,16 @@ static bool page_fault(struct gateway_block *block, void *engine, struct resume 
     return true;
 }
 
+/* #NM is the guest's only if it has set TS itself, and clears it. */
+static bool device_not_available(struct gateway_block *block, void *engine, struct resume *to)
+{
+    to->eflags |= EFLAGS_RF;
+    if (!block->traps.registers[TASK_SWITCHED] || !bounce(block, engine, to, VECTOR_NM, NULL))
+        return false;
+    gateway_set_task_switched(block, false);
+    return true;
+}
+
 /* A fault. EIP is at the instruction. */
 bool gateway_exception(struct gateway_block *block, void *engine, uint32_t vector)
 {
@@ -136,6 +146,8 @@ bool gateway_exception(struct gateway_block *block, void *engine, uint32_t vecto
     switch (vector) {
     case VECTOR_PF:
         return resume_fault(block, engine, &to, vector) && page_fault(block, engine, &to);
+    case VECTOR_NM:
+        return resume_fault(block, engine, &to, vector) && device_not_available(block, engine, &to);
     case VECTOR_GP:
         if (block->words[block->layout.error_code])
             return false;

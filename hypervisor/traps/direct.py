@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.abi.arch import APPLICATION_RING
 from paravane.cpu import PageFault
-from paravane.traps.state import DIRECT, UPCALL_MASK
+from paravane.traps.state import DIRECT, KERNEL_SP, KERNEL_SS, UPCALL_MASK
 from paravane.x86 import Eflags
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ KEPT: Final = ~int(Eflags.VM | Eflags.RF | Eflags.NT | Eflags.TF | Eflags.IOPL) 
 
 
 class DirectGate:
-    """The gate of one vcpu. `refresh` after every change of trap table or kernel stack."""
+    """The gate of one vcpu. `refresh` after every change of the trap table; another kernel stack is noticed,
+    for native code may have switched to it."""
 
     def __init__(self, state: TrapState) -> None:
         self._state = state
@@ -43,6 +44,7 @@ class DirectGate:
         self._masks = False
         self._frame = 0
         self._esp = 0
+        self._stack = (0, 0)
 
     def refresh(self) -> None:
         """Forget the plan: it is made again when it is next needed."""
@@ -56,7 +58,8 @@ class DirectGate:
 
     def enter(self) -> bool:
         """Take the gate from ring 3. False when it has to be taken the slow way; nothing has changed then."""
-        if self._stale:
+        cell = self._state.cell
+        if self._stale or self._stack != (cell[KERNEL_SS], cell[KERNEL_SP]):
             self._plan()
         entry = self._entry
         if entry is None:
@@ -97,6 +100,7 @@ class DirectGate:
         self._entry = None
         if not gate.usable:
             return
+        self._stack = state.kernel_ss, state.kernel_sp
         entry = state.entries.find(gate.cs, state.kernel_ss)
         if entry is None:
             self._stale = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from paravane.x86 import FXSAVE_SIZE, Cr0
+from paravane.x86 import FXSAVE_SIZE
 
 if TYPE_CHECKING:
     from paravane.traps.state import TrapState
@@ -38,5 +38,4 @@ def set_task_switched(state: TrapState, on: bool) -> None:
     if state.cr0_ts == on:
         return
     state.cr0_ts = on
-    cpu = state.cpu
-    cpu.cr0 = cpu.cr0 | Cr0.TS if on else cpu.cr0 & ~Cr0.TS
+    state.cpu.set_task_switched(on)

@@ -183,7 +183,6 @@ class VcpuTraps:
         """stack_switch: the stack for entries from ring 2 and 3. Only the selector's RPL is looked at."""
         self.state.kernel_ss = fix_selector(ss)
         self.state.kernel_sp = esp & 0xFFFFFFFF
-        self._direct.refresh()
 
     def register_nmi(self, eip: int) -> None:
         """Register the NMI callback. On vcpu 0 a reason that is still set raises an NMI, as its edge is

@@ -197,7 +197,7 @@ static uint64_t make_gate(void)
 static void make_code(const struct gateway_block *block, uint32_t vector)
 {
     static const uint8_t emulated[][3] = {{0x0f, 0x31}, {0x0f, 0x20, 0xc0}, {0x0f, 0x20, 0xd1}, {0x0f, 0x20, 0xe2},
-                                          {0xf3, 0x6d}, {0x66, 0xaa}, {0xfa}};
+                                          {0xf3, 0x6d}, {0x66, 0xaa}, {0x0f, 0x06}};
     const uint8_t call[3] = {below(10) ? 0x90 : 0x66, 0xcd, (uint8_t)vector};
     const int is_int = block->words[block->layout.is_int] != 0;
     uint64_t at = walk(block, now.ram, block->words[block->layout.eip] - (is_int ? 3 : 0));
@@ -244,6 +244,8 @@ static void scatter(struct gateway_block *block, uint32_t vector)
             now.words[at->data_flags[i]] |= 0x6000;
     if (below(3)) {
         now.words[at->eax] = below(3) ? HYPERCALL_IRET : block->answers[below(block->nr_answers)].number;
+        if (!below(8))
+            now.words[at->eax] = below(2) ? HYPERCALL_STACK_SWITCH : HYPERCALL_FPU_TASKSWITCH;
         now.words[at->ebx] = 0;
     }
     make_code(block, vector);
@@ -305,6 +307,7 @@ static void prepare(struct gateway_block *block)
     at->addseg = 0x40;
     at->cs32 = CS32;
     at->inhibit = 8;
+    at->task_switched = 0x10;
     block->traps.gates = gates;
     block->traps.events = &event;
     block->traps.registers = now.cells + REGISTERS;

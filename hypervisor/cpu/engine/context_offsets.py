@@ -78,6 +78,7 @@ class ContextLayout:
     dr: int
     io_break: int
     inhibit: int
+    task_switched: int
     eflags: int
     """EFLAGS without those that `flags` holds."""
     flags: int
@@ -134,7 +135,7 @@ class _Probe:
         eip = self._find_word("EIP", x86.UC_X86_REG_EIP)
         cr2 = self._find_word("CR2", x86.UC_X86_REG_CR2)
         cr3 = self._find_word("CR3", x86.UC_X86_REG_CR3)
-        cr0, hflags = self._find_cr0_and_hflags()
+        cr0, hflags, task_switched = self._find_cr0_and_hflags()
         segments = self._find_segments()
         addseg = self._flag_changed(hflags, x86.UC_X86_REG_DS, _DATA32, _ODD_DATA, "segment base")
         ss32 = self._flag_changed(hflags, x86.UC_X86_REG_SS, _DATA32, _DATA16, "stack size")
@@ -162,6 +163,7 @@ class _Probe:
             dr=self._find_debug_registers(),
             io_break=self._find_io_break(hflags),
             inhibit=self._find_inhibit(hflags),
+            task_switched=task_switched,
             eflags=self._find_eflags(),
             flags=self._find_flags(),
         )
@@ -193,7 +195,8 @@ class _Probe:
         places = [i for i in _indices(before, 0x3C5A1000) if after[i] == 0x16E8B000]
         return _single(name, places)
 
-    def _find_cr0_and_hflags(self) -> tuple[int, int]:
+    def _find_cr0_and_hflags(self) -> tuple[int, int, int]:
+        """Where they are, and the cached flag that says what CR0.TS does."""
         self._load(x86.UC_X86_REG_CR0, 0x1)
         before = self._snapshot()
         self._load(x86.UC_X86_REG_CR0, 0x9)
@@ -201,7 +204,11 @@ class _Probe:
         self._load(x86.UC_X86_REG_CR0, 0x1)
         changed = _changed(before, after)
         cr0 = _single("CR0", [i for i in changed if before[i] == 1 and after[i] == 9])
-        return cr0, _single("the cached flags", [i for i in changed if i != cr0])
+        hflags = _single("the cached flags", [i for i in changed if i != cr0])
+        mask = before[hflags] ^ after[hflags]
+        if mask.bit_count() != 1 or not after[hflags] & mask:
+            raise EngineError("the engine's cached flags do not show CR0.TS as one bit")
+        return cr0, hflags, mask
 
     def _find_segments(self) -> dict[str, SegmentSlots]:
         numbers = {
