@@ -162,6 +162,13 @@ def test_a_gateway_in_c_is_there_where_it_is_measured_and_only_there() -> None:
 
 
 @pytest.mark.slow
+def test_a_guest_goes_round_once_at_least_however_many_traps_that_takes() -> None:
+    """This one takes twice as many as is said, as one whose hypercalls are preempted."""
+    with loop(image("traps"), "hypercall_iret", traps=1) as repeated:
+        assert all(repeated.turn(1) >= 1 for _ in range(10))
+
+
+@pytest.mark.slow
 def test_a_guest_that_ends_is_an_error_that_says_what_it_printed() -> None:
     with pytest.raises(RuntimeError, match="over already"), loop(kernel(ENDS), "main"):
         pass
