@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -15,12 +16,15 @@ import pytest
 from paravane.cpu import Cpu, EngineError, string_hooks
 from paravane.cpu.engine import guard, host_signals
 from paravane.gateway.native import SWITCH, find
+from paravane.gateway.structs import SET_PAGE
 from paravane.gateway.vcpu_gateway import VcpuGateway
-from tests.support.cpu_bench import CODE, STACK, USER, Bench, Trap
+from tests.support.cpu_bench import CODE, DATA, STACK, USER, Bench, Trap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from paravane.gateway.vcpu_tlb import VcpuTlb
 
 pytestmark = pytest.mark.skipif(bool(guard.why_not()), reason=f"needs {guard.why_not()}")
 
@@ -280,3 +284,38 @@ def test_a_handler_that_fails_itself_does_not_loop() -> None:
     ended = other_process(OVERFLOW, before=broken)
     assert ended.returncode == -signal.SIGFPE
     assert "ZeroDivisionError" in ended.stderr
+
+
+def abort_in(fill: VcpuTlb) -> int:
+    """The library's function that it calls dies."""
+    fill._block.set_page = ctypes.cast(ctypes.CDLL(None).abort, SET_PAGE)
+    return signal.SIGABRT
+
+
+def fault_in(fill: VcpuTlb) -> int:
+    """It does itself, at its first look at a page table."""
+    fill._block.ram = ctypes.cast(8, ctypes.POINTER(ctypes.c_uint8))
+    return signal.SIGSEGV
+
+
+@pytest.mark.parametrize("die", [abort_in, fault_in])
+@pytest.mark.parametrize("access", ["store", "load"])
+def test_a_death_below_the_native_tlb_fill_ends_the_run(
+    fill: VcpuTlb, die: Callable[[VcpuTlb], int], access: str
+) -> None:
+    """With the exact EIP for a store. For a load, whoever fills, it is its block's: translated code calls the
+    helper from a place that the engine cannot tell from others."""
+    bench = Bench(tlb_fill=fill)
+    number = list[int]()
+    # inc %eax; int $0x82; then in one block: inc %eax; mov %ebx, DATA or DATA, %ebx
+    code = b"\x40\xcd\x82\x40" + (b"\x89\x1d" if access == "store" else b"\x8b\x1d") + struct.pack("<I", DATA)
+    bench.handler.on_trap = lambda trap: number.append(die(fill))
+    bench.cpu.eax = 0
+    try:
+        with pytest.raises(EngineError, match="died of") as raised:
+            bench.run(code + INT20)
+        assert signal.Signals(number[0]).name in str(raised.value)
+        assert (bench.cpu.eip, bench.cpu.eax) == (CODE + (4 if access == "store" else 3), 2)
+        assert len(bench.traps) == 1
+    finally:
+        bench.close()

@@ -21,6 +21,7 @@ def test_every_finding_has_a_line() -> None:
         "stops that leave no hook out",
         "instructions of a run",
         "forgets one translation alone",
+        "TLB filled by code in C",
         "bounds of hooks",
         "steps unseen by its guest",
         "survives its own deaths",
@@ -37,4 +38,6 @@ def test_what_was_not_found_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = engine_report()
     assert lines[1] == "processor state: through copies: it was not found in memory"
     assert "stops that leave no hook out: no: a breakpoint may be passed" in lines
+    assert "TLB filled by code in C: no: the processor's state is not seen in place" in lines
+    assert "forgets one translation alone: no: that takes the processor's state in place" in lines
     assert lines[-1] == "survives its own deaths: no: that takes Linux on x86-64"

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from paravane.cpu.engine import guard, library
+from paravane.cpu.engine import fill_place, guard, library
 from paravane.cpu.engine.bounds import bounds_place
 from paravane.cpu.engine.context_offsets import ContextLayout, context_layout
 from paravane.cpu.engine.exits import pointer_place
@@ -34,10 +34,18 @@ def engine_report() -> list[str]:
         f"stops that leave no hook out: {_block_exit(place)}",
         f"instructions of a run: counted at {counter_place():#x} of its structure",
         f"forgets one translation alone: {_page_flush(place)}",
+        f"TLB filled by code in C: {_fill(place)}",
         f"bounds of hooks: at {bounds_place():#x} of a hook's record",
         f"steps unseen by its guest: by {step_flag():#x} of the cached flags",
         f"survives its own deaths: {survived}",
     ]
+
+
+def _fill(place: LiveState | None) -> str:
+    found = fill_place.find(place)
+    if isinstance(found, str):
+        return f"no: {found}"
+    return f"where there is any, by the pointer {found.pointer:#x} past the state"
 
 
 def _page_flush(place: LiveState | None) -> str:
