@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paravane.trace import Entry
+from tests.support import forked
 from tests.support.boot import HOST_TIMEOUT
 from tests.support.patience import given_longer, until
 
@@ -46,13 +47,12 @@ def source(tmp_path: Path) -> Path:
 
 
 def start(
-    *arguments: str | Path, stdout: int | None = subprocess.PIPE, stderr: int | None = subprocess.PIPE
-) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "paravane", "boot", *map(str, arguments)]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
+    *arguments: str | Path, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.PIPE
+) -> forked.Process:
+    return forked.start(("boot", *map(str, arguments)), stdin=stdin, stdout=stdout)
 
 
-def ended(process: subprocess.Popen[bytes]) -> tuple[int, str]:
+def ended(process: forked.Process) -> tuple[int, str]:
     """Exit status and stderr of a process whose stdout nobody reads."""
     with process:
         assert process.stderr is not None
@@ -72,7 +72,7 @@ def whole(trace: Path) -> str:
     return found[0]
 
 
-def unread(process: subprocess.Popen[bytes]) -> int:
+def unread(process: forked.Process) -> int:
     """Bytes in the pipe from the process."""
     assert process.stdout is not None
     count = array.array("i", [0])
@@ -80,7 +80,7 @@ def unread(process: subprocess.Popen[bytes]) -> int:
     return count[0]
 
 
-def is_stuck(process: subprocess.Popen[bytes]) -> bool:
+def is_stuck(process: forked.Process) -> bool:
     """Whether the pipe from the process is full: a page of it may hold less than a page."""
     before = unread(process)
     time.sleep(0.5)
@@ -108,7 +108,7 @@ def test_a_signal_ends_it_though_nobody_reads(source: Path, number: int, status:
     assert f"guest did not end: {signal.Signals(number).name} came\n" in errors
 
 
-def processor_time(process: subprocess.Popen[bytes]) -> float:
+def processor_time(process: forked.Process) -> float:
     """Seconds of processor time that a process has used (proc(5), stat)."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -193,8 +193,7 @@ def test_a_trace_can_be_followed(source: Path, tmp_path: Path) -> None:
     source.write_text(BLOCK)
     trace = tmp_path / "trace"
     keep_open, stdin = os.pipe()
-    command = [sys.executable, "-m", "paravane", "boot", str(source), "--trace", str(trace)]
-    process = subprocess.Popen(command, stdin=keep_open, stderr=subprocess.PIPE)
+    process = start(source, "--trace", trace, stdin=keep_open)
     until(lambda: trace.exists() and "sched_op" in trace.read_text())
     os.close(stdin)
     status, errors = ended(process)

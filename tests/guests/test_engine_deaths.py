@@ -48,7 +48,7 @@ UNDEFINED = """
 main:
     movl $trap_table, %eax
     call set_trap_table
-    movl $10000, %esi
+    movl $2000, %esi
 again:
     .byte 0xf0, 0x0f, 0xa3, 0xc0                # lock btl %eax, %eax
     decl %esi
@@ -112,16 +112,16 @@ def test_the_domain_ends_with_a_dump(boot: Boot) -> None:
 
 @pytest.mark.usefixtures("deadly")
 def test_the_other_domains_of_the_machine_go_on(boot_together: BootTogether) -> None:
-    hello = UNDEFINED.replace("$10000", "$3")
+    hello = UNDEFINED.replace("$2000", "$3")
     results = boot_together(*(Guest(kernel, memory=MEMORY) for kernel in (DEADLY, hello, DEADLY, hello)))
     assert [result.console for result in results] == ["before\n", "0x00000003"] * 2
     assert [result.reason for result in results] == [ShutdownReason.crash, ShutdownReason.poweroff] * 2
     assert [result.audit for result in results] == [()] * 4
 
 
-def test_ten_thousand_undefined_instructions_are_ten_thousand_traps(boot: Boot) -> None:
+def test_two_thousand_undefined_instructions_are_as_many_traps(boot: Boot) -> None:
     outcome = boot(UNDEFINED, memory=MEMORY)
-    assert (outcome.reason, outcome.console) == (ShutdownReason.poweroff, f"{10000:#010x}")
+    assert (outcome.reason, outcome.console) == (ShutdownReason.poweroff, f"{2000:#010x}")
 
 
 def test_the_command_ends_with_status_3_and_a_dump(tmp_path: Path) -> None:

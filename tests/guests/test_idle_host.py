@@ -17,6 +17,8 @@ from tests.support.machines import Machines
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support import forked
+
 SLEEPERS = 4
 SOURCE = """
     .include "runtime.inc"
@@ -59,7 +61,7 @@ def wake_ups(pid: int) -> int:
     return found
 
 
-def comes_to_rest(process: subprocess.Popen[bytes]) -> bool:
+def comes_to_rest(process: forked.Process | subprocess.Popen[bytes]) -> bool:
     """Whether a second comes in which the process hardly wakes up; a busy host only has it come later."""
     limit = time.monotonic() + HOST_TIMEOUT
     while time.monotonic() < limit:

@@ -115,8 +115,8 @@ def test_a_guest_that_asks_without_end_does_not_hold_the_machine(
         machine.trace.subscribe(records.append, (Kind.HYPERCALL,))
         domain = machine.create(load_image(endless(call)), DomainConfig(memory=MEMORY))
         while not domain.console_output():
-            assert machine.run(max_traps=100).reason is StopReason.TRAPS
-        assert machine.run(max_traps=100).reason is StopReason.TRAPS
+            assert machine.run(max_traps=10).reason is StopReason.TRAPS
+        assert machine.run(max_traps=10).reason is StopReason.TRAPS
         assert domain.console_output() == b"asking\n"
         lines = [body(record) for record in records if "preempted" in body(record)]
     assert len(lines) > 1

@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
@@ -17,6 +16,7 @@ from paravane.debug.listener import Address, Listener
 from paravane.debug.packets import packet
 from paravane.debug.registers import NUMBERS
 from paravane.debug.server import Server
+from tests.support import forked
 from tests.support.boot import HOST_TIMEOUT, kernel_image
 from tests.support.needs import tool
 from tests.support.prelude import prelude
@@ -292,12 +292,7 @@ class Boot:
 
     def __init__(self, *arguments: str, wait: bool = True) -> None:
         options = ["--gdb", ":0", *(["--gdb-wait"] if wait else [])]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "paravane.tools.cli", "boot", *options, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        self._process = forked.start(("boot", *options, *arguments))
         assert self._process.stderr is not None
         line = self._process.stderr.readline().decode()
         found = re.search(r"target remote [^ ]*:(\d+)$", line.rstrip())
@@ -320,7 +315,7 @@ class Boot:
     def end(self) -> tuple[int, str, str]:
         """Wait for its end: status, stdout, the rest of stderr."""
         out, errors = self._process.communicate(timeout=HOST_TIMEOUT)
-        return self._process.returncode, out.decode(), errors.decode()
+        return self._process.wait(), out.decode(), errors.decode()
 
     def interrupt(self) -> None:
         """As Ctrl-C would."""

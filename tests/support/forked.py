@@ -13,6 +13,7 @@ import atexit
 import gc
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple, Self
 
 from paravane.hypercalls.table import declared
 from paravane.tools.cli import main
@@ -29,6 +30,95 @@ from paravane.tools.verbs import VERBS
 
 _ROOT: Final = Path(__file__).parents[2]
 _MESSAGE: Final = b"!"
+_LINE: Final = 64
+"""More than a number takes."""
+
+Files = tuple[IO[bytes] | None, IO[bytes] | None, IO[bytes] | None]
+"""Our ends of standard input, output and error, where there are any."""
+
+
+class Process:
+    """A command that runs: as much of `subprocess.Popen` as tests use."""
+
+    def __init__(self, arguments: tuple[str, ...], pid: int, end: socket.socket, files: Files) -> None:
+        self.args = arguments
+        self.pid = pid
+        self.returncode: int | None = None
+        self.stdin, self.stdout, self.stderr = files
+        self._end = end
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream:
+                stream.close()
+        self.wait()
+
+    def poll(self) -> int | None:
+        """Its status, if it has ended."""
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; its status. Raises TimeoutExpired."""
+        if self.returncode is None:
+            if not select.select([self._end], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self.returncode = int(self._end.recv(_LINE))
+            self._end.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Nothing comes of it if the process has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, stdin: bytes = b"", timeout: float | None = None) -> tuple[bytes, bytes]:
+        """Give it its input, and wait for its end: what else comes on its streams, which are closed then. One
+        that has not ended in time is killed, and TimeoutExpired raised."""
+        with ThreadPoolExecutor(3) as pool:
+            fed = pool.submit(_feed, self.stdin, stdin)
+            printed, said = pool.submit(_drain, self.stdout), pool.submit(_drain, self.stderr)
+            try:
+                self.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+            fed.result()
+            return printed.result(), said.result()
+
+
+def start(
+    arguments: tuple[str, ...],
+    *,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+) -> Process:
+    """Start `python3 -m paravane`. A stream is a descriptor, or PIPE or DEVNULL of `subprocess`."""
+    ours, theirs = socket.socketpair()
+    streams = [_stream(*how) for how in ((stdin, "wb"), (stdout, "rb"), (stderr, "rb"))]
+    with theirs:
+        socket.send_fds(server().channel, [_MESSAGE], [theirs.fileno(), *(fd for fd, _, _ in streams)])
+    for fd, ours_to_close, _ in streams:
+        if ours_to_close:
+            os.close(fd)
+    order = {"arguments": arguments, "cwd": str(cwd or Path.cwd()), "env": env or dict(os.environ)}
+    ours.sendall(json.dumps(order).encode() + b"\n")
+    pid = b""
+    while not pid.endswith(b"\n"):
+        pid += ours.recv(1)
+    their_input, printed, said = (file for _, _, file in streams)
+    return Process(arguments, int(pid), ours, (their_input, printed, said))
 
 
 def run(
@@ -40,28 +130,20 @@ def run(
     env: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """What `subprocess.run` gives of `python3 -m paravane`, all output captured. Raises TimeoutExpired."""
-    ours, theirs = socket.socketpair()
-    (their_in, our_in), (our_out, their_out), (our_err, their_err) = os.pipe(), os.pipe(), os.pipe()
-    with ours, ThreadPoolExecutor(3) as pool:
-        with theirs:
-            given = [theirs.fileno(), their_in, their_out, their_err]
-            socket.send_fds(server().channel, [_MESSAGE], given)
-            for fd in given[1:]:
-                os.close(fd)
-        order = {"arguments": arguments, "cwd": str(cwd or Path.cwd()), "env": env or dict(os.environ)}
-        fed = pool.submit(_feed, our_in, stdin)
-        printed, said = pool.submit(_drain, our_out), pool.submit(_drain, our_err)
-        ours.sendall(json.dumps(order).encode() + b"\n")
-        answers = ours.makefile("r")
-        pid = int(answers.readline())
-        ours.settimeout(timeout)
-        try:
-            status = int(answers.readline())
-        except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(arguments, timeout) from None
-        fed.result()
-        return subprocess.CompletedProcess(arguments, status, printed.result(), said.result())
+    with start(arguments, stdin=subprocess.PIPE, cwd=cwd, env=env) as process:
+        printed, said = process.communicate(stdin, timeout)
+        return subprocess.CompletedProcess(arguments, process.wait(), printed, said)
+
+
+def _stream(asked: int, mode: str) -> tuple[int, bool, IO[bytes] | None]:
+    """The command's end of a stream, whether it is to be closed here, and our end if there is one."""
+    if asked == subprocess.DEVNULL:
+        return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), True, None
+    if asked != subprocess.PIPE:
+        return asked, False, None
+    reading, writing = os.pipe()
+    ours, theirs = (writing, reading) if mode == "wb" else (reading, writing)
+    return theirs, True, os.fdopen(ours, mode)
 
 
 class Server(NamedTuple):
@@ -94,17 +176,19 @@ def _end(process: subprocess.Popen[bytes], channel: socket.socket) -> None:
     process.communicate()
 
 
-def _feed(fd: int, data: bytes) -> None:
-    with os.fdopen(fd, "wb", buffering=0) as stream:
+def _feed(stream: IO[bytes] | None, data: bytes) -> None:
+    if stream and not stream.closed:
         try:
-            while data:
-                data = data[stream.write(data) or 0 :]
+            with stream:
+                stream.write(data)
         except BrokenPipeError:
             pass  # it has ended, or closed its input: as with subprocess
 
 
-def _drain(fd: int) -> bytes:
-    with os.fdopen(fd, "rb") as stream:
+def _drain(stream: IO[bytes] | None) -> bytes:
+    if not stream or stream.closed:
+        return b""
+    with stream:
         return stream.read()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,16 +48,9 @@ class Machines:
 
     def start(
         self, *arguments: str, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.PIPE
-    ) -> subprocess.Popen[bytes]:
+    ) -> forked.Process:
         """Start a command."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "paravane", *arguments],
-            stdin=stdin,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            cwd=self.folder,
-            env=self.environment,
-        )
+        return forked.start(arguments, stdin=stdin, stdout=stdout, cwd=self.folder, env=self.environment)
 
     def do(self, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
         """Run a command to its end: status, stdout, stderr."""
@@ -83,7 +75,7 @@ class Machines:
 class Running:
     """A machine that runs, and what it has printed so far."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: forked.Process) -> None:
         self.process = process
         self.printed = b""
         self.told = b""
@@ -107,7 +99,7 @@ class Running:
     def end(self) -> tuple[int, str, str]:
         """Wait for its end: status, stdout, stderr."""
         rest, errors = self.process.communicate(timeout=HOST_TIMEOUT)
-        return self.process.returncode, (self.printed + rest).decode(), (self.told + errors).decode()
+        return self.process.wait(), (self.printed + rest).decode(), (self.told + errors).decode()
 
 
 def _more(stream: IO[bytes]) -> bytes:

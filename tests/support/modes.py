@@ -22,10 +22,15 @@ MODES: Final = (PYTHON, C, BOTH)
 IN_BOTH: Final = frozenset(
     {
         "guests/test_engine_deaths.py",
-        "guests/test_traps.py",
+        "guests/test_event_guests.py",
+        "guests/test_preemption.py",
+        "guests/test_privileged_hypercalls.py",
+        "guests/test_segments_guest.py",
         "guests/test_trap_guests.py",
         "guests/test_trap_table.py",
+        "guests/test_traps.py",
         "guests/test_vcpu_info.py",
+        "guests/test_vcpu_op.py",
     }
 )
 """Files below `tests`. None of their fixtures boots a guest for more than one test."""
