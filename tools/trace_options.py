@@ -81,8 +81,12 @@ def trace_output(
 
 
 def _output(options: argparse.Namespace, fileno: int, followed: frozenset[Kind]) -> TraceOutput:
-    from paravane.tools.trace_output import TraceOutput, open_sink  # noqa: PLC0415 - loaded for who asks for it only
-    from paravane.trace import Header, filters  # noqa: PLC0415 - loaded for who asks for it only
+    from paravane.tools.trace_output import (  # noqa: PLC0415 - loaded for who asks for it only
+        TraceOutput,
+        header,
+        open_sink,
+    )
+    from paravane.trace import filters  # noqa: PLC0415 - loaded for who asks for it only
     from paravane.trace.text import TextLines  # noqa: PLC0415 - loaded for who asks for it only
 
     form = FORMS[options.trace_format] if options.trace_format else form_of(PurePath(options.trace))
@@ -90,7 +94,7 @@ def _output(options: argparse.Namespace, fileno: int, followed: frozenset[Kind])
     writer = TextLines(colour=colourful(fileno)) if form.name == "text" else form.writer()
     wanted = options.trace_events or filters.parse(DEFAULT)
     wanted = replace(wanted, wanted={**dict.fromkeys(kind.value for kind in followed), **wanted.wanted})
-    return TraceOutput(open_sink(fileno, writer, Header(clock=options.clock)), wanted)
+    return TraceOutput(open_sink(fileno, writer, header(options.clock, wanted)), wanted)
 
 
 def _filter(text: str) -> Filter:

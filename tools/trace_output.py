@@ -8,8 +8,10 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from paravane.gateway import native
 from paravane.hypercalls import table
 from paravane.tools.lines import Lines
+from paravane.trace import Header, Kind
 from paravane.trace.packer import Packer
 from paravane.trace.ring import Ring
 from paravane.trace.stream import CallTaker
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from paravane import Machine
     from paravane.tools.outlet import Holdable
-    from paravane.trace import Header, Record, Writer
+    from paravane.trace import Record, Writer
     from paravane.trace.filters import Filter
     from paravane.trace.stream import Origin, Tell
 
@@ -144,6 +146,18 @@ class TraceOutput:
     def close(self) -> None:
         """No more is put out."""
         self._sink.close()
+
+
+_SERVED_IN_PYTHON: Final = frozenset(
+    {Kind.HYPERCALL, Kind.TRAP, Kind.PAGE, Kind.INSTRUCTION, Kind.BREAKPOINT}
+)
+"""What the native gateway does not do where somebody reads it."""
+
+
+def header(clock: str, wanted: Filter) -> Header:
+    """Of the trace of a machine that is made now."""
+    watched = not wanted.kinds.isdisjoint(_SERVED_IN_PYTHON)
+    return Header(clock=clock, gateway_off=watched and native.find() is not None)
 
 
 def open_sink(fileno: int, writer: Writer, header: Header) -> TraceSink:

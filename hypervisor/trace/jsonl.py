@@ -35,7 +35,8 @@ class JsonLines:
     """Writes them (paravane.trace.writer.Writer)."""
 
     def begin(self, header: Header) -> bytes:
-        return _line({"trace": VERSION, "producer": header.producer, "clock": header.clock})
+        gateway = {"gateway": "off"} if header.gateway_off else {}
+        return _line({"trace": VERSION, "producer": header.producer, "clock": header.clock} | gateway)
 
     def entry(self, entry: Entry) -> bytes:
         """As `Entry.to_json` has it, put together by hand: most of it is the same again and again."""
@@ -76,7 +77,8 @@ def header_from_json(found: Any) -> Header:
     """The header that the first line of a file is. Raises ValueError for anything else."""
     if not isinstance(found, dict) or found.get("trace") != VERSION:
         raise ValueError("this is no trace, or one of another version")
-    return Header(str(found.get("producer", "")), str(found.get("clock", "")))
+    off = found.get("gateway") == "off"
+    return Header(str(found.get("producer", "")), str(found.get("clock", "")), off)
 
 
 def _line(found: dict[str, Any]) -> bytes:

@@ -43,6 +43,9 @@ trace's header says."""
 PLACE, NAME, ESCAPE = "place", "name", "data."
 """Annotations beside the data: the address, and the name where it is empty. Data so called are escaped."""
 
+GATEWAY_OFF: Final = ", gateway off"
+"""Last in the description, if it was."""
+
 WORDS: Final = "words"
 """What a hypercall's argument registers are called in its data."""
 
@@ -75,7 +78,8 @@ class PerfettoWriter:
         self._uuid = 1
 
     def begin(self, header: Header) -> bytes:
-        about = text(Track.description, f"{header.producer}, {header.clock} clock")
+        gateway = GATEWAY_OFF if header.gateway_off else ""
+        about = text(Track.description, f"{header.producer}, {header.clock} clock{gateway}")
         mark = number(Track.uuid, self._uuid) + text(Track.name_, MARK) + about
         cleared = number(Packet.sequence_flags, SEQ_INCREMENTAL_STATE_CLEARED)
         return _packet(0, cleared + message(Packet.track_descriptor, mark))

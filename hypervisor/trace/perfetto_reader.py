@@ -9,7 +9,7 @@ from paravane.place import Place
 from paravane.trace.annotations import read_annotation
 from paravane.trace.decoder import TraceError
 from paravane.trace.entry import Entry
-from paravane.trace.perfetto import ESCAPE, MARK, NAME, PLACE, thread_id
+from paravane.trace.perfetto import ESCAPE, GATEWAY_OFF, MARK, NAME, PLACE, thread_id
 from paravane.trace.perfetto_schema import (
     TRACE_PACKET,
     Event,
@@ -121,8 +121,9 @@ class PerfettoDecoder:
             self._tracks[uuid] = domid, thread.number(Thread.tid) - thread_id(domid, 0)
         elif track.text(Track.name_, "") == MARK:
             self._marked = True
-            producer, _, clock = track.text(Track.description, "").rpartition(", ")
-            self.header = Header(producer, clock.removesuffix(" clock"))
+            about = track.text(Track.description, "")
+            producer, _, clock = about.removesuffix(GATEWAY_OFF).rpartition(", ")
+            self.header = Header(producer, clock.removesuffix(" clock"), about.endswith(GATEWAY_OFF))
 
 
 def _entry(time: int, domid: int, vcpu: int | None, event: Message) -> Entry:

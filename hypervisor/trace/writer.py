@@ -15,11 +15,13 @@ class Header:
     """What is known of a trace before its first entry.
 
     `clock` says what its times are: `virtual`, a function of the guests' work alone, or `host`. They are
-    nanoseconds since the machine was created.
+    nanoseconds since the machine was created. `gateway_off` says that what the trace is to have kept guests
+    from the native gateway, which is there: by the host's clock they take longer than without a trace.
     """
 
     producer: str = "paravane"
     clock: str = "virtual"
+    gateway_off: bool = False
 
 
 Again = Callable[[int, int, Sequence[int]], bytes]

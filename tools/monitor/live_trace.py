@@ -13,8 +13,8 @@ from paravane.hypercalls import table
 from paravane.text import shown
 from paravane.tools.ctl.protocol import RequestError
 from paravane.tools.lines import Lines
-from paravane.tools.trace_output import DirectSink, TraceOutput
-from paravane.trace import Header, filters
+from paravane.tools.trace_output import DirectSink, TraceOutput, header
+from paravane.trace import filters
 from paravane.trace.forms import form_of
 from paravane.trace.text import line
 from paravane.trace.unpacker import Unpacker
@@ -91,10 +91,10 @@ class LiveTrace:
         except (OSError, ValueError) as error:
             why = (error.strerror or "") if isinstance(error, OSError) else str(error)
             raise RequestError(f"{shown(name)}: {why}") from None
-        header = Header(clock="host" if isinstance(machine.platform.clock, HostClock) else "virtual")
+        clock = "host" if isinstance(machine.platform.clock, HostClock) else "virtual"
         unpacker = Unpacker(form_of(PurePath(name)).writer(), table)
         # Not by a process of its own: that would be a fork in the middle of a run.
-        self._output = TraceOutput(DirectSink(Lines(self._fileno), unpacker, header), wanted)
+        self._output = TraceOutput(DirectSink(Lines(self._fileno), unpacker, header(clock, wanted)), wanted)
 
 
 def _nothing() -> None:

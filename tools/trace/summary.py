@@ -30,8 +30,10 @@ def summary(source: Source, top: int = TOP) -> Status:
     tallies = Tallies()
     for entry in source.entries():
         tallies.add(entry)
-    clock = source.reader.header.clock
-    print(f"{tallies.count} entries{_span(tallies)}" + (f", {shown(clock)} clock" if clock else ""))
+    header = source.reader.header
+    clock = f", {shown(header.clock)} clock" if header.clock else ""
+    gateway = ", gateway off" if header.gateway_off else ""
+    print(f"{tallies.count} entries{_span(tallies)}{clock}{gateway}")
     for part in (
         _lives(tallies),
         _rows(tallies),
