@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from paravane.memory.address_space import DESCRIPTOR_AREA
 from paravane.memory.vcpu_paging import Fix
-from paravane.memory.writable import GuestFault, is_store, store_to_page_table
+from paravane.memory.writable import GuestFault, is_kernel_store, store_to_page_table
 from paravane.x86 import Vector
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ def fix_page_fault(paging: VcpuPaging, va: int, error_code: int) -> GuestFault |
     Mended are stores to page tables that the guest keeps mapped read-only (when it asked for that with
     vm_assist), LDT pages that are used for the first time, and the processor's own stores of Accessed bits.
     """
-    if va < DESCRIPTOR_AREA and not is_store(error_code):
+    if va < DESCRIPTOR_AREA:
+        if is_kernel_store(error_code):
+            return store_to_page_table(paging, va, error_code)
         return _unmended(error_code)  # what nearly all are: neither of a descriptor nor of a page table
     found = paging.descriptor_fault(va, error_code)
     if found.fix is Fix.RETRY:

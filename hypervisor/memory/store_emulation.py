@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _NAMES: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 _EAX, _ECX, _EDX, _EBX, _ESP, _EBP, _ESI, _EDI = range(8)
 _LINEAR: Final = 0xFFFF_FFFF
+_TF: Final = int(Eflags.TF)
 
 
 class NotEmulated(Exception):
@@ -50,27 +51,42 @@ class StoreEmulation:
         self._cpu = cpu
         self._page = page
         self._op = op
-        self._registers = list(cpu.gprs())
+        self._before = cpu.gprs()
+        self._registers = list(self._before)
         self._eip = cpu.eip + op.length & _LINEAR
-        self._flags = cpu.eflags
+        self._eflags: int | None = None
 
     def run(self) -> bool:
         """Do it; whether the processor was single-stepping. Raises NotEmulated and PageFault; then registers
         are as they were, but for the elements of a string that are done.
         """
-        stepping = bool(self._flags & Eflags.TF)
+        stepping = self._cpu.system_eflags & _TF != 0
         _OPERATIONS[self._op.name](self)
         self._commit()
         return stepping
 
     def _commit(self) -> None:
         cpu = self._cpu
-        for number, (old, new) in enumerate(zip(cpu.gprs(), self._registers, strict=True)):
-            if old != new:
-                setattr(cpu, _NAMES[number], new)
-        if self._flags != cpu.eflags:
-            cpu.eflags = self._flags
+        registers = tuple(self._registers)
+        if registers != self._before:
+            for number, (old, new) in enumerate(zip(self._before, registers, strict=True)):
+                if old != new:
+                    setattr(cpu, _NAMES[number], new)
+            self._before = cpu.gprs()
+        if self._eflags is not None and self._eflags != cpu.eflags:
+            cpu.eflags = self._eflags
         cpu.eip = self._eip
+
+    @property
+    def _flags(self) -> int:
+        """EFLAGS, as far as it has come: a MOV, which is nearly every store, does without."""
+        if self._eflags is None:
+            self._eflags = self._cpu.eflags
+        return self._eflags
+
+    @_flags.setter
+    def _flags(self, value: int) -> None:
+        self._eflags = value
 
     # Operands
 

@@ -31,11 +31,16 @@ def update_va_mapping(caller: Caller, va: int, entry: int, flags: int, domid: in
     """
     paging = caller.paging
     domain = paging.domain
-    pg_owner = domain.domid if domid is None else page_owner(domain, domid)
-    check_may_use(domain, pg_owner)
+    pg_owner = domain.domid
+    if domid is not None:
+        pg_owner = page_owner(domain, domid)
+        check_may_use(domain, pg_owner)
     index = paging.own_l1_entry(va)
     try:
         domain.machine.tables.modify_l1(domain, index, entry & domain.space.entry_mask, pg_owner)
+        if flags == _INVLPG:  # the own processor's: what kernels ask for
+            paging.cpu.flush_page(va)
+            return
         kind = flags & _TYPE
         if kind == _TLB_FLUSH:
             for vcpu in _targets(caller, flags & ~_TYPE):

@@ -107,7 +107,15 @@ class VcpuPaging(Installed):
         if found is None:
             raise Refusal(Errno.EINVAL, f"{va:#010x} has no L1 table to hold an entry")
         table, index = found
-        self.check_own_l1(table)
+        frames, domid = self.domain.machine.frames, self.domain.domid
+        if not (
+            table < frames.nr_frames
+            and frames.type[table] == L1
+            and frames.type_count[table]
+            and frames.owner[table] == domid
+            and frames.count[table] < frames.count_limit
+        ):
+            self.check_own_l1(table)
         return index
 
     def check_own_l1(self, table: int) -> None:

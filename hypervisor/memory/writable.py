@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _STORE: Final = PageFaultCode.page_present | PageFaultCode.write_access
 _NOT_A_STORE: Final = PageFaultCode.reserved_bit | PageFaultCode.insn_fetch
-_TOLD_APART: Final = _STORE | _NOT_A_STORE
+_TOLD_APART: Final = _STORE | _NOT_A_STORE | PageFaultCode.user_mode
 
 
 class GuestFault(NamedTuple):
@@ -33,8 +33,9 @@ class GuestFault(NamedTuple):
     error_code: int
 
 
-def is_store(error_code: int) -> bool:
-    """Whether a #PF with this error code is of a store to a page that may only be read."""
+def is_kernel_store(error_code: int) -> bool:
+    """Whether a #PF with this error code, as the processor has it, is of a store to a page that may only be
+    read, and not of an application's."""
     return error_code & _TOLD_APART == _STORE
 
 
@@ -65,7 +66,7 @@ def store_to_page_table(paging: VcpuPaging, va: int, error_code: int) -> GuestFa
 
 def _table_page(paging: VcpuPaging, va: int, error_code: int) -> TablePage | None:
     """The page of `va`, if a store to it is one to an L1 table of the domain's own in use, by its kernel."""
-    if not is_store(error_code):
+    if not is_kernel_store(error_code):
         return None
     domain = paging.domain
     if not domain.writable_page_tables or paging.cpu.cpl != KERNEL_RING:

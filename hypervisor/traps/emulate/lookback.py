@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from paravane.cpu import instructions
+from paravane.cpu import PageFault, instructions
 from paravane.cpu.instructions import SEGMENTS
 from paravane.traps.emulate.dispatch import readable, runs_32_bit_code
 
@@ -27,7 +27,10 @@ def interrupt_prefixes(state: TrapState, vector: int) -> int:
     the code is read from every byte of a window, and where most readings come to an instruction is its start.
     """
     linear = state.cpu.segment_base("cs") + state.cpu.eip & 0xFFFFFFFF
-    nearest = _before(state, linear, _SIZE + 1)
+    try:
+        nearest = state.cpu.read(linear - _SIZE - 1, _SIZE + 1) if linear > _SIZE else b""
+    except PageFault:
+        nearest = _before(state, linear, _SIZE + 1)
     if nearest[-_SIZE:] != bytes((_INT, vector)) or nearest[0] not in _PREFIXES:
         return 0
     code = _before(state, linear, _WINDOW)[:-_SIZE]
