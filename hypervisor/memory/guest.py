@@ -11,6 +11,7 @@ from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from struct import Struct
 
     from paravane.memory.domain_memory import DomainMemory
     from paravane.memory.owner import HasMemory, Installed, Owner
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 class Caller(Protocol):
     """A vcpu as this folder sees it: its paging, the work its present entry may do, and its memory by linear
-    address (both copies raise PageFault).
+    address (all copies raise PageFault).
     """
 
     @property
@@ -28,6 +29,7 @@ class Caller(Protocol):
     @property
     def budget(self) -> PreemptionBudget: ...
     def copy_from_guest(self, va: int, size: int) -> bytes: ...
+    def words_from_guest(self, layout: Struct, va: int, /) -> tuple[int, ...]: ...
     def copy_to_guest(self, va: int, data: bytes) -> None: ...
 
 

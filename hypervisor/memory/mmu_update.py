@@ -75,7 +75,7 @@ def _update_one(caller: Caller, ureq: int) -> bool:
     walks no tables, so no budget is asked and only a batch (a multicall) charges for it.
     """
     try:
-        ptr, val = _WORDS.unpack(caller.copy_from_guest(ureq, _REQUEST))
+        ptr, val = caller.words_from_guest(_WORDS, ureq)
     except PageFault:
         return False
     domain = caller.paging.domain

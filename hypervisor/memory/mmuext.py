@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.domid import DomId
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from paravane.memory.owner import Owner
 
 _CHUNK: Final = 1024
+_WORDS: Final = Struct("<III")
+"""An operation as its words: command and two arguments."""
 _INVLPG_LOCAL, _TLB_FLUSH_LOCAL = int(MmuextCmd.INVLPG_LOCAL), int(MmuextCmd.TLB_FLUSH_LOCAL)
 _OP_WORK: Final = 4
 """Units of work of one operation, besides the tables it walks."""
@@ -82,15 +85,15 @@ def _run_one(caller: Caller, uop: int) -> bool:
     The flushes, which they ask for most of all, are no work that anybody counts.
     """
     try:
-        op = MMUEXT_OP.unpack(caller.copy_from_guest(uop, MMUEXT_OP.size))
+        words = caller.words_from_guest(_WORDS, uop)
     except PageFault:
         return False
-    if op.cmd == _INVLPG_LOCAL:
-        caller.paging.cpu.flush_page(op.arg1)
-    elif op.cmd == _TLB_FLUSH_LOCAL:
+    if words[0] == _INVLPG_LOCAL:
+        caller.paging.cpu.flush_page(words[1])
+    elif words[0] == _TLB_FLUSH_LOCAL:
         caller.paging.cpu.flush_tlb()
     else:
-        Operations(caller, caller.paging.domain).run(op)
+        Operations(caller, caller.paging.domain).run(MmuextOp(*words))
     return True
 
 

@@ -101,7 +101,7 @@ PATHS = {
     int $0x82
     clts
 """,
-        245,
+        217,
     ),
     "return by hypercall": Path(
         "",

@@ -17,6 +17,7 @@ from tests.support.residents import new_domain_memory, new_machine_memory
 
 if TYPE_CHECKING:
     from array import array
+    from struct import Struct
 
 P, RW, USER, A, D = Pte.PRESENT, Pte.RW, Pte.USER, Pte.ACCESSED, Pte.DIRTY
 DATA = int(P | RW | USER | A | D)
@@ -91,6 +92,9 @@ class Guest:
     def copy_from_guest(self, va: int, size: int) -> bytes:
         self._check(va, size, 4)
         return bytes(self.buffer[va - self.BASE : va - self.BASE + size])
+
+    def words_from_guest(self, layout: Struct, va: int) -> tuple[int, ...]:
+        return layout.unpack(self.copy_from_guest(va, layout.size))
 
     def copy_to_guest(self, va: int, data: bytes) -> None:
         self._check(va, len(data), 6)
