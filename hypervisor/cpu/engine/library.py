@@ -65,6 +65,8 @@ _emu_start = _slow.uc_emu_start
 emu_stop = _quick.uc_emu_stop
 # Not of the API, which can only forget all translations; not every build of the library exports it.
 _flush_page = getattr(_quick, "tlb_flush_page_x86_64", None)
+if _flush_page is not None:
+    _flush_page.argtypes, _flush_page.restype = (ctypes.c_void_p, ctypes.c_uint64), None
 _quick.uc_context_size.restype = ctypes.c_size_t
 _quick.uc_strerror.restype = ctypes.c_char_p
 
@@ -192,6 +194,9 @@ class Engine:
         self.context = ctypes.c_void_p()
         self.place = place
         self.in_place = place is not None
+        self.processor = 0
+        """Address, in this process, of the object that the processor's state is a part of; 0 unless that is
+        seen in place."""
         try:
             self._set_up()
         except BaseException:
@@ -206,6 +211,7 @@ class Engine:
         else:
             size = self.context_size - place.header & ~7
             self.bytes_address = self.state_address(place)
+            self.processor = self.bytes_address - place.state
             self.bytes = memoryview((ctypes.c_char * size).from_address(self.bytes_address)).cast("B")
         self.words = self.bytes.cast("I")
 
@@ -224,13 +230,6 @@ class Engine:
         assert self.handle.value is not None
         pointer: int = ctypes.c_uint64.from_address(self.handle.value + place.pointer).value
         return pointer + place.state
-
-    @property
-    def processor(self) -> int:
-        """Address, in this process, of the object that the processor's state is a part of. The state must be
-        seen in place."""
-        assert self.place is not None
-        return self.bytes_address - self.place.state
 
     @property
     def flushes_pages(self) -> bool:
@@ -388,7 +387,7 @@ class Engine:
     def flush_page(self, va: int) -> None:
         """Forget the cached translation of linear `va`, or all of them where it cannot be told alone."""
         if self.in_place and _flush_page is not None:
-            _flush_page(ctypes.c_void_p(self.processor), ctypes.c_uint64(va))
+            _flush_page(self.processor, va)
         else:
             self.flush_tlb()
 
