@@ -24,6 +24,9 @@ _CHUNK: Final = 1 << 12
 _LOOK_AGAIN: Final = 0.05
 """Seconds after which whoever waits looks whether it is to go on."""
 
+_LATE: Final = 10.0
+"""Seconds that our own thread has to write what would be taken, on a host that does not let it."""
+
 
 class Holdable(Protocol):
     """What output needs of the machine that it comes from: see `paravane.Machine`."""
@@ -79,13 +82,20 @@ class Outlet:
     def drain(self, deadline: float | None, abandon: Callable[[], bool] = lambda: False) -> int:
         """Wait until everything is written, `deadline` (of `time.monotonic`) has come, or `abandon` says so.
 
+        The deadline is the reader's. Where a write would be taken at once it is we who are late, because the
+        host has other things to do, and nothing is lost for that.
+
         How many bytes nobody took. They are dropped, but for a few that a write in progress may still place.
         """
+        latest = max(deadline or 0.0, time.monotonic()) + _LATE
         with self._changed:
             while self.unread and not abandon():
-                left = _LOOK_AGAIN if deadline is None else min(_LOOK_AGAIN, deadline - time.monotonic())
+                now = time.monotonic()
+                left = _LOOK_AGAIN if deadline is None else min(_LOOK_AGAIN, deadline - now)
                 if left <= 0:
-                    break
+                    if now >= latest or not self._takes_bytes():
+                        break
+                    left = _LOOK_AGAIN
                 self._changed.wait(left)
             lost = self.unread
             self._waiting.clear()
@@ -100,6 +110,12 @@ class Outlet:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
+
+    def _takes_bytes(self) -> bool:
+        """Whether a write would not wait for the reader."""
+        poll = select.poll()
+        poll.register(self._fileno, select.POLLOUT)
+        return bool(poll.poll(0))
 
     def _add(self, data: bytes) -> None:
         if self.failure or not data:

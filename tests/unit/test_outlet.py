@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paravane.tools import outlet as outlets
 from paravane.tools.lines import Lines
 from paravane.tools.outlet import CAPACITY, Backpressure, Outlet
 from tests.support.boot import HOST_TIMEOUT
@@ -49,6 +50,31 @@ def test_draining_ends_when_it_is_told_to(pipe: tuple[int, int]) -> None:
     assert outlet.drain(0.0) > 0, "the deadline has passed long ago"
     outlet.put(bytes(500_000))
     assert outlet.drain(None, lambda: True) > 0
+
+
+def test_nothing_is_lost_because_the_host_lets_the_writing_thread_wait(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor if the reader's time is over by then: he would have taken it."""
+    monkeypatch.setattr(outlets, "_LATE", HOST_TIMEOUT)
+    may_write, looks, write = threading.Event(), 0, os.write
+
+    def late(fileno: int, data: bytes) -> int:
+        assert may_write.wait(HOST_TIMEOUT)
+        return write(fileno, data)
+
+    def look() -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            may_write.set()
+        return False
+
+    monkeypatch.setattr(os, "write", late)
+    outlet = Outlet(pipe[1])
+    outlet.put(b"in the end")
+    assert outlet.drain(0.0, look) == 0
+    assert read(pipe[0], 10) == b"in the end"
 
 
 def test_a_descriptor_that_does_not_wait_is_waited_for(pipe: tuple[int, int]) -> None:
