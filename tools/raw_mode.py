@@ -63,10 +63,11 @@ class RawMode:
 
     def restore(self) -> None:
         """Make the terminal what it was. Idempotent."""
+        # Whenever a signal comes, what its handler restores is all that may not be as it was.
         if self.active:
-            self.active = False
             with suppress(termios.error):  # the terminal itself is gone
                 _set(self._fileno, self._saved)
+            self.active = False
 
     def _make_raw(self) -> None:
         mode = [*self._saved]
@@ -74,19 +75,20 @@ class RawMode:
         mode[_LFLAG] &= ~_COOKED_KEYS
         mode[_CC] = [*mode[_CC]]
         mode[_CC][termios.VMIN], mode[_CC][termios.VTIME] = 1, 0
+        self.active = True
         try:
             _set(self._fileno, mode)
         except termios.error as error:
+            self.active = False
             if error.args[0] != errno.EIO:
                 raise
-        else:
-            self.active = True
 
     def _handle(self, number: int, handler: Callable[[int, FrameType | None], None]) -> None:
         if signal.getsignal(number) != signal.SIG_IGN:
             self._handlers[number] = signal.signal(number, handler) or signal.SIG_DFL
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # another one meanwhile would stop it in the middle of this
         self.restore()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

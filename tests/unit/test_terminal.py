@@ -324,6 +324,30 @@ def test_a_terminal_is_restored_after_an_exception(tty_pair: tuple[int, int]) ->
     assert machine.inputs == {}
 
 
+@pytest.mark.parametrize("changed", ["raw", "back"])
+def test_a_signal_in_the_middle_of_a_change_finds_it_to_be_restored(
+    tty_pair: tuple[int, int], monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    """Its handler, called before what follows the change, restores the terminal and ends the process."""
+    _, follower = tty_pair
+    before, change = mode(follower), termios.tcsetattr
+    raw = RawMode(follower)
+
+    def interrupted(*arguments: Any) -> None:
+        monkeypatch.undo()
+        if changed == "raw":
+            change(*arguments)
+        raw.restore()
+        raise KeyboardInterrupt
+
+    if changed == "raw":
+        monkeypatch.setattr(termios, "tcsetattr", interrupted)
+    with pytest.raises(KeyboardInterrupt), raw:
+        monkeypatch.setattr(termios, "tcsetattr", interrupted)
+    assert mode(follower) == before
+    raw.__exit__(None, None, None)
+
+
 def test_raw_mode_works_outside_the_main_thread(tty_pair: tuple[int, int]) -> None:
     _, follower = tty_pair
     seen: list[bool] = []
@@ -363,6 +387,8 @@ class Child:
             stdin=self.follower,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            # In a group without a parent in its session, as ours may be, SIGTSTP stops nobody.
+            process_group=0,
         )
 
     def wait_raw(self) -> None:
@@ -373,26 +399,45 @@ class Child:
         _, status = os.waitpid(self.process.pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status), status
 
+    def kill(self) -> None:
+        """At the end of a test, however it ended."""
+        self.process.kill()
+        self.process.wait()
+
     def end(self) -> int:
         status = self.process.wait(HOST_TIMEOUT)
         assert mode(self.follower) == self.before
         return status
 
 
+@pytest.fixture
+def start(tty_pair: tuple[int, int]) -> Iterator[Callable[[str], Child]]:
+    """Starts a child that does this."""
+    started: list[Child] = []
+
+    def child(body: str) -> Child:
+        started.append(Child(tty_pair, body))
+        return started[-1]
+
+    yield child
+    for one in started:
+        one.kill()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_killed_process_leaves_its_terminal_whole(tty_pair: tuple[int, int], number: int) -> None:
-    child = Child(tty_pair, SLEEP)
+def test_a_killed_process_leaves_its_terminal_whole(start: Callable[[str], Child], number: int) -> None:
+    child = start(SLEEP)
     child.wait_raw()
     child.process.send_signal(number)
     assert child.end() == (130 if number == signal.SIGINT else -number)
 
 
-def test_an_exiting_process_leaves_its_terminal_whole(tty_pair: tuple[int, int]) -> None:
-    assert Child(tty_pair, "sys.exit(7)").end() == 7
+def test_an_exiting_process_leaves_its_terminal_whole(start: Callable[[str], Child]) -> None:
+    assert start("sys.exit(7)").end() == 7
 
 
-def test_a_stopped_process_lends_its_terminal_back(tty_pair: tuple[int, int]) -> None:
-    child = Child(tty_pair, SLEEP)
+def test_a_stopped_process_lends_its_terminal_back(start: Callable[[str], Child]) -> None:
+    child = start(SLEEP)
     child.wait_raw()
     for _ in range(2):
         child.process.send_signal(signal.SIGTSTP)
