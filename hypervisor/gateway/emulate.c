@@ -7,6 +7,8 @@
 #define READ_CR 0x20
 #define WRITE_CR 0x22
 #define CLTS 0x06
+#define CLI 0xfa
+#define STI 0xfb
 
 static uint32_t *general_register(struct gateway_block *block, uint32_t number)
 {
@@ -86,14 +88,30 @@ static bool set_task_switched(struct gateway_block *block, void *engine, struct 
     return true;
 }
 
-/* `mov` to CR0: only TS is the guest's. */
+/* `mov` to CR0, of which only TS is the guest's, or to CR4. */
 static bool write_control_register(struct gateway_block *block, void *engine, struct resume *to, uint8_t modrm)
 {
     const uint32_t value = *general_register(block, modrm & 7);
 
-    if (modrm >> 3 & 7 || (value ^ CR0_FIXED) & ~CR0_TS)
+    switch (modrm >> 3 & 7) {
+    case 0:
+        return !((value ^ CR0_FIXED) & ~CR0_TS) && set_task_switched(block, engine, to, 3, value & CR0_TS);
+    case 4:
+        if (to->ring != KERNEL_RING || !retire(block, engine, to, 3, TRAP_COST))
+            return false;
+        block->traps.registers[VIRTUAL_CR4] = (value & CR4_OWN) | CR4_VISIBLE;
+        return true;
+    default:
         return false;
-    return set_task_switched(block, engine, to, 3, value & CR0_TS);
+    }
+}
+
+/* CLI and STI do nothing where the virtual IOPL allows them (paravane.traps.emulate.control, `interrupt_flag`). */
+static bool interrupt_flag(struct gateway_block *block, void *engine, struct resume *to)
+{
+    const int64_t needed = to->ring == KERNEL_RING ? KERNEL_RING : APPLICATION_RING;
+
+    return block->traps.registers[VIRTUAL_IOPL] >= needed && retire(block, engine, to, 1, TRAP_COST);
 }
 
 bool gateway_emulate(struct gateway_block *block, void *engine, struct resume *to)
@@ -109,7 +127,11 @@ bool gateway_emulate(struct gateway_block *block, void *engine, struct resume *t
     if (!code || words[at->cs_base] || words[at->cs_limit] != ~0u || !(words[at->hflags] & at->cs32))
         return false;
     /* A single step is reported after it. */
-    if (code[0] != ESCAPE || to->eflags & EFLAGS_TF)
+    if (to->eflags & EFLAGS_TF)
+        return false;
+    if (code[0] == CLI || code[0] == STI)
+        return interrupt_flag(block, engine, to);
+    if (code[0] != ESCAPE)
         return false;
     if (code[1] == RDTSC)
         return read_tsc(block, engine, to);

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GATEWAY_MARK 0x214921e9u
+#define GATEWAY_MARK 0x2427fe9eu
 #define HYPERCALL_VECTOR 0x82u
 #define SYSCALL_VECTOR 0x80u
 #define TRAP_COST 0x3e8u
@@ -51,6 +51,7 @@
 #define VIRTUAL_CR2 0x2u
 #define VIRTUAL_CR4 0x3u
 #define TASK_SWITCHED 0x4u
+#define VIRTUAL_IOPL 0x5u
 #define DIRECT 0x0u
 #define BOUNCED 0x1u
 #define UPCALLS 0x2u
@@ -62,6 +63,8 @@
 #define CR0_FIXED 0x80050033u
 #define CR0_TS 0x8u
 #define CR4_TSD 0x4u
+#define CR4_OWN 0xcu
+#define CR4_VISIBLE 0x660u
 #define HYPERCALL_STACK_SWITCH 0x3u
 #define HYPERCALL_FPU_TASKSWITCH 0x5u
 #define HYPERCALL_IRET 0x17u

@@ -25,7 +25,7 @@ from paravane.time.clock import GATE_COST, TRAP_COST
 from paravane.time.vcpu_time import LAST_READ, LONGEST_STEP, READS, READS_PER_MICROSECOND
 from paravane.traps import state, table
 from paravane.traps.direct import KEPT, SYSCALL_VECTOR
-from paravane.traps.emulate.cpuid import CR0_FIXED
+from paravane.traps.emulate.cpuid import CR0_FIXED, CR4_OWN, CR4_VISIBLE
 from paravane.traps.entries import MAX_ENTRIES
 from paravane.traps.vcpu_traps import IDT_ERROR
 from paravane.x86 import Cr0, Cr4, Eflags, PageFaultCode, Pte, Vector
@@ -79,6 +79,7 @@ _TRAPS: Final = {
     "VIRTUAL_CR2": state.VIRTUAL_CR2,
     "VIRTUAL_CR4": state.VIRTUAL_CR4,
     "TASK_SWITCHED": state.TASK_SWITCHED,
+    "VIRTUAL_IOPL": state.VIRTUAL_IOPL,
     "DIRECT": state.DIRECT,
     "BOUNCED": state.BOUNCED,
     "UPCALLS": state.UPCALLS,
@@ -90,6 +91,8 @@ _TRAPS: Final = {
     "CR0_FIXED": CR0_FIXED,
     "CR0_TS": Cr0.TS,
     "CR4_TSD": Cr4.TSD,
+    "CR4_OWN": CR4_OWN,
+    "CR4_VISIBLE": CR4_VISIBLE,
     "HYPERCALL_STACK_SWITCH": Hypercall.stack_switch,
     "HYPERCALL_FPU_TASKSWITCH": Hypercall.fpu_taskswitch,
     "HYPERCALL_IRET": Hypercall.iret,

@@ -30,7 +30,7 @@ CR2 = VCPU_INFO.offsets["arch.cr2"]
 DIRECT, BOUNCED, UPCALLS, EMULATED = range(4)
 """What each number of `Counters.cell` counts."""
 
-KERNEL_SS, KERNEL_SP, VIRTUAL_CR2, VIRTUAL_CR4, TASK_SWITCHED = range(5)
+KERNEL_SS, KERNEL_SP, VIRTUAL_CR2, VIRTUAL_CR4, TASK_SWITCHED, VIRTUAL_IOPL = range(6)
 """What each number of `TrapState.cell` is."""
 
 _WORD = struct.Struct("<I")
@@ -121,9 +121,10 @@ class TrapState:
         kernel_sp: int
         cr2: int
         cr4: int
+        iopl: int
     else:
         kernel_ss, kernel_sp = _number(KERNEL_SS), _number(KERNEL_SP)
-        cr2, cr4 = _number(VIRTUAL_CR2), _number(VIRTUAL_CR4)
+        cr2, cr4, iopl = _number(VIRTUAL_CR2), _number(VIRTUAL_CR4), _number(VIRTUAL_IOPL)
 
     def __init__(self, host: TrapHost, policy: CpuidPolicy, peripherals: Peripherals) -> None:
         self.host = host
@@ -131,14 +132,13 @@ class TrapState:
         self.cpu = host.cpu
         self.bytes = host.cpu.ram.bytes
         self.policy = policy
-        self.cell = array("q", (int(FlatSelector.KERNEL_SS), 0, 0, policy.fix_cr4(0), 0))
+        self.cell = array("q", (int(FlatSelector.KERNEL_SS), 0, 0, policy.fix_cr4(0), 0, 0))
         self.entries = Entries(host.cpu)
         self.decoded = Decoded()
         self.table = TrapTable()
         self.callbacks = Callbacks()
         self.counters = Counters()
         self.observer: Observer | None = None
-        self.iopl = 0
         self.io_bitmap = 0
         self.io_bitmap_ports = 0
         self.peripherals = peripherals

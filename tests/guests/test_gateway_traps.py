@@ -271,6 +271,8 @@ IN_RING_1 = (
     "movl $trap_table, %eax; call set_trap_table",
     "pushl ${flags}; pushl $FLAT_KERNEL_CS; pushl $1f; pushl $77; movl $__HYPERVISOR_iret, %eax; int $0x82",
     "movl ${level}, %eax; movl %eax, %cr4",
+    "pushl ${iopl}; movl $PHYSDEVOP_set_iopl, %ebx; movl %esp, %ecx; movl $__HYPERVISOR_physdev_op, %eax;"
+    " int $0x82",
     "mov %cr0, %eax; xorl $8, %eax; mov %eax, %cr0",
     "mov %cr0, %eax; xorl $1, %eax; mov %eax, %cr0",
     "movl $FLAT_KERNEL_DS, %eax; movl %eax, %gs",
@@ -289,10 +291,11 @@ def step(source: random.Random, choices: tuple[str, ...]) -> str:
         nowhere=hex(NOWHERE + source.choice((0, 1, 4092, 4093, 0x1234))),
         stack=source.randrange(1, 4) * 4096 + source.choice((0, 4, 8, 20, 24, 4092, 2048, 2049)),
         switch=source.randrange(2),
-        rarely=source.choice((0, 1, 1, 1, 1)),
+        rarely=source.choice((0, *(1,) * 15)),
         table=4096 * source.randrange(4) + 4 * source.randrange(16),
         flags=hex(source.choice((0x2, 0x202, 0x10202, 0x4203, 0x240202))),
         level=source.choice((0, 4)),
+        iopl=source.choice((0, 1, 1, 3)),
     )
     lines += [source.choice(SETUPS), "movl $1f, %ebp", text]
     if "1:" not in text:
@@ -358,3 +361,12 @@ def test_a_limit_of_traps_is_kept_among_faults(run_both: Runner) -> None:
     in_python, in_c = (run_both(text, in_c=in_c, pauses=pauses) for in_c in (False, True))
     assert in_c.outcome == in_python.outcome
     assert in_c.served > 20
+
+
+def test_random_traps_of_a_kernel_without_pae(run_both: Runner) -> None:
+    text = ".equ TWO_LEVEL, 1\n" + random_kernel(PROGRAMS)
+    in_python, in_c = run_both(text, in_c=False), run_both(text, in_c=True)
+    assert in_c.outcome == in_python.outcome
+    assert b"words of frames" in in_c.outcome.console
+    assert in_c.outcome.audit == ()
+    assert in_c.served >= 20
