@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from paravane.gateway import native
 from tests.support.needs import path_with, tool
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +76,23 @@ def test_the_native_library_is_inside_for_all_releases_of_python(wheel: zipfile.
     assert libraries == ["paravane/gateway/_native.abi3.so"]
     assert wheel.filename is not None
     assert "-cp311-abi3-" in wheel.filename
+
+
+def test_the_library_of_the_wheel_serves_this_release(
+    wheel: zipfile.ZipFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = wheel.extract("paravane/gateway/_native.abi3.so", tmp_path)
+    monkeypatch.setenv(native.SWITCH, path)
+    assert native.find() is not None, native.report()
+
+
+def test_the_library_is_made_of_every_file_in_its_folder() -> None:
+    """A source that is missing there is a symbol that is missing for users; a header, a stale build."""
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"]
+    (module,) = told
+    for kind, listed in ((".c", module["sources"]), (".h", module["depends"])):
+        folder = (ROOT / "hypervisor" / "gateway").glob(f"*{kind}")
+        assert sorted(listed) == sorted(str(path.relative_to(ROOT)) for path in folder)
 
 
 def test_without_a_compiler_the_build_succeeds_without_the_library(checkout: Path, tmp_path: Path) -> None:
