@@ -138,9 +138,14 @@ class Form:
     indirect: bool
 
     def takes(self, operands: Sequence[Operand]) -> bool:
-        return len(operands) == len(self.slots) and all(
-            slot.takes(operand, self.width) for slot, operand in zip(self.slots, operands, strict=True)
-        )
+        slots, width = self.slots, self.width
+        if len(operands) != len(slots):
+            return False
+        # Every form of a name is asked for every instruction: a generator takes longer than its questions.
+        for slot, operand in zip(slots, operands, strict=True):  # noqa: SIM110
+            if not slot.takes(operand, width):
+                return False
+        return True
 
 
 def is_port(memory: Memory) -> bool:
