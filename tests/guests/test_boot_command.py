@@ -47,6 +47,19 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "guest.S"
 
 
+_ON_TERMINALS: list[subprocess.Popen[bytes]] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_survives() -> Iterator[None]:
+    yield
+    forked.kill_all()
+    for process in _ON_TERMINALS:
+        process.kill()
+        process.wait()
+    _ON_TERMINALS.clear()
+
+
 def start(
     *arguments: str | Path, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.PIPE
 ) -> forked.Process:
@@ -349,7 +362,10 @@ def terminal() -> Iterator[tuple[int, int]]:
 
 def on_terminal(follower: int, *arguments: str | Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "paravane", "boot", *map(str, arguments)]
-    return subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, start_new_session=True)
+    _ON_TERMINALS.append(
+        subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, start_new_session=True)
+    )
+    return _ON_TERMINALS[-1]
 
 
 def seen(controller: int, words: bytes) -> bytes:

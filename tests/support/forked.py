@@ -46,6 +46,7 @@ class Process:
         self.returncode: int | None = None
         self.stdin, self.stdout, self.stderr = files
         self._end = end
+        _RUNNING.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -70,6 +71,7 @@ class Process:
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
             self.returncode = int(self._end.recv(_LINE))
             self._end.close()
+            _RUNNING.discard(self)
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -95,6 +97,17 @@ class Process:
             return printed.result(), said.result()
 
 
+_RUNNING: set[Process] = set()
+
+
+def kill_all() -> None:
+    """End what still runs. A guest that a failed test has left would take the processor from all after it."""
+    for process in tuple(_RUNNING):
+        process.kill()
+        with process:
+            pass
+
+
 def start(
     arguments: tuple[str, ...],
     *,
@@ -116,7 +129,9 @@ def start(
     ours.sendall(json.dumps(order).encode() + b"\n")
     pid = b""
     while not pid.endswith(b"\n"):
-        pid += ours.recv(1)
+        byte = ours.recv(1)
+        assert byte, f"the server could not start {arguments}"
+        pid += byte
     their_input, printed, said = (file for _, _, file in streams)
     return Process(arguments, int(pid), ours, (their_input, printed, said))
 
@@ -172,6 +187,7 @@ def server() -> Server:
 
 
 def _end(process: subprocess.Popen[bytes], channel: socket.socket) -> None:
+    kill_all()
     channel.close()
     process.communicate()
 

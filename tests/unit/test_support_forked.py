@@ -60,6 +60,15 @@ def test_one_that_takes_too_long_is_killed(source: Path) -> None:
         assert process.wait() == -signal.SIGKILL
 
 
+def test_nothing_survives_when_all_are_killed(source: Path) -> None:
+    process = forked.start(("boot", str(source)))
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"spins\n"
+    forked.kill_all()
+    assert process.returncode == -signal.SIGKILL
+    assert process.stdout.closed
+
+
 def test_streams_may_be_files(tmp_path: Path) -> None:
     path = tmp_path / "printed"
     with path.open("wb") as file, forked.start(("--version",), stdout=file.fileno()) as process:
