@@ -11,6 +11,7 @@ The budget counts work and not time, so that where a hypercall is split is a fun
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -22,6 +23,16 @@ changed page-table entry."""
 
 TABLE_WORK: Final = 128
 """Units of work to take or drop every entry of one table, which one small request may ask for."""
+
+ENTRY_WORK: Final = 4
+"""Units of one entry of a multicall, besides what the hypercall in it spends."""
+
+OP_WORK: Final = 4
+"""Units of one operation of mmuext_op, besides the tables it walks."""
+
+ITEMS: Final = 0
+UNITS: Final = 1
+SETTLED: Final = 2
 
 UNIT_TIME: Final = 250
 """Virtual nanoseconds that a unit of a used-up budget takes."""
@@ -55,12 +66,23 @@ class PreemptionBudget:
         self._walked_before = 0
         self._seen = -1
         self._spent = 0
+        self.begun = array("q", (0, 0, 0))
+        """What native code has done of the list of this entry before it left the rest: `ITEMS`, `UNITS`.
+        Cells that it writes; 0 items where Python does it all. `SETTLED`: the last item did not flush the
+        TLB, so that where the list is was remembered."""
 
     @property
     def spent(self) -> int:
         """Units this entry has done."""
         self._look()
         return self._spent + (self._walked() - self._walked_before) * TABLE_WORK
+
+    def take_up(self) -> bool:
+        """Go on with a list that native code has `begun`: that is charged. Whether it is `SETTLED`."""
+        _, units, settled = self.begun
+        self.begun[ITEMS] = 0
+        self.spend(units)
+        return bool(settled)
 
     def spend(self, units: int) -> None:
         """Units were done."""

@@ -110,7 +110,9 @@ class Vcpu:
         """As `place`, where it is known that the guest is in a hypercall."""
         self.hypercall = hypercalls(self)
         if self.gateway is not None:
-            self.gateway.connect(platform, domain.memory, self.traps.state, self.time, answers)
+            self.gateway.connect(
+                platform, domain.memory, self.traps.state, self.time, self.budget.begun, answers
+            )
             self.traps.open_natively(self.gateway)
 
     def start(self, start: StartOfDay) -> None:

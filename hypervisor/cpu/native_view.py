@@ -7,6 +7,7 @@ from typing import NamedTuple
 from unicorn import x86_const
 
 from paravane.cpu.engine import library as api
+from paravane.cpu.engine.flushes import Flushes, flushes
 from paravane.cpu.state import ProcessorState
 
 DATA_SEGMENTS = ("ds", "es", "fs", "gs")
@@ -27,8 +28,13 @@ class NativeView(NamedTuple):
     regs: int
     reg_stride: int
     eax: int
+    ecx: int
+    edx: int
     ebx: int
     esp: int
+    ebp: int
+    esi: int
+    edi: int
     eip: int
     eflags: int
     hflags: int
@@ -51,12 +57,16 @@ class NativeView(NamedTuple):
     cs32: int
     inhibit: int
     task_switched: int
+    flushes: Flushes | None
+    """The engine's own, where they can be had."""
 
 
 def native_view(cpu: ProcessorState) -> NativeView:
     """The processor's, for as long as it is open. Its state must be seen in place."""
     layout, slots = cpu._layout, cpu._layout.segments
-    eax, ebx, esp = (layout.regs + number * layout.reg_stride for number in (0, 3, 4))
+    eax, ecx, edx, ebx, esp, ebp, esi, edi = (
+        layout.regs + number * layout.reg_stride for number in range(len(api.GPRS))
+    )
     return NativeView(
         words=cpu._engine.bytes_address,
         reg_read=_address(api.reg_read),
@@ -66,8 +76,13 @@ def native_view(cpu: ProcessorState) -> NativeView:
         regs=layout.regs,
         reg_stride=layout.reg_stride,
         eax=eax,
+        ecx=ecx,
+        edx=edx,
         ebx=ebx,
         esp=esp,
+        ebp=ebp,
+        esi=esi,
+        edi=edi,
         eip=layout.eip,
         eflags=layout.eflags,
         hflags=layout.hflags,
@@ -90,6 +105,7 @@ def native_view(cpu: ProcessorState) -> NativeView:
         cs32=layout.cs32,
         inhibit=layout.inhibit,
         task_switched=layout.task_switched,
+        flushes=flushes(cpu._engine),
     )
 
 

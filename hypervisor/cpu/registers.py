@@ -91,9 +91,14 @@ class Registers:
         self._eflags_written = False
         self._flush_wanted = False
         self._stale_pages: list[int] = []
-        self.flushes = 0
+        self.flush_count = array("q", (0,))
+        """`flushes`, where native code counts its own."""
+
+    @property
+    def flushes(self) -> int:
         """How often the TLB was flushed: who remembers where a linear address is may do so until it is again,
         as the processor does."""
+        return self.flush_count[0]
 
     def gprs(self) -> tuple[int, int, int, int, int, int, int, int]:
         """EAX ECX EDX EBX ESP EBP ESI EDI in one go."""
@@ -279,11 +284,11 @@ class Registers:
             self._stale_pages.clear()
 
     def _want_flush(self) -> None:
-        self.flushes += 1
+        self.flush_count[0] += 1
         self._dirty = self._extra = self._flush_wanted = True
 
     def _want_page_flush(self, va: int) -> None:
-        self.flushes += 1
+        self.flush_count[0] += 1
         self._stale_pages.append(va & _PAGE)
         # One after the other costs more than all at once, refilled, from some number on.
         self._flush_wanted |= len(self._stale_pages) > _MOST_PAGES

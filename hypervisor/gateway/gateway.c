@@ -22,7 +22,11 @@ static bool serve(struct gateway_block *block, void *engine, uint32_t vector)
 {
     const struct gateway_layout *at = &block->layout;
 
-    if (!block->ready || *block->attention & EVERY_TRAP || *block->backends_due)
+    if (!block->ready)
+        return false;
+    /* What was left of a list is of this trap, or of none. */
+    block->memory.begun[ITEMS] = 0;
+    if (*block->attention & EVERY_TRAP || *block->backends_due)
         return false;
     if (block->words[at->eflags] & EFLAGS_VM)
         return false;

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GATEWAY_MARK 0x2427fe9eu
+#define GATEWAY_MARK 0xbbff683du
 #define HYPERCALL_VECTOR 0x82u
 #define SYSCALL_VECTOR 0x80u
 #define TRAP_COST 0x3e8u
@@ -95,6 +95,36 @@
 #define TLB_FETCH 0x2u
 #define TLB_USER 0x1u
 #define TLB_KERNEL 0x2u
+#define MMU_UPDATE 0x1u
+#define MULTICALL 0xdu
+#define UPDATE_VA_MAPPING 0xeu
+#define MMUEXT_OP 0x1au
+#define MMU_NORMAL 0x0u
+#define MMU_PRESERVE_AD 0x2u
+#define MMUEXT_TLB_FLUSH_LOCAL 0x6u
+#define MMUEXT_INVLPG_LOCAL 0x7u
+#define MMUEXT_TLB_FLUSH_ALL 0xau
+#define MMUEXT_INVLPG_ALL 0xbu
+#define UVMF_TLB_FLUSH 0x1u
+#define UVMF_INVLPG 0x2u
+#define UVMF_FLUSHTYPE_MASK 0x3u
+#define UVMF_LOCAL 0x0u
+#define UVMF_ALL 0x4u
+#define DOMID_SELF 0x7ff0u
+#define TYPE_L1 0x1u
+#define TYPE_WRITABLE 0x7u
+#define FRAME_VALIDATED 0x1u
+#define FRAME_PAE_XEN_L2 0x4u
+#define FRAME_COUNT_MAX 0xfffffffeu
+#define WORK_BUDGET 0x1000u
+#define ITEMS 0x0u
+#define UNITS 0x1u
+#define SETTLED 0x2u
+#define MULTICALL_ENTRY_SIZE 0x20u
+#define MULTICALL_RESULT 0x4u
+#define MULTICALL_ENTRY_WORK 0x4u
+#define MMUEXT_OP_SIZE 0xcu
+#define MMUEXT_OP_WORK 0x4u
 #define MOST_WATCHES 0x4u
 #define MOST_WAYS 0x8u
 #define MOST_ANSWERS 0x8u
@@ -103,8 +133,13 @@ struct gateway_layout {
     uint32_t regs;
     uint32_t reg_stride;
     uint32_t eax;
+    uint32_t ecx;
+    uint32_t edx;
     uint32_t ebx;
     uint32_t esp;
+    uint32_t ebp;
+    uint32_t esi;
+    uint32_t edi;
     uint32_t eip;
     uint32_t eflags;
     uint32_t hflags;
@@ -166,6 +201,29 @@ struct gateway_answer {
     uint32_t result;
 };
 
+struct gateway_memory {
+    uint32_t domid;
+    uint32_t lone;
+    uint32_t hole;
+    uint32_t entry_shift;
+    uint64_t refused;
+    uint64_t dropped;
+    uint64_t unchecked;
+    uint64_t address_mask;
+    uint64_t nr_frames;
+    uint16_t *owner;
+    uint8_t *type;
+    uint32_t *type_count;
+    uint32_t *count;
+    uint8_t *flags;
+    int64_t *types_observed;
+    int64_t *begun;
+    int64_t *flush_count;
+    void *processor;
+    void (*flush_tlb)(void *);
+    void (*flush_page)(void *, uint64_t);
+};
+
 struct gateway_block {
     void (*python)(void *, uint32_t, void *);
     uint64_t served;
@@ -189,6 +247,7 @@ struct gateway_block {
     int64_t *vm_assist;
     struct gateway_layout layout;
     struct gateway_traps traps;
+    struct gateway_memory memory;
     uint32_t nr_answers;
     struct gateway_answer answers[8];
 };

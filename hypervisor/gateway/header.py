@@ -12,7 +12,9 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from paravane.abi.hypercall import HYPERCALL_VECTOR, Hypercall, VmassistType
+from paravane.abi.domid import DomId
+from paravane.abi.hypercall import HYPERCALL_VECTOR, MULTICALL_ENTRY, Hypercall, VmassistType
+from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuUpdateType, UvmFlag
 from paravane.abi.shared_info import VCPU_INFO
 from paravane.cpu.attention import EVERY_TRAP, Attention
 from paravane.cpu.engine import fill_place
@@ -20,7 +22,9 @@ from paravane.cpu.registers import EFLAGS_ARITHMETIC, NONE_IN_FLIGHT
 from paravane.cpu.state import HOOK_BUCKETS
 from paravane.gateway import structs
 from paravane.memory.address_space import DESCRIPTOR_AREA
+from paravane.memory.frames import COUNT_MAX, FrameFlag, FrameType
 from paravane.platform import TRAP_LIMIT, TRAPS
+from paravane.preemption import ENTRY_WORK, ITEMS, OP_WORK, SETTLED, UNITS, WORK_BUDGET
 from paravane.time.clock import GATE_COST, TRAP_COST
 from paravane.time.vcpu_time import LAST_READ, LONGEST_STEP, READS, READS_PER_MICROSECOND
 from paravane.traps import state, table
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 FILE: Final = "gateway_structs.h"
 _NUMBERS: Final[dict[type[Any], str]] = {
     ctypes.c_uint8: "uint8_t",
+    ctypes.c_uint16: "uint16_t",
     ctypes.c_uint32: "uint32_t",
     ctypes.c_int: "int",
     ctypes.c_uint64: "uint64_t",
@@ -143,9 +148,45 @@ def constants() -> dict[str, int]:
         "TLB_FETCH": fill_place.FETCH,
         "TLB_USER": fill_place.USER,
         "TLB_KERNEL": fill_place.KERNEL,
+        **_memory_constants(),
         "MOST_WATCHES": structs.MOST_WATCHES,
         "MOST_WAYS": MAX_ENTRIES,
         "MOST_ANSWERS": structs.MOST_ANSWERS,
+    }
+
+
+def _memory_constants() -> dict[str, int]:
+    return {
+        "MMU_UPDATE": Hypercall.mmu_update,
+        "MULTICALL": Hypercall.multicall,
+        "UPDATE_VA_MAPPING": Hypercall.update_va_mapping,
+        "MMUEXT_OP": Hypercall.mmuext_op,
+        "MMU_NORMAL": MmuUpdateType.NORMAL_PT_UPDATE,
+        "MMU_PRESERVE_AD": MmuUpdateType.PT_UPDATE_PRESERVE_AD,
+        "MMUEXT_TLB_FLUSH_LOCAL": MmuextCmd.TLB_FLUSH_LOCAL,
+        "MMUEXT_INVLPG_LOCAL": MmuextCmd.INVLPG_LOCAL,
+        "MMUEXT_TLB_FLUSH_ALL": MmuextCmd.TLB_FLUSH_ALL,
+        "MMUEXT_INVLPG_ALL": MmuextCmd.INVLPG_ALL,
+        "UVMF_TLB_FLUSH": UvmFlag.TLB_FLUSH,
+        "UVMF_INVLPG": UvmFlag.INVLPG,
+        "UVMF_FLUSHTYPE_MASK": UvmFlag.FLUSHTYPE_MASK,
+        "UVMF_LOCAL": UvmFlag.LOCAL,
+        "UVMF_ALL": UvmFlag.ALL,
+        "DOMID_SELF": DomId.SELF,
+        "TYPE_L1": FrameType.L1_PAGE_TABLE,
+        "TYPE_WRITABLE": FrameType.WRITABLE_PAGE,
+        "FRAME_VALIDATED": FrameFlag.VALIDATED,
+        "FRAME_PAE_XEN_L2": FrameFlag.PAE_XEN_L2,
+        "FRAME_COUNT_MAX": COUNT_MAX,
+        "WORK_BUDGET": WORK_BUDGET,
+        "ITEMS": ITEMS,
+        "UNITS": UNITS,
+        "SETTLED": SETTLED,
+        "MULTICALL_ENTRY_SIZE": MULTICALL_ENTRY.size,
+        "MULTICALL_RESULT": MULTICALL_ENTRY.offsets["result"],
+        "MULTICALL_ENTRY_WORK": ENTRY_WORK,
+        "MMUEXT_OP_SIZE": MMUEXT_OP.size,
+        "MMUEXT_OP_WORK": OP_WORK,
     }
 
 

@@ -39,6 +39,10 @@ SET_PAGE: Final = ctypes.CFUNCTYPE(
 """Processor, linear and machine address of a page, rights, index of the TLB, size in bytes."""
 
 FLUSH: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+"""The engine's tlb_flush: its processor."""
+
+FLUSH_PAGE: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)
+"""The engine's tlb_flush_page: its processor, and a linear address in the page."""
 
 MOST_WATCHES: Final = 4
 """Two descriptors, and the page-table entries that map them."""
@@ -57,8 +61,13 @@ class Layout(ctypes.Structure):
         ("regs", ctypes.c_uint32),
         ("reg_stride", ctypes.c_uint32),
         ("eax", ctypes.c_uint32),
+        ("ecx", ctypes.c_uint32),
+        ("edx", ctypes.c_uint32),
         ("ebx", ctypes.c_uint32),
         ("esp", ctypes.c_uint32),
+        ("ebp", ctypes.c_uint32),
+        ("esi", ctypes.c_uint32),
+        ("edi", ctypes.c_uint32),
         ("eip", ctypes.c_uint32),
         ("eflags", ctypes.c_uint32),
         ("hflags", ctypes.c_uint32),
@@ -132,6 +141,38 @@ class Answer(ctypes.Structure):
     _fields_ = (("number", ctypes.c_uint32), ("command", ctypes.c_uint32), ("result", ctypes.c_uint32))
 
 
+class Memory(ctypes.Structure):
+    """The rules of a domain's page tables (`paravane.memory`), and the frame table by address.
+
+    `lone`: the domain has, and can have, no other vcpu. `begun` takes what was done of a list of hypercalls
+    (`paravane.preemption`), items and units. The functions flush the TLB of `processor`, all of it or one
+    page; without them, whatever flushes is left to Python.
+    """
+
+    _fields_ = (
+        ("domid", ctypes.c_uint32),
+        ("lone", ctypes.c_uint32),
+        ("hole", ctypes.c_uint32),
+        ("entry_shift", ctypes.c_uint32),
+        ("refused", ctypes.c_uint64),
+        ("dropped", ctypes.c_uint64),
+        ("unchecked", ctypes.c_uint64),
+        ("address_mask", ctypes.c_uint64),
+        ("nr_frames", ctypes.c_uint64),
+        ("owner", ctypes.POINTER(ctypes.c_uint16)),
+        ("type", ctypes.POINTER(ctypes.c_uint8)),
+        ("type_count", ctypes.POINTER(ctypes.c_uint32)),
+        ("count", ctypes.POINTER(ctypes.c_uint32)),
+        ("flags", ctypes.POINTER(ctypes.c_uint8)),
+        ("types_observed", Cell),
+        ("begun", Cell),
+        ("flush_count", Cell),
+        ("processor", ctypes.c_void_p),
+        ("flush_tlb", FLUSH),
+        ("flush_page", FLUSH_PAGE),
+    )
+
+
 class Block(ctypes.Structure):
     """All of one vcpu. `clock` is null where the host's monotonic clock is the time, which was `clock_start`
     at system time 0. Nothing but `python` and `served` is looked at as long as `ready` is 0."""
@@ -159,6 +200,7 @@ class Block(ctypes.Structure):
         ("vm_assist", Cell),
         ("layout", Layout),
         ("traps", Traps),
+        ("memory", Memory),
         ("nr_answers", ctypes.c_uint32),
         ("answers", Answer * MOST_ANSWERS),
     )
@@ -184,5 +226,14 @@ class Tlb(ctypes.Structure):
     )
 
 
-STRUCTURES: Final[tuple[type[ctypes.Structure], ...]] = (Layout, Watch, Way, Traps, Answer, Block, Tlb)
+STRUCTURES: Final[tuple[type[ctypes.Structure], ...]] = (
+    Layout,
+    Watch,
+    Way,
+    Traps,
+    Answer,
+    Memory,
+    Block,
+    Tlb,
+)
 """Each after those it is made of."""

@@ -6,7 +6,18 @@ import ctypes
 from typing import TYPE_CHECKING, Any
 
 from paravane.cpu.native_view import native_view
-from paravane.gateway.structs import MOST_ANSWERS, REGISTER_FUNCTION, Answer, Block, Cell, Layout, Numbers
+from paravane.gateway.structs import (
+    FLUSH,
+    FLUSH_PAGE,
+    MOST_ANSWERS,
+    REGISTER_FUNCTION,
+    Answer,
+    Block,
+    Cell,
+    Layout,
+    Numbers,
+)
+from paravane.memory.frames import L1
 from paravane.time.clock import HostClock, VirtualClock
 
 if TYPE_CHECKING:
@@ -48,10 +59,12 @@ class VcpuGateway:
         memory: Owner,
         state: TrapState,
         time: VcpuTime,
+        begun: array[int],
         answers: Mapping[tuple[int, int], int],
     ) -> None:
         """From now on serve what can be served. `answers` has the hypercalls whose answer is always the same:
-        number and first argument -> result."""
+        number and first argument -> result. `begun` is the vcpu's
+        (paravane.preemption)."""
         clock = platform.clock
         if type(clock) is VirtualClock:
             self._block.clock = self._cell(clock.cell)
@@ -61,6 +74,8 @@ class VcpuGateway:
             return  # nobody but itself knows how it counts
         self._place(state.cpu)
         self._share(platform, memory, state, time)
+        self._share_memory(platform, memory, state.cpu)
+        self._block.memory.begun = self._cell(begun)
         if len(answers) > MOST_ANSWERS:
             raise ValueError(f"there is room for {MOST_ANSWERS} answers, not for {len(answers)}")
         for at, ((number, command), result) in enumerate(answers.items()):
@@ -95,9 +110,7 @@ class VcpuGateway:
         block.reg_write = ctypes.cast(view.reg_write, REGISTER_FUNCTION)
         block.eflags_register = view.eflags_register
         block.ram, block.ram_size = _pointer(ram.host_address, ctypes.c_uint8), ram.size
-        code_map = (ctypes.c_uint8 * ram.nr_frames).from_buffer(ram.code_map)
-        self._kept.append(code_map)
-        block.code_map = ctypes.cast(code_map, ctypes.POINTER(ctypes.c_uint8))
+        block.code_map = self._numbers(ram.code_map, ctypes.c_uint8)
         block.traps.hooked_map = _pointer(view.hooked_map, ctypes.c_uint8)
         for name, *_ in Layout._fields_:
             setattr(block.layout, name, getattr(view, name))
@@ -118,6 +131,33 @@ class VcpuGateway:
         traps.registers = self._cell(state.cell)
         traps.counters = self._cell(state.counters.cell)
         traps.reads = self._cell(time.cell)
+
+    def _share_memory(self, platform: Platform, memory: Owner, cpu: Cpu) -> None:
+        """The rules for page tables, and the frame table."""
+        told, space, types = self._block.memory, memory.space, platform.memory.types
+        frames = types.frames
+        told.domid, told.lone, told.hole = memory.domid, memory.max_vcpus == 1, space.hole
+        told.entry_shift = space.entry_shift
+        told.refused, told.dropped, told.unchecked = space.refused[L1], space.dropped, space.unchecked
+        told.address_mask, told.nr_frames = space.geometry.address_mask, frames.nr_frames
+        told.owner = self._numbers(frames.owner, ctypes.c_uint16)
+        told.type = self._numbers(frames.type, ctypes.c_uint8)
+        told.type_count = self._numbers(frames.type_count, ctypes.c_uint32)
+        told.count = self._numbers(frames.count, ctypes.c_uint32)
+        told.flags = self._numbers(frames.flags, ctypes.c_uint8)
+        told.types_observed = self._cell(types.observed)
+        told.flush_count = self._cell(cpu.flush_count)
+        found = native_view(cpu).flushes
+        if found is not None:
+            told.processor = found.processor
+            told.flush_tlb = ctypes.cast(found.whole, FLUSH)
+            told.flush_page = ctypes.cast(found.page, FLUSH_PAGE)
+
+    def _numbers(self, numbers: array[int] | bytearray, kind: Any) -> Any:
+        """An array by address. It cannot be resized as long as the block is there."""
+        shared = (kind * len(numbers)).from_buffer(numbers)
+        self._kept.append(shared)
+        return ctypes.cast(shared, ctypes.POINTER(kind))
 
     def _cell(self, numbers: array[int], kind: Any = Cell) -> Any:
         self._kept.append(numbers)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from paravane.abi.errno import Errno
 from paravane.abi.hypercall import MULTICALL_ENTRY, Hypercall
 from paravane.hypercalls.table import Ptr, UInt, hypercall
-from paravane.preemption import Preempted
+from paravane.preemption import ENTRY_WORK, ITEMS, Preempted
 from paravane.refusal import Refusal
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
@@ -21,8 +21,6 @@ _WORD: Final = Struct("<I")
 _IN_PAGE: Final = PAGE_SIZE - 1
 _LAST: Final = PAGE_SIZE - _SIZE
 """Offset in its page of the last entry that does not go on in the next one."""
-_ENTRY_WORK: Final = 4
-"""Units of work of one entry, besides what the hypercall in it spends."""
 
 
 @hypercall(Hypercall.multicall)
@@ -36,8 +34,14 @@ def multicall(caller: "Caller", call_list: Ptr, nr_calls: UInt) -> int | None:
         raise Refusal(Errno.EINVAL, "a multicall within a multicall is not allowed")
     entries, run, goes_on = _Entries(caller), caller.hypercall, caller.budget.goes_on
     caller.in_multicall = True
-    address, done = call_list, 0
+    address, done = call_list, caller.budget.begun[ITEMS]
     try:
+        if done:
+            address += done * _SIZE
+            if caller.budget.take_up():
+                entries.take_over(address - _SIZE)
+            if not goes_on(0):
+                raise Preempted(done, address, nr_calls - done)
         while done < nr_calls:
             words = entries.read(address)
             try:
@@ -50,7 +54,7 @@ def multicall(caller: "Caller", call_list: Ptr, nr_calls: UInt) -> int | None:
             entries.answer(address, result)
             done += 1
             address += _SIZE
-            if not goes_on(_ENTRY_WORK) and done < nr_calls:
+            if not goes_on(ENTRY_WORK) and done < nr_calls:
                 raise Preempted(done, address, nr_calls - done)
     finally:
         caller.in_multicall = False
@@ -94,6 +98,11 @@ class _Entries:
         else:
             self._caller.copy_to_guest(address + _RESULT, _WORD.pack(result & 0xFFFF_FFFF))
             self._writable = known
+
+    def take_over(self, address: int) -> None:
+        """Native code has answered the entry there, and that did not move the list: as if done here."""
+        self.read(address)
+        self._writable = address & _IN_PAGE <= _LAST
 
     def keep(self, address: int, words: tuple[int, ...], rest: Preempted) -> None:
         """Replace an entry by what is left of it; until that is done its result is its number, as in Xen."""

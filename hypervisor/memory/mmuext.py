@@ -19,7 +19,7 @@ from paravane.memory.guest import (
     vcpus_in_mask,
 )
 from paravane.memory.pins import pin, unpin
-from paravane.preemption import Preempted
+from paravane.preemption import OP_WORK, Preempted
 from paravane.refusal import Refusal
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
@@ -33,8 +33,6 @@ _CHUNK: Final = 1024
 _WORDS: Final = Struct("<III")
 """An operation as its words: command and two arguments."""
 _INVLPG_LOCAL, _TLB_FLUSH_LOCAL = int(MmuextCmd.INVLPG_LOCAL), int(MmuextCmd.TLB_FLUSH_LOCAL)
-_OP_WORK: Final = 4
-"""Units of work of one operation, besides the tables it walks."""
 
 
 def mmuext_op(caller: Caller, uops: int, count: int, pdone: int, foreigndom: int) -> int:
@@ -115,7 +113,7 @@ class Operations:
             name = MmuextCmd(op.cmd).name
             raise Refusal(Errno.EPERM, f"{name} is for the caller's own domain, not for d{self._owner.domid}")
         action(self, op)
-        self._caller.budget.spend(_OP_WORK)
+        self._caller.budget.spend(OP_WORK)
 
     def pin(self, op: MmuextOp) -> None:
         """Levels that the guest's shape of table does not have are ignored, as Xen ignores them."""

@@ -8,6 +8,8 @@ checked, by the rules registered for that type in `contents`.
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.abi.errno import Errno
@@ -26,12 +28,13 @@ from paravane.memory.frames import (
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from paravane.memory.owner import HasMemory, Owner
     from paravane.registry import Domains
 
 _TABLES: Final = frozenset((L1, L2, L3))
+
+
+Observer = Callable[[str, int, int, int], None]
 
 
 class Contents(Protocol):
@@ -58,9 +61,20 @@ class PageTypes:
         self.frames = frames
         self.domains = domains
         self.contents: dict[int, Contents] = {}
-        self.observer: Callable[[str, int, int, int], None] | None = None
+        self.observed = array("q", (0,))
+        """1 while there is an `observer`, where native code reads it."""
+        self._observer: Observer | None = None
         self._released = released
         self._tables_walked = 0
+
+    @property
+    def observer(self) -> Observer | None:
+        return self._observer
+
+    @observer.setter
+    def observer(self, told: Observer | None) -> None:
+        self._observer = told
+        self.observed[0] = told is not None
 
     def tables_walked(self) -> int:
         """Tables so far whose entries were all taken or dropped: what one small request can cost."""

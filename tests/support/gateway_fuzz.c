@@ -276,6 +276,7 @@ static void scatter(struct gateway_block *block, uint32_t vector)
 
 static void prepare(struct gateway_block *block)
 {
+    static int64_t begun[3];
     struct gateway_layout *at = &block->layout;
     uint32_t *place = (uint32_t *)at;
     uint32_t i;
@@ -295,6 +296,7 @@ static void prepare(struct gateway_block *block)
     block->deadline = now.cells + 5;
     block->vcpu_info = now.cells + 7;
     block->vm_assist = now.cells + 8;
+    block->memory.begun = begun;
     block->nr_answers = MOST_ANSWERS;
     for (i = 0; i < MOST_ANSWERS; i++)
         block->answers[i].number = 100 + i;
