@@ -14,10 +14,9 @@ import os
 import stat
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from paravane.tools.files import write_file
 
@@ -36,8 +35,7 @@ ABANDONED: Final = 3600
 _SUFFIX = ".image"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What is to be assembled: everything but the contents of files."""
 
     sources: Sequence[Path]
@@ -51,8 +49,7 @@ class Request:
         return hashlib.sha256(json.dumps(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An image, the files it was made from, and what the assembler had to say."""
 
     image: bytes
@@ -149,13 +146,16 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _assembler() -> str:
-    """A digest of the assembler's code. It is read, not loaded: that is what takes the time."""
+def _assembler() -> list[str | int]:
+    """What tells the assembler's code from any other: where it is, and the size and time of each file. It is
+    not loaded, nor even read: that is what takes the time."""
     spec = find_spec("paravane.asm")
     assert spec is not None
-    digest = hashlib.sha256()
+    found: list[str | int] = []
     for folder in spec.submodule_search_locations or ():
-        for path in sorted(Path(folder).rglob("*.py")):
-            digest.update(b"%s %d\n" % (os.fsencode(path.relative_to(folder)), path.stat().st_size))
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+        for parent, _, names in sorted(os.walk(folder)):
+            for name in sorted(one for one in names if one.endswith(".py")):
+                path = os.path.join(parent, name)
+                status = os.stat(path)
+                found += [path, status.st_size, status.st_mtime_ns]
+    return found
