@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import stat
 import tomllib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from paravane.text import shown
 
@@ -38,8 +36,7 @@ class KernelFileError(ValueError):
     """A folder is no kernel's; a sentence a line says what is wrong with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """`holds` says in words what `accepts` takes; `default` is the value of a key that is not given."""
 
     meaning: str
@@ -208,6 +205,8 @@ def _mistakes(told: Mapping[str, Any], what: str = "") -> Iterator[str]:
     for word, value in told.items():
         name = shown(word)
         if name not in KEYS:
+            import difflib  # noqa: PLC0415 - most kernels are described without a mistake
+
             close = difflib.get_close_matches(name, (*KEYS, VARIATIONS), 1)
             hint = f"did you mean `{close[0]}`?" if close else f"there are {', '.join((*KEYS, VARIATIONS))}"
             yield f"there is no key `{what}{name}`: {hint}"

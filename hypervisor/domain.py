@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from paravane import report as reports
 from paravane import trace as traces
 from paravane.abi.event_channel import Virq
 from paravane.abi.sched import SHUTDOWN_MAX, ShutdownReason
@@ -16,7 +17,6 @@ from paravane.cpu import CodeGroup
 from paravane.hypervisor_console import HypervisorConsole
 from paravane.log_limit import DomainLog, LineLimit, LogRate
 from paravane.place import Places
-from paravane.report import domain_report
 from paravane.sched import Share
 from paravane.text import shown
 from paravane.trace import DomainEvent, Kind
@@ -182,7 +182,9 @@ class Domain:
         vcpus once it is destroyed. Its guest must not be executing, or be in one of its traps."""
         platform = self.platform
         vcpus = [vcpu.report() for vcpu in self.vcpus]
-        return domain_report(self.domid, self.name, vcpus, platform.timers.armed(), platform.clock.now())
+        return reports.domain_report(
+            self.domid, self.name, vcpus, platform.timers.armed(), platform.clock.now()
+        )
 
     def dump(self, vcpu_id: int, fault: int | None = None) -> str:
         """Where its vcpus are, as lines of text for a crash report: first the one that is the reason, with

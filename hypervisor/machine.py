@@ -20,7 +20,6 @@ from paravane.abi.event_channel import Virq
 from paravane.administration import Administration
 from paravane.arguments import check_type
 from paravane.cpu import Ram
-from paravane.devices.xenstore import StoreSocket
 from paravane.domain_config import DomainConfig
 from paravane.grants.audit import audit_grants
 from paravane.image import Image
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from paravane.devices.xenstore import Store
+    from paravane.devices.xenstore import Store, StoreSocket
     from paravane.domain import Domain
     from paravane.ending import Ending
     from paravane.sched import Policy
@@ -152,6 +151,8 @@ class Machine(Administration, Outside):
         the machine, or before. Raises OSError where no socket can be made, or somebody listens already."""
         self._check_thread("open a socket")
         self._check_open()
+        from paravane.devices.xenstore import StoreSocket  # noqa: PLC0415 - loaded for who asks for it only
+
         made = StoreSocket(self.store, path, self._inbox)
         self._store_sockets.append(made)
         return made

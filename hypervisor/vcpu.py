@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from paravane import report as reports
 from paravane.abi.arch import KERNEL_RING
 from paravane.abi.errno import Errno
 from paravane.abi.event_channel import Virq
@@ -22,7 +23,6 @@ from paravane.memory import VcpuPaging, check_tables, fix_page_fault, install_ta
 from paravane.platform import TRAPS
 from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, PreemptionBudget
 from paravane.refusal import Refusal
-from paravane.report import Subject, vcpu_report
 from paravane.run_state import RunState, not_started
 from paravane.sched import Entity
 from paravane.time.clock import GATE_COST, TRAP_COST
@@ -196,7 +196,7 @@ class Vcpu:
         """Where it is and what it waits for, as lines of text (`paravane.report`), with the page walk of a
         linear address that could not be used. Its guest must not be executing, or be in one of its traps."""
         platform, domain = self._platform, self._domain
-        subject = Subject(
+        subject = reports.Subject(
             self.vcpu_id,
             self.time.owner,
             self.cpu,
@@ -208,7 +208,7 @@ class Vcpu:
             platform.clock.now(),
             domain.sources,
         )
-        return vcpu_report(subject, fault)
+        return reports.vcpu_report(subject, fault)
 
     # Where the processor comes in (paravane.cpu.TrapHandler).
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from paravane.abi.shared_info import XEN_LEGACY_MAX_VCPUS
-from paravane.local_socket import LONGEST_PATH
 from paravane.text import number_in
 from paravane.x86 import PAGE_SIZE
 
@@ -55,6 +54,8 @@ def positive_count(text: str) -> int:
 
 def socket_path(text: str) -> Path:
     """Where a socket is to be that any program can reach."""
+    from paravane.local_socket import LONGEST_PATH  # noqa: PLC0415 - loaded for who asks for it only
+
     path = Path(os.path.abspath(text))
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise argparse.ArgumentTypeError(f"{text!r} is too long: a socket's path has {LONGEST_PATH} bytes")

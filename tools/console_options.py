@@ -7,13 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paravane.devices.console import (
-    ConsoleSpec,
-    ExtraConsole,
-    ExtraConsoleDevice,
-    consoles_of,
-    parse_console,
-)
+from paravane.devices import console
+from paravane.devices.console import ConsoleSpec, parse_console
 from paravane.tools.consoles import console_of
 from paravane.tools.status import UsageError
 
@@ -39,10 +34,12 @@ def add_console_option(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def given(specs: Sequence[ConsoleSpec]) -> tuple[ConsoleSpec | None, tuple[ExtraConsole, ...]]:
+def given(specs: Sequence[ConsoleSpec]) -> tuple[ConsoleSpec | None, tuple[console.ExtraConsole, ...]]:
     """The first console and the extra ones. UsageError where there are too many."""
+    if not specs:
+        return None, ()
     try:
-        return consoles_of(specs)
+        return console.consoles_of(specs)
     except ValueError as error:
         raise UsageError(f"--console: {error}") from None
 
@@ -58,7 +55,7 @@ def on_sink(config: DomainConfig, sink: Sink) -> DomainConfig:
     """A domain whose console on standard output is put out by `sink`."""
 
     def with_sink(device: DeviceConfig) -> DeviceConfig:
-        if isinstance(device, ExtraConsole) and device.console.on_terminal:
+        if isinstance(device, console.ExtraConsole) and device.console.on_terminal:
             return replace(device, sink=sink)
         return device
 
@@ -69,7 +66,7 @@ def numbered(config: DomainConfig) -> Iterator[tuple[int, ConsoleSpec]]:
     """All consoles of a domain to be, and their numbers."""
     yield 0, config.console or ConsoleSpec()
     for device in config.devices:
-        if isinstance(device, ExtraConsole):
+        if isinstance(device, console.ExtraConsole):
             yield device.number, device.console
 
 
@@ -81,7 +78,7 @@ def wired(config: DomainConfig, taker: Callable[[int], Callable[[bytes], None]])
         return spec if spec.on_terminal else replace(spec, tap=taker(number))
 
     def device_with(device: DeviceConfig) -> DeviceConfig:
-        if not isinstance(device, ExtraConsole):
+        if not isinstance(device, console.ExtraConsole):
             return device
         number = device.number
         return replace(device, console=tapped(device.console, number), sink=taker(number))
@@ -111,7 +108,7 @@ def places(domain: Domain) -> Iterator[str]:
         yield f"the console of {domain.name} is at {domain.console_end.address}"
     for attachment in domain.devices:
         device = attachment.device
-        if isinstance(device, ExtraConsoleDevice) and device.end.address:
+        if isinstance(device, console.ExtraConsoleDevice) and device.end.address:
             yield f"console {device.number} of {domain.name} is at {device.end.address}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from paravane.devices.console import ExtraConsoleDevice
+from paravane.devices import console
 from paravane.text import shown
 
 if TYPE_CHECKING:
@@ -82,8 +82,12 @@ def console_of(domain: Domain, number: int) -> Joined | None:
     """A domain's console of this number, or None."""
     if number == 0:
         return domain.console
-    attachment = domain.devices.find(ExtraConsoleDevice.kind, number)
-    return attachment.device if attachment and isinstance(attachment.device, ExtraConsoleDevice) else None
+    attachment = domain.devices.find(console.ExtraConsoleDevice.kind, number)
+    return (
+        attachment.device
+        if attachment and isinstance(attachment.device, console.ExtraConsoleDevice)
+        else None
+    )
 
 
 class PrefixedLines:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from paravane import ImageError, guest_kernels, load_image
 from paravane.guest_kernels.folder import load_folder
@@ -35,8 +34,7 @@ METAVAR: Final = "KERNEL"
 _ASSEMBLY, _C = ".S", ".c"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """The contents of an image, as they are in the file (packed ones too) or as they were built, and the
     files that were read for them. `memory` (bytes), `vcpus`, `privileged`, `cmdline`, `ramdisk`, `disks`,
     `vifs`, `consoles` and `vfbs` are what a `kernel.toml` says; `ramdisk_image` is that of a kernel which is

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -15,8 +14,7 @@ GRACE: Final = 0.25
 """Seconds that the readers of our output have left when the time given is over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(NamedTuple):
     """Output of one kind. `drain` waits until it is read, as `Outlet.drain` does, and `failure` is why it is
     lost (None: it is not)."""
 

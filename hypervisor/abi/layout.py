@@ -13,7 +13,6 @@ a struct (`U64`) unless Xen's header says `uint64_aligned_t` (`U64_ALIGNED`).
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from mmap import mmap
 from struct import Struct
@@ -26,19 +25,18 @@ ReadBuffer: TypeAlias = bytes | bytearray | memoryview | mmap
 WriteBuffer: TypeAlias = bytearray | memoryview | mmap
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(NamedTuple):
     """An integer: `code` of the struct module, alignment in bytes (0: its size, at most 4)."""
 
     code: str
     align: int = 0
 
 
-@dataclass(frozen=True, slots=True)
 class Chars:
     """`count` bytes of text or of opaque data: a `bytes` value, padded with NULs when packed."""
 
-    count: int
+    def __init__(self, count: int) -> None:
+        self.count = count
 
 
 class Array:
@@ -58,8 +56,7 @@ class Union:
         self.raw = raw
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(NamedTuple):
     """The field's name in C, for those that Python cannot spell."""
 
     c_name: str
@@ -96,8 +93,7 @@ class _Plan(NamedTuple):
     spread: Callable[[Any], tuple[Any, ...]]  # field value -> flat values
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One field: Python and C name, byte offset and size, the C type, the number set its values belong to."""
 
     name: str

@@ -1,16 +1,14 @@
 """How our number sets are spelled in C and in assembler sources."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from types import MappingProxyType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 E = TypeVar("E", bound=IntEnum)
 
 
-@dataclass(frozen=True, slots=True)
-class CNames:
+class CNames(NamedTuple):
     """Spelling of one number set: prefix + member name (a trailing `_` dropped), or an odd name.
 
     `header` is the prefix in Xen's header, where it differs from the one that assembler sources use.

@@ -27,25 +27,25 @@ class Word:
         return word - (1 << 32) if self.signed and word & 0x8000_0000 else word
 
 
-@dataclass(frozen=True, slots=True)
 class In:
     """A parameter that is a pointer to a struct, copied in before the call."""
 
-    layout: Layout[Any]
+    def __init__(self, layout: Layout[Any]) -> None:
+        self.layout = layout
 
 
-@dataclass(frozen=True, slots=True)
 class InOut:
     """Like `In`; the struct the call ends with is copied back to the guest."""
 
-    layout: Layout[Any]
+    def __init__(self, layout: Layout[Any]) -> None:
+        self.layout = layout
 
 
-@dataclass(frozen=True, slots=True)
 class Items:
     """A pointer to an array of structs that the call reads itself; the next parameter counts them."""
 
-    layout: Layout[Any]
+    def __init__(self, layout: Layout[Any]) -> None:
+        self.layout = layout
 
 
 Parameter = Word | In | InOut | Items

@@ -8,7 +8,7 @@ boundary, at least 512 KiB past the boot stack.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from paravane.abi.arch import HYPERVISOR_VIRT_START_NONPAE, HYPERVISOR_VIRT_START_PAE
 from paravane.image.errors import ImageError
@@ -31,8 +31,7 @@ REGION_SHIFT: Final = 22
 _LAST_L3_SLOT = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(NamedTuple):
     """`pages` consecutive pseudo-physical frames from `pfn`."""
 
     pfn: int
@@ -44,8 +43,7 @@ class Region:
         return self.pfn + self.pages
 
 
-@dataclass(frozen=True, slots=True)
-class TableRun:
+class TableRun(NamedTuple):
     """The page tables of one level, in order in `region`. Each covers so many bytes of the address space; the
     first one covers part number `first` of it."""
 

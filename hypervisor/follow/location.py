@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from paravane.text import number_in
@@ -68,6 +67,8 @@ def _single(image: Image, text: str) -> range | None:
 
 
 def _complaint(image: Image, text: str) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - loaded for who asks for it only
+
     close = get_close_matches(text, image.symbols.names, 1)
     hint = f": did you mean {close[0]}?" if close else ", nor is it an address or a line with code"
     return f"the image has no symbol {text!r}{hint}"

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from paravane.cpu.engine.live import find as find_state
 from paravane.gateway.header import mark
@@ -24,8 +23,7 @@ _MADE_WITH: Final = ("gateway_mark", "gateway_block_size")
 _FUNCTIONS: Final = ("gateway_on_trap", "gateway_tlb_fill")
 
 
-@dataclass(frozen=True, slots=True)
-class Native:
+class Native(NamedTuple):
     """A library that fits: its file, and the addresses of its interrupt hook and of its TLB fill."""
 
     path: Path

@@ -5,8 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
-from paravane.image.dwarf_lines import LineTableError
-from paravane.image.dwarf_lines import read_lines as read_table
 from paravane.image.errors import ImageError
 
 if TYPE_CHECKING:
@@ -57,6 +55,9 @@ class Lines:
 
 def read_lines(elf: Elf) -> Lines:
     """The line tables of a file. Never raises: they are a convenience, and damage is told in `problem`."""
+    from paravane.image.dwarf_lines import LineTableError  # noqa: PLC0415 - loaded for who asks for it only
+    from paravane.image.dwarf_lines import read_lines as read_table  # noqa: PLC0415
+
     rows: dict[int, Location | None] = {}
     try:
         table = _section(elf, ".debug_line")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from paravane.hypercalls import names as hypercall_names
 from paravane.tools import manual
 from paravane.tools.arguments import positive_count
 from paravane.tools.status import Status, UsageError
@@ -214,8 +213,10 @@ def _names(text: str) -> frozenset[str]:
 
 
 def _filter(text: str) -> filters.Filter:
+    from paravane.hypercalls import names  # noqa: PLC0415 - loaded for who asks for it only
+
     try:
-        return filters.parse(text, hypercall_names())
+        return filters.parse(text, names())
     except filters.FilterError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

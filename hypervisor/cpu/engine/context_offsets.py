@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
@@ -46,8 +47,7 @@ _DESCRIPTORS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentSlots:
+class SegmentSlots(NamedTuple):
     """Word indices of one segment register's cached descriptor."""
 
     selector: int

@@ -19,7 +19,7 @@ process's, and `why_not` says what is missing.
 import atexit
 import ctypes
 import logging
-import platform
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -153,7 +153,7 @@ def find() -> Guard | None:
 @cache
 def why_not() -> str:
     """What a guard lacks here; nothing when it lacks nothing."""
-    if sys.platform != "linux" or platform.machine() != "x86_64" or sys.maxsize < 1 << 32:
+    if sys.platform != "linux" or os.uname().machine != "x86_64" or sys.maxsize < 1 << 32:
         return "Linux on x86-64"
     exports = ctypes.PyDLL(library.PATH)
     names = (_RAISE, _LEAVE, _RESTORE_STATE, _TRANSLATE)

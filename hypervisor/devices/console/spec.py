@@ -17,11 +17,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from paravane.devices.console.file_end import FileEnd
-from paravane.devices.console.host_end import SinkEnd
-from paravane.devices.console.pty_end import PtyEnd
-from paravane.devices.console.socket_end import LOOPBACK, TcpEnd, UnixEnd
-from paravane.devices.console.tee import Tee
 from paravane.text import shown
 
 if TYPE_CHECKING:
@@ -29,6 +24,7 @@ if TYPE_CHECKING:
 
     from paravane.devices.console.host_end import EndConfig, HostEnd
     from paravane.devices.console.ring_console import Sink
+    from paravane.devices.console.socket_end import TcpEnd
     from paravane.devices.xenbus import DeviceHost
 
 _LOG: Final = ",log="
@@ -53,12 +49,18 @@ class ConsoleSpec:
     @property
     def files(self) -> tuple[str, ...]:
         """The files that are written."""
-        own = (self.end.path,) if isinstance(self.end, FileEnd) else ()
-        return own if self.log is None else (*own, os.fspath(self.log))
+        log = () if self.log is None else (os.fspath(self.log),)
+        if self.end is None:
+            return log
+        from paravane.devices.console.file_end import FileEnd  # noqa: PLC0415 - loaded for who asks for it only
+
+        return (self.end.path, *log) if isinstance(self.end, FileEnd) else log
 
     def open(self, host: DeviceHost, sink: Sink | None = None) -> HostEnd:
         """The end; `sink` is what stands for standard output. Raises ValueError, a sentence, when it cannot
         be had."""
+        from paravane.devices.console.host_end import SinkEnd  # noqa: PLC0415 - loaded for who asks for it only
+
         if self.end is not None:
             end = self.end.open(host)
         elif sink is not None:
@@ -67,6 +69,8 @@ class ConsoleSpec:
             raise ValueError("a console cannot be on standard input and output here")
         if self.log is None and self.tap is None:
             return end
+        from paravane.devices.console.tee import Tee  # noqa: PLC0415 - loaded for who asks for it only
+
         try:
             return Tee(end, None if self.log is None else os.fspath(self.log), self.tap)
         except ValueError:
@@ -101,6 +105,10 @@ def parse_channel(text: str) -> tuple[str, ConsoleSpec]:
 
 
 def _end(text: str) -> EndConfig | None:
+    from paravane.devices.console.file_end import FileEnd  # noqa: PLC0415 - loaded for who asks for it only
+    from paravane.devices.console.pty_end import PtyEnd  # noqa: PLC0415 - loaded for who asks for it only
+    from paravane.devices.console.socket_end import UnixEnd  # noqa: PLC0415 - loaded for who asks for it only
+
     kind, colon, rest = text.partition(":")
     if kind == "stdio" and not colon:
         return None
@@ -116,6 +124,8 @@ def _end(text: str) -> EndConfig | None:
 
 
 def _tcp(text: str) -> TcpEnd:
+    from paravane.devices.console.socket_end import LOOPBACK, TcpEnd  # noqa: PLC0415 - loaded for who asks for it only
+
     found = _PORT.fullmatch(text)
     if found is None or int(found["port"]) > _MOST_PORT:
         raise ValueError("tcp: is followed by a port or by HOST:PORT, [HOST]:PORT for one with colons")
@@ -123,6 +133,9 @@ def _tcp(text: str) -> TcpEnd:
 
 
 def _channel(found: dict[str, str]) -> tuple[str, ConsoleSpec]:
+    from paravane.devices.console.pty_end import PtyEnd  # noqa: PLC0415 - loaded for who asks for it only
+    from paravane.devices.console.socket_end import UnixEnd  # noqa: PLC0415 - loaded for who asks for it only
+
     if not found.get("name"):
         raise ValueError("it has no name, by which a guest finds it")
     if found.get("backend", "0") not in ("0", "Domain-0"):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paravane.devices.xenbus.attachment import Attachment
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from paravane.devices.xenbus.attachment import Attachment
     from paravane.devices.xenbus.device import DeviceConfig
     from paravane.devices.xenbus.host import DeviceHost
 
@@ -40,6 +39,8 @@ class DomainDevices:
         if place in self._attached:
             device.close()
             raise ValueError(f"domain {self._domid} has a device {device.kind}/{device.number} already")
+        from paravane.devices.xenbus.attachment import Attachment  # noqa: PLC0415 - loaded for who asks for it only
+
         attachment = Attachment(self._host, self._domid, device, config, self._gone)
         self._attached[place] = attachment
         return attachment
