@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from paravane.cpu import EngineError, engine_report
-from paravane.gateway import native
 from paravane.tools.status import Status, UsageError
 
 _LIBRARIES = ("capstone", "lz4", "zstandard")
@@ -15,6 +13,9 @@ def show(*, verbose: bool) -> int:
     """Print it. UsageError when the engine cannot be loaded, which -v asks for."""
     print(f"paravane {_installed('paravane')} (Unicorn {_installed('unicorn')})")
     if verbose:
+        from paravane.cpu import EngineError, engine_report  # noqa: PLC0415 - loaded for who asks for it only
+        from paravane.gateway import native  # noqa: PLC0415
+
         for library in _LIBRARIES:
             print(f"{library} {_installed(library)}")
         try:

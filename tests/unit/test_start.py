@@ -88,7 +88,7 @@ def test_a_boot_loads_what_the_guest_needs_and_no_more(tmp_path: Path) -> None:
         (("list",), ("unicorn", "paravane.machine", "paravane.asm", "paravane.hypercalls")),
         (("build", "--help"), ("unicorn", "paravane.machine", "paravane.hypercalls")),
         (("trace", "--help"), ("unicorn", "paravane.machine", "paravane.asm")),
-        (("--version",), ("paravane.machine", "paravane.asm", "paravane.hypercalls")),
+        (("--version",), ("unicorn", "paravane.machine", "paravane.asm", "paravane.hypercalls")),
     ],
     ids=lambda value: value[0],
 )
