@@ -207,4 +207,8 @@ class VcpuTime:
             return
 
     def _expired(self) -> None:
+        # A guest that takes the system time as it stands there, without the TSC, has it as old as its tick at
+        # most: much virtual time may pass in one slice of the host's. Xen renews it each second at least.
+        if self.states.state is Runstate.running:
+            self.publish()
         self._host.raise_virq(Virq.TIMER)

@@ -117,7 +117,11 @@ class SocketClient(_Client):
         super().__init__()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(HOST_TIMEOUT)
-        self._socket.connect(str(path))
+        try:
+            self._socket.connect(str(path))
+        except OSError:
+            self._socket.close()
+            raise
 
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)

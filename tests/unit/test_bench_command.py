@@ -161,7 +161,7 @@ def test_figures_of_shares_and_curves_are_written_too(
     assert [row["beside"] for row in benches["isolation"]] == list(guests.HOSTILE)
     assert benches["isolation"][0]["time"] == [100.0, 89.9, 100.0]
     assert [row["domains"] for row in benches["scale"]] == list(scale.DOMAINS)
-    assert benches["scale"][0]["loads"]["rounds"] == {"a_second": 600.0, "kept": 1.0}
+    assert benches["scale"][0]["loads"]["rounds"] == {"a_second": 301.0, "kept": 1.0}
     assert benches["scale"][0]["memory"] == 3 << 20
     assert quick()
 

@@ -71,6 +71,20 @@ def test_a_running_vcpu_is_ticked_a_hundred_times_a_second(host: Host) -> None:
     assert host.ticks == [10 * MS, 20 * MS, 30 * MS]
 
 
+def test_each_tick_renews_the_record_of_a_running_vcpu(host: Host) -> None:
+    def published() -> int:
+        now: int = VCPU_TIME_INFO.unpack(host.ram.bytes, INFO + VCPU_INFO.offsets["time"]).system_time
+        return now
+
+    host.time.switch_in()
+    host.pass_time(25 * MS)
+    assert published() == 25 * MS
+    host.time.switch_out(Runstate.blocked)
+    host.time.single_shot.arm(30 * MS)
+    host.pass_time(10 * MS)
+    assert published() == 25 * MS
+
+
 def test_a_vcpu_without_the_processor_is_not_ticked_and_catches_up_with_one_tick(host: Host) -> None:
     host.time.switch_in()
     host.time.switch_out(Runstate.blocked)

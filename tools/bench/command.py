@@ -42,8 +42,7 @@ loaded or not.""",
         (Status.OK, "it was measured"),
         (
             Status.ERRORS,
-            "isolation: a well-behaved guest keeps less than 90 % of its fair share; or output could not "
-            "be written",
+            "isolation: a well-behaved guest keeps less than 90 % of its share; or output was not written",
         ),
         (Status.USAGE, "bad usage"),
         manual.INTERRUPTED,
@@ -51,7 +50,7 @@ loaded or not.""",
     environment=(("PARAVANE_NATIVE", "0: there is no gateway in C; a path: it is this library"),),
     examples=(
         ("paravane bench traps memory", "what traps and page-table work cost"),
-        ("paravane bench traps --rows 'int*,page-fault' --gateway python", "some of them"),
+        ("paravane bench traps --rows 'int*' --gateway python", "some of them"),
         ("paravane bench start --rounds 20 --json start.json", "commands, also as data"),
         ("paravane bench sched", "fairness and wake-ups of every policy"),
         ("paravane bench isolation -j 2", "guests beside one that does not behave"),
