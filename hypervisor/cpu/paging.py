@@ -147,6 +147,20 @@ class GuestMemory:
 
     def frame_at(self, va: int) -> int | None:
         """The mfn that linear `va` is mapped to whatever the rights, or None. Sets no bits."""
+        if self._pae:
+            # As `translate` does: this is asked for every block of code that is translated.
+            quads = self._ram_quads
+            try:
+                entry = quads[(self._cr3 & 0xFFFFFFE0 | va >> 27 & 0x18) >> 3]
+                if entry & PTE_PRESENT and not entry & _PTE_ODD:
+                    entry = quads[(entry & _ADDRESS | va >> 18 & 0xFF8) >> 3]
+                    if entry & PTE_PRESENT and not entry & _PDE_ODD:
+                        entry = quads[(entry & _ADDRESS | va >> 9 & 0xFF8) >> 3]
+                        if entry & PTE_PRESENT and not entry & _PTE_ODD:
+                            maddr = entry & _ADDRESS
+                            return maddr >> PAGE_SHIFT if maddr < self._ram_size else None
+            except IndexError:
+                pass
         steps = self.walk(va)
         if not steps or not steps[-1].entry & PTE_PRESENT:
             return None

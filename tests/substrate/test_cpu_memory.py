@@ -7,7 +7,7 @@ import pytest
 from paravane.cpu import PAE, PAGE_SIZE, TWO_LEVEL, PageFault, Ram
 from tests.support.cpu_bench import CODE, DATA, DATA_MFN, ROOT, STACK_MFN, TABLES, USER, USER_MFN, Bench
 
-PRESENT, RW, US, ACCESSED, DIRTY = 1, 2, 4, 0x20, 0x40
+PRESENT, RW, US, ACCESSED, DIRTY, LARGE = 1, 2, 4, 0x20, 0x40, 0x80
 
 
 def test_translate_gives_the_machine_address(any_bench: Bench) -> None:
@@ -63,6 +63,46 @@ def test_a_refused_access_sets_no_bits(any_bench: Bench) -> None:
     with pytest.raises(PageFault):
         any_bench.cpu.translate(DATA, write=True)
     assert not any_bench.pte(DATA) & (ACCESSED | DIRTY)
+
+
+@pytest.mark.parametrize(
+    ("entry", "mfn"),
+    [
+        pytest.param(DATA_MFN << 12 | PRESENT, DATA_MFN, id="never-used"),
+        pytest.param(DATA_MFN << 12 | PRESENT | ACCESSED | DIRTY, DATA_MFN, id="read-only"),
+        pytest.param(DATA_MFN << 12 | RW | US | ACCESSED, None, id="absent"),
+        pytest.param(0xFFFFF << 12 | PRESENT, None, id="past-the-end"),
+        pytest.param(0, None, id="empty"),
+    ],
+)
+def test_the_frame_of_a_page_is_told_whatever_its_rights(
+    any_bench: Bench, entry: int, mfn: int | None
+) -> None:
+    bench = any_bench
+    bench.map(DATA, entry >> 12, entry & 0xFFF)
+    upper = bench.ram.quads[TABLES << 9] if bench.geometry is PAE else bench.ram.words[ROOT << 10]
+    assert bench.cpu.frame_at(DATA + 0x123) == mfn
+    assert bench.cpu.frame_at(0x1_0000_0123 + DATA) == mfn
+    assert bench.pte(DATA) == entry, "no bit was set"
+    assert upper == (bench.ram.quads[TABLES << 9] if bench.geometry is PAE else bench.ram.words[ROOT << 10])
+
+
+@pytest.mark.parametrize("odd", [1 << 52, 1 << 62, 1 << 63])
+def test_the_frame_of_a_page_is_told_whatever_its_reserved_bits(bench: Bench, odd: int) -> None:
+    bench.map(DATA, DATA_MFN, PRESENT)
+    maddr = bench.cpu.walk(DATA)[-1].maddr
+    bench.ram.quads[maddr >> 3] |= odd
+    assert bench.cpu.frame_at(DATA) == DATA_MFN
+
+
+def test_large_pages_and_tables_out_of_memory_have_the_frames_they_name(bench: Bench) -> None:
+    maddr = bench.cpu.walk(DATA)[1].maddr
+    bench.ram.quads[maddr >> 3] = PRESENT | LARGE
+    assert bench.cpu.frame_at(DATA + 3 * PAGE_SIZE) == (DATA >> 12 & 0x1FF) + 3
+    bench.ram.quads[maddr >> 3] = 0xFFFFF << 12 | PRESENT
+    assert bench.cpu.frame_at(DATA) is None
+    bench.ram.quads[maddr >> 3] = 0
+    assert bench.cpu.frame_at(DATA) is None
 
 
 def test_copies_cross_pages(any_bench: Bench) -> None:
