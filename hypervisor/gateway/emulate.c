@@ -4,6 +4,8 @@
 
 #define ESCAPE 0x0f
 #define RDTSC 0x31
+#define GROUP_7 0x01
+#define RDTSCP 0xf9 /* of group 7 */
 #define READ_CR 0x20
 #define WRITE_CR 0x22
 #define CLTS 0x06
@@ -33,8 +35,8 @@ static int64_t step_of(int64_t reads)
     return step < LONGEST_STEP ? step : LONGEST_STEP;
 }
 
-/* A step that would come to the next timer is Python's, as whatever else comes to it. */
-static bool read_tsc(struct gateway_block *block, void *engine, struct resume *to)
+/* RDTSC or RDTSCP. A step that would come to the next timer is Python's, as whatever else comes to it. */
+static bool read_tsc(struct gateway_block *block, void *engine, struct resume *to, bool with_aux)
 {
     int64_t *reads = block->traps.reads;
     const int64_t entry = block->counts[TRAPS];
@@ -44,12 +46,14 @@ static bool read_tsc(struct gateway_block *block, void *engine, struct resume *t
 
     if (to->ring != KERNEL_RING && block->traps.registers[VIRTUAL_CR4] & CR4_TSD)
         return false;
-    if (!goes_on(block, step, &now) || !retire(block, engine, to, 2, step + TRAP_COST))
+    if (!goes_on(block, step, &now) || !retire(block, engine, to, with_aux ? 3 : 2, step + TRAP_COST))
         return false;
     reads[READS] = count;
     reads[LAST_READ] = entry;
     *general_register(block, EAX) = (uint32_t)now;
     *general_register(block, EDX) = (uint32_t)((uint64_t)now >> 32);
+    if (with_aux)
+        *general_register(block, ECX) = (uint32_t)block->traps.registers[VIRTUAL_TSC_AUX];
     return true;
 }
 
@@ -134,7 +138,9 @@ bool gateway_emulate(struct gateway_block *block, void *engine, struct resume *t
     if (code[0] != ESCAPE)
         return false;
     if (code[1] == RDTSC)
-        return read_tsc(block, engine, to);
+        return read_tsc(block, engine, to, false);
+    if (code[1] == GROUP_7)
+        return code[2] == RDTSCP && read_tsc(block, engine, to, true);
     if (code[1] == READ_CR)
         return read_control_register(block, engine, to, code[2]);
     if (code[1] == WRITE_CR)

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GATEWAY_MARK 0xbbff683du
+#define GATEWAY_MARK 0x160042dfu
 #define HYPERCALL_VECTOR 0x82u
 #define SYSCALL_VECTOR 0x80u
 #define TRAP_COST 0x3e8u
@@ -52,6 +52,7 @@
 #define VIRTUAL_CR4 0x3u
 #define TASK_SWITCHED 0x4u
 #define VIRTUAL_IOPL 0x5u
+#define VIRTUAL_TSC_AUX 0x6u
 #define DIRECT 0x0u
 #define BOUNCED 0x1u
 #define UPCALLS 0x2u

@@ -85,6 +85,7 @@ _TRAPS: Final = {
     "VIRTUAL_CR4": state.VIRTUAL_CR4,
     "TASK_SWITCHED": state.TASK_SWITCHED,
     "VIRTUAL_IOPL": state.VIRTUAL_IOPL,
+    "VIRTUAL_TSC_AUX": state.VIRTUAL_TSC_AUX,
     "DIRECT": state.DIRECT,
     "BOUNCED": state.BOUNCED,
     "UPCALLS": state.UPCALLS,

@@ -36,6 +36,7 @@ class TrapsSaved:
     cr0_ts: bool
     cr2: int
     cr4: int
+    tsc_aux: int
     debug: DebugRegisters
     msrs: dict[int, int]
     nmi_pending: bool
@@ -66,6 +67,7 @@ def save(state: TrapState) -> TrapsSaved:
         state.cr0_ts,
         state.cr2,
         state.cr4,
+        state.tsc_aux,
         state.debug.copy(),
         dict(state.msrs),
         state.nmi_pending,
@@ -82,7 +84,7 @@ def restore(state: TrapState, saved: TrapsSaved) -> None:
     state.kernel_ss, state.kernel_sp = saved.kernel_ss, saved.kernel_sp
     state.iopl = saved.iopl
     state.io_bitmap, state.io_bitmap_ports = saved.io_bitmap, saved.io_bitmap_ports
-    state.cr2, state.cr4 = saved.cr2, saved.cr4
+    state.cr2, state.cr4, state.tsc_aux = saved.cr2, saved.cr4, saved.tsc_aux
     state.msrs = dict(saved.msrs)
     state.nmi_pending, state.nmi_active = saved.nmi_pending, saved.nmi_active
     state.entry = saved.entry

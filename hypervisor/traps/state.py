@@ -30,7 +30,7 @@ CR2 = VCPU_INFO.offsets["arch.cr2"]
 DIRECT, BOUNCED, UPCALLS, EMULATED = range(4)
 """What each number of `Counters.cell` counts."""
 
-KERNEL_SS, KERNEL_SP, VIRTUAL_CR2, VIRTUAL_CR4, TASK_SWITCHED, VIRTUAL_IOPL = range(6)
+KERNEL_SS, KERNEL_SP, VIRTUAL_CR2, VIRTUAL_CR4, TASK_SWITCHED, VIRTUAL_IOPL, VIRTUAL_TSC_AUX = range(7)
 """What each number of `TrapState.cell` is."""
 
 _WORD = struct.Struct("<I")
@@ -111,7 +111,8 @@ class TrapState:
     """The state, and the few bytes of vcpu_info it shares with the guest.
 
     `cr0_ts`, `cr2` and `cr4` are the guest's view of those registers; `iopl` is its virtual I/O privilege
-    level, 0 to 3: the processor itself always runs the guest with IOPL 0 and interrupts enabled.
+    level, 0 to 3: the processor itself always runs the guest with IOPL 0 and interrupts enabled. `tsc_aux`
+    is the 32-bit register that RDTSCP reads beside the time; `msrs` has the other ones that were written.
 
     `cell` has those that hot paths and native code read and write where they are.
     """
@@ -122,9 +123,11 @@ class TrapState:
         cr2: int
         cr4: int
         iopl: int
+        tsc_aux: int
     else:
         kernel_ss, kernel_sp = _number(KERNEL_SS), _number(KERNEL_SP)
         cr2, cr4, iopl = _number(VIRTUAL_CR2), _number(VIRTUAL_CR4), _number(VIRTUAL_IOPL)
+        tsc_aux = _number(VIRTUAL_TSC_AUX)
 
     def __init__(self, host: TrapHost, policy: CpuidPolicy, peripherals: Peripherals) -> None:
         self.host = host
@@ -132,7 +135,7 @@ class TrapState:
         self.cpu = host.cpu
         self.bytes = host.cpu.ram.bytes
         self.policy = policy
-        self.cell = array("q", (int(FlatSelector.KERNEL_SS), 0, 0, policy.fix_cr4(0), 0, 0))
+        self.cell = array("q", (int(FlatSelector.KERNEL_SS), 0, 0, policy.fix_cr4(0), 0, 0, 0))
         self.entries = Entries(host.cpu)
         self.decoded = Decoded()
         self.table = TrapTable()

@@ -201,6 +201,25 @@ user_text_end:
 """
 )
 
+TSC_AUX_KERNEL = (
+    prelude()
+    + """
+    .type main, @function
+main:
+    movl $0xc0000103, %ecx              # IA32_TSC_AUX
+    xorl %edx, %edx
+    movl $0x89abcdef, %eax
+    wrmsr
+    movl $100, %esi
+1:  rdtscp
+    decl %esi
+    jnz 1b
+    movl %ecx, %eax
+    SHOW_HEX "beside the time "
+    ret
+"""
+)
+
 ANYWHERE = (
     "xorl %ecx, %ecx; divl %ecx",
     "movl {nowhere}, %eax",
@@ -228,6 +247,8 @@ ANYWHERE = (
     "rdtsc",
     "rdtsc",
     "movl $90, %ecx; 2: rdtsc; loop 2b",
+    "rdtscp",
+    "movl $90, %esi; 2: rdtscp; decl %esi; jnz 2b",
     "mov %cr0, %eax",
     "mov %cr2, %edx",
     "mov %cr3, %ecx",
@@ -241,6 +262,8 @@ ANYWHERE = (
     "fldz",
     "movl $0x1234, %eax; movl %eax, %fs",
     "pushfl; orl $0x100, (%esp); popfl; rdtsc; nop",
+    "pushfl; orl $0x100, (%esp); popfl; rdtscp; nop",
+    "data16; rdtscp",
     "pushfl; orl $0x100, (%esp); popfl; nop; divl {nowhere}",
 )
 """Instructions of either ring, most of which trap. `nowhere` has no page."""
@@ -271,6 +294,7 @@ IN_RING_1 = (
     "movl $trap_table, %eax; call set_trap_table",
     "pushl ${flags}; pushl $FLAT_KERNEL_CS; pushl $1f; pushl $77; movl $__HYPERVISOR_iret, %eax; int $0x82",
     "movl ${level}, %eax; movl %eax, %cr4",
+    "movl $0xc0000103, %ecx; xorl %edx, %edx; movl ${flags}, %eax; wrmsr",
     "pushl ${iopl}; movl $PHYSDEVOP_set_iopl, %ebx; movl %esp, %ecx; movl $__HYPERVISOR_physdev_op, %eax;"
     " int $0x82",
     "mov %cr0, %eax; xorl $8, %eax; mov %eax, %cr0",
@@ -370,3 +394,10 @@ def test_random_traps_of_a_kernel_without_pae(run_both: Runner) -> None:
     assert b"words of frames" in in_c.outcome.console
     assert in_c.outcome.audit == ()
     assert in_c.served >= 20
+
+
+def test_a_kernel_reads_what_it_put_beside_the_time(run_both: Runner) -> None:
+    in_python, in_c = (run_both(TSC_AUX_KERNEL, in_c=in_c) for in_c in (False, True))
+    assert in_c.outcome == in_python.outcome
+    assert b"beside the time 0x89abcdef" in in_c.outcome.console
+    assert in_c.served >= 100

@@ -19,9 +19,9 @@ void gateway_on_trap(void *engine, uint32_t vector, void *user);
 #define FRAMES 8
 #define RAM_SIZE (FRAMES * 4096u)
 #define WORDS 160
-#define CELLS 21
+#define CELLS 22
 #define REGISTERS 9
-#define COUNTERS 15
+#define COUNTERS 16
 #define MOST_CHANGED (2 * 24)   /* bytes of the frames of a trap and of an upcall */
 #define CS32 0x8000u
 
@@ -197,14 +197,15 @@ static uint64_t make_gate(void)
 static void make_code(const struct gateway_block *block, uint32_t vector)
 {
     static const uint8_t emulated[][3] = {{0x0f, 0x31}, {0x0f, 0x20, 0xc0}, {0x0f, 0x20, 0xd1}, {0x0f, 0x20, 0xe2},
-                                          {0xf3, 0x6d}, {0x66, 0xaa}, {0x0f, 0x06}, {0xfa}, {0x0f, 0x22, 0xe3}};
+                                          {0xf3, 0x6d}, {0x66, 0xaa}, {0x0f, 0x06}, {0xfa}, {0x0f, 0x22, 0xe3},
+                                          {0x0f, 0x01, 0xf9}};
     const uint8_t call[3] = {below(10) ? 0x90 : 0x66, 0xcd, (uint8_t)vector};
     const int is_int = block->words[block->layout.is_int] != 0;
     uint64_t at = walk(block, now.ram, block->words[block->layout.eip] - (is_int ? 3 : 0));
     uint32_t frame[6], i;
 
     if (at <= RAM_SIZE - 3 && below(10))
-        memcpy(now.ram + at, is_int ? call : emulated[below(9)], 3);
+        memcpy(now.ram + at, is_int ? call : emulated[below(10)], 3);
     at = walk(block, now.ram, block->words[block->layout.esp]);
     if (at > RAM_SIZE - sizeof(frame) || !below(10))
         return;
@@ -314,7 +315,7 @@ static void prepare(struct gateway_block *block)
     block->traps.events = &event;
     block->traps.registers = now.cells + REGISTERS;
     block->traps.counters = now.cells + COUNTERS;
-    block->traps.reads = now.cells + 19;
+    block->traps.reads = now.cells + 20;
     block->traps.hooked_map = calloc(HOOK_BUCKETS, 1);
     if (!block->traps.hooked_map)
         exit(2);

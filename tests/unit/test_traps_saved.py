@@ -47,6 +47,7 @@ def used(machine: TrapMachine) -> TrapsSaved:
     state.iopl, state.io_bitmap, state.io_bitmap_ports = 2, DATA, 0x40
     traps.set_task_switched(True)
     state.cr2, state.cr4 = 0x1234, state.cr4 | Cr4.TSD | Cr4.DE
+    state.tsc_aux = 0xFFFF0001
     state.debug.write(0, USER + 1, state.cr4, machine.cpu)
     state.debug.write(7, 1, state.cr4, machine.cpu)
     state.msrs[0x17A] = 5

@@ -125,7 +125,7 @@ def interrupt_flag(state: TrapState, instruction: Instruction) -> Completion:
 def read_tsc(state: TrapState, instruction: Instruction) -> Completion:
     """RDTSC and RDTSCP: the processor always traps them, the guest's CR4.TSD decides about ring 3."""
     if instruction.opcode == decode.RDTSCP:
-        state.cpu.ecx = msr.read(state, msr.TSC_AUX) & 0xFFFFFFFF
+        state.cpu.ecx = state.tsc_aux
     if not state.in_kernel() and state.cr4 & Cr4.TSD:
         raise Fault(Vector.GP, 0)
     _split(state.cpu, state.host.tsc())

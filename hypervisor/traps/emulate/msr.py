@@ -84,7 +84,9 @@ def read(state: TrapState, number: int) -> int:
         return 0
     if number == APIC_BASE:
         return APIC_ENABLED_AT | (APIC_BOOT_PROCESSOR if state.host.vcpu_id == 0 else 0)
-    if number in (MCG_STATUS, TSC_AUX) or MC0_CTL2 <= number < MC_CTL2_END:
+    if number == TSC_AUX:
+        return state.tsc_aux
+    if number == MCG_STATUS or MC0_CTL2 <= number < MC_CTL2_END:
         return state.msrs.get(number, 0)
     if MC0_CTL <= number < MC_END:
         in_bank = number < MC0_CTL + 4 * MC_BANKS
@@ -114,7 +116,7 @@ def write(state: TrapState, number: int, value: int) -> None:
     elif number == TSC_AUX:
         if value >> 32:
             raise Fault(Vector.GP, 0)
-        state.msrs[number] = value
+        state.tsc_aux = value
     elif MC0_CTL2 <= number < MC_CTL2_END:
         if number < MC0_CTL2 + MC_BANKS:
             state.msrs[number] = value
