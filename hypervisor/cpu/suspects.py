@@ -4,6 +4,7 @@ import re
 from typing import Final, NamedTuple
 
 from paravane.cpu.instructions import IRET, Instruction, instructions, is_pause, is_undefined
+from paravane.cpu.plain_code import is_plain
 from paravane.cpu.string_compare import STRING_COMPARES
 
 _ROTATIONS: Final = frozenset((0xC0, 0xC1, 0xD0, 0xD1, 0xD2, 0xD3))
@@ -33,6 +34,8 @@ def suspects(code: bytes, address: int, *, big: bool) -> Suspects | None:
     """Those of the block `code` at linear `address`; None when a look at its bytes tells that it has none."""
     may_return = code[-1:] == _IRET_CODE
     if not may_return and _SUSPICIOUS.search(code) is None:
+        return None
+    if big and not may_return and is_plain(code):
         return None
     found = Suspects(set(), set(), set())
     end = 0
