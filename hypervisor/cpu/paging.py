@@ -1,5 +1,6 @@
 """Page walks and guest copies: the guest's memory as Python sees it (SDM volume 3, chapter 4)."""
 
+from array import array
 from typing import NamedTuple
 
 from paravane.cpu.faults import PageFault
@@ -49,7 +50,8 @@ class GuestMemory:
     def __init__(self, ram: Ram, geometry: Geometry) -> None:
         self.ram = ram
         self.geometry = geometry
-        self._cr3 = 0
+        self.cr3_cell = array("q", (0,))
+        """CR3, where native code reads and writes it."""
         self._write_protect = True
         self._pae = geometry.pae
         self._large_pages = geometry.pae
@@ -65,7 +67,7 @@ class GuestMemory:
             quads = self._ram_quads
             need = (_READY_WRITE if write else _READY_READ) | (PTE_USER if user else 0)
             try:
-                entry = quads[(self._cr3 & 0xFFFFFFE0 | va >> 27 & 0x18) >> 3]
+                entry = quads[(self.cr3_cell[0] & 0xFFFFFFE0 | va >> 27 & 0x18) >> 3]
                 if entry & PTE_PRESENT and not entry & _PTE_ODD:
                     entry = quads[(entry & _ADDRESS | va >> 18 & 0xFF8) >> 3]
                     if entry & need == need and not entry & _PDE_ODD:
@@ -151,7 +153,7 @@ class GuestMemory:
             # As `translate` does: this is asked for every block of code that is translated.
             quads = self._ram_quads
             try:
-                entry = quads[(self._cr3 & 0xFFFFFFE0 | va >> 27 & 0x18) >> 3]
+                entry = quads[(self.cr3_cell[0] & 0xFFFFFFE0 | va >> 27 & 0x18) >> 3]
                 if entry & PTE_PRESENT and not entry & _PTE_ODD:
                     entry = quads[(entry & _ADDRESS | va >> 18 & 0xFF8) >> 3]
                     if entry & PTE_PRESENT and not entry & _PDE_ODD:
@@ -171,7 +173,7 @@ class GuestMemory:
         return mfn if mfn < self.ram.nr_frames else None
 
     def _root(self) -> int:
-        return self._cr3 & (0xFFFFFFE0 if self.geometry.pae else 0xFFFFF000)
+        return self.cr3_cell[0] & (0xFFFFFFE0 if self.geometry.pae else 0xFFFFF000)
 
     def _entry(self, maddr: int) -> int:
         return self._ram_quads[maddr >> 3] if self.geometry.pae else self._ram_words[maddr >> 2]

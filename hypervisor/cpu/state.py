@@ -107,12 +107,11 @@ class ProcessorState(SegmentRegisters):
     @property
     def cr3(self) -> int:
         """CR3: machine address of the top page table. A write flushes the TLB."""
-        return self._cr3
+        return self.cr3_cell[0]
 
     @cr3.setter
     def cr3(self, value: int) -> None:
-        self._cr3 = value & 0xFFFFFFFF
-        self._words[self._layout.cr3] = self._cr3
+        self.cr3_cell[0] = self._words[self._layout.cr3] = value & 0xFFFFFFFF
         self._want_flush()
 
     @property

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 DESCRIPTORS_PER_PAGE: Final = 512
 
+# Of `Installed.cell`.
+BASE_MFN: Final = 0
+NR_LDT_PAGES: Final = 1
+
 
 class Processor(Protocol):
     """What this folder asks of a vcpu's processor (`paravane.cpu.Cpu` has it all).
@@ -62,16 +66,25 @@ class Installed:
     """What one vcpu has installed: frames (by mfn) that its processor uses as root table, GDT and LDT.
 
     `base_mfn` is 0 before there is a root table. `ldt_frames` are the LDT's pages used so far, by number.
+    `cell` has the former, and how many of the latter there are, where native code finds them.
     """
 
     vcpu_id: int
     cpu: Processor
-    base_mfn: int = 0
+    cell: array[int] = field(default_factory=lambda: array("q", (0, 0)))
     gdt_frames: list[int] = field(default_factory=list)
     gdt_entries: int = 0
     ldt_base: int = 0
     ldt_entries: int = 0
     ldt_frames: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def base_mfn(self) -> int:
+        return self.cell[BASE_MFN]
+
+    @base_mfn.setter
+    def base_mfn(self, mfn: int) -> None:
+        self.cell[BASE_MFN] = mfn
 
     def runs_on(self, mfn: int, slot: int) -> bool:
         """Whether CS or SS is descriptor `slot` of the table in frame `mfn`."""

@@ -20,7 +20,7 @@ from paravane.memory.address_space import (
 )
 from paravane.memory.descriptors import used
 from paravane.memory.frames import L1, SEG_DESC
-from paravane.memory.owner import DESCRIPTORS_PER_PAGE, Installed
+from paravane.memory.owner import DESCRIPTORS_PER_PAGE, NR_LDT_PAGES, Installed
 from paravane.refusal import Refusal
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, PageFaultCode
 
@@ -190,6 +190,7 @@ class VcpuPaging(Installed):
     def drop_ldt_pages(self) -> bool:
         """Unmap every LDT page; whether there was one."""
         dropped, self.ldt_frames = self.ldt_frames, {}
+        self.cell[NR_LDT_PAGES] = 0
         if dropped:
             self.cpu.reload_segments()
         for page, mfn in dropped.items():
@@ -215,6 +216,7 @@ class VcpuPaging(Installed):
         except Refusal:
             return False
         self.ldt_frames[page] = mfn
+        self.cell[NR_LDT_PAGES] = len(self.ldt_frames)
         self.domain.set_area_page(ldt_address(self.vcpu_id) + page * PAGE_SIZE, mfn)
         return True
 
