@@ -111,7 +111,13 @@ class Vcpu:
         self.hypercall = hypercalls(self)
         if self.gateway is not None:
             self.gateway.connect(
-                platform, domain.memory, self.traps.state, self.time, self.budget.begun, answers
+                platform,
+                domain.memory,
+                self.paging,
+                self.traps.state,
+                self.time,
+                self.budget.begun,
+                answers,
             )
             self.traps.open_natively(self.gateway)
 

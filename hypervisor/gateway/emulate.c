@@ -12,11 +12,6 @@
 #define CLI 0xfa
 #define STI 0xfb
 
-static uint32_t *general_register(struct gateway_block *block, uint32_t number)
-{
-    return &block->words[block->layout.regs + number * block->layout.reg_stride];
-}
-
 /* Step over `length` bytes, and return to the guest after `cost` nanoseconds. */
 static bool retire(struct gateway_block *block, void *engine, struct resume *to, uint32_t length, int64_t cost)
 {
@@ -120,18 +115,9 @@ static bool interrupt_flag(struct gateway_block *block, void *engine, struct res
 
 bool gateway_emulate(struct gateway_block *block, void *engine, struct resume *to)
 {
-    const struct gateway_layout *at = &block->layout;
-    const uint32_t *words = block->words;
-    const uint8_t *code = readable(block, to->eip, MOST_CODE);
+    const uint8_t *code = flat_code(block, to);
 
-    /*
-     * Xen looks at the descriptor of CS. One that has changed is loaded anew before the guest goes on, so that what the
-     * processor has of it is the same.
-     */
-    if (!code || words[at->cs_base] || words[at->cs_limit] != ~0u || !(words[at->hflags] & at->cs32))
-        return false;
-    /* A single step is reported after it. */
-    if (to->eflags & EFLAGS_TF)
+    if (!code)
         return false;
     if (code[0] == CLI || code[0] == STI)
         return interrupt_flag(block, engine, to);

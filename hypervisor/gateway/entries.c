@@ -22,33 +22,22 @@ static void store_entry(struct gateway_block *block, uint64_t maddr, uint64_t en
     memcpy(block->ram + maddr, &entry, 1u << block->memory.entry_shift);
 }
 
-static bool is_own(const struct gateway_memory *memory, uint64_t frame)
-{
-    return frame < memory->nr_frames && memory->owner[frame] == memory->domid;
-}
-
 /* An L1 table of the domain's own in use, without code that would have to be dropped. */
 static bool is_plain_table(const struct gateway_block *block, uint64_t frame)
 {
-    const struct gateway_memory *memory = &block->memory;
-
-    return is_own(memory, frame) && memory->type[frame] == TYPE_L1 && memory->type_count[frame] &&
-           memory->count[frame] < FRAME_COUNT_MAX && !block->code_map[frame];
+    return is_in_use_as(&block->memory, frame, TYPE_L1) && !block->code_map[frame];
 }
 
 /* Whether `entry` may map that frame, and the references it takes are to be had. */
 static bool can_take(const struct gateway_memory *memory, uint64_t entry, uint64_t frame)
 {
-    const uint8_t wanted = FRAME_VALIDATED | FRAME_PAE_XEN_L2;
-
     if (!is_own(memory, frame) || memory->count[frame] >= FRAME_COUNT_MAX)
         return false;
     if (!(entry & PTE_RW))
         return true;
     if (!memory->type_count[frame])
         return memory->type[frame] == TYPE_WRITABLE || !*memory->types_observed;
-    return memory->type[frame] == TYPE_WRITABLE && (memory->flags[frame] & wanted) == FRAME_VALIDATED &&
-           memory->type_count[frame] < FRAME_COUNT_MAX;
+    return can_use(memory, frame, TYPE_WRITABLE);
 }
 
 static void take(struct gateway_memory *memory, uint64_t entry, uint64_t frame)
@@ -118,6 +107,8 @@ bool gateway_undo(struct gateway_block *block, struct call *call)
     const struct change *change;
     uint64_t entry, taken, dropped;
 
+    if (call->moved_base)
+        gateway_restore_base(block, call);
     while (call->nr_changes) {
         change = &call->changes[--call->nr_changes];
         if (change->moved) {

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GATEWAY_MARK 0x160042dfu
+#define GATEWAY_MARK 0x8e0b77ebu
 #define HYPERCALL_VECTOR 0x82u
 #define SYSCALL_VECTOR 0x80u
 #define TRAP_COST 0x3e8u
@@ -100,8 +100,12 @@
 #define MULTICALL 0xdu
 #define UPDATE_VA_MAPPING 0xeu
 #define MMUEXT_OP 0x1au
+#define UPDATE_DESCRIPTOR 0xau
 #define MMU_NORMAL 0x0u
 #define MMU_PRESERVE_AD 0x2u
+#define MMUEXT_PIN_L1_TABLE 0x0u
+#define MMUEXT_UNPIN_TABLE 0x4u
+#define MMUEXT_NEW_BASEPTR 0x5u
 #define MMUEXT_TLB_FLUSH_LOCAL 0x6u
 #define MMUEXT_INVLPG_LOCAL 0x7u
 #define MMUEXT_TLB_FLUSH_ALL 0xau
@@ -113,11 +117,17 @@
 #define UVMF_ALL 0x4u
 #define DOMID_SELF 0x7ff0u
 #define TYPE_L1 0x1u
+#define TYPE_SEG_DESC 0x5u
 #define TYPE_WRITABLE 0x7u
 #define FRAME_VALIDATED 0x1u
+#define FRAME_PINNED 0x2u
 #define FRAME_PAE_XEN_L2 0x4u
 #define FRAME_COUNT_MAX 0xfffffffeu
+#define BASE_MFN 0x0u
+#define NR_LDT_PAGES 0x1u
+#define DESCRIPTORS_PER_PAGE 0x200u
 #define WORK_BUDGET 0x1000u
+#define TABLE_WORK 0x80u
 #define ITEMS 0x0u
 #define UNITS 0x1u
 #define SETTLED 0x2u
@@ -207,6 +217,7 @@ struct gateway_memory {
     uint32_t lone;
     uint32_t hole;
     uint32_t entry_shift;
+    uint32_t root_type;
     uint64_t refused;
     uint64_t dropped;
     uint64_t unchecked;
@@ -217,6 +228,9 @@ struct gateway_memory {
     uint32_t *type_count;
     uint32_t *count;
     uint8_t *flags;
+    int16_t *linear;
+    int64_t *installed;
+    int64_t *cr3;
     int64_t *types_observed;
     int64_t *begun;
     int64_t *flush_count;

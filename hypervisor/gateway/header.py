@@ -23,8 +23,9 @@ from paravane.cpu.state import HOOK_BUCKETS
 from paravane.gateway import structs
 from paravane.memory.address_space import DESCRIPTOR_AREA
 from paravane.memory.frames import COUNT_MAX, FrameFlag, FrameType
+from paravane.memory.owner import BASE_MFN, DESCRIPTORS_PER_PAGE, NR_LDT_PAGES
 from paravane.platform import TRAP_LIMIT, TRAPS
-from paravane.preemption import ENTRY_WORK, ITEMS, OP_WORK, SETTLED, UNITS, WORK_BUDGET
+from paravane.preemption import ENTRY_WORK, ITEMS, OP_WORK, SETTLED, TABLE_WORK, UNITS, WORK_BUDGET
 from paravane.time.clock import GATE_COST, TRAP_COST
 from paravane.time.vcpu_time import LAST_READ, LONGEST_STEP, READS, READS_PER_MICROSECOND
 from paravane.traps import state, table
@@ -41,6 +42,7 @@ FILE: Final = "gateway_structs.h"
 _NUMBERS: Final[dict[type[Any], str]] = {
     ctypes.c_uint8: "uint8_t",
     ctypes.c_uint16: "uint16_t",
+    ctypes.c_int16: "int16_t",
     ctypes.c_uint32: "uint32_t",
     ctypes.c_int: "int",
     ctypes.c_uint64: "uint64_t",
@@ -162,8 +164,12 @@ def _memory_constants() -> dict[str, int]:
         "MULTICALL": Hypercall.multicall,
         "UPDATE_VA_MAPPING": Hypercall.update_va_mapping,
         "MMUEXT_OP": Hypercall.mmuext_op,
+        "UPDATE_DESCRIPTOR": Hypercall.update_descriptor,
         "MMU_NORMAL": MmuUpdateType.NORMAL_PT_UPDATE,
         "MMU_PRESERVE_AD": MmuUpdateType.PT_UPDATE_PRESERVE_AD,
+        "MMUEXT_PIN_L1_TABLE": MmuextCmd.PIN_L1_TABLE,
+        "MMUEXT_UNPIN_TABLE": MmuextCmd.UNPIN_TABLE,
+        "MMUEXT_NEW_BASEPTR": MmuextCmd.NEW_BASEPTR,
         "MMUEXT_TLB_FLUSH_LOCAL": MmuextCmd.TLB_FLUSH_LOCAL,
         "MMUEXT_INVLPG_LOCAL": MmuextCmd.INVLPG_LOCAL,
         "MMUEXT_TLB_FLUSH_ALL": MmuextCmd.TLB_FLUSH_ALL,
@@ -175,11 +181,17 @@ def _memory_constants() -> dict[str, int]:
         "UVMF_ALL": UvmFlag.ALL,
         "DOMID_SELF": DomId.SELF,
         "TYPE_L1": FrameType.L1_PAGE_TABLE,
+        "TYPE_SEG_DESC": FrameType.SEG_DESC_PAGE,
         "TYPE_WRITABLE": FrameType.WRITABLE_PAGE,
         "FRAME_VALIDATED": FrameFlag.VALIDATED,
+        "FRAME_PINNED": FrameFlag.PINNED,
         "FRAME_PAE_XEN_L2": FrameFlag.PAE_XEN_L2,
         "FRAME_COUNT_MAX": COUNT_MAX,
+        "BASE_MFN": BASE_MFN,
+        "NR_LDT_PAGES": NR_LDT_PAGES,
+        "DESCRIPTORS_PER_PAGE": DESCRIPTORS_PER_PAGE,
         "WORK_BUDGET": WORK_BUDGET,
+        "TABLE_WORK": TABLE_WORK,
         "ITEMS": ITEMS,
         "UNITS": UNITS,
         "SETTLED": SETTLED,

@@ -72,6 +72,8 @@ static bool answer(const struct gateway_block *block, struct call *call)
 static bool serve(struct gateway_block *block, struct call *call)
 {
     call->nr_changes = 0;
+    call->moved_base = false;
+    call->tables = 0;
     call->tells_done = false;
     switch (call->number) {
     case MMU_UPDATE:
@@ -80,6 +82,8 @@ static bool serve(struct gateway_block *block, struct call *call)
         return gateway_update_va_mapping(block, call);
     case MMUEXT_OP:
         return gateway_mmuext_op(block, call);
+    case UPDATE_DESCRIPTOR:
+        return gateway_update_descriptor(block, call);
     case HYPERCALL_STACK_SWITCH:
         switch_stack(block, call->arguments[0], call->arguments[1]);
         return plain(call, 0);
@@ -100,7 +104,8 @@ static void store_done(struct gateway_block *block, const struct call *call)
 
 /*
  * One entry of a list; false with nothing changed. An entry may map the list elsewhere, which Python notices when the
- * TLB is flushed: that is left to it. Only changes of page tables move anything, and those can be undone.
+ * TLB is flushed: that is left to it. Only changes of page tables and of the root move anything, and those can be
+ * undone.
  */
 static bool serve_entry(struct gateway_block *block, uint32_t at, struct call *call)
 {
@@ -136,6 +141,9 @@ static bool multicall(struct gateway_block *block, struct call *call)
         if (!serve_entry(block, list + i * MULTICALL_ENTRY_SIZE, call))
             break;
         work += MULTICALL_ENTRY_WORK + call->work;
+        /* Those of the first entry are looked at before Python asks how many there were. */
+        if (i)
+            work += call->tables * TABLE_WORK;
         begun[SETTLED] = *block->memory.flush_count == flushes;
     }
     if (i < count) {

@@ -27,17 +27,22 @@ struct change {
 };
 
 /*
- * `work` is what Python charges an entry of a list for it, in units (paravane.preemption). `done`, if `tells_done`, is
- * still to be stored at machine address `done_at`: that could not be undone, as requests may lie there.
+ * `work` is what Python charges an entry of a list for it, in units (paravane.preemption), besides the `tables` that
+ * were looked at whole. `done`, if `tells_done`, is still to be stored at machine address `done_at`: that could not be
+ * undone, as requests may lie there.
  */
 struct call {
     uint32_t number;
     uint32_t arguments[6];
     uint32_t result;
     uint32_t work;
+    uint32_t tables;
     bool tells_done;
     uint32_t done;
     uint64_t done_at;
+    /* The root table was `old_base`. */
+    bool moved_base;
+    uint64_t old_base;
     uint32_t nr_changes;
     struct change changes[MOST_CHANGES];
 };
@@ -46,13 +51,48 @@ struct call {
 bool gateway_mmu_update(struct gateway_block *block, struct call *call);
 bool gateway_update_va_mapping(struct gateway_block *block, struct call *call);
 bool gateway_mmuext_op(struct gateway_block *block, struct call *call);
+bool gateway_update_descriptor(struct gateway_block *block, struct call *call);
 
 /* Set the L1 entry at a machine address, and note it; false, with nothing changed, where that is not plain. */
 bool gateway_change_entry(struct gateway_block *block, struct call *call, uint64_t maddr, uint64_t entry,
                           bool preserve_ad);
 
+/* Walk the tables from another root; the TLB is still to be flushed. False, with nothing changed, where not plain. */
+bool gateway_load_base(struct gateway_block *block, struct call *call, uint64_t frame);
+
+/* Walk them from the one before again. */
+void gateway_restore_base(struct gateway_block *block, struct call *call);
+
+/*
+ * Pin and unpin a table. That is not taken back: it changes neither a mapping nor what is writable, so that whatever is
+ * looked at before is the same after it.
+ */
+bool gateway_pin_l1(struct gateway_block *block, struct call *call, uint64_t frame);
+bool gateway_unpin(struct gateway_block *block, struct call *call, uint64_t frame);
+
 /* Take back all changes of a call: gives false, what the call then has to give. */
 bool gateway_undo(struct gateway_block *block, struct call *call);
+
+static inline bool is_own(const struct gateway_memory *memory, uint64_t frame)
+{
+    return frame < memory->nr_frames && memory->owner[frame] == memory->domid;
+}
+
+/* A frame of the domain's that is in use as `type` (`FrameTable.in_use_as`). */
+static inline bool is_in_use_as(const struct gateway_memory *memory, uint64_t frame, uint32_t type)
+{
+    return is_own(memory, frame) && memory->count[frame] < FRAME_COUNT_MAX && memory->type[frame] == type &&
+           memory->type_count[frame];
+}
+
+/* Whether one more use of it as `type` is only to be counted (`PageTypes.get_page_and_type`). */
+static inline bool can_use(const struct gateway_memory *memory, uint64_t frame, uint32_t type)
+{
+    const uint8_t asked = FRAME_VALIDATED | FRAME_PAE_XEN_L2;
+
+    return is_in_use_as(memory, frame, type) && memory->type_count[frame] < FRAME_COUNT_MAX &&
+           (memory->flags[frame] & asked) == FRAME_VALIDATED;
+}
 
 /* Whether `size` bytes at a linear address lie below the hypervisor's own (Xen's access_ok). */
 static inline bool below_hole(const struct gateway_block *block, uint32_t linear, uint32_t size)

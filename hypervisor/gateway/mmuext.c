@@ -41,6 +41,30 @@ static void flush(struct gateway_block *block, const struct operation *operation
         flush_page(block, operation->argument[0]);
 }
 
+/* What is no flush, alone. Where the number of what was done is to be told is looked at as it will be then. */
+static bool serve_other(struct gateway_block *block, struct call *call, const struct operation *operation)
+{
+    const uint32_t frame = operation->argument[0], pdone = call->arguments[2];
+
+    call->work = MMUEXT_OP_WORK;
+    call->result = 0;
+    switch (operation->command) {
+    case MMUEXT_PIN_L1_TABLE:
+        return tell_done(block, call, pdone, 1) && gateway_pin_l1(block, call, frame);
+    case MMUEXT_UNPIN_TABLE:
+        return tell_done(block, call, pdone, 1) && gateway_unpin(block, call, frame);
+    case MMUEXT_NEW_BASEPTR:
+        if (!can_flush(block, false) || !gateway_load_base(block, call, frame))
+            return false;
+        if (!tell_done(block, call, pdone, 1))
+            return gateway_undo(block, call);
+        flush_tlb(block);
+        return true;
+    default:
+        return false;
+    }
+}
+
 bool gateway_mmuext_op(struct gateway_block *block, struct call *call)
 {
     const uint32_t count = call->arguments[1], pdone = call->arguments[2];
@@ -53,7 +77,7 @@ bool gateway_mmuext_op(struct gateway_block *block, struct call *call)
         return false;
     for (i = 0; i < count; i++)
         if (!is_flush(block, operations[i].command))
-            return false;
+            return count == 1 && serve_other(block, call, operations);
     if (!tell_done(block, call, pdone, count))
         return false;
 

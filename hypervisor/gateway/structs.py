@@ -144,9 +144,10 @@ class Answer(ctypes.Structure):
 class Memory(ctypes.Structure):
     """The rules of a domain's page tables (`paravane.memory`), and the frame table by address.
 
-    `lone`: the domain has, and can have, no other vcpu. `begun` takes what was done of a list of hypercalls
-    (`paravane.preemption`), items and units. The functions flush the TLB of `processor`, all of it or one
-    page; without them, whatever flushes is left to Python.
+    `lone`: the domain has, and can have, no other vcpu. `installed` and `cr3` are what this one has its
+    processor use (`paravane.memory.owner.Installed`, `paravane.cpu.paging`). `begun` takes what was done of
+    a list of hypercalls (`paravane.preemption`), items and units. The functions flush the TLB of
+    `processor`, all of it or one page; without them, whatever flushes is left to Python.
     """
 
     _fields_ = (
@@ -154,6 +155,7 @@ class Memory(ctypes.Structure):
         ("lone", ctypes.c_uint32),
         ("hole", ctypes.c_uint32),
         ("entry_shift", ctypes.c_uint32),
+        ("root_type", ctypes.c_uint32),
         ("refused", ctypes.c_uint64),
         ("dropped", ctypes.c_uint64),
         ("unchecked", ctypes.c_uint64),
@@ -164,6 +166,9 @@ class Memory(ctypes.Structure):
         ("type_count", ctypes.POINTER(ctypes.c_uint32)),
         ("count", ctypes.POINTER(ctypes.c_uint32)),
         ("flags", ctypes.POINTER(ctypes.c_uint8)),
+        ("linear", ctypes.POINTER(ctypes.c_int16)),
+        ("installed", Cell),
+        ("cr3", Cell),
         ("types_observed", Cell),
         ("begun", Cell),
         ("flush_count", Cell),

@@ -72,24 +72,6 @@ bool gateway_interrupt(struct gateway_block *block, void *engine, uint32_t vecto
 }
 
 /*
- * Whether the fault may be a store to a page table of the guest's own, to be carried out for it
- * (paravane.memory.writable): its kernel wrote to a page that is there and read-only.
- */
-static bool may_store_to_table(const struct gateway_block *block, const struct resume *to, uint32_t error_code)
-{
-    const uint32_t store = PF_PRESENT | PF_WRITE;
-    uint64_t leaf;
-
-    if ((error_code & (store | PF_RESERVED | PF_FETCH)) != store || to->ring != KERNEL_RING)
-        return false;
-    if (!(*block->vm_assist & WRITABLE_PAGETABLES))
-        return false;
-    if (!find_leaf(block, block->words[block->layout.cr2], false, &leaf))
-        return true;
-    return (leaf & (PTE_PRESENT | PTE_RW)) == PTE_PRESENT;
-}
-
-/*
  * Whether the fault may be one of INS or OUTS, whose memory the engine touches before anybody asks for the privilege
  * (paravane.traps.emulate.dispatch, `is_port_string`): only then is CR2 where EDI or ESI points.
  */
@@ -115,8 +97,15 @@ static bool page_fault(struct gateway_block *block, void *engine, struct resume 
 {
     const uint32_t cr2 = block->words[block->layout.cr2];
     uint32_t error_code = block->words[block->layout.error_code];
+    enum fault_kind kind;
+    uint64_t maddr;
 
-    if (cr2 >= DESCRIPTOR_AREA || may_store_to_table(block, to, error_code) || may_be_port_string(block, cr2))
+    if (cr2 >= DESCRIPTOR_AREA)
+        return false;
+    kind = gateway_table_store(block, to, error_code, &maddr);
+    if (kind != NO_TABLE)
+        return kind == TABLE && gateway_store_to_table(block, engine, to, maddr);
+    if (may_be_port_string(block, cr2))
         return false;
     /* The user bit says whether the guest's kernel ran, not which ring paging saw. */
     error_code = (error_code & ~PF_USER) | (to->ring == KERNEL_RING ? 0 : PF_USER);

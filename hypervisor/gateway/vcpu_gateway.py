@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from paravane.cpu import Cpu
     from paravane.cpu.entry import PreparedEntry
     from paravane.gateway.native import Native
-    from paravane.memory.owner import Owner
+    from paravane.memory.owner import Installed, Owner
     from paravane.platform import Platform
     from paravane.time.vcpu_time import VcpuTime
     from paravane.traps.state import TrapState
@@ -57,6 +57,7 @@ class VcpuGateway:
         self,
         platform: Platform,
         memory: Owner,
+        installed: Installed,
         state: TrapState,
         time: VcpuTime,
         begun: array[int],
@@ -75,6 +76,7 @@ class VcpuGateway:
         self._place(state.cpu)
         self._share(platform, memory, state, time)
         self._share_memory(platform, memory, state.cpu)
+        self._block.memory.installed = self._cell(installed.cell)
         self._block.memory.begun = self._cell(begun)
         if len(answers) > MOST_ANSWERS:
             raise ValueError(f"there is room for {MOST_ANSWERS} answers, not for {len(answers)}")
@@ -137,7 +139,8 @@ class VcpuGateway:
         told, space, types = self._block.memory, memory.space, platform.memory.types
         frames = types.frames
         told.domid, told.lone, told.hole = memory.domid, memory.max_vcpus == 1, space.hole
-        told.entry_shift = space.entry_shift
+        told.entry_shift, told.root_type = space.entry_shift, space.root
+        told.cr3 = self._cell(cpu.cr3_cell)
         told.refused, told.dropped, told.unchecked = space.refused[L1], space.dropped, space.unchecked
         told.address_mask, told.nr_frames = space.geometry.address_mask, frames.nr_frames
         told.owner = self._numbers(frames.owner, ctypes.c_uint16)
@@ -145,6 +148,7 @@ class VcpuGateway:
         told.type_count = self._numbers(frames.type_count, ctypes.c_uint32)
         told.count = self._numbers(frames.count, ctypes.c_uint32)
         told.flags = self._numbers(frames.flags, ctypes.c_uint8)
+        told.linear = self._numbers(frames.linear, ctypes.c_int16)
         told.types_observed = self._cell(types.observed)
         told.flush_count = self._cell(cpu.flush_count)
         found = native_view(cpu).flushes

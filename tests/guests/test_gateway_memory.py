@@ -20,7 +20,9 @@ from paravane.gateway.native import SWITCH
 from paravane.trace import Kind, Record
 from paravane.x86 import PAGE_SIZE
 from tests.support.boot import HOST_TIMEOUT
-from tests.support.page_table_script import KERNEL, TABLE_VA, Place, Writer, results
+from tests.support.page_table_calls import Place
+from tests.support.page_table_kernel import KERNEL, NR_STORES, TABLE_VA
+from tests.support.page_table_script import Writer, results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,10 +84,12 @@ def run(monkeypatch: pytest.MonkeyPatch, native: Path) -> Callable[..., Ran]:
             config = DomainConfig(memory=MEMORY, vcpus=vcpus, sink=printed.extend)
             domain = machine.create(kernel, config)
             vcpu = domain.vcpus[0]
-            script, arena, pool, tables = (
-                kernel.symbols.address_of(name) or 0 for name in ("script", "arena", "pool", "tables")
+            script, arena, pool, tables, gdt, second = (
+                kernel.symbols.address_of(name) or 0
+                for name in ("script", "arena", "pool", "tables", "gdt", "level2" if two_level else "root")
             )
-            place = Place(script, arena, pool, tables, 4 if two_level else 8, vcpu.cpu.frame_at)
+            roots = vcpu.cpu.cr3 >> 12, vcpu.cpu.frame_at(second) or 0
+            place = Place(script, arena, pool, tables, gdt, roots, 4 if two_level else 8, vcpu.cpu.frame_at)
             writer = Writer(place, random.Random(seed))
             write(writer)
             steps = [place.mfn(script + at) for at in range(0, len(writer.script), PAGE_SIZE)]
@@ -183,6 +187,78 @@ def test_an_entry_that_takes_the_page_of_its_result_away_is_done_once(run: Calla
         writer.call(number, TABLE_VA + place % PAGE_SIZE, count)
 
     assert answers(both(run, write)[1]) == [0, -Errno.EFAULT]
+
+
+FLAT = 0x00CF_F300_0000_FFFF
+
+
+def switch(writer: Writer, root: int) -> tuple[tuple[int, ...], ...]:
+    """What a kernel asks for when it goes on with another thread."""
+    stack, task = (Hypercall.stack_switch, 0xE021, 0xC010_0000), (Hypercall.fpu_taskswitch, 1)
+    return writer.set_descriptor(6, FLAT), stack, writer.switch_base(root), task
+
+
+def test_a_switch_to_another_thread_is_served_whole(run: Callable[..., Ran]) -> None:
+    def write(writer: Writer) -> None:
+        for root in (1, 1, 0):
+            writer.call(*writer.list(switch(writer, root)))
+
+    _, in_c = both(run, write)
+    assert answers(in_c) == [0, 0, 0]
+    assert in_c.served == run(write_nothing, in_c=True).served + 3
+
+
+def test_another_vcpu_may_run_on_a_descriptor_that_changes(run: Callable[..., Ran]) -> None:
+    def write(writer: Writer) -> None:
+        writer.call(*writer.set_descriptor(6, FLAT))
+
+    (_, alone), (_, one_of_two) = (both(run, write, vcpus=vcpus) for vcpus in (1, 2))
+    assert alone.served == one_of_two.served + 1
+
+
+def test_a_list_that_another_root_maps_elsewhere_goes_on_there(run: Callable[..., Ran]) -> None:
+    def write(writer: Writer) -> None:
+        number, place, count = writer.list([writer.maps([3]), writer.switch_base(1), writer.maps([4])])
+        writer.call(*writer.map_again(place))
+        writer.call(number, TABLE_VA + place % PAGE_SIZE, count)
+
+    assert answers(both(run, write)[1]) == [0, -Errno.EFAULT]
+
+
+def test_a_table_that_maps_nothing_is_pinned_and_unpinned(run: Callable[..., Ran]) -> None:
+    def write(writer: Writer) -> None:
+        for pinned in (True, True, False, False):
+            writer.call(*writer.pin_unused(pinned=pinned))
+
+    _, in_c = both(run, write)
+    assert answers(in_c) == [0, -Errno.EINVAL, 0, -Errno.EINVAL]
+    assert in_c.served == run(write_nothing, in_c=True).served + 2
+
+
+def test_a_list_of_pins_is_preempted_where_python_preempts_it(run: Callable[..., Ran]) -> None:
+    """An entry of 4 units with an operation of 4 that looks at a table, 128, which the first one has free:
+    the 32nd is the last."""
+
+    def write(writer: Writer) -> None:
+        pins = [writer.pin_unused(), writer.pin_unused(pinned=False)]
+        writer.call(*writer.list(pins * 20))
+
+    _, in_c = both(run, write)
+    assert answers(in_c) == [0]
+    assert [words[3] for words in in_c.results] == [40 - 32]
+
+
+@pytest.mark.parametrize(
+    ("form", "served"),
+    [(0, 1), (1, 1), (2, 1), (3, 1), (4, 1), (5, 1), *[(form, 0) for form in range(6, NR_STORES)]],
+)
+def test_plain_stores_to_a_table_are_served(run: Callable[..., Ran], form: int, served: int) -> None:
+    def write(writer: Writer) -> None:
+        writer.store(writer.tables + 800, 0, form)
+
+    _, in_c = both(run, write)
+    assert [words[7] for words in in_c.results] == [2]
+    assert in_c.served == run(write_nothing, in_c=True).served + served
 
 
 def test_flushes_of_all_vcpus_are_left_to_python_where_there_are_others(run: Callable[..., Ran]) -> None:
