@@ -77,7 +77,8 @@ def _pattern() -> bytes:
         b"(?:" + b"|".join(of_operand_and_byte) + b")" + operand + b".",
         b"(?:" + b"|".join(of_operand_and_word) + b")" + operand + b".{4}",
     )
-    return b"(?:" + b"|".join(instructions) + b")++"
+    # Not possessive, though nothing is to be tried again: with that, Python before 3.11.5 matches too much.
+    return b"(?:" + b"|".join(instructions) + b")+"
 
 
 @cache
