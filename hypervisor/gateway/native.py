@@ -2,7 +2,7 @@
 
 It is an ordinary shared library, loaded by ctypes: it needs no headers of Python's to be built, and one build
 serves every release of Python. The environment variable PARAVANE_NATIVE says otherwise: 0 does without it, a
-path is another build of it.
+path is another build of it; 1 is what goes without saying.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _found() -> Native | str:
         return f"switched off by {SWITCH}"
     if find_state() is None:
         return "the engine's state is not seen in place"
-    return _load(Path(wanted)) if wanted else _installed()
+    return _installed() if wanted in ("", "1") else _load(Path(wanted))
 
 
 @cache

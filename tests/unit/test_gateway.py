@@ -48,6 +48,13 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert native.report() == f"native gateway: no: switched off by {native.SWITCH}"
 
 
+def test_1_switches_on_what_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(native.SWITCH, raising=False)
+    found = native.report()
+    monkeypatch.setenv(native.SWITCH, "1")
+    assert native.report() == found
+
+
 @pytest.mark.parametrize("content", [None, b"", b"\x7fELF no more"])
 def test_what_is_no_library_is_not_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
