@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 STATES = 24
 PAGE_END = 0x1000_1000
-CF, PF, AF, ZF, SF, DF, OF = 1, 4, 0x10, 0x40, 0x80, 0x400, 0x800
+CF, PF, AF, ZF, SF, DF, OF, RF = 1, 4, 0x10, 0x40, 0x80, 0x400, 0x800, 0x10000
 ARITHMETIC = CF | PF | AF | ZF | SF | OF
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`code` is one or more lines; `undefined` the flags that Intel's manual leaves open after it."""
+    """`code` is one or more lines; `undefined` the flags that Intel's manual leaves open after it, or has
+    otherwise than AMD's."""
 
     code: str
     state: int
@@ -87,6 +88,14 @@ _UNDEFINED = {
     "shrd": AF | OF | CF,
 }  # fmt: skip
 """What Intel's manual leaves undefined (for shifts: in some of the counts that are drawn)."""
+
+_BETWEEN_REPETITIONS = {
+    "movl %ebp, %edi; movl $0x55, %eax; movl $30, %ecx; repne scasb": ARITHMETIC,
+    "movl %ebp, %esi; movl %ebp, %edi; movl $30, %ecx; repe cmpsb": ARITHMETIC,
+    "pushf; orl $0x100, (%esp); popf; rep movsb": RF,
+}
+"""What a frame has that is made between two repetitions. Intel: the status flags from before the instruction
+where it faults, RF where it is single-stepped; AMD: those of the last repetition, and no RF."""
 
 _LEFT_OUT = frozenset((
     "push", "pop", "pusha", "pushal", "pushaw", "popa", "popal", "popaw", "popf", "popfl", "popfw", "pushf",
@@ -261,7 +270,7 @@ def cases(each: int = 2) -> list[Case]:
         words = {word for part in code.split(";") for word in part.split()[:1]}
         known = [word for word in words if mnemonics.is_known(word)]
         bases = {form.base for name in known for form in forms(name)[:1]}
-        undefined = 0
+        undefined = _BETWEEN_REPETITIONS.get(code, 0)
         for base in bases:
             undefined |= _UNDEFINED.get(base, 0)
         found += [Case(code, number, 0, undefined, wide=True) for number in (1, 5, 6)]
