@@ -138,6 +138,7 @@ static bool multicall(struct gateway_block *block, struct call *call)
     begun[SETTLED] = 0;
     for (i = 0; i < count && work < WORK_BUDGET; i++) {
         flushes = *block->memory.flush_count;
+        call->left = WORK_BUDGET - work;
         if (!serve_entry(block, list + i * MULTICALL_ENTRY_SIZE, call))
             break;
         work += MULTICALL_ENTRY_WORK + call->work;
@@ -165,6 +166,7 @@ static bool serve_any(struct gateway_block *block, void *engine)
     struct call call;
     int64_t now;
 
+    call.left = WORK_BUDGET;
     call.number = words[at->eax];
     call.arguments[0] = words[at->ebx];
     call.arguments[1] = words[at->ecx];

@@ -27,14 +27,16 @@ struct change {
 };
 
 /*
- * `work` is what Python charges an entry of a list for it, in units (paravane.preemption), besides the `tables` that
- * were looked at whole. `done`, if `tells_done`, is still to be stored at machine address `done_at`: that could not be
+ * `left` are the units of work that may still be done (paravane.preemption): a call of several items that would go
+ * beyond is split, by Python. `work` is what Python charges an entry of a list for it, besides the `tables` that were
+ * looked at whole. `done`, if `tells_done`, is still to be stored at machine address `done_at`: that could not be
  * undone, as requests may lie there.
  */
 struct call {
     uint32_t number;
     uint32_t arguments[6];
     uint32_t result;
+    uint32_t left;
     uint32_t work;
     uint32_t tables;
     bool tells_done;

@@ -73,6 +73,9 @@ bool gateway_mmuext_op(struct gateway_block *block, struct call *call)
 
     if (!count || count > MOST_OPERATIONS || call->arguments[3] != DOMID_SELF)
         return false;
+    /* The last one is begun while any work is left. */
+    if ((count - 1) * MMUEXT_OP_WORK >= call->left)
+        return false;
     if (!copy_from_guest(block, operations, call->arguments[0], count * sizeof(*operations)))
         return false;
     for (i = 0; i < count; i++)

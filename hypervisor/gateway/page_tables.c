@@ -17,6 +17,8 @@ bool gateway_mmu_update(struct gateway_block *block, struct call *call)
     /* No count is 0 here: for nothing to do Python still says so at `pdone`. */
     if (!count || count > MOST_CHANGES || call->arguments[3] != DOMID_SELF)
         return false;
+    if (count > 1 && count > call->left)
+        return false;
     /* All are read before the first is carried out, as one may change where the next ones are. */
     if (!copy_from_guest(block, requests, call->arguments[0], count * sizeof(*requests)))
         return false;

@@ -170,6 +170,22 @@ def test_a_list_is_preempted_where_python_preempts_it(run: Callable[..., Ran]) -
     assert [words[3] for words in in_c.results] == [1500 - 1024, 1200 - 745]
 
 
+@pytest.mark.parametrize("before", [0, 4, 9, 300])
+def test_an_entry_of_a_list_is_split_where_python_splits_it(run: Callable[..., Ran], before: int) -> None:
+    """A batch, or several flushes, that the budget ends within, at whichever of its items."""
+
+    def write(writer: Writer) -> None:
+        version, batch = (Hypercall.xen_version, 0, 0), writer.maps(range(500))
+        writer.call(*writer.list([version] * before + [batch] * 17))
+        writer.call(*writer.list([version] * before + [writer.flush_local(16)] * 100))
+
+    _, in_c = both(run, write)
+    assert answers(in_c) == [0, 0]
+    batches, flushes = (words[3] for words in in_c.results)
+    assert 0 < batches < 17, "what was left when it was asked for again"
+    assert 0 < flushes < 100
+
+
 def test_python_goes_on_where_a_list_is_not_served(run: Callable[..., Ran]) -> None:
     def write(writer: Writer) -> None:
         served, not_served = writer.maps(range(4)), (Hypercall.set_timer_op, 0, 0)

@@ -130,6 +130,11 @@ class Calls:
         place = self.put(MMUEXT_OP.pack(MmuextOp(command, argument, 0)))
         return Hypercall.mmuext_op, place, 1, pdone, DomId.SELF
 
+    def flush_local(self, count: int) -> Call:
+        """An mmuext_op of flushes of this vcpu's own TLB."""
+        place = self.put(MMUEXT_OP.pack(MmuextOp(MmuextCmd.TLB_FLUSH_LOCAL, 0, 0)) * count)
+        return Hypercall.mmuext_op, place, count, 0, DomId.SELF
+
     def mapping(self) -> Call:
         """An update_va_mapping."""
         source, entry = self._source, self.entry()
