@@ -22,7 +22,7 @@ from paravane.cpu.spins import Spins
 from paravane.cpu.state import ProcessorState, hook_bucket
 from paravane.cpu.states_before import StatesBefore
 from paravane.cpu.suspects import suspects
-from paravane.cpu.trap_entry import TrapEntry
+from paravane.cpu.trap_entry import EntryHooks, TrapEntry
 from paravane.x86 import Dr6, Eflags, Vector
 
 _VECTOR_DB: Final = int(Vector.DB)
@@ -55,7 +55,7 @@ class Hooks:
         trap_entry: TrapEntry | None,
     ) -> None:
         """`void_root` is a page-table root that maps nothing; `rearm` has breakpoints armed anew; for `spins`
-        see `paravane.cpu.spins`. `trap_entry` has every trap first, if there is one."""
+        see `paravane.cpu.spins`. `trap_entry` has first what it has hooks for, if there is one."""
         self._cpu = cpu
         self._handler = handler
         self._engine = cpu._engine
@@ -78,23 +78,33 @@ class Hooks:
     def install(self) -> None:
         """Hook everything. Must precede the first run."""
         engine = self._engine
-        self._install_trap_hook()
-        engine.hook(uc_const.UC_HOOK_INSN_INVALID, api.INVALID_HOOK, self._on_invalid)
+        self._install_entries()
         engine.hook(uc_const.UC_HOOK_EDGE_GENERATED, api.EDGE_HOOK, self._on_block)
-        engine.hook_instruction("in", lambda uc, port, size, user: self._on_port(port))
-        engine.hook_instruction("out", lambda uc, port, size, value, user: self._on_port(port))
-        engine.hook_instruction("syscall", lambda uc, user: self._on_call(_VECTOR_UD))
-        engine.hook_instruction("sysenter", lambda uc, user: self._on_call(_VECTOR_GP))
-        engine.hook_instruction("cpuid", self._on_cpuid)
+        engine.hook_instruction("syscall", api.SYSCALL_HOOK(lambda uc, user: self._on_call(_VECTOR_UD)))
+        engine.hook_instruction("sysenter", api.SYSCALL_HOOK(lambda uc, user: self._on_call(_VECTOR_GP)))
 
-    def _install_trap_hook(self) -> None:
-        hook, entry = api.INTERRUPT_HOOK(self._make_trap_hook()), self._trap_entry
-        if entry is None:
-            self._engine.add_hook(uc_const.UC_HOOK_INTR, hook)
-        else:
-            entry.fall_back(hook)
-            native = ctypes.c_void_p(entry.address)
-            self._engine.add_hook(uc_const.UC_HOOK_INTR, native, user=entry.user)
+    def _install_entries(self) -> None:
+        """Those that native code may have before Python."""
+        hooks, user = self._entries(), 0
+        if (entry := self._trap_entry) is not None:
+            entry.fall_back(hooks)
+            hooks, user = EntryHooks._make(map(ctypes.c_void_p, entry.hooks)), entry.user
+        engine = self._engine
+        engine.add_hook(uc_const.UC_HOOK_INTR, hooks.trap, user=user)
+        engine.add_hook(uc_const.UC_HOOK_INSN_INVALID, hooks.invalid, user=user)
+        engine.hook_instruction("cpuid", hooks.cpuid, user=user)
+        engine.hook_instruction("in", hooks.port_in, user=user)
+        engine.hook_instruction("out", hooks.port_out, user=user)
+
+    def _entries(self) -> EntryHooks:
+        """Python's own."""
+        return EntryHooks(
+            api.INTERRUPT_HOOK(self._make_trap_hook()),
+            api.INVALID_HOOK(self._on_invalid),
+            api.CPUID_HOOK(self._on_cpuid),
+            api.IN_HOOK(lambda uc, port, size, user: self._on_port(port)),
+            api.OUT_HOOK(lambda uc, port, size, value, user: self._on_port(port)),
+        )
 
     def arm_breakpoints(self) -> bool:
         """Make the enabled breakpoints fire. True when translated code must be dropped for it."""

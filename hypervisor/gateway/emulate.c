@@ -113,6 +113,22 @@ static bool interrupt_flag(struct gateway_block *block, void *engine, struct res
     return block->traps.registers[VIRTUAL_IOPL] >= needed && retire(block, engine, to, 1, TRAP_COST);
 }
 
+/* `ud2; "xen"; cpuid`, by which a guest asks for its own CPUID (public/xen.h, XEN_EMULATE_PREFIX). */
+bool gateway_forced_cpuid(struct gateway_block *block, void *engine)
+{
+    const uint8_t forced[] = {0x0f, 0x0b, 'x', 'e', 'n', 0x0f, 0xa2};
+    const uint8_t *code;
+    struct resume to;
+
+    if (!resume_begin(block, engine, &to))
+        return false;
+    code = flat_code(block, &to);
+    if (!code || memcmp(code, forced, sizeof(forced)) || !retire(block, engine, &to, sizeof(forced), TRAP_COST))
+        return false;
+    gateway_answer_cpuid(block);
+    return true;
+}
+
 bool gateway_emulate(struct gateway_block *block, void *engine, struct resume *to)
 {
     const uint8_t *code = flat_code(block, to);

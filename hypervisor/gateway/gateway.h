@@ -31,6 +31,20 @@ bool gateway_exception(struct gateway_block *block, void *engine, uint32_t vecto
 bool gateway_hypercall(struct gateway_block *block, void *engine);
 bool gateway_iret(struct gateway_block *block, void *engine);
 
+/* Serve the invalid opcode at EIP. */
+bool gateway_forced_cpuid(struct gateway_block *block, void *engine);
+
+/* What CPUID answers to EAX and ECX, in EAX to EDX. */
+void gateway_answer_cpuid(struct gateway_block *block);
+
+/* Whether entries into the hypervisor may be served at all: nobody wants to see each, and nothing else is due. */
+static inline bool may_serve(const struct gateway_block *block)
+{
+    if (!block->ready || *block->attention & EVERY_TRAP || *block->backends_due)
+        return false;
+    return !(block->words[block->layout.eflags] & EFLAGS_VM);
+}
+
 /* `size` bytes of machine memory as a number; false outside of it. */
 static inline bool load(const struct gateway_block *block, uint64_t maddr, uint64_t size, uint64_t *value)
 {
@@ -98,6 +112,12 @@ static inline const uint8_t *readable(const struct gateway_block *block, uint32_
     if ((linear & PAGE_OFFSET) + size > PAGE_OFFSET + 1 || !reach(block, linear, false, &maddr))
         return NULL;
     return block->ram + maddr;
+}
+
+/* Where `hooked_map` has an instruction (paravane.cpu.state, `hook_bucket`). */
+static inline uint32_t hook_bucket(uint32_t linear)
+{
+    return (linear ^ linear >> 12) % HOOK_BUCKETS;
 }
 
 /* Whether the guest can simply go on after a trap of this cost, without timers and limits; `now` is the time then. */

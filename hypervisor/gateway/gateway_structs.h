@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GATEWAY_MARK 0x8e0b77ebu
+#define GATEWAY_MARK 0x59820d33u
 #define HYPERCALL_VECTOR 0x82u
 #define SYSCALL_VECTOR 0x80u
 #define TRAP_COST 0x3e8u
@@ -64,8 +64,15 @@
 #define CR0_FIXED 0x80050033u
 #define CR0_TS 0x8u
 #define CR4_TSD 0x4u
+#define CR4_DE 0x8u
 #define CR4_OWN 0xcu
 #define CR4_VISIBLE 0x660u
+#define PIT_CHANNEL_2 0x42u
+#define CMOS_INDEX 0x70u
+#define PCI_ADDRESS 0xcf8u
+#define FLOATING 0xffu
+#define PCI_LATCH 0x0u
+#define CMOS_LATCH 0x1u
 #define HYPERCALL_STACK_SWITCH 0x3u
 #define HYPERCALL_FPU_TASKSWITCH 0x5u
 #define HYPERCALL_IRET 0x17u
@@ -139,6 +146,15 @@
 #define MOST_WATCHES 0x4u
 #define MOST_WAYS 0x8u
 #define MOST_ANSWERS 0x8u
+#define MOST_LEAVES 0x18u
+
+struct gateway_python {
+    void (*trap)(void *, uint32_t, void *);
+    bool (*invalid)(void *, void *);
+    int (*cpuid)(void *, void *);
+    uint32_t (*port_in)(void *, uint32_t, int, void *);
+    void (*port_out)(void *, uint32_t, int, uint32_t, void *);
+};
 
 struct gateway_layout {
     uint32_t regs;
@@ -212,6 +228,18 @@ struct gateway_answer {
     uint32_t result;
 };
 
+struct gateway_leaf {
+    uint32_t leaf;
+    uint32_t by_subleaf;
+    uint32_t subleaf;
+    uint32_t answer[4];
+};
+
+struct gateway_cpuid {
+    uint32_t nr_leaves;
+    struct gateway_leaf leaves[24];
+};
+
 struct gateway_memory {
     uint32_t domid;
     uint32_t lone;
@@ -240,7 +268,7 @@ struct gateway_memory {
 };
 
 struct gateway_block {
-    void (*python)(void *, uint32_t, void *);
+    struct gateway_python python;
     uint64_t served;
     uint32_t ready;
     uint32_t pae;
@@ -260,9 +288,11 @@ struct gateway_block {
     int64_t clock_start;
     int64_t *vcpu_info;
     int64_t *vm_assist;
+    int64_t *latches;
     struct gateway_layout layout;
     struct gateway_traps traps;
     struct gateway_memory memory;
+    struct gateway_cpuid cpuid;
     uint32_t nr_answers;
     struct gateway_answer answers[8];
 };

@@ -30,6 +30,7 @@ from paravane.time.clock import GATE_COST, TRAP_COST
 from paravane.time.vcpu_time import LAST_READ, LONGEST_STEP, READS, READS_PER_MICROSECOND
 from paravane.traps import state, table
 from paravane.traps.direct import KEPT, SYSCALL_VECTOR
+from paravane.traps.emulate import ports
 from paravane.traps.emulate.cpuid import CR0_FIXED, CR4_OWN, CR4_VISIBLE
 from paravane.traps.entries import MAX_ENTRIES
 from paravane.traps.vcpu_traps import IDT_ERROR
@@ -99,8 +100,15 @@ _TRAPS: Final = {
     "CR0_FIXED": CR0_FIXED,
     "CR0_TS": Cr0.TS,
     "CR4_TSD": Cr4.TSD,
+    "CR4_DE": Cr4.DE,
     "CR4_OWN": CR4_OWN,
     "CR4_VISIBLE": CR4_VISIBLE,
+    "PIT_CHANNEL_2": ports.PIT_CHANNEL_2,
+    "CMOS_INDEX": ports.CMOS_INDEX,
+    "PCI_ADDRESS": ports.PCI_ADDRESS,
+    "FLOATING": ports.FLOATING,
+    "PCI_LATCH": ports.PCI_LATCH,
+    "CMOS_LATCH": ports.CMOS_LATCH,
     "HYPERCALL_STACK_SWITCH": Hypercall.stack_switch,
     "HYPERCALL_FPU_TASKSWITCH": Hypercall.fpu_taskswitch,
     "HYPERCALL_IRET": Hypercall.iret,
@@ -155,6 +163,7 @@ def constants() -> dict[str, int]:
         "MOST_WATCHES": structs.MOST_WATCHES,
         "MOST_WAYS": MAX_ENTRIES,
         "MOST_ANSWERS": structs.MOST_ANSWERS,
+        "MOST_LEAVES": structs.MOST_LEAVES,
     }
 
 

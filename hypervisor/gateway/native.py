@@ -15,19 +15,22 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from paravane.cpu.engine.live import find as find_state
+from paravane.cpu.trap_entry import EntryHooks
 from paravane.gateway.header import mark
 from paravane.gateway.structs import Block
 
 SWITCH: Final = "PARAVANE_NATIVE"
 _MADE_WITH: Final = ("gateway_mark", "gateway_block_size")
-_FUNCTIONS: Final = ("gateway_on_trap", "gateway_tlb_fill")
+_HOOKS: Final = EntryHooks(
+    "gateway_on_trap", "gateway_on_invalid", "gateway_on_cpuid", "gateway_on_in", "gateway_on_out"
+)
 
 
 class Native(NamedTuple):
-    """A library that fits: its file, and the addresses of its interrupt hook and of its TLB fill."""
+    """A library that fits: its file, and the addresses of its hooks and of its TLB fill."""
 
     path: Path
-    on_trap: int
+    hooks: EntryHooks
     tlb_fill: int
 
 
@@ -67,9 +70,14 @@ def _load(path: Path) -> Native | str:
     try:
         library = ctypes.CDLL(str(path))
         made_with = [ctypes.c_uint32.in_dll(library, name).value for name in _MADE_WITH]
-        hook, fill = (ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in _FUNCTIONS)
+        *hooks, fill = (_address(library, name) for name in (*_HOOKS, "gateway_tlb_fill"))
     except (OSError, ValueError, AttributeError) as error:
         return f"{path.name} cannot be used: {error}"
     if made_with != [mark(), ctypes.sizeof(Block)]:
         return f"{path.name} was built from other sources"
-    return Native(path, hook, fill)
+    return Native(path, EntryHooks._make(hooks), fill)
+
+
+def _address(library: ctypes.CDLL, name: str) -> int:
+    """Raises AttributeError for a function that it does not have."""
+    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0

@@ -40,7 +40,7 @@ bool resume_fault(const struct gateway_block *block, void *engine, struct resume
 
     if (!resume_begin(block, engine, to) || *block->attention & HOOKED)
         return false;
-    if (block->traps.hooked_map[(linear ^ linear >> 12) % HOOK_BUCKETS])
+    if (block->traps.hooked_map[hook_bucket(linear)])
         return false;
     if (!(*block->attention & COUNTED))
         return true;

@@ -17,6 +17,23 @@ Numbers = ctypes.POINTER(ctypes.c_uint64)
 TRAP_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 """The engine's interrupt hook: engine, vector, what it was installed with."""
 
+INVALID_HOOK: Final = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
+"""Its hook of invalid opcodes: engine, what it was installed with. Whether the guest goes on."""
+
+CPUID_HOOK: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+"""Its hook of CPUID, likewise. 1: it has answered."""
+
+IN_HOOK: Final = ctypes.CFUNCTYPE(
+    ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_void_p
+)
+"""Its hook of instructions that read a port: engine, port, bytes, what it was installed with. Gives the
+value."""
+
+OUT_HOOK: Final = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p
+)
+"""The same of those that write to one, with the value before what it was installed with."""
+
 REGISTER_FUNCTION: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 """The engine's uc_reg_read and uc_reg_write."""
 
@@ -48,9 +65,22 @@ MOST_WATCHES: Final = 4
 """Two descriptors, and the page-table entries that map them."""
 
 MOST_ANSWERS: Final = 8
+MOST_LEAVES: Final = 24
 DATA_SEGMENTS: Final = 4
 STORES: Final = 8
 """Selector, base, limit and flags of CS, then of SS."""
+
+
+class Python(ctypes.Structure):
+    """Python's hooks (`paravane.cpu.trap_entry.EntryHooks`), for what is not served here."""
+
+    _fields_ = (
+        ("trap", TRAP_HOOK),
+        ("invalid", INVALID_HOOK),
+        ("cpuid", CPUID_HOOK),
+        ("port_in", IN_HOOK),
+        ("port_out", OUT_HOOK),
+    )
 
 
 class Layout(ctypes.Structure):
@@ -141,6 +171,24 @@ class Answer(ctypes.Structure):
     _fields_ = (("number", ctypes.c_uint32), ("command", ctypes.c_uint32), ("result", ctypes.c_uint32))
 
 
+class Leaf(ctypes.Structure):
+    """EAX, EBX, ECX and EDX that CPUID answers for a leaf (`paravane.traps.emulate.cpuid`); `by_subleaf`: for
+    one of its subleaves alone."""
+
+    _fields_ = (
+        ("leaf", ctypes.c_uint32),
+        ("by_subleaf", ctypes.c_uint32),
+        ("subleaf", ctypes.c_uint32),
+        ("answer", ctypes.c_uint32 * 4),
+    )
+
+
+class Cpuid(ctypes.Structure):
+    """Every leaf that is not all zeroes."""
+
+    _fields_ = (("nr_leaves", ctypes.c_uint32), ("leaves", Leaf * MOST_LEAVES))
+
+
 class Memory(ctypes.Structure):
     """The rules of a domain's page tables (`paravane.memory`), and the frame table by address.
 
@@ -180,10 +228,11 @@ class Memory(ctypes.Structure):
 
 class Block(ctypes.Structure):
     """All of one vcpu. `clock` is null where the host's monotonic clock is the time, which was `clock_start`
-    at system time 0. Nothing but `python` and `served` is looked at as long as `ready` is 0."""
+    at system time 0. `latches` are those of the domain's I/O ports (`paravane.traps.emulate.ports`). Nothing
+    but `python` and `served` is looked at as long as `ready` is 0."""
 
     _fields_ = (
-        ("python", TRAP_HOOK),
+        ("python", Python),
         ("served", ctypes.c_uint64),
         ("ready", ctypes.c_uint32),
         ("pae", ctypes.c_uint32),
@@ -203,9 +252,11 @@ class Block(ctypes.Structure):
         ("clock_start", ctypes.c_int64),
         ("vcpu_info", Cell),
         ("vm_assist", Cell),
+        ("latches", Cell),
         ("layout", Layout),
         ("traps", Traps),
         ("memory", Memory),
+        ("cpuid", Cpuid),
         ("nr_answers", ctypes.c_uint32),
         ("answers", Answer * MOST_ANSWERS),
     )
@@ -232,11 +283,14 @@ class Tlb(ctypes.Structure):
 
 
 STRUCTURES: Final[tuple[type[ctypes.Structure], ...]] = (
+    Python,
     Layout,
     Watch,
     Way,
     Traps,
     Answer,
+    Leaf,
+    Cpuid,
     Memory,
     Block,
     Tlb,

@@ -10,12 +10,15 @@ from paravane.gateway.structs import (
     FLUSH,
     FLUSH_PAGE,
     MOST_ANSWERS,
+    MOST_LEAVES,
     REGISTER_FUNCTION,
     Answer,
     Block,
     Cell,
     Layout,
+    Leaf,
     Numbers,
+    Python,
 )
 from paravane.memory.frames import L1
 from paravane.time.clock import HostClock, VirtualClock
@@ -26,10 +29,12 @@ if TYPE_CHECKING:
 
     from paravane.cpu import Cpu
     from paravane.cpu.entry import PreparedEntry
+    from paravane.cpu.trap_entry import EntryHooks
     from paravane.gateway.native import Native
     from paravane.memory.owner import Installed, Owner
     from paravane.platform import Platform
     from paravane.time.vcpu_time import VcpuTime
+    from paravane.traps.emulate.cpuid import CpuidPolicy
     from paravane.traps.state import TrapState
 
 
@@ -39,7 +44,7 @@ class VcpuGateway:
 
     def __init__(self, native: Native) -> None:
         self._block = Block()
-        self.address = native.on_trap
+        self.hooks = native.hooks
         self.user = ctypes.addressof(self._block)
         # What the block points to stays as long as the block does.
         self._kept: list[object] = [native]
@@ -49,9 +54,9 @@ class VcpuGateway:
         """Traps that were served without Python."""
         return int(self._block.served)
 
-    def fall_back(self, hook: Any) -> None:
-        """`hook`, Python's own, is to have every trap that is not served in C."""
-        self._block.python = hook
+    def fall_back(self, hooks: EntryHooks) -> None:
+        """`hooks`, Python's own, are to have all that is not served in C."""
+        self._block.python = Python(*hooks)
 
     def connect(
         self,
@@ -76,6 +81,7 @@ class VcpuGateway:
         self._place(state.cpu)
         self._share(platform, memory, state, time)
         self._share_memory(platform, memory, state.cpu)
+        self._share_leaves(state.policy)
         self._block.memory.installed = self._cell(installed.cell)
         self._block.memory.begun = self._cell(begun)
         if len(answers) > MOST_ANSWERS:
@@ -127,12 +133,23 @@ class VcpuGateway:
         block.deadline = self._cell(platform.timers.cell)
         block.vcpu_info = self._cell(state.info.cell)
         block.vm_assist = self._cell(memory.assists)
+        block.latches = self._cell(state.ports.cell)
         traps = block.traps
         traps.gates = self._cell(state.table.cell, Numbers)
         traps.events = self._cell(state.callbacks.cell, Numbers)
         traps.registers = self._cell(state.cell)
         traps.counters = self._cell(state.counters.cell)
         traps.reads = self._cell(time.cell)
+
+    def _share_leaves(self, policy: CpuidPolicy) -> None:
+        """What CPUID answers."""
+        leaves = [Leaf(leaf, 0, 0, answer) for leaf, answer in policy.leaves.items()]
+        leaves += [Leaf(leaf, 1, subleaf, answer) for (leaf, subleaf), answer in policy.subleaves.items()]
+        if len(leaves) > MOST_LEAVES:
+            raise ValueError(f"there is room for {MOST_LEAVES} leaves of CPUID, not for {len(leaves)}")
+        told = self._block.cpuid
+        told.leaves[: len(leaves)] = leaves
+        told.nr_leaves = len(leaves)
 
     def _share_memory(self, platform: Platform, memory: Owner, cpu: Cpu) -> None:
         """The rules for page tables, and the frame table."""

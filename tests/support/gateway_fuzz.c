@@ -4,7 +4,8 @@
  * Usage: gateway_fuzz SEED TRAPS. All that the gateway may touch is exactly as large as it is told, so that a
  * sanitizer sees whatever lies outside. After each trap one of two things holds: Python's hook was called and
  * nothing has changed at all; or it was not called, one trap more is counted, and nothing outside frames, the mask
- * of upcalls, the guest's CR2 and the registers has changed. Prints how many traps of each kind were served.
+ * of upcalls, the guest's CR2 and the registers has changed. CPUID without a trap changes its registers alone, and an
+ * access of a port the latches alone. Prints how many traps of each kind were served.
  */
 
 #include <inttypes.h>
@@ -15,17 +16,25 @@
 #include "gateway_structs.h"
 
 void gateway_on_trap(void *engine, uint32_t vector, void *user);
+bool gateway_on_invalid(void *engine, void *user);
+int gateway_on_cpuid(void *engine, void *user);
+uint32_t gateway_on_in(void *engine, uint32_t port, int size, void *user);
+void gateway_on_out(void *engine, uint32_t port, int size, uint32_t value, void *user);
 
 #define FRAMES 8
 #define RAM_SIZE (FRAMES * 4096u)
 #define WORDS 160
-#define CELLS 22
+#define CELLS 24
+#define LATCHES 22
 #define REGISTERS 9
 #define COUNTERS 16
 #define MOST_CHANGED (2 * 24)   /* bytes of the frames of a trap and of an upcall */
 #define CS32 0x8000u
 
-enum { SYSTEM_CALLS, HYPERCALLS, IRETS, INTERRUPTS, EXCEPTIONS, EMULATIONS, KINDS };
+enum { SYSTEM_CALLS, HYPERCALLS, IRETS, INTERRUPTS, EXCEPTIONS, EMULATIONS, FORCED, CPUIDS, PORTS, KINDS };
+
+/* Instead of a vector: what comes by other hooks. */
+enum { BY_INVALID = 0x100, BY_CPUID, BY_IN, BY_OUT };
 
 /* Everything that a trap may change. */
 struct world {
@@ -59,6 +68,34 @@ static void python(void *engine, uint32_t vector, void *user)
     (void)vector;
     (void)user;
     fell_through = 1;
+}
+
+static bool python_invalid(void *engine, void *user)
+{
+    python(engine, 0, user);
+    return false;
+}
+
+static int python_cpuid(void *engine, void *user)
+{
+    python(engine, 0, user);
+    return 0;
+}
+
+static uint32_t python_in(void *engine, uint32_t port, int size, void *user)
+{
+    (void)port;
+    (void)size;
+    python(engine, 0, user);
+    return 0;
+}
+
+static void python_out(void *engine, uint32_t port, int size, uint32_t value, void *user)
+{
+    (void)port;
+    (void)size;
+    (void)value;
+    python(engine, 0, user);
 }
 
 static int reg_read(void *engine, int number, void *value)
@@ -199,12 +236,18 @@ static void make_code(const struct gateway_block *block, uint32_t vector)
     static const uint8_t emulated[][3] = {{0x0f, 0x31}, {0x0f, 0x20, 0xc0}, {0x0f, 0x20, 0xd1}, {0x0f, 0x20, 0xe2},
                                           {0xf3, 0x6d}, {0x66, 0xaa}, {0x0f, 0x06}, {0xfa}, {0x0f, 0x22, 0xe3},
                                           {0x0f, 0x01, 0xf9}};
+    static const uint8_t forced[] = {0x0f, 0x0b, 'x', 'e', 'n', 0x0f, 0xa2};
+    static const uint8_t ports[][2] = {{0xe4, 0x70}, {0xe7, 0x42}, {0xec}, {0xef}, {0x66, 0xed}, {0xf3, 0x6c}, {0x6f}};
     const uint8_t call[3] = {below(10) ? 0x90 : 0x66, 0xcd, (uint8_t)vector};
     const int is_int = block->words[block->layout.is_int] != 0;
     uint64_t at = walk(block, now.ram, block->words[block->layout.eip] - (is_int ? 3 : 0));
     uint32_t frame[6], i;
 
-    if (at <= RAM_SIZE - 3 && below(10))
+    if (vector == BY_INVALID && at <= RAM_SIZE - sizeof(forced) && below(10))
+        memcpy(now.ram + at, forced, sizeof(forced));
+    else if ((vector == BY_IN || vector == BY_OUT) && at <= RAM_SIZE - 2 && below(10))
+        memcpy(now.ram + at, ports[below(7)], 2);
+    else if (at <= RAM_SIZE - 3 && below(10))
         memcpy(now.ram + at, is_int ? call : emulated[below(10)], 3);
     at = walk(block, now.ram, block->words[block->layout.esp]);
     if (at > RAM_SIZE - sizeof(frame) || !below(10))
@@ -232,7 +275,7 @@ static void scatter(struct gateway_block *block, uint32_t vector)
         now.words[i] = (uint32_t)draw();
     now.words[at->hflags] = (now.words[at->hflags] & ~3u) | CS32;
     now.words[at->hflags] |= below(4) ? (below(2) ? 3 : 1) : (uint32_t)below(4);
-    now.words[at->is_int] = vector >= 0x80 ? below(10) != 0 : !below(10);
+    now.words[at->is_int] = vector >= 0x80 && vector < NR_VECTORS ? below(10) != 0 : !below(10);
     now.words[at->eflags] &= below(10) ? ~EFLAGS_VM : ~0u;
     now.words[at->cr3] = (uint32_t)(below(20) ? below(FRAMES) << 12 : draw());
     now.words[at->cs] = 0x61 + 8 * ((uint32_t)below(2) * 2) + (below(2) ? 2 : 0);
@@ -249,6 +292,8 @@ static void scatter(struct gateway_block *block, uint32_t vector)
             now.words[at->eax] = below(2) ? HYPERCALL_STACK_SWITCH : HYPERCALL_FPU_TASKSWITCH;
         now.words[at->ebx] = 0;
     }
+    if (vector >= BY_INVALID && below(2))
+        now.words[at->eax] = block->cpuid.leaves[below(MOST_LEAVES)].leaf;
     make_code(block, vector);
     now.eflags = (uint32_t)draw();
     refuse_flags = !below(50);
@@ -266,6 +311,8 @@ static void scatter(struct gateway_block *block, uint32_t vector)
     now.cells[REGISTERS + KERNEL_SS] = 0x69 + 8 * (int64_t)(below(2) * 2);
     now.cells[19] = (int64_t)below(1000);       /* reads of the clock */
     now.cells[20] = now.cells[3] - (int64_t)below(2);
+    now.cells[REGISTERS + VIRTUAL_IOPL] = (int64_t)below(4);
+    now.words[at->eflags] &= below(4) ? ~(EFLAGS_TF | EFLAGS_RF) : ~0u;
     block->clock = below(10) ? now.cells + 6 : NULL;
     for (i = 0; i < FRAMES; i++)
         now.code_map[i] = !below(8);
@@ -283,7 +330,11 @@ static void prepare(struct gateway_block *block)
     uint32_t i;
 
     memset(block, 0, sizeof(*block));
-    block->python = python;
+    block->python.trap = python;
+    block->python.invalid = python_invalid;
+    block->python.cpuid = python_cpuid;
+    block->python.port_in = python_in;
+    block->python.port_out = python_out;
     block->reg_read = reg_read;
     block->reg_write = reg_write;
     block->words = now.words;
@@ -297,6 +348,13 @@ static void prepare(struct gateway_block *block)
     block->deadline = now.cells + 5;
     block->vcpu_info = now.cells + 7;
     block->vm_assist = now.cells + 8;
+    block->latches = now.cells + LATCHES;
+    block->cpuid.nr_leaves = MOST_LEAVES;
+    for (i = 0; i < MOST_LEAVES; i++) {
+        block->cpuid.leaves[i].leaf = 0x40000000 + i / 2;
+        block->cpuid.leaves[i].by_subleaf = i & 1;
+        block->cpuid.leaves[i].answer[i % 4] = i;
+    }
     block->memory.begun = begun;
     block->nr_answers = MOST_ANSWERS;
     for (i = 0; i < MOST_ANSWERS; i++)
@@ -332,6 +390,10 @@ static int fail(const char *what, uint64_t trap)
 
 static int kind_of(const struct gateway_block *block, uint32_t vector)
 {
+    if (vector == BY_CPUID)
+        return CPUIDS;
+    if (vector >= BY_INVALID)
+        return vector == BY_INVALID ? FORCED : PORTS;
     if (!before.words[block->layout.is_int])
         return vector == VECTOR_GP ? EMULATIONS : EXCEPTIONS;
     if (vector == SYSCALL_VECTOR)
@@ -339,6 +401,32 @@ static int kind_of(const struct gateway_block *block, uint32_t vector)
     if (vector == HYPERCALL_VECTOR && (before.words[block->layout.hflags] & 3) == 1)
         return before.words[block->layout.eax] == HYPERCALL_IRET ? IRETS : HYPERCALLS;
     return INTERRUPTS;
+}
+
+/* Whether anything but the registers of CPUID has changed; `of_port`: but the latches, the counts and the time. */
+static bool changed_otherwise(const struct gateway_block *block, bool of_port)
+{
+    const struct gateway_layout *at = &block->layout;
+    const uint32_t answers[] = {at->eax, at->ebx, at->ecx, at->edx};
+    const uint32_t cells[] = {3, 6, COUNTERS + EMULATED, LATCHES, LATCHES + 1};
+    uint32_t i;
+
+    for (i = 0; i < 4 && !of_port; i++)
+        before.words[answers[i]] = now.words[answers[i]];
+    for (i = 0; i < 5 && of_port; i++)
+        before.cells[cells[i]] = now.cells[cells[i]];
+    return memcmp(now.ram, before.ram, RAM_SIZE) || memcmp(now.words, before.words, WORDS * sizeof(uint32_t)) ||
+           memcmp(now.cells, before.cells, CELLS * sizeof(int64_t)) || now.eflags != before.eflags;
+}
+
+/* What is wrong with a CPUID that did not trap, if anything is. */
+static const char *wrong_cpuid(const struct gateway_block *block)
+{
+    const struct gateway_layout *at = &block->layout;
+
+    if (before.cells[0] & (EVERY_TRAP | COUNTED | HOOKED) || before.words[at->eflags] & EFLAGS_VM)
+        return "answered although it was not to be";
+    return changed_otherwise(block, false) ? "CPUID changed more than its registers" : NULL;
 }
 
 /* What is wrong with a trap that was served, if anything is. */
@@ -366,7 +454,7 @@ static const char *wrong_service(const struct gateway_block *block, uint32_t vec
         return "the end of an NMI went unseen";
     if ((kind == EXCEPTIONS || kind == EMULATIONS) && attention & HOOKED)
         return "a fault at an instruction that may have a hook";
-    if (!before.words[at->is_int] && now.words[at->in_flight] != NONE_IN_FLIGHT)
+    if (kind != PORTS && !before.words[at->is_int] && now.words[at->in_flight] != NONE_IN_FLIGHT)
         return "the fault is still in flight";
     for (i = 0; i < 4; i++)
         counted += now.cells[COUNTERS + i] - before.cells[COUNTERS + i];
@@ -375,14 +463,39 @@ static const char *wrong_service(const struct gateway_block *block, uint32_t vec
         return "counted otherwise than once";
     if (now.cells[COUNTERS + UPCALLS] != before.cells[COUNTERS + UPCALLS] && attention & UPCALLS_OBSERVED)
         return "an upcall went unseen";
+    if (kind == PORTS && (before.cells[REGISTERS + VIRTUAL_IOPL] < 1 || before.cells[8] & ARCHITECTURAL_IOPL))
+        return "a port without the privilege";
+    if (kind == PORTS && changed_otherwise(block, true))
+        return "an access of a port changed more than a latch";
     return wrong_change(block, vector);
+}
+
+/* Enter the hypervisor as the engine would. What is read of a port is no wider than asked for. */
+static const char *enter(struct gateway_block *block, uint32_t vector)
+{
+    const uint32_t ports[] = {PIT_CHANNEL_2, CMOS_INDEX, CMOS_INDEX - 1, PCI_ADDRESS, 0xffff, 0x80};
+    const uint32_t port = ports[below(6)];
+    const int size = 1 << below(3);
+
+    if (vector == BY_INVALID)
+        return gateway_on_invalid(NULL, block) == fell_through ? "told the wrong answer" : NULL;
+    if (vector == BY_CPUID)
+        return gateway_on_cpuid(NULL, block) == fell_through ? "told the wrong answer" : NULL;
+    if (vector == BY_IN)
+        return (uint64_t)gateway_on_in(NULL, port, size, block) >> 8 * size ? "read too much of a port" : NULL;
+    if (vector == BY_OUT)
+        gateway_on_out(NULL, port, size, (uint32_t)draw(), block);
+    else
+        gateway_on_trap(NULL, vector, block);
+    return NULL;
 }
 
 int main(int argc, char **argv)
 {
     struct gateway_block *block = malloc(sizeof(*block));
-    const uint32_t vectors[] = {SYSCALL_VECTOR, HYPERCALL_VECTOR, HYPERCALL_VECTOR, VECTOR_PF, VECTOR_GP,
-                                VECTOR_DE,      0x81,             VECTOR_BP,        0x90,      7};
+    const uint32_t vectors[] = {SYSCALL_VECTOR, HYPERCALL_VECTOR, HYPERCALL_VECTOR, VECTOR_PF,  VECTOR_GP, VECTOR_DE,
+                                0x81,           VECTOR_BP,        0x90,             BY_INVALID, BY_CPUID,  BY_IN,
+                                BY_OUT,         7};
     uint64_t trap, traps, served[KINDS] = {0};
     const char *wrong;
     uint32_t vector;
@@ -398,11 +511,13 @@ int main(int argc, char **argv)
     prepare(block);
     for (trap = 0; trap < traps; trap++) {
         block->pae = below(4) != 0;
-        vector = vectors[below(10)];
+        vector = vectors[below(14)];
         scatter(block, vector);
         copy(&before, &now);
         fell_through = 0;
-        gateway_on_trap(NULL, vector, block);
+        wrong = enter(block, vector);
+        if (wrong)
+            return fail(wrong, trap);
         if (fell_through) {
             if (memcmp(now.ram, before.ram, RAM_SIZE) || memcmp(now.code_map, before.code_map, FRAMES) ||
                 memcmp(now.words, before.words, WORDS * sizeof(uint32_t)) ||
@@ -411,14 +526,14 @@ int main(int argc, char **argv)
             continue;
         }
         kind = kind_of(block, vector);
-        wrong = wrong_service(block, vector, kind);
+        wrong = kind == CPUIDS ? wrong_cpuid(block) : wrong_service(block, vector, kind);
         if (wrong)
             return fail(wrong, trap);
         served[kind]++;
     }
     printf("%" PRIu64 " system calls, %" PRIu64 " hypercalls, %" PRIu64 " irets, %" PRIu64 " interrupts, %" PRIu64
-           " exceptions, %" PRIu64 " emulated\n",
-           served[0], served[1], served[2], served[3], served[4], served[5]);
+           " exceptions, %" PRIu64 " emulated, %" PRIu64 " forced cpuids, %" PRIu64 " cpuids, %" PRIu64 " ports\n",
+           served[0], served[1], served[2], served[3], served[4], served[5], served[6], served[7], served[8]);
     free(block->traps.hooked_map);
     free(block);
     return 0;

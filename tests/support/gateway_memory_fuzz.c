@@ -189,7 +189,7 @@ static const char *judge_call(const struct gateway_block *block, uint32_t kind)
 
 static void prepare(struct gateway_block *block)
 {
-    block->python = python;
+    block->python.trap = python;
     block->reg_read = reg_read;
     block->traps.hooked_map = hooked;
     block->traps.gates = gates;

@@ -11,7 +11,7 @@ import pytest
 from tests.support.native import ADDRESSES, UNDEFINED, build
 
 FUZZER = Path(__file__).parents[1] / "support" / "gateway_fuzz.c"
-TRAPS = 150_000
+TRAPS = 180_000
 
 
 @pytest.mark.slow
@@ -21,5 +21,5 @@ def test_random_traps_are_served_whole_or_not_at_all(tmp_path: Path) -> None:
     done = subprocess.run([str(program), "1", str(TRAPS)], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr or done.returncode
     served = {kind: int(number) for number, kind in re.findall(r"(\d+) ([a-z ]+)", done.stdout)}
-    assert len(served) == 6
+    assert len(served) == 9
     assert min(served.values()) > 100, served

@@ -84,11 +84,11 @@ GPRS: Final = (
     x86_const.UC_X86_REG_EDI,
 )
 INSTRUCTIONS: Final = {
-    "in": (x86_const.UC_X86_INS_IN, IN_HOOK),
-    "out": (x86_const.UC_X86_INS_OUT, OUT_HOOK),
-    "syscall": (x86_const.UC_X86_INS_SYSCALL, SYSCALL_HOOK),
-    "sysenter": (x86_const.UC_X86_INS_SYSENTER, SYSCALL_HOOK),
-    "cpuid": (x86_const.UC_X86_INS_CPUID, CPUID_HOOK),
+    "in": x86_const.UC_X86_INS_IN,
+    "out": x86_const.UC_X86_INS_OUT,
+    "syscall": x86_const.UC_X86_INS_SYSCALL,
+    "sysenter": x86_const.UC_X86_INS_SYSENTER,
+    "cpuid": x86_const.UC_X86_INS_CPUID,
 }
 
 
@@ -324,10 +324,10 @@ class Engine:
         check(_hook_del(self.handle, ctypes.c_size_t(hook)), "remove a hook")
         del self._hooks[hook]
 
-    def hook_instruction(self, name: str, function: HookFunction) -> None:
-        """Install a hook on one of the instructions in `INSTRUCTIONS`."""
-        number, prototype = INSTRUCTIONS[name]
-        self.hook(uc_const.UC_HOOK_INSN, prototype, function, ctypes.c_int(number))
+    def hook_instruction(self, name: str, callback: Any, *, user: int = 0) -> None:
+        """Install a hook on one of the instructions in `INSTRUCTIONS`: a C function of the signature of its
+        kind, which is called with `user`."""
+        self.add_hook(uc_const.UC_HOOK_INSN, callback, ctypes.c_int(INSTRUCTIONS[name]), user=user)
 
     def save(self) -> None:
         """Make `bytes` and `words` the processor's state as it is now."""

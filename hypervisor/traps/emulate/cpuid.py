@@ -66,57 +66,47 @@ def _text(text: bytes) -> tuple[int, ...]:
 
 
 class CpuidPolicy:
-    """The leaves of one machine. `tsc_khz` and `max_mfn` go into the hypervisor's own leaves."""
+    """The leaves of one machine. `tsc_khz` and `max_mfn` go into the hypervisor's own leaves.
+
+    Leaves and subleaves that are not in `leaves` and `subleaves` are all zeroes, as on AMD and on Xen.
+    """
 
     def __init__(self, *, tsc_khz: int, max_mfn: int) -> None:
         ebx, edx, ecx = _text(b"GenuineIntel")
-        self._leaves: dict[int, Leaf] = {
+        self.leaves: dict[int, Leaf] = {
             0: (MAX_BASIC, ebx, ecx, edx),
             1: (FAMILY_MODEL_STEPPING, CLFLUSH_LINE, _bits(_LEAF_1_ECX), _bits(_LEAF_1_EDX)),
             2: (0x00000001, 0, 0, 0),
             0x80000000: (MAX_EXTENDED, 0, 0, 0),
             0x80000001: (0, 0, _bits(_EXTENDED_1_ECX), _bits(_EXTENDED_1_EDX)),
             0x80000008: (LINEAR_BITS << 8 | PHYSICAL_BITS, 0, 0, 0),
+            HYPERVISOR_BASE: (HYPERVISOR_BASE + HYPERVISOR_LEAVES, *SIGNATURE),
+            HYPERVISOR_BASE + 1: (XEN_VERSION, 0, 0, 0),
+            # One hypercall page, written through MSR 0x40000000.
+            HYPERVISOR_BASE + 2: (1, HYPERVISOR_BASE, PRESERVE_AD, 0),
         }
+        """EAX, EBX, ECX, EDX of those that do not ask for a subleaf."""
         words = _text(BRAND.ljust(48, b"\0"))
         for index in range(3):
             a, b, c, d = words[4 * index : 4 * index + 4]
-            self._leaves[0x80000002 + index] = (a, b, c, d)
-        self._tsc_khz = tsc_khz
-        self._address_bits = max_mfn.bit_length() + 12
+            self.leaves[0x80000002 + index] = (a, b, c, d)
+        # 32.32 fixed point: ticks << shift, times the fraction, are nanoseconds.
+        fraction, shift = _scale(tsc_khz)
+        self.subleaves: dict[tuple[int, int], Leaf] = {
+            (HYPERVISOR_BASE + 3, 0): (VIRTUAL_TSC | SAFE_TSC | HAS_RDTSCP, 0, tsc_khz, 0),
+            (HYPERVISOR_BASE + 3, 1): (0, 0, fraction, shift & 0xFFFFFFFF),
+            (HYPERVISOR_BASE + 3, 2): (tsc_khz, 0, 0, 0),
+            (HYPERVISOR_BASE + 5, 0): (0, max_mfn.bit_length() + 12, 0, 0),
+        }
+        """The same of the others, by leaf and subleaf."""
 
     def leaf(self, leaf: int, subleaf: int) -> Leaf:
-        """EAX, EBX, ECX, EDX of one leaf. Leaves that do not exist are all zeroes, as on AMD and on Xen."""
-        if HYPERVISOR_BASE <= leaf < HYPERVISOR_BASE + 0x200:
-            return self._hypervisor_leaf(leaf - HYPERVISOR_BASE, subleaf)
-        return self._leaves.get(leaf, EMPTY)
+        """EAX, EBX, ECX, EDX of one leaf."""
+        return self.leaves.get(leaf) or self.subleaves.get((leaf, subleaf), EMPTY)
 
     def fix_cr4(self, value: int) -> int:
         """The CR4 a guest reads after writing `value`: its own choice where it has one, else what is so."""
         return value & CR4_OWN | CR4_VISIBLE
-
-    def _hypervisor_leaf(self, index: int, subleaf: int) -> Leaf:
-        if index == 0:
-            return (HYPERVISOR_BASE + HYPERVISOR_LEAVES, *SIGNATURE)
-        if index == 1:
-            return (XEN_VERSION, 0, 0, 0)
-        if index == 2:
-            # One hypercall page, written through MSR 0x40000000.
-            return (1, HYPERVISOR_BASE, PRESERVE_AD, 0)
-        if index == 3:
-            return self._time_leaf(subleaf)
-        if index == 5 and subleaf == 0:
-            return (0, self._address_bits, 0, 0)
-        return EMPTY
-
-    def _time_leaf(self, subleaf: int) -> Leaf:
-        if subleaf == 0:
-            return (VIRTUAL_TSC | SAFE_TSC | HAS_RDTSCP, 0, self._tsc_khz, 0)
-        if subleaf == 1:
-            # 32.32 fixed point: ticks << shift, times the fraction, are nanoseconds.
-            fraction, shift = _scale(self._tsc_khz)
-            return (0, 0, fraction, shift & 0xFFFFFFFF)
-        return (self._tsc_khz, 0, 0, 0) if subleaf == 2 else EMPTY
 
 
 def _scale(khz: int) -> tuple[int, int]:

@@ -7,7 +7,8 @@ the CMOS its index register. Every other port reads as ones and swallows writes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from array import array
+from typing import Final
 
 PIT_CHANNEL_2 = 0x42
 CMOS_INDEX = 0x70
@@ -15,13 +16,34 @@ PCI_ADDRESS = 0xCF8
 FLOATING = 0xFF
 """What a byte of a port nobody drives reads as."""
 
+PCI_LATCH: Final = 0
+CMOS_LATCH: Final = 1
 
-@dataclass(slots=True)
+
 class PortSpace:
     """The two latches a domain can write: PCI configuration address and CMOS index."""
 
-    pci_address: int = 0
-    cmos_index: int = 0
+    __slots__ = ("cell",)
+
+    def __init__(self) -> None:
+        self.cell = array("q", (0, 0))
+        """The latches, `PCI_LATCH` and `CMOS_LATCH`, where native code reads and writes them too."""
+
+    @property
+    def pci_address(self) -> int:
+        return self.cell[PCI_LATCH]
+
+    @pci_address.setter
+    def pci_address(self, value: int) -> None:
+        self.cell[PCI_LATCH] = value
+
+    @property
+    def cmos_index(self) -> int:
+        return self.cell[CMOS_LATCH]
+
+    @cmos_index.setter
+    def cmos_index(self, value: int) -> None:
+        self.cell[CMOS_LATCH] = value
 
     def read(self, port: int, size: int) -> int:
         """`size` (1, 2 or 4) bytes from `port`, little endian."""
