@@ -44,3 +44,9 @@ class OnEnd:
             return Action.PRESERVE
         found: Action = getattr(self, reason.name)
         return found
+
+    @property
+    def builds_anew(self) -> bool:
+        """Whether it is built anew after any end."""
+        actions = {getattr(self, field.name) for field in fields(self)}
+        return bool(actions & {Action.RESTART, Action.RENAME_RESTART})

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from paravane import contents
 from paravane.abi.errno import Errno
 from paravane.abi.event_channel import Virq
 from paravane.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
-from paravane.builder import amount, build_domain
+from paravane.builder import amount
 from paravane.cpu.geometry import PAE
 from paravane.devices.console import Console, ConsoleSpec, ControlConsole, NoConsole
 from paravane.devices.xenbus import DeviceHost, DomainDevices
@@ -36,7 +37,7 @@ from paravane.x86 import PAGE_SHIFT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paravane.builder import StartOfDay
+    from paravane.builder import Rings
     from paravane.control_plane import ControlPlane, NewDomain
     from paravane.devices.console import HostEnd
     from paravane.devices.xenbus.host import Outside
@@ -45,9 +46,13 @@ if TYPE_CHECKING:
     from paravane.events.port_table import PortTable
     from paravane.grants import GrantLimits
     from paravane.image import Image
+    from paravane.migration import Loaded
     from paravane.platform import Platform
     from paravane.registry import Registry
     from paravane.vcpu import Hypercalls
+
+    _Fill = Callable[[Domain, int, int], Rings]
+    """Gives a domain its memory and its vcpus their state, by the ports of its console and its store."""
 
 log = logging.getLogger(__name__)
 
@@ -126,8 +131,19 @@ class Toolstack:
         that is not the first and for a device that cannot be had, ImageError when the image does not fit into
         its memory, MemoryError when the domain does not fit into the machine, and leaves nothing behind then.
         """
+        return self._whole(image, config, partial(contents.of_image, image, config))
+
+    def restore(self, loaded: Loaded, config: DomainConfig) -> Domain:
+        """A domain that was saved (`paravane.migration.load`), its vcpus where they were. Raises StreamError
+        for one that cannot run here, ValueError for a device that cannot be had, MemoryError when it does not
+        fit into the machine, and leaves nothing behind then."""
+        domain = self._whole(unknown_image(), config, partial(contents.as_saved, loaded))
+        domain.handle = loaded.settings.handle
+        return domain
+
+    def _whole(self, image: Image, config: DomainConfig, fill: _Fill) -> Domain:
         try:
-            return self._create(image, config)
+            return self._create(image, config, fill)
         except MemoryError as error:
             size = amount(config.memory >> PAGE_SHIFT)
             raise MemoryError(f"a domain of {size} does not fit into this machine: {error}") from None
@@ -156,7 +172,7 @@ class Toolstack:
         """The next vcpu of a domain, without a context."""
         return domain.add_vcpu(self._vcpu(domain, vcpu_id))
 
-    def _create(self, image: Image, config: DomainConfig) -> Domain:
+    def _create(self, image: Image, config: DomainConfig, fill: _Fill) -> Domain:
         domid = self._free_control_domid() if config.privileged else self._registry.free_domid()
         nr_pages = config.memory >> PAGE_SHIFT
         memory = DomainMemory(
@@ -176,7 +192,7 @@ class Toolstack:
         self._registry.enter(domain)
         domain.sources = SourceText(config.source_folders) if config.source_text else None
         try:
-            self._build(domain, image, config)
+            self._build(domain, config, fill)
             domain.tell(DomainEvent.BUILT)
             self._platform.trace.raise_failure()
         except BaseException:
@@ -220,29 +236,17 @@ class Toolstack:
         domain.resources.callback(domain.devices.close)
         write_wall_clock(self._platform.ram, domain.shared_info, self._platform.clock.wall_base())
 
-    def _build(self, domain: Domain, image: Image, config: DomainConfig) -> None:
+    def _build(self, domain: Domain, config: DomainConfig, fill: _Fill) -> None:
         self._lay_ground(domain, config.max_event_channels, config.grants)
         # In the order of xl, whose guests find the store at port 1 and the console at port 2.
         rings = not config.privileged
         store_port = self._events.ports.alloc_unbound(domain.domid, self._host) if rings else 0
         console_port = self._events.ports.alloc_unbound(domain.domid, self._host) if rings else 0
-        start = build_domain(
-            domain.memory,
-            image,
-            config.memory >> PAGE_SHIFT,
-            shared_info_mfn=domain.shared_info >> PAGE_SHIFT,
-            console_evtchn=console_port,
-            store_evtchn=store_port,
-            command_line=config.cmdline,
-            ramdisk=config.ramdisk,
-            privileged=config.privileged,
-        )
-        domain.memory.vm_assist |= start.vm_assist
         for vcpu_id in range(config.vcpus):
             self.add_vcpu(domain, vcpu_id)
-        domain.vcpus[0].start(start)
+        frames = fill(domain, console_port, store_port)
         if rings:
-            self._connect(domain, config, start, console_port, store_port)
+            self._connect(domain, config, frames, console_port, store_port)
         else:
             self._give_console(domain, config)
 
@@ -255,11 +259,11 @@ class Toolstack:
         end.join(console)
 
     def _connect(
-        self, domain: Domain, config: DomainConfig, start: StartOfDay, console_port: int, store_port: int
+        self, domain: Domain, config: DomainConfig, frames: Rings, console_port: int, store_port: int
     ) -> None:
         """Its rings and its nodes in xenstore."""
-        domain.grants.reserve(GNTTAB_RESERVED_CONSOLE, start.console_mfn, self._host)
-        domain.grants.reserve(GNTTAB_RESERVED_XENSTORE, start.store_mfn, self._host)
+        domain.grants.reserve(GNTTAB_RESERVED_CONSOLE, frames.console_mfn, self._host)
+        domain.grants.reserve(GNTTAB_RESERVED_XENSTORE, frames.store_mfn, self._host)
         populate_domain(
             self.store,
             domain.domid,
@@ -268,9 +272,9 @@ class Toolstack:
             uuid=domain.handle,
             max_memory_kib=config.most_memory >> 10,
             vcpus=[vcpu_id < config.online for vcpu_id in range(config.vcpus)],
-            console_mfn=start.console_mfn,
+            console_mfn=frames.console_mfn,
             console_port=console_port,
-            store_mfn=start.store_mfn,
+            store_mfn=frames.store_mfn,
             store_port=store_port,
         )
         self._serve(domain, config, console_port)

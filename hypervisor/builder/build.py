@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from paravane.abi.arch import FlatSelector
 from paravane.abi.hypercall import VmassistType
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from paravane.memory import DomainMemory
 
 _log = logging.getLogger("paravane.builder")
+
+
+class Rings(NamedTuple):
+    """The machine frames of a domain's rings."""
+
+    console_mfn: int
+    store_mfn: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,13 @@ from paravane.abi.domctl import DomctlCmd
 from paravane.abi.domctl_frames import (
     XEN_DOMCTL_GETPAGEFRAMEINFO3,
     XEN_DOMCTL_HYPERCALL_INIT,
-    XEN_DOMCTL_PFINFO_LPINTAB,
-    XEN_DOMCTL_PFINFO_LTAB_SHIFT,
-    XEN_DOMCTL_PFINFO_NOTAB,
-    XEN_DOMCTL_PFINFO_XTAB,
     XenDomctlGetpageframeinfo3,
     XenDomctlHypercallInit,
 )
 from paravane.abi.errno import Errno
 from paravane.builder import hypercall_page
 from paravane.hypercalls.domctl import POINTER, about
-from paravane.memory.frames import L1, L3, FrameFlag
+from paravane.memory.frame_use import frame_use
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -49,16 +45,4 @@ def getpageframeinfo3(caller: "Caller", domain: "Domain", part: XenDomctlGetpage
         raise Refusal(Errno.E2BIG, f"{part.num} frames to tell of, at most {MOST_FRAMES} are allowed")
     for at in range(part.array & POINTER, (part.array & POINTER) + 4 * part.num, 4):
         mfn = int.from_bytes(caller.copy_from_guest(at, 4), "little")
-        caller.copy_to_guest(at, _use(domain, mfn).to_bytes(4, "little"))
-
-
-def _use(domain: "Domain", mfn: int) -> int:
-    """A frame's use, as XEN_DOMCTL_PFINFO_*."""
-    frames = domain.memory.machine.frames
-    if not frames.owned_by(mfn, domain.domid) or frames.flags[mfn] & FrameFlag.XEN_HEAP:
-        return XEN_DOMCTL_PFINFO_XTAB
-    kind = frames.type[mfn]
-    use = kind << XEN_DOMCTL_PFINFO_LTAB_SHIFT if L1 <= kind <= L3 else XEN_DOMCTL_PFINFO_NOTAB
-    if frames.flags[mfn] & FrameFlag.PINNED:
-        return use | XEN_DOMCTL_PFINFO_LPINTAB
-    return use if frames.flags[mfn] & FrameFlag.VALIDATED else XEN_DOMCTL_PFINFO_NOTAB
+        caller.copy_to_guest(at, frame_use(domain.memory, mfn).to_bytes(4, "little"))

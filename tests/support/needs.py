@@ -78,6 +78,7 @@ XENSTORE_CONTROL = Piece(
     "xenstore-control", "xen-utils-4.17", (f"{XEN_PROGRAMS}/xenstore-control",), exact=True
 )
 XENSTORED = Piece("xenstored", "xen-utils-4.17", (f"{XEN_PROGRAMS}/xenstored",), exact=True)
+VERIFY_STREAM = Piece("verify-stream-v2", "xen-utils-4.17", (f"{XEN_PROGRAMS}/verify-stream-v2",), exact=True)
 PROGRAMS = {
     **_programs("binutils", "as ld readelf objdump", exact=True),
     **_programs("e2fsprogs", "mke2fs"),
@@ -97,6 +98,7 @@ PROGRAMS = {
 }
 PIECES = (
     *(GRUB, GRUB_MODULES, BUSYBOX, XEN_HEADERS, LINUX_HEADERS, TEST_XENSTORE, XENSTORE_CONTROL, XENSTORED),
+    VERIFY_STREAM,
     *PROGRAMS.values(),
 )
 

@@ -31,6 +31,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "idle scheduler",
         "administration ending follow inbox lives",
         "toolstack",
+        "contents",
+        "migration",
         "domain_config",
         "hypercalls",
         "control_plane",
