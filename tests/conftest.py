@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from paravane.gateway.native import SWITCH
 from paravane.testing import plugin
 from tests.support import forked, modes
 from tests.support.native import UNDEFINED, build
@@ -53,7 +52,7 @@ A single such test in another file is marked `slow`.
 """
 
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "tests.support.second_run"]
 
 _mode = pytest.StashKey[str]()
 """What `tests.support.modes.settle` made of the option."""
@@ -71,8 +70,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     parser.addoption(
         "--gateway",
         choices=modes.MODES,
-        help="who serves the guests' traps: python alone, c where it can, or c and for some files of tests"
-        " python too (both: the default where the library is built)",
+        help="who serves the guests' traps: python alone, or c where it can (the default where it is built)",
     )
 
 
@@ -97,17 +95,13 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"gateway: {config.stash[_mode]}"
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    wanted = modes.modes_of(metafunc.definition.path, metafunc.config.stash[_mode])
-    if len(wanted) > 1:
-        metafunc.parametrize("_gateway", wanted, indirect=True)
-
-
-@pytest.fixture(autouse=True)
-def _gateway(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mode of a test that runs in both; the others have that of the run."""
-    if getattr(request, "param", None) == modes.PYTHON:
-        monkeypatch.setenv(SWITCH, "0")
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
+    """What failed says in which mode, in the summary too: a run of all is two."""
+    if not report.failed:
+        return None
+    category, letter = ("failed", "F") if report.when == "call" else ("error", "E")
+    return category, letter, f"{category.upper()} (gateway: {config.stash[_mode]})"
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from paravane.tools.bench.row import Row
 
+pytestmark = pytest.mark.both_modes
+
 GATEWAYS = chosen(None)
 ROWS = [
     *product((*costs.BENCHES["traps"], *costs.BENCHES["memory"]), GATEWAYS),

@@ -249,6 +249,7 @@ def lines(path: Path, times: int) -> int:
         return lines_executed(run)
 
 
+@pytest.mark.both_modes
 @pytest.mark.parametrize("name", PATHS)
 def test_lines_of_a_hot_path(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SWITCH, "0")  # what is served in C takes none

@@ -62,6 +62,7 @@ def _no_flush(domain: object) -> None:
     """A hypervisor that forgets what processors remember."""
 
 
+@pytest.mark.both_modes
 @pytest.mark.parametrize(
     ("target", "broken", "attack"),
     [

@@ -13,6 +13,7 @@ from paravane.gateway.native import find as find_native
 from paravane.gateway.vcpu_tlb import VcpuTlb
 from tests.support.cpu_bench import Bench
 from tests.support.cpu_debugger import Recorder
+from tests.support.second_run import BOTH_MODES
 
 
 @pytest.fixture
@@ -56,6 +57,7 @@ def either_fill(request: pytest.FixtureRequest) -> VcpuTlb | None:
     if request.param == "engine":
         return None
     made: VcpuTlb = request.getfixturevalue("fill")
+    request.node.add_marker(BOTH_MODES)
     return made
 
 

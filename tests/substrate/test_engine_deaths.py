@@ -19,6 +19,7 @@ from paravane.gateway.native import SWITCH, find
 from paravane.gateway.structs import SET_PAGE
 from paravane.gateway.vcpu_gateway import VcpuGateway
 from tests.support.cpu_bench import CODE, DATA, STACK, USER, Bench, Trap
+from tests.support.second_run import BOTH_MODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,6 +59,7 @@ def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     """A PAE machine, whose hook is Python's or a native one."""
     if request.param == "c":
         monkeypatch.setenv(SWITCH, str(request.getfixturevalue("native")))
+        request.node.add_marker(BOTH_MODES)
         machine = Bench(trap_entry=native_hook())
     else:
         machine = Bench()

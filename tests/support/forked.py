@@ -27,11 +27,16 @@ from typing import IO, Final, NamedTuple, Self
 from paravane.hypercalls.table import declared
 from paravane.tools.cli import main
 from paravane.tools.verbs import VERBS
+from tests.support.native_use import note
 
 _ROOT: Final = Path(__file__).parents[2]
+SERVER: Final = (sys.executable, "-m", "tests.support.forked")
 _MESSAGE: Final = b"!"
 _LINE: Final = 64
 """More than a number takes."""
+
+note_in: Path | None = None
+"""Where commands note that they use the native gateway (tests.support.native_use)."""
 
 Files = tuple[IO[bytes] | None, IO[bytes] | None, IO[bytes] | None]
 """Our ends of standard input, output and error, where there are any."""
@@ -125,7 +130,12 @@ def start(
     for fd, ours_to_close, _ in streams:
         if ours_to_close:
             os.close(fd)
-    order = {"arguments": arguments, "cwd": str(cwd or Path.cwd()), "env": env or dict(os.environ)}
+    order = {
+        "arguments": arguments,
+        "cwd": str(cwd or Path.cwd()),
+        "env": env or dict(os.environ),
+        "note_in": note_in and str(note_in),
+    }
     ours.sendall(json.dumps(order).encode() + b"\n")
     pid = b""
     while not pid.endswith(b"\n"):
@@ -174,7 +184,7 @@ def server() -> Server:
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.forked", str(theirs.fileno())],
+            [*SERVER, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             # Pipes, as the commands will have: Python's own streams remember that they cannot seek.
             stdin=subprocess.PIPE,
@@ -238,6 +248,8 @@ def _serve(channel: socket.socket) -> list[str]:
     os.environ.clear()
     os.environ.update(order["env"])
     sys.path[0] = order["cwd"]
+    if order["note_in"]:
+        note(Path(order["note_in"]))
     arguments: list[str] = order["arguments"]
     return arguments
 

@@ -117,6 +117,7 @@ def test_rows_are_named_once_and_found_by_patterns() -> None:
         costs.check_patterns(("memory",), ("*", "yield"))
 
 
+@pytest.mark.both_modes
 @pytest.mark.usefixtures("nothing_in_c")
 def test_without_a_gateway_in_c_python_alone_is_measured() -> None:
     assert gateways.chosen(None) == ("python",)
@@ -126,6 +127,7 @@ def test_without_a_gateway_in_c_python_alone_is_measured() -> None:
             gateways.chosen(wanted)
 
 
+@pytest.mark.both_modes
 def test_the_environment_is_what_it_was_after_machines_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
     for before in (None, "0", "some/library.so"):
         if before is None:
@@ -145,6 +147,7 @@ def test_the_host_is_described() -> None:
     assert str(said["native"]).startswith("native gateway: ")
 
 
+@pytest.mark.both_modes
 @pytest.mark.slow
 def test_a_gateway_in_c_is_there_where_it_is_measured_and_only_there() -> None:
     """So much that each mode measures itself: what C serves, it has served in one and not in the other."""
@@ -182,6 +185,7 @@ def test_the_bare_engine_takes_its_traps_and_stops(hook: object) -> None:
         assert engine.execute("trap_stores_512", 3) == 3
 
 
+@pytest.mark.both_modes
 @pytest.mark.slow
 def test_figures_are_written_as_json_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -12,6 +12,8 @@ from paravane import gateway
 from paravane.cpu.engine import library
 from paravane.gateway import header, native, structs
 
+pytestmark = pytest.mark.both_modes
+
 FOLDER = Path(gateway.__file__).parent
 
 

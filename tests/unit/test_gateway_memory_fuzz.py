@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.native import ADDRESSES, UNDEFINED, build
 
+pytestmark = pytest.mark.both_modes
+
 FOLDER = Path(__file__).parents[1] / "support"
 SOURCES = [str(FOLDER / f"gateway_memory_{name}.c") for name in ("fuzz", "judge", "world")]
 CALLS = 60_000

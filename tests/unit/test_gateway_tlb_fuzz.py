@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.native import ADDRESSES, UNDEFINED, build
 
+pytestmark = pytest.mark.both_modes
+
 FUZZER = Path(__file__).parents[1] / "support" / "tlb_fuzz.c"
 FILLS = 30_000
 

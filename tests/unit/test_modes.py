@@ -9,6 +9,8 @@ import pytest
 from paravane.gateway import native
 from tests.support import modes
 
+pytestmark = pytest.mark.both_modes
+
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,14 +22,14 @@ def built(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("asked", "before", "mode", "after"),
     [
-        (None, None, "both", None),
+        (None, None, "c", None),
         (None, "0", "python", "0"),
         ("python", None, "python", "0"),
         ("python", "/some.so", "python", "0"),
         ("c", None, "c", None),
         ("c", "0", "c", None),
-        ("both", "0", "both", None),
-        ("both", "/some.so", "both", "/some.so"),
+        (None, "/some.so", "c", "/some.so"),
+        ("c", "/some.so", "c", "/some.so"),
     ],
 )
 def test_the_option_comes_before_the_environment(
@@ -41,7 +43,7 @@ def test_the_option_comes_before_the_environment(
     assert os.environ.get(native.SWITCH) == after
 
 
-@pytest.mark.parametrize("asked", [None, "python", "c", "both"])
+@pytest.mark.parametrize("asked", [None, "python", "c"])
 def test_without_a_library_only_python_is_left(monkeypatch: pytest.MonkeyPatch, asked: str | None) -> None:
     monkeypatch.setenv(native.SWITCH, "/some.so")
     monkeypatch.setattr(native, "find", lambda: None)
@@ -51,17 +53,6 @@ def test_without_a_library_only_python_is_left(monkeypatch: pytest.MonkeyPatch, 
     else:
         with pytest.raises(pytest.UsageError, match=f"--gateway {asked}: native gateway: no: it was not"):
             modes.settle(asked)
-
-
-def test_the_files_that_run_in_both_modes_are_there() -> None:
-    assert [name for name in modes.IN_BOTH if not (modes.TESTS / name).is_file()] == []
-
-
-def test_a_file_of_the_list_runs_twice_where_both_are_asked_for() -> None:
-    (path, *_) = (modes.TESTS / name for name in modes.IN_BOTH)
-    assert modes.modes_of(path, "both") == ("python", "c")
-    assert modes.modes_of(path, "c") == ("c",)
-    assert modes.modes_of(modes.TESTS / "unit" / "test_modes.py", "both") == ("both",)
 
 
 def test_one_library_is_named_for_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,8 @@ import pytest
 from paravane.gateway import native
 from tests.support.needs import path_with, tool
 
+pytestmark = pytest.mark.both_modes
+
 ROOT = Path(__file__).parents[2]
 FOLDERS = {"hypervisor": "", "asm": "asm", "guest_kernels": "guest_kernels", "tools": "tools"}
 """Folder of the checkout -> where it lies inside `paravane`."""
