@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
-from uuid import UUID
 
 from paravane import report as reports
 from paravane import trace as traces
@@ -25,6 +25,7 @@ from paravane.watchdog import Watchdogs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
     from paravane.devices.console import ControlConsole, HostEnd
     from paravane.devices.xenbus import DomainDevices
@@ -123,7 +124,6 @@ class Domain:
         self.places = Places(image)
         self.sources: SourceText | None = None
         self.memory = memory
-        self.handle = UUID(int=domid)
         self.debugger: DomainDebugger | None = None
         self.when_ended: Callable[[Domain], None] | None = None
         limit = LineLimit(log_rate or LogRate(), platform.clock.now)
@@ -138,6 +138,13 @@ class Domain:
         self.peripherals = Peripherals()
         self.code_group = CodeGroup()
         self.watchdogs = Watchdogs(platform, f"d{domid}", self._watchdog_expired)
+
+    @cached_property
+    def handle(self) -> UUID:
+        """What names it beside its number, which others get after it; who administers it may set another."""
+        from uuid import UUID  # noqa: PLC0415 - it loads a lot, and few domains are asked for it
+
+        return UUID(int=self.domid)
 
     @property
     def alive(self) -> bool:

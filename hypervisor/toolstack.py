@@ -269,7 +269,6 @@ class Toolstack:
             domain.domid,
             domain.name,
             config.memory >> 10,
-            uuid=domain.handle,
             max_memory_kib=config.most_memory >> 10,
             vcpus=[vcpu_id < config.online for vcpu_id in range(config.vcpus)],
             console_mfn=frames.console_mfn,

@@ -4,10 +4,8 @@ An address that is armed once gets a hook of its own, which then costs only wher
 breakpoints are in `watchpoints.py`; port breakpoints never fire, since port instructions never execute.
 """
 
-from unicorn import unicorn_const as uc_const
-from unicorn import x86_const as x86
-
 from paravane.cpu.engine import library as api
+from paravane.cpu.engine import numbers
 from paravane.cpu.engine.context_offsets import ContextLayout
 from paravane.cpu.engine.library import Engine
 from paravane.cpu.registers import EFLAGS_RF
@@ -68,19 +66,19 @@ class Breakpoints:
             return False
         if len(self._hooked) + len(wanted) > _MOST_HOOKS:
             self._everywhere = True
-            self._engine.hook(uc_const.UC_HOOK_CODE, api.CODE_HOOK, on_code)
+            self._engine.hook(numbers.UC_HOOK_CODE, api.CODE_HOOK, on_code)
             return True
         for address in wanted:
-            self._engine.hook(uc_const.UC_HOOK_CODE, api.CODE_HOOK, on_code, begin=address, end=address)
+            self._engine.hook(numbers.UC_HOOK_CODE, api.CODE_HOOK, on_code, begin=address, end=address)
         self._hooked |= wanted
         return True
 
     def resume_flag_spent(self) -> bool:
         """RF was set: this instruction is not to be broken at, the next ones are."""
-        flags = self._engine.read_register(x86.UC_X86_REG_EFLAGS)
+        flags = self._engine.read_register(numbers.UC_X86_REG_EFLAGS)
         if not flags & EFLAGS_RF:
             return False
-        self._engine.write_register(x86.UC_X86_REG_EFLAGS, flags & ~EFLAGS_RF)
+        self._engine.write_register(numbers.UC_X86_REG_EFLAGS, flags & ~EFLAGS_RF)
         return True
 
     def _armed(self) -> list[tuple[int, int]]:

@@ -9,16 +9,15 @@ when code was translated from them, and compared wherever a change may come to l
 from collections.abc import Iterable
 from typing import Final
 
-from unicorn import unicorn_const as uc_const
-
 from paravane.cpu.engine import library as api
+from paravane.cpu.engine import numbers
 from paravane.cpu.engine.bounds import MovableHook
 from paravane.cpu.ram import Ram
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
 # While a hook of any memory kind lies over a frame the engine looks at every store into it. This kind is
 # never called; it costs every other page some 10 ns a hook at its first store after a flush.
-_INERT: Final = uc_const.UC_HOOK_MEM_WRITE_PROT
+_INERT: Final = numbers.UC_HOOK_MEM_WRITE_PROT
 _MOST_WATCHED: Final = 16
 _MOST_FRAMES: Final = 8192
 

@@ -3,11 +3,10 @@ they are reached."""
 
 from typing import Final
 
-from unicorn import unicorn_const as uc_const
-
 from paravane.cpu.breakpoints import Breakpoints
 from paravane.cpu.debuggers import GUESTS_BITS, Debuggers
 from paravane.cpu.engine import library as api
+from paravane.cpu.engine import numbers
 from paravane.cpu.engine.bounds import MovableHook
 from paravane.cpu.handler import TrapHandler
 from paravane.cpu.hooked_flags import HookedFlags
@@ -116,7 +115,7 @@ class DebugHooks:
             return False
         if self._blocks is None:
             entered = api.CODE_HOOK(self._debuggers.block_entered)
-            self._blocks = MovableHook(self._engine, uc_const.UC_HOOK_BLOCK, entered)
+            self._blocks = MovableHook(self._engine, numbers.UC_HOOK_BLOCK, entered)
         if wanted:
             self._blocks.everywhere()
         else:

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from unicorn import x86_const
-
+from paravane.cpu.engine import numbers
 from paravane.cpu.geometry import PAGE_MASK
 from paravane.cpu.registers import EFLAGS_ARITHMETIC
 from paravane.cpu.state import ProcessorState
@@ -45,16 +44,16 @@ class HookedFlags:
             return
         if self._before.is_of(eip):
             # Not even what was computed is left of the flags where the instruction has changed them.
-            self._engine.write_register(x86_const.UC_X86_REG_EFLAGS, self._before.eflags())
+            self._engine.write_register(numbers.UC_X86_REG_EFLAGS, self._before.eflags())
             self._engine.save()
         else:
             self.write_computed()
 
     def write_computed(self) -> None:
         """Make the flags that were computed for a hook those of the processor."""
-        flags = self._engine.read_register(x86_const.UC_X86_REG_EFLAGS) & ~EFLAGS_ARITHMETIC
+        flags = self._engine.read_register(numbers.UC_X86_REG_EFLAGS) & ~EFLAGS_ARITHMETIC
         computed = self._words[self._layout.flags] & EFLAGS_ARITHMETIC
-        self._engine.write_register(x86_const.UC_X86_REG_EFLAGS, flags | computed)
+        self._engine.write_register(numbers.UC_X86_REG_EFLAGS, flags | computed)
         self._engine.save()
 
     def _is_fetch(self, eip: int, error_code: int) -> bool:

@@ -4,13 +4,11 @@ import ctypes
 from collections.abc import Callable
 from typing import Final
 
-from unicorn import unicorn_const as uc_const
-from unicorn import x86_const
-
 from paravane.cpu.attention import Attention
 from paravane.cpu.debug_hooks import DebugHooks
 from paravane.cpu.debuggers import Debuggers
 from paravane.cpu.engine import library as api
+from paravane.cpu.engine import numbers
 from paravane.cpu.faults import PageFault, SegmentFault
 from paravane.cpu.handler import TrapHandler
 from paravane.cpu.hooked_flags import HookedFlags
@@ -35,10 +33,10 @@ _NESTED_TASK: Final = int(Eflags.NT)
 # DR7: breakpoint 0 enabled, on port access, one byte.
 _BREAK_ON_PORT = 0x20402
 _CPUID_REGISTERS: Final = (
-    x86_const.UC_X86_REG_EAX,
-    x86_const.UC_X86_REG_EBX,
-    x86_const.UC_X86_REG_ECX,
-    x86_const.UC_X86_REG_EDX,
+    numbers.UC_X86_REG_EAX,
+    numbers.UC_X86_REG_EBX,
+    numbers.UC_X86_REG_ECX,
+    numbers.UC_X86_REG_EDX,
 )
 
 
@@ -79,7 +77,7 @@ class Hooks:
         """Hook everything. Must precede the first run."""
         engine = self._engine
         self._install_entries()
-        engine.hook(uc_const.UC_HOOK_EDGE_GENERATED, api.EDGE_HOOK, self._on_block)
+        engine.hook(numbers.UC_HOOK_EDGE_GENERATED, api.EDGE_HOOK, self._on_block)
         engine.hook_instruction("syscall", api.SYSCALL_HOOK(lambda uc, user: self._on_call(_VECTOR_UD)))
         engine.hook_instruction("sysenter", api.SYSCALL_HOOK(lambda uc, user: self._on_call(_VECTOR_GP)))
 
@@ -90,8 +88,8 @@ class Hooks:
             entry.fall_back(hooks)
             hooks, user = EntryHooks._make(map(ctypes.c_void_p, entry.hooks)), entry.user
         engine = self._engine
-        engine.add_hook(uc_const.UC_HOOK_INTR, hooks.trap, user=user)
-        engine.add_hook(uc_const.UC_HOOK_INSN_INVALID, hooks.invalid, user=user)
+        engine.add_hook(numbers.UC_HOOK_INTR, hooks.trap, user=user)
+        engine.add_hook(numbers.UC_HOOK_INSN_INVALID, hooks.invalid, user=user)
         engine.hook_instruction("cpuid", hooks.cpuid, user=user)
         engine.hook_instruction("in", hooks.port_in, user=user)
         engine.hook_instruction("out", hooks.port_out, user=user)

@@ -3,9 +3,8 @@
 from collections.abc import Collection
 from typing import Final
 
-from unicorn import unicorn_const as uc_const
-
 from paravane.cpu.engine import library as api
+from paravane.cpu.engine import numbers
 from paravane.cpu.engine.bounds import MovableHook
 
 MOST: Final = 256
@@ -58,5 +57,5 @@ class MovingBreakpoints:
         if self._spare:
             return self._spare.pop()
         if len(self._placed) < MOST:
-            return MovableHook(self._engine, uc_const.UC_HOOK_CODE, self._on_code)
+            return MovableHook(self._engine, numbers.UC_HOOK_CODE, self._on_code)
         return self._placed.pop(next(iter(self._placed)))

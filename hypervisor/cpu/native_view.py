@@ -4,9 +4,8 @@ import ctypes
 from ctypes import addressof, c_char
 from typing import NamedTuple
 
-from unicorn import x86_const
-
 from paravane.cpu.engine import library as api
+from paravane.cpu.engine import numbers
 from paravane.cpu.engine.flushes import Flushes, flushes
 from paravane.cpu.state import ProcessorState
 
@@ -71,7 +70,7 @@ def native_view(cpu: ProcessorState) -> NativeView:
         words=cpu._engine.bytes_address,
         reg_read=_address(api.reg_read),
         reg_write=_address(api.reg_write),
-        eflags_register=x86_const.UC_X86_REG_EFLAGS,
+        eflags_register=numbers.UC_X86_REG_EFLAGS,
         hooked_map=addressof(c_char.from_buffer(cpu.hooked_map)),
         regs=layout.regs,
         reg_stride=layout.reg_stride,

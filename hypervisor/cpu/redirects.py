@@ -8,9 +8,8 @@ that fault puts the kept state back and reports the exception that hardware woul
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from unicorn import x86_const
-
 from paravane.cpu.attention import Attention
+from paravane.cpu.engine import numbers
 from paravane.cpu.handler import TrapHandler
 from paravane.cpu.hooked_flags import HookedFlags
 from paravane.cpu.registers import EFLAGS_RF, NONE_IN_FLIGHT
@@ -116,7 +115,7 @@ class Redirects:
         Inside a run the engine keeps what it would compute them from. A run begins with those of EFLAGS,
         where a hook that asked for them earlier has left those of its own instruction.
         """
-        flags = self._engine.read_register(x86_const.UC_X86_REG_EFLAGS)
-        self._engine.write_register(x86_const.UC_X86_REG_EFLAGS, flags)
+        flags = self._engine.read_register(numbers.UC_X86_REG_EFLAGS)
+        self._engine.write_register(numbers.UC_X86_REG_EFLAGS, flags)
         self._engine.save()
         self._cpu._eflags = None

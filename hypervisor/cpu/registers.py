@@ -4,9 +4,8 @@ import struct
 from array import array
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from unicorn import x86_const as x86
-
 from paravane.cpu.attention import Attention
+from paravane.cpu.engine import numbers
 from paravane.cpu.engine.context_offsets import ContextLayout, context_layout
 from paravane.cpu.engine.errors import EngineError
 from paravane.cpu.engine.library import Mmr, Msr
@@ -150,7 +149,7 @@ class Registers:
         set for is over, the engine only at the end of a block, so what it says is of the past.
         """
         if self._eflags is None:
-            self._eflags = self._engine.read_register(x86.UC_X86_REG_EFLAGS) & ~EFLAGS_RF
+            self._eflags = self._engine.read_register(numbers.UC_X86_REG_EFLAGS) & ~EFLAGS_RF
         return self._eflags
 
     @eflags.setter
@@ -273,7 +272,7 @@ class Registers:
         if self._eflags_written:
             self._eflags_written = False
             assert self._eflags is not None
-            self._engine.write_register(x86.UC_X86_REG_EFLAGS, self._eflags)
+            self._engine.write_register(numbers.UC_X86_REG_EFLAGS, self._eflags)
         if self._flush_wanted:
             self._flush_wanted = False
             self._stale_pages.clear()

@@ -2,10 +2,9 @@
 
 from typing import Final
 
-from unicorn import x86_const
-
 from paravane.cpu import segments
 from paravane.cpu.attention import Attention
+from paravane.cpu.engine import numbers
 from paravane.cpu.engine.context_offsets import SEGMENTS
 from paravane.cpu.engine.library import Mmr
 from paravane.cpu.faults import SegmentFault
@@ -52,7 +51,7 @@ class SegmentRegisters(Registers, GuestMemory):
         """Load GDTR: linear `base`, `limit` in bytes minus one."""
         self._gdt = Table(base & 0xFFFFFFFF, limit & 0xFFFF)
         self.segments_due = True
-        self._through_api(x86_const.UC_X86_REG_GDTR, Mmr(base=self._gdt.base, limit=limit & 0xFFFF))
+        self._through_api(numbers.UC_X86_REG_GDTR, Mmr(base=self._gdt.base, limit=limit & 0xFFFF))
 
     def set_ldt(self, base: int, limit: int, selector: int = 8) -> None:
         """Load LDTR: linear `base`, `limit` in bytes minus one; (0, 0) is the empty LDT.
@@ -64,13 +63,13 @@ class SegmentRegisters(Registers, GuestMemory):
         self.segments_due = True
         flags = 0 if empty else _LDT_FLAGS
         self._through_api(
-            x86_const.UC_X86_REG_LDTR,
+            numbers.UC_X86_REG_LDTR,
             Mmr(selector=0 if empty else selector, base=self._ldt.base, limit=limit, flags=flags),
         )
 
     def set_task_selector(self, selector: int) -> None:
         """What STR reads. The task-state segment stays the one that is not there."""
-        self._through_api(x86_const.UC_X86_REG_TR, Mmr(selector=selector, base=TASK_STATE, flags=TSS_FLAGS))
+        self._through_api(numbers.UC_X86_REG_TR, Mmr(selector=selector, base=TASK_STATE, flags=TSS_FLAGS))
 
     def load_segment(self, name: str, selector: int, *, cpl: int | None = None) -> None:
         """Load DS, ES, FS, GS or SS as ring `cpl` (default: the current one) would, or SegmentFault."""

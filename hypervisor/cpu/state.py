@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from unicorn import x86_const
-
 from paravane.cpu import fpu
 from paravane.cpu.code import CodeGroup, TranslatedCode
+from paravane.cpu.engine import numbers
 from paravane.cpu.engine.library import Mmr, Msr
 from paravane.cpu.geometry import PAGE_MASK, Geometry
 from paravane.cpu.instructions import MAX_LENGTH, decode, is_undefined
@@ -59,15 +58,15 @@ class ProcessorState(SegmentRegisters):
         engine = self._engine
         paging = Cr4.PAE if self.geometry.pae else 0
         self._cr0, self._cr4 = _CR0, _CR4 | paging
-        engine.write_register(x86_const.UC_X86_REG_CR4, self._engine_cr4)
-        engine.write_register(x86_const.UC_X86_REG_CR0, _CR0)
+        engine.write_register(numbers.UC_X86_REG_CR4, self._engine_cr4)
+        engine.write_register(numbers.UC_X86_REG_CR0, _CR0)
         if self.geometry.pae:
-            engine.write_structure(x86_const.UC_X86_REG_MSR, Msr(rid=_MSR_EFER, value=_EFER_NXE))
+            engine.write_structure(numbers.UC_X86_REG_MSR, Msr(rid=_MSR_EFER, value=_EFER_NXE))
         # Without a task register a call gate in a guest's table would make the engine abort the process; with
         # an empty task-state segment the stack it looks for is beyond the limit: #TS. An `iret` with NT set
         # does look into it, for the task to return to, and must not find a word that a guest wrote.
-        engine.write_structure(x86_const.UC_X86_REG_TR, Mmr(base=TASK_STATE, flags=TSS_FLAGS))
-        engine.write_register(x86_const.UC_X86_REG_EFLAGS, Eflags.FIXED | Eflags.IF)
+        engine.write_structure(numbers.UC_X86_REG_TR, Mmr(base=TASK_STATE, flags=TSS_FLAGS))
+        engine.write_register(numbers.UC_X86_REG_EFLAGS, Eflags.FIXED | Eflags.IF)
         self._take()
         self._words[self._layout.eip] = 0  # not where the engine came to before there was a guest
         self._words[self._layout.old_exception] = 0xFFFFFFFF
@@ -88,7 +87,7 @@ class ProcessorState(SegmentRegisters):
     def cr0(self, value: int) -> None:
         before, self._cr0 = self._cr0, value & 0xFFFFFFFF | Cr0.PE | Cr0.PG | Cr0.ET
         self._write_protect = self._cr0 & Cr0.WP != 0
-        self._through_api(x86_const.UC_X86_REG_CR0, self._cr0)
+        self._through_api(numbers.UC_X86_REG_CR0, self._cr0)
         if (before ^ self._cr0) & Cr0.WP:
             self._want_flush()  # TS has nothing to do with translations
 
@@ -124,7 +123,7 @@ class ProcessorState(SegmentRegisters):
         paging = Cr4.PAE if self.geometry.pae else 0
         self._cr4 = value & 0xFFFFFFFF & ~Cr4.PAE | paging
         self._large_pages = self.geometry.pae or self._cr4 & Cr4.PSE != 0
-        self._through_api(x86_const.UC_X86_REG_CR4, self._engine_cr4)
+        self._through_api(numbers.UC_X86_REG_CR4, self._engine_cr4)
         self._want_flush()
 
     @property
@@ -198,11 +197,11 @@ class ProcessorState(SegmentRegisters):
             return
         self._translated.forget(stale)
         cr0 = self.cr0
-        engine.write_register(x86_const.UC_X86_REG_CR0, cr0 & ~Cr0.PG)
+        engine.write_register(numbers.UC_X86_REG_CR0, cr0 & ~Cr0.PG)
         engine.flush_tlb()
         for mfn in stale:
             engine.remove_code(mfn << PAGE_SHIFT, PAGE_SIZE)
-        engine.write_register(x86_const.UC_X86_REG_CR0, cr0)
+        engine.write_register(numbers.UC_X86_REG_CR0, cr0)
         engine.flush_tlb()
         if self._fill is not None:
             self._fill.forget(stale)

@@ -6,8 +6,7 @@ engine has changed CF by the time its store faults. Each such instruction gets a
 
 from typing import Final
 
-from unicorn import x86_const
-
+from paravane.cpu.engine import numbers
 from paravane.cpu.engine.snapshot import Snapshot
 from paravane.cpu.registers import EFLAGS_ARITHMETIC, Registers
 
@@ -90,7 +89,7 @@ class StatesBefore:
         engine = self._cpu._engine
         now = engine.bytes.tobytes()
         self.put_back()
-        flags = engine.read_register(x86_const.UC_X86_REG_EFLAGS)
+        flags = engine.read_register(numbers.UC_X86_REG_EFLAGS)
         engine.bytes[:] = now
         engine.restore()
         return flags

@@ -9,14 +9,13 @@ none is armed any more the hooks go at the next run, and with them what they cos
 from collections.abc import Callable
 from typing import NamedTuple
 
-from unicorn import unicorn_const as uc_const
-
 from paravane.cpu.engine import library as api
+from paravane.cpu.engine import numbers
 from paravane.cpu.engine.bounds import MovableHook
 from paravane.cpu.geometry import PAGE_MASK
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Dr7Type
 
-_BOTH = uc_const.UC_HOOK_MEM_READ | uc_const.UC_HOOK_MEM_WRITE
+_BOTH = numbers.UC_HOOK_MEM_READ | numbers.UC_HOOK_MEM_WRITE
 # No hook reports more bytes than this at once.
 _WIDEST = 8
 # LEN field of DR7 (SDM volume 3B, 17.2.4).
@@ -132,9 +131,9 @@ class Watchpoints:
         if self._instrumented:
             return False
         if self._gate is None or self._everything is None:
-            self._everything = MovableHook(self._engine, uc_const.UC_HOOK_CODE, api.NOTHING)
+            self._everything = MovableHook(self._engine, numbers.UC_HOOK_CODE, api.NOTHING)
             # With two hooks of this kind the engine compares bounds at each instruction instead of once.
-            self._gate = MovableHook(self._engine, uc_const.UC_HOOK_CODE, self._on_gate)
+            self._gate = MovableHook(self._engine, numbers.UC_HOOK_CODE, self._on_gate)
         self._everything.everywhere()
         self._instrumented = True
         return True
@@ -202,7 +201,7 @@ class Watchpoints:
     def _see(self, _uc: int, kind: int, maddr: int, size: int, _value: int, _user: int) -> None:
         bits = 0
         for watch, begin, end, to_linear in self._ranges:
-            counts = watch.writes if kind == uc_const.UC_MEM_WRITE else watch.reads
+            counts = watch.writes if kind == numbers.UC_MEM_WRITE else watch.reads
             if begin <= maddr <= end and counts:
                 start = maddr + to_linear
                 if start < watch.start + watch.size and watch.start < start + size:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, get_args
@@ -306,8 +305,10 @@ def _first(caller: Caller, pointer: int, size: int, count: int) -> bytes:
 
 def _parameters(function: Handler) -> Parameters:
     found: list[tuple[str, Parameter]] = []
-    for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
-        kinds = [kind for kind in get_args(parameter.annotation)[1:] if isinstance(kind, Parameter)]
+    code = function.__code__
+    for name in code.co_varnames[1 : code.co_argcount]:
+        annotation = function.__annotations__.get(name)
+        kinds = [kind for kind in get_args(annotation)[1:] if isinstance(kind, Parameter)]
         if len(kinds) != 1:
             raise TypeError(f"{function.__qualname__}: parameter {name} does not say how it is decoded")
         found.append((name, kinds[0]))

@@ -31,8 +31,8 @@ command()
 """
 
 UNUSED_BY_A_BOOT = (
-    *("capstone", "elftools", "keystone"),
-    *("asyncio", "difflib", "multiprocessing", "pickle", "socket", "subprocess"),
+    *("capstone", "elftools", "keystone", "unicorn"),
+    *("asyncio", "difflib", "multiprocessing", "pickle", "platform", "socket", "subprocess", "uuid"),
     *("paravane.asm", "paravane.compiler", "paravane.debug.listener", "paravane.follow.coverage"),
     *(
         "paravane.devices.block",

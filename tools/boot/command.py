@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -292,4 +291,8 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
 
 def _command_line(words: Sequence[str]) -> str:
     """One word may be a whole line. Of several, each stays a word for a kernel that takes its line apart."""
-    return words[0] if len(words) == 1 else shlex.join(words)
+    if len(words) == 1:
+        return words[0]
+    import shlex  # noqa: PLC0415 - most have no words, or one
+
+    return shlex.join(words)

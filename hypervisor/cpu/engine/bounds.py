@@ -10,9 +10,8 @@ import mmap
 from functools import cache
 from typing import Any
 
-from unicorn import unicorn_const as uc_const
-
 from paravane.cpu.engine import library as api
+from paravane.cpu.engine import numbers
 from paravane.cpu.engine.errors import EngineError
 
 # Bounds that no 32-bit address lies in.
@@ -69,7 +68,7 @@ def bounds_place() -> int:
 def _find(engine: api.Engine) -> int:
     seen: list[int] = []
     callback = api.CODE_HOOK(lambda uc, address, size, user: seen.append(address))
-    hook = engine.add_hook(uc_const.UC_HOOK_CODE, callback, begin=_NOWHERE, end=_NOWHERE + 1)
+    hook = engine.add_hook(numbers.UC_HOOK_CODE, callback, begin=_NOWHERE, end=_NOWHERE + 1)
     words = ctypes.string_at(hook, _RECORD)
     mark = _NOWHERE.to_bytes(8, "little") + (_NOWHERE + 1).to_bytes(8, "little")
     place = words.find(mark)

@@ -14,10 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from unicorn import unicorn_const as uc_const
-from unicorn import x86_const as x86
-
-from paravane.cpu.engine import library
+from paravane.cpu.engine import library, numbers
 from paravane.cpu.engine.errors import EngineError
 from paravane.cpu.engine.live import open_engine
 
@@ -112,17 +109,17 @@ class _Probe:
         self._memory[_GDT : _GDT + 8 * len(_DESCRIPTORS)] = struct.pack("<8Q", *_DESCRIPTORS)
         self._on_trap: Callable[[int], None] = lambda vector: None
         self.engine.hook(
-            uc_const.UC_HOOK_INTR, library.INTERRUPT_HOOK, lambda uc, vector, user: self._on_trap(vector)
+            numbers.UC_HOOK_INTR, library.INTERRUPT_HOOK, lambda uc, vector, user: self._on_trap(vector)
         )
         table = library.Mmr(base=_GDT, limit=8 * len(_DESCRIPTORS) - 1)
-        self.engine.write_structure(x86.UC_X86_REG_GDTR, table)
-        self._load(x86.UC_X86_REG_CS, _CODE32)
+        self.engine.write_structure(numbers.UC_X86_REG_GDTR, table)
+        self._load(numbers.UC_X86_REG_CS, _CODE32)
         for number in (
-            x86.UC_X86_REG_SS,
-            x86.UC_X86_REG_DS,
-            x86.UC_X86_REG_ES,
-            x86.UC_X86_REG_FS,
-            x86.UC_X86_REG_GS,
+            numbers.UC_X86_REG_SS,
+            numbers.UC_X86_REG_DS,
+            numbers.UC_X86_REG_ES,
+            numbers.UC_X86_REG_FS,
+            numbers.UC_X86_REG_GS,
         ):
             self._load(number, _DATA32)
 
@@ -132,15 +129,15 @@ class _Probe:
 
     def find(self) -> ContextLayout:
         regs, stride = self._find_registers()
-        eip = self._find_word("EIP", x86.UC_X86_REG_EIP)
-        cr2 = self._find_word("CR2", x86.UC_X86_REG_CR2)
-        cr3 = self._find_word("CR3", x86.UC_X86_REG_CR3)
+        eip = self._find_word("EIP", numbers.UC_X86_REG_EIP)
+        cr2 = self._find_word("CR2", numbers.UC_X86_REG_CR2)
+        cr3 = self._find_word("CR3", numbers.UC_X86_REG_CR3)
         cr0, hflags, task_switched = self._find_cr0_and_hflags()
         segments = self._find_segments()
-        addseg = self._flag_changed(hflags, x86.UC_X86_REG_DS, _DATA32, _ODD_DATA, "segment base")
-        ss32 = self._flag_changed(hflags, x86.UC_X86_REG_SS, _DATA32, _DATA16, "stack size")
+        addseg = self._flag_changed(hflags, numbers.UC_X86_REG_DS, _DATA32, _ODD_DATA, "segment base")
+        ss32 = self._flag_changed(hflags, numbers.UC_X86_REG_SS, _DATA32, _DATA16, "stack size")
         # 16-bit code always adds segment bases, so that bit moves too.
-        cs32 = self._flag_changed(hflags, x86.UC_X86_REG_CS, _CODE32, _CODE16, "code size", ignore=addseg)
+        cs32 = self._flag_changed(hflags, numbers.UC_X86_REG_CS, _CODE32, _CODE16, "code size", ignore=addseg)
         error_code, is_int, old_exception = self._find_fault_words()
         self._check_cure(old_exception, eip)
         cpl_mask = self._find_cpl(hflags)
@@ -197,11 +194,11 @@ class _Probe:
 
     def _find_cr0_and_hflags(self) -> tuple[int, int, int]:
         """Where they are, and the cached flag that says what CR0.TS does."""
-        self._load(x86.UC_X86_REG_CR0, 0x1)
+        self._load(numbers.UC_X86_REG_CR0, 0x1)
         before = self._snapshot()
-        self._load(x86.UC_X86_REG_CR0, 0x9)
+        self._load(numbers.UC_X86_REG_CR0, 0x9)
         after = self._snapshot()
-        self._load(x86.UC_X86_REG_CR0, 0x1)
+        self._load(numbers.UC_X86_REG_CR0, 0x1)
         changed = _changed(before, after)
         cr0 = _single("CR0", [i for i in changed if before[i] == 1 and after[i] == 9])
         hflags = _single("the cached flags", [i for i in changed if i != cr0])
@@ -211,13 +208,13 @@ class _Probe:
         return cr0, hflags, mask
 
     def _find_segments(self) -> dict[str, SegmentSlots]:
-        numbers = {
-            "es": x86.UC_X86_REG_ES,
-            "ds": x86.UC_X86_REG_DS,
-            "fs": x86.UC_X86_REG_FS,
-            "gs": x86.UC_X86_REG_GS,
+        registers = {
+            "es": numbers.UC_X86_REG_ES,
+            "ds": numbers.UC_X86_REG_DS,
+            "fs": numbers.UC_X86_REG_FS,
+            "gs": numbers.UC_X86_REG_GS,
         }
-        found = {name: self._find_segment(name, number) for name, number in numbers.items()}
+        found = {name: self._find_segment(name, number) for name, number in registers.items()}
         stride = found["fs"].selector - found["ds"].selector
         first = found["es"]
         slots = {
@@ -324,8 +321,8 @@ class _Probe:
             raise EngineError(f"the engine reports repeated faults as vectors {vectors}")
 
     def _find_debug_registers(self) -> int:
-        first = self._find_word("DR0", x86.UC_X86_REG_DR0)
-        if self._find_word("DR7", x86.UC_X86_REG_DR7) != first + 14:
+        first = self._find_word("DR0", numbers.UC_X86_REG_DR0)
+        if self._find_word("DR7", numbers.UC_X86_REG_DR7) != first + 14:
             raise EngineError("the engine does not keep the debug registers side by side")
         return first
 
@@ -351,20 +348,20 @@ class _Probe:
 
     def _find_eflags(self) -> int:
         """Where the flags are that no result has: NT and ID here."""
-        self._load(x86.UC_X86_REG_EFLAGS, 0x4002)
+        self._load(numbers.UC_X86_REG_EFLAGS, 0x4002)
         before = self._snapshot()
-        self._load(x86.UC_X86_REG_EFLAGS, 0x200002)
+        self._load(numbers.UC_X86_REG_EFLAGS, 0x200002)
         after = self._snapshot()
-        self._load(x86.UC_X86_REG_EFLAGS, 0x2)
+        self._load(numbers.UC_X86_REG_EFLAGS, 0x2)
         return _single("EFLAGS", [i for i in _indices(before, 0x4002) if after[i] == 0x200002])
 
     def _find_flags(self) -> int:
         """Where the arithmetic flags are once they were computed: alone there, unlike in EFLAGS."""
-        self._load(x86.UC_X86_REG_EFLAGS, 0x2008D7)
+        self._load(numbers.UC_X86_REG_EFLAGS, 0x2008D7)
         before = self._snapshot()
-        self._load(x86.UC_X86_REG_EFLAGS, 0x200046)
+        self._load(numbers.UC_X86_REG_EFLAGS, 0x200046)
         after = self._snapshot()
-        self._load(x86.UC_X86_REG_EFLAGS, 0x2)
+        self._load(numbers.UC_X86_REG_EFLAGS, 0x2)
         return _single("the flags", [i for i in _indices(before, 0x8D5) if after[i] == 0x44])
 
     def _find_cpl(self, hflags: int) -> int:
@@ -373,7 +370,7 @@ class _Probe:
         to_user = b"".join(
             b"\x68" + struct.pack("<I", value) for value in (_USER_DATA, _STACK, _USER_CODE, _FAR_CODE)
         )
-        self._load(x86.UC_X86_REG_ESP, _STACK)
+        self._load(numbers.UC_X86_REG_ESP, _STACK)
         _, ring3 = self._trap(to_user + b"\xcb")
         mask = ring0[hflags] ^ ring3[hflags]
         if mask != 3 or ring0[hflags] & mask:

@@ -19,9 +19,8 @@ from contextlib import closing
 from functools import cache
 from typing import Final
 
-from unicorn import unicorn_const as uc_const
-
 from paravane.cpu.engine import library as api
+from paravane.cpu.engine import numbers
 from paravane.cpu.engine.host_signals import address
 from paravane.cpu.engine.library import Engine, LiveState
 from paravane.cpu.engine.stops import end_runs_between_blocks
@@ -110,7 +109,7 @@ def _works(engine: Engine, place: LiveState, offset: int) -> bool:
             out.ask()
 
     for at in (_CODE, _CODE + 2):
-        engine.hook(uc_const.UC_HOOK_CODE, api.CODE_HOOK, reached, begin=at, end=at)
+        engine.hook(numbers.UC_HOOK_CODE, api.CODE_HOOK, reached, begin=at, end=at)
     end_runs_between_blocks(engine, True)
     engine.start(_CODE)
     return seen == [_CODE, _CODE + 2]

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from unicorn import unicorn_const as uc_const
-from unicorn import x86_const
-from unicorn.unicorn_py3.unicorn import uclib
-
+from paravane.cpu.engine import numbers
 from paravane.cpu.engine.errors import EngineError
+from paravane.cpu.engine.library_file import library_file
 
 TRANSLATION_BUFFER = 16 << 20
 """Bytes of host memory that an engine keeps translated code in."""
@@ -47,7 +45,7 @@ CODE_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctyp
 
 # Short calls keep the interpreter lock (PyDLL): dropping and taking it again would cost more than they do.
 # Only the run itself releases it, so that other threads can stop a spinning guest.
-PATH: Final[str] = uclib._name
+PATH: Final = library_file()
 """The library's file."""
 
 _quick = ctypes.PyDLL(PATH)
@@ -74,21 +72,21 @@ _quick.uc_strerror.restype = ctypes.c_char_p
 NOTHING: Final = ctypes.cast(_quick.uc_arch_supported, ctypes.c_void_p)
 
 GPRS: Final = (
-    x86_const.UC_X86_REG_EAX,
-    x86_const.UC_X86_REG_ECX,
-    x86_const.UC_X86_REG_EDX,
-    x86_const.UC_X86_REG_EBX,
-    x86_const.UC_X86_REG_ESP,
-    x86_const.UC_X86_REG_EBP,
-    x86_const.UC_X86_REG_ESI,
-    x86_const.UC_X86_REG_EDI,
+    numbers.UC_X86_REG_EAX,
+    numbers.UC_X86_REG_ECX,
+    numbers.UC_X86_REG_EDX,
+    numbers.UC_X86_REG_EBX,
+    numbers.UC_X86_REG_ESP,
+    numbers.UC_X86_REG_EBP,
+    numbers.UC_X86_REG_ESI,
+    numbers.UC_X86_REG_EDI,
 )
 INSTRUCTIONS: Final = {
-    "in": x86_const.UC_X86_INS_IN,
-    "out": x86_const.UC_X86_INS_OUT,
-    "syscall": x86_const.UC_X86_INS_SYSCALL,
-    "sysenter": x86_const.UC_X86_INS_SYSENTER,
-    "cpuid": x86_const.UC_X86_INS_CPUID,
+    "in": numbers.UC_X86_INS_IN,
+    "out": numbers.UC_X86_INS_OUT,
+    "syscall": numbers.UC_X86_INS_SYSCALL,
+    "sysenter": numbers.UC_X86_INS_SYSENTER,
+    "cpuid": numbers.UC_X86_INS_CPUID,
 }
 
 
@@ -111,9 +109,9 @@ class Msr(ctypes.Structure):
 
 def check(status: int, what: str) -> None:
     """EngineError unless the engine answered UC_ERR_OK; MemoryError when it got no memory."""
-    if status == uc_const.UC_ERR_NOMEM:
+    if status == numbers.UC_ERR_NOMEM:
         raise MemoryError(_NO_MEMORY)
-    if status != uc_const.UC_ERR_OK:
+    if status != numbers.UC_ERR_OK:
         reason = _quick.uc_strerror(status).decode()
         raise EngineError(f"the engine refused to {what}: {reason}")
 
@@ -136,12 +134,12 @@ def _control(code: int, direction: int, nr_args: int) -> ctypes.c_int:
     return ctypes.c_int(code | nr_args << 26 | direction << 30)
 
 
-_TLB_FLUSH = _control(uc_const.UC_CTL_TLB_FLUSH, uc_const.UC_CTL_IO_WRITE, 0)
-_TB_FLUSH = _control(uc_const.UC_CTL_TB_FLUSH, uc_const.UC_CTL_IO_WRITE, 0)
-_TB_REMOVE = _control(uc_const.UC_CTL_TB_REMOVE_CACHE, uc_const.UC_CTL_IO_WRITE, 2)
-_BUFFER_SIZE = _control(uc_const.UC_CTL_TCG_BUFFER_SIZE, uc_const.UC_CTL_IO_WRITE, 1)
-_TLB_TYPE = _control(uc_const.UC_CTL_TLB_TYPE, uc_const.UC_CTL_IO_WRITE, 1)
-_USE_EXITS = _control(uc_const.UC_CTL_UC_USE_EXITS, uc_const.UC_CTL_IO_WRITE, 1)
+_TLB_FLUSH = _control(numbers.UC_CTL_TLB_FLUSH, numbers.UC_CTL_IO_WRITE, 0)
+_TB_FLUSH = _control(numbers.UC_CTL_TB_FLUSH, numbers.UC_CTL_IO_WRITE, 0)
+_TB_REMOVE = _control(numbers.UC_CTL_TB_REMOVE_CACHE, numbers.UC_CTL_IO_WRITE, 2)
+_BUFFER_SIZE = _control(numbers.UC_CTL_TCG_BUFFER_SIZE, numbers.UC_CTL_IO_WRITE, 1)
+_TLB_TYPE = _control(numbers.UC_CTL_TLB_TYPE, numbers.UC_CTL_IO_WRITE, 1)
+_USE_EXITS = _control(numbers.UC_CTL_UC_USE_EXITS, numbers.UC_CTL_IO_WRITE, 1)
 
 
 class LiveState(NamedTuple):
@@ -182,7 +180,7 @@ class Engine:
         host has no memory for it."""
         _check_host_memory()
         handle = ctypes.c_void_p()
-        check(_quick.uc_open(uc_const.UC_ARCH_X86, uc_const.UC_MODE_32, ctypes.byref(handle)), "start")
+        check(_quick.uc_open(numbers.UC_ARCH_X86, numbers.UC_MODE_32, ctypes.byref(handle)), "start")
         self.handle = handle
         self._hooks: dict[int, object] = {}
         self.patient: Patient | None = None
@@ -258,7 +256,7 @@ class Engine:
 
     def fill_tlb_by_hook(self, on: bool) -> None:
         """Whether translations come from a hook (UC_HOOK_TLB_FILL), or from page tables."""
-        kind = uc_const.UC_TLB_VIRTUAL if on else uc_const.UC_TLB_CPU
+        kind = numbers.UC_TLB_VIRTUAL if on else numbers.UC_TLB_CPU
         check(_ctl(self.handle, _TLB_TYPE, ctypes.c_int(kind)), "fill its TLB otherwise")
 
     def poke(self, offset: int, value: int) -> None:
@@ -277,9 +275,7 @@ class Engine:
             self.handle,
             ctypes.c_uint64(maddr),
             ctypes.c_size_t(size),
-            ctypes.c_uint32(
-                uc_const.UC_PROT_ALL if writable else uc_const.UC_PROT_READ | uc_const.UC_PROT_EXEC
-            ),
+            ctypes.c_uint32(numbers.UC_PROT_ALL if writable else numbers.UC_PROT_READ | numbers.UC_PROT_EXEC),
             ctypes.c_void_p(host_address),
         )
         check(status, "map machine memory")
@@ -317,7 +313,7 @@ class Engine:
 
     def hook_interrupts(self, callback: Any) -> int:
         """`add_hook` for every exception and `int n`: a C function with the signature of INTERRUPT_HOOK."""
-        return self.add_hook(uc_const.UC_HOOK_INTR, callback)
+        return self.add_hook(numbers.UC_HOOK_INTR, callback)
 
     def remove_hook(self, hook: int) -> None:
         """Uninstall a hook. It is not called any more, but leaves its list when the next run ends."""
@@ -327,7 +323,7 @@ class Engine:
     def hook_instruction(self, name: str, callback: Any, *, user: int = 0) -> None:
         """Install a hook on one of the instructions in `INSTRUCTIONS`: a C function of the signature of its
         kind, which is called with `user`."""
-        self.add_hook(uc_const.UC_HOOK_INSN, callback, ctypes.c_int(INSTRUCTIONS[name]), user=user)
+        self.add_hook(numbers.UC_HOOK_INSN, callback, ctypes.c_int(INSTRUCTIONS[name]), user=user)
 
     def save(self) -> None:
         """Make `bytes` and `words` the processor's state as it is now."""
@@ -376,9 +372,9 @@ class Engine:
         The call for a single register would also keep every later hook of the run from seeing its own EIP.
         """
         value = ctypes.c_uint64(eip)
-        numbers = (ctypes.c_int * 1)(x86_const.UC_X86_REG_EIP)
+        registers = (ctypes.c_int * 1)(numbers.UC_X86_REG_EIP)
         values = (ctypes.c_void_p * 1)(ctypes.addressof(value))
-        check(_reg_write_batch(self.handle, numbers, values, ctypes.c_int(1)), "leave a block")
+        check(_reg_write_batch(self.handle, registers, values, ctypes.c_int(1)), "leave a block")
 
     def flush_tlb(self) -> None:
         """Forget every cached translation of linear addresses."""

@@ -2,14 +2,14 @@
 
 import ctypes
 import mmap
-import platform
+import os
 import sys
 
 
 def place(code: bytes) -> mmap.mmap | None:
     """`code`, for x86-64 and the System V calling convention, in a page of memory of its own; close it when
     nobody calls it any more. None where it cannot be executed."""
-    if platform.machine() not in {"x86_64", "AMD64"} or sys.platform == "win32":
+    if sys.platform == "win32" or os.uname().machine not in {"x86_64", "amd64"}:
         return None
     try:
         page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)

@@ -8,9 +8,7 @@ executable as the engine does. Elsewhere Python makes it, for about 1 us.
 import ctypes
 from typing import TYPE_CHECKING, Final
 
-from unicorn import unicorn_const as uc_const
-
-from paravane.cpu.engine import library, machine_code
+from paravane.cpu.engine import library, machine_code, numbers
 from paravane.cpu.engine.library import Engine
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ class Snapshot:
 
     def at(self, begin: int = 1, end: int = 0) -> None:
         """Make the copy at linear `begin`-`end` (default: everywhere), before that code is translated."""
-        self._engine.add_hook(uc_const.UC_HOOK_CODE, self._callback, begin=begin, end=end)
+        self._engine.add_hook(numbers.UC_HOOK_CODE, self._callback, begin=begin, end=end)
 
     def close(self) -> None:
         """Free the machine code. The engine must be closed."""

@@ -10,10 +10,8 @@ import mmap
 from functools import cache
 from typing import Final
 
-from unicorn import unicorn_const as uc_const
-from unicorn import x86_const as x86
-
 from paravane.cpu.engine import library as api
+from paravane.cpu.engine import numbers
 from paravane.cpu.engine.context_offsets import context_layout
 from paravane.cpu.engine.errors import EngineError
 from paravane.cpu.engine.live import open_engine
@@ -57,8 +55,8 @@ def _traps(engine: api.Engine, flag: int) -> list[tuple[int, int]]:
         if len(seen) == len(_PROGRAM):
             engine.stop()
 
-    engine.hook(uc_const.UC_HOOK_INTR, api.INTERRUPT_HOOK, on_trap)
-    engine.write_register(x86.UC_X86_REG_ESP, _STACK)
+    engine.hook(numbers.UC_HOOK_INTR, api.INTERRUPT_HOOK, on_trap)
+    engine.write_register(numbers.UC_X86_REG_ESP, _STACK)
     engine.save()
     engine.words[layout.hflags] |= flag
     engine.restore()

@@ -15,10 +15,8 @@ import mmap
 from collections.abc import Iterator
 from functools import cache
 
-from unicorn import unicorn_const as uc_const
-from unicorn import x86_const as x86
-
 from paravane.cpu.engine import library as api
+from paravane.cpu.engine import numbers
 from paravane.cpu.engine.errors import EngineError
 
 # Before the switch: the size of the context's payload, padding, an 8-byte program counter, two flags. After
@@ -62,7 +60,7 @@ class _Probe:
         del anchor
         self._memory[_CODE : _CODE + len(_STORE_THEN_COUNT)] = _STORE_THEN_COUNT
         self._engine.hook(
-            uc_const.UC_HOOK_MEM_WRITE,
+            numbers.UC_HOOK_MEM_WRITE,
             api.MEMORY_HOOK,
             lambda *_: self._engine.stop(),
             begin=_DATA,
@@ -97,6 +95,6 @@ class _Probe:
 
     def _counted(self) -> int:
         self._engine.flush_code()
-        self._engine.write_register(x86.UC_X86_REG_ECX, 0)
+        self._engine.write_register(numbers.UC_X86_REG_ECX, 0)
         self._engine.start(_CODE)
-        return self._engine.read_register(x86.UC_X86_REG_ECX)
+        return self._engine.read_register(numbers.UC_X86_REG_ECX)

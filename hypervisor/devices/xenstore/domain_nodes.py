@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from paravane.devices.xenstore.tree import domain_path
 
@@ -34,7 +33,6 @@ def populate_domain(
     name: str,
     memory_kib: int,
     *,
-    uuid: UUID | None = None,
     max_memory_kib: int | None = None,
     vcpus: Sequence[bool] = (True,),
     console_mfn: int = 0,
@@ -48,7 +46,8 @@ def populate_domain(
     they were made, so it is xl's order.
     """
     store.add_domain(domid)
-    home, identity = domain_path(domid), str(uuid or UUID(int=domid))
+    # Its handle, `str(UUID(int=domid))`, as every domain's is when it is new.
+    home, identity = domain_path(domid), f"00000000-0000-0000-0000-{domid:012x}"
     reader, owner = ("n0", f"r{domid}"), (f"n{domid}",)
     _make(store, home, *reader)
     _make(store, f"/vm/{identity}", *reader)
