@@ -37,7 +37,8 @@ bool gateway_iret(struct gateway_block *block, void *engine)
     }
     if (!resume_load(block, &to, cs, frame[1], ss))
         return false;
-    to.eflags = (frame[3] & ~(EFLAGS_IOPL | EFLAGS_VM)) | EFLAGS_IF;
+    /* The processor knows no EFLAGS without the fixed bit, and an upcall saves them as the processor has them. */
+    to.eflags = (frame[3] & ~(EFLAGS_IOPL | EFLAGS_VM)) | EFLAGS_IF | EFLAGS_FIXED;
     to.mask = !(frame[3] & EFLAGS_IF);
     if (!resume_commit(block, engine, &to, TRAP_COST))
         return false;

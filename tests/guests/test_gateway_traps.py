@@ -220,6 +220,50 @@ main:
 """
 )
 
+UPCALL_KERNEL = (
+    prelude("paging", "shared", "events")
+    + """
+    .type main, @function
+main:
+    call events_init
+    movl $FLAT_KERNEL_CS, %ebx
+    movl $upcall_here, %ecx
+    movl %ebx, %edx
+    movl $upcall_here, %esi
+    HYPERCALL set_callbacks
+    movl $64, %esi
+1:  movb $1, UPCALL_MASK
+    movb $1, UPCALL_MASK - 1
+    movl flags(, %esi, 4), %eax
+    pushl %eax
+    pushl $FLAT_KERNEL_CS
+    pushl $2f
+    pushl $0
+    movl $__HYPERVISOR_iret, %eax
+    int $0x82
+2:  decl %esi
+    jns 1b
+    movl sum, %eax
+    SHOW_HEX "flags "
+    ret
+
+upcall_here:
+    movb $0, UPCALL_MASK - 1
+    roll $5, sum
+    movl 8(%esp), %eax
+    xorl %eax, sum
+    movl $0x202, 8(%esp)
+    iret
+
+    .data
+    .balign 4
+sum:
+    .long 0
+flags:
+    .long {flags}
+"""
+)
+
 ANYWHERE = (
     "xorl %ecx, %ecx; divl %ecx",
     "movl {nowhere}, %eax",
@@ -418,3 +462,14 @@ def test_a_kernel_reads_what_it_put_beside_the_time(run_both: Runner) -> None:
     assert in_c.outcome == in_python.outcome
     assert b"beside the time 0x89abcdef" in in_c.outcome.console
     assert in_c.served >= 100
+
+
+def test_an_upcall_saves_the_flags_of_a_return_as_the_processor_has_them(run_both: Runner) -> None:
+    source = random.Random(0)
+    # With IF, so that the upcall comes at once; VM is another matter, and TF and NT lead elsewhere.
+    flags = ", ".join(hex(source.getrandbits(32) & ~0x2_4100 | 0x200) for _ in range(65))
+    text = UPCALL_KERNEL.replace("{flags}", flags)
+    in_python, in_c = (run_both(text, in_c=in_c) for in_c in (False, True))
+    assert in_c.outcome == in_python.outcome
+    assert b"flags " in in_c.outcome.console
+    assert in_c.served >= 65
