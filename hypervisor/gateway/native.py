@@ -2,7 +2,7 @@
 
 It is an ordinary shared library, loaded by ctypes: it needs no headers of Python's to be built, and one build
 serves every release of Python. The environment variable PARAVANE_NATIVE says otherwise: 0 does without it, a
-path is another build of it; 1 is what goes without saying.
+path is another build of it; 1 is what goes without saying. Whatever it says, guests run.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ def _found() -> Native | str:
         return f"switched off by {SWITCH}"
     if find_state() is None:
         return "the engine's state is not seen in place"
-    return _installed() if wanted in ("", "1") else _load(Path(wanted))
+    if wanted in ("", "1"):
+        return _installed()
+    path = Path(wanted).absolute()  # a name alone the loader would seek among the system's libraries
+    return _load(path) if path.is_file() else f"{SWITCH} is {wanted!r}: neither 0, 1 nor a library's file"
 
 
 @cache

@@ -57,13 +57,29 @@ def test_1_switches_on_what_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert native.report() == found
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\x7fELF no more"])
+@pytest.mark.parametrize("said", ["no", "true", " ", ".", "/nonexistent/native.so", "a\nb"])
+def test_what_names_no_file_is_said_to(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv(native.SWITCH, said)
+    assert native.find() is None
+    why = f"{native.SWITCH} is {said!r}: neither 0, 1 nor a library's file"
+    assert native.report() == f"native gateway: no: {why}"
+    assert "\n" not in native.report()
+
+
+@pytest.mark.parametrize("said", ["other.so", "./other.so"])
+def test_a_path_may_be_relative(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str) -> None:
+    (tmp_path / "other.so").write_bytes(b"no library")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(native.SWITCH, said)
+    assert f"{tmp_path}/other.so: " in native.report(), "it was found there"
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fELF no more"])
 def test_what_is_no_library_is_not_used(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes
 ) -> None:
     path = tmp_path / "other.so"
-    if content is not None:
-        path.write_bytes(content)
+    path.write_bytes(content)
     monkeypatch.setenv(native.SWITCH, str(path))
     assert native.find() is None
     assert native.report().startswith("native gateway: no: other.so cannot be used: ")
