@@ -116,6 +116,7 @@ class Vcpu:
                 self.paging,
                 self.traps.state,
                 self.time,
+                domain.events,
                 self.budget.begun,
                 answers,
             )

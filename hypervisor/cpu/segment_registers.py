@@ -19,6 +19,7 @@ TASK_STATE: Final = 0xFFFFFF00
 
 _LDT_FLAGS: Final = 0x8200
 TSS_FLAGS: Final = 0x8900
+_SEGMENTS_DUE: Final = int(Attention.SEGMENTS)
 
 
 class SegmentRegisters(Registers, GuestMemory):
@@ -33,7 +34,7 @@ class SegmentRegisters(Registers, GuestMemory):
     @property
     def segments_due(self) -> bool:
         """CS and SS are to be loaded anew on the return to the guest."""
-        return self.attention[0] & Attention.SEGMENTS != 0
+        return self.attention[0] & _SEGMENTS_DUE != 0
 
     @segments_due.setter
     def segments_due(self, due: bool) -> None:

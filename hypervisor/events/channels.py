@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -75,10 +76,14 @@ class EventChannels(PortTable):
         """`state`: go on from what `save_state` gave."""
         self._memory = memory
         self._frames = frames
+        self._shared_info = shared_info
         self._upcalls = Upcalls(memory, shared_info, nr_vcpus, wake)
         self._two_level = TwoLevel(memory, shared_info, self._upcalls)
         self._fifo: Fifo | None = None
         self._late: set[int] = set()
+        self.two_level_at = array("q", (shared_info,))
+        """For native code: `shared_info`, or 0 where the FIFO ABI is in use."""
+        self.polling = self._upcalls.polling
         ports = None if state is None else state.ports
         super().__init__(
             domid,
@@ -95,7 +100,7 @@ class EventChannels(PortTable):
             self._late.update(state.late)
             self._next_reset = state.next_reset
             if state.fifo is not None:
-                self._delivery = self._fifo = self._new_fifo(state.fifo.copy())
+                self._use_fifo(self._new_fifo(state.fifo.copy()))
         # The fast path of every return to the guest: no layer in between.
         self.upcall_due = self._upcalls.due
 
@@ -143,11 +148,11 @@ class EventChannels(PortTable):
             if self._delivery.is_pending(port):
                 return False
             polled.append(port)
-        self._upcalls.pollers[vcpu_id] = polled[0] if len(polled) == 1 else None
+        self._upcalls.poll(vcpu_id, polled[0] if len(polled) == 1 else None)
         return True
 
     def stop_poll(self, vcpu_id: int) -> None:
-        self._upcalls.pollers.pop(vcpu_id, None)
+        self._upcalls.stop_poll(vcpu_id)
 
     # The FIFO ABI.
 
@@ -166,7 +171,7 @@ class EventChannels(PortTable):
         if self._fifo is None:
             created = range(1, min(len(self._ports), EVTCHN_2L_NR_CHANNELS))
             self._late.update(port for port in created if self._two_level.is_pending(port))
-            self._delivery = self._fifo = fifo
+            self._use_fifo(fifo)
         return EvtchnFifo.LINK_BITS
 
     def expand_array(self, gfn: int) -> None:
@@ -222,9 +227,14 @@ class EventChannels(PortTable):
     def _new_fifo(self, state: FifoState | None = None) -> Fifo:
         return Fifo(self.domid, self._memory, self._frames, self._upcalls, self._late, state)
 
+    def _use_fifo(self, fifo: Fifo) -> None:
+        self._delivery = self._fifo = fifo
+        self.two_level_at[0] = 0
+
     def _leave_fifo(self) -> None:
         """Go back to the 2-level ABI, with the guest's pages its own again."""
         if self._fifo is not None:
             self._delivery = self._two_level
+            self.two_level_at[0] = self._shared_info
             self._fifo.close()
             self._fifo = None

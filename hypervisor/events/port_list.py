@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from paravane.abi.event_channel import EVTCHN_2L_NR_CHANNELS
 from paravane.events.port import Port, State, usable
 
 if TYPE_CHECKING:
@@ -13,10 +15,13 @@ if TYPE_CHECKING:
 BUCKET: Final = 64
 """Xen creates ports by this many; one that was never created is -EINVAL, a created free one is `closed`."""
 
+NO_IPI: Final = -1
+
 
 class PortList:
     """The ports of one domain by number, and how many are in use. `entries` is all there is, None for a free
-    port; it stays the same object, and is changed by `open` and `release` alone."""
+    port; it stays the same object, and is changed by `open` and `release` alone. `ipis` has, for native
+    code, the vcpu that each IPI of the 2-level ABI interrupts, and `NO_IPI` for other ports."""
 
     def __init__(self, ports: Sequence[Port | None] | None = None) -> None:
         """`ports`: go on from what `save` gave."""
@@ -24,6 +29,10 @@ class PortList:
             [Port(State.RESERVED)] + [None] * (BUCKET - 1) if ports is None else _copied(ports)
         )
         self.nr_in_use = sum(usable(entry) for entry in self.entries)
+        self.ipis = array("h", (NO_IPI,)) * EVTCHN_2L_NR_CHANNELS
+        for port, entry in enumerate(self.entries):
+            if entry is not None:
+                self._note_ipi(port, entry)
         # No port below it is free.
         self._lowest_free = 1
 
@@ -60,12 +69,19 @@ class PortList:
         """Put a free port to use."""
         self.entries[port] = entry
         self.nr_in_use += 1
+        self._note_ipi(port, entry)
 
     def release(self, port: int) -> None:
         """A port in use becomes free."""
         self.entries[port] = None
         self.nr_in_use -= 1
         self._lowest_free = min(self._lowest_free, port)
+        if port < EVTCHN_2L_NR_CHANNELS:
+            self.ipis[port] = NO_IPI
+
+    def _note_ipi(self, port: int, entry: Port) -> None:
+        if entry.state is State.IPI and port < EVTCHN_2L_NR_CHANNELS:
+            self.ipis[port] = entry.vcpu_id
 
 
 def _copied(ports: Sequence[Port | None]) -> list[Port | None]:

@@ -88,6 +88,7 @@ class Ports:
         self._list = PortList(ports)
         # The same list: sends are hot.
         self._ports = self._list.entries
+        self.ipis = self._list.ipis
         # (vcpu, virtual interrupt) -> port: what the ports say, the other way round.
         self._virqs: dict[tuple[int, int], int] = {
             (entry.virq_vcpu, entry.virq): port

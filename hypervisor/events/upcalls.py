@@ -6,6 +6,7 @@ that polls (SCHEDOP_poll) wakes for a port that only turns pending.
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Protocol
 
 from paravane.abi.shared_info import VCPU_INFO, XEN_LEGACY_MAX_VCPUS
@@ -46,6 +47,8 @@ class Upcalls:
             for vcpu_id in range(nr_vcpus)
         ]
         self.pollers: dict[int, int | None] = {}
+        self.polling = array("q", (0,))
+        """How many pollers there are, for native code."""
         self._wake = wake
 
     def save(self) -> tuple[tuple[int | None, ...], dict[int, int | None]]:
@@ -58,6 +61,7 @@ class Upcalls:
             info.move(maddr or 0)
         self.pollers.clear()
         self.pollers.update(pollers)
+        self.polling[0] = len(pollers)
 
     def move(self, vcpu_id: int, maddr: int) -> None:
         """Continue in the vcpu_info at `maddr` (VCPUOP_register_vcpu_info, already checked and 4-aligned).
@@ -105,8 +109,18 @@ class Upcalls:
             self._bytes[at] = byte | 1
             self._wake(vcpu_id)
 
+    def poll(self, vcpu_id: int, port: int | None) -> None:
+        """A vcpu polls from now on."""
+        self.pollers[vcpu_id] = port
+        self.polling[0] = len(self.pollers)
+
+    def stop_poll(self, vcpu_id: int) -> None:
+        """It does not any more, if it did."""
+        self.pollers.pop(vcpu_id, None)
+        self.polling[0] = len(self.pollers)
+
     def wake_pollers(self, port: int) -> None:
         """Wake those that poll a port which has turned pending."""
         for vcpu_id in [v for v, polled in self.pollers.items() if polled is None or polled == port]:
-            del self.pollers[vcpu_id]
+            self.stop_poll(vcpu_id)
             self._wake(vcpu_id)

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GATEWAY_MARK 0x59820d33u
+#define GATEWAY_MARK 0xda160591u
 #define HYPERCALL_VECTOR 0x82u
 #define SYSCALL_VECTOR 0x80u
 #define TRAP_COST 0x3e8u
@@ -76,6 +76,12 @@
 #define HYPERCALL_STACK_SWITCH 0x3u
 #define HYPERCALL_FPU_TASKSWITCH 0x5u
 #define HYPERCALL_IRET 0x17u
+#define HYPERCALL_EVENT_CHANNEL_OP 0x20u
+#define EVTCHNOP_SEND 0x4u
+#define EVENT_PORTS 0x400u
+#define EVTCHN_PENDING 0x800u
+#define EVTCHN_MASK 0x880u
+#define INFO_PENDING_SEL 0x4u
 #define EFLAGS_FIXED 0x2u
 #define EFLAGS_IF 0x200u
 #define EFLAGS_IOPL 0x3000u
@@ -240,6 +246,13 @@ struct gateway_cpuid {
     struct gateway_leaf leaves[24];
 };
 
+struct gateway_events {
+    int64_t *shared_info;
+    int64_t *polling;
+    int16_t *ipis;
+    int vcpu;
+};
+
 struct gateway_memory {
     uint32_t domid;
     uint32_t lone;
@@ -293,6 +306,7 @@ struct gateway_block {
     struct gateway_traps traps;
     struct gateway_memory memory;
     struct gateway_cpuid cpuid;
+    struct gateway_events events;
     uint32_t nr_answers;
     struct gateway_answer answers[8];
 };

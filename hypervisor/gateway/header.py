@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.abi.domid import DomId
+from paravane.abi.event_channel import EVTCHN_2L_NR_CHANNELS, EvtchnOp
 from paravane.abi.hypercall import HYPERCALL_VECTOR, MULTICALL_ENTRY, Hypercall, VmassistType
 from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, MmuUpdateType, UvmFlag
-from paravane.abi.shared_info import VCPU_INFO
+from paravane.abi.shared_info import SHARED_INFO, VCPU_INFO
 from paravane.cpu.attention import EVERY_TRAP, Attention
 from paravane.cpu.engine import fill_place
 from paravane.cpu.registers import EFLAGS_ARITHMETIC, NONE_IN_FLIGHT
@@ -112,6 +113,12 @@ _TRAPS: Final = {
     "HYPERCALL_STACK_SWITCH": Hypercall.stack_switch,
     "HYPERCALL_FPU_TASKSWITCH": Hypercall.fpu_taskswitch,
     "HYPERCALL_IRET": Hypercall.iret,
+    "HYPERCALL_EVENT_CHANNEL_OP": Hypercall.event_channel_op,
+    "EVTCHNOP_SEND": EvtchnOp.send,
+    "EVENT_PORTS": EVTCHN_2L_NR_CHANNELS,
+    "EVTCHN_PENDING": SHARED_INFO.offsets["evtchn_pending"],
+    "EVTCHN_MASK": SHARED_INFO.offsets["evtchn_mask"],
+    "INFO_PENDING_SEL": VCPU_INFO.offsets["evtchn_pending_sel"],
 }
 """Those that only traps need."""
 

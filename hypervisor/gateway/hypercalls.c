@@ -3,8 +3,7 @@
 #include "hypercalls.h"
 #include "resume.h"
 
-/* Return from a hypercall with `result`, and by an upcall if one is due. */
-static bool finish(struct gateway_block *block, void *engine, uint32_t result)
+bool gateway_finish(struct gateway_block *block, void *engine, uint32_t result)
 {
     const uint8_t *info = vcpu_info(block);
     struct resume to;
@@ -35,7 +34,7 @@ static void switch_stack(struct gateway_block *block, uint32_t ss, uint32_t esp)
 
 static bool stack_switch(struct gateway_block *block, void *engine, uint32_t ss, uint32_t esp)
 {
-    if (!finish(block, engine, 0))
+    if (!gateway_finish(block, engine, 0))
         return false;
     switch_stack(block, ss, esp);
     return true;
@@ -43,7 +42,7 @@ static bool stack_switch(struct gateway_block *block, void *engine, uint32_t ss,
 
 static bool fpu_taskswitch(struct gateway_block *block, void *engine, bool on)
 {
-    if (!finish(block, engine, 0))
+    if (!gateway_finish(block, engine, 0))
         return false;
     gateway_set_task_switched(block, on);
     return true;
@@ -178,7 +177,7 @@ static bool serve_any(struct gateway_block *block, void *engine)
         return false;
     /* A guest that has just unmasked upcalls asks for the version to get the one that waited. */
     if (info[UPCALL_PENDING] && !info[UPCALL_MASK])
-        return answer(block, &call) && finish(block, engine, call.result);
+        return answer(block, &call) && gateway_finish(block, engine, call.result);
     if (!goes_on(block, TRAP_COST, &now))
         return false;
     if (!(call.number == MULTICALL ? multicall(block, &call) : serve(block, &call)))
@@ -205,6 +204,8 @@ bool gateway_hypercall(struct gateway_block *block, void *engine)
         return fpu_taskswitch(block, engine, words[at->ebx] != 0);
     case HYPERCALL_IRET:
         return gateway_iret(block, engine);
+    case HYPERCALL_EVENT_CHANNEL_OP:
+        return words[at->ebx] == EVTCHNOP_SEND && gateway_send(block, engine, words[at->regs + at->reg_stride]);
     default:
         return serve_any(block, engine);
     }

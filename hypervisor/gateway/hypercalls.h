@@ -55,6 +55,12 @@ bool gateway_update_va_mapping(struct gateway_block *block, struct call *call);
 bool gateway_mmuext_op(struct gateway_block *block, struct call *call);
 bool gateway_update_descriptor(struct gateway_block *block, struct call *call);
 
+/* Return from a hypercall with `result`, by an upcall if one is due; false, with nothing changed, where not plain. */
+bool gateway_finish(struct gateway_block *block, void *engine, uint32_t result);
+
+/* EVTCHNOP_send of the port that is at a linear address. */
+bool gateway_send(struct gateway_block *block, void *engine, uint32_t linear);
+
 /* Set the L1 entry at a machine address, and note it; false, with nothing changed, where that is not plain. */
 bool gateway_change_entry(struct gateway_block *block, struct call *call, uint64_t maddr, uint64_t entry,
                           bool preserve_ad);

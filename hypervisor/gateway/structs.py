@@ -189,6 +189,18 @@ class Cpuid(ctypes.Structure):
     _fields_ = (("nr_leaves", ctypes.c_uint32), ("leaves", Leaf * MOST_LEAVES))
 
 
+class Events(ctypes.Structure):
+    """Event channels of the domain, by two levels (`paravane.events`): the machine address of shared_info,
+    how many vcpus poll, and the vcpu that each IPI interrupts; and this vcpu's number."""
+
+    _fields_ = (
+        ("shared_info", Cell),
+        ("polling", Cell),
+        ("ipis", ctypes.POINTER(ctypes.c_int16)),
+        ("vcpu", ctypes.c_int),
+    )
+
+
 class Memory(ctypes.Structure):
     """The rules of a domain's page tables (`paravane.memory`), and the frame table by address.
 
@@ -257,6 +269,7 @@ class Block(ctypes.Structure):
         ("traps", Traps),
         ("memory", Memory),
         ("cpuid", Cpuid),
+        ("events", Events),
         ("nr_answers", ctypes.c_uint32),
         ("answers", Answer * MOST_ANSWERS),
     )
@@ -291,6 +304,7 @@ STRUCTURES: Final[tuple[type[ctypes.Structure], ...]] = (
     Answer,
     Leaf,
     Cpuid,
+    Events,
     Memory,
     Block,
     Tlb,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from paravane.cpu import Cpu
     from paravane.cpu.entry import PreparedEntry
     from paravane.cpu.trap_entry import EntryHooks
+    from paravane.events import EventChannels
     from paravane.gateway.native import Native
     from paravane.memory.owner import Installed, Owner
     from paravane.platform import Platform
@@ -65,6 +66,7 @@ class VcpuGateway:
         installed: Installed,
         state: TrapState,
         time: VcpuTime,
+        events: EventChannels,
         begun: array[int],
         answers: Mapping[tuple[int, int], int],
     ) -> None:
@@ -82,6 +84,7 @@ class VcpuGateway:
         self._share(platform, memory, state, time)
         self._share_memory(platform, memory, state.cpu)
         self._share_leaves(state.policy)
+        self._share_events(events, state.host.vcpu_id)
         self._block.memory.installed = self._cell(installed.cell)
         self._block.memory.begun = self._cell(begun)
         if len(answers) > MOST_ANSWERS:
@@ -140,6 +143,14 @@ class VcpuGateway:
         traps.registers = self._cell(state.cell)
         traps.counters = self._cell(state.counters.cell)
         traps.reads = self._cell(time.cell)
+
+    def _share_events(self, events: EventChannels, vcpu_id: int) -> None:
+        """Where they are."""
+        told = self._block.events
+        told.shared_info = self._cell(events.two_level_at)
+        told.polling = self._cell(events.polling)
+        told.ipis = self._numbers(events.ipis, ctypes.c_int16)
+        told.vcpu = vcpu_id
 
     def _share_leaves(self, policy: CpuidPolicy) -> None:
         """What CPUID answers."""

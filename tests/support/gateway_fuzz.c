@@ -4,8 +4,9 @@
  * Usage: gateway_fuzz SEED TRAPS. All that the gateway may touch is exactly as large as it is told, so that a
  * sanitizer sees whatever lies outside. After each trap one of two things holds: Python's hook was called and
  * nothing has changed at all; or it was not called, one trap more is counted, and nothing outside frames, the mask
- * of upcalls, the guest's CR2 and the registers has changed. CPUID without a trap changes its registers alone, and an
- * access of a port the latches alone. Prints how many traps of each kind were served.
+ * of upcalls, the guest's CR2, the registers and, by a send, what is pending has changed. CPUID without a trap
+ * changes its registers alone, and an access of a port the latches alone. Prints how many traps of each kind were
+ * served.
  */
 
 #include <inttypes.h>
@@ -24,14 +25,17 @@ void gateway_on_out(void *engine, uint32_t port, int size, uint32_t value, void 
 #define FRAMES 8
 #define RAM_SIZE (FRAMES * 4096u)
 #define WORDS 160
-#define CELLS 24
+#define CELLS 26
 #define LATCHES 22
+#define SHARED_INFO 24
+#define POLLING 25
+#define IPIS 64                 /* the first ports interrupt vcpus 0 and 1 */
 #define REGISTERS 9
 #define COUNTERS 16
 #define MOST_CHANGED (2 * 24)   /* bytes of the frames of a trap and of an upcall */
 #define CS32 0x8000u
 
-enum { SYSTEM_CALLS, HYPERCALLS, IRETS, INTERRUPTS, EXCEPTIONS, EMULATIONS, FORCED, CPUIDS, PORTS, KINDS };
+enum { SYSTEM_CALLS, HYPERCALLS, IRETS, INTERRUPTS, EXCEPTIONS, EMULATIONS, FORCED, CPUIDS, PORTS, SENDS, KINDS };
 
 /* Instead of a vector: what comes by other hooks. */
 enum { BY_INVALID = 0x100, BY_CPUID, BY_IN, BY_OUT };
@@ -155,6 +159,21 @@ static uint64_t walk(const struct gateway_block *block, const uint8_t *ram, uint
     return table < RAM_SIZE ? table | (linear & 4095) : RAM_SIZE;
 }
 
+/* Whether a send may change the byte at a machine address: what is pending, and that it is. */
+static bool tells_event(uint64_t maddr)
+{
+    const uint64_t info = (uint64_t)before.cells[7], shared = (uint64_t)before.cells[SHARED_INFO];
+
+    return maddr == info + UPCALL_PENDING || maddr - (info + INFO_PENDING_SEL) < 4 ||
+           maddr - (shared + EVTCHN_PENDING) < EVENT_PORTS / 8;
+}
+
+static bool is_send(const struct gateway_block *block, uint32_t vector)
+{
+    return vector == HYPERCALL_VECTOR && before.words[block->layout.is_int] &&
+           before.words[block->layout.eax] == HYPERCALL_EVENT_CHANNEL_OP;
+}
+
 /* What is wrong with the bytes that have changed, if anything is. */
 static const char *wrong_change(const struct gateway_block *block, uint32_t vector)
 {
@@ -162,7 +181,7 @@ static const char *wrong_change(const struct gateway_block *block, uint32_t vect
     uint32_t i, changed = 0;
 
     for (i = 0; i < RAM_SIZE; i++) {
-        if (now.ram[i] == before.ram[i] || i == info + UPCALL_MASK)
+        if (now.ram[i] == before.ram[i] || i == info + UPCALL_MASK || (is_send(block, vector) && tells_event(i)))
             continue;
         if (i >= info + INFO_CR2 && i < info + INFO_CR2 + 4) {
             if (vector != VECTOR_PF || block->words[block->layout.is_int])
@@ -249,6 +268,11 @@ static void make_code(const struct gateway_block *block, uint32_t vector)
         memcpy(now.ram + at, ports[below(7)], 2);
     else if (at <= RAM_SIZE - 3 && below(10))
         memcpy(now.ram + at, is_int ? call : emulated[below(10)], 3);
+    at = walk(block, now.ram, block->words[block->layout.regs + block->layout.reg_stride]);
+    if (vector == HYPERCALL_VECTOR && at <= RAM_SIZE - 4 && below(10)) {
+        i = (uint32_t)below(below(8) ? IPIS : 2 * EVENT_PORTS);
+        memcpy(now.ram + at, &i, 4);
+    }
     at = walk(block, now.ram, block->words[block->layout.esp]);
     if (at > RAM_SIZE - sizeof(frame) || !below(10))
         return;
@@ -291,6 +315,10 @@ static void scatter(struct gateway_block *block, uint32_t vector)
         if (!below(8))
             now.words[at->eax] = below(2) ? HYPERCALL_STACK_SWITCH : HYPERCALL_FPU_TASKSWITCH;
         now.words[at->ebx] = 0;
+        if (!below(3)) {
+            now.words[at->eax] = HYPERCALL_EVENT_CHANNEL_OP;
+            now.words[at->ebx] = (uint32_t)(below(10) ? EVTCHNOP_SEND : below(10));
+        }
     }
     if (vector >= BY_INVALID && below(2))
         now.words[at->eax] = block->cpuid.leaves[below(MOST_LEAVES)].leaf;
@@ -313,6 +341,8 @@ static void scatter(struct gateway_block *block, uint32_t vector)
     now.cells[20] = now.cells[3] - (int64_t)below(2);
     now.cells[REGISTERS + VIRTUAL_IOPL] = (int64_t)below(4);
     now.words[at->eflags] &= below(4) ? ~(EFLAGS_TF | EFLAGS_RF) : ~0u;
+    now.cells[SHARED_INFO] = (int64_t)(below(20) ? below(FRAMES) << 12 : below(2) * draw());
+    now.cells[POLLING] = !below(20);
     block->clock = below(10) ? now.cells + 6 : NULL;
     for (i = 0; i < FRAMES; i++)
         now.code_map[i] = !below(8);
@@ -325,6 +355,7 @@ static void scatter(struct gateway_block *block, uint32_t vector)
 static void prepare(struct gateway_block *block)
 {
     static int64_t begun[3];
+    static int16_t ipis[EVENT_PORTS];
     struct gateway_layout *at = &block->layout;
     uint32_t *place = (uint32_t *)at;
     uint32_t i;
@@ -356,6 +387,13 @@ static void prepare(struct gateway_block *block)
         block->cpuid.leaves[i].answer[i % 4] = i;
     }
     block->memory.begun = begun;
+    block->memory.hole = ~0u;
+    block->events.shared_info = now.cells + SHARED_INFO;
+    block->events.polling = now.cells + POLLING;
+    block->events.ipis = ipis;
+    block->events.vcpu = 1;
+    for (i = 0; i < EVENT_PORTS; i++)
+        ipis[i] = i < IPIS ? (int16_t)!!(i % 4) : -1;
     block->nr_answers = MOST_ANSWERS;
     for (i = 0; i < MOST_ANSWERS; i++)
         block->answers[i].number = 100 + i;
@@ -398,6 +436,8 @@ static int kind_of(const struct gateway_block *block, uint32_t vector)
         return vector == VECTOR_GP ? EMULATIONS : EXCEPTIONS;
     if (vector == SYSCALL_VECTOR)
         return SYSTEM_CALLS;
+    if (is_send(block, vector) && (before.words[block->layout.hflags] & 3) == 1)
+        return SENDS;
     if (vector == HYPERCALL_VECTOR && (before.words[block->layout.hflags] & 3) == 1)
         return before.words[block->layout.eax] == HYPERCALL_IRET ? IRETS : HYPERCALLS;
     return INTERRUPTS;
@@ -448,8 +488,10 @@ static const char *wrong_service(const struct gateway_block *block, uint32_t vec
         return "an upcall was passed over";
     if (!(now.words[at->hflags] & 3) || !(before.words[at->hflags] & 3))
         return "ring 0";
-    if ((kind == IRETS || kind == HYPERCALLS) && before.cells[2])
+    if ((kind == IRETS || kind == HYPERCALLS || kind == SENDS) && before.cells[2])
         return "a hypercall was to be traced";
+    if (kind == SENDS && (before.cells[POLLING] || !before.cells[SHARED_INFO] || attention & UPCALLS_OBSERVED))
+        return "a send that is not this vcpu's alone";
     if (kind == IRETS && attention & IN_NMI)
         return "the end of an NMI went unseen";
     if ((kind == EXCEPTIONS || kind == EMULATIONS) && attention & HOOKED)
@@ -459,7 +501,7 @@ static const char *wrong_service(const struct gateway_block *block, uint32_t vec
     for (i = 0; i < 4; i++)
         counted += now.cells[COUNTERS + i] - before.cells[COUNTERS + i];
     if (counted - (now.cells[COUNTERS + UPCALLS] - before.cells[COUNTERS + UPCALLS]) !=
-        (kind != IRETS && kind != HYPERCALLS))
+        (kind != IRETS && kind != HYPERCALLS && kind != SENDS))
         return "counted otherwise than once";
     if (now.cells[COUNTERS + UPCALLS] != before.cells[COUNTERS + UPCALLS] && attention & UPCALLS_OBSERVED)
         return "an upcall went unseen";
@@ -496,6 +538,8 @@ int main(int argc, char **argv)
     const uint32_t vectors[] = {SYSCALL_VECTOR, HYPERCALL_VECTOR, HYPERCALL_VECTOR, VECTOR_PF,  VECTOR_GP, VECTOR_DE,
                                 0x81,           VECTOR_BP,        0x90,             BY_INVALID, BY_CPUID,  BY_IN,
                                 BY_OUT,         7};
+    const char *const names[KINDS] = {"system calls", "hypercalls", "irets", "interrupts", "exceptions",
+                                      "emulated", "forced cpuids", "cpuids", "ports", "sends"};
     uint64_t trap, traps, served[KINDS] = {0};
     const char *wrong;
     uint32_t vector;
@@ -531,9 +575,9 @@ int main(int argc, char **argv)
             return fail(wrong, trap);
         served[kind]++;
     }
-    printf("%" PRIu64 " system calls, %" PRIu64 " hypercalls, %" PRIu64 " irets, %" PRIu64 " interrupts, %" PRIu64
-           " exceptions, %" PRIu64 " emulated, %" PRIu64 " forced cpuids, %" PRIu64 " cpuids, %" PRIu64 " ports\n",
-           served[0], served[1], served[2], served[3], served[4], served[5], served[6], served[7], served[8]);
+    for (kind = 0; kind < KINDS; kind++)
+        printf("%s%" PRIu64 " %s", kind ? ", " : "", served[kind], names[kind]);
+    putchar('\n');
     free(block->traps.hooked_map);
     free(block);
     return 0;

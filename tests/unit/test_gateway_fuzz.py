@@ -23,5 +23,5 @@ def test_random_traps_are_served_whole_or_not_at_all(tmp_path: Path) -> None:
     done = subprocess.run([str(program), "1", str(TRAPS)], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr or done.returncode
     served = {kind: int(number) for number, kind in re.findall(r"(\d+) ([a-z ]+)", done.stdout)}
-    assert len(served) == 9
+    assert len(served) == 10
     assert min(served.values()) > 100, served
