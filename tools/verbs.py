@@ -29,6 +29,10 @@ VERBS = {
         "paravane.tools.report:define_info",
     ),
     "boot": Verb("run one domain, its console on this terminal", "paravane.tools.boot.command:define"),
+    "restore": Verb(
+        "have a domain go on that was saved, its console on this terminal",
+        "paravane.tools.boot.restore:define",
+    ),
     "run": Verb("run several domains, from xl.cfg-style files", "paravane.tools.run.command:define"),
     "ctl": Verb("list and steer the domains of a running machine", "paravane.tools.ctl.command:define"),
     "store": Verb(

@@ -4,11 +4,15 @@
 # list; it names the pages of its rings by pfn instead of mfn in start_info, and lets go of shared_info, which is no page
 # of its own. Afterwards all its frames are others, the list says which, and its page tables are as if it had always had
 # them; shared_info is elsewhere, and its console and its store have new event channels. Where it is only resumed, the
-# hypercall gives 1, and nothing of that happened. It suspends itself twice, without being asked.
+# hypercall gives 1, and nothing of that happened. It suspends itself twice, without being asked; with `asked` on its
+# command line, whenever control/shutdown in xenstore asks for it, until that asks for something else.
 
     .include "runtime.inc"
     .include "paging.inc"
     .include "shared.inc"
+    .include "cmdline.inc"
+    .include "xenstore.inc"
+    .include "watch.inc"
 
     XEN_NOTES suspend
 
@@ -30,6 +34,18 @@ old_frames:                         # of `pages`
     .skip PAGES * 4
 suspended:                          # how often
     .skip 4
+asked:                              # whether it waits to be asked
+    .skip 4
+watched:                            # whether the store knows that it does
+    .skip 4
+
+    .section .rodata
+asked_word:
+    .asciz "asked"
+shutdown_node:
+    .asciz "control/shutdown"
+nothing:
+    .asciz ""
 
     .text
     .type main, @function
@@ -37,9 +53,17 @@ main:
     call map_shared_info
     call mask_all_events
     call fill_pages
+    movl $asked_word, %eax
+    call cmdline_word
+    movl %eax, asked
 1:  call publish_list
     call note_frames
-    PRINT "suspending\n"
+    cmpl $0, asked
+    je 4f
+    call wait_asked
+    testl %eax, %eax
+    jz 5f
+4:  PRINT "suspending\n"
     call console_flush
     call suspend
     testl %eax, %eax
@@ -47,10 +71,40 @@ main:
     call in_place
     jmp 3f
 2:  call elsewhere
-3:  incl suspended
+3:  cmpl $0, asked
+    jne 1b
+    incl suspended
     cmpl $2, suspended
     jb 1b
-    PRINT "that is enough\n"
+5:  PRINT "that is enough\n"
+    ret
+
+# Sleeps until it is asked for something; gives 0 unless that is to suspend itself. The request is taken by emptying its
+# node.
+    .type wait_asked, @function
+wait_asked:
+    cmpl $0, watched
+    jne 1f
+    call store_init
+    movl $shutdown_node, %eax
+    call store_watch
+    movl $1, watched
+    PRINT "ready\n"
+1:  call store_wait
+    movl $shutdown_node, %eax
+    call store_read
+    testl %eax, %eax
+    jz 1b
+    testl %edx, %edx
+    jz 1b
+    xorl %edx, %edx
+    cmpb $'s', (%eax)
+    sete %dl
+    pushl %edx
+    movl $shutdown_node, %eax
+    movl $nothing, %edx
+    call store_write
+    popl %eax
     ret
 
 # Each page holds its number, and the number of each word added to it.
@@ -177,6 +231,7 @@ elsewhere:
     movl start_info, %ecx
     movl START_INFO_console_domU_evtchn(%ecx), %eax
     movl %eax, console_port
+    movl $0, watched                # the store it was known to is another one
     call map_shared_info
     call mask_all_events
     PRINT "restored: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -14,8 +15,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paravane import DomainConfig, Machine, asm, guest_kernels, load_image
+from paravane.migration import load
 from paravane.tools.cli import main
 from paravane.tools.verbs import VERBS
+from tests.support.boot import HOST_TIMEOUT
 from tests.support.machines import Machines
 from tests.support.needs import path_with
 
@@ -32,6 +36,8 @@ main:
     PRINT "hello, "
     ret
 """
+
+SUSPEND = guest_kernels.folder_of("suspend") / "suspend.S"
 
 OF_A_MACHINE = {"ctl", "store"} & set(VERBS)
 """Verbs whose examples speak of a machine that runs."""
@@ -58,7 +64,7 @@ def examples(page: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Kernels as sources, images and folders; a ramdisk and a disk; two traces of the same."""
+    """Kernels as sources, images and folders; a ramdisk and a disk; two traces of the same; saved domains."""
     made = tmp_path_factory.mktemp("examples")
     (made / "greet.S").write_text(KERNEL)
     (made / "start.S").write_text(KERNEL.replace('PRINT "hello, "', "call greet"))
@@ -69,14 +75,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (made / "initrd.gz").write_bytes(bytes(5000))
     (made / "root.img").write_bytes(bytes(5120))
+    (made / "data.img").write_bytes(bytes(5120))
     (made / "machines").mkdir()
     for name in ("web", "db"):
         for place in (made, made / "machines"):
             (place / f"{name}.cfg").write_text(f"name = '{name}'\nkernel = '{made}/greet.elf'\nmemory = 4\n")
     shell(made, "paravane build greet.S -o greet.elf && cp greet.elf vmlinuz")
     shell(made, "paravane boot greet.S --trace run.jsonl && cp run.jsonl other.jsonl")
+    for name in ("web", "db"):
+        (made / f"{name}.save").write_bytes(saved())
     shell(made, "mkdir kernels && paravane new kernels/greet && paravane new greet && rm greet/expected.txt")
     return made
+
+
+def saved() -> bytes:
+    """A domain that has nothing left to do but to say so when it goes on."""
+    suspend = load_image(asm.build([SUSPEND]))
+    with Machine(2 * Machine.size_for(4 << 20)) as machine:
+        domain = machine.create(suspend, DomainConfig(memory=4 << 20))
+        machine.run(timeout=HOST_TIMEOUT)
+        again = machine.restore_domain(load(io.BytesIO(b"".join(machine.save_domain(domain)))))
+        machine.run(timeout=HOST_TIMEOUT)
+        return b"".join(machine.save_domain(again))
 
 
 def shell(folder: Path, command: str, *, keys: bytes = b"") -> None:
@@ -139,7 +159,8 @@ def test_the_examples_about_a_machine_can_be_typed_while_it_runs(
     assert main([verb, "--help"]) == 0
     (tmp_path / "data.img").write_bytes(bytes(1 << 20))
     machines = Machines(tmp_path)
-    files = [machines.domain(name, vfb="vnc=0") for name in ("web", "db")]
+    suspend = machines.kernel("suspend", SUSPEND.read_text())
+    files = [machines.domain("web", suspend, vfb="vnc=0", extra="asked"), machines.domain("db", vfb="vnc=0")]
     with machines.running(*files, lines=("web | ready", "db  | ready")):
         for command in examples(capsys.readouterr().out):
             shell(tmp_path, command, keys=CTRL_BRACKET)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,8 +14,9 @@ from paravane.cpu import EngineError
 from paravane.text import shown
 from paravane.tools import images, manual
 from paravane.tools.arguments import MOST_VCPUS, WATCH_SOURCES, memory_size, vcpu_count
+from paravane.tools.boot.devices import Devices, add_device_options, devices_given
 from paravane.tools.boot.session import Session, Wishes
-from paravane.tools.console_options import add_console_option, files_of_consoles, given
+from paravane.tools.console_options import files_of_consoles
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.debugger import add_debugger_options, listener
 from paravane.tools.files import read_file, refuse_overwriting
@@ -27,16 +27,14 @@ from paravane.tools.machine_options import (
     machine_of,
     settle_clock,
 )
-from paravane.tools.screens import vfbs_of
 from paravane.tools.status import Status, UsageError
 from paravane.tools.trace_options import add_trace_options, trace_output
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator, Sequence
 
-    from paravane.devices.block import Disk
-    from paravane.devices.framebuffer import Vfb
-    from paravane.devices.net.vif import Vif
+    from paravane import Domain, Image
     from paravane.tools.trace_output import TraceOutput
 
 DEFAULT_MEMORY = 32 << 20
@@ -85,31 +83,6 @@ def define(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_boot, cmdline=[])
 
 
-def _disk(text: str) -> Disk:
-    from paravane.devices.block import parse_disk  # noqa: PLC0415 - loaded for who asks for it only
-
-    try:
-        return parse_disk(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _vfb(text: str) -> Vfb:
-    try:
-        return vfbs_of([text])[0]
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _vif(text: str) -> Vif:
-    from paravane.devices.net.vif import parse_vif  # noqa: PLC0415 - loaded for who asks for it only
-
-    try:
-        return parse_vif(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _add_domain_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the domain")
     group.add_argument(
@@ -133,32 +106,7 @@ def _add_domain_options(parser: argparse.ArgumentParser) -> None:
         "hypervisor's (default: what the kernel of `list` asks for)",
     )
     group.add_argument("--ramdisk", type=Path, metavar="FILE", help="initial ramdisk")
-    group.add_argument(
-        "--disk",
-        action="append",
-        type=_disk,
-        metavar="DISK",
-        help="a disk: FILE,xvda[,ro][,cow[=FILE]], ram:SIZE,xvda, or as in xl.cfg; once for each disk "
-        "(default: what the kernel of `list` asks for)",
-    )
-    group.add_argument(
-        "--vif",
-        action="append",
-        type=_vif,
-        metavar="VIF",
-        help="a network interface: bridge=br0[,mac=..][,rate=10Mb/s][,pcap=FILE][,passt][,tap=NAME], or as "
-        "in xl.cfg; once for each (default: what the kernel of `list` asks for)",
-    )
-    add_console_option(group)
-    group.add_argument(
-        "--vfb",
-        action="append",
-        type=_vfb,
-        metavar="VFB",
-        help="a framebuffer with a keyboard, seen by VNC: vnc=PORT[,listen=ADDRESS][,passwd=..][,width=..,"
-        "height=..], vnc=0 for none, or as in xl.cfg; once for each (default: what the kernel of `list` asks "
-        "for)",
-    )
+    add_device_options(group, "what the kernel of `list` asks for")
     group.add_argument("--name", help="the domain's name in xenstore (default: that of the image)")
     add_store_option(group)
     group.add_argument(
@@ -206,14 +154,15 @@ def _boot(options: argparse.Namespace) -> int:
                 trace = None if options.trace in (None, "-") else Path(options.trace)
                 outputs = [("--trace", trace), ("--dump-on-crash", options.dump_on_crash)]
                 outputs += (("--coverage", path) for path in options.coverage)
-                outputs += dict.fromkeys(("--vif", path) for path in _captures(config))
+                outputs += dict.fromkeys(("--vif", path) for path in captures(config))
                 outputs += (("--console", path) for path in files_of_consoles(config))
                 refuse_overwriting(outputs, inputs)
                 image = images.load(options, data)
                 followed = following(options, image)
                 output = stack.enter_context(trace_output(options, followed.kinds))
-            wishes = replace(_wishes(options, config, output, deadline), following=followed)
-            return Session(image, config, replace(wishes, debuggers=listener(options, stack))).run()
+            wishes = replace(wishes_of(options, config, output, deadline), following=followed)
+            create = partial(_create, image)
+            return Session(create, config, replace(wishes, debuggers=listener(options, stack))).run()
     except ImageError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
     except EngineError as error:
@@ -224,7 +173,11 @@ def _boot(options: argparse.Namespace) -> int:
         ) from None
 
 
-def _captures(config: DomainConfig) -> Iterator[Path]:
+def _create(image: Image, machine: Machine, config: DomainConfig) -> Domain:
+    return machine.create(image, config)
+
+
+def captures(config: DomainConfig) -> Iterator[Path]:
     """The files that a domain's network interfaces write what they carry to."""
     if config.devices:
         from paravane.devices.net.vif import Vif  # noqa: PLC0415 - loaded for who asks for it only
@@ -232,14 +185,14 @@ def _captures(config: DomainConfig) -> Iterator[Path]:
         yield from (Path(one.pcap) for one in config.devices if isinstance(one, Vif) and one.pcap)
 
 
-def _wishes(
+def wishes_of(
     options: argparse.Namespace, config: DomainConfig, trace: TraceOutput | None, deadline: float | None
 ) -> Wishes:
     return Wishes(
         machine=partial(machine_of, options, config.memory, privileged=config.privileged),
         deadline=deadline,
         max_traps=options.max_traps,
-        restart=options.on_reboot == "restart",
+        restart=getattr(options, "on_reboot", "stop") == "restart",
         store_socket=options.store_socket,
         trace=trace,
         explain=options.explain,
@@ -260,21 +213,15 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
     ramdisk = options.ramdisk or found.ramdisk
     contents = read_file(ramdisk, "a ramdisk") if ramdisk else found.ramdisk_image
     inputs = (*found.inputs, ramdisk) if ramdisk else found.inputs
-    disks = found.disks if options.disk is None else tuple(options.disk)
-    inputs = (*inputs, *(path for one in disks for path in one.files))
-    vifs, vfbs = found.vifs, found.vfbs
-    if options.vif is not None:
-        vifs = tuple(replace(vif, number=number) for number, vif in enumerate(options.vif))
-    console, extras = given(found.consoles if options.console is None else options.console)
-    if options.vfb is not None:
-        vfbs = tuple(replace(vfb, number=number) for number, vfb in enumerate(options.vfb))
-    settle_clock(options, (*vifs, *vfbs))
+    devices = devices_given(options, Devices(found.disks, found.vifs, found.vfbs, found.consoles))
+    inputs = (*inputs, *(path for one in devices.disks for path in one.files))
+    settle_clock(options, (*devices.vifs, *devices.vfbs))
     # A name that is no text would be none in xenstore either.
     name = shown(options.name or found.name)
     cmdline = _command_line(options.cmdline) or found.cmdline
     vcpus = options.vcpus or found.vcpus
     folders = images.source_folders(options)
-    screens = [device for vfb in vfbs for device in replace(vfb, title=name).devices]
+    console, configs = devices.configs(name)
     config = DomainConfig(
         name,
         memory,
@@ -284,7 +231,7 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
         source_folders=folders,
         privileged=privileged,
         console=console,
-        devices=(*disks, *vifs, *extras, *screens),
+        devices=configs,
     )
     return found.data, config, inputs
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from paravane import Domain, DomainConfig, Ending, Image
+    from paravane import Domain, DomainConfig, Ending
     from paravane.debug.listener import Listener
     from paravane.tools.trace_output import TraceOutput
 
@@ -71,10 +71,13 @@ class Wishes:
 
 
 class Session:
-    """Runs an image as one domain after the other, console on stdin and stdout, all else on stderr."""
+    """Runs one domain after the other, console on stdin and stdout, all else on stderr."""
 
-    def __init__(self, image: Image, config: DomainConfig, wishes: Wishes) -> None:
-        self._image = image
+    def __init__(
+        self, make: Callable[[Machine, DomainConfig], Domain], config: DomainConfig, wishes: Wishes
+    ) -> None:
+        """`make` makes the domain of a life; a ValueError of its is told to the user."""
+        self._make = make
         self._config = config
         self._wishes = wishes
         self._errors = Lines(STDERR)
@@ -124,7 +127,7 @@ class Session:
 
     def _create(self, machine: Machine, config: DomainConfig) -> Domain:
         try:
-            return machine.create(self._image, config)
+            return self._make(machine, config)
         except ValueError as error:
             raise UsageError(str(error)) from None
 

@@ -39,12 +39,14 @@ p paused, s shut down (and then r rebooted, c crashed, s suspended, w watchdog).
     examples=(
         ("paravane ctl list", ""),
         ("paravane ctl pause web db", ""),
+        ("paravane ctl unpause web db", ""),
         ("paravane ctl sched-credit -d web -w 512", "twice the usual weight"),
         ("paravane ctl console db", "Ctrl-] leaves it"),
         ("paravane ctl disk-attach db data.img,xvdb", ""),
         ("paravane ctl disk-detach db xvdb", ""),
         ("paravane ctl vif-attach db bridge=br0,pcap=db.pcap", ""),
         ("paravane ctl screenshot web -o web.png", ""),
+        ("paravane ctl save web web.save", "goes on with `paravane restore web.save`"),
     ),
 )
 
@@ -130,6 +132,12 @@ def define(parser: argparse.ArgumentParser) -> None:
     picture.add_argument(
         "-n", "--number", metavar="N", default="0", help="which framebuffer, if it has several (default: 0)"
     )
+    save = verbs.add_parser("save", help="have it suspend itself, write it to a file, and take it away")
+    save.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
+    save.add_argument("file", metavar="FILE", help="where it goes, in the form of `xl save`")
+    after = save.add_argument_group("afterwards").add_mutually_exclusive_group()
+    after.add_argument("-c", "--checkpoint", action="store_true", help="have it go on")
+    after.add_argument("-p", "--paused", action="store_true", help="leave it there, suspended")
     share = verbs.add_parser("sched-credit", help="show or change shares of the processor")
     shares = share.add_argument_group("shares")
     shares.add_argument("-d", "--domain", metavar="DOMAIN", help=f"{_DOMAIN} (default: show all)")
@@ -173,6 +181,8 @@ def _perform(connection: _Connection, options: argparse.Namespace) -> int:
         place = f"{options.number},{os.path.abspath(options.output)}"
         connection.ask(Request("screenshot", options.domain, place))
         return Status.OK
+    if options.verb == "save":
+        return _save(connection, options)
     if options.verb == "sched-credit":
         return _shares(connection, options)
     if VERBS[options.verb].argument:
@@ -196,6 +206,15 @@ def _perform(connection: _Connection, options: argparse.Namespace) -> int:
             elif isinstance(text, str):
                 print(text.removesuffix("\n"))
     return status
+
+
+def _save(connection: _Connection, options: argparse.Namespace) -> int:
+    after = "resume" if options.checkpoint else "keep" if options.paused else "destroy"
+    try:
+        connection.ask(Request("save", options.domain, f"{after},{os.path.abspath(options.file)}"))
+    except TimeoutError:
+        raise RequestError(f"{options.domain} did not suspend itself within {PATIENCE:.0f} seconds") from None
+    return Status.OK
 
 
 def _argument(options: argparse.Namespace) -> str:

@@ -17,6 +17,7 @@ from paravane.text import number_in, shown
 from paravane.tools.ctl.actions import domain_of, perform
 from paravane.tools.ctl.endpoint import endpoint, store_path
 from paravane.tools.ctl.protocol import LONGEST, RequestError, answer, refusal, request_of
+from paravane.tools.ctl.saving import Savings
 from paravane.tools.outlet import Outlet
 from paravane.tools.status import Status, UsageError
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from paravane import Machine
     from paravane.tools.consoles import DomainConsole
+    from paravane.tools.ctl.saving import Wish
 
 MOST_CLIENTS: Final = 32
 """Connections at a time; one more takes the place of the oldest that is at no console."""
@@ -61,6 +63,7 @@ class Control:
             self._endpoint.close()
             raise UsageError(f"no socket for xenstore: {error.strerror}", Status.ERRORS) from None
         self._clients: dict[_Client, None] = {}
+        self.savings = Savings(machine)
         machine.add_input(self._endpoint.fileno(), self._come_in, for_guests=False)
 
     @property
@@ -109,6 +112,7 @@ class _Client:
         self._received = bytearray()
         self._listening = self._ended = self._deaf = self._closed = False
         self._lost = 0
+        self._saving: Wish | None = None
         self._listen()
 
     def close(self, deadline: float = 0.0) -> None:
@@ -119,6 +123,8 @@ class _Client:
         self._pause()
         if self.console is not None:
             self.console.joined.remove(self._show)
+        if self._saving is not None:
+            self._control.savings.give_up(self._saving)
         self._control.forget(self)
         self._outlet.drain(deadline)
         with suppress(OSError):
@@ -157,6 +163,9 @@ class _Client:
             # He may still read: answers that are on their way, or a console.
             self._ended = True
             self._pause()
+            if self._saving is not None:
+                self.close()
+                return
         if self.console is not None:
             self.console.feed(data)
         else:
@@ -165,7 +174,7 @@ class _Client:
 
     def _serve(self) -> None:
         """Answer the first request there is, then let guests run before the next one."""
-        if self._closed or self.console is not None:
+        if self._closed or self.console is not None or self._saving is not None:
             return
         line, newline, rest = self._received.partition(b"\n")
         if self._deaf or len(line) > LONGEST:
@@ -200,10 +209,23 @@ class _Client:
             request = request_of(line)
             if request.verb == "console":
                 self._join(request.domain, request.argument)
+            elif request.verb == "save":
+                self._save(request.domain, request.argument)
             else:
                 self._put(answer(perform(self._machine, request)))
         except RequestError as error:
             self._put(refusal(str(error)))
+
+    def _save(self, name: str, argument: str) -> None:
+        """He is answered when it is done; until then he waits, and what he goes on to ask for as well."""
+        domain = domain_of(self._machine, name)
+        self._saving = self._control.savings.begin(domain, argument, self._saved)
+        self._machine.post(self._control.savings.settle)
+
+    def _saved(self, failure: str | None) -> None:
+        self._saving = None
+        self._put(answer(None) if failure is None else refusal(failure))
+        self._go_on()
 
     def _put(self, data: bytes) -> None:
         try:

@@ -149,16 +149,25 @@ class MachineSession:
         run = partial(machine.run, deadline=wishes.deadline, max_traps=wishes.max_traps)
         joined = self._joined
         if joined is None:
-            return run()
+            return self._with_savings(run)
         with joined.joined(machine):
-            ending = run()
+            ending = self._with_savings(run)
         if (failure := joined.finish()) is not None:
             self._say(f"what was traced is not whole: {failure.strerror}")
         if not joined.left or ending.reason is not StopReason.INTERRUPTED or self._signals.asked_to_stop():
             return ending
         self._say(f"the console of {joined.focused} was left; Ctrl-C ends the machine")
         self._show_lines()
-        return run()
+        return self._with_savings(run)
+
+    def _with_savings(self, run: Callable[[], Ending]) -> Ending:
+        """The last ones that suspended themselves to be saved are saved now; one that cannot be goes on."""
+        ending = run()
+        while (
+            ending.reason is StopReason.DONE and self._control is not None and self._control.savings.settle()
+        ):
+            ending = run()
+        return ending
 
     def _taker(self, name: str, number: int) -> Callable[[bytes], None]:
         return (self._extras[name, number] if number else self._consoles[name]).write
@@ -183,6 +192,10 @@ class MachineSession:
             self._machine.post(partial(self._born, name))
         if record.event is DomainEvent.DESTROYED and self._control is not None:
             self._machine.post(partial(self._control.gone, name))
+            if self._ends.get(name) is ShutdownReason.suspend:
+                del self._ends[name]  # saved, or no longer wanted
+        if record.reason is not None and self._control is not None:
+            self._machine.post(self._control.savings.settle)
         if record.event is DomainEvent.RESUMED:
             self._ends.pop(name, None)
             self._say(f"{name} (domain {record.domid}) goes on")
