@@ -39,6 +39,7 @@ NOT_QUICK = {
     "test_packaging.py",
     "test_pytest_plugin.py",
     "test_readme.py",
+    "test_report_browser.py",
     "test_support_needs.py",
     "test_terminal.py",
     "test_test_command.py",

@@ -51,6 +51,7 @@ VERBS = {
     "trace": Verb(
         "read, filter, summarise, compare and convert a trace", "paravane.tools.trace.command:define"
     ),
+    "report": Verb("one HTML page of a trace, for a browser", "paravane.tools.report_page.command:define"),
     "docs": Verb("what a hypercall takes, and why it is refused", "paravane.tools.docs.command:define"),
     "completion": Verb("a script by which a shell completes all this", "paravane.tools.completion:define"),
     "disasm": Verb(

@@ -49,14 +49,17 @@ OPTIONS = {
 
 WRAPPER = """#!/bin/sh
 root={root}
-PATH="$root/usr/bin:$root/usr/sbin:$root/sbin:$PATH"
-LD_LIBRARY_PATH="$root/usr/lib/x86_64-linux-gnu:$root/lib/x86_64-linux-gnu"
+PATH="$root/usr/lib/chromium:$root/usr/bin:$root/usr/sbin:$root/sbin:$PATH"
+libraries="$root/usr/lib/x86_64-linux-gnu"
+LD_LIBRARY_PATH="$libraries:$root/lib/x86_64-linux-gnu:$libraries/pulseaudio"
 # genhtml's modules: Perl's own folders come after these
 PERL5LIB="$root/usr/share/perl5"
 for folder in "$root"/usr/lib/*/perl5/*; do
     [ -d "$folder" ] && PERL5LIB="$PERL5LIB:$folder"
 done
 export PATH LD_LIBRARY_PATH PERL5LIB
+# Chromium's fonts, if the machine has none
+[ -d /etc/fonts ] || export FONTCONFIG_SYSROOT="$root"
 # gdb's Python, if the machine has none of its own to read its library from
 for library in "$root"/usr/lib/python3.*/os.py; do
     [ -f "$library" ] && export PYTHONHOME="$root/usr"

@@ -81,6 +81,7 @@ XENSTORED = Piece("xenstored", "xen-utils-4.17", (f"{XEN_PROGRAMS}/xenstored",),
 VERIFY_STREAM = Piece("verify-stream-v2", "xen-utils-4.17", (f"{XEN_PROGRAMS}/verify-stream-v2",), exact=True)
 PROGRAMS = {
     **_programs("binutils", "as ld readelf objdump", exact=True),
+    **_programs("chromium-headless-shell", "chromium-headless-shell"),
     **_programs("e2fsprogs", "mke2fs"),
     **_programs("gcc", "gcc"),
     **_programs("gdb", "gdb"),

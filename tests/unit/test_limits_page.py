@@ -24,6 +24,7 @@ from paravane.image import elf, lines, unpack
 from paravane.memory.address_space import MAX_FRAMES
 from paravane.quick import KEPT
 from paravane.tools.files import LARGEST
+from paravane.tools.report_page import frames, places, tables, timeline
 from paravane.x86 import PAGE_SIZE
 from tests.support.documents import ROOT
 
@@ -71,6 +72,11 @@ def row(name: str) -> str:
         ("disks", f"the first {COMPLAINTS} of each disk are logged"),
         ("symbols and lines", f"{elf.MAX_SYMBOLS:,} symbols and {lines.MAX_ROWS:,} line rows"),
         ("results in Python", f"the last {KEPT:,} records"),
+        ("pages of `report`", f"{timeline.MOST_RECORDS:,} records of the timeline one by one"),
+        ("pages of `report`", f"{timeline.MOST_BINS:,} bins; {timeline.MOST_LANES} vcpus"),
+        ("pages of `report`", f"{frames.MOST_FRAMES:,} frames and {frames.MOST_CHANGES:,} changes"),
+        ("pages of `report`", f"{tables.MOST_TABLES:,} page tables; {places.MOST_PLACES:,} places"),
+        ("pages of `report`", f"{places.MOST_LINES:,} lines of source"),
     ],
 )
 def test_a_number_is_the_codes(name: str, words: str) -> None:

@@ -24,7 +24,7 @@ FOLDERS = {"hypervisor": "", "asm": "asm", "guest_kernels": "guest_kernels", "to
 
 def _sources() -> dict[str, Path]:
     """Path inside the wheel -> the file of the checkout that belongs there."""
-    kinds = (".py", ".inc", ".S", ".c", ".h", ".lds", ".toml", ".txt", ".typed")
+    kinds = (".py", ".inc", ".S", ".c", ".h", ".lds", ".toml", ".txt", ".typed", ".html", ".css", ".js")
     return {
         Path("paravane", inside, path.relative_to(ROOT / folder)).as_posix(): path
         for folder, inside in FOLDERS.items()

@@ -24,6 +24,7 @@ from tests.support.documents import (
 )
 from tests.support.grub import lines
 from tests.support.needs import tool
+from tests.support.page import Page
 
 README = ROOT / "README.md"
 NEEDED = {
@@ -102,6 +103,11 @@ def test_two_domains_meet_on_a_network_as_shown(tmp_path: Path) -> None:
     assert (tmp_path / "net.pcap").stat().st_size > 24, "more than the header of a capture (pcap-savefile(5))"
 
 
+def test_a_trace_becomes_a_page_as_shown(tmp_path: Path) -> None:
+    follow(section(README, "A trace as a page"), tmp_path)
+    assert Page((tmp_path / "everything.html").read_bytes()).island["tables"]["live"] > 0
+
+
 def test_a_picture_is_drawn_as_shown(tmp_path: Path) -> None:
     (block,) = blocks(section(README, "Look at it"))
     shown = shell(block.text, tmp_path)
@@ -152,6 +158,7 @@ def test_every_section_with_commands_is_run() -> None:
         "Put two domains on a network",
         "Look at it",
         "Run unmodified applications",
+        "A trace as a page",
     }
     text = README.read_text(encoding="utf-8")
     marked = re.search(r"^<!-- ci -->\n(.*?)^<!-- /ci -->", text, re.DOTALL | re.MULTILINE)

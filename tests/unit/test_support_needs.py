@@ -129,7 +129,8 @@ def test_a_program_that_is_not_installed_finds_its_own_libraries(machine: Machin
     script = machine.needs().have(PROGRAMS["ld"])
     done = subprocess.run([script, "a b", "$c"], capture_output=True, text=True, check=True)
     root = machine.cache.root
-    assert done.stdout == f"{root}/usr/lib/x86_64-linux-gnu:{root}/lib/x86_64-linux-gnu a b $c\n"
+    libraries = f"{root}/usr/lib/x86_64-linux-gnu"
+    assert done.stdout == f"{libraries}:{root}/lib/x86_64-linux-gnu:{libraries}/pulseaudio a b $c\n"
 
 
 def test_what_the_user_names_is_taken(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

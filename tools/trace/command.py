@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
 
 from paravane.tools import manual
 from paravane.tools.arguments import positive_count
 from paravane.tools.status import Status, UsageError
 from paravane.tools.trace import compare, convert, show, summary
-from paravane.tools.trace.source import Source, Wanted
-from paravane.tools.trace.times import hertz, nanoseconds
-from paravane.trace import filters
+from paravane.tools.trace.options import add_wanted, source_of
 from paravane.trace.forms import FORMS
-from paravane.trace.xentrace_reader import TSC_HZ
+
+if TYPE_CHECKING:
+    from paravane.tools.trace.source import Source
 
 _EPILOG = manual.epilog(
     """\
@@ -88,7 +88,7 @@ def define(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.usage = "%(prog)s FILE [VERB] [options]"
     parser.add_argument("file", metavar="FILE", help="what `boot --trace` or xentrace wrote (-: stdin)")
-    _add_wanted(parser, suppress=False)
+    add_wanted(parser, suppress=False)
     _add_show(parser, suppress=False)
     parser.set_defaults(run=_run, verb=_show)
     verbs = parser.add_subparsers(
@@ -110,48 +110,9 @@ def define(parser: argparse.ArgumentParser) -> None:
             epilog=_ABOUT[name],
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        _add_wanted(command, suppress=True)
+        add_wanted(command, suppress=True)
         add(command)
         command.set_defaults(verb=verb)
-
-
-def _add_wanted(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
-    """The options of every verb, before it or after it: those before count unless they are given anew."""
-
-    def default(value: Any) -> Any:
-        return argparse.SUPPRESS if suppress else value
-
-    group = parser.add_argument_group("which events")
-    group.add_argument(
-        "--events",
-        type=_filter,
-        default=default(None),
-        metavar="LIST",
-        help="only these, as `boot --trace-events` names them: hypercall:sched_op.block,trap:PF,domain:1",
-    )
-    group.add_argument(
-        "--from",
-        dest="start",
-        type=nanoseconds,
-        default=default(0),
-        metavar="TIME",
-        help="only what began then or later: 1.5 (seconds), 200ms, 30us, 40ns",
-    )
-    group.add_argument(
-        "--until",
-        dest="end",
-        type=nanoseconds,
-        default=default(None),
-        metavar="TIME",
-        help="only what began then or earlier",
-    )
-    group.add_argument(
-        "--cpu-hz",
-        type=hertz,
-        default=default(TSC_HZ),
-        metavar="HZ",
-        help="frequency of the time-stamp counter in a file of xentrace's, as 2.4G (default: 1G, as here)",
-    )
 
 
 def _add_show(parser: argparse.ArgumentParser, *, suppress: bool = True) -> None:
@@ -212,24 +173,11 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(word.strip() for word in text.split(","))
 
 
-def _filter(text: str) -> filters.Filter:
-    from paravane.hypercalls import names  # noqa: PLC0415 - loaded for who asks for it only
-
-    try:
-        return filters.parse(text, names())
-    except filters.FilterError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _run(options: argparse.Namespace) -> int:
     if options.follow and options.verb is not _show:
         raise UsageError("--follow goes with `show`; the other verbs read to the end of the trace")
-    status: Status = options.verb(_source(options, options.file), options)
+    status: Status = options.verb(source_of(options, options.file), options)
     return status
-
-
-def _source(options: argparse.Namespace, name: str, *, told: bool = True) -> Source:
-    return Source(name, options.cpu_hz, Wanted(options.events, options.start, options.end), told)
 
 
 def _show(source: Source, options: argparse.Namespace) -> Status:
@@ -245,7 +193,7 @@ def _summary(source: Source, options: argparse.Namespace) -> Status:
 def _diff(source: Source, options: argparse.Namespace) -> Status:
     """Find the first difference between two traces."""
     return compare.compare(
-        source, _source(options, options.other, told=False), options.ignore, options.context
+        source, source_of(options, options.other, told=False), options.ignore, options.context
     )
 
 

@@ -1,0 +1,1 @@
+"""`paravane report`: a trace as one page for a browser."""
