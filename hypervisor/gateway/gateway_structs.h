@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GATEWAY_MARK 0xda160591u
+#define GATEWAY_MARK 0x7d6389c0u
 #define HYPERCALL_VECTOR 0x82u
 #define SYSCALL_VECTOR 0x80u
 #define TRAP_COST 0x3e8u
@@ -83,6 +83,7 @@
 #define EVTCHN_MASK 0x880u
 #define INFO_PENDING_SEL 0x4u
 #define EFLAGS_FIXED 0x2u
+#define EFLAGS_ZF 0x40u
 #define EFLAGS_IF 0x200u
 #define EFLAGS_IOPL 0x3000u
 #define EFLAGS_TF 0x100u

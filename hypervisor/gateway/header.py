@@ -140,6 +140,7 @@ def constants() -> dict[str, int]:
         "DESCRIPTOR_AREA": DESCRIPTOR_AREA,
         **_TRAPS,
         "EFLAGS_FIXED": Eflags.FIXED,
+        "EFLAGS_ZF": Eflags.ZF,
         "EFLAGS_IF": Eflags.IF,
         "EFLAGS_IOPL": Eflags.IOPL,
         "EFLAGS_TF": Eflags.TF,

@@ -21,7 +21,7 @@ from paravane.trace import Kind, Record
 from paravane.x86 import PAGE_SIZE
 from tests.support.boot import HOST_TIMEOUT
 from tests.support.page_table_calls import Place
-from tests.support.page_table_kernel import KERNEL, NR_STORES, TABLE_VA
+from tests.support.page_table_kernel import KERNEL, NR_STORES, PLAIN_STORES, TABLE_VA
 from tests.support.page_table_script import Writer, results
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def test_a_list_of_pins_is_preempted_where_python_preempts_it(run: Callable[...,
 
 @pytest.mark.parametrize(
     ("form", "served"),
-    [(0, 1), (1, 1), (2, 1), (3, 1), (4, 1), (5, 1), *[(form, 0) for form in range(6, NR_STORES)]],
+    [*[(form, 1) for form in range(PLAIN_STORES)], *[(form, 0) for form in range(PLAIN_STORES, NR_STORES)]],
 )
 def test_plain_stores_to_a_table_are_served(run: Callable[..., Ran], form: int, served: int) -> None:
     def write(writer: Writer) -> None:

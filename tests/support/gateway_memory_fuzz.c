@@ -108,7 +108,7 @@ static const char *const names[] = {"batches", "mappings", "operations", "descri
 /* A store to what may be a table, by an instruction that may be a plain one. */
 static void store(const struct gateway_block *block)
 {
-    const uint8_t opcodes[] = {0x89, 0xc7, 0xa3, 0x8b, 0x66};
+    const uint8_t opcodes[] = {0x89, 0xc7, 0xa3, 0x87, 0x0f, 0xf0, 0x8b, 0x66};
     const struct gateway_layout *at = &block->layout;
     const uint32_t page = (uint32_t)below(16), to = page << 12 | ((uint32_t)below(16) * entry_size + 4 * (uint32_t)below(2));
     uint32_t code_at, maddr, i, *words = now.words;
@@ -118,8 +118,11 @@ static void store(const struct gateway_block *block)
         code[i] = (uint8_t)draw();
     code[0] = opcodes[below(sizeof(opcodes))];
     if (below(4)) {
-        code[1] = code[0] == 0xc7 ? 5 : (code[1] & 0x38) | 5;
-        memcpy(code + (code[0] == 0xa3 ? 1 : 2), &to, sizeof(to));
+        i = code[0] == 0xa3 ? 0 : code[0] == 0x0f ? 2 : code[0] == 0xf0 ? 3 : 1; /* where ModRM is */
+        code[i] = code[0] == 0xc7 ? 5 : i > 1 ? 13 : (code[i] & 0x38) | 5;
+        memcpy(code + i + 1, &to, sizeof(to));
+        if (i > 1)
+            memcpy(code + i - 2, "\x0f\xc7", 2);
     }
     code_at = linear(&maddr) & ~(PAGE - 1);
     code_at |= below(10) ? (uint32_t)below(PAGE - CODE_SIZE) : PAGE - (uint32_t)below(CODE_SIZE);

@@ -18,8 +18,9 @@ ARENA_SIZE: Final = 256 << 10
 STEP: Final = struct.Struct("<8I")
 """What to do, and its words; what came of it is written over them."""
 END, CALL, TOUCH, STORE, PEND, LOAD = range(6)
-NR_STORES: Final = 10
-"""Ways to store."""
+PLAIN_STORES: Final = 10
+NR_STORES: Final = 14
+"""Ways to store; the first ones are served in C."""
 
 KERNEL: Final = (
     prelude("paging", "shared", "events")
@@ -41,7 +42,8 @@ upcalls: .long 0
     .balign 4
 stores:
     .long by_pointer, by_displacement, by_long_displacement, by_index, by_accumulator, immediate
-    .long by_frame_pointer, half, exchanged, by_segment
+    .long exchanged, compared, compared_unlocked, not_compared
+    .long by_frame_pointer, half, added, by_segment
 gdt_frames: .long 0
 
     .bss
@@ -194,6 +196,39 @@ half:
     jmp store_done
 exchanged:
     xchgl %ecx, (%ebx)
+    movl %ecx, 4(%ebp)              # what was there
+    jmp store_done
+compared:                           # the whole entry, of which %ecx is the lower half
+    movl %ecx, %esi
+    movl (%ebx), %eax
+    movl 4(%ebx), %edx
+    movl %ebx, %edi
+    movl %edx, %ecx
+    movl %esi, %ebx
+    lock cmpxchg8b (%edi)
+    jmp 1f
+compared_unlocked:                  # of which it is the upper half, that of most is 0
+    movl (%ebx), %eax
+    movl 4(%ebx), %edx
+    movl %ebx, %edi
+    movl %eax, %ebx
+    andl $0x80000000, %ecx
+    cmpxchg8b (%edi)
+    jmp 1f
+not_compared:
+    movl (%ebx), %eax
+    movl 4(%ebx), %edx
+    notl %edx
+    lock cmpxchg8b (%ebx)
+1:  pushfl
+    popl %ecx
+    movl step, %ebp
+    movl %eax, 4(%ebp)              # what was there, and whether that was expected
+    movl %edx, 8(%ebp)
+    movl %ecx, 16(%ebp)
+    jmp store_done
+added:
+    xaddl %ecx, (%ebx)
     jmp store_done
 by_segment:
     movl %ecx, %es:(%ebx)
