@@ -7,10 +7,10 @@ patterns (see `expected`). A variation named V is held against `expected-V.txt` 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from paravane.classes import dataclass
 from paravane.guest_kernels.settings import KernelFileError, read_settings, text_of
 
 if TYPE_CHECKING:

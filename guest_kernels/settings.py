@@ -6,8 +6,9 @@ import os
 import re
 import stat
 import tomllib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from paravane.classes import NamedTuple
 from paravane.text import shown
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from paravane.abi.sched import ShutdownReason
+from paravane.classes import dataclass
 from paravane.ending import StopReason, exit_status
 from paravane.text import shown
 from paravane.trace import EventRecord, HypercallRecord, Record, RefusalRecord, TrapRecord

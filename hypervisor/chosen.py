@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from paravane import asm, compiler, guest_kernels
 from paravane.asm.elf_writer import write_elf
+from paravane.classes import dataclass
 from paravane.devices.block import disks_of
 from paravane.devices.console import consoles_of, parse_console
 from paravane.devices.framebuffer import vfbs_of

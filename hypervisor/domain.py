@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +13,7 @@ from paravane import trace as traces
 from paravane.abi.event_channel import Virq
 from paravane.abi.sched import SHUTDOWN_MAX, ShutdownReason
 from paravane.abi.shared_info import SHARED_INFO
+from paravane.classes import dataclass
 from paravane.cpu import CodeGroup
 from paravane.hypervisor_console import HypervisorConsole
 from paravane.log_limit import DomainLog, LineLimit, LogRate

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from paravane.arguments import check_callable, check_type
+from paravane.classes import dataclass
 from paravane.devices.console import ConsoleSpec
 from paravane.events import MAX_EVENT_CHANNELS
 from paravane.grants import GrantLimits

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.sched import ShutdownReason
+from paravane.classes import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

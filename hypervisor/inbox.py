@@ -12,8 +12,9 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from paravane.classes import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

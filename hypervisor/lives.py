@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from paravane.classes import dataclass
 from paravane.image import ImageError
 from paravane.on_end import Action
 from paravane.text import shown

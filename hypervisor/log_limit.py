@@ -6,10 +6,10 @@ Time is system time, so that what is dropped is a function of what the guest doe
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.arguments import check_type
+from paravane.classes import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

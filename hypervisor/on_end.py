@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from enum import Enum
 
 from paravane.abi.sched import ShutdownReason
 from paravane.arguments import check_type
+from paravane.classes import dataclass
 
 
 class Action(Enum):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final, Protocol
 
+from paravane.classes import dataclass
 from paravane.cpu.interrupts import DeferredSigint
 from paravane.devices.bus import Bus
 from paravane.events import Exchange

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from paravane.abi.errno import Errno
 from paravane.abi.vcpu import Runstate
+from paravane.classes import dataclass
 from paravane.refusal import Refusal
 from paravane.time.timers import NEVER
 

@@ -9,10 +9,10 @@ print(ping.console, pong.hypercalls("event_channel_op"))
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from paravane.chosen import choose
+from paravane.classes import dataclass
 from paravane.domain_config import DomainConfig
 from paravane.machine import DETERMINISTIC_SLICE, Machine
 from paravane.quick import Kept, feed, result_of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,6 +12,7 @@ from paravane.abi.errno import Errno
 from paravane.abi.event_channel import Virq
 from paravane.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
 from paravane.builder import amount
+from paravane.classes import dataclass
 from paravane.cpu.geometry import PAE
 from paravane.devices.console import Console, ConsoleSpec, ControlConsole, NoConsole
 from paravane.devices.xenbus import DeviceHost, DomainDevices

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from paravane.abi.errno import Errno
+from paravane.classes import dataclass
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:

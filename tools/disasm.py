@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import capstone
 
+from paravane.classes import NamedTuple
 from paravane.image.elf import PF_X, PT_LOAD, SHF_EXECINSTR, SHT_NOBITS, Elf
 from paravane.image.errors import ImageError
 from paravane.image.lines import read_lines

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from paravane import follow
+from paravane.classes import dataclass
 from paravane.cpu.debugger import Watched
 from paravane.cpu.moving_breakpoints import MOST
 from paravane.follow import LocationError, data_at, location

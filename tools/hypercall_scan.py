@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left
 from collections import Counter, deque
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from capstone import CS_ARCH_X86, CS_GRP_CALL, CS_GRP_INT, CS_GRP_JUMP, CS_GRP_RET, CS_MODE_32, Cs
 from capstone.x86 import X86_REG_AH, X86_REG_AL, X86_REG_AX, X86_REG_EAX
@@ -23,6 +23,7 @@ from paravane.abi.hypercall import (
     HYPERCALL_VECTOR,
     Hypercall,
 )
+from paravane.classes import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

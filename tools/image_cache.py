@@ -16,8 +16,9 @@ import time
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from paravane.classes import NamedTuple
 from paravane.tools.files import write_file
 
 if TYPE_CHECKING:

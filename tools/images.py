@@ -5,9 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from paravane import ImageError, guest_kernels, load_image
+from paravane.classes import NamedTuple
 from paravane.guest_kernels.folder import load_folder
 from paravane.guest_kernels.settings import KernelFileError
 from paravane.tools import image_cache

@@ -1,10 +1,11 @@
 """The block protocol for x86_32 frontends (public/io/blkif.h)."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.layout import S16, U8, U16, U32, U64, UINT8, Array, Layout
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 BLKIF_SECTOR_SIZE: Final = 512
 """Bytes per unit of `sector_number`, `first_sect` and `last_sect`, whatever the disk's own sector size."""

@@ -1,11 +1,12 @@
 """callback_op (public/callback.h)."""
 
 from enum import IntEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from paravane.abi.layout import U16, UINT16, Layout, Named
 from paravane.abi.names import c_names
 from paravane.abi.trap import XEN_CALLBACK, XenCallback
+from paravane.classes import NamedTuple
 
 
 @c_names("CALLBACKOP_")

@@ -1,10 +1,11 @@
 """The console: the emergency hypercall console_io and the shared ring (public/xen.h, public/io/console.h)."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.layout import U32, Chars, Layout
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 
 @c_names("CONSOLEIO_")

@@ -2,11 +2,12 @@
 ask of interfaces that are for others (public/hvm)."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.domid import DOMID
 from paravane.abi.layout import U16, U32, U64, Array, Chars, Layout
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 XENPF_INTERFACE_VERSION: Final = 0x03000001
 """Xen 4.17's; callers with another version are refused with -EACCES."""

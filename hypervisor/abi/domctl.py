@@ -6,7 +6,7 @@ files whose names begin like this one's.
 """
 
 from enum import IntEnum
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
 from paravane.abi.domid import DOMID
 from paravane.abi.layout import (
@@ -19,6 +19,7 @@ from paravane.abi.layout import (
     Named,
 )
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 XEN_DOMCTL_INTERFACE_VERSION: Final = 0x15
 """Xen 4.17's; callers with another version are refused with -EACCES."""

@@ -1,7 +1,7 @@
 """The parts of domctl that are about a domain as a whole (public/domctl.h)."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.domid import DOMID
 from paravane.abi.layout import (
@@ -16,6 +16,7 @@ from paravane.abi.layout import (
 )
 from paravane.abi.names import c_names
 from paravane.abi.version import XEN_DOMAIN_HANDLE_LEN
+from paravane.classes import NamedTuple
 
 _HANDLE = Annotated[bytes, Chars(XEN_DOMAIN_HANDLE_LEN)]
 

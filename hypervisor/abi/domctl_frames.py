@@ -1,12 +1,13 @@
 """The parts of domctl that are about the frames of a domain (public/domctl.h)."""
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from paravane.abi.domctl import HANDLE_64
 from paravane.abi.layout import (
     U64_ALIGNED,
     Layout,
 )
+from paravane.classes import NamedTuple
 
 XEN_DOMCTL_PFINFO_LTAB_SHIFT: Final = 28
 XEN_DOMCTL_PFINFO_NOTAB: Final = 0x0 << 28

@@ -1,7 +1,7 @@
 """The part of domctl that is about the scheduler (public/domctl.h, struct xen_domctl_scheduler_op)."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.domctl import HANDLE_64
 from paravane.abi.layout import (
@@ -12,6 +12,7 @@ from paravane.abi.layout import (
     Union,
 )
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 
 @c_names("XEN_SCHEDULER_")

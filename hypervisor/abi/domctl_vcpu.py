@@ -1,7 +1,5 @@
 """The parts of domctl that are about the vcpus of a domain (public/domctl.h)."""
 
-from typing import NamedTuple
-
 from paravane.abi.domctl import HANDLE_64
 from paravane.abi.layout import (
     U8,
@@ -9,6 +7,7 @@ from paravane.abi.layout import (
     U64_ALIGNED,
     Layout,
 )
+from paravane.classes import NamedTuple
 
 
 class XenDomctlVcpucontext(NamedTuple):

@@ -1,10 +1,11 @@
 """Entries of the memory map that XENMEM_memory_map returns (ACPI specification, INT 15h E820h)."""
 
 from enum import IntEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from paravane.abi.layout import U64, UINT32, Layout
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 
 @c_names("E820_")

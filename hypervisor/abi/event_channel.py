@@ -1,11 +1,12 @@
 """Event channels (public/event_channel.h) and virtual interrupts (public/xen.h, VIRQ_*)."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.domid import DOMID
 from paravane.abi.layout import U8, U32, U64, UINT32, Array, Layout, Named, Union
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 
 @c_names("EVTCHNOP_")

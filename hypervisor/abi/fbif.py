@@ -1,10 +1,11 @@
 """The framebuffer protocol for x86_32 frontends (public/io/fbif.h)."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.layout import S32, U8, U32, UINT8, Array, Layout
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 XENFB_OUT_EVENT_SIZE: Final = 40
 XENFB_OUT_RING_SIZE: Final = 2048

@@ -1,11 +1,12 @@
 """Grant tables (public/grant_table.h)."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.domid import DOMID
 from paravane.abi.layout import PTR, S16, U16, U32, U64, UINT32, UINT64, ULONG, Array, Layout, Named, Union
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 GRANT_REF = U32
 GRANT_HANDLE = U32

@@ -5,10 +5,11 @@ survive. The guest calls entry `number` of its hypercall page, or executes the s
 """
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.layout import U32, Array, Layout, Scalar
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 
 @c_names("__HYPERVISOR_")

@@ -1,10 +1,11 @@
 """The keyboard and pointer protocol (public/io/kbdif.h)."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.layout import S32, U8, U32, UINT8, Layout
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 XENKBD_IN_EVENT_SIZE: Final = 40
 XENKBD_IN_RING_SIZE: Final = 2048

@@ -17,7 +17,9 @@ from enum import IntEnum
 from mmap import mmap
 from struct import Struct
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeAlias, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeAlias, TypeVar, get_type_hints
+
+from paravane.classes import NamedTuple
 
 T = TypeVar("T", bound=tuple[Any, ...])
 Names = type[IntEnum]

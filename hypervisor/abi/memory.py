@@ -1,11 +1,12 @@
 """memory_op (public/memory.h)."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.domid import DOMID
 from paravane.abi.layout import PTR, U8, U16, U32, U64, UINT16, UINT32, UINT64, ULONG, Layout, Union
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 
 @c_names("XENMEM_")

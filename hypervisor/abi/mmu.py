@@ -1,10 +1,11 @@
 """Page-table hypercalls: mmu_update, mmuext_op, update_va_mapping (public/xen.h)."""
 
 from enum import IntEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from paravane.abi.layout import U64, UINT32, Layout, Union
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 
 @c_names("MMU_")

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
+
+from paravane.classes import NamedTuple
 
 E = TypeVar("E", bound=IntEnum)
 

@@ -1,10 +1,11 @@
 """The network protocol (public/io/netif.h)."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.layout import S16, U8, U16, U32, UINT8, Array, Chars, Layout, Union
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 XEN_NETIF_NR_SLOTS_MIN: Final = 18
 """Slots a packet may take, at least, on either ring."""

@@ -1,10 +1,10 @@
 """nmi_op (public/nmi.h)."""
 
 from enum import IntEnum
-from typing import NamedTuple
 
 from paravane.abi.layout import PTR, ULONG, Layout
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 
 @c_names("XENNMI_")

@@ -5,11 +5,11 @@ trace lines follow from them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from paravane.abi.domid import DomId
 from paravane.abi.layout import Layout
+from paravane.classes import dataclass
 
 COUNT_BITS = 0x7FFF_FFFF
 """Bits of a count that count: the top one says that the call is the rest of an earlier one."""

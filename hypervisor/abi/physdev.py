@@ -1,11 +1,12 @@
 """physdev_op and its older form physdev_op_compat (public/physdev.h)."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.domid import DOMID
 from paravane.abi.layout import PTR, S32, U8, U16, U32, U64, UINT32, ULONG, Layout, Union
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 
 @c_names("PHYSDEVOP_")

@@ -1,10 +1,11 @@
 """xenpmu_op (public/pmu.h)."""
 
 from enum import IntEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from paravane.abi.layout import U32, U64, Layout
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 
 @c_names("XENPMU_")

@@ -1,8 +1,9 @@
 """Shared request and response rings (public/io/ring.h)."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from paravane.abi.layout import U8, U32, Array, Chars, Layout, Named, Union
+from paravane.classes import NamedTuple
 
 
 class RingPvtNetif(NamedTuple):

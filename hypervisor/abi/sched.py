@@ -5,11 +5,12 @@ itself, not a pointer to it.
 """
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.domid import DOMID
 from paravane.abi.layout import PTR, S32, U32, U64, UINT32, Layout
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 
 @c_names("SCHEDOP_")

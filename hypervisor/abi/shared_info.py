@@ -1,10 +1,11 @@
 """The page a domain shares with the hypervisor (public/xen.h, public/arch-x86/xen.h, xen-x86_32.h)."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.layout import S8, U8, U32, U64, ULONG, Array, Layout
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 XEN_LEGACY_MAX_VCPUS: Final = 32
 """Vcpus whose vcpu_info is in shared_info; the others must register one."""

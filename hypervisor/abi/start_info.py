@@ -1,10 +1,11 @@
 """What a domain finds in ESI at its first instruction (public/xen.h, "start of day")."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.layout import PTR, U32, ULONG, Chars, Layout, Union
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 MAGIC_PAE: Final = "xen-3.0-x86_32p"
 """`start_info.magic` and the guest's word for its ABI: 3-level page tables."""

@@ -4,12 +4,13 @@ The `u` of a request is one of the layouts here, by `cmd`; alignment and pointer
 """
 
 from enum import IntEnum
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
 from paravane.abi.domctl import HANDLE_64
 from paravane.abi.domid import DOMID
 from paravane.abi.layout import S32, U8, U32, U64_ALIGNED, UINT32, Array, Chars, Layout
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 XEN_SYSCTL_INTERFACE_VERSION: Final = 0x15
 """Xen 4.17's; callers with another version are refused with -EACCES."""

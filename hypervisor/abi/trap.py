@@ -1,8 +1,9 @@
 """Trap table, callbacks and frames of a 32-bit PV guest (public/arch-x86/xen.h, xen-x86_32.h)."""
 
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.layout import U8, U16, U32, ULONG, Layout, Named
+from paravane.classes import NamedTuple
 
 TI_DPL_MASK: Final = 3
 """`trap_info.flags`: least privileged ring that may raise the vector with `int n`."""

@@ -1,11 +1,12 @@
 """vcpu_op and the initial context of a secondary vcpu (public/vcpu.h, public/arch-x86/xen.h)."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.layout import S32, U32, U64, UINT32, UINT64, ULONG, Array, Chars, Layout, Union
 from paravane.abi.names import c_names
 from paravane.abi.trap import CPU_USER_REGS, TRAP_INFO, CpuUserRegs, TrapInfo
+from paravane.classes import NamedTuple
 from paravane.x86 import FXSAVE_SIZE
 
 

@@ -1,10 +1,11 @@
 """xen_version and feature flags (public/version.h, public/features.h)."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.layout import U32, ULONG, Chars, Layout
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 
 @c_names("XENVER_")

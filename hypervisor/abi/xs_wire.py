@@ -1,11 +1,12 @@
 """The xenstore protocol: messages and ring (public/io/xs_wire.h)."""
 
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from paravane.abi.errno import Errno
 from paravane.abi.layout import U32, UINT32, Chars, Layout
 from paravane.abi.names import c_names
+from paravane.classes import NamedTuple
 
 
 @c_names("XS_")

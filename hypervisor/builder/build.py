@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from paravane.abi.arch import FlatSelector
 from paravane.abi.hypercall import VmassistType
@@ -20,6 +19,7 @@ from paravane.builder.hypercall_page import hypercall_page
 from paravane.builder.module import module_contents, module_size
 from paravane.builder.page_tables import page_table_pages
 from paravane.builder.start_layout import plan_layout
+from paravane.classes import NamedTuple, dataclass
 from paravane.image.notes import PaeMode
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Eflags
 

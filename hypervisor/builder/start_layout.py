@@ -7,10 +7,10 @@ boundary, at least 512 KiB past the boot stack.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from paravane.abi.arch import HYPERVISOR_VIRT_START_NONPAE, HYPERVISOR_VIRT_START_PAE
+from paravane.classes import NamedTuple, dataclass
 from paravane.image.errors import ImageError
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 

@@ -4,7 +4,9 @@ They have no debug registers, no EFLAGS.TF and no byte of memory of the guest's:
 """
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from paravane.classes import NamedTuple
 
 
 class Watched(NamedTuple):

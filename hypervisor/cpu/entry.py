@@ -1,7 +1,6 @@
 """Ways into a ring that are worked out once and taken many times."""
 
-from typing import NamedTuple
-
+from paravane.classes import NamedTuple
 from paravane.cpu import segments
 from paravane.cpu.faults import PageFault, SegmentFault
 from paravane.cpu.segments import Descriptor

@@ -1,8 +1,8 @@
 """Page-table shapes of the 32-bit processor (Intel SDM volume 3, chapter 4)."""
 
-from dataclasses import dataclass
 from typing import Final
 
+from paravane.classes import dataclass
 from paravane.x86 import PAGE_SIZE, PageFaultCode, Pte
 
 PAGE_MASK: Final = PAGE_SIZE - 1

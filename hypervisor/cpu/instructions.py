@@ -6,7 +6,9 @@ blocks that the engine has just translated, so all that it is shown are instruct
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final
+
+from paravane.classes import NamedTuple
 
 MAX_LENGTH: Final = 15
 LOCK, OPERAND_SIZE, ADDRESS_SIZE = 0xF0, 0x66, 0x67

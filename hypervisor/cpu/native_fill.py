@@ -3,8 +3,9 @@
 import mmap
 from collections.abc import Iterable
 from ctypes import c_void_p
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
+from paravane.classes import NamedTuple
 from paravane.cpu.engine import machine_code
 from paravane.cpu.engine.context_offsets import ContextLayout
 from paravane.cpu.engine.fill_place import FillPlace, FillSwap, find

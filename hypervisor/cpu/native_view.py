@@ -2,8 +2,8 @@
 
 import ctypes
 from ctypes import addressof, c_char
-from typing import NamedTuple
 
+from paravane.classes import NamedTuple
 from paravane.cpu.engine import library as api
 from paravane.cpu.engine import numbers
 from paravane.cpu.engine.flushes import Flushes, flushes

@@ -1,8 +1,8 @@
 """Memory operands: what ModRM, SIB and displacement of a decoded instruction name (SDM volume 2, 2.1.5)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from paravane.classes import NamedTuple
 from paravane.cpu.instructions import ADDRESS_SIZE, Instruction
 
 ESP, EBP = 4, 5

@@ -1,8 +1,8 @@
 """Page walks and guest copies: the guest's memory as Python sees it (SDM volume 3, chapter 4)."""
 
 from array import array
-from typing import NamedTuple
 
+from paravane.classes import NamedTuple
 from paravane.cpu.faults import PageFault
 from paravane.cpu.geometry import (
     PAGE_MASK,

@@ -6,8 +6,9 @@ that fault puts the kept state back and reports the exception that hardware woul
 """
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
+from paravane.classes import NamedTuple
 from paravane.cpu.attention import Attention
 from paravane.cpu.engine import numbers
 from paravane.cpu.handler import TrapHandler

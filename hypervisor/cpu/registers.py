@@ -2,8 +2,9 @@
 
 import struct
 from array import array
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from paravane.classes import NamedTuple
 from paravane.cpu.attention import Attention
 from paravane.cpu.engine import numbers
 from paravane.cpu.engine.context_offsets import ContextLayout, context_layout

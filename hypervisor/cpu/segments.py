@@ -1,7 +1,8 @@
 """Descriptor tables and the checks a segment load makes (SDM volume 3, chapters 3 and 5)."""
 
-from typing import Final, NamedTuple
+from typing import Final
 
+from paravane.classes import NamedTuple
 from paravane.cpu.faults import PageFault, SegmentFault
 from paravane.cpu.paging import GuestMemory
 from paravane.x86 import DescriptorFlags, Selector, Vector

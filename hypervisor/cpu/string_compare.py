@@ -5,8 +5,9 @@ what starts near the end of a whole operand and would go on past it: the very th
 substring is made of. These are done here; all others by the engine.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
+from paravane.classes import NamedTuple
 from paravane.cpu.instructions import Instruction
 from paravane.x86 import Eflags
 

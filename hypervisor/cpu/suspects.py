@@ -1,8 +1,9 @@
 """What of a block that was just translated must not run just as the engine would run it."""
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
+from paravane.classes import NamedTuple
 from paravane.cpu.instructions import IRET, Instruction, instructions, is_pause, is_undefined
 from paravane.cpu.plain_code import is_plain
 from paravane.cpu.string_compare import STRING_COMPARES

@@ -1,6 +1,8 @@
 """A way in for traps that comes before Python's."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+from paravane.classes import NamedTuple
 
 
 class EntryHooks(NamedTuple):

@@ -1,7 +1,6 @@
 """What is in watched memory, to find stores that no instruction of the processor made."""
 
-from typing import NamedTuple
-
+from paravane.classes import NamedTuple
 from paravane.cpu.debugger import Watched
 from paravane.cpu.geometry import PAGE_MASK
 from paravane.cpu.state import ProcessorState

@@ -7,8 +7,8 @@ none is armed any more the hooks go at the next run, and with them what they cos
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
+from paravane.classes import NamedTuple
 from paravane.cpu.engine import library as api
 from paravane.cpu.engine import numbers
 from paravane.cpu.engine.bounds import MovableHook

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
-from typing import NamedTuple
+
+from paravane.classes import NamedTuple
 
 LOOPBACK = "127.0.0.1"
 

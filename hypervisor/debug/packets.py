@@ -5,9 +5,10 @@ The source of all formats in this folder is the manual of GDB, appendix "GDB Rem
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from paravane.classes import dataclass
 
 MAX_PAYLOAD: Final = 0x4000
 """Bytes of a payload, as they are on the wire; what we tell the debugger as PacketSize."""

@@ -7,10 +7,10 @@ x87 and SSE registers have GDB's names and types for i386; the rest is a feature
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from paravane.classes import dataclass
 from paravane.cpu import SegmentFault
 from paravane.x86 import Eflags
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from paravane.classes import dataclass
 
 ALL: Final = -1
 """Every thread, in the protocol's thread ids."""

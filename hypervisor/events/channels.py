@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.errno import Errno
@@ -12,6 +11,7 @@ from paravane.abi.event_channel import (
     EVTCHN_FIFO_CONTROL_BLOCK,
     EvtchnFifo,
 )
+from paravane.classes import dataclass
 from paravane.events.fifo import Fifo
 from paravane.events.port import usable
 from paravane.events.port_table import PortTable

@@ -12,7 +12,7 @@ the worst a guest gets is a lost, a late or a spurious event of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.abi.errno import Errno
@@ -24,6 +24,7 @@ from paravane.abi.event_channel import (
     EvtchnFifo,
     EvtchnFifoPriority,
 )
+from paravane.classes import dataclass
 from paravane.refusal import Refusal
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 

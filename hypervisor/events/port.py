@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NamedTuple, Protocol, TypeGuard
+from typing import Final, Protocol, TypeGuard
 
 from paravane.abi.domid import DomId
 from paravane.abi.event_channel import EvtchnStat, Virq
+from paravane.classes import NamedTuple, dataclass
 
 VCPU_VIRQS: Final = frozenset((Virq.TIMER, Virq.DEBUG, Virq.XENOPROF, Virq.XENPMU))
 """The virtual interrupts that each vcpu has for itself; the others are the domain's."""

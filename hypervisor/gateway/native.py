@@ -12,8 +12,9 @@ import os
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
+from paravane.classes import NamedTuple
 from paravane.cpu.engine.live import find as find_state
 from paravane.cpu.trap_entry import EntryHooks
 from paravane.gateway.header import mark

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from paravane.abi.errno import Errno
 from paravane.abi.grant_table import GrantStatus
 from paravane.arguments import check_type
+from paravane.classes import dataclass
 from paravane.refusal import Refusal
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from paravane import trace as traces
 from paravane.abi.errno import Errno
 from paravane.call_site import CallSites
+from paravane.classes import NamedTuple
 from paravane.cpu import PageFault
 from paravane.hypercalls.declaration import Call
 from paravane.hypercalls.table import TABLE

@@ -6,13 +6,13 @@ and what came of them is written afterwards. The others go through one struct at
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from paravane.abi.errno import Errno
 from paravane.abi.grant_table import GnttabOp, GrantStatus
 from paravane.abi.hypercall import Hypercall
+from paravane.classes import dataclass
 from paravane.cpu import PageFault
 from paravane.grants import GrantRefusal
 from paravane.hypercalls.table import Arguments, commands

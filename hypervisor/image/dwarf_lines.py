@@ -8,10 +8,11 @@ Section numbers in comments are those of the DWARF 5 standard.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from paravane.classes import NamedTuple, dataclass
 from paravane.text import printable
 
 if TYPE_CHECKING:

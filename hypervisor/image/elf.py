@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from functools import cached_property
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from paravane.classes import NamedTuple
 from paravane.image.errors import ImageError
 from paravane.text import printable
 

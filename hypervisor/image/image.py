@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from paravane.abi.elfnote import ElfNote
 from paravane.abi.start_info import MAGIC_PAE, MAGIC_TWO_LEVEL
+from paravane.classes import dataclass
 from paravane.cpu.geometry import PAE, TWO_LEVEL
 from paravane.image.elf import PF_W, PF_X, SHF_EXECINSTR
 from paravane.image.lines import Lines, read_lines

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from paravane.abi.elfnote import GUEST_SECTION, LEGACY_KEYS, ElfNote
 from paravane.abi.layout import U32, Layout
 from paravane.abi.version import XenFeature
+from paravane.classes import NamedTuple, dataclass
 from paravane.image.elf import PT_NOTE, SHT_NOTE
 from paravane.image.errors import ImageError
 from paravane.text import printable

@@ -9,9 +9,10 @@ from __future__ import annotations
 import bz2
 import lzma
 import zlib
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Final, Protocol
 
 from paravane.abi.layout import U8, U16, U32, Chars, Layout
+from paravane.classes import NamedTuple
 from paravane.image.errors import ImageError
 from paravane.image.packed import LZ4_MAGIC, unpack_lz4, unpack_zstd
 

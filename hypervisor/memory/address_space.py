@@ -7,7 +7,6 @@ linear addresses, sizes are bytes unless a name says otherwise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from paravane.abi.arch import (
@@ -15,6 +14,7 @@ from paravane.abi.arch import (
     HYPERVISOR_VIRT_START_PAE,
     MACH2PHYS_VIRT_END_NONPAE,
 )
+from paravane.classes import dataclass
 from paravane.cpu.geometry import PAE, TWO_LEVEL, Geometry
 from paravane.memory.frames import FrameType
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Pte

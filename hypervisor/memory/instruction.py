@@ -8,9 +8,9 @@ stores of segment and system registers, far calls, INS, and all of x87, MMX and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from paravane.classes import NamedTuple, dataclass
 from paravane.cpu.instructions import ADDRESS_SIZE, MAX_LENGTH, OPERAND_SIZE, REPEATS, Instruction
 from paravane.cpu.instructions import decode as decode_instruction
 from paravane.cpu.operands import absolute_operand, memory_operand

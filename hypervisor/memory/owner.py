@@ -9,9 +9,10 @@ an owner, `VcpuPaging` an `Installed`.
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final, Protocol
 
+from paravane.classes import dataclass
 from paravane.x86 import PAGE_SHIFT, Selector
 
 if TYPE_CHECKING:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from paravane.abi.arch import FIRST_RESERVED_GDT_ENTRY
 from paravane.abi.errno import Errno
+from paravane.classes import NamedTuple
 from paravane.memory.address_space import (
     DESCRIPTOR_AREA,
     GDT_LIMIT,

@@ -7,9 +7,10 @@ it. Stores to L2 and L3 tables are the guest's own #PF, as in Xen.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from paravane.abi.arch import KERNEL_RING
+from paravane.classes import NamedTuple
 from paravane.cpu.faults import PageFault
 from paravane.cpu.instructions import MAX_LENGTH
 from paravane.memory.frames import L1

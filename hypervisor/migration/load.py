@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import field
 from struct import Struct
 from typing import IO, TYPE_CHECKING, Final
 
@@ -14,6 +14,7 @@ from paravane.abi.domctl_frames import (
     XEN_DOMCTL_PFINFO_XTAB,
 )
 from paravane.abi.vcpu import VCPU_GUEST_CONTEXT
+from paravane.classes import dataclass
 from paravane.migration.p2m import PER_PAGE
 from paravane.migration.save import P2M_FRAMES, PAGES, PFN_TYPE_SHIFT, PV_INFO
 from paravane.migration.settings import Settings, from_json

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from paravane.classes import dataclass
 from paravane.memory import MAX_VCPUS
 from paravane.migration.stream import StreamError
 from paravane.sched import Share

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 from struct import Struct
-from typing import IO, TYPE_CHECKING, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Final
 
+from paravane.classes import NamedTuple
 from paravane.traps.emulate.cpuid import XEN_VERSION
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 

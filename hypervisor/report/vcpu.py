@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paravane.call_site import call_site
+from paravane.classes import dataclass
 from paravane.report import processor, stack, waits
 from paravane.text import shown
 

@@ -6,7 +6,9 @@ nobody did, so what it decides is a function of that and of nothing else.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+
+from paravane.classes import NamedTuple
 
 if TYPE_CHECKING:
     from paravane.sched.entity import Entity

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from paravane import guest_kernels
 from paravane.asm import AssemblyError
+from paravane.classes import dataclass
 from paravane.compiler import CompilerError, NoCompiler
 from paravane.ending import StopReason
 from paravane.guest_kernels.folder import SETTINGS, load_variations

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from itertools import pairwise, zip_longest
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from paravane.classes import NamedTuple
 from paravane.text import shown
 
 if TYPE_CHECKING:

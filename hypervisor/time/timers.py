@@ -5,7 +5,9 @@ from __future__ import annotations
 import heapq
 from array import array
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from paravane.classes import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.abi.event_channel import Virq
 from paravane.abi.shared_info import VCPU_INFO, VCPU_TIME_INFO
 from paravane.abi.vcpu import VCPU_RUNSTATE_INFO, XEN_RUNSTATE_UPDATE, Runstate, VcpuRunstateInfo
+from paravane.classes import dataclass
 from paravane.cpu import PageFault
 from paravane.time.records import write_vcpu_time
 from paravane.time.run_states import RunStates

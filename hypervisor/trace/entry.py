@@ -6,11 +6,12 @@ numbers; what has a name in the ABI (an errno, a virtual interrupt, a shutdown r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.abi.parameters import COUNT_BITS, Items, Word
+from paravane.classes import dataclass
 from paravane.place import Place
 from paravane.trace.records import HypercallRecord
 

@@ -6,10 +6,10 @@ with the domains and vcpus that all of it is restricted to (`domain:2`, `vcpu:0`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
+from paravane.classes import dataclass
 from paravane.text import number_in
 from paravane.trace.kinds import DEFAULT, Kind
 from paravane.trace.selectors import SELECTORS, FilterError, Item

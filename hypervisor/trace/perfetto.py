@@ -8,11 +8,12 @@ off loads up to where it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.abi.domid import DomId
+from paravane.classes import dataclass
 from paravane.registry import CONTROL_DOMID, HOST_DOMID
 from paravane.trace.annotations import write_annotation
 from paravane.trace.perfetto_schema import (

@@ -6,9 +6,9 @@ one is made for every hypercall that is traced.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from paravane.classes import dataclass
 from paravane.trace.kinds import DomainEvent, Kind
 
 if TYPE_CHECKING:

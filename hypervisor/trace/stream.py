@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from paravane.classes import NamedTuple
 from paravane.trace.kinds import Kind
 
 if TYPE_CHECKING:

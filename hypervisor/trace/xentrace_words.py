@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from paravane.abi.callback import CallbackOp
 from paravane.abi.console import ConsoleIo
@@ -17,6 +17,7 @@ from paravane.abi.sched import SchedOp, ShutdownReason
 from paravane.abi.trace import TRC_64_FLAG, TRC_PV_HYPERCALL_V2_ARG_MASK, TraceEvent
 from paravane.abi.vcpu import VcpuOp
 from paravane.abi.version import XenVersion
+from paravane.classes import NamedTuple
 from paravane.place import Place
 from paravane.trace.xentrace import ARGUMENT_SHIFT
 from paravane.x86 import Vector

@@ -12,9 +12,10 @@ stack_switch registered, otherwise below the interrupted ESP. A frame that canno
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from paravane.abi.arch import KERNEL_RING
+from paravane.classes import NamedTuple
 from paravane.cpu import PageFault, SegmentFault
 from paravane.traps.crash import GuestCrash
 from paravane.traps.segments import frame_base, reach

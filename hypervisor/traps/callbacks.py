@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from paravane.abi.arch import FlatSelector
 from paravane.abi.callback import CallbackFlag, CallbackType
 from paravane.abi.errno import Errno
+from paravane.classes import dataclass
 from paravane.refusal import Refusal
 from paravane.traps.table import Gate, fix_selector, packed
 

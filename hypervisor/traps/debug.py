@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from paravane.abi.errno import Errno
+from paravane.classes import dataclass
 from paravane.refusal import Refusal
 from paravane.x86 import Cr4, Dr6, Dr7, Dr7Type
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from paravane.classes import NamedTuple
 from paravane.cpu import PageFault, instructions
 from paravane.cpu.instructions import OPERAND_SIZE
 from paravane.cpu.operands import memory_operand

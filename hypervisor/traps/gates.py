@@ -7,9 +7,10 @@ names the gate; what is done here leads to rings of the guest only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from paravane.abi.arch import HYPERVISOR_VIRT_START_NONPAE, HYPERVISOR_VIRT_START_PAE, KERNEL_RING
+from paravane.classes import NamedTuple
 from paravane.cpu import PageFault, SegmentFault
 from paravane.cpu.entry import raw_descriptor
 from paravane.traps.bounce import Registers

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from paravane.abi.errno import Errno
 from paravane.abi.physdev import MapPirqType
+from paravane.classes import dataclass
 from paravane.refusal import Refusal
 from paravane.traps.emulate.ports import PortSpace
 

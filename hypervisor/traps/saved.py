@@ -6,9 +6,9 @@ is only remembered to save work (prepared entries, the direct gate).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from paravane.classes import dataclass
 from paravane.traps.fpu import set_task_switched
 from paravane.traps.table import NR_VECTORS
 

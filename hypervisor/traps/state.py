@@ -5,11 +5,12 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import field
+from typing import TYPE_CHECKING, Any
 
 from paravane.abi.arch import KERNEL_RING, FlatSelector
 from paravane.abi.shared_info import VCPU_INFO
+from paravane.classes import NamedTuple, dataclass
 from paravane.cpu.attention import Attention
 from paravane.traps.callbacks import Callbacks
 from paravane.traps.debug import DebugRegisters

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from paravane.abi.arch import KERNEL_RING
 from paravane.abi.trap import TI_DPL_MASK, TI_IF
+from paravane.classes import NamedTuple
 
 if TYPE_CHECKING:
     from paravane.abi.trap import TrapInfo

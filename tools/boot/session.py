@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from paravane import Machine, ShutdownReason, StopReason
+from paravane.classes import dataclass
 from paravane.ending import exit_status
 from paravane.text import shown
 from paravane.tools.console_options import on_sink, on_terminal, places, takes_terminal

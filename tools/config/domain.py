@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from paravane import Action, OnEnd
+from paravane.classes import dataclass
 from paravane.devices.block import parse_disk
 from paravane.devices.console import consoles_of, parse_channel, parse_console
 from paravane.devices.framebuffer import parse_vfb

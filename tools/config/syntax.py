@@ -13,9 +13,9 @@ lower-case letters, digits, `.` and `_`. `+=` appends a string to a string and a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from paravane.classes import NamedTuple, dataclass
 from paravane.text import shown
 
 if TYPE_CHECKING:

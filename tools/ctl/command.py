@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from paravane.classes import dataclass
 from paravane.text import shown
 from paravane.tools import manual
 from paravane.tools.ctl.attach import attach

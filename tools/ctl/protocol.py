@@ -10,8 +10,9 @@ After the answer to `console` the connection carries the console's bytes, both w
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any, Final
+
+from paravane.classes import dataclass
 
 LONGEST: Final = 4096
 """Bytes of a request's line."""

@@ -10,11 +10,13 @@ import ast
 import os
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from paravane.classes import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from paravane.classes import dataclass
 from paravane.text import shown
 from paravane.tools.ctl.actions import domain_of, perform
 from paravane.tools.ctl.command import VERBS, table

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from paravane import DomainConfig, Image, ImageError, Machine, guest_kernels, load_image
+from paravane.classes import dataclass
 from paravane.devices.block import located
 from paravane.devices.console import consoles_of
 from paravane.text import shown

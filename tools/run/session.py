@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from paravane import ImageError, Machine, ShutdownReason, StopReason
+from paravane.classes import dataclass
 from paravane.ending import exit_status
 from paravane.text import shown
 from paravane.tools.console_options import numbered, places, wired

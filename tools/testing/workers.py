@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import TYPE_CHECKING
 
+from paravane.classes import dataclass
 from paravane.testing import Finding, Outcome, Verdict, run
 
 if TYPE_CHECKING:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from paravane.classes import dataclass
 from paravane.tools.files import opened
 from paravane.tools.progress import portion, telling
 from paravane.tools.status import UsageError

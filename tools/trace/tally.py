@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import field
+from typing import TYPE_CHECKING, Final
+
+from paravane.classes import NamedTuple, dataclass
 
 if TYPE_CHECKING:
     from paravane.trace import Entry

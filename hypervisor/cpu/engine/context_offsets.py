@@ -10,10 +10,9 @@ import ctypes
 import mmap
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
 
+from paravane.classes import NamedTuple, dataclass
 from paravane.cpu.engine import library, numbers
 from paravane.cpu.engine.errors import EngineError
 from paravane.cpu.engine.live import open_engine

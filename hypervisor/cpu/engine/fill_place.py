@@ -12,8 +12,9 @@ import ctypes
 import mmap
 from contextlib import closing
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from paravane.classes import NamedTuple
 from paravane.cpu.engine import library as api
 from paravane.cpu.engine.context_offsets import context_layout
 from paravane.cpu.engine.host_signals import address

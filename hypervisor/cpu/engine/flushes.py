@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from paravane.classes import NamedTuple
 from paravane.cpu.engine import library
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ import ctypes
 import mmap
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from paravane.classes import NamedTuple, dataclass
 from paravane.cpu.engine import numbers
 from paravane.cpu.engine.errors import EngineError
 from paravane.cpu.engine.library_file import library_file

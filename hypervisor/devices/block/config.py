@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from paravane.arguments import check_type
+from paravane.classes import dataclass
 from paravane.devices.block.device import BlockDevice
 from paravane.devices.block.overlay import Overlay
 from paravane.devices.block.raw import RawVolume

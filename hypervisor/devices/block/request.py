@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from paravane.abi.blkif import (
     BLKIF_DISCARD_SECURE,
@@ -16,6 +16,7 @@ from paravane.abi.blkif import (
     BlkifOp,
     BlkifRsp,
 )
+from paravane.classes import NamedTuple
 from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ As libxl and QEMU have them: the frontend grants the page of rings (`ring-ref`),
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from paravane.classes import dataclass
 from paravane.devices.console.pty_end import PtyEnd
 from paravane.devices.console.ring_console import Console
 from paravane.devices.console.socket_end import UnixEnd

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from paravane.classes import dataclass
 from paravane.devices.console.host_end import OutputEnd
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import select
 import termios
 import tty
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from paravane.classes import dataclass
 from paravane.devices.console.openings import Openings
 from paravane.devices.console.stream_end import StreamEnd
 from paravane.devices.console.watched import Watched

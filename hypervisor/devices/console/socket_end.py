@@ -6,11 +6,11 @@ import logging
 import socket
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from paravane import local_socket
+from paravane.classes import dataclass
 from paravane.devices.console.stream_end import StreamEnd
 from paravane.devices.console.watched import Watched
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from paravane.classes import dataclass
 from paravane.text import shown
 
 if TYPE_CHECKING:

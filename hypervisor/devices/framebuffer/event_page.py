@@ -7,7 +7,7 @@ are read anew, and checked, before anything is done because of them; an event is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from paravane.abi.fbif import (
     XENFB_IN_RING_LEN,
@@ -23,6 +23,7 @@ from paravane.abi.kbdif import (
     XENKBD_OUT_RING_LEN,
     XENKBD_OUT_RING_OFFS,
 )
+from paravane.classes import NamedTuple
 from paravane.devices.ring import RingFault
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from paravane.abi.kbdif import (
     XENKBD_KEY,
@@ -14,6 +14,7 @@ from paravane.abi.kbdif import (
     XenkbdPosition,
     XenkbdType,
 )
+from paravane.classes import NamedTuple
 from paravane.devices.framebuffer.display import Displays
 from paravane.devices.framebuffer.event_page import EVENT_SIZE, KEYBOARD, EventPage, shared_page
 from paravane.devices.xenbus import Device

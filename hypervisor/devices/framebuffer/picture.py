@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from paravane.classes import NamedTuple
 from paravane.devices.vnc.pixel_format import PIXEL
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 

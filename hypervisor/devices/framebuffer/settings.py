@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from paravane.arguments import check_type
+from paravane.classes import dataclass
 from paravane.devices.framebuffer.picture import MOST_PIXELS
 from paravane.devices.vnc import FIRST_PORT, VncServer, check_available
 

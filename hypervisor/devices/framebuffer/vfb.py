@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from paravane.classes import dataclass
 from paravane.devices.framebuffer.device import FramebufferDevice
 from paravane.devices.framebuffer.keyboard import KeyboardDevice
 from paravane.devices.framebuffer.settings import LOOPBACK, VfbSettings

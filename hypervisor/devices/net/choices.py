@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from paravane.classes import NamedTuple
 from paravane.devices.net.offloads import Offloads
 from paravane.devices.xenbus import DeviceFault
 

@@ -6,11 +6,12 @@ the domain has no hand.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Final
 
+from paravane.classes import dataclass
 from paravane.devices.net.headers import EtherType, Protocol
 from paravane.devices.net.rate import Credit
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from paravane.classes import NamedTuple
 from paravane.devices.net.neighbours import Claim, read_claim
 
 if TYPE_CHECKING:

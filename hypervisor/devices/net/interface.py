@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 from paravane.abi.xenbus import XenbusState
+from paravane.classes import dataclass
 from paravane.devices.net.addresses import MAC_SIZE, format_mac
 from paravane.devices.net.choices import MOST_QUEUES, chosen, read_choices
 from paravane.devices.net.firewall import Firewall, Identity

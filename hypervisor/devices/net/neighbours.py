@@ -3,7 +3,9 @@ IPv4."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+from paravane.classes import NamedTuple
 
 _ADVERTISEMENT: Final = 136
 _OPTIONS: Final = {133: 8, 134: 16, 135: 24, _ADVERTISEMENT: 24}

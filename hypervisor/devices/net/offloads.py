@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
+from paravane.classes import NamedTuple
 from paravane.devices.net.checksum import FIELD, with_checksum
 from paravane.devices.net.errors import OffloadError
 from paravane.devices.net.frame import Frame

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.netif import (
@@ -12,6 +12,7 @@ from paravane.abi.netif import (
     NetifGsoType,
     NetTxFlag,
 )
+from paravane.classes import dataclass
 from paravane.devices.net.headers import ETH_HEADER
 from paravane.devices.net.wire import Slot, read_extra, read_slot
 from paravane.devices.xenbus import DeviceFault

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
+from paravane.classes import dataclass
 from paravane.devices.net.errors import NetError
 
 BURST: Final = 131_072

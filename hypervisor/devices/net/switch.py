@@ -6,9 +6,10 @@ them can keep the others from theirs: what one has no room for is dropped, and c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final, Protocol
 
+from paravane.classes import dataclass
 from paravane.devices.net.addresses import is_group, is_link_local
 from paravane.devices.net.errors import OffloadError
 from paravane.devices.net.firewall import Direction

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from paravane.abi.netif import (
     NETIF_EXTRA_INFO,
@@ -13,6 +13,7 @@ from paravane.abi.netif import (
     NETIF_TX_RESPONSE,
     NetifExtraType,
 )
+from paravane.classes import NamedTuple
 
 TX_SLOT: Final = max(NETIF_TX_REQUEST.size, NETIF_TX_RESPONSE.size)
 RX_SLOT: Final = max(NETIF_RX_REQUEST.size, NETIF_RX_RESPONSE.size)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import struct
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Final
+
+from paravane.classes import NamedTuple
 
 PIXEL: Final = 4
 """Bytes of a pixel as pictures come."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from paravane.abi.xenbus import XenbusState
+from paravane.classes import NamedTuple
 from paravane.devices.xenstore.tree import domain_path, parent_of
 
 if TYPE_CHECKING:

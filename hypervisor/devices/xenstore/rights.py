@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from paravane.classes import dataclass
 from paravane.devices.xenstore.tree import FULL, Permission, Right
 from paravane.registry import CONTROL_DOMID
 

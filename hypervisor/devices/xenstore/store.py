@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from paravane.abi.errno import Errno
+from paravane.classes import dataclass
 from paravane.devices.observers import DeviceObservers
 from paravane.devices.xenstore.access import Access
 from paravane.devices.xenstore.host_watches import HostWatch, HostWatches

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paravane.abi.errno import Errno
+from paravane.classes import dataclass
 from paravane.refusal import Refusal
 
 if TYPE_CHECKING:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from enum import IntFlag
-from typing import Final, NamedTuple
+from typing import Final
 
 from paravane.abi.errno import Errno
 from paravane.abi.xs_wire import XENSTORE_REL_PATH_MAX
+from paravane.classes import NamedTuple
 from paravane.refusal import Refusal
 
 ROOT: Final = "/"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import count
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from paravane.classes import NamedTuple
 from paravane.devices.xenstore.tree import ROOT, parent_of
 from paravane.registry import CONTROL_DOMID
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from paravane.classes import NamedTuple
 from paravane.cpu import PageFault
 from paravane.traps.emulate.control import io_privilege
 from paravane.traps.emulate.fault import Completion, Fault, NotEmulated
