@@ -196,6 +196,10 @@ def test_colours_follow_the_scheme_and_paper_is_light(whole: Browser) -> None:
     assert look() == "rgb(255, 255, 255)"
     assert whole.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert _has_colour(whole, "#timeline canvas", "ground")
+    # As wide as A4 is between its margins: nothing is cut off that could be scrolled to on a screen.
+    whole.resize(718, 1000)
+    shown = "[...document.querySelectorAll('.scroll')].filter(one => one.checkVisibility())"
+    assert whole.evaluate(f"{shown}.filter(one => one.scrollWidth > one.clientWidth).length") == 0
 
 
 def test_a_table_is_sorted_by_its_titles(whole: Browser) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from paravane import asm, load_image
 from paravane.place import Place
 from paravane.tools.cli import main
 from paravane.tools.report_page import frames, timeline
@@ -282,6 +283,26 @@ def test_lines_around_a_place_are_in_the_page(make: Make, tmp_path: Path) -> Non
     (tmp_path / "kernel.S").write_text("".join(f"line {number}\n" for number in range(1, 40)))
     (found, *_) = make(ENTRIES, "--sources", str(tmp_path)).island["source"]["files"]
     assert found["text"] == [[number, f"line {number}"] for number in range(9, 16)]
+
+
+@pytest.mark.slow
+def test_an_image_names_what_the_trace_has_as_addresses(make: Make, tmp_path: Path) -> None:
+    """A hypercall's is where it returns to. Lines of what the image was built from are shown."""
+    source = tmp_path / "named.S"
+    source.write_text('.include "runtime.inc"\nXEN_NOTES named\n.text\nmain:\n\tnop\n\tret\n')
+    address = load_image(asm.build((source,))).symbols.address_of("main")
+    assert address is not None
+    beyond = Place(1 << 40)
+    told = [
+        replace(DIRECT, place=Place(address)),
+        replace(UPDATE, place=Place(address + 1)),
+        replace(DIRECT, place=beyond),
+    ]
+    named, other = make(told, "--image", str(source)).island["source"]["files"]
+    assert named["file"] == str(source)
+    assert named["places"] == [[5, "main", 1, 1, [["int 0x80", 1], ["mmu_update", 1]]]]
+    assert [5, "        nop"] in named["text"]
+    assert other["places"] == [[0, str(beyond), 0, 1, [["int 0x80", 1]]]]
 
 
 def test_only_what_is_wanted_is_in_the_page(make: Make) -> None:
