@@ -13,6 +13,7 @@ import pytest
 
 from paravane.testing import plugin
 from tests.support import forked, modes
+from tests.support.boot import keep_images
 from tests.support.native import UNDEFINED, build
 from tests.support.needs import COMMAND, Needs, needs
 
@@ -82,6 +83,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             signal.signal(number, usual)
+    if cache := getattr(config, "cache", None):
+        keep_images(cache.mkdir("kernels"))
     capture = config.pluginmanager.getplugin("capturemanager")
 
     def say(text: str) -> None:

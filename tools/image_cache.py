@@ -59,10 +59,11 @@ class Entry(NamedTuple):
 
 
 class ImageCache:
-    """The entries in one folder, which need not exist."""
+    """The entries in one folder, which need not exist; of these so many, the newest."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kept: int | None = None) -> None:
         self._folder = folder
+        self._kept = KEPT if kept is None else kept
 
     def find(self, request: Request) -> Entry | None:
         """The entry of a request if it still holds."""
@@ -101,7 +102,7 @@ class ImageCache:
         entries = self._folder.glob(f"*{_SUFFIX}")
         by_age = sorted(entries, key=lambda path: path.stat().st_mtime_ns, reverse=True)
         left = [path for path in self._folder.glob(".*") if path.stat().st_mtime < time.time() - ABANDONED]
-        for path in by_age[KEPT:] + left:
+        for path in by_age[self._kept :] + left:
             path.unlink(missing_ok=True)
 
 

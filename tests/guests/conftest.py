@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from paravane import load_image
 from paravane.abi.sched import ShutdownReason
-from tests.support.boot import HOST_TIMEOUT, UNHINDERED, finished
+from tests.support.boot import HOST_TIMEOUT, UNHINDERED, finished, kernel_image
 from tests.support.debugged import KERNEL, Remote, served
 from tests.support.debugged import Boot as DebuggedBoot
 from tests.support.served import Runner
@@ -26,8 +27,15 @@ if TYPE_CHECKING:
 @pytest.fixture
 def boot(boot: Boot) -> Boot:
     """The plugin's `boot`, with a limit that no guest meets on a loaded host, and only records that let the
-    native gateway serve the guest."""
-    return partial(boot, default_timeout=HOST_TIMEOUT, trace=UNHINDERED)
+    native gateway serve the guest. The text of a kernel is assembled as by `kernel_image`."""
+    plain = partial(boot, default_timeout=HOST_TIMEOUT, trace=UNHINDERED)
+
+    def boot_image(kernel: Any, **options: Any) -> BootResult:
+        __tracebackhide__ = True
+        text = isinstance(kernel, str) and "\n" in kernel and not {"include", "defines"} & options.keys()
+        return plain(load_image(kernel_image(kernel, "<source>")) if text else kernel, **options)
+
+    return boot_image
 
 
 @pytest.fixture

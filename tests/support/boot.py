@@ -5,12 +5,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from paravane import BootResult, DomainConfig, Machine, load_image, quick
 from paravane.abi.sched import ShutdownReason
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
+from paravane.tools.image_cache import ImageCache, Request
 from paravane.trace import Kind
 from tests.support import forked
 
@@ -47,13 +50,30 @@ def finished(result: BootResult, reason: ShutdownReason = ShutdownReason.powerof
     return result
 
 
+_assembled: ImageCache | None = None
+
+
+def keep_images(folder: Path) -> None:
+    """From now on what `kernel_image` assembles stays in `folder`, for other processes and later runs."""
+    global _assembled  # noqa: PLW0603
+    _assembled = ImageCache(folder, kept=4096)
+
+
 @lru_cache(maxsize=64)
 def kernel_image(source: str, name: str = "kernel.S") -> bytes:
     """The ELF file of a kernel in assembly, its lines those of a file called `name`. Raises AssemblyError.
 
-    Tests of one file boot the same kernel again and again; a boot is cheaper than assembling it.
+    Tests of one file boot the same kernel again and again, and every run the same as the one before it; a
+    boot is cheaper than assembling it. What tests the assembler calls it itself.
     """
-    return write_elf(assemble_text(source, name=name))
+    request = Request((Path("/", sha256(source.encode()).hexdigest(), name),), (), {})
+    if _assembled is not None and (entry := _assembled.find(request)):
+        return entry.image
+    program = assemble_text(source, name=name)
+    image = write_elf(program)
+    if _assembled is not None:
+        _assembled.keep(request, program, image)
+    return image
 
 
 @dataclass(frozen=True, slots=True)
