@@ -2,12 +2,14 @@
 
 It is an ordinary shared library, loaded by ctypes: it needs no headers of Python's to be built, and one build
 serves every release of Python. The environment variable PARAVANE_NATIVE says otherwise: 0 does without it, a
-path is another build of it; 1 is what goes without saying. Whatever it says, guests run.
+path is another build of it; 1 is what goes without saying. Whatever it says, guests run; that a path is of no
+use is logged once.
 """
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -21,6 +23,7 @@ from paravane.gateway.header import mark
 from paravane.gateway.structs import Block
 
 SWITCH: Final = "PARAVANE_NATIVE"
+_log: Final = logging.getLogger(__name__)
 _MADE_WITH: Final = ("gateway_mark", "gateway_block_size")
 _HOOKS: Final = EntryHooks(
     "gateway_on_trap", "gateway_on_invalid", "gateway_on_cpuid", "gateway_on_in", "gateway_on_out"
@@ -38,7 +41,11 @@ class Native(NamedTuple):
 def find() -> Native | None:
     """The library for a machine that is made now; None where Python does it all."""
     found = _found()
-    return found if isinstance(found, Native) else None
+    if isinstance(found, Native):
+        return found
+    if os.environ.get(SWITCH, "") not in ("", "0", "1"):
+        _tell(found)
+    return None
 
 
 def report() -> str:
@@ -57,6 +64,12 @@ def _found() -> Native | str:
         return _installed()
     path = Path(wanted).absolute()  # a name alone the loader would seek among the system's libraries
     return _load(path) if path.is_file() else f"{SWITCH} is {wanted!r}: neither 0, 1 nor a library's file"
+
+
+@cache
+def _tell(reason: str) -> None:
+    """Somebody chose a library, and it is not used."""
+    _log.warning("Python serves all traps: %s", reason)
 
 
 @cache
