@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 MAX_ERRORS = 20
 MAX_WARNINGS = 100
@@ -19,9 +20,11 @@ class Expansion:
     included: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where in which line: `column` is 1-based, `length` is at least 1."""
+class Location(NamedTuple):
+    """Where in which line: `column` is 1-based, `length` is at least 1.
+
+    A tuple, for every symbol has one and most are never asked for.
+    """
 
     file: str
     line: int

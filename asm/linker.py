@@ -201,9 +201,9 @@ def _symbols(
 
 def _is_listed(symbol: Symbol) -> bool:
     """Labels, and numbers that something refers to; the constants of an include file stay out."""
-    if symbol.is_temporary or not symbol.defined:
+    if symbol.region is None and symbol.referenced_at is None:
         return False
-    return symbol.region is not None or symbol.referenced_at is not None
+    return symbol.defined and not symbol.is_temporary
 
 
 def _symbol(symbol: Symbol, index: dict[int, int], places: LinkedPlaces, reporter: Reporter) -> ProgramSymbol:

@@ -32,12 +32,12 @@ LOOPS |= {"jecxz": (0xE3, False), "jcxz": (0xE3, True)}
 BRANCHES = {"j" + condition: code for condition, code in CONDITIONS.items()}
 NEAR = frozenset(("jmp", "jmpl", "jmpw", "call", "calll", "callw"))
 FAR = frozenset(("ljmp", "ljmpl", "ljmpw", "lcall", "lcalll", "lcallw"))
+_WORDS = frozenset[str]().union(PREFIXES, STRINGS, BRANCHES, LOOPS, NEAR, FAR)
 
 
 def is_known(name: str) -> bool:
     """Whether the word is an instruction or a prefix."""
-    words = (PREFIXES, STRINGS, BRANCHES, LOOPS, NEAR, FAR)
-    return any(name in known for known in words) or bool(forms(name))
+    return name in _WORDS or bool(forms(name))
 
 
 @lru_cache(maxsize=1024)
@@ -49,8 +49,7 @@ def unknown(name: str) -> str:
     """
     if name in _of_other_processors() or name.rstrip("bwl") in _of_other_processors():
         return f"the processor that runs the guest has no `{name}`"
-    words = names().union(PREFIXES, STRINGS, BRANCHES, LOOPS, NEAR, FAR)
-    return f"unknown instruction `{name}`{did_you_mean(name, words)}"
+    return f"unknown instruction `{name}`{did_you_mean(name, names() | _WORDS)}"
 
 
 @cache

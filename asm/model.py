@@ -27,13 +27,11 @@ MAX_OUTPUT = 64 << 20  # bytes of all sections of an assembly
 # Expressions
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(NamedTuple):
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     symbol: Symbol
 
 

@@ -11,7 +11,6 @@ from paravane.asm.expressions import parse
 from paravane.asm.instructions import assemble_instruction
 from paravane.asm.lexer import NAME, NAME_PATTERN, QUOTED_PATTERN, Scanner, unquote
 from paravane.asm.macros import bind
-from paravane.asm.model import Number
 from paravane.asm.reader import Frame, TooManyStatements, directive_of, expand
 from paravane.asm.source import read_text, statements
 
@@ -50,7 +49,8 @@ def _read(unit: Unit, source: Iterator[Statement], folder: Path | None) -> None:
     unit.reader.push(Frame("file", source, 0, folder))
     while unit.reader.frames:
         try:
-            _step(unit)
+            while unit.reader.frames:
+                _step(unit)
         except SourceError as error:
             unit.reporter.error(error.message, unit.statement.locate(error.start, error.end))
         except LocatedError as error:
@@ -100,7 +100,8 @@ def _statement(unit: Unit, statement: Statement) -> None:
     text = statement.text
     constant = _CONSTANT.match(text)
     if constant is not None:  # no macro can have the name of a directive: nothing else may be meant
-        unit.assign(constant[1], Number(int(constant[2], 0)), constant.start(1), constant.end(1))
+        start, end = constant.span(1)
+        unit.assign_number(constant[1], int(constant[2], 0), start, end)
         return
     scanner = Scanner(text)
     while ":" in text and (found := _LABEL.match(text, scanner.pos)) is not None:

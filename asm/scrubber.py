@@ -8,6 +8,7 @@ whoever collects an argument asks which blanks count.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from paravane.asm.lexer import Scanner
@@ -32,6 +33,7 @@ _SETTLED_EARLY = re.compile(r"\\(?:@|\(\))[ \t\f\v\r]|'\\")
 _BEGINS_OPERAND = frozenset(("word", "string", "character"))
 
 
+@lru_cache(maxsize=1024)
 def kept_blanks(text: str) -> frozenset[int]:
     """Where the blanks start that count, each as one space, whatever their length.
 
@@ -81,6 +83,7 @@ def scrubbed_rest(scanner: Scanner, kept: frozenset[int]) -> str:
     return "".join(out)
 
 
+@lru_cache(maxsize=1024)
 def settled(text: str) -> str:
     """A statement of a macro's body with what GNU as decides before parameters have values.
 

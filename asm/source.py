@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from paravane.asm.diagnostics import Expansion, LocatedError, Location
 
@@ -33,9 +32,8 @@ _STRING = re.compile(r'"(?:[^"\\\n]|\\.)*(?:"|\\?$)')
 _CHARACTER = re.compile(r"'(?:\\.|[^\\])'?")
 
 
-@dataclass(frozen=True, slots=True)
-class SourceLine:
-    """One line of a file or of an expansion."""
+class SourceLine(NamedTuple):
+    """One line of a file or of an expansion: a tuple, as a Statement, for there are thousands."""
 
     file: str
     number: int
@@ -43,8 +41,7 @@ class SourceLine:
     expansions: tuple[Expansion, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """One statement of a line, starting at 0-based `column`; comments are already blanks."""
 
     text: str
@@ -53,12 +50,13 @@ class Statement:
 
     def locate(self, start: int = 0, end: int | None = None) -> Location:
         """The Location of columns [start, end) of this statement; without `end`, of all after `start`."""
-        line = self.line
-        stop = len(self.text.rstrip()) if end is None else end
-        while end is None and start < stop and self.text[start].isspace():
-            start += 1
-        column = self.column + start + 1
-        return Location(line.file, line.number, column, max(1, stop - start), line.text, line.expansions)
+        file, number, text, expansions = self.line
+        if end is None:
+            end = len(self.text.rstrip())
+            while start < end and self.text[start].isspace():
+                start += 1
+        length = end - start if end > start else 1
+        return Location(file, number, self.column + start + 1, length, text, expansions)
 
 
 def read_text(path: Path, shown: str, note: Callable[[Path, bytes], None]) -> str:

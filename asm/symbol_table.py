@@ -77,8 +77,10 @@ class SymbolTable:
 
     def assign(self, name: str, value: Node, location: Location, *, once: bool = False) -> Symbol:
         """Gives a symbol a value. Unless `once`, a later assignment may replace it for what follows."""
-        symbol = self.get(name)
-        if symbol.defined:
+        symbol = self.by_name.get(name)
+        if symbol is None:
+            symbol = self.by_name[name] = Symbol(name)
+        elif symbol.defined:
             if once or not symbol.redefinable:
                 _refuse_redefinition(symbol)
             symbol = self._renew(symbol)

@@ -154,6 +154,13 @@ class Unit:
         else:
             self.symbols.define_label(name, self.section.region, location)
 
+    def assign_number(self, name: str, value: int, start: int, end: int) -> None:
+        """What `assign` does with a number and a name other than `.`: for the thousands of Xen's."""
+        try:
+            self.symbols.assign(name, Number(value), self.statement.locate(start, end))
+        except SourceError as error:
+            raise SourceError(error.message, start, end) from None
+
     def assign(
         self, name: str, node: Node, start: int, end: int, *, once: bool = False, deferred: bool = False
     ) -> None:
@@ -169,7 +176,7 @@ class Unit:
                 self.symbols.assign(name, node, location, once=once)
         except SourceError as error:
             raise SourceError(error.message, start, end) from None
-        if not deferred and not isinstance(node, Number | Reference) and rests_on_pending(node):
+        if not deferred and not isinstance(node, (Number, Reference)) and rests_on_pending(node):
             self.warn(f"`{name}` rests on a symbol defined later, which GNU as takes as 0", start, end)
 
     # Sections

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
@@ -41,7 +40,7 @@ def _macro(unit: Unit, scanner: Scanner) -> None:
 
 
 def _settled(body: list[Statement]) -> tuple[Statement, ...]:
-    return tuple(replace(statement, text=settled(statement.text)) for statement in body)
+    return tuple(statement._replace(text=settled(statement.text)) for statement in body)
 
 
 @directive(TABLE, "purgem")

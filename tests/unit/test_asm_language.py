@@ -336,3 +336,19 @@ def test_every_line_of_a_thousand_has_its_row() -> None:
     lines = [f"l{n}: movl $l{n}, {4 * n}(%ebx,%esi,4)\naddl ${n}, %eax\njne l{n // 2}" for n in range(350)]
     program = _program("\n".join(lines))
     assert len(program.lines) == 1050
+
+
+def test_an_instruction_is_read_where_it_stands_though_it_has_been_read_before() -> None:
+    """What has the same bytes everywhere is encoded once; warnings, columns and macros are of each place."""
+    program = _program("mov $1, (%eax)\nnop; mov $1, (%eax)\n.macro hlt\nnop\n.endm\nhlt")
+    assert [warning.partition(": ")[0] for warning in program.warnings] == ["k.S:2:1", "k.S:3:6"]
+    assert _code("hlt") == b"\xf4"
+    assert _section(program, ".text").data == bytes.fromhex("c70001000000 90 c70001000000 90")
+    # The second one is known, and its label is defined all the same; a target is not what its number says.
+    assert _code("1: inc %eax\ninc %eax\n2: inc %eax\njmp 2b") == bytes.fromhex("40 40 40 ebfd")
+    assert _code("call 5\ncall 5") == bytes.fromhex("e800000000 e8fbffffff")
+
+
+def test_a_long_line_of_digits_is_refused_at_once() -> None:
+    with pytest.raises(asm.AssemblyError, match="number is too long"):
+        _program(f"push ${'9' * 4000}x")
