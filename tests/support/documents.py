@@ -15,6 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.support import forked
 from tests.support.needs import BUSYBOX, GRUB, GRUB_MODULES, PROGRAMS, require
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def commands_in_prose(text: str) -> list[list[str]]:
 def run(command: Iterable[str], folder: Path, places: Iterable[Path] = ()) -> str:
     """What a command prints in `folder`, where `paravane` and `python3` are those that run the tests.
     `places` are other folders that programs are in."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), *map(str, places), os.environ["PATH"]])
+    folders = (forked.programs(), Path(sys.executable).parent, *places, os.environ["PATH"])
+    path = os.pathsep.join(map(str, folders))
     # The options of this run of the tests are not the reader's.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     if not entry_points(group="pytest11", name="paravane"):

@@ -3,8 +3,9 @@
 A server, one for each process of tests, has imported what commands need and nothing else: it has no engine,
 no thread and no signal handler. For a command it forks, and what comes of that is given the streams, folder
 and environment that were asked for, enters the command's front door as `python3 -m paravane` does, and ends
-as any interpreter does. What is to be tested of the start itself (Ctrl-C while it imports, a limit of memory,
-odd streams, a terminal) is started the long way, as is everything that a shell starts.
+as any interpreter does. A shell that types commands finds a `paravane` that asks for them (`programs`). What
+is to be tested of the start itself (Ctrl-C while it imports, a limit of memory, odd streams, a terminal) is
+started the long way.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import gc
 import json
 import os
 import select
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import import_module
@@ -31,6 +35,7 @@ from tests.support.native_use import note
 
 _ROOT: Final = Path(__file__).parents[2]
 SERVER: Final = (sys.executable, "-m", "tests.support.forked")
+_CLIENT: Final = Path(__file__).with_name("forked_client.py")
 _MESSAGE: Final = b"!"
 _LINE: Final = 64
 """More than a number takes."""
@@ -160,6 +165,16 @@ def run(
         return subprocess.CompletedProcess(arguments, process.wait(), printed, said)
 
 
+def programs() -> Path:
+    """A folder for the path of a shell, whose `paravane` is a command in a process that is forked for it."""
+    script = server().address.with_name("paravane")
+    if not script.exists():
+        words = (sys.executable, "-I", "-S", str(_CLIENT), str(server().address))
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+        script.chmod(0o755)
+    return script.parent
+
+
 def _stream(asked: int, mode: str) -> tuple[int, bool, IO[bytes] | None]:
     """The command's end of a stream, whether it is to be closed here, and our end if there is one."""
     if asked == subprocess.DEVNULL:
@@ -172,34 +187,40 @@ def _stream(asked: int, mode: str) -> tuple[int, bool, IO[bytes] | None]:
 
 
 class Server(NamedTuple):
-    """The process that forks, and the way to it: it ends when that is closed."""
+    """The process that forks, and the way to it: it ends when that is closed. Others ask at its address."""
 
     process: subprocess.Popen[bytes]
     channel: socket.socket
+    address: Path
 
 
 @cache
 def server() -> Server:
     """This process's own, started by the first who asks."""
     ours, theirs = socket.socketpair()
-    with theirs:
+    address = Path(tempfile.mkdtemp(prefix="paravane-"), "commands")
+    with theirs, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(address))
+        listening.listen()
         process = subprocess.Popen(
-            [*SERVER, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+            [*SERVER, str(theirs.fileno()), str(listening.fileno())],
+            pass_fds=[theirs.fileno(), listening.fileno()],
             # Pipes, as the commands will have: Python's own streams remember that they cannot seek.
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=_ROOT,
         )
-    atexit.register(_end, process, ours)
-    return Server(process, ours)
+    started = Server(process, ours, address)
+    atexit.register(_end, started)
+    return started
 
 
-def _end(process: subprocess.Popen[bytes], channel: socket.socket) -> None:
+def _end(started: Server) -> None:
     kill_all()
-    channel.close()
-    process.communicate()
+    started.channel.close()
+    started.process.communicate()
+    shutil.rmtree(started.address.parent)
 
 
 def _feed(stream: IO[bytes] | None, data: bytes) -> None:
@@ -218,17 +239,28 @@ def _drain(stream: IO[bytes] | None) -> bytes:
         return stream.read()
 
 
-def _serve(channel: socket.socket) -> list[str]:
-    """Fork for each command. Returns, with its arguments, in the command's process only."""
-    while True:
+def _asked(channel: socket.socket, listening: socket.socket) -> list[int]:
+    """Descriptors of the next who asks for a command: one to talk to them, and the command's streams."""
+    if channel in select.select([channel, listening], [], [])[0]:
         message, fds, _, _ = socket.recv_fds(channel, len(_MESSAGE), 4)
         if not message:
             sys.exit()  # the tests are over
+        return fds
+    asker, _ = listening.accept()
+    _, fds, _, _ = socket.recv_fds(asker, len(_MESSAGE), 3)
+    return [asker.detach(), *fds]
+
+
+def _serve(channel: socket.socket, listening: socket.socket) -> list[str]:
+    """Fork for each command. Returns, with its arguments, in the command's process only."""
+    while True:
+        fds = _asked(channel, listening)
         if os.fork():
             for fd in fds:
                 os.close(fd)
             continue
         channel.close()
+        listening.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         with socket.socket(fileno=fds[0]) as asker:
             order = json.loads(asker.makefile("rb").readline())
@@ -255,7 +287,7 @@ def _serve(channel: socket.socket) -> list[str]:
 
 
 if __name__ == "__main__":
-    to_tests = socket.socket(fileno=int(sys.argv[1]))
+    to_tests, to_others = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     for verb in VERBS.values():
         import_module(verb.home.partition(":")[0])
     # What commands load when they come to it, and no engine with it.
@@ -266,5 +298,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     # What is imported is never garbage: without this the collector would copy its pages in every command.
     gc.freeze()
-    sys.argv[1:] = _serve(to_tests)
+    sys.argv[1:] = _serve(to_tests, to_others)
     sys.exit(main())

@@ -8,7 +8,6 @@ import pty
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from paravane import DomainConfig, Machine, asm, guest_kernels, load_image
 from paravane.migration import load
 from paravane.tools.cli import main
 from paravane.tools.verbs import VERBS
+from tests.support import forked
 from tests.support.boot import HOST_TIMEOUT
 from tests.support.machines import Machines
 from tests.support.needs import path_with
@@ -102,11 +102,7 @@ def saved() -> bytes:
 def shell(folder: Path, command: str, *, keys: bytes = b"") -> None:
     """Type it; what it prints is of no interest as long as it succeeds. `keys` are pressed on its terminal as
     long as it runs; without any it has none."""
-    path = os.pathsep.join([str(folder / ".bin"), path_with("gcc", "as", "ld")])
-    (folder / ".bin").mkdir(exist_ok=True)
-    script = folder / ".bin" / "paravane"
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m paravane "$@"\n')
-    script.chmod(0o755)
+    path = os.pathsep.join([str(forked.programs()), path_with("gcc", "as", "ld")])
     with ExitStack() as stack:
         printed = stack.enter_context(tempfile.TemporaryFile())
         keyboard, terminal = pty.openpty()
