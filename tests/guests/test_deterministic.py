@@ -63,10 +63,21 @@ TOGETHER = [
 """The domains 1, 2, ...; the rest of the sixteen compute."""
 
 
+BURSTS = """
+import random, time
+while True:
+    until = time.monotonic() + random.uniform(0, 0.01)
+    while time.monotonic() < until:
+        pass
+    time.sleep(random.uniform(0, 0.03))
+"""
+"""Somebody who computes all the time only has everything last longer, evenly."""
+
+
 @pytest.fixture
 def busy_host() -> Iterator[None]:
-    """Two processes beside that do nothing but compute."""
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    """Two processes beside that take the processors away again and again, at times that nobody knows."""
+    busy = [subprocess.Popen([sys.executable, "-c", BURSTS]) for _ in range(2)]
     yield
     for process in busy:
         process.kill()
