@@ -27,6 +27,7 @@ _EPILOG = manual.epilog(
         manual.STORE_PATH,
         manual.NO_COLOR,
         manual.TERM,
+        manual.NATIVE,
         manual.COLUMNS,
     ),
     examples=(

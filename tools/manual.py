@@ -21,6 +21,7 @@ RUNTIME_DIR: Final = ("XDG_RUNTIME_DIR", "where the machines of `run` listen, fo
 STORE_PATH: Final = ("XENSTORED_PATH", "xenstore's socket, as for Xen's own tools")
 NO_COLOR: Final = ("NO_COLOR", "if set and not empty, nothing is coloured")
 TERM: Final = ("TERM", "`dumb` is a terminal without colours, and without progress")
+NATIVE: Final = ("PARAVANE_NATIVE", "0: Python serves every trap; a path: this library serves the commonest")
 COLUMNS: Final = ("COLUMNS", "how wide help is (default: as the terminal)")
 
 ALL_STATUSES: Final = tuple((status, meaning) for status, meaning in EXPLAINED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from contextlib import contextmanager, nullcontext
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paravane.gateway.native import SWITCH
 from paravane.sched import POLICIES
 from paravane.tools.bench import costs, guests, isolation, pool, scale, sched, trial
 from paravane.tools.bench.turns import in_turn
@@ -138,7 +140,8 @@ def test_the_examples_of_the_help_can_be_typed(
         name, verb, *words = shlex.split(line)
         assert (name, verb) == ("paravane", "bench")
         assert main([verb, *words]) in (Status.OK, Status.ERRORS), line  # some shares are not kept here
-        assert capsys.readouterr().err == ""
+        told = capsys.readouterr().err
+        assert re.fullmatch(r"(paravane: native gateway: no: .*: Python alone is measured\n)?", told)
     assert len(quick()) > len(typed)
 
 
@@ -265,3 +268,16 @@ def test_a_machine_is_compared_with_what_the_first_one_did_at_the_time() -> None
     figures = [[100.0, 50.0, 0.0, 50.0], [80.0, 40.0, 70.0, 40.0]]
     assert scale.kept(figures, 1) == 0.8
     assert scale.kept([[0.0], [1.0]], 1) == 0
+
+
+def test_who_measures_python_alone_is_told_why(
+    quick: Callable[[], list[object]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(SWITCH, "0")
+    for asked, told in (
+        ([], f"paravane: native gateway: no: switched off by {SWITCH}: Python alone is measured\n"),
+        (["--gateway", "python"], ""),
+    ):
+        assert main(["bench", "traps", "--rows", "cpuid", *asked]) == Status.OK
+        assert capsys.readouterr().err == told
+    assert [asked for asked in quick() if asked != 1] == [("cpuid", "python", 10)] * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,17 @@ from paravane.tools.status import Status
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_READ = re.compile(r"""(?:environ\.get\(|environ\[|getenv\()["'](\w+)["']""")
+_READ = re.compile(r"""(?:environ\.get\(|environ\[|getenv\()(["']?)(\w+)\1""")
+
+
+def _variables(source: str) -> Iterator[str]:
+    """Those of the environment that it reads, by their names or by constants of its own."""
+    for quote, name in _READ.findall(source):
+        constant = re.search(rf"""^{name}(?:: Final)? = ["'](\w+)["']$""", source, re.MULTILINE)
+        if quote:
+            yield name
+        elif constant:
+            yield constant[1]
 
 
 def _below(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -65,10 +76,11 @@ def test_a_page_has_its_parts_in_order_and_fits_a_terminal(
 
 
 def test_help_names_each_variable_of_the_environment_that_is_read() -> None:
-    folders = {Path(module.__file__ or "").parent for module in (paravane, paravane.tools)}
-    sources = {path for folder in folders for path in folder.rglob("*.py")}
-    read = {name for source in sources for name in _READ.findall(source.read_text())}
-    assert "XDG_CACHE_HOME" in read
+    # In a checkout the folders of the package may be links.
+    folders = os.walk(Path(paravane.__file__ or "").parent, followlinks=True)
+    sources = [Path(folder, name) for folder, _, names in folders for name in names if name.endswith(".py")]
+    read = {name for source in sources for name in _variables(source.read_text())}
+    assert read >= {"XDG_CACHE_HOME", "PARAVANE_NATIVE"}
     part = whole_parser().format_help().partition("\nenvironment:\n")[2]
     assert read <= set(re.findall(r"^  (\w+)", part, re.MULTILINE))
 

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from paravane.gateway import native
 from paravane.sched import POLICIES
 from paravane.tools import manual
 from paravane.tools.arguments import positive_count
 from paravane.tools.bench import benches, costs, gateways, host, scale
 from paravane.tools.files import check_folder, refuse_overwriting, write_file
 from paravane.tools.status import Status, UsageError
+from paravane.tools.streams import say
 
 if TYPE_CHECKING:
     import argparse
@@ -47,7 +49,7 @@ loaded or not.""",
         (Status.USAGE, "bad usage"),
         manual.INTERRUPTED,
     ),
-    environment=(("PARAVANE_NATIVE", "0: there is no gateway in C; a path: it is this library"),),
+    environment=(manual.NATIVE,),
     examples=(
         ("paravane bench traps memory", "what traps and page-table work cost"),
         ("paravane bench traps --rows 'int*' --gateway python", "some of them"),
@@ -133,8 +135,8 @@ def _check(options: argparse.Namespace, names: Sequence[str]) -> None:
     refuse_overwriting((("--output", options.output), ("--json", options.json)), ())
     of_costs = [name for name in names if name in costs.BENCHES]
     costs.check_patterns(of_costs, options.rows)
-    if of_costs:
-        gateways.chosen(options.gateway)
+    if of_costs and gateways.C not in gateways.chosen(options.gateway) and options.gateway is None:
+        say(f"{native.report()}: Python alone is measured")
 
 
 def _print(rows: Sequence[Sequence[str]]) -> None:

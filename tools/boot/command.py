@@ -51,7 +51,7 @@ is the kernel's command line: one word is taken as it stands, several are quoted
 they need it, as for a shell, and joined by blanks.""",
     statuses=manual.ALL_STATUSES,
     files=(manual.SETTINGS, manual.CACHE),
-    environment=(manual.CACHE_HOME, manual.NO_COLOR, manual.TERM),
+    environment=(manual.CACHE_HOME, manual.NO_COLOR, manual.TERM, manual.NATIVE),
     examples=(
         ("paravane boot hello", ""),
         ("paravane boot greet.S --trace - -- world", ""),

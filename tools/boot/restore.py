@@ -36,7 +36,7 @@ The domain has the name, the memory and the vcpus that it had. Its devices are t
 those that its kernel had are to be given again, by the options that they were given by.""",
     statuses=manual.ALL_STATUSES,
     files=(manual.SETTINGS,),
-    environment=(manual.NO_COLOR, manual.TERM),
+    environment=(manual.NO_COLOR, manual.TERM, manual.NATIVE),
     examples=(
         ("paravane restore web.save", ""),
         ("paravane restore db.save --disk data.img,xvda --timeout 60", ""),

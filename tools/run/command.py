@@ -55,7 +55,7 @@ with 0.""",
         *(row for row in manual.ALL_STATUSES[1:] if row[0] is not Status.STALLED),
     ),
     files=(manual.SETTINGS, manual.CACHE),
-    environment=(manual.RUNTIME_DIR, manual.CACHE_HOME, manual.NO_COLOR, manual.TERM),
+    environment=(manual.RUNTIME_DIR, manual.CACHE_HOME, manual.NO_COLOR, manual.TERM, manual.NATIVE),
     examples=(
         ("paravane run web.cfg db.cfg", ""),
         ("paravane run web.cfg db.cfg --console db", ""),

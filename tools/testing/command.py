@@ -45,7 +45,7 @@ verdicts:
         manual.INTERRUPTED,
     ),
     files=(manual.SETTINGS, manual.EXPECTED),
-    environment=(manual.TERM,),
+    environment=(manual.TERM, manual.NATIVE),
     examples=(
         ("paravane test kernels", "all kernels in and below a folder"),
         ("paravane test kernels -k 'gr*' -j 2", "those called so, two at a time"),
