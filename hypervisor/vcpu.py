@@ -20,6 +20,7 @@ from paravane.gateway import native
 from paravane.gateway.vcpu_gateway import VcpuGateway
 from paravane.gateway.vcpu_tlb import VcpuTlb
 from paravane.memory import VcpuPaging, check_tables, fix_page_fault, install_tables, uninstall_tables
+from paravane.memory.owner import UNSEEN
 from paravane.platform import TRAPS
 from paravane.preemption import UNIT_TIME, WORK_BUDGET, Preempted, PreemptionBudget
 from paravane.refusal import Refusal
@@ -89,6 +90,7 @@ class Vcpu:
         )
         # Before anything else can fail: a processor that stays open would keep the machine's memory.
         domain.resources.callback(self.cpu.close)
+        domain.memory.states[vcpu_id] = UNSEEN
         self.paging = VcpuPaging(domain.memory, vcpu_id, self.cpu)
         self.host = VcpuHost(platform, domain, vcpu_id, self.cpu, self.paging)
         self.time = self.host.time
@@ -197,6 +199,7 @@ class Vcpu:
     def close(self) -> None:
         """Free the processor. The vcpu cannot run again."""
         self.run_state.close()
+        self._domain.memory.states[self.vcpu_id] = UNSEEN
         self.cpu.close()
 
     def report(self, fault: int | None = None) -> str:

@@ -35,12 +35,27 @@ static bool as_stored(const struct gateway_memory *memory, uint32_t *low, uint32
     return true;
 }
 
-/* Whether CS or SS may be that descriptor, of whichever table, and so would have to be loaded anew. */
+/*
+ * Whether CS or SS of any vcpu may be that descriptor, of whichever table, and so would have to be loaded anew. The vcpus
+ * of a domain take turns in one thread.
+ */
 static bool may_run_on(const struct gateway_block *block, uint64_t maddr)
 {
     const uint32_t slot = (uint32_t)(maddr & PAGE_OFFSET) >> 3;
+    const struct gateway_memory *memory = &block->memory;
+    const uint32_t *words;
+    uint32_t i;
 
-    return SLOT(block->words[block->layout.cs]) == slot || SLOT(block->words[block->layout.ss]) == slot;
+    for (i = 0; i < memory->max_vcpus; i++) {
+        if (memory->states[i] == NO_PROCESSOR)
+            continue;
+        if (memory->states[i] == UNSEEN)
+            return true;
+        words = (const uint32_t *)(uintptr_t)memory->states[i];
+        if (SLOT(words[block->layout.cs]) == slot || SLOT(words[block->layout.ss]) == slot)
+            return true;
+    }
+    return false;
 }
 
 bool gateway_update_descriptor(struct gateway_block *block, struct call *call)
@@ -48,8 +63,7 @@ bool gateway_update_descriptor(struct gateway_block *block, struct call *call)
     const uint64_t maddr = (uint64_t)call->arguments[1] << 32 | call->arguments[0];
     uint32_t descriptor[2] = {call->arguments[2], call->arguments[3]};
 
-    /* Other vcpus may run on it too. */
-    if (!block->memory.lone || maddr % sizeof(descriptor) || !can_use(&block->memory, maddr >> 12, TYPE_SEG_DESC))
+    if (maddr % sizeof(descriptor) || !can_use(&block->memory, maddr >> 12, TYPE_SEG_DESC))
         return false;
     if (block->code_map[maddr >> 12] || may_run_on(block, maddr))
         return false;

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GATEWAY_MARK 0x7d6389c0u
+#define GATEWAY_MARK 0x13e1aab2u
 #define HYPERCALL_VECTOR 0x82u
 #define SYSCALL_VECTOR 0x80u
 #define TRAP_COST 0x3e8u
@@ -139,6 +139,8 @@
 #define FRAME_COUNT_MAX 0xfffffffeu
 #define BASE_MFN 0x0u
 #define NR_LDT_PAGES 0x1u
+#define NO_PROCESSOR 0x0u
+#define UNSEEN 0x1u
 #define DESCRIPTORS_PER_PAGE 0x200u
 #define WORK_BUDGET 0x1000u
 #define TABLE_WORK 0x80u
@@ -257,6 +259,7 @@ struct gateway_events {
 struct gateway_memory {
     uint32_t domid;
     uint32_t lone;
+    uint32_t max_vcpus;
     uint32_t hole;
     uint32_t entry_shift;
     uint32_t root_type;
@@ -271,6 +274,7 @@ struct gateway_memory {
     uint32_t *count;
     uint8_t *flags;
     int16_t *linear;
+    uint64_t *states;
     int64_t *installed;
     int64_t *cr3;
     int64_t *types_observed;

@@ -24,7 +24,7 @@ from paravane.cpu.state import HOOK_BUCKETS
 from paravane.gateway import structs
 from paravane.memory.address_space import DESCRIPTOR_AREA
 from paravane.memory.frames import COUNT_MAX, FrameFlag, FrameType
-from paravane.memory.owner import BASE_MFN, DESCRIPTORS_PER_PAGE, NR_LDT_PAGES
+from paravane.memory.owner import BASE_MFN, DESCRIPTORS_PER_PAGE, NO_PROCESSOR, NR_LDT_PAGES, UNSEEN
 from paravane.platform import TRAP_LIMIT, TRAPS
 from paravane.preemption import ENTRY_WORK, ITEMS, OP_WORK, SETTLED, TABLE_WORK, UNITS, WORK_BUDGET
 from paravane.time.clock import GATE_COST, TRAP_COST
@@ -206,6 +206,8 @@ def _memory_constants() -> dict[str, int]:
         "FRAME_COUNT_MAX": COUNT_MAX,
         "BASE_MFN": BASE_MFN,
         "NR_LDT_PAGES": NR_LDT_PAGES,
+        "NO_PROCESSOR": NO_PROCESSOR,
+        "UNSEEN": UNSEEN,
         "DESCRIPTORS_PER_PAGE": DESCRIPTORS_PER_PAGE,
         "WORK_BUDGET": WORK_BUDGET,
         "TABLE_WORK": TABLE_WORK,

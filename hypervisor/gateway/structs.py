@@ -204,7 +204,8 @@ class Events(ctypes.Structure):
 class Memory(ctypes.Structure):
     """The rules of a domain's page tables (`paravane.memory`), and the frame table by address.
 
-    `lone`: the domain has, and can have, no other vcpu. `installed` and `cr3` are what this one has its
+    `lone`: the domain has, and can have, no other vcpu; where the processors of all `max_vcpus` have their
+    `states` is `paravane.memory.owner.Owner.states`. `installed` and `cr3` are what this one has its
     processor use (`paravane.memory.owner.Installed`, `paravane.cpu.paging`). `begun` takes what was done of
     a list of hypercalls (`paravane.preemption`), items and units. The functions flush the TLB of
     `processor`, all of it or one page; without them, whatever flushes is left to Python.
@@ -213,6 +214,7 @@ class Memory(ctypes.Structure):
     _fields_ = (
         ("domid", ctypes.c_uint32),
         ("lone", ctypes.c_uint32),
+        ("max_vcpus", ctypes.c_uint32),
         ("hole", ctypes.c_uint32),
         ("entry_shift", ctypes.c_uint32),
         ("root_type", ctypes.c_uint32),
@@ -227,6 +229,7 @@ class Memory(ctypes.Structure):
         ("count", ctypes.POINTER(ctypes.c_uint32)),
         ("flags", ctypes.POINTER(ctypes.c_uint8)),
         ("linear", ctypes.POINTER(ctypes.c_int16)),
+        ("states", Numbers),
         ("installed", Cell),
         ("cr3", Cell),
         ("types_observed", Cell),

@@ -85,6 +85,7 @@ class VcpuGateway:
         self._share_memory(platform, memory, state.cpu)
         self._share_leaves(state.policy)
         self._share_events(events, state.host.vcpu_id)
+        memory.states[state.host.vcpu_id] = native_view(state.cpu).words
         self._block.memory.installed = self._cell(installed.cell)
         self._block.memory.begun = self._cell(begun)
         if len(answers) > MOST_ANSWERS:
@@ -167,6 +168,7 @@ class VcpuGateway:
         told, space, types = self._block.memory, memory.space, platform.memory.types
         frames = types.frames
         told.domid, told.lone, told.hole = memory.domid, memory.max_vcpus == 1, space.hole
+        told.states, told.max_vcpus = self._numbers(memory.states, ctypes.c_uint64), memory.max_vcpus
         told.entry_shift, told.root_type = space.entry_shift, space.root
         told.cr3 = self._cell(cpu.cr3_cell)
         told.refused, told.dropped, told.unchecked = space.refused[L1], space.dropped, space.unchecked

@@ -100,6 +100,11 @@ class Installed:
         return False
 
 
+NO_PROCESSOR: Final = 0
+UNSEEN: Final = 1
+"""There is one, whose state native code cannot see."""
+
+
 @dataclass(eq=False)
 class Owner:
     """One domain as the owner of frames.
@@ -108,7 +113,8 @@ class Owner:
     administrator asks of its balloon (all in frames); `xen_frames` are the hypervisor's that it shares.
     `privileged` lets it name the frames and tables of other domains. `assists` is `vm_assist` where
     native code reads it. `entries` is all machine memory as page-table entries of the domain's shape,
-    `xen_slots` the hypervisor's entries of its L2 tables.
+    `xen_slots` the hypervisor's entries of its L2 tables. `states` is for native code as well: where the
+    state of each vcpu's processor is seen in this process, `NO_PROCESSOR` or `UNSEEN`.
     """
 
     domid: int
@@ -125,6 +131,10 @@ class Owner:
     dying: bool = False
     xen_slots: bytes = b""
     vcpus: list[Installed] = field(default_factory=list)
+    states: array[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.states = array("Q", (NO_PROCESSOR,)) * self.max_vcpus
 
     @property
     def vm_assist(self) -> int:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from paravane.domain import Domain
+
 MEMORY = 8 << 20
 SLICE = 1_000_000
 SCRIPTS = 8
@@ -57,6 +59,10 @@ class Ran(NamedTuple):
         return results(self.outcome.steps)
 
 
+def as_it_is(_: Domain) -> None:
+    """Nothing is to be prepared in the domain."""
+
+
 @cache
 def image(two_level: bool) -> Image:
     defines = {"TWO_LEVEL": 1} if two_level else {}
@@ -74,6 +80,7 @@ def run(monkeypatch: pytest.MonkeyPatch, native: Path) -> Callable[..., Ran]:
         in_c: bool,
         two_level: bool = False,
         vcpus: int = 1,
+        prepare: Callable[[Domain], None] = as_it_is,
         watched: tuple[Kind, ...] = (),
     ) -> Ran:
         monkeypatch.setenv(SWITCH, str(native) if in_c else "0")
@@ -83,6 +90,7 @@ def run(monkeypatch: pytest.MonkeyPatch, native: Path) -> Callable[..., Ran]:
                 machine.trace.subscribe(seen.append, watched)
             config = DomainConfig(memory=MEMORY, vcpus=vcpus, sink=printed.extend)
             domain = machine.create(kernel, config)
+            prepare(domain)
             vcpu = domain.vcpus[0]
             script, arena, pool, tables, gdt, second = (
                 kernel.symbols.address_of(name) or 0
@@ -224,12 +232,24 @@ def test_a_switch_to_another_thread_is_served_whole(run: Callable[..., Ran]) -> 
     assert in_c.served == run(write_nothing, in_c=True).served + 3
 
 
-def test_another_vcpu_may_run_on_a_descriptor_that_changes(run: Callable[..., Ran]) -> None:
+def runs_on(slot: int) -> Callable[[Domain], None]:
+    """Has the second vcpu of a domain run on a descriptor of the GDT, as far as anybody sees that looks."""
+
+    def prepare(domain: Domain) -> None:
+        cpu = domain.vcpus[1].cpu
+        cpu._words[cpu._ss_at] = slot << 3 | 1
+
+    return prepare
+
+
+@pytest.mark.parametrize(("slot", "served"), [(5, 1), (6, 0)])
+def test_a_descriptor_is_served_that_no_vcpu_runs_on(run: Callable[..., Ran], slot: int, served: int) -> None:
     def write(writer: Writer) -> None:
         writer.call(*writer.set_descriptor(6, FLAT))
 
-    (_, alone), (_, one_of_two) = (both(run, write, vcpus=vcpus) for vcpus in (1, 2))
-    assert alone.served == one_of_two.served + 1
+    _, in_c = both(run, write, vcpus=2, prepare=runs_on(slot))
+    assert answers(in_c) == [0]
+    assert in_c.served == run(write_nothing, vcpus=2, in_c=True).served + served
 
 
 def test_a_list_that_another_root_maps_elsewhere_goes_on_there(run: Callable[..., Ran]) -> None:

@@ -169,6 +169,23 @@ static uint32_t ask(const struct gateway_block *block)
     return kind;
 }
 
+/* Whether a processor may run on the descriptor at a machine address. */
+static int runs_on(const uint32_t *words, const struct gateway_layout *at, uint32_t maddr)
+{
+    return ((words[at->cs] ^ maddr) & 0xff8) == 0 || ((words[at->ss] ^ maddr) & 0xff8) == 0;
+}
+
+/* Whether a descriptor that is served is one that nobody runs on. */
+static int nobodys_descriptor(const struct gateway_block *block)
+{
+    const struct gateway_layout *at = &block->layout;
+    const uint32_t maddr = before.words[at->ebx];
+
+    if (states[1] == UNSEEN || runs_on(before.words, at, maddr))
+        return 0;
+    return states[1] == NO_PROCESSOR || !runs_on(other, at, maddr);
+}
+
 /* What is wrong with what came of a call of one kind, if anything. */
 static const char *judge_call(const struct gateway_block *block, uint32_t kind)
 {
@@ -187,6 +204,8 @@ static const char *judge_call(const struct gateway_block *block, uint32_t kind)
         return "a wrong result";
     if (!fell_through && kind == STORE && now.words[block->layout.eip] - before.words[block->layout.eip] > 11)
         return "the guest goes on elsewhere";
+    if (!fell_through && kinds[kind % KINDS] == UPDATE_DESCRIPTOR && kind < KINDS && !nobodys_descriptor(block))
+        return "a vcpu may run on it";
     return judge(block);
 }
 

@@ -3,6 +3,8 @@
 #include "gateway_memory_world.h"
 
 struct world now, before;
+uint32_t other[WORDS];
+uint64_t states[2];
 uint32_t entry_size;
 static uint64_t state;
 
@@ -145,6 +147,10 @@ void scatter(struct gateway_block *block)
     now.cells[CR3] = PAGE;
     now.cells[INSTALLED + BASE_MFN] = 1;
     block->memory.lone = below(2) != 0;
+    for (i = 0; i < WORDS; i++)
+        other[i] = (uint32_t)draw();
+    states[0] = (uint64_t)(uintptr_t)now.words;
+    states[1] = below(4) ? (uint64_t)(uintptr_t)other : below(2) ? NO_PROCESSOR : UNSEEN;
     block->memory.root_type = ROOT_TYPE;
     block->memory.hole = below(10) ? 0xf5800000u : (uint32_t)below(16 * PAGE);
     block->memory.refused = 0x98;
@@ -195,6 +201,8 @@ struct gateway_block *begin(uint64_t seed)
     for (i = 0; i < sizeof(block->layout) / sizeof(*place) - 1; i++)
         place[i] = 2 * i;
     block->memory.domid = DOMID;
+    block->memory.states = states;
+    block->memory.max_vcpus = 2;
     block->memory.nr_frames = FRAMES;
     block->memory.owner = now.owner;
     block->memory.type = now.type;

@@ -31,6 +31,9 @@ struct world {
 
 /* As it was before a call, and as it is. */
 extern struct world now, before;
+/* The state of another vcpu's processor, and where those of all are; there may be none, or one that is not seen. */
+extern uint32_t other[WORDS];
+extern uint64_t states[2];
 extern uint32_t entry_size;
 
 uint64_t draw(void);
