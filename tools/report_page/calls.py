@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
+from paravane.classes import dataclass
 from paravane.tools.report_page.values import OTHERS, counted, fit, number_of, text_of
 
 if TYPE_CHECKING:

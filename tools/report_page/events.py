@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from paravane.classes import dataclass
 from paravane.tools.report_page.values import counted, number_of, numbers_of, text_of
 
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from paravane.classes import NamedTuple
 from paravane.tools.report_page.values import Texts, number_of, text_of
 
 if TYPE_CHECKING:

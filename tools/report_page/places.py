@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from paravane.classes import NamedTuple
 from paravane.tools.report_page.values import OTHERS, counted, fit
 
 if TYPE_CHECKING:

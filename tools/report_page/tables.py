@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.abi.mmu import MmuUpdateType
+from paravane.classes import dataclass
 from paravane.tools.report_page.values import OTHERS, counted, fit, number_of, text_of
 from paravane.x86 import PAGE_SHIFT, Pte
 
