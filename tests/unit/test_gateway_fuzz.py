@@ -12,14 +12,15 @@ from tests.support.native import ADDRESSES, UNDEFINED, build
 
 pytestmark = pytest.mark.both_modes
 
-FUZZER = Path(__file__).parents[1] / "support" / "gateway_fuzz.c"
+FOLDER = Path(__file__).parents[1] / "support"
+SOURCES = [str(FOLDER / f"gateway_traps_{name}.c") for name in ("fuzz", "world")]
 TRAPS = 180_000
 
 
 @pytest.mark.slow
 def test_random_traps_are_served_whole_or_not_at_all(tmp_path: Path) -> None:
     program = tmp_path / "fuzz"
-    build(program, *ADDRESSES, *UNDEFINED, str(FUZZER))
+    build(program, *ADDRESSES, *UNDEFINED, *SOURCES)
     done = subprocess.run([str(program), "1", str(TRAPS)], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr or done.returncode
     served = {kind: int(number) for number, kind in re.findall(r"(\d+) ([a-z ]+)", done.stdout)}
