@@ -337,7 +337,8 @@ class Vcpu:
 
     def _crash(self, sentence: str, fault: int | None = None) -> None:
         """End the domain for what this vcpu did; `fault` is the linear address it failed at, if at one."""
-        self._domain.crash(sentence, self._domain.dump(self.vcpu_id, fault))
+        if self._domain.alive:  # what it does before it has left the processor is of interest to nobody
+            self._domain.crash(sentence, self._domain.dump(self.vcpu_id, fault))
 
 
 def _address(crash: GuestCrash) -> int | None:

@@ -79,5 +79,5 @@ class TrapTable:
 
     def clear(self) -> None:
         """Forget every entry: set_trap_table with a null pointer."""
-        for vector in range(NR_VECTORS):
-            self.reset(vector)
+        self._gates[:] = [EMPTY] * NR_VECTORS
+        self.cell[:] = array("Q", bytes(8 * NR_VECTORS))  # in place: native code has its address
