@@ -13,6 +13,7 @@ from paravane.cpu.faults import PageFault, SegmentFault
 from paravane.cpu.handler import TrapHandler
 from paravane.cpu.hooked_flags import HookedFlags
 from paravane.cpu.native_iret import NativeIrets, iret
+from paravane.cpu.plain_code import PlainCode
 from paravane.cpu.redirects import AFTER_ACCESS, Redirects
 from paravane.cpu.registers import NONE_IN_FLIGHT
 from paravane.cpu.segment_registers import TASK_STATE
@@ -65,6 +66,7 @@ class Hooks:
         self._redirects = Redirects(cpu, handler, self._flags, void_root)
         self.debuggers = Debuggers(cpu, self._redirects, self._fail, rearm)
         self._spins = Spins(cpu, spins)
+        self._plain = PlainCode()
         self.debug = DebugHooks(cpu, handler, self._redirects, self._flags, self.debuggers, self._spins)
         self.code_hooked = False
         """Instructions have, or had, hooks: a budget or a breakpoint was set at some time."""
@@ -231,7 +233,7 @@ class Hooks:
         if code is None or self._irets.in_virtual_8086:
             self._translate_again(pc, size)
             return
-        found = suspects(code, pc, big=cpu.has_big_code)
+        found = suspects(code, pc, big=cpu.has_big_code, plain=self._plain.tells)
         if found is None:
             return
         hooked = found.looked_at | self._spins.wanted(found.pauses)

@@ -1,6 +1,7 @@
 """What of a block that was just translated must not run just as the engine would run it."""
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from paravane.classes import NamedTuple
@@ -31,12 +32,15 @@ class Suspects(NamedTuple):
     pauses: set[int]
 
 
-def suspects(code: bytes, address: int, *, big: bool) -> Suspects | None:
-    """Those of the block `code` at linear `address`; None when a look at its bytes tells that it has none."""
+def suspects(
+    code: bytes, address: int, *, big: bool, plain: Callable[[bytes], bool] = is_plain
+) -> Suspects | None:
+    """Those of the block `code` at linear `address`; None when a look at its bytes tells that it has none.
+    `plain` may tell that of one whose bytes are suspicious."""
     may_return = code[-1:] == _IRET_CODE
     if not may_return and _SUSPICIOUS.search(code) is None:
         return None
-    if big and not may_return and is_plain(code):
+    if big and not may_return and plain(code):
         return None
     found = Suspects(set(), set(), set())
     end = 0

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paravane.cpu import plain_code
 from paravane.cpu.instructions import decode, instructions, is_pause, is_undefined
-from paravane.cpu.plain_code import is_plain
+from paravane.cpu.plain_code import DECODED_FIRST, PlainCode, is_plain
 from paravane.cpu.string_compare import STRING_COMPARES
 from paravane.cpu.suspects import rotates_memory_through_carry, suspects
 from tests.support.work import lines_executed
@@ -95,3 +96,18 @@ def test_a_block_of_a_16_bit_segment_is_decoded() -> None:
     found = suspects(block, 0x1000, big=False)
     assert found is not None
     assert found.looked_at == {0x1003}
+
+
+def test_a_pattern_is_made_for_much_code_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    def is_asked(code: bytes) -> bool:
+        asked.append(code)
+        return True
+
+    monkeypatch.setattr(plain_code, "is_plain", is_asked)
+    code = PlainCode()
+    piece = b"\x90" * 1024
+    told = [code.tells(piece) for _ in range(DECODED_FIRST // len(piece) + 2)]
+    assert told == [False] * (len(told) - 2) + [True] * 2
+    assert asked == [piece] * 2

@@ -23,6 +23,22 @@ print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 sys.exit(status)
 """
 
+DEAR_CLASSES = """
+import json, sys
+from paravane.cpu import plain_code
+from paravane.tools.cli import main
+status = main(sys.argv[1:])
+modules = [module for name, module in sys.modules.items() if name.startswith("paravane.")]
+made = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
+ours = [cls for cls in made if cls.__module__.startswith("paravane.")]
+dataclasses = [cls for cls in ours if "__dataclass_fields__" in vars(cls)]
+tuples = [cls for cls in ours if "_field_defaults" in vars(cls)]
+dear = [str(cls) for cls in dataclasses if "_compared" not in vars(cls)]
+dear += [str(cls) for cls in tuples if "_replace" in vars(cls)]
+print(json.dumps([len(ours), sorted(dear), plain_code._plain.cache_info().currsize]), file=sys.stderr)
+sys.exit(status)
+"""
+
 ENDING = """
 import atexit, gc, sys
 from paravane.tools.cli import command
@@ -79,6 +95,16 @@ def test_a_boot_loads_what_the_guest_needs_and_no_more(tmp_path: Path) -> None:
     assert {name for name in OTHERS if f"paravane.hypercalls.{name}" in loaded} == set()
     assert {name for name in HYPERCALLS_OF_HELLO if f"paravane.hypercalls.{name}" in loaded} >= {"sched"}
     assert len([name for name in loaded if name.startswith("paravane")]) <= MOST_MODULES
+
+
+def test_a_boot_compiles_no_methods_of_classes_nor_long_patterns(tmp_path: Path) -> None:
+    """Its dataclasses and named tuples are those of `paravane.classes`, which compile what is called."""
+    ended = _run(DEAR_CLASSES, "boot", "hello", cache=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    classes, dear, patterns = json.loads(ended.stderr.splitlines()[-1])
+    assert classes > 300
+    assert [name for name in dear if "paravane.asm" not in name] == []
+    assert patterns == 0
 
 
 @pytest.mark.parametrize(

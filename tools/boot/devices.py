@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from paravane.classes import NamedTuple
 from paravane.tools.console_options import add_console_option, given
 from paravane.tools.screens import vfbs_of
 
