@@ -61,6 +61,20 @@ def _is_defines(value: Any) -> bool:
     )
 
 
+def _is_hints(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(hint, str) and bool(hint) and _is_pattern(pattern) for pattern, hint in value.items()
+    )
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
+
+
 def _is_seconds(value: Any) -> bool:
     return type(value) in (int, float) and 0 < value <= _LONGEST
 
@@ -151,6 +165,12 @@ KEYS: Final[Mapping[str, Key]] = {
     "deterministic": Key("preempt by instruction count", "true or false", _is_bool, False),
     "defines": Key(
         "symbols that every source has", "a table of symbol names and 32-bit numbers", _is_defines, {}
+    ),
+    "hints": Key(
+        "what `paravane test` says of a failure, by what is found in refusals, a dump or the console",
+        "a table of regular expressions and sentences",
+        _is_hints,
+        {},
     ),
     "environments": Key(
         "those it is written for, by XTF's names; skipped unless `pv32pae` is among them",

@@ -15,6 +15,7 @@ from paravane.guest_kernels.settings import ENVIRONMENT, KernelFileError
 from paravane.image import ImageError
 from paravane.quick import boot
 from paravane.testing import expectation
+from paravane.testing.hints import hint, hint_of_run
 from paravane.testing.matching import difference
 from paravane.testing.verdict import Verdict, told
 from paravane.trace.text import line as trace_line
@@ -115,13 +116,16 @@ def run(case: Case, *, update: bool = False) -> Outcome:
     except NoCompiler as error:
         return _not_run(Verdict.SKIP, str(error), began)
     except (AssemblyError, CompilerError, ImageError, KernelFileError, ValueError) as error:
-        return _not_run(Verdict.ERROR, str(error), began)
+        return _not_run(Verdict.ERROR, str(error), began, case)
     except MemoryError as error:
         # Most of them say nothing.
         return _not_run(Verdict.ERROR, str(error) or "there is not enough memory", began)
     except OSError as error:
         return _not_run(Verdict.ERROR, f"{error.filename or case.kernel.name}: {error.strerror}", began)
     sections = sections_of(result) if findings else ()
+    if findings:
+        stories = [finding.sentence for finding in findings]
+        sections += _hinted(hint_of_run(case.kernel.hints, result, stories, LAST_LINES))
     return Outcome(tuple(findings), sections, time.monotonic() - began, updated)
 
 
@@ -145,8 +149,14 @@ def sections_of_machine(machine: Machine, last: Iterable[Record]) -> Sections:
     return tuple((f"{title}: {name}", text.rstrip("\n")) for title, name, text in found if text)
 
 
-def _not_run(verdict: Verdict, sentence: str, began: float) -> Outcome:
-    return Outcome((Finding(verdict, sentence),), (), time.monotonic() - began)
+def _not_run(verdict: Verdict, sentence: str, began: float, case: Case | None = None) -> Outcome:
+    """`case` is given where what its author says may help."""
+    sections = () if case is None else _hinted(hint(case.kernel.hints, sentence.splitlines()))
+    return Outcome((Finding(verdict, sentence),), sections, time.monotonic() - began)
+
+
+def _hinted(text: str) -> Sections:
+    return (("hint", text),) if text else ()
 
 
 def _of_the_run(kernel: GuestKernel, result: BootResult) -> list[Finding]:

@@ -83,6 +83,7 @@ def test_a_variation_changes_what_it_says(folder: Path) -> None:
             'defines = {"1A" = 1}',
             "`defines` must be a table of symbol names and 32-bit numbers, not {'1A': 1}",
         ),
+        ("hints = {'(' = 'x'}", "`hints` must be a table of regular expressions and sentences, not {'(': "),
         ('memory_mb = 8\n"x\\ny" = 1', "there is no key `memory_mb`: did you mean `memory_mib`?"),
         ("variations = 1", "`variations` must be tables, as in [variations.small]"),
         ('[variations."a/b"]', "a variation cannot be called 'a/b': its name is part of a file's"),

@@ -52,6 +52,48 @@ def test_a_kernel_that_hangs_is_a_failure_that_says_where(tmp_path: Path) -> Non
     assert found.sections[0][0] == "where it was: hang"
 
 
+PINS_ITSELF = says("""
+    movl $1f, %ebx
+    movl $1, %ecx
+    xorl %edx, %edx
+    movl $DOMID_SELF, %esi
+    HYPERCALL mmuext_op
+    ret
+    .data
+1:  .long MMUEXT_PIN_L1_TABLE, 0, 0
+    .text
+""")
+
+
+@pytest.mark.parametrize(
+    ("hints", "hint"),
+    [
+        (
+            "'nothing of it' = 'no'\n'mfn 0x0' = 'look at mfn 0'\n'mmuext' = 'late'",
+            "look at mfn 0\n(because of: ",
+        ),
+        ("'- hallo' = 'it says another word'", "it says another word\n(because of: - hallo)"),
+        ("'nothing of it' = 'no'", "mmuext_op -> -E"),
+        ("", ""),
+    ],
+)
+def test_a_failure_ends_with_the_first_hint_that_its_run_speaks_for(
+    hints: str, hint: str, tmp_path: Path
+) -> None:
+    found = outcome(write_folder(tmp_path / "pin", PINS_ITSELF, f"[hints]\n{hints}\n", "hallo\n"))
+    assert found.verdict is Verdict.FAILURE
+    title, text = found.sections[-1]
+    assert (title == "hint", text.startswith(hint)) == (bool(hint), True)
+
+
+def test_what_is_no_image_gets_its_hint_too_and_a_success_none(tmp_path: Path) -> None:
+    hints = "[hints]\n'.' = 'read it again'\n"
+    broken = outcome(write_folder(tmp_path / "broken", "nonsense %eax\n", hints, "hello\n"))
+    assert broken.verdict is Verdict.ERROR
+    assert broken.sections[0][1].startswith("read it again\n(because of: ")
+    assert outcome(write_folder(tmp_path / "greet", SAYS, hints, "hello\n")).sections == ()
+
+
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_a_kernel_tells_its_own_verdict(verdict: Verdict, tmp_path: Path) -> None:
     source = says(rf'PRINT "because\nTest result: {verdict.name}\n"')
