@@ -28,8 +28,9 @@ class GuestKernel:
     `name` is the folder's, with `~VARIATION` after it if it is one; `folder` is where its disks' files are.
     `memory` is in bytes, `timeout` in host seconds; `environments` are XTF's names of those it is for.
     `exit_status` is that of `paravane boot`: 0 after a power-off, 3 after a crash. `expectation` is the file
-    that says what it prints; it need not exist for a kernel that prints its own verdict. `hints` are sentences
-    for who fails it, by the regular expression of a line that speaks for them (`paravane.testing.hints`).
+    that says what it prints; it need not exist for a kernel that prints its own verdict. `hints` are
+    sentences for who fails it, by the regular expression of a line that speaks for them
+    (`paravane.testing.hints`).
     """
 
     name: str

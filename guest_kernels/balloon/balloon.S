@@ -152,10 +152,12 @@ show_decrease:
 1:  movl %ebx, %eax
     shll $12, %eax
     addl $balloon, %eax
+    # exercise balloon: unmap the page at EAX: `write_pte` with an empty entry in ECX:EDX
     xorl %edx, %edx
     xorl %ecx, %ecx
     call write_pte
     MUST update_va_mapping
+    # exercise end
     movl old_frames(,%ebx,4), %eax
     movl %eax, frames - 4(,%ebx,4)
     incl %ebx

@@ -117,10 +117,14 @@ by_mmu_update:
     call clear_table
     movl $updates, %esi
     movl $UPDATES, %edi             # requests left
-1:  movl %ebp, %ecx
+1:
+    # exercise batch: ECX = how many requests go into this call: EBP, or EDI if fewer are left
+    # instead: movl $1, %ecx
+    movl %ebp, %ecx
     cmpl %edi, %ecx
     jbe 2f
     movl %edi, %ecx
+    # exercise end
 2:  subl %ecx, %edi
     movl %esi, %ebx
     imull $MMU_UPDATE_sizeof, %ecx, %eax

@@ -147,10 +147,12 @@ one_shot:
     call begin
     movl $1000, %eax
     call set_deadline
+    # exercise clock: ask for an event at `deadline`: set_timer_op takes its low word in EBX, its high one in ECX
     movl deadline, %ebx
     movl deadline + 4, %ecx
     HYPERCALL set_timer_op
     MUST set_timer_op
+    # exercise end
     call block
     ELAPSED "a timer set for a second from now: "
     ret

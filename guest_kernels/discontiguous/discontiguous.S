@@ -81,8 +81,11 @@ show_mappings:
     jz 3f
     call pte_to_mfn
     movl %eax, %edi
+    # exercise discontiguous: EAX = the machine frame of the page number in EBX, which is in EDI if both agree
+    # instead: movl %ebx, %eax
     movl %ebx, %eax
     call pfn_to_mfn
+    # exercise end
     cmpl %edi, %eax
     jne 2f
     incl %esi

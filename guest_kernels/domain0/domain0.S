@@ -40,8 +40,10 @@ FUNCTION main
     call set_handler
     popl %eax
     call unmask_port
+    # exercise domain0: let the new domain run, which was made paused: DOMCTL and the command's name
     DOMCTL unpausedomain
     DOMCTL_MUST unpausedomain
+    # exercise end
 1:  call block
     cmpl $0, ended
     je 1b

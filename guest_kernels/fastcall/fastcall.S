@@ -34,7 +34,9 @@
     .data
     .balign 4
 trap_table:
+    # exercise fastcall: a gate for vector 0x80 to `system_call`, of any DPL: the fast one
     TRAP_GATE 0x80, 1, system_call  # its DPL does not matter
+    # exercise end
     TRAP_GATE 0x81, 3, system_call
     TRAP_GATE 0x90, 3, row_done
     TRAP_GATE 6, 0, invalid_opcode

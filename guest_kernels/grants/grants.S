@@ -138,10 +138,12 @@ lend:
     movl $notice, %eax
     movl $for_all, %edx
     call write_text
+    # exercise grants: lend the page `letter` to domain `peer`, to read and to write: `grant_page`, EAX, EDX, ECX
     movl $letter, %eax
     movl peer, %edx
     xorl %ecx, %ecx
     call grant_page
+    # exercise end
     movl $notice, %eax
     movl peer, %edx
     movl $GTF_readonly, %ecx

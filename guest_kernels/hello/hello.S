@@ -5,7 +5,9 @@
 
     .include "runtime.inc"
 
+    # exercise hello: the ELF notes by which the builder knows a kernel for Xen: XEN_NOTES and a name
     XEN_NOTES hello
+    # exercise end
 
     .text
     .type main, @function

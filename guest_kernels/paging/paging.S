@@ -170,9 +170,12 @@ show_pinning:
     MMUEXT PIN_ROOT_TABLE, new_root_mfn
     call print_errno
     movl $new_tables, %ebx
-1:  movl %ebx, %eax
+1:
+    # exercise paging: take our own right to write to the page that EBX points to
+    movl %ebx, %eax
     call make_read_only
     MUST make_read_only
+    # exercise end
     addl $PAGE_SIZE, %ebx
     cmpl $new_tables_end, %ebx
     jb 1b

@@ -30,7 +30,9 @@
 trap_table:
     TRAP_GATE 13, 0, general_protection
     TRAP_GATE 14, 0, page_fault
+    # exercise rings: a gate for vector 0x80 that leads ring 3 to `system_call`
     TRAP_GATE 0x80, 3, system_call
+    # exercise end
     TRAP_GATE 0x90, 1, kernel_only
     TRAP_TABLE_END
 

@@ -147,9 +147,11 @@ show_gdt:
     call install_gdt
     call print_errno
     PRINT "\nmade read-only: "
+    # exercise segments: take our own right to write to the page `gdt`
     movl $gdt, %eax
     call make_read_only
     MUST make_read_only
+    # exercise end
     movl $512, %eax
     call install_gdt
     call print_errno

@@ -115,10 +115,12 @@ user_stack_top:
 main:
     call map_shared_info
     call mask_all_events
+    # exercise traps: tell the hypervisor where our handlers are: `trap_table`, then `open_gates`
     movl $trap_table, %eax
     call set_trap_table
     movl $open_gates, %eax
     call set_trap_table
+    # exercise end
     call install_gdt
     movl $read_only, %eax
     call make_read_only

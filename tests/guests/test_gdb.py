@@ -96,7 +96,7 @@ def test_symbols_lines_and_source_come_without_a_file(debugged: Callable[..., Bo
         "continue",
     )
     assert "Breakpoint 1, main () at" in text
-    assert 'hello.S:13\n13\t    PRINT "hello from ring "' in text
+    assert 'hello.S:15\n15\t    PRINT "hello from ring "' in text
     assert "=> 0xc0100000 <main>:\tmov " in text
     assert "<main+5>:\tcall   " in text
     assert "main in section .text" in text
