@@ -15,6 +15,7 @@ from paravane.chosen import choose
 from paravane.classes import dataclass
 from paravane.domain_config import DomainConfig
 from paravane.machine import DETERMINISTIC_SLICE, Machine
+from paravane.on_end import OnEnd
 from paravane.quick import Kept, feed, result_of
 from paravane.trace import Kind
 
@@ -32,7 +33,8 @@ _NO_DEFINES: Mapping[str, int] = {}
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A kernel, as `paravane.boot` takes it, and what its domain is to be. What is not given is as there."""
+    """A kernel, as `paravane.boot` takes it, and what its domain is to be. What is not given is as there.
+    `on_end` is what becomes of it when it has ended; else it stays, with its memory, beside the others."""
 
     kernel: Any
     name: str | None = None
@@ -43,6 +45,7 @@ class Guest:
     ramdisk: bytes | None = None
     devices: Sequence[DeviceConfig] | None = None
     stdin: bytes | None = None
+    on_end: OnEnd = OnEnd()
 
     def config(self, chosen: Chosen) -> DomainConfig:
         """Of the domain that runs `chosen`, which is its kernel."""
@@ -56,6 +59,7 @@ class Guest:
             ramdisk=known.ramdisk if self.ramdisk is None else self.ramdisk,
             console=known.console,
             devices=known.devices if self.devices is None else tuple(self.devices),
+            on_end=self.on_end,
         )
 
 

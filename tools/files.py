@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from paravane.tools.status import Status, UsageError
 from paravane.whole_file import beside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import IO
 
 LARGEST = 1 << 30
@@ -49,6 +50,23 @@ def write_file(path: Path, data: bytes) -> None:
     """Make `data` the contents of a file, whole or not at all. Raises OutputError."""
     with replacing(path) as stream:
         stream.write(data)
+
+
+def make_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """A new folder with these files, whole or not at all. UsageError if there is something of that name,
+    OutputError if it cannot be written."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        raise UsageError(f"{folder} exists already") from None
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror, str(folder)) from None
+    try:
+        for name, data in files.items():
+            write_file(folder / name, data)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def check_folder(path: Path) -> None:

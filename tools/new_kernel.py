@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from paravane import guest_kernels
 from paravane.text import shown
 from paravane.tools import manual
-from paravane.tools.files import OutputError, write_file
+from paravane.tools.files import make_folder
 from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
@@ -129,19 +128,11 @@ def _new(options: argparse.Namespace) -> int:
         "expected.txt": _EXPECTED,
         "README.md": _README,
     }
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        raise UsageError(f"{folder} exists already") from None
-    except OSError as error:
-        raise OutputError(error.errno, error.strerror, str(folder)) from None
-    try:
-        for name, text in files.items():
-            filled = text.replace("@NAME@", folder.name).replace("@KIND@", kind)
-            write_file(folder / name, filled.encode())
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    filled = {
+        name: text.replace("@NAME@", folder.name).replace("@KIND@", kind).encode()
+        for name, text in files.items()
+    }
+    make_folder(folder, filled)
     print(f"{shown(str(folder))}: {', '.join(files)}")
     print(f"next: paravane boot {_quoted(folder)}, then change {_quoted(folder / next(iter(files)))}")
     return Status.OK

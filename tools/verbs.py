@@ -49,6 +49,10 @@ VERBS = {
     "list": Verb(
         "the guest kernels that come with it", "paravane.tools.kernels:define", aliases=("kernels",)
     ),
+    "tour": Verb(
+        "the ideas of Xen one by one, each by a kernel that runs, with exercises",
+        "paravane.tools.tour.command:define",
+    ),
     "new": Verb("make a folder for a kernel of one's own", "paravane.tools.new_kernel:define"),
     "trace": Verb(
         "read, filter, summarise, compare and convert a trace", "paravane.tools.trace.command:define"

@@ -105,14 +105,11 @@ def run(case: Case, *, update: bool = False) -> Outcome:
     try:
         expected = expectation.read(case.kernel)
         result = boot(case.kernel)
-        findings = _of_the_run(case.kernel, result)
         updated = None
-        if not findings and update:
+        if update and not (findings := _of_the_run(case.kernel, result)):
             updated = _update(case.kernel, expected, result)
-        elif expected is not None and (lines := difference(expected, result.console)):
-            findings.append(_differs(case.kernel, lines))
-        elif expected is None and told(result.console) is None:
-            findings.append(_unknown(case.kernel))
+        else:
+            findings = judged(case.kernel, expected, result)
     except NoCompiler as error:
         return _not_run(Verdict.SKIP, str(error), began)
     except (AssemblyError, CompilerError, ImageError, KernelFileError, ValueError) as error:
@@ -127,6 +124,17 @@ def run(case: Case, *, update: bool = False) -> Outcome:
         stories = [finding.sentence for finding in findings]
         sections += _hinted(hint_of_run(case.kernel.hints, result, stories, LAST_LINES))
     return Outcome(tuple(findings), sections, time.monotonic() - began, updated)
+
+
+def judged(kernel: GuestKernel, expected: expectation.Expected | None, result: BootResult) -> list[Finding]:
+    """All that speaks against a run of the kernel, which should have printed what is `expected` (None: its
+    own verdict)."""
+    findings = _of_the_run(kernel, result)
+    if expected is not None and (lines := difference(expected, result.console)):
+        findings.append(_differs(kernel, lines))
+    elif expected is None and told(result.console) is None:
+        findings.append(_unknown(kernel))
+    return findings
 
 
 def sections_of(result: BootResult) -> Sections:

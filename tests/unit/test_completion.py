@@ -47,6 +47,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("report", "kern"), {"kernel.S"}),
         (("report", "kernel.S", "--image", "hel"), {"hello"}),
         (("report", "kernel.S", "--so"), {"--sources"}),
+        (("tour", "1", "--ex"), {"--exercise"}),
         (("store", "wri"), {"write"}),
         (("store", "--socket", "kern"), {"kernel.S"}),
     ],

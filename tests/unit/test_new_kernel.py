@@ -9,7 +9,7 @@ import pytest
 from paravane.guest_kernels.folder import load_folder
 from paravane.testing.expectation import Expected
 from paravane.testing.matching import difference
-from paravane.tools import new_kernel
+from paravane.tools import files
 from paravane.tools.cli import main
 from paravane.tools.files import OutputError
 from tests.support.documents import blocks, follow
@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be_filled_is_not_left_behind(
     def fail(path: Path, data: bytes) -> None:
         raise OutputError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(new_kernel, "write_file", fail)
+    monkeypatch.setattr(files, "write_file", fail)
     assert main(("new", str(tmp_path / "full"))) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -59,6 +59,7 @@ def test_the_first_screen_shows_a_kernel_its_boot_and_a_trace_of_it() -> None:
 def test_the_tour_shows_what_is_printed(tmp_path: Path) -> None:
     follow(section(README, "A kernel, its boot, its trace"), tmp_path)
     follow(section(README, "Ten minutes"), tmp_path)
+    follow(section(README, "A tour"), tmp_path)
     assert (tmp_path / "greet.elf").is_file()
     follow(section(README, "From Python"), tmp_path)
     follow(section(README, "A test of one's own"), tmp_path)
