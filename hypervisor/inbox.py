@@ -44,6 +44,7 @@ class Inbox:
         self._selector = selectors.PollSelector()  # epoll refuses regular files
         self._posted: deque[Callable[[], object]] = deque()
         self._promised = 0
+        self._watched = 0  # file descriptors: the selector has one more
         self._bystanders: set[int] = set()
         # Whoever waits in `deliver` is woken by a byte; a full pipe has bytes enough.
         self._wake_read, self._wake_write = os.pipe()
@@ -58,7 +59,7 @@ class Inbox:
     @property
     def watching(self) -> bool:
         """Whether any file descriptor is watched."""
-        return len(self._selector.get_map()) > 1
+        return self._watched > 0
 
     @property
     def expecting(self) -> bool:
@@ -68,8 +69,7 @@ class Inbox:
     @property
     def expecting_for_guests(self) -> bool:
         """Whether something can still come that a guest may be waiting for."""
-        inputs = len(self._selector.get_map()) - 1
-        return inputs > len(self._bystanders) or self._promised > 0 or bool(self._posted)
+        return self._watched > len(self._bystanders) or self._promised > 0 or bool(self._posted)
 
     def watch(self, fileno: int, ready: Callable[[], object], *, for_guests: bool = True) -> None:
         """Call `ready` whenever `fileno` is readable or at its end; without `for_guests`, what comes there is
@@ -82,6 +82,7 @@ class Inbox:
         if fileno in self._selector.get_map():
             raise ValueError(f"fileno {fileno} is watched already")
         self._selector.register(fileno, selectors.EVENT_READ, _Watched(ready))
+        self._watched += 1
         if not for_guests:
             self._bystanders.add(fileno)
 
@@ -100,6 +101,7 @@ class Inbox:
         if fileno not in self._selector.get_map():
             raise ValueError(f"fileno {fileno} is not watched")
         self._selector.unregister(fileno)
+        self._watched -= 1
         self._bystanders.discard(fileno)
 
     def post(self, call: Callable[[], object]) -> None:
@@ -125,6 +127,8 @@ class Inbox:
         A poll counts in milliseconds and rounds up, which a timer would be late by. What is left below a
         millisecond is slept: nobody from outside notices that.
         """
+        if not wait and wait is not None and not self._posted and not self._watched:
+            return False  # as between most slices
         if self._posted:
             wait = 0.0
         elif wait is not None and 0 < wait < _MILLISECOND:
