@@ -6,6 +6,7 @@ tables contain. The audit derives it again, without the code that keeps it up to
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from paravane.abi.domid import DomId
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from paravane.memory.owner import Owner
 
 
+_HYPERVISORS = frozenset((DomId.XEN.value, DomId.IO.value))
+
+
 def audit(machine: MachineMemory) -> list[str]:
     """Every difference found, in sentences; none if all is right."""
     return Audit(machine).run()
@@ -44,7 +48,9 @@ class Audit:
         nr_frames = machine.frames.nr_frames
         self._count = [0] * nr_frames
         self._types = [0] * nr_frames
-        self._kinds: list[set[int]] = [set() for _ in range(nr_frames)]
+        self._kinds: defaultdict[int, set[int]] = defaultdict(set)
+        self._written = bytearray(nr_frames)  # whether an L1 maps it writably: the kind of most frames
+        self._named: dict[int, bool] = {}  # whether there is such an owner, by domid
         self._xen_l2: set[int] = set()
         self._linear = [0] * nr_frames
         self.found: list[str] = []
@@ -74,16 +80,20 @@ class Audit:
     def _reservations(self) -> None:
         """What an owner has, pinned frames, the hypervisor's own, and the totals of each domain."""
         frames = self._frames
-        totals: dict[int, int] = {}
+        totals: defaultdict[int, int] = defaultdict(int)
         for mfn, (owner, flags) in enumerate(zip(frames.owner, frames.flags, strict=True)):
             if owner == FREE:
+                continue
+            if flags == ALLOCATED and owner not in _HYPERVISORS:  # as nearly all are
+                self._count[mfn] += 1
+                totals[owner] += 1
                 continue
             self._count[mfn] += bool(flags & ALLOCATED)
             if flags & XEN_HEAP:
                 self._count[mfn] += not flags & LEAVING
                 self._types[mfn] += not flags & LEAVING
-            elif owner not in (DomId.XEN, DomId.IO):
-                totals[owner] = totals.get(owner, 0) + 1
+            elif owner not in _HYPERVISORS:
+                totals[owner] += 1
             if flags & PINNED:
                 self._use(mfn, frames.type[mfn])
         for domain in self._machine.owners():
@@ -116,11 +126,21 @@ class Audit:
 
     def _leaves(self, table: int, entries: list[int], domain: Owner) -> None:
         mask, odd = domain.space.geometry.address_mask, domain.space.refused[1] | domain.space.dropped
+        # A domain has an entry for each of its frames here, at least: what `_use` does is written out.
+        count, types, written, nr_frames = self._count, self._types, self._written, self._frames.nr_frames
+        owner, named = self._frames.owner, self._named
         for slot, entry in enumerate(entries):
             if entry & 1:
                 mfn = (entry & mask) >> 12
-                self._use(mfn, WRITABLE if entry & 2 else NONE)
-                self._check_owner(table, slot, mfn, domain)
+                if mfn < nr_frames:
+                    count[mfn] += 1
+                    if entry & 2:
+                        types[mfn] += 1
+                        written[mfn] = 1
+                else:
+                    self._use(mfn, WRITABLE if entry & 2 else NONE)
+                if mfn >= nr_frames or not named.get(owner[mfn]):
+                    self._check_owner(table, slot, mfn, domain)
                 if entry & odd:
                     self.found.append(f"entry {slot} of L1 {table:#x} is {entry:#x}")
 
@@ -128,18 +148,22 @@ class Audit:
         """A frame of another domain may be mapped by grant or by privilege; the hypervisor's own and free
         ones not.
         """
-        if mfn >= self._frames.nr_frames or self._machine.types.owner(self._frames.owner[mfn]) is None:
-            self.found.append(
-                f"entry {slot} of L1 {table:#x} of d{domain.domid} maps {self._frames.describe(mfn)}"
-            )
+        if mfn < self._frames.nr_frames:
+            domid = self._frames.owner[mfn]
+            self._named[domid] = self._machine.types.owner(domid) is not None
+            if self._named[domid]:
+                return
+        self.found.append(
+            f"entry {slot} of L1 {table:#x} of d{domain.domid} maps {self._frames.describe(mfn)}"
+        )
 
     def _directory(self, table: int, entries: list[int], domain: Owner) -> None:
         space = domain.space
         carries_xen = space.root == L2 or bool(self._frames.flags[table] & PAE_XEN_L2)
         own = space.first_xen_slot if carries_xen else space.entries
+        mask = space.geometry.address_mask
         for slot, entry in enumerate(entries[:own]):
-            mfn = (entry & space.geometry.address_mask) >> 12
-            if not entry & 1 or mfn == table:
+            if not entry & 1 or (mfn := (entry & mask) >> 12) == table:
                 continue
             linear = mfn < self._frames.nr_frames and self._frames.type[mfn] == L2
             self._use(mfn, L2 if linear else L1)
@@ -174,20 +198,26 @@ class Audit:
 
     def _compare(self) -> None:
         frames, free = self._frames, self._machine.free_frames()
-        for mfn, owner in enumerate(frames.owner):
+        said = zip(frames.owner, frames.flags, frames.type, frames.count, frames.type_count, strict=True)
+        derived = zip(self._count, self._types, self._written, strict=True)
+        for mfn, ((owner, flags, kind, count, uses), (references, types, written)) in enumerate(
+            zip(said, derived, strict=True)
+        ):
             if (owner == FREE) != (mfn in free):
                 self.found.append(f"{frames.describe(mfn)} is and is not free")
-            if owner == FREE and (frames.count[mfn] or frames.type_count[mfn] or frames.flags[mfn]):
+            if owner == FREE and (count or uses or flags):
                 self.found.append(f"{frames.describe(mfn)} has counts")
-            if frames.count[mfn] != self._count[mfn]:
-                self.found.append(f"{frames.describe(mfn)} should have {self._count[mfn]} references")
-            if frames.type_count[mfn] != self._types[mfn]:
-                self.found.append(f"{frames.describe(mfn)} should be in use {self._types[mfn]} times")
-            if self._kinds[mfn] - {frames.type[mfn]}:
+            if count != references:
+                self.found.append(f"{frames.describe(mfn)} should have {references} references")
+            if uses != types:
+                self.found.append(f"{frames.describe(mfn)} should be in use {types} times")
+            if written and (kind != WRITABLE or mfn in self._kinds):
+                self._kinds[mfn].add(WRITABLE)
+            if mfn in self._kinds and self._kinds[mfn] != {kind}:
                 self.found.append(f"{frames.describe(mfn)} is used as {sorted(self._kinds[mfn])}")
-            if frames.type_count[mfn] and bool(frames.flags[mfn] & PAE_XEN_L2) != (mfn in self._xen_l2):
+            if uses and bool(flags & PAE_XEN_L2) != (mfn in self._xen_l2):
                 self.found.append(f"{frames.describe(mfn)} wrongly has or lacks the mark of a fourth L2")
-            if frames.type[mfn] == L2 and frames.type_count[mfn] and frames.linear[mfn] != self._linear[mfn]:
+            if kind == L2 and uses and frames.linear[mfn] != self._linear[mfn]:
                 self.found.append(f"{frames.describe(mfn)} has a linear count of {frames.linear[mfn]}")
 
     def _descriptors(self) -> None:
@@ -198,7 +228,7 @@ class Audit:
                 continue
             table = self._machine.ram.quads[mfn << 9 : (mfn << 9) + 512].tolist()
             for slot, raw in enumerate(table):
-                if raw >> 47 & 1 and not _is_harmless(raw):
+                if raw and raw >> 47 & 1 and not _is_harmless(raw):
                     self.found.append(f"descriptor {slot} of mfn {mfn:#x} is {raw:#018x}")
 
 
