@@ -24,6 +24,7 @@ from paravane.abi.physdev import (
     PHYSDEV_SETUP_GSI,
     PHYSDEV_UNMAP_PIRQ,
     IrqStatus,
+    MapPirqType,
     PhysdevEoi,
     PhysdevGetFreePirq,
     PhysdevIrqStatusQuery,
@@ -101,7 +102,7 @@ def irq_status_query(
 def get_free_pirq(
     caller: "Caller", arg: Annotated[PhysdevGetFreePirq, InOut(PHYSDEV_GET_FREE_PIRQ)]
 ) -> PhysdevGetFreePirq:
-    return arg._replace(pirq=caller.domain.peripherals.irqs.reserve(arg.type))
+    return arg._replace(pirq=caller.domain.peripherals.irqs.reserve(pin=arg.type == MapPirqType.GSI))
 
 
 @physdev(PhysdevOp.pirq_eoi_gmfn_v1, PhysdevOp.pirq_eoi_gmfn_v2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import field
 
 from paravane.abi.errno import Errno
-from paravane.abi.physdev import MapPirqType
 from paravane.classes import dataclass
 from paravane.refusal import Refusal
 from paravane.traps.emulate.ports import PortSpace
@@ -29,9 +28,9 @@ class PhysicalIrqs:
         if not 0 <= irq < NR_PIRQS:
             raise Refusal(Errno.EINVAL, f"physical interrupt {irq} does not exist, there are {NR_PIRQS}")
 
-    def reserve(self, kind: int) -> int:
-        """The next free number: upwards from 16 for an I/O APIC pin, else downwards from the top."""
-        wanted = list(range(FIRST_FREE_GSI, NR_GSIS)) if kind == MapPirqType.GSI else []
+    def reserve(self, *, pin: bool) -> int:
+        """The next free number: upwards from 16 for a pin of an I/O APIC, else downwards from the top."""
+        wanted = list(range(FIRST_FREE_GSI, NR_GSIS)) if pin else []
         for irq in (*wanted, *reversed(range(NR_GSIS, NR_PIRQS))):
             if irq not in self.reserved:
                 self.reserved.add(irq)

@@ -49,7 +49,13 @@ command()
 UNUSED_BY_A_BOOT = (
     *("capstone", "elftools", "keystone", "unicorn"),
     *("asyncio", "difflib", "multiprocessing", "pickle", "platform", "socket", "subprocess", "uuid"),
-    *("paravane.asm", "paravane.compiler", "paravane.debug.listener", "paravane.follow.coverage"),
+    *(
+        "paravane.abi.physdev",
+        "paravane.asm",
+        "paravane.compiler",
+        "paravane.debug.listener",
+        "paravane.follow.coverage",
+    ),
     *(
         "paravane.devices.block",
         "paravane.devices.framebuffer",

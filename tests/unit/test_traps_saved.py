@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from paravane.abi.callback import CallbackType
-from paravane.abi.physdev import MapPirqType
 from paravane.abi.trap import CPU_USER_REGS, TI_IF
 from paravane.traps.peripherals import Peripherals
 from paravane.traps.saved import PeripheralsSaved, TrapsSaved, restore_peripherals, save_peripherals
@@ -106,10 +105,10 @@ def test_peripherals_are_put_back() -> None:
     first, second = Peripherals(), Peripherals()
     first.ports.write(0xCF8, 4, 0x80001234)
     first.ports.write(0x70, 1, 0x8A)
-    numbers = {first.irqs.reserve(MapPirqType.GSI), first.irqs.reserve(MapPirqType.MSI)}
+    numbers = {first.irqs.reserve(pin=True), first.irqs.reserve(pin=False)}
     first.irqs.set_eoi_map(77)
     kept: PeripheralsSaved = pickle.loads(pickle.dumps(save_peripherals(first)))
     restore_peripherals(second, kept)
     assert save_peripherals(second) == kept == PeripheralsSaved(0x80001234, 0x8A, frozenset(numbers), 77)
-    second.irqs.reserve(MapPirqType.MSI)
+    second.irqs.reserve(pin=False)
     assert kept.reserved == numbers
