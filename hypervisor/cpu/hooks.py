@@ -128,9 +128,12 @@ class Hooks:
     def finish(self) -> None:
         """After a run: deliver what the stop overtook, raise what the handler raised."""
         if self._redirects.pending is not None and not self._overtakes(_VECTOR_DB):
-            self._words[self._layout.old_exception] = NONE_IN_FLIGHT
-            self._cpu._dirty = True
-            self._handler.exception(_VECTOR_DB, 0)
+            # An access that only a debugger watches is none of the guest's business.
+            reported, self.debug.access_reported = self.debug.access_reported, False
+            if reported:
+                self._words[self._layout.old_exception] = NONE_IN_FLIGHT
+                self._cpu._dirty = True
+                self._handler.exception(_VECTOR_DB, 0)
         if self._irets.in_virtual_8086:
             self._leave_virtual_8086()
         failure, self._failure = self._failure, None

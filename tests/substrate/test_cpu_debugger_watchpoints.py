@@ -145,3 +145,35 @@ def test_once_nothing_is_watched_the_hooks_go(bench: Bench, debugger: Recorder) 
     bench.cpu.run()
     assert not bench.cpu._hooks.debug._watchpoints.instrumented
     assert len(debugger.seen) == 1
+
+
+@pytest.mark.parametrize("guests", [False, True])
+def test_a_stop_as_the_next_access_begins_is_no_trap_of_the_guests(
+    bench: Bench, debugger: Recorder, monkeypatch: pytest.MonkeyPatch, guests: bool
+) -> None:
+    """It comes when the last access has been told of: the run ends with the next one still to be told."""
+    until_end(bench)
+    debugger.stops = False
+    debugger.watched = [Watched(DATA, 16, reads=False, writes=True)]
+    if guests:
+        bench.cpu.set_dr(0, DATA + 4)
+        bench.cpu.set_dr(7, 0xD0001)
+    bench.cpu.debuggers.update()
+    tell, told = bench.cpu.debuggers.at_instruction, 0
+
+    def told_and_stopped(address: int) -> None:
+        nonlocal told
+        tell(address)
+        told += 1
+        if told == 1:
+            bench.cpu.stop()
+
+    monkeypatch.setattr(bench.cpu.debuggers, "at_instruction", told_and_stopped)
+    bench.cpu.ecx, bench.cpu.edi = 4, DATA
+    bench.code(b"\xf3\xab\x90" + END)  # rep stosl; nop
+    for _ in range(4):
+        bench.cpu.run()
+        if bench.traps and bench.traps[-1].vector == 0x20:
+            break
+    assert [trap.vector for trap in bench.traps] == ([Vector.DB] if guests else []) + [0x20]
+    assert debugger.seen == [("access", DATA)] * 4
