@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from paravane.domain_config import DomainConfig
     from paravane.ending import Ending, StopReason
     from paravane.image import Image, ImageError, load_image
-    from paravane.machine import Machine, MachineBusyError
+    from paravane.machine import Machine
     from paravane.on_end import Action, OnEnd
     from paravane.quick import boot
+    from paravane.savable import MachineBusyError
     from paravane.time.clock import HostClock, VirtualClock
     from paravane.together import Guest, boot_together
     from paravane.trace import (
@@ -119,7 +120,7 @@ _HOMES = {
     "ImageError": "paravane.image",
     "Kind": "paravane.trace",
     "Machine": "paravane.machine",
-    "MachineBusyError": "paravane.machine",
+    "MachineBusyError": "paravane.savable",
     "OnEnd": "paravane.on_end",
     "PageRecord": "paravane.trace",
     "Record": "paravane.trace",

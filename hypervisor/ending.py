@@ -21,6 +21,7 @@ class StopReason(Enum):
     DONE = "every domain has ended"
     TIMEOUT = "the time given was used up"
     TRAPS = "the number of traps given was used up"
+    TIME = "the system time given has come"
     STALLED = "every vcpu is blocked, and no timer or input can wake one"
     INTERRUPTED = "somebody asked it to stop"
 
@@ -40,6 +41,7 @@ CUT_SHORT_STATUS: Final[Mapping[StopReason, int]] = {
     StopReason.STALLED: 9,
     StopReason.TIMEOUT: 124,
     StopReason.TRAPS: 124,
+    StopReason.TIME: 124,
     StopReason.INTERRUPTED: 130,
 }
 """Why a domain that has not ended was left, as an exit status; when the run is over without a word of how it

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from paravane.classes import dataclass
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,6 +21,16 @@ RING: Final = 16 << 10
 _INDEX: Final = 1 << 32
 
 
+@dataclass(frozen=True, slots=True)
+class ConsoleRingState:
+    """All that has to be kept of the ring: its bytes, the position after them, that of the first unread
+    one."""
+
+    kept: bytes
+    end: int
+    read: int
+
+
 class ConsoleRing:
     """The last lines that the hypervisor has put out, for whoever may read them (XEN_SYSCTL_readconsole).
 
@@ -29,6 +41,16 @@ class ConsoleRing:
         self._kept = b""
         self._end = 0
         self._read = 0
+
+    def save(self) -> ConsoleRingState:
+        """What `restore` goes on from."""
+        return ConsoleRingState(self._kept, self._end, self._read)
+
+    def restore(self, state: ConsoleRingState) -> None:
+        """Go on from what `save` gave. Raises ValueError, a sentence, for positions that cannot be."""
+        if len(state.kept) > RING or not state.end - len(state.kept) <= state.read <= state.end:
+            raise ValueError("the positions in the hypervisor's console cannot be")
+        self._kept, self._end, self._read = state.kept, state.end, state.read
 
     def put(self, line: str) -> None:
         """Keep a line. When the ring is full the oldest bytes are lost."""
@@ -64,6 +86,15 @@ class HypervisorConsole:
         self._prefix = f"(d{domid}) "
         self._sink = sink
         self._line = ""
+
+    @property
+    def line(self) -> str:
+        """The line that the guest has not ended yet."""
+        return self._line
+
+    @line.setter
+    def line(self, text: str) -> None:
+        self._line = text[:LINE]
 
     def write(self, chunk: bytes) -> int:
         """Take text up to the end of its first line: how many bytes that was."""

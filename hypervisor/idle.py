@@ -44,6 +44,15 @@ class Idler:
         self._policy = policy
         self._polling = 0  # nanoseconds since somebody did anything but yield
 
+    @property
+    def polling(self) -> int:
+        """Nanoseconds since somebody did anything but yield: all that has to be kept."""
+        return self._polling
+
+    @polling.setter
+    def polling(self, nanoseconds: int) -> None:
+        self._polling = nanoseconds
+
     def worked(self, nanoseconds: int) -> None:
         """Somebody ran for so long: if that is long, it did something else than to yield."""
         if nanoseconds > YIELD_TIME:

@@ -71,6 +71,20 @@ class Lives:
         self._lives[domain] = _Life(image, config, self._clock.now())
         domain.when_ended = self._ended.append
 
+    def resume(self, domain: Domain, image: Image, config: DomainConfig, born: int, quick: int) -> None:
+        """A domain that was kept goes on, with all that was known of its life."""
+        self._lives[domain] = _Life(image, config, born, quick)
+        domain.when_ended = self._ended.append
+
+    def config(self, domain: Domain) -> DomainConfig:
+        """What a domain was made as."""
+        return self._lives[domain].config
+
+    def age(self, domain: Domain) -> tuple[int, int]:
+        """When a domain's life began, and after how many quick ones."""
+        life = self._lives[domain]
+        return life.born, life.quick
+
     def forget(self, domain: Domain) -> None:
         """A domain is gone."""
         self._lives.pop(domain, None)

@@ -34,6 +34,16 @@ class LogRate:
                 raise ValueError(f"{name} must be 1 or more, not {number}")
 
 
+@dataclass(frozen=True, slots=True)
+class LineLimitState:
+    """All that has to be kept of a limit: what is left, when that was so, and how many lines were dropped
+    since."""
+
+    left: int
+    last: int
+    dropped: int
+
+
 class LineLimit:
     """Counts the lines of one domain."""
 
@@ -46,6 +56,14 @@ class LineLimit:
         self._most = self._left = rate.burst * self._cost
         self._last = now()
         self._dropped = 0
+
+    def save(self) -> LineLimitState:
+        """What `restore` goes on from."""
+        return LineLimitState(self._left, self._last, self._dropped)
+
+    def restore(self, state: LineLimitState) -> None:
+        """Go on from what `save` gave."""
+        self._left, self._last, self._dropped = min(state.left, self._most), state.last, state.dropped
 
     def take(self) -> str | None:
         """Whether a line may be put out: None when it is dropped, else what is to be said before it, mostly

@@ -32,7 +32,8 @@ from paravane.outside import Outside
 from paravane.platform import Platform
 from paravane.registry import Registry
 from paravane.run_loop import RunLoop
-from paravane.sched import BorrowedVirtualTime, Interleaved
+from paravane.savable import MachineBusyError, Savable
+from paravane.sched import POLICIES, BorrowedVirtualTime, Interleaved
 from paravane.time.clock import VirtualClock
 from paravane.toolstack import Toolstack
 from paravane.trace.sources import observe
@@ -42,12 +43,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
+    from typing import Self
 
     from paravane.devices.xenstore import Store, StoreSocket
     from paravane.domain import Domain
     from paravane.ending import Ending
     from paravane.migration import Loaded
     from paravane.sched import Policy
+    from paravane.snapshot import Kind
+    from paravane.snapshot.parts import Parts
     from paravane.time.clock import Clock
     from paravane.toolstack import ControlDomain
     from paravane.trace import Trace
@@ -56,11 +60,7 @@ DETERMINISTIC_SLICE = 1_000_000
 """Instructions in a slice that suit most guests, where a run is to be a function of its input alone."""
 
 
-class MachineBusyError(RuntimeError):
-    """The machine is running, and what was asked cannot be done meanwhile; the message is one sentence."""
-
-
-class Machine(Administration, Outside):
+class Machine(Administration, Outside, Savable):
     """One physical machine: memory, time, a scheduler, domains. Close it, or use it in a `with`.
 
     It belongs to one thread at a time. While `run` lasts, any other thread may call `post` and `interrupt`,
@@ -90,6 +90,7 @@ class Machine(Administration, Outside):
         one: each seed is another order in which they meet.
         With `debug=False` guests find a release build of Xen, whose console_io is not for them.
         """
+        Savable.__init__(self)
         self._closed = True  # until there is something to close
         for name, number in (("memory", memory), ("seed", seed), ("slice_instructions", slice_instructions)):
             check_type(name, number, int)
@@ -123,6 +124,7 @@ class Machine(Administration, Outside):
         self._lives = Lives(
             self.platform.clock, self._build, self._take_away, self.rename, self.store.shut_down
         )
+        self._seed, self._slice_instructions = seed, slice_instructions
         self._doomed: list[Domain] = []
         self._store_sockets: list[StoreSocket] = []
         self._close_wanted = False
@@ -230,15 +232,23 @@ class Machine(Administration, Outside):
         self._lives.restarts = False
 
     def run(
-        self, *, timeout: float | None = None, deadline: float | None = None, max_traps: int = 0
+        self,
+        *,
+        timeout: float | None = None,
+        deadline: float | None = None,
+        max_traps: int = 0,
+        until: int | None = None,
     ) -> Ending:
         """Run the domains until all have ended, or for `timeout` host seconds, or until `deadline` (as
-        `time.monotonic` counts), or for `max_traps` traps. MachineBusyError while it is running already."""
+        `time.monotonic` counts), or for `max_traps` traps, or until the first end of a slice at which system
+        time is `until` (nanoseconds) or later, which changes nothing for the guests. MachineBusyError while
+        it is running already."""
         with self._occupied():
             self._check_open()
             for name, limit in (("timeout", timeout), ("deadline", deadline)):
                 check_type(name, limit, int, float, type(None))
             check_type("max_traps", max_traps, int)
+            check_type("until", until, int, type(None))
             if any(limit is not None and math.isnan(limit) for limit in (timeout, deadline)) or max_traps < 0:
                 raise ValueError("a limit of a run must be a number, and not a negative one of traps")
             self.platform.limit_traps(self.platform.traps + max_traps if max_traps else 0)
@@ -246,9 +256,41 @@ class Machine(Administration, Outside):
                 end = time.monotonic() + timeout
                 deadline = end if deadline is None else min(deadline, end)
             try:
-                return self._loop.run(deadline)
+                return self._loop.run(deadline, until)
             finally:
                 self._loop.interrupted = False
+
+    @classmethod
+    def _made_as(cls, kind: Kind) -> Self:
+        from paravane import snapshot  # noqa: PLC0415 - loaded for who asks for it only
+
+        if kind.policy not in POLICIES:
+            raise snapshot.SnapshotError("the snapshot is damaged: there is no such scheduling policy")
+        try:
+            return cls(
+                kind.memory,
+                seed=kind.seed,
+                policy=POLICIES[kind.policy](),
+                slice_instructions=kind.slice_instructions,
+                debug=kind.debug,
+            )
+        except ValueError as error:
+            raise snapshot.SnapshotError(f"the snapshot is damaged: {error}") from None
+
+    def _parts(self) -> Parts:
+        from paravane.snapshot.parts import Parts  # noqa: PLC0415 - loaded for who asks for it only
+
+        return Parts(
+            self.platform,
+            self._registry,
+            self._toolstack,
+            self._loop,
+            self._lives,
+            self._inbox,
+            self._policy,
+            self._seed,
+            self._slice_instructions,
+        )
 
     def audit(self) -> list[str]:
         """Every difference between the frame table and what the page tables say; empty when all is right."""
@@ -358,6 +400,7 @@ class Machine(Administration, Outside):
             raise
         if not self._close_wanted:
             self._lives.settle()
+        self._call_between_slices()
 
     def _take_away(self, domain: Domain) -> None:
         self._lives.forget(domain)

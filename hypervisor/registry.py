@@ -102,6 +102,15 @@ class Registry(Domains[Guest | Control], Generic[Guest, Control]):
         return not self._present and all(number in (CONTROL_DOMID, HOST_DOMID) for number in self._known)
 
     @property
+    def last(self) -> int:
+        """The number that was given last: what the next one follows."""
+        return self._last
+
+    @last.setter
+    def last(self, domid: int) -> None:
+        self._last = domid
+
+    @property
     def present(self) -> Mapping[int, Guest]:
         """The guests that are built and not being taken away, in the order they came; always up to date."""
         return self._present

@@ -66,13 +66,15 @@ class RunLoop:
         self._slices = SliceTimer(LONGEST_SLICE / 1e9)
         self._slice_end = platform.timers.timer("machine", "slice", self._slice_over)
         self._deadline: float | None = None
+        self._until: int | None = None
         self._ends = 0  # system time at which the slice is over
         self._between_slices = between_slices
         platform.timers.earlier = self._timer_set
 
-    def run(self, deadline: float | None) -> Ending:
-        """Run until something ends it; `deadline` is on `time.monotonic`."""
-        self._deadline = deadline
+    def run(self, deadline: float | None, until: int | None = None) -> Ending:
+        """Run until something ends it; `deadline` is on `time.monotonic`, `until` a system time that ends it
+        where a slice has ended."""
+        self._deadline, self._until = deadline, until
         with self._slices, self._platform.sigint:
             while True:
                 self._platform.trace.raise_failure()
@@ -90,6 +92,15 @@ class RunLoop:
                     self._run_slice(*turn)
                 elif self._may_stall() and not self._idle():
                     return Ending(StopReason.STALLED)
+
+    @property
+    def polling(self) -> int:
+        """See `Idler.polling`: besides the scheduler's, all that has to be kept."""
+        return self._idler.polling
+
+    @polling.setter
+    def polling(self, nanoseconds: int) -> None:
+        self._idler.polling = nanoseconds
 
     def when_stalled(self, call: Callable[[], None]) -> None:
         """Have `call` made whenever nothing can move a guest any more, this time as well if it is so now."""
@@ -117,6 +128,8 @@ class RunLoop:
             return StopReason.TIMEOUT
         if self._platform.trap_limit and self._platform.traps >= self._platform.trap_limit:
             return StopReason.TRAPS
+        if self._until is not None and self._platform.clock.now() >= self._until:
+            return StopReason.TIME
         return None
 
     def _serve_backends(self) -> None:

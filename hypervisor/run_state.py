@@ -40,7 +40,8 @@ class Waiting:
     `blocked`: until an event, or until `poll_deadline` (system time; NEVER: for ever). `down`: until
     VCPUOP_up, which `initialised`, that it has a context to run in, must precede. `unwoken`: it is up, but
     nobody has told the scheduler. `ended`: its domain is gone. `paused`: the administrator of its domain does
-    not let it run.
+    not let it run. `polls`: it sleeps until a port of its
+    choice fires, or any upcall is due.
     """
 
     blocked: bool = False
@@ -50,6 +51,7 @@ class Waiting:
     ended: bool = False
     paused: bool = False
     poll_deadline: int = NEVER
+    polls: bool = False
 
 
 def not_started() -> Waiting:
@@ -82,7 +84,6 @@ class RunState:
         self._kick: Callable[[], None] | None = None
         self._told = False
         self._held = False
-        self._polls = False
         self._vcpu_id = vcpu_id
         self._wakers = wakers
         self._time = time
@@ -135,7 +136,7 @@ class RunState:
     @property
     def polls(self) -> bool:
         """Whether the vcpu sleeps until a port of its choice fires, or any event comes."""
-        return self.waiting.blocked and self._polls
+        return self.waiting.blocked and self.waiting.polls
 
     @property
     def why_stopped(self) -> str:
@@ -144,7 +145,7 @@ class RunState:
         if waiting.ended or waiting.down:
             return "ended" if waiting.ended else "down"
         if waiting.blocked:
-            return "polling" if self._polls else "blocked"
+            return "polling" if waiting.polls else "blocked"
         if self._held or waiting.paused:
             return "held" if self._held else "paused"
         return "yielded" if self.yielded else "slice over"
@@ -158,6 +159,11 @@ class RunState:
         # A vcpu that could run but for its administrator is shown offline, as Xen's vcpu_sleep has it.
         offline = waiting.down or waiting.unwoken or waiting.ended or waiting.paused
         return Runstate.offline if offline else Runstate.runnable
+
+    def restore(self, waiting: Waiting) -> None:
+        """Wait for what was kept. Its timer is armed by whoever keeps those of the machine; no scheduler has
+        been told of it yet."""
+        self.waiting = waiting
 
     # What the machine does with the vcpu.
 
@@ -226,7 +232,7 @@ class RunState:
         if deadline:
             self.waiting.poll_deadline = deadline
             self._poll_timer.arm(deadline)
-        self._polls = True
+        self.waiting.polls = True
         self._sleep()
 
     def initialise(self, *, online: bool = False) -> None:
@@ -276,9 +282,9 @@ class RunState:
         slept = self.waiting.blocked
         if self.observer is not None and slept:
             self.observer()
-        if self._polls:
+        if self.waiting.polls:
             # Another reason than its port: that one must not wake it again, from a later sleep.
-            self._polls = False
+            self.waiting.polls = False
             self._wakers.stop_poll(self._vcpu_id)
         self.waiting.blocked = False
         self.waiting.poll_deadline = NEVER

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from paravane import trace as traces
+from paravane.classes import dataclass
 from paravane.trace import Kind
 
 if TYPE_CHECKING:
@@ -22,6 +23,19 @@ STALE: Final = 50_000
 
 PREEMPTED: Final = "preempted"
 """Why a vcpu lost the processor to one that woke."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerState:
+    """All that has to be kept between two slices besides what the policy knows: who was switched in last, why
+    it stopped, what is left of the turn that the policy gave, who is to have a look at something in the rest
+    of it, and how long each has run. Vcpus are numbered in the order in which they came."""
+
+    running: int | None
+    why: str
+    left: int
+    kicked: tuple[int, ...]
+    used: tuple[int, ...]
 
 
 class Scheduler:
@@ -51,6 +65,35 @@ class Scheduler:
         self._preempted = False
         self._left = 0  # nanoseconds of the turn that the policy gave
         self._kicked: dict[Vcpu, None] = {}
+
+    def save(self) -> SchedulerState:
+        """What `restore` goes on from. No guest is executing."""
+        numbers = self.numbers()
+        return SchedulerState(
+            None if self.running is None else numbers[self.running.entity],
+            self._why,
+            self._left,
+            tuple(numbers[vcpu.entity] for vcpu in self._kicked),
+            tuple(entity.used for entity in numbers),
+        )
+
+    def restore(self, state: SchedulerState) -> None:
+        """Go on from what `save` gave, with the same vcpus, the policy having gone on already. Raises
+        ValueError, a sentence, for a state that cannot be."""
+        vcpus = list(self._vcpus.values())
+        named = [*state.kicked] if state.running is None else [*state.kicked, state.running]
+        if len(state.used) != len(vcpus) or not all(0 <= number < len(vcpus) for number in named):
+            raise ValueError(f"the times of {len(state.used)} vcpus are told, and there are {len(vcpus)}")
+        self.running = None if state.running is None else vcpus[state.running]
+        self._why, self._left = state.why, state.left
+        self._kicked = {vcpus[number]: None for number in state.kicked}
+        for vcpu, used in zip(vcpus, state.used, strict=True):
+            vcpu.entity.used = used
+        self.ready = sum(vcpu.entity.awake for vcpu in vcpus)
+
+    def numbers(self) -> dict[Entity, int]:
+        """A number for each entity, from 0 on, in the order in which they came."""
+        return {entity: number for number, entity in enumerate(self._vcpus)}
 
     def add(self, vcpu: Vcpu) -> None:
         """A vcpu exists."""

@@ -14,13 +14,11 @@ from paravane.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XE
 from paravane.builder import amount
 from paravane.classes import dataclass
 from paravane.cpu.geometry import PAE
-from paravane.devices.console import Console, ConsoleSpec, ControlConsole, NoConsole
-from paravane.devices.xenbus import DeviceHost, DomainDevices
+from paravane.devices.console import Console, NoConsole
+from paravane.devices.xenbus import DeviceHost
 from paravane.devices.xenstore import Connection, Store, domain_path, forget_domain, populate_domain
 from paravane.domain import Domain
-from paravane.events import EventChannels, HostEvents
-from paravane.grants import GrantTable
-from paravane.grants.mapping import release_mappings
+from paravane.domain_ends import DomainEnds
 from paravane.hypercalls import Caller, Dispatcher
 from paravane.hypercalls.version import CONSTANT_ANSWERS
 from paravane.image.source_text import SourceText
@@ -29,7 +27,6 @@ from paravane.memory import DomainMemory
 from paravane.refusal import Refusal
 from paravane.registry import CONTROL_DOMID, HOST_DOMID
 from paravane.sched import Share
-from paravane.time.records import write_wall_clock
 from paravane.trace import DomainEvent
 from paravane.vcpu import Vcpu
 from paravane.x86 import PAGE_SHIFT
@@ -39,12 +36,9 @@ if TYPE_CHECKING:
 
     from paravane.builder import Rings
     from paravane.control_plane import ControlPlane, NewDomain
-    from paravane.devices.console import HostEnd
     from paravane.devices.xenbus.host import Outside
     from paravane.domain_config import DomainConfig
-    from paravane.events import HostPort
     from paravane.events.port_table import PortTable
-    from paravane.grants import GrantLimits
     from paravane.image import Image
     from paravane.migration import Loaded
     from paravane.platform import Platform
@@ -104,13 +98,13 @@ class Toolstack:
             outside=outside,
             counted=counted,
         )
+        self.ends = DomainEnds(platform, self.store, self._devices)
         self._enter_host(CONTROL_DOMID)
         self.store.introduce_again = self._introduce_again
 
     def _enter_host(self, domid: int) -> None:
-        self._host = self._devices.domid = domid
-        self._events = self._devices.events = HostEvents(self._platform.exchange, domid)
-        self._registry.enter(ControlDomain(self._events.ports, domid))
+        self.ends.settle_in(domid)
+        self._registry.enter(ControlDomain(self.ends.events.ports, domid))
 
     def close(self) -> None:
         """The machine is closed, and its domains are: let go of what their devices had of the host."""
@@ -119,7 +113,7 @@ class Toolstack:
     def _free_control_domid(self) -> int:
         """The control domain's number, for a guest: the first one, or another life of that. Raises
         ValueError."""
-        if self._host == CONTROL_DOMID and self._registry.empty:
+        if self.ends.domid == CONTROL_DOMID and self._registry.empty:
             self._registry.leave(CONTROL_DOMID)
             self._enter_host(HOST_DOMID)
         if self._registry.find(CONTROL_DOMID) is not None:
@@ -161,7 +155,7 @@ class Toolstack:
         self._registry.enter(domain)
         domain.console = NoConsole()
         try:
-            self._lay_ground(domain, wanted.max_port, wanted.grants)
+            self.ends.lay_ground(domain, wanted.max_port, wanted.grants)
             domain.tell(DomainEvent.BUILT)
         except BaseException:
             self.destroy(domain)
@@ -203,7 +197,7 @@ class Toolstack:
     def ring(self, domain: Domain, port: int) -> bool:
         """Fire a port of the domain's that it has allocated for the host: whether it is one."""
         try:
-            bound = self._events.bind(domain.domid, port, _nothing)
+            bound = self.ends.events.bind(domain.domid, port, _nothing)
         except Refusal as refusal:
             log.info("domain %d has no port %d to be rung at: %s", domain.domid, port, refusal)
             return False
@@ -224,46 +218,28 @@ class Toolstack:
             steps.callback(domain.memory.destroy)
             steps.callback(domain.close)
 
-    def _lay_ground(self, domain: Domain, max_port: int, limits: GrantLimits) -> None:
-        """What every domain has before it has memory of its own."""
-        domain.devices = DomainDevices(self._devices, domain.domid)
-        domain.shared_info = domain.memory.share_xen_frame() << PAGE_SHIFT
-        domain.events = self._event_channels(domain, max_port)
-        domain.resources.callback(domain.events.destroy)
-        domain.grants = GrantTable(domain.memory, self._platform.grants, limits)
-        domain.resources.callback(domain.grants.close)
-        domain.resources.callback(release_mappings, domain.grants)
-        domain.resources.callback(domain.devices.close)
-        write_wall_clock(self._platform.ram, domain.shared_info, self._platform.clock.wall_base())
-
     def _build(self, domain: Domain, config: DomainConfig, fill: _Fill) -> None:
-        self._lay_ground(domain, config.max_event_channels, config.grants)
+        ends = self.ends
+        ends.lay_ground(domain, config.max_event_channels, config.grants)
         # In the order of xl, whose guests find the store at port 1 and the console at port 2.
         rings = not config.privileged
-        store_port = self._events.ports.alloc_unbound(domain.domid, self._host) if rings else 0
-        console_port = self._events.ports.alloc_unbound(domain.domid, self._host) if rings else 0
+        store_port = ends.events.ports.alloc_unbound(domain.domid, ends.domid) if rings else 0
+        console_port = ends.events.ports.alloc_unbound(domain.domid, ends.domid) if rings else 0
         for vcpu_id in range(config.vcpus):
             self.add_vcpu(domain, vcpu_id)
         frames = fill(domain, console_port, store_port)
         if rings:
             self._connect(domain, config, frames, console_port, store_port)
         else:
-            self._give_console(domain, config)
-
-    def _give_console(self, domain: Domain, config: DomainConfig) -> None:
-        """The control domain's console is the hypervisor's."""
-        end = self._open_console(domain, config)
-        console = ControlConsole(end.write, domain.events.raise_virq)
-        domain.console = domain.hypervisor_console = console
-        domain.resources.callback(end.finish)
-        end.join(console)
+            ends.give_console(domain, config)
 
     def _connect(
         self, domain: Domain, config: DomainConfig, frames: Rings, console_port: int, store_port: int
     ) -> None:
         """Its rings and its nodes in xenstore."""
-        domain.grants.reserve(GNTTAB_RESERVED_CONSOLE, frames.console_mfn, self._host)
-        domain.grants.reserve(GNTTAB_RESERVED_XENSTORE, frames.store_mfn, self._host)
+        ends = self.ends
+        domain.grants.reserve(GNTTAB_RESERVED_CONSOLE, frames.console_mfn, ends.domid)
+        domain.grants.reserve(GNTTAB_RESERVED_XENSTORE, frames.store_mfn, ends.domid)
         populate_domain(
             self.store,
             domain.domid,
@@ -276,21 +252,14 @@ class Toolstack:
             store_mfn=frames.store_mfn,
             store_port=store_port,
         )
-        self._serve(domain, config, console_port)
-        domain.store = self._backend(
-            domain,
-            store_port,
-            lambda port: Connection(
-                self.store,
-                domain.domid,
-                self._page(domain, GNTTAB_RESERVED_XENSTORE),
-                port,
-                self._platform.bus,
-            ),
-        )
+        bind, take = partial(ends.events.bind, domain.domid), partial(ends.map, domain)
+        end = ends.open_console(domain, config)
+        self.store.write(f"{domain_path(domain.domid)}/console/tty", end.tty)  # as xenconsoled does
+        ends.serve_console(domain, end, partial(take, GNTTAB_RESERVED_CONSOLE), partial(bind, console_port))
+        store = ends.serve_store(domain, partial(take, GNTTAB_RESERVED_XENSTORE), partial(bind, store_port))
         for device in config.devices:
             domain.devices.attach(device)
-        self.store.introduce(domain.domid, domain.store)
+        self.store.introduce(domain.domid, store)
 
     def _introduce_again(self, domid: int, port: int) -> None:
         """Connect a domain to xenstore over another of its ports, as an administrator asks: its ring is where
@@ -301,7 +270,7 @@ class Toolstack:
         connection = domain.store if isinstance(domain, Domain) else None
         if connection is None or connection.closed:  # others may hold frames of one that is gone
             raise Refusal(Errno.EINVAL, f"there is no domain {domid} that has a ring of xenstore's")
-        bind = partial(self._events.bind, domid, port, partial(self._platform.bus.call, connection))
+        bind = partial(self.ends.events.bind, domid, port, partial(self._platform.bus.call, connection))
         if self.store.introduced(domid) is None:
             connection.introduce(bind())
             return
@@ -317,63 +286,6 @@ class Toolstack:
             return Dispatcher(Caller(self._platform, domain, vcpu, self.control)).call
 
         return Vcpu(self._platform, domain, vcpu_id, hypercalls, CONSTANT_ANSWERS)
-
-    def _event_channels(self, domain: Domain, max_port: int) -> EventChannels:
-        return EventChannels(
-            domain.domid,
-            self._platform.exchange,
-            self._platform.ram,
-            self._platform.memory,
-            domain.shared_info,
-            nr_vcpus=domain.memory.max_vcpus,
-            max_port=max_port,
-            privileged=domain.privileged,
-            paused=lambda: domain.paused,
-            wake=domain.wake,
-        )
-
-    def _serve(self, domain: Domain, config: DomainConfig, console_port: int) -> None:
-        """The backend of its console, and where that is on the host."""
-        end, bus = self._open_console(domain, config), self._platform.bus
-        self.store.write(f"{domain_path(domain.domid)}/console/tty", end.tty)  # as xenconsoled does
-        domain.console = self._backend(
-            domain,
-            console_port,
-            lambda port: Console(
-                self._page(domain, GNTTAB_RESERVED_CONSOLE),
-                port,
-                end.write,
-                domid=domain.domid,
-                observers=bus.observers,
-            ),
-        )
-        domain.resources.callback(end.finish)
-        end.join(domain.console)
-
-    def _open_console(self, domain: Domain, config: DomainConfig) -> HostEnd:
-        """The host's end of its first console, which is closed after its backend. Raises ValueError."""
-        spec = config.console or ConsoleSpec()
-        end = domain.console_end = spec.open(self._devices, config.sink or domain.keep_output)
-        domain.resources.callback(end.close)
-        return end
-
-    def _backend(self, domain: Domain, port: int, make: Callable[[HostPort], Backend]) -> Backend:
-        """Bind a port of the domain to a backend that does not exist before it has its own end. An event puts
-        the backend on the bus."""
-        made: list[Backend] = []
-        bus = self._platform.bus
-        host_port = self._events.bind(domain.domid, port, lambda: bus.call(made[0]) if made else None)
-        backend = make(host_port)
-        made.append(backend)
-        domain.resources.callback(bus.remove, backend)
-        domain.resources.callback(backend.close)
-        return backend
-
-    def _page(self, domain: Domain, ref: int) -> memoryview:
-        """The ring page of a reserved grant: while it is mapped, the guest cannot give it to others."""
-        mapping = domain.grants.map_for_backend(ref, writable=True, domid=self._host)
-        domain.resources.callback(mapping.close)
-        return mapping.page
 
 
 def _nothing() -> None:

@@ -276,10 +276,18 @@ class Vcpu:
         (-EINVAL) for a frame that cannot be written."""
         machine, domid = self._platform.memory, self._domain.domid
         machine.hold(mfn, domid, writable=True)
-        self._domain.resources.callback(machine.let_go, mfn, writable=True)
+        self._hold_info(mfn)
         self._domain.events.move_vcpu_info(self.vcpu_id, (mfn << PAGE_SHIFT) + offset)
-        self._info_moved = True
         self.time.publish()
+
+    def resume_info(self) -> None:
+        """Its vcpu_info is where the guest had put it before all was kept, in a frame that is held
+        already."""
+        self._hold_info(self.host.info.maddr >> PAGE_SHIFT)
+
+    def _hold_info(self, mfn: int) -> None:
+        self._domain.resources.callback(self._platform.memory.let_go, mfn, writable=True)
+        self._info_moved = True
 
     # The return to the guest.
 

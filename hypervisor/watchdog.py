@@ -43,6 +43,13 @@ class Watchdogs:
             if deadline is not None:
                 timer.arm(deadline)
 
+    def restore(self, state: WatchdogState) -> None:
+        """Go on from what was kept; the timers are armed by whoever keeps those of the machine. Raises
+        ValueError for another number of watchdogs."""
+        if len(state.deadlines) != WATCHDOGS:
+            raise ValueError(f"a domain has {WATCHDOGS} watchdogs, not {len(state.deadlines)}")
+        self.state = WatchdogState(list(state.deadlines))
+
     def set(self, identity: int, seconds: int) -> int:
         """Id 0 takes a free watchdog and returns its id; another id pushes it back, or at 0 frees it."""
         deadline = self._platform.clock.now() + seconds * SECOND

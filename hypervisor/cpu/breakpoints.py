@@ -60,6 +60,20 @@ class Breakpoints:
         """The instruction at linear `address` is to be looked at."""
         return self._everywhere or address in self._suspects
 
+    def places(self) -> tuple[set[int], set[int]]:
+        """The linear addresses with a hook of their own, and those of them that are to be looked at."""
+        return set(self._hooked), set(self._suspects)
+
+    def restore(
+        self, hooked: set[int], suspects: set[int], on_code: api.HookFunction, *, everywhere: bool
+    ) -> None:
+        """Have the hooks that `places` told of in another processor, before anything is translated."""
+        self._suspects |= suspects
+        self._hook(hooked, on_code)
+        if everywhere and not self._everywhere:
+            self._everywhere = True
+            self._engine.hook(numbers.UC_HOOK_CODE, api.CODE_HOOK, on_code)
+
     def _hook(self, addresses: set[int], on_code: api.HookFunction) -> bool:
         wanted = addresses - self._hooked
         if not wanted or self._everywhere:

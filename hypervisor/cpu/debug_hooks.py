@@ -129,6 +129,19 @@ class DebugHooks:
         """
         return self._breakpoints.suspect(addresses, self._on_code)
 
+    def places(self) -> tuple[set[int], set[int]]:
+        """As `Breakpoints.places`."""
+        return self._breakpoints.places()
+
+    def restore(self, hooked: set[int], suspects: set[int], *, everywhere: bool) -> None:
+        """As `Breakpoints.restore`."""
+        self._breakpoints.restore(hooked, suspects, self._on_code, everywhere=everywhere)
+
+    @property
+    def breaks_everywhere(self) -> bool:
+        """Every instruction has the hook of a breakpoint."""
+        return self._breakpoints.everywhere
+
     def follow(self) -> None:
         """Data breakpoints are linear: look up where their bytes are now."""
         self._watchpoints.follow()

@@ -45,6 +45,14 @@ class Spins:
             self._spins()
         return True
 
+    def save(self) -> tuple[set[int], int]:
+        """The places that are known, and how often one was reached."""
+        return set(self._places), self._reached
+
+    def restore(self, places: set[int], reached: int) -> None:
+        """Go on from what `save` gave. The hooks are whoever's looks at instructions."""
+        self._places, self._reached = set(places), reached
+
     def _at_pause(self, address: int) -> bool:
         """It still is one: code may have changed."""
         try:

@@ -61,6 +61,17 @@ class StatesBefore:
         self._places |= wanted
         return True
 
+    def places(self) -> set[int]:
+        """The linear addresses with a hook of their own."""
+        return set(self._places)
+
+    def restore(self, places: set[int], *, everywhere: bool) -> None:
+        """Have the hooks that `places` told of in another processor, before anything is translated."""
+        self.copy_at(places)
+        if everywhere and not self._everywhere and self._snapshot is not None:
+            self._everywhere = True
+            self._snapshot.at()
+
     def run_next_alone(self, wanted: bool) -> None:
         """Whether the instruction after each copy is to be a block of its own.
 

@@ -65,6 +65,16 @@ class HostEvents:
         port = self.ports.bind_interdomain(domid, remote_port, before_first=self._listener(callback))
         return HostPort(self.ports, port, self._forget)
 
+    def resume(self, port: int, callback: Callable[[], None]) -> HostPort:
+        """The end of a channel that was bound before its ports were kept, for the backend that goes on with
+        it. Raises ValueError where `port` is not one; 0 is one that was given up."""
+        if port == 0:
+            return HostPort(self.ports, 0, self._forget)
+        if not self.ports.connected(port):
+            raise ValueError(f"port {port} of domain {self.ports.domid} is not connected")
+        self.listen(port, callback)
+        return HostPort(self.ports, port, self._forget)
+
     def listen(self, port: int, callback: Callable[[], None]) -> None:
         """Have a port of the control domain's, such as one for a virtual interrupt, call back."""
         self._callbacks[port] = callback

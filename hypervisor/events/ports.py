@@ -14,6 +14,7 @@ from paravane.refusal import Refusal
 from paravane.registry import CONTROL_DOMID
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Iterator, Sequence
 
     from paravane.abi.event_channel import Virq
@@ -85,12 +86,20 @@ class Ports:
         self._dying = False
         self._next_reset = 0
         """The port that a reset under way goes on with; 0: none is."""
+        self._list: PortList
+        self.ipis: array[int]
+        self._ports: list[Port | None]  # of the list: sends are hot
+        # (vcpu, virtual interrupt) -> port: what the ports say, the other way round.
+        self._virqs: dict[tuple[int, int], int]
+        self.restore(ports)
+
+    def restore(self, ports: Sequence[Port | None] | None) -> None:
+        """Go on from what `save` gave (None: nothing but the reserved port); the domains at other ends must
+        do the same."""
         self._list = PortList(ports)
-        # The same list: sends are hot.
         self._ports = self._list.entries
         self.ipis = self._list.ipis
-        # (vcpu, virtual interrupt) -> port: what the ports say, the other way round.
-        self._virqs: dict[tuple[int, int], int] = {
+        self._virqs = {
             (entry.virq_vcpu, entry.virq): port
             for port, entry in enumerate(self._ports)
             if entry is not None and entry.state is State.VIRQ

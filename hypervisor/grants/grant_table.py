@@ -128,16 +128,20 @@ class GrantTable:
         memory: DomainMemory,
         tables: GrantTables,
         limits: GrantLimits = GrantLimits(),  # noqa: B008, which cannot change
+        state: GrantState | None = None,
     ) -> None:
-        """A table of `INITIAL_FRAMES`, of version 1. Raises MemoryError."""
+        """A table of `INITIAL_FRAMES`, of version 1; or one that goes on from `state`, in frames that it has
+        already. Raises MemoryError."""
         self.memory = memory
         self.domid = memory.domid
         self.limits = limits
         self.tables = tables
-        self.state = GrantState()
+        self.state = GrantState() if state is None else state
         self.maptrack = Maptrack(limits.maptrack_frames)
-        self.entries: Entries = EntriesV1(memory.machine.ram, self.state)
-        self._add_frames(INITIAL_FRAMES)
+        entries = EntriesV2 if self.state.version == 2 else EntriesV1
+        self.entries: Entries = entries(memory.machine.ram, self.state)
+        if state is None:
+            self._add_frames(INITIAL_FRAMES)
 
     @property
     def version(self) -> int:
@@ -233,6 +237,18 @@ class GrantTable:
             self.unpin(ref, uses, writable=writable)
             raise GrantRefusal(GrantStatus.general_error, refusal.sentence) from refusal
         self.observe("map", ref, domid, active.mfn, writable=writable)
+        return self._backend_mapping(ref, active, uses, writable=writable)
+
+    def resume_for_backend(self, ref: int, *, writable: bool) -> GrantMapping:
+        """The mapping of an entry that a backend had before the table was kept, and which is counted in it.
+        Raises ValueError where none can have had one."""
+        active, uses = self.state.active.get(ref), HOST_WRITE if writable else HOST_READ
+        if active is None or not active.pin & 0xFF * uses:
+            raise ValueError(f"grant {ref} of domain {self.domid} is mapped by no backend")
+        return self._backend_mapping(ref, active, uses, writable=writable)
+
+    def _backend_mapping(self, ref: int, active: ActiveGrant, uses: int, *, writable: bool) -> GrantMapping:
+        machine = self.memory.machine
         release = partial(self._end_backend_mapping, ref, active, uses, writable=writable)
         return GrantMapping(machine.ram, active.mfn, release, writable=writable)
 

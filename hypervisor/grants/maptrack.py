@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from paravane.classes import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from paravane.grants.use import GrantState
 
@@ -24,6 +24,27 @@ class MappedGrant:
     giver: GrantState
     ref: int
     flags: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptGrant:
+    """A `MappedGrant` as it is kept; `alive` says that the domain which granted it is still there."""
+
+    handle: int
+    domid: int
+    alive: bool
+    ref: int
+    flags: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaptrackState:
+    """All that has to be kept of a domain's handles: frames of them, those that are free in the order in
+    which they are given out, and what the others map."""
+
+    nr_frames: int
+    free: tuple[int, ...]
+    mapped: tuple[KeptGrant, ...]
 
 
 class Maptrack:
@@ -44,6 +65,25 @@ class Maptrack:
     def nr_frames(self) -> int:
         """Frames that Xen would have for the handles given out so far."""
         return self._nr_frames
+
+    def save(self, is_alive: Callable[[MappedGrant], bool]) -> MaptrackState:
+        """What `restore` goes on from."""
+        mapped = tuple(
+            KeptGrant(handle, one.domid, is_alive(one), one.ref, one.flags)
+            for handle, one in self._mapped.items()
+        )
+        return MaptrackState(self._nr_frames, tuple(self._free), mapped)
+
+    def restore(self, state: MaptrackState, giver: Callable[[KeptGrant], GrantState]) -> None:
+        """Go on from what `save` gave. Raises ValueError, a sentence, for more than there can be."""
+        handles = [*state.free, *(one.handle for one in state.mapped)]
+        if state.nr_frames > self.max_frames or len(handles) > state.nr_frames * HANDLES_PER_FRAME:
+            raise ValueError(f"a domain cannot have {len(handles)} handles in {state.nr_frames} frames")
+        self._nr_frames = state.nr_frames
+        self._free = deque(state.free)
+        self._mapped = {
+            one.handle: MappedGrant(one.domid, giver(one), one.ref, one.flags) for one in state.mapped
+        }
 
     def take(self) -> int | None:
         """A handle for a mapping to come, or None when there are as many as there can be."""

@@ -144,6 +144,13 @@ def space_for(geometry: Geometry) -> AddressSpace:
     return _SPACES[geometry.name]
 
 
+def space_named(name: str) -> AddressSpace:
+    """The address space of the geometry that is called so. Raises ValueError when none is."""
+    if name not in _SPACES:
+        raise ValueError(f"no page tables are called {name[:40]!r}")
+    return _SPACES[name]
+
+
 def gdt_address(vcpu_id: int) -> int:
     """Linear address of a vcpu's GDT."""
     return DESCRIPTOR_AREA + vcpu_id * VCPU_STRIDE

@@ -20,10 +20,13 @@ from paravane.memory.frames import ALLOCATED, LEAVING, NONE, VALIDATED, WRITABLE
 from paravane.memory.instruction import StoreDecoder
 from paravane.memory.owner import Owner
 from paravane.memory.pins import pin
+from paravane.memory.saved import DomainMemoryState
 from paravane.refusal import Refusal
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Pte
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from paravane.cpu.geometry import Geometry
     from paravane.memory.machine_memory import MachineMemory
     from paravane.memory.owner import Installed
@@ -42,12 +45,16 @@ class DomainMemory(Owner):
         memory_map_pages: int | None = None,
         max_vcpus: int = 1,
         privileged: bool = False,
+        area_tables: Sequence[int] | None = None,
     ) -> None:
         """Raises MemoryError when the hypervisor has no frames for its own tables. The memory map that the
         domain can ask for has `memory_map_pages` of RAM, by default all it may have.
 
         The rules for its frames are found by its number: before it has any, whoever makes the domain enters
         it among those of the machine.
+
+        `area_tables`: the frames that its descriptor area has already, of a domain that is made again; what
+        they hold is written once more.
         """
         if not 1 <= max_vcpus <= MAX_VCPUS:
             raise ValueError(f"a domain has 1 to {MAX_VCPUS} vcpus, not {max_vcpus}")
@@ -67,10 +74,35 @@ class DomainMemory(Owner):
         self.geometry = geometry
         self.store_decoder = StoreDecoder()
         machine.m2p_tables(space)  # shared by all domains; made first so that a failure leaks nothing
-        self._area_tables = machine.allocate_own(-(-max_vcpus * VCPU_STRIDE // (1 << space.l2_shift)))
+        nr_tables = -(-max_vcpus * VCPU_STRIDE // (1 << space.l2_shift))
+        if area_tables is None:
+            self._area_tables: Sequence[int] = machine.allocate_own(nr_tables)
+        elif len(area_tables) == nr_tables:
+            self._area_tables = area_tables
+            for mfn in area_tables:
+                machine.ram.clear_frame(mfn)
+        else:
+            raise ValueError(f"{len(area_tables)} tables cannot map the descriptors of {max_vcpus} vcpus")
         self.xen_slots = self._template()
         for vcpu_id in range(max_vcpus):
             self._prepare_gdt(vcpu_id)
+
+    def save(self) -> DomainMemoryState:
+        """All that has to be kept of it besides its frames and what its vcpus have installed."""
+        return DomainMemoryState(
+            self.max_pages,
+            self.tot_pages,
+            self.xen_frames,
+            self.target,
+            self.vm_assist,
+            tuple(self.e820),
+            tuple(self._area_tables),
+        )
+
+    def restore(self, state: DomainMemoryState) -> None:
+        """Go on from what `save` gave; made with its `area_tables`."""
+        self.max_pages, self.target, self.vm_assist = state.max_pages, state.target, state.vm_assist
+        self.tot_pages, self.xen_frames, self.e820 = state.tot_pages, state.xen_frames, list(state.e820)
 
     def pin(self, mfn: int) -> None:
         """Validate the root table a domain was built with and keep it validated. Raises Refusal."""

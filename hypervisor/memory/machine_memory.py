@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.abi.domid import DomId
 from paravane.abi.errno import Errno
-from paravane.memory.address_space import DESCRIPTOR_AREA, INVALID_M2P_ENTRY, MAX_FRAMES, AddressSpace
+from paravane.memory.address_space import (
+    DESCRIPTOR_AREA,
+    INVALID_M2P_ENTRY,
+    MAX_FRAMES,
+    AddressSpace,
+    space_named,
+)
 from paravane.memory.descriptors import DescriptorPages, reserved_gdt_page
 from paravane.memory.entries import PageTables
 from paravane.memory.frames import ALLOCATED, LEAVING, PINNED, SEG_DESC, WRITABLE, XEN_HEAP, FrameTable
 from paravane.memory.page_types import PageTypes
 from paravane.memory.pool import FramePool
 from paravane.refusal import Refusal
-from paravane.x86 import PAGE_SIZE, Pte
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Pte
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from paravane.cpu.ram import Ram
     from paravane.memory.owner import HasMemory, Owner
@@ -72,7 +78,7 @@ class MachineMemory:
         self.frames.give(range(low_frames), DomId.IO, ALLOCATED)
         self.frames.give(range(low_frames, first_free), DomId.XEN, ALLOCATED)
         self.m2p[:] = memoryview(array("I", [INVALID_M2P_ENTRY]) * ram.nr_frames)
-        ram.write(self.flat_gdt_frame << 12, reserved_gdt_page())
+        ram.write(self.flat_gdt_frame << PAGE_SHIFT, reserved_gdt_page())
         self._pool = FramePool(range(first_free, ram.nr_frames), seed)
         self._m2p_tables: dict[str, Sequence[int]] = {}
 
@@ -81,6 +87,31 @@ class MachineMemory:
         """The machine-to-phys table, 32 bits an mfn. Not to be kept: it pins machine memory."""
         first = self.m2p_frames.start * _M2P_PER_FRAME
         return self.ram.words[first : first + self.ram.nr_frames]
+
+    @property
+    def pool(self) -> FramePool:
+        """The frames nobody has."""
+        return self._pool
+
+    @property
+    def own_tables(self) -> dict[str, Sequence[int]]:
+        """The tables that map the machine-to-phys table, by geometry, as far as they were made."""
+        return self._m2p_tables
+
+    def remake_own(self, tables: Mapping[str, Sequence[int]]) -> None:
+        """Write once more what the hypervisor's own frames hold: the frame of zeroes, its descriptors, and in
+        these frames the tables that map the machine-to-phys table, by geometry. Raises ValueError for frames
+        that are too few."""
+        self.ram.clear_frame(self.zero_frame)
+        self.ram.write(self.flat_gdt_frame << PAGE_SHIFT, reserved_gdt_page())
+        for name, mfns in tables.items():
+            space = space_named(name)
+            if len(mfns) != self._nr_m2p_tables(space):
+                raise ValueError(f"{len(mfns)} tables cannot map the machine-to-phys table")
+            for mfn in mfns:
+                self.ram.clear_frame(mfn)
+            self._fill_m2p_tables(space, mfns)
+            self._m2p_tables[name] = mfns
 
     def owners(self) -> Iterator[Owner]:
         """The domains that have memory of this machine."""
@@ -168,14 +199,23 @@ class MachineMemory:
         return tables
 
     def _make_m2p_tables(self, space: AddressSpace) -> Sequence[int]:
-        mapped = min(len(self.m2p_frames), (DESCRIPTOR_AREA - space.hole) >> 12)
-        tables = self.allocate_own(-(-mapped // space.entries))
+        tables = self.allocate_own(self._nr_m2p_tables(space))
+        self._fill_m2p_tables(space, tables)
+        return tables
+
+    def _mapped_m2p(self, space: AddressSpace) -> range:
+        """The frames of the machine-to-phys table that fit into the address space."""
+        return self.m2p_frames[: (DESCRIPTOR_AREA - space.hole) >> PAGE_SHIFT]
+
+    def _nr_m2p_tables(self, space: AddressSpace) -> int:
+        return -(-len(self._mapped_m2p(space)) // space.entries)
+
+    def _fill_m2p_tables(self, space: AddressSpace, tables: Sequence[int]) -> None:
         view: memoryview = getattr(self.ram, space.view)
         flags = Pte.PRESENT | Pte.ACCESSED | Pte.DIRTY | space.nx
-        for at, mfn in enumerate(self.m2p_frames[:mapped]):
+        for at, mfn in enumerate(self._mapped_m2p(space)):
             table, slot = divmod(at, space.entries)
-            view[(tables[table] << space.table_shift) + slot] = mfn << 12 | flags
-        return tables
+            view[(tables[table] << space.table_shift) + slot] = mfn << PAGE_SHIFT | flags
 
     def _released(self, mfn: int) -> None:
         """The last reference to a frame is gone: erase it, then it may be anybody's."""

@@ -9,8 +9,12 @@ the windows that are open, and the others stay whole.
 from __future__ import annotations
 
 import random
+from array import array
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from paravane import random_state
+from paravane.classes import dataclass
 from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -22,6 +26,18 @@ STRIDE: Final = 13
 _WINDOWS: Final = 16
 _SMALLEST_WINDOW, _LARGEST_WINDOW = 64, 16384
 """A machine has about so many windows, each of so many frames (a power of two: aligned extents fit)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """All that has to be kept of a pool: a byte for each frame that says whether it is free; the runs to be
+    handed out and the windows that are whole, three 32-bit numbers each (start, stop, step); the state of its
+    random numbers, as 32-bit ones."""
+
+    free: bytes
+    runs: bytes
+    windows: bytes
+    random: bytes
 
 
 def window_size(nr_frames: int) -> int:
@@ -45,6 +61,27 @@ class FramePool:
         self._windows = _windows(frames, self.window)
         self._random.shuffle(self._windows)
         self.free = len(frames)
+
+    def save(self) -> PoolState:
+        """What `restore` goes on from."""
+        return PoolState(
+            bytes(self._is_free),
+            _flattened(self._runs),
+            _flattened(self._windows),
+            random_state.save(self._random),
+        )
+
+    def restore(self, state: PoolState) -> None:
+        """Have the same frames free, and hand them out in the same order. Raises ValueError, a sentence, for
+        numbers that cannot be."""
+        nr_frames = len(self._is_free)
+        if len(state.free) != nr_frames or state.free.strip(b"\0\1"):
+            raise ValueError("what is said of free frames cannot be")
+        runs, windows = _ranges(state.runs, nr_frames), _ranges(state.windows, nr_frames)
+        random_state.restore(self._random, state.random)
+        self._is_free[:] = state.free
+        self._runs, self._windows = runs, windows
+        self.free = self._is_free.count(1)
 
     def take(self, count: int) -> list[range]:
         """Runs of `count` frames in all. Raises MemoryError, taking none, when there are fewer."""
@@ -131,6 +168,25 @@ class FramePool:
         unopened = {mfn for window in self._windows for mfn in window}
         self._runs = [range(mfn, mfn + 1) for mfn in sorted(self.frames() - unopened)]
         self._random.shuffle(self._runs)
+
+
+def _flattened(ranges: list[range]) -> bytes:
+    return array("I", chain.from_iterable((one.start, one.stop, one.step) for one in ranges)).tobytes()
+
+
+def _ranges(data: bytes, nr_frames: int) -> list[range]:
+    """What `_flattened` made flat. Raises ValueError for ranges of frames that are not there."""
+    if len(data) % 12:
+        raise ValueError("ranges of frames are three numbers each")
+    numbers = array("I", data)
+    found = []
+    for start, stop, step in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True):
+        if not step or not start < nr_frames or stop > nr_frames + step:
+            raise ValueError(f"there are no frames from {start} to {stop} in steps of {step}")
+        found.append(range(start, stop, step))
+        if found[-1] and found[-1][-1] >= nr_frames:
+            raise ValueError(f"there is no frame {found[-1][-1]:#x}")
+    return found
 
 
 def _kib(nr_frames: int) -> int:

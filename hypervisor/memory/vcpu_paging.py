@@ -22,6 +22,7 @@ from paravane.memory.address_space import (
 from paravane.memory.descriptors import used
 from paravane.memory.frames import L1, SEG_DESC
 from paravane.memory.owner import DESCRIPTORS_PER_PAGE, NR_LDT_PAGES, Installed
+from paravane.memory.saved import InstalledState, check_own
 from paravane.refusal import Refusal
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, PageFaultCode
 
@@ -65,6 +66,39 @@ class VcpuPaging(Installed):
         cpu.set_gdt(gdt_address(self.vcpu_id), GDT_LIMIT)
         cpu.set_task_selector(TASK_SELECTOR)
         cpu.set_ldt(0, 0, 0)
+
+    def save(self) -> InstalledState:
+        """All that has to be kept of it."""
+        return InstalledState(
+            self.base_mfn,
+            tuple(self.gdt_frames),
+            self.gdt_entries,
+            self.ldt_base,
+            self.ldt_entries,
+            dict(self.ldt_frames),
+        )
+
+    def restore(self, state: InstalledState) -> None:
+        """Have installed what `save` told of, whose frames are counted already. Raises ValueError, a
+        sentence, for what cannot be."""
+        machine, domid = self.domain.machine, self.domain.domid
+        frames = (*state.gdt_frames, *state.ldt_frames.values(), *(state.base_mfn,) * bool(state.base_mfn))
+        check_own(machine, frames, domid)
+        pages = -(-state.gdt_entries // DESCRIPTORS_PER_PAGE)
+        if state.gdt_entries > FIRST_RESERVED_GDT_ENTRY or len(state.gdt_frames) != pages:
+            raise ValueError(f"{len(state.gdt_frames)} frames are no GDT of {state.gdt_entries} entries")
+        if state.ldt_entries > MAX_LDT_ENTRIES or not all(0 <= page < LDT_PAGES for page in state.ldt_frames):
+            raise ValueError(f"an LDT has no {state.ldt_entries} entries")
+        self.base_mfn, self.cpu.cr3 = state.base_mfn, state.base_mfn << PAGE_SHIFT
+        self._map_gdt(list(state.gdt_frames))
+        self.gdt_entries = state.gdt_entries
+        self.ldt_base, self.ldt_entries = state.ldt_base, state.ldt_entries
+        if state.ldt_entries:
+            self.cpu.set_ldt(ldt_address(self.vcpu_id), state.ldt_entries * 8 - 1, LDT_SELECTOR)
+        self.ldt_frames = dict(state.ldt_frames)
+        self.cell[NR_LDT_PAGES] = len(self.ldt_frames)
+        for page, mfn in self.ldt_frames.items():
+            self.domain.set_area_page(ldt_address(self.vcpu_id) + page * PAGE_SIZE, mfn)
 
     # Address space
 

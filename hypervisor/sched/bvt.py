@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from paravane.classes import dataclass
 from paravane.sched.entity import STANDARD_WEIGHT, Changes
-from paravane.sched.line import Line
+from paravane.sched.line import Line, LineState
 from paravane.sched.policy import FOREVER, LONGEST_TURN, Turn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from paravane.sched.entity import Entity, Share
 
 CONTEXT_SWITCH_ALLOWANCE: Final = 10_000_000
@@ -42,6 +45,20 @@ class _Account:
         self.slept = 0
 
 
+@dataclass(frozen=True, slots=True)
+class BvtState:
+    """All that has to be kept of this policy. `accounts` has four numbers for each entity by its number: see
+    `_Account`. `changed`: figures of shares have changed since the policy looked."""
+
+    allowance: int
+    line: LineState
+    accounts: tuple[tuple[int, int, int, int], ...]
+    warpers: tuple[int, ...]
+    changed: bool
+    virtual_time: int
+    now: int
+
+
 class BorrowedVirtualTime:
     """See Policy. Work-conserving: whoever is ready runs if nobody else is, so it keeps no caps.
 
@@ -60,6 +77,33 @@ class BorrowedVirtualTime:
         self._changes = Changes()
         self._virtual_time = 0
         self._now = 0  # nanoseconds used and idled: what limits of warping are measured by
+
+    def save(self, numbers: Mapping[Entity, int]) -> BvtState:
+        """What `restore` goes on from; `numbers` has one for each entity, from 0 on and in this order."""
+        accounts = (self._accounts[entity] for entity in numbers)
+        return BvtState(
+            self._allowance,
+            self._line.save(numbers),
+            tuple((one.actual, one.warped, one.unwarped_until, one.slept) for one in accounts),
+            tuple(numbers[entity] for entity in self._warpers),
+            self._changes.pending,
+            self._virtual_time,
+            self._now,
+        )
+
+    def restore(self, state: BvtState, entities: Sequence[Entity]) -> None:
+        """Go on from what `save` gave, with these entities, which were added. Raises ValueError, a
+        sentence."""
+        if len(state.accounts) != len(entities) or not all(0 <= n < len(entities) for n in state.warpers):
+            raise ValueError(f"there are accounts of {len(state.accounts)} vcpus, not of {len(entities)}")
+        self._allowance = state.allowance
+        self._line.restore(state.line, entities)
+        for entity, numbers in zip(entities, state.accounts, strict=True):
+            account = self._accounts[entity]
+            account.actual, account.warped, account.unwarped_until, account.slept = numbers
+        self._warpers = {entities[number]: None for number in state.warpers if entities[number].awake}
+        self._changes.pending = state.changed
+        self._virtual_time, self._now = state.virtual_time, state.now
 
     def add(self, entity: Entity) -> None:
         entity.share.changes = self._changes

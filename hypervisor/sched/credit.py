@@ -12,12 +12,13 @@ from enum import IntEnum
 from itertools import takewhile
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from paravane.classes import dataclass
 from paravane.sched.entity import Changes
-from paravane.sched.line import Line
+from paravane.sched.line import Line, LineState
 from paravane.sched.policy import FOREVER, LONGEST_TURN, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from paravane.sched.entity import Entity, Share
 
@@ -47,6 +48,21 @@ class _Account:
         self.boosted = False
 
 
+@dataclass(frozen=True, slots=True)
+class CreditState:
+    """All that has to be kept of this policy. `accounts` has the credit of each entity by its number, and
+    whether it is boosted; `active` those who were in this period, and `used` what their shares have used, by
+    the number of one that has the share."""
+
+    line: LineState
+    accounts: tuple[tuple[int, bool], ...]
+    active: tuple[int, ...]
+    used: dict[int, int]
+    changed: bool
+    burnt: int
+    elapsed: int
+
+
 class Credit:
     """See Policy. The line is in the order of priorities."""
 
@@ -62,6 +78,34 @@ class Credit:
         self._used: dict[Share, int] = {}
         self._burnt = 0
         self._elapsed = 0
+
+    def save(self, numbers: Mapping[Entity, int]) -> CreditState:
+        """What `restore` goes on from; `numbers` has one for each entity, from 0 on and in this order."""
+        accounts = (self._accounts[entity] for entity in numbers)
+        holders = {entity.share: number for entity, number in reversed([*numbers.items()])}
+        return CreditState(
+            self._line.save(numbers),
+            tuple((one.credit, one.boosted) for one in accounts),
+            tuple(numbers[entity] for entity in self._active),
+            {holders[share]: used for share, used in self._used.items() if share in holders},
+            self._changes.pending,
+            self._burnt,
+            self._elapsed,
+        )
+
+    def restore(self, state: CreditState, entities: Sequence[Entity]) -> None:
+        """Go on from what `save` gave, with these entities, which were added. Raises ValueError, a
+        sentence."""
+        named = (*state.active, *state.used)
+        if len(state.accounts) != len(entities) or not all(0 <= n < len(entities) for n in named):
+            raise ValueError(f"there are accounts of {len(state.accounts)} vcpus, not of {len(entities)}")
+        self._line.restore(state.line, entities)
+        for entity, (credit, boosted) in zip(entities, state.accounts, strict=True):
+            self._accounts[entity].credit, self._accounts[entity].boosted = credit, boosted
+        self._active = {entities[number]: self._accounts[entities[number]] for number in state.active}
+        self._used = {entities[number].share: used for number, used in state.used.items()}
+        self._changes.pending = state.changed
+        self._burnt, self._elapsed = state.burnt, state.elapsed
 
     def add(self, entity: Entity) -> None:
         entity.share.changes = self._changes

@@ -12,6 +12,8 @@ import math
 import random
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from paravane import random_state
+from paravane.classes import dataclass
 from paravane.sched.policy import Turn
 
 if TYPE_CHECKING:
@@ -20,6 +22,15 @@ if TYPE_CHECKING:
 
 SHORTEST: Final = 100
 """Nanoseconds of the shortest turn: ten instructions, where those are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class InterleavedState:
+    """All that has to be kept of this policy besides the other one: how many are ready, and the state of its
+    random numbers, 32 bits each."""
+
+    ready: int
+    random: bytes
 
 
 class Interleaved:
@@ -33,6 +44,16 @@ class Interleaved:
         self._policy = policy
         self._chance = random.Random(seed)
         self._ready = 0
+
+    def save(self) -> InterleavedState:
+        """What `restore` goes on from."""
+        return InterleavedState(self._ready, random_state.save(self._chance))
+
+    def restore(self, state: InterleavedState) -> None:
+        """Go on from what `save` gave. Raises ValueError, a sentence, for what is no state of random
+        numbers."""
+        self._ready = state.ready
+        random_state.restore(self._chance, state.random)
 
     def add(self, entity: Entity) -> None:
         """See Policy."""

@@ -5,10 +5,25 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
+from paravane.classes import dataclass
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from paravane.sched.entity import Entity
+
+
+@dataclass(frozen=True, slots=True)
+class LineState:
+    """All that has to be kept of a line, with numbers in the place of entities: key, ticket and number of
+    everybody in it, from the front; who has the turn, and how much of it is left; who gave way; the last
+    ticket."""
+
+    order: tuple[tuple[int, int, int], ...]
+    running: int | None
+    left: int
+    gave_way: int | None
+    tickets: int
 
 
 class Line:
@@ -40,6 +55,36 @@ class Line:
 
     def __reversed__(self) -> Iterator[tuple[int, int, Entity]]:
         return reversed(self._order)
+
+    def save(self, numbers: Mapping[Entity, int]) -> LineState:
+        """What `restore` goes on from; `numbers` has one for each entity."""
+        return LineState(
+            tuple((key, ticket, numbers[entity]) for key, ticket, entity in self._order),
+            None if self.running is None else numbers[self.running],
+            self.left,
+            None if self.gave_way is None else numbers[self.gave_way],
+            self._tickets,
+        )
+
+    def restore(self, state: LineState, entities: Sequence[Entity]) -> None:
+        """Be what `save` told of, `entities` those with the numbers from 0 on, whoever of them has queued up
+        meanwhile. Raises ValueError, a sentence, for a line that cannot be."""
+        numbers = [number for _, _, number in state.order]
+        absent = {state.running, state.gave_way} - {None, *numbers}
+        if absent or len(set(numbers)) < len(numbers) or not all(0 <= n < len(entities) for n in numbers):
+            raise ValueError("the order in which vcpus are to run cannot be")
+        for entity in entities:
+            entity.share.awake -= entity.awake
+            entity.awake = False
+        order = sorted(state.order)
+        self._order = [(key, ticket, entities[number]) for key, ticket, number in order]
+        self._places = {entity: (key, ticket) for key, ticket, entity in self._order}
+        for entity in self._places:
+            entity.awake = True
+            entity.share.awake += 1
+        self.running = None if state.running is None else entities[state.running]
+        self.gave_way = None if state.gave_way is None else entities[state.gave_way]
+        self.left, self._tickets = state.left, state.tickets
 
     def place(self, entity: Entity) -> tuple[int, int]:
         """Key and ticket of one that is ready."""

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from paravane.sched.line import Line
+from paravane.classes import dataclass
+from paravane.sched.line import Line, LineState
 from paravane.sched.policy import FOREVER, LONGEST_TURN, Turn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from paravane.sched.entity import Entity
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRobinState:
+    """All that has to be kept of this policy."""
+
+    turn: int
+    line: LineState
 
 
 class RoundRobin:
@@ -21,6 +32,16 @@ class RoundRobin:
         """`turn`: nanoseconds that each may run before the next one does."""
         self._turn = turn
         self._line = Line()
+
+    def save(self, numbers: Mapping[Entity, int]) -> RoundRobinState:
+        """What `restore` goes on from; `numbers` has one for each entity."""
+        return RoundRobinState(self._turn, self._line.save(numbers))
+
+    def restore(self, state: RoundRobinState, entities: Sequence[Entity]) -> None:
+        """Go on from what `save` gave, with these entities, which were added. Raises ValueError, a
+        sentence."""
+        self._turn = state.turn
+        self._line.restore(state.line, entities)
 
     def add(self, entity: Entity) -> None:
         """See Policy."""

@@ -6,8 +6,9 @@ import heapq
 from array import array
 from itertools import count
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
-from paravane.classes import NamedTuple
+from paravane.classes import NamedTuple, dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,15 @@ _FEW = 256
 def system_time(value: int) -> int:
     """A guest's 64-bit number as a system time: they are signed, so one from 2**63 on has long passed."""
     return value - (1 << 64) if value >> 63 else value
+
+
+@dataclass(frozen=True, slots=True)
+class TimersState:
+    """All that has to be kept of the timers of a machine: the armed ones with their deadlines, in the order
+    in which they will fire, and what `TimerQueue.deadline` says, which may be earlier than any of them."""
+
+    armed: tuple[tuple[TimerName, int], ...]
+    deadline: int
 
 
 class TimerName(NamedTuple):
@@ -70,6 +80,7 @@ class TimerQueue:
         self._heap: list[tuple[int, int, Timer]] = []
         self._order = count()
         self._limit = _FEW
+        self._named: WeakValueDictionary[TimerName, Timer] = WeakValueDictionary()
         self.observer: Callable[[str, TimerName, int], None] | None = None
         self.earlier: Callable[[int], None] | None = None
 
@@ -80,7 +91,26 @@ class TimerQueue:
 
     def timer(self, owner: str, kind: str, fired: Callable[[], None]) -> Timer:
         """A new, unarmed timer that calls `fired` each time it expires."""
-        return Timer(self, TimerName(owner, kind), fired)
+        made = self._named[TimerName(owner, kind)] = Timer(self, TimerName(owner, kind), fired)
+        return made
+
+    def save(self) -> TimersState:
+        """What `restore` goes on from."""
+        return TimersState(tuple(self.armed()), self.deadline)
+
+    def restore(self, state: TimersState) -> None:
+        """Have those timers armed that were, and no others; their owners are there. Raises ValueError, a
+        sentence, for one that nobody has."""
+        for timer in self._named.values():
+            timer.deadline = NEVER
+        self._heap.clear()
+        for name, deadline in state.armed:
+            found = self._named.get(name)
+            if found is None or deadline >= NEVER:
+                raise ValueError(f"there is no timer {name.kind!r} of {name.owner!r} to be armed")
+            found.deadline = deadline
+            heapq.heappush(self._heap, (deadline, next(self._order), found))
+        self.deadline = self.cell[0] = min(state.deadline, self.next_deadline())
 
     def armed(self) -> list[tuple[TimerName, int]]:
         """The armed timers with their deadlines, in the order in which they will fire. Owners that arm theirs

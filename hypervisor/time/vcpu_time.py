@@ -106,7 +106,8 @@ class VcpuTime:
         self._time_area = state.time_area
 
     def save(self) -> VcpuTimeState:
-        """What a later `VcpuTime` goes on from. The vcpu must not have the processor: its ticker rests."""
+        """What a later `VcpuTime` goes on from. Its timers are armed anew by that one, but for the next tick
+        of a vcpu that has the processor: whoever keeps all timers of the machine keeps that one."""
         return VcpuTimeState(
             self.states.record(),
             self.single_shot.deadline,
@@ -116,6 +117,14 @@ class VcpuTime:
             self._time_area,
             *self.cell,
         )
+
+    def restore(self, state: VcpuTimeState) -> None:
+        """Go on from what `save` gave, but for the timers, which are armed by whoever keeps those of the
+        machine."""
+        self.states = RunStates.restored(state.run_states)
+        self.ticker.period, self.ticker.last = state.period, state.last_tick
+        self._run_state_area, self._time_area = state.run_state_area, state.time_area
+        self.cell[READS], self.cell[LAST_READ] = state.reads, state.last_read
 
     # What the scheduler does with the vcpu.
 

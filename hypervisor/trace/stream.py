@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable
+from dataclasses import field
 from typing import TYPE_CHECKING, Protocol
 
-from paravane.classes import NamedTuple
+from paravane.classes import NamedTuple, dataclass
 from paravane.trace.kinds import Kind
 
 if TYPE_CHECKING:
@@ -98,6 +99,15 @@ class CallTaker(Protocol):
 Who = tuple[int, int | None, "Place | None"]
 
 
+@dataclass(slots=True)
+class Flows:
+    """The flows that records of events name: how many were numbered, and which one made a port pending that
+    no upcall has told of yet, by domain and port."""
+
+    numbered: int = 0
+    of_ports: dict[tuple[int, int], int] = field(default_factory=dict)
+
+
 class _Subscription(NamedTuple):
     kinds: frozenset[Kind]
     subscriber: Subscriber
@@ -121,6 +131,8 @@ class Trace:
         """`hypercalls`, for native code."""
         self.calls: CallTaker | None = None
         self.scene: Scene | None = None
+        self.flows = Flows()
+        """Where a trace that goes on with a machine which was kept finds them."""
         self._failure: Exception | None = None
 
     def subscribe(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.abi.console import XENCONS_IN_SIZE, XENCONS_INTERFACE, XENCONS_OUT_SIZE
 from paravane.arguments import check_type
+from paravane.classes import dataclass
 from paravane.devices.observers import DeviceObservers
 from paravane.devices.ring import ByteRing, RingFault
 
@@ -27,6 +28,15 @@ can take more."""
 _BYTES_PER_UNIT: Final = 64
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleState:
+    """All that has to be kept of a console besides its page: input that waits for room there, and whether it
+    was said that its rings are impossible."""
+
+    backlog: bytes
+    warned: bool
 
 
 class NoConsole:
@@ -79,6 +89,20 @@ class Console:
         self._busy = False
         self._warned = False
         self._closed = False
+
+    @property
+    def port(self) -> Port:
+        """The host's end of its event channel."""
+        return self._port
+
+    def save(self) -> ConsoleState:
+        """What `restore` goes on from."""
+        return ConsoleState(bytes(self._backlog), self._warned)
+
+    def restore(self, state: ConsoleState) -> None:
+        """Go on from what `save` gave, in a console that is new, over the same page."""
+        self._backlog[:] = state.backlog[:BACKLOG]
+        self._warned = state.warned
 
     def serve(self, budget: Budget) -> bool:
         """The guest wrote something, or took some input: move what the rings hold, which is bounded. Never

@@ -14,9 +14,10 @@ from paravane.abi.xs_wire import (
     XenstoreFeature,
     XsMessage,
 )
+from paravane.classes import dataclass
 from paravane.devices.ring import ByteRing, RingFault
 from paravane.devices.xenstore.messages import HEADER_SIZE, Assembler, Garbled, message_name
-from paravane.devices.xenstore.session import Session
+from paravane.devices.xenstore.session import Session, SessionState
 
 if TYPE_CHECKING:
     from paravane.abi.xs_wire import XsdSockmsg
@@ -36,6 +37,17 @@ _MESSAGE_UNITS: Final = 4
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionState:
+    """All that has to be kept of a connection besides its page: the session, what has arrived of a request,
+    what is left to put out of an answer, and whether the domain is not served any more."""
+
+    session: SessionState
+    input: bytes
+    unsent: bytes
+    ignored: bool
+
+
 class Connection:
     """Moves bytes between a guest's ring page and its session: xenstore as a backend on the bus.
 
@@ -44,7 +56,10 @@ class Connection:
     served any more, as xenstored does.
     """
 
-    def __init__(self, store: Store, domid: int, page: memoryview, port: Port, bus: Bus) -> None:
+    def __init__(
+        self, store: Store, domid: int, page: memoryview, port: Port, bus: Bus, *, resumed: bool = False
+    ) -> None:
+        """`resumed`: it goes on where another one was kept, and its page says already what it can do."""
         self.domid = domid
         self._page = page
         self._requests = ByteRing(page, XENSTORE_DOMAIN_INTERFACE, "req", XENSTORE_RING_SIZE)
@@ -59,7 +74,23 @@ class Connection:
         self.ignored = False
         self._store = store
         self._session = Session(store, domid, self._output_ready)
-        self._put_word(_FEATURES, XenstoreFeature.ERROR | _FEATURE_WATCHDEPTH)
+        if not resumed:
+            self._put_word(_FEATURES, XenstoreFeature.ERROR | _FEATURE_WATCHDEPTH)
+
+    @property
+    def port(self) -> Port:
+        """The host's end of its event channel."""
+        return self._port
+
+    def save(self) -> ConnectionState:
+        """What `restore` goes on from. Raises ValueError as the session does."""
+        return ConnectionState(self._session.save(), self._input.begun, self._unsent, self.ignored)
+
+    def restore(self, state: ConnectionState) -> None:
+        """Go on from what `save` gave, in a connection that is new, over the same page."""
+        self._session.restore(state.session)
+        self._input.add(state.input)
+        self._unsent, self.ignored = state.unsent, state.ignored
 
     @property
     def closed(self) -> bool:

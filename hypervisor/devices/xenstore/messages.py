@@ -28,6 +28,11 @@ class Assembler:
     def add(self, data: bytes) -> None:
         self._bytes += data
 
+    @property
+    def begun(self) -> bytes:
+        """What has arrived of messages that nobody has taken."""
+        return bytes(self._bytes)
+
     def next(self) -> tuple[XsdSockmsg, bytes] | None:
         """The next whole message, None while it is incomplete. Raises Garbled for an oversize one: nothing
         says where the message after it would begin."""

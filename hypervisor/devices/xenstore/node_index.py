@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paravane.classes import dataclass
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from paravane.devices.xenstore.tree import Node, Permission
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """The paths that a domain owns, and those that name it, each in its order: it is that in which they are
+    dealt with when the domain goes."""
+
+    owned: dict[int, tuple[str, ...]]
+    named: dict[int, tuple[str, ...]]
 
 
 class NodeIndex:
@@ -23,6 +34,22 @@ class NodeIndex:
         self._named: dict[int, dict[str, None]] = {}
         for path, node in nodes.items():
             self._add(path, node.permissions)
+
+    def save(self) -> IndexState:
+        """In which order everything is here: what `restore` goes on from."""
+        return IndexState(
+            {domid: tuple(paths) for domid, paths in self._owned.items()},
+            {domid: tuple(paths) for domid, paths in self._named.items()},
+        )
+
+    def restore(self, state: IndexState) -> None:
+        """Have the same in another order. Raises ValueError, a sentence, when it is not the same."""
+        for ours, kept in ((self._owned, state.owned), (self._named, state.named)):
+            for domid in {*ours, *kept}:
+                if set(ours.get(domid, ())) != set(kept.get(domid, ())):
+                    raise ValueError(f"the index of xenstore's nodes is wrong about domain {domid}")
+        self._owned = {domid: dict.fromkeys(paths) for domid, paths in state.owned.items()}
+        self._named = {domid: dict.fromkeys(paths) for domid, paths in state.named.items()}
 
     def changed(self, path: str, before: Node | None, now: Node | None) -> None:
         """The node at `path` is `now` what it is; None where there was or is none."""

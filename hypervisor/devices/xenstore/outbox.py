@@ -10,7 +10,7 @@ from paravane.abi.xs_wire import XENSTORE_PAYLOAD_MAX, XsMessage
 from paravane.devices.xenstore.messages import HEADER_SIZE, message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,20 @@ class Outbox:
         self._events_size += len(payload)
         self._messages.append((message(XsMessage.WATCH_EVENT, 0, 0, payload), True))
         self._ready()
+
+    def save(self) -> tuple[tuple[bytes, bool], ...]:
+        """What waits, in order, and whether each is a watch event."""
+        return tuple(self._messages)
+
+    def restore(self, messages: Iterable[tuple[bytes, bool]]) -> None:
+        """Have that wait which `save` told of; nobody hears of it."""
+        for data, is_event in messages:
+            self._messages.append((data, is_event))
+            if is_event:
+                self._events.add(data[HEADER_SIZE:])
+                self._events_size += len(data) - HEADER_SIZE
+            else:
+                self.replies += 1
 
     @property
     def empty(self) -> bool:

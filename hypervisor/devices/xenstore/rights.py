@@ -36,12 +36,14 @@ class Quota:
 class Rights:
     """The domains there are, and what a node's permissions mean for them."""
 
-    def __init__(self, quota: Quota, since: Mapping[int, int] | None = None) -> None:
+    def __init__(
+        self, quota: Quota, since: Mapping[int, int] | None = None, targets: Mapping[int, int] | None = None
+    ) -> None:
         """`since`: domid -> the store's generation when that domain came. Permissions older than that meant
-        an earlier domain of the same number."""
+        an earlier domain of the same number. `targets`: whose rights a domain has besides its own."""
         self.quota = quota
         self._since = {0: 0} if since is None else dict(since)
-        self._targets: dict[int, int] = {}
+        self._targets: dict[int, int] = dict(targets or {})
         nobody = (Permission(CONTROL_DOMID, Right.NONE),)
         self.special: dict[str, tuple[Permission, ...]] = {INTRODUCE: nobody, RELEASE: nobody}
         """Who may hear of each special event."""
@@ -49,6 +51,11 @@ class Rights:
     @property
     def since(self) -> Mapping[int, int]:
         return self._since
+
+    @property
+    def targets(self) -> Mapping[int, int]:
+        """Whose rights a domain has besides its own."""
+        return self._targets
 
     def add(self, domid: int, generation: int) -> None:
         self._since[domid] = generation

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.abi.errno import Errno
 from paravane.abi.xs_wire import XENSTORE_REL_PATH_MAX, XsMessage
+from paravane.classes import dataclass
 from paravane.devices.xenstore.domain_requests import DOMAIN_REQUESTS
 from paravane.devices.xenstore.messages import (
     error,
@@ -17,7 +18,7 @@ from paravane.devices.xenstore.messages import (
     watch_strings,
 )
 from paravane.devices.xenstore.outbox import Outbox
-from paravane.devices.xenstore.transaction import Held, Transaction
+from paravane.devices.xenstore.transaction import Held, Transaction, TransactionState
 from paravane.devices.xenstore.tree import domain_path, valid_path
 from paravane.devices.xenstore.tree_requests import OK, TREE_REQUESTS
 from paravane.devices.xenstore.watches import Watch
@@ -47,6 +48,20 @@ _WITHOUT_PATH: Final = frozenset(
 _WITHOUT_TRANSACTION: Final = frozenset((XsMessage.WATCH, XsMessage.UNWATCH))
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """All that has to be kept of a session: its watches, each with its place among all there are, its
+    transactions, what waits to be fetched, the number of the next transaction, and the answer that is still
+    to be given."""
+
+    watches: tuple[tuple[str, bytes, str, int | None, int], ...]
+    transactions: dict[int, TransactionState]
+    messages: tuple[tuple[bytes, bool], ...]
+    next_transaction: int
+    answer: bytes | None
+    working: bool
 
 
 class Session:
@@ -81,6 +96,32 @@ class Session:
             XsMessage.TRANSACTION_END: self._end,
             XsMessage.GET_DOMAIN_PATH: self._domain_path,
         }
+
+    def save(self) -> SessionState:
+        """What `restore` goes on from. Raises ValueError, a sentence, in the middle of an answer, of which
+        not all can be kept."""
+        if self._announcement:
+            raise ValueError(f"xenstore is in the middle of an answer to domain {self.domid}")
+        index = self._store.watches
+        return SessionState(
+            tuple((*watch, index.place(self, watch)) for watch in self._watches.values()),
+            {number: transaction.save() for number, transaction in self._transactions.items()},
+            self.outbox.save(),
+            self._next_transaction,
+            self._answer,
+            self.working,
+        )
+
+    def restore(self, state: SessionState) -> None:
+        """Go on from what `save` gave, in a session that is new."""
+        for path, token, relative, depth, place in state.watches:
+            watch = self._watches[path, token] = Watch(path, token, relative, depth)
+            self._store.watches.put(self, watch, place)
+        for number, kept in state.transactions.items():
+            self._transactions[number] = Transaction(self._store, self.domid, self._held, kept)
+        self.outbox.restore(state.messages)
+        self._next_transaction = state.next_transaction
+        self._answer, self.working = state.answer, state.working
 
     @property
     def limits(self) -> Quota:

@@ -9,7 +9,7 @@ from paravane.classes import dataclass
 from paravane.devices.observers import DeviceObservers
 from paravane.devices.xenstore.access import Access
 from paravane.devices.xenstore.host_watches import HostWatch, HostWatches
-from paravane.devices.xenstore.node_index import NodeIndex
+from paravane.devices.xenstore.node_index import IndexState, NodeIndex
 from paravane.devices.xenstore.rights import INTRODUCE, RELEASE, Quota, Rights
 from paravane.devices.xenstore.transaction import Held, Transaction
 from paravane.devices.xenstore.tree import ROOT, Node, Permission, Right, join, parent_of, valid_path
@@ -35,12 +35,18 @@ class Introduced(Protocol):
 @dataclass(frozen=True, slots=True)
 class StoreState:
     """All that has to be kept of the tree: nodes by path, how often it was changed, at which of these changes
-    each domain came, and who hears of special events. Sessions and watches are their owners' to keep."""
+    each domain came, and who hears of special events; whose rights domains have besides their own, in which
+    order the nodes of each are dealt with, what each may have, and which have shut down. Sessions and watches
+    are their owners' to keep."""
 
     nodes: dict[str, Node]
     generation: int
     since: dict[int, int]
     special: Mapping[str, tuple[Permission, ...]]
+    targets: dict[int, int]
+    index: IndexState
+    quota: Quota
+    shut_down: frozenset[int]
 
 
 class Store:
@@ -53,8 +59,9 @@ class Store:
         state: StoreState | None = None,
         observers: DeviceObservers | None = None,
     ) -> None:
+        """Raises ValueError, a sentence, for a state of nodes that are no tree."""
         self.observers = observers or DeviceObservers()
-        self.rights = Rights(quota or Quota(), None if state is None else state.since)
+        self.rights = Rights(quota or Quota())
         self.watches = WatchIndex()
         self.steps = 0
         self._changes: list[Change] = []
@@ -63,21 +70,42 @@ class Store:
         self._introduced: dict[int, Introduced] = {}
         self._shut_down: set[int] = set()
         self.introduce_again: Callable[[int, int], None] = _nobody_introduces
-        if state is None:
-            self._nodes = {ROOT: Node(b"", (Permission(0, Right.NONE),))}
-            self._generation = 0
-        else:
-            self._nodes = dict(state.nodes)
-            self._generation = state.generation
-            self.rights.special |= state.special
+        self._nodes = {ROOT: Node(b"", (Permission(0, Right.NONE),))}
+        self._generation = 0
         self._index = NodeIndex(self._nodes)
         if state is None:
             self._host.mkdir("/tool/xenstored")
+        else:
+            self.restore(state)
 
     def save(self) -> StoreState:
         """What a later `Store` goes on from."""
         rights = self.rights
-        return StoreState(dict(self._nodes), self._generation, dict(rights.since), dict(rights.special))
+        return StoreState(
+            dict(self._nodes),
+            self._generation,
+            dict(rights.since),
+            dict(rights.special),
+            dict(rights.targets),
+            self._index.save(),
+            rights.quota,
+            frozenset(self._shut_down),
+        )
+
+    def restore(self, state: StoreState) -> None:
+        """Be the tree that `save` told of. Raises ValueError, a sentence, for nodes that are no tree."""
+        self.rights = Rights(state.quota, state.since, state.targets)
+        self.rights.special |= state.special
+        self._host = Access(self, self.rights, 0)
+        self._nodes, self._generation = dict(state.nodes), state.generation
+        self._check_tree()
+        self._index = NodeIndex(self._nodes)
+        self._index.restore(state.index)
+        self._shut_down = set(state.shut_down)
+
+    def resume_connection(self, domid: int, connection: Introduced) -> None:
+        """A domain that was introduced before all was kept has its connection again: nobody hears of that."""
+        self._introduced[domid] = connection
 
     @property
     def quota(self) -> Quota:
@@ -271,6 +299,21 @@ class Store:
         for path in reached:
             if len(set(self._nodes[path].children)) != len(self._nodes[path].children):
                 yield f"{path} lists a child twice"
+
+    def _check_tree(self) -> None:
+        """Raises ValueError where the nodes are no tree, or have nobody they belong to."""
+        nodes = self._nodes
+        for path, node in nodes.items():
+            if not node.permissions or not valid_path(path):
+                raise ValueError(f"xenstore has no node {path[:64]!r}")
+            children = set(node.children)
+            if len(children) < len(node.children) or not nodes.keys() >= {
+                join(path, one) for one in children
+            }:
+                raise ValueError(f"the children of {path[:64]!r} in xenstore cannot be")
+        wrong = None if ROOT in nodes else "xenstore has no root"
+        if (wrong := wrong or next(self.check(), None)) is not None:
+            raise ValueError(wrong)
 
     def paths(self) -> list[str]:
         """Every path there is, parents first."""

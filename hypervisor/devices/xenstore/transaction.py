@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class _Touched:
+class Touched:
     """One node the transaction looked at: as it was then, as it is for the transaction now; `changed_size` is
     what counts for the latter."""
 
@@ -27,6 +27,20 @@ class _Touched:
     modified: bool = False
     fires: bool = False
     exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionState:
+    """All that has to be kept of a transaction: the nodes it looked at, by path, by how many each domain has
+    more nodes in it, whether it made one, whether it can only fail, at which generation it began, and the
+    bytes that it keeps."""
+
+    touched: dict[str, Touched]
+    entries: dict[int, int]
+    created: bool
+    failed: bool
+    start: int
+    size: int
 
 
 class Held:
@@ -58,17 +72,32 @@ class Transaction:
     if any of these nodes has changed since: what is committed could have been done in that one moment.
     """
 
-    def __init__(self, tree: LiveTree, domid: int, held: Held | None = None) -> None:
-        """`held` counts what all transactions of the same client keep."""
+    def __init__(
+        self, tree: LiveTree, domid: int, held: Held | None = None, state: TransactionState | None = None
+    ) -> None:
+        """`held` counts what all transactions of the same client keep. `state`: go on from what `save`
+        gave."""
         self._tree = tree
         self._domid = domid
         self._held = held or Held()
         self._size = 0
-        self._touched: dict[str, _Touched] = {}
+        self._touched: dict[str, Touched] = {}
         self._entries: Counter[int] = Counter()
         self._created = False
         self._failed = False
-        self._start = tree.next_generation()
+        if state is None:
+            self._start = tree.next_generation()
+            return
+        self._touched, self._entries = dict(state.touched), Counter(state.entries)
+        self._created, self._failed = state.created, state.failed
+        self._start, self._size = state.start, state.size
+        self._held.size += state.size
+
+    def save(self) -> TransactionState:
+        """What a later transaction goes on from."""
+        return TransactionState(
+            self._touched, dict(self._entries), self._created, self._failed, self._start, self._size
+        )
 
     def get(self, path: str) -> Node | None:
         return self._touch(path).now
@@ -140,7 +169,7 @@ class Transaction:
             raise
         self._size += size
 
-    def _touch(self, path: str) -> _Touched:
+    def _touch(self, path: str) -> Touched:
         self._tree.steps += 1
         touched = self._touched.get(path)
         if touched is None:
@@ -150,7 +179,7 @@ class Transaction:
             node = self._tree.get(path)
             if node is not None and self._held.counts:
                 self._keep(node.size)
-            touched = self._touched[path] = _Touched(node, node)
+            touched = self._touched[path] = Touched(node, node)
         return touched
 
 

@@ -74,6 +74,15 @@ class WatchIndex:
     def add(self, watcher: Watcher, watch: Watch) -> None:
         self._by_path.setdefault(watch.path, {})[watcher, watch] = next(self._order)
 
+    def place(self, watcher: Watcher, watch: Watch) -> int:
+        """Where a watch stands in the order in which all were set."""
+        return self._by_path[watch.path][watcher, watch]
+
+    def put(self, watcher: Watcher, watch: Watch, place: int) -> None:
+        """A watch that was set before all was kept stands where it stood."""
+        self._by_path.setdefault(watch.path, {})[watcher, watch] = place
+        self._order = count(max(place + 1, next(self._order)))
+
     def remove(self, watcher: Watcher, watch: Watch) -> None:
         """Idempotent."""
         there = self._by_path.get(watch.path)

@@ -17,9 +17,6 @@ class EventSource:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._numbered = 0
-        # (domain, port) -> the flow that made the port pending and that no upcall has told of.
-        self._flows: dict[tuple[int, int], int] = {}
 
     def sent(self, domid: int, port: int, to_domid: int, to_port: int, *, pending: bool) -> None:
         head = (self._platform.clock.now(), *self._platform.trace.here(domid))
@@ -32,7 +29,7 @@ class EventSource:
         self._platform.trace.write(VirqRecord(*head, virq, port, flow))
 
     def delivered(self, domid: int, vcpu_id: int, place: Place, ports: tuple[int, ...]) -> None:
-        flows = (self._flows.pop((domid, port), None) for port in ports)
+        flows = (self._platform.trace.flows.of_ports.pop((domid, port), None) for port in ports)
         head = (self._platform.clock.now(), domid, vcpu_id, place)
         self._platform.trace.write(UpcallRecord(*head, ports, tuple(flow for flow in flows if flow)))
 
@@ -41,8 +38,9 @@ class EventSource:
         to = self._platform.domains.find(domid)
         if to is None or to.memory is None:  # the host: it is called at once
             return None
+        flows = self._platform.trace.flows
         if pending:
-            return self._flows.get((domid, port))
-        self._numbered += 1
-        self._flows[domid, port] = self._numbered
-        return self._numbered
+            return flows.of_ports.get((domid, port))
+        flows.numbered += 1
+        flows.of_ports[domid, port] = flows.numbered
+        return flows.numbered

@@ -1,0 +1,109 @@
+"""A machine that can be saved, and made again of what was saved: see `paravane.snapshot`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from os import PathLike
+    from typing import Self
+
+    from paravane.devices.console import Sink
+    from paravane.snapshot import Kind
+    from paravane.snapshot.parts import Parts
+
+
+class MachineBusyError(RuntimeError):
+    """The machine is running, and what was asked cannot be done meanwhile; the message is one sentence."""
+
+
+class Savable(ABC):
+    """The part of a machine for those who keep it."""
+
+    _runner: int | None
+
+    def __init__(self) -> None:
+        self._calls: deque[Callable[[], None]] = deque()
+        self._calling = False
+
+    @abstractmethod
+    def _check_thread(self, what: str) -> None:
+        """Raises MachineBusyError when another thread runs the machine."""
+
+    @abstractmethod
+    def _check_open(self) -> None:
+        """Raises ValueError when it is closed."""
+
+    @classmethod
+    @abstractmethod
+    def _made_as(cls, kind: Kind) -> Self:
+        """A machine of this kind. Raises SnapshotError."""
+
+    @abstractmethod
+    def _parts(self) -> Parts:
+        """What it is made of."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """See `Machine`."""
+
+    def save(self, path: str | PathLike[str] | None = None) -> bytes:
+        """Save the whole machine as it is between two slices, to a file or, without a `path`, to the bytes
+        that are given back (with one: none). `restore` makes a machine of it that goes on exactly as this one
+        does from here.
+
+        Raises SnapshotError, one sentence, for a machine of which something cannot be saved yet, and OSError.
+        MachineBusyError inside `run`, except from what `between_slices` calls.
+        """
+        self._check_open()
+        self._check_thread("save the machine")
+        if self._runner is not None and not self._calling:
+            raise MachineBusyError("a machine that runs is saved by what `between_slices` calls only")
+        from paravane import snapshot  # noqa: PLC0415 - loaded for who asks for it only
+
+        if path is None:
+            return snapshot.to_bytes(self._parts())
+        snapshot.write(self._parts(), path)
+        return b""
+
+    @classmethod
+    def restore(
+        cls,
+        source: bytes | str | PathLike[str],
+        *,
+        sinks: Mapping[str, Sink] | None = None,
+        trusted: bool = False,
+    ) -> Self:
+        """The machine that `save` wrote to a file, or gave as bytes, ready to go on. `sinks` take what the
+        consoles of its domains put out, by name; the others keep it (`Domain.console_output`). With
+        `trusted`, for what this very process has saved, the frames are not audited, which takes longer than
+        all else. Raises SnapshotError, one sentence, for what is no whole snapshot of this version or
+        contradicts itself, OSError for a file that cannot be read, and MemoryError."""
+        from paravane import snapshot  # noqa: PLC0415 - loaded for who asks for it only
+
+        saved = snapshot.read(source)
+        machine = cls._made_as(saved.kind)
+        try:
+            snapshot.restore(machine._parts(), saved, sinks or {}, trusted=trusted)
+        except BaseException:
+            machine.close()
+            raise
+        return machine
+
+    def between_slices(self, call: Callable[[], None]) -> None:
+        """Have `call` made once, before any guest runs again: where the machine can be saved. For the thread
+        that runs it, and for any thread while nobody does. It must not raise."""
+        self._check_thread("ask to be called between slices")
+        self._calls.append(call)
+
+    def _call_between_slices(self) -> None:
+        """No guest executes, and nothing is half done."""
+        self._calling = True
+        try:
+            while self._calls:
+                self._calls.popleft()()
+        finally:
+            self._calling = False

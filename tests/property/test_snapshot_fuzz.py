@@ -1,0 +1,87 @@
+"""Damaged and forged snapshots: a sentence, or a machine that keeps to its bounds; never a traceback or a
+hang."""
+
+from __future__ import annotations
+
+import json
+import random
+from functools import cache
+from typing import Any
+
+import pytest
+
+from paravane import Machine
+from paravane.abi.sched import ShutdownReason
+from paravane.snapshot import SnapshotError
+from paravane.snapshot.container import pack, unpack
+from paravane.together import Guest
+from tests.support.snapshots import Bench
+
+FLIPS = 100
+FORGERIES = 60
+NUMBERS = (
+    *(0, 1, 2, 3, 7, 255, 4095, 0x7FFF, 0xFFFF, 1 << 20, 0x7FFFFFFF, 0xFFFFFFFF),
+    *(1 << 32, (1 << 63) - 1, 1 << 80, -1),
+)
+OTHERS: tuple[Any, ...] = (None, True, "", "x" * 80, [], [[]], {}, 0.5)
+TRAPS = 50
+
+
+@cache
+def snapshot() -> bytes:
+    """Of two domains that talk to each other, some way into it."""
+    guests = (Guest("pingpong", cmdline=f"{words} balls=40 fifo") for words in ("ping peer=2", "pong peer=1"))
+    return Bench(*guests).saved(150_000)
+
+
+def leaves(data: Any) -> list[tuple[list[Any], int]]:
+    """Every place in nested lists that holds no list."""
+    found, stack = [], [data]
+    while stack:
+        here = stack.pop()
+        for at, one in enumerate(here):
+            if isinstance(one, list):
+                stack.append(one)
+            else:
+                found.append((here, at))
+    return found
+
+
+def test_no_flipped_bit_and_no_missing_byte_goes_unnoticed() -> None:
+    chance, whole = random.Random(1), snapshot()
+    for _ in range(FLIPS):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        with pytest.raises(SnapshotError, match="snapshot"):
+            Machine.restore(bytes(damaged))
+    for length in (*range(100), *(chance.randrange(len(whole)) for _ in range(20))):
+        with pytest.raises(SnapshotError, match="snapshot"):
+            Machine.restore(whole[:length])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_forged_snapshot_ends_in_a_sentence_or_in_a_machine(seed: int) -> None:
+    """Its checksum is right, and something in it is not."""
+    chance = random.Random(seed)
+    refused = restored = 0
+    for _ in range(FORGERIES // 4):
+        header, blob = unpack(snapshot())
+        forged = bytearray(blob)
+        places = leaves(header)
+        for _ in range(chance.choice((1, 1, 1, 4))):
+            where, at = chance.choice(places)
+            where[at] = chance.choice(OTHERS if chance.random() < 0.2 else NUMBERS)
+        if chance.random() < 0.3:
+            forged[chance.randrange(len(forged))] ^= 1 << chance.randrange(8)
+        data = b"".join(pack(json.loads(json.dumps(header)), [bytes(forged)], compressed=False))
+        try:
+            machine = Machine.restore(data)
+        except SnapshotError as error:
+            refused += "\n" not in str(error)
+            continue
+        restored += 1
+        with machine:
+            machine.run(max_traps=machine.platform.traps + TRAPS, timeout=2)
+            assert all(domain.reason in (None, *ShutdownReason) for domain in machine.domains.values())
+    assert refused + restored == FORGERIES // 4, "each sentence is one line"
+    assert refused
