@@ -199,13 +199,13 @@ bool gateway_hypercall(struct gateway_block *block, void *engine)
         return false;
     switch (words[at->eax]) {
     case HYPERCALL_STACK_SWITCH:
-        return stack_switch(block, engine, words[at->ebx], words[at->regs + at->reg_stride]);
+        return stack_switch(block, engine, words[at->ebx], words[at->ecx]);
     case HYPERCALL_FPU_TASKSWITCH:
         return fpu_taskswitch(block, engine, words[at->ebx] != 0);
     case HYPERCALL_IRET:
         return gateway_iret(block, engine);
     case HYPERCALL_EVENT_CHANNEL_OP:
-        return words[at->ebx] == EVTCHNOP_SEND && gateway_send(block, engine, words[at->regs + at->reg_stride]);
+        return words[at->ebx] == EVTCHNOP_SEND && gateway_send(block, engine, words[at->ecx]);
     default:
         return serve_any(block, engine);
     }
