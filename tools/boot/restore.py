@@ -33,7 +33,10 @@ _EPILOG = manual.epilog(
     """\
 The file is one of `paravane ctl save`, or of `xl save` of a paravirtual domain of 32 bits.
 The domain has the name, the memory and the vcpus that it had. Its devices are the host's:
-those that its kernel had are to be given again, by the options that they were given by.""",
+those that its kernel had are to be given again, by the options that they were given by.
+
+Or it is a snapshot of a whole machine, by `paravane ctl snapshot`: that goes on exactly where it
+was, with the time, the scheduling and the frames that it had, if it has one domain.""",
     statuses=manual.ALL_STATUSES,
     files=(manual.SETTINGS,),
     environment=(manual.NO_COLOR, manual.TERM, manual.NATIVE),
@@ -72,7 +75,10 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 def _restore(options: argparse.Namespace) -> int:
     from paravane.migration import StreamError, configured, load  # noqa: PLC0415 - loaded for who asks for it only
+    from paravane.tools.boot.restore_machine import is_machine, restore_machine  # noqa: PLC0415 - likewise
 
+    if is_machine(options.file):
+        return restore_machine(options)
     deadline = None if options.timeout is None else time.monotonic() + options.timeout
     devices = devices_given(options, Devices())
     settle_clock(options, (*devices.vifs, *devices.vfbs))

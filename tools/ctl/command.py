@@ -132,6 +132,8 @@ def define(parser: argparse.ArgumentParser) -> None:
     picture.add_argument(
         "-n", "--number", metavar="N", default="0", help="which framebuffer, if it has several (default: 0)"
     )
+    snapshot = verbs.add_parser("snapshot", help="write the whole machine to a file as it is; it goes on")
+    snapshot.add_argument("file", metavar="FILE", help="where it goes, for `paravane restore`")
     save = verbs.add_parser("save", help="have it suspend itself, write it to a file, and take it away")
     save.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
     save.add_argument("file", metavar="FILE", help="where it goes, in the form of `xl save`")
@@ -180,6 +182,10 @@ def _perform(connection: _Connection, options: argparse.Namespace) -> int:
         # The machine writes it, which may run in another folder.
         place = f"{options.number},{os.path.abspath(options.output)}"
         connection.ask(Request("screenshot", options.domain, place))
+        return Status.OK
+    if options.verb == "snapshot":
+        # The machine writes it, which may run in another folder.
+        connection.ask(Request("snapshot", argument=os.path.abspath(options.file)))
         return Status.OK
     if options.verb == "save":
         return _save(connection, options)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -209,12 +210,27 @@ class _Client:
             request = request_of(line)
             if request.verb == "console":
                 self._join(request.domain, request.argument)
+            elif request.verb == "snapshot":
+                self._machine.between_slices(partial(self._snapshot, request.argument))
             elif request.verb == "save":
                 self._save(request.domain, request.argument)
             else:
                 self._put(answer(perform(self._machine, request)))
         except RequestError as error:
             self._put(refusal(str(error)))
+
+    def _snapshot(self, path: str) -> None:
+        """No guest executes now, and nothing is half done."""
+        if self._closed:
+            return
+        try:
+            self._machine.save(path)
+        except ValueError as error:
+            self._put(refusal(str(error)))
+        except OSError as error:
+            self._put(refusal(f"{shown(path)}: {error.strerror}"))
+        else:
+            self._put(answer(None))
 
     def _save(self, name: str, argument: str) -> None:
         """He is answered when it is done; until then he waits, and what he goes on to ask for as well."""
