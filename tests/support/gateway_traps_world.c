@@ -317,6 +317,7 @@ static void prepare(struct gateway_block *block)
         place[i] = 16 + 2 * i;
     at->regs = at->eax = 0;
     at->reg_stride = 2;
+    at->ecx = 2;
     at->ebx = 6;
     at->esp = 8;
     at->addseg = 0x40;

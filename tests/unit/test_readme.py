@@ -160,6 +160,7 @@ def test_every_section_with_commands_is_run() -> None:
         "Look at it",
         "Run unmodified applications",
         "A trace as a page",
+        "A tour",
     }
     text = README.read_text(encoding="utf-8")
     marked = re.search(r"^<!-- ci -->\n(.*?)^<!-- /ci -->", text, re.DOTALL | re.MULTILINE)
