@@ -321,7 +321,7 @@ def test_a_deadline_that_is_too_far_takes_the_clock_nowhere() -> None:
     """Be it of sched_poll or of a timer: to the machine nobody waits for anything, and who comes later can
     still tell the time and sleep."""
     for kernel in (poll(NEVER - 1, 1), poll(FARTHEST + 10**10, 1), FAR_TIMER):
-        with Machine(Machine.size_for(MEMORY, MEMORY)) as machine:
+        with Machine(Machine.size_for(MEMORY, MEMORY), slice_instructions=COUNTED) as machine:
             create(machine, kernel, "far")
             assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.STALLED
             assert machine.platform.clock.now() < 10**9
@@ -334,7 +334,7 @@ def test_a_deadline_that_is_too_far_takes_the_clock_nowhere() -> None:
 def test_a_year_of_sleep_is_jumped_over_until_time_ends() -> None:
     """After 146 of them no timer can be set any more, and that is all that happens."""
     years = NEVER // (FARTHEST - MS)
-    with Machine(Machine.size_for(MEMORY)) as machine:
+    with Machine(Machine.size_for(MEMORY), slice_instructions=COUNTED) as machine:
         create(machine, poll(FARTHEST - MS, years + 2), "sleeper")
         assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.STALLED
         assert 0 <= machine.platform.clock.now() - years * (FARTHEST - MS) < MS
