@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from paravane.devices.xenstore import Store, StoreSocket
     from paravane.domain import Domain
     from paravane.ending import Ending
-    from paravane.migration import Loaded
     from paravane.sched import Policy
     from paravane.snapshot import Kind
     from paravane.snapshot.parts import Parts
@@ -176,36 +175,6 @@ class Machine(Administration, Outside, Savable):
         domain = self._build(image, config)
         if paused:
             domain.pause()
-        return domain
-
-    def save_domain(self, domain: Domain) -> Iterator[bytes]:
-        """A domain that has suspended itself (`suspend`, then `run`), as the pieces of a file of Xen's: its
-        configuration as xl keeps it, its memory and its vcpus as a migration stream, version 3. It stays as
-        it is, to be destroyed, or resumed as after `xl save -c`.
-
-        Raises ValueError, a sentence, for one that is not suspended, and for one whose kernel has not done
-        what a kernel does before: its page tables are to name nothing but its own pages.
-        """
-        self._administer("save a domain", domain)
-        from paravane.migration import save  # noqa: PLC0415 - loaded for who asks for it only
-
-        return save(domain)
-
-    def restore_domain(self, loaded: Loaded, config: DomainConfig | None = None) -> Domain:
-        """A domain that was saved (`paravane.migration.load`), ready to go on. Its name, number of vcpus and
-        memory are those that were saved; the rest `config` says (None: the usual), above all its devices, for
-        these are the host's: its kernel is to find those that it had.
-
-        Raises StreamError, a sentence, for one that cannot run here, and what `create` raises.
-        """
-        self._check_thread("restore a domain")
-        self._check_open()
-        from paravane.migration import configured  # noqa: PLC0415 - loaded for who asks for it only
-
-        wanted = configured(loaded.settings, config or DomainConfig())
-        self._check_cap(wanted.cap)
-        domain = self._toolstack.restore(loaded, wanted)
-        self._begin(domain, domain.image, wanted)
         return domain
 
     def destroy(self, domain: Domain) -> None:

@@ -1,4 +1,5 @@
-"""A machine that can be saved, and made again of what was saved: see `paravane.snapshot`."""
+"""A machine that can be saved, and made again of what was saved (`paravane.snapshot`); and so can each of its
+domains that suspends itself for it (`paravane.migration`)."""
 
 from __future__ import annotations
 
@@ -6,14 +7,20 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING
 
+from paravane.domain_config import DomainConfig
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from os import PathLike
     from typing import Self
 
     from paravane.devices.console import Sink
+    from paravane.domain import Domain
+    from paravane.image import Image
+    from paravane.migration import Loaded
     from paravane.snapshot import Kind
     from paravane.snapshot.parts import Parts
+    from paravane.toolstack import Toolstack
 
 
 class MachineBusyError(RuntimeError):
@@ -24,6 +31,7 @@ class Savable(ABC):
     """The part of a machine for those who keep it."""
 
     _runner: int | None
+    _toolstack: Toolstack
 
     def __init__(self) -> None:
         self._calls: deque[Callable[[], None]] = deque()
@@ -49,6 +57,48 @@ class Savable(ABC):
     @abstractmethod
     def close(self) -> None:
         """See `Machine`."""
+
+    @abstractmethod
+    def _administer(self, what: str, domain: Domain) -> None:
+        """Raises ValueError for a domain that is not on the machine."""
+
+    @abstractmethod
+    def _check_cap(self, cap: int) -> None:
+        """Raises ValueError for a cap that the machine's policy does not keep."""
+
+    @abstractmethod
+    def _begin(self, domain: Domain, image: Image, config: DomainConfig) -> None:
+        """A domain that was made of this is one of the machine's from now on."""
+
+    def save_domain(self, domain: Domain) -> Iterator[bytes]:
+        """A domain that has suspended itself (`suspend`, then `run`), as the pieces of a file of Xen's: its
+        configuration as xl keeps it, its memory and its vcpus as a migration stream, version 3. It stays as
+        it is, to be destroyed, or resumed as after `xl save -c`.
+
+        Raises ValueError, a sentence, for one that is not suspended, and for one whose kernel has not done
+        what a kernel does before: its page tables are to name nothing but its own pages.
+        """
+        self._administer("save a domain", domain)
+        from paravane.migration import save  # noqa: PLC0415 - loaded for who asks for it only
+
+        return save(domain)
+
+    def restore_domain(self, loaded: Loaded, config: DomainConfig | None = None) -> Domain:
+        """A domain that was saved (`paravane.migration.load`), ready to go on. Its name, number of vcpus and
+        memory are those that were saved; the rest `config` says (None: the usual), above all its devices, for
+        these are the host's: its kernel is to find those that it had.
+
+        Raises StreamError, a sentence, for one that cannot run here, and what `create` raises.
+        """
+        self._check_thread("restore a domain")
+        self._check_open()
+        from paravane.migration import configured  # noqa: PLC0415 - loaded for who asks for it only
+
+        wanted = configured(loaded.settings, config or DomainConfig())
+        self._check_cap(wanted.cap)
+        domain = self._toolstack.restore(loaded, wanted)
+        self._begin(domain, domain.image, wanted)
+        return domain
 
     def save(self, path: str | PathLike[str] | None = None) -> bytes:
         """Save the whole machine as it is between two slices, to a file or, without a `path`, to the bytes
