@@ -100,6 +100,6 @@ class Idler:
             wait = min(nanoseconds, LONGEST_WAIT) / 1e9
         else:
             wait = max(clock.idle_until(began + nanoseconds), at_least) / 1e9
-        came = self._inbox.deliver(wait if longest is None else min(wait, longest))
+        came = self._inbox.look(wait if longest is None else min(wait, longest))
         self._policy.idled(max(0, clock.now() - began))
         return came

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from paravane.classes import dataclass
 
@@ -37,11 +37,33 @@ class _Watched:
         return selectors.EVENT_READ * readable | selectors.EVENT_WRITE * (self.room is not None)
 
 
+class Journal(Protocol):
+    """What stands between what comes and the guests, to keep it or to repeat it (`paravane.recording`)."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the machine is to stop here."""
+        ...
+
+    def patience(self, wait: float | None) -> float | None:
+        """How long a look outside may take that would wait for so long."""
+        ...
+
+    def passed(self, came: bool) -> bool:
+        """A look outside is over, and guests go on: whether anything came, as they are to see it."""
+        ...
+
+    def expecting(self, found: bool) -> bool:
+        """Whether something can still come for guests, as they are to see it."""
+        ...
+
+
 class Inbox:
     """File descriptors that are watched, and calls that others have posted. Close it."""
 
     def __init__(self) -> None:
         self._selector = selectors.PollSelector()  # epoll refuses regular files
+        self.journal: Journal | None = None
         self._posted: deque[Callable[[], object]] = deque()
         self._promised = 0
         self._watched = 0  # file descriptors: the selector has one more
@@ -64,11 +86,14 @@ class Inbox:
     @property
     def expecting(self) -> bool:
         """Whether something can still come: a machine with nothing else to do waits for it."""
-        return self.watching or self._promised > 0 or bool(self._posted)
+        found = self.watching or self._promised > 0 or bool(self._posted)
+        return found if self.journal is None else self.journal.expecting(found)
 
     @property
     def expecting_for_guests(self) -> bool:
         """Whether something can still come that a guest may be waiting for."""
+        if self.journal is not None:
+            return self.expecting  # who only looks at a repeated run has no part in how long it lasts
         return self._watched > len(self._bystanders) or self._promised > 0 or bool(self._posted)
 
     def watch(self, fileno: int, ready: Callable[[], object], *, for_guests: bool = True) -> None:
@@ -144,6 +169,22 @@ class Inbox:
         for _ in range(len(self._posted)):
             self._posted.popleft()()
         return came
+
+    def look(self, wait: float | None) -> bool:
+        """`deliver` where guests go on after it, whatever came."""
+        if self.journal is None:
+            return self.deliver(wait)
+        return self.journal.passed(self.deliver(self.journal.patience(wait)))
+
+    def passed(self) -> None:
+        """Guests go on after one `deliver` or several, between which they were held."""
+        if self.journal is not None:
+            self.journal.passed(False)
+
+    @property
+    def over(self) -> bool:
+        """Whether the journal says that the run ends here."""
+        return self.journal is not None and self.journal.over
 
     def close(self) -> None:
         """Watch nothing any more and drop what was posted. Idempotent."""

@@ -10,7 +10,7 @@ from paravane.arguments import check_callable, check_type
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paravane.inbox import Inbox
+    from paravane.inbox import Inbox, Journal
     from paravane.run_loop import RunLoop
 
 
@@ -45,6 +45,12 @@ class Outside(ABC):
         self._check_thread("ask to be told")
         check_callable("call", call)
         self._loop.when_stalled(call)
+
+    def keep(self, journal: Journal) -> None:
+        """Have a journal see what comes to guests from now on, to keep it or to repeat it: see
+        `paravane.recording`. Raises ValueError where slices are not counted in instructions."""
+        self._check_thread("keep a journal")
+        self._loop.keep(journal)
 
     def post(self, call: Callable[[], object]) -> None:
         """Have `call` made in the machine's thread, between two time slices. From any thread or signal

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from paravane.domain import Domain
-    from paravane.inbox import Inbox
+    from paravane.inbox import Inbox, Journal
     from paravane.platform import Platform
     from paravane.sched import Policy
     from paravane.vcpu import Vcpu
@@ -85,6 +85,7 @@ class RunLoop:
                 if self.holds:
                     self._stall_told = False
                     continue
+                self._inbox.passed()
                 self._expire_timers()
                 self._serve_backends()
                 turn = self.scheduler.next()
@@ -108,10 +109,18 @@ class RunLoop:
         self._stall_told = False
 
     def hold(self) -> None:
-        """Run nobody until as many releases: the vcpu that runs now stops after the trap it serves."""
+        """Run nobody until as many releases: the vcpu that runs now stops after the trap it serves, or
+        with a journal when its slice is over."""
         self.holds += 1
-        if self.scheduler.running is not None:
+        if self.scheduler.running is not None and self._inbox.journal is None:
             self.scheduler.running.stop()
+
+    def keep(self, journal: Journal) -> None:
+        """Have a journal from now on. Raises ValueError where slices are not counted in instructions."""
+        if not self._instructions:
+            raise ValueError("only a run whose slices are counted in instructions can be repeated")
+        self._inbox.journal = journal
+        self._platform.sigint.stops = False  # where slices end is part of what is repeated
 
     def _ending(self, reason: StopReason) -> Ending:
         vcpu = self.scheduler.running
@@ -122,7 +131,7 @@ class RunLoop:
     def _stop_reason(self) -> StopReason | None:
         if not self._anybody_lives():
             return StopReason.DONE
-        if self.interrupted:
+        if self.interrupted or self._inbox.over:
             return StopReason.INTERRUPTED
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return StopReason.TIMEOUT
@@ -143,7 +152,8 @@ class RunLoop:
 
     def _may_stall(self) -> bool:
         """Whether guests are left that only a timer or an input can move, and none has just come."""
-        return self._anybody_lives() and not self._platform.bus.due and not self.interrupted
+        stops = self.interrupted or self._inbox.over
+        return self._anybody_lives() and not self._platform.bus.due and not stops
 
     def _anybody_lives(self) -> bool:
         """A machine goes down with a control domain among its guests, as Xen's does with the hardware domain:
@@ -261,7 +271,7 @@ class RunLoop:
         if not self._inbox.expecting:
             return False
         if not self._tell_stall():
-            self._inbox.deliver(longest)
+            self._inbox.look(longest)
         return True
 
     def _tell_stall(self) -> bool:

@@ -79,13 +79,21 @@ class Terminal:
     for are dropped, as a terminal itself drops them.
     """
 
-    def __init__(self, input_fileno: int = 0, output_fileno: int = 1, *, errors: Lines | None = None) -> None:
-        """`errors` is where the monitor speaks when output is no terminal (None: there all the same)."""
+    def __init__(
+        self,
+        input_fileno: int = 0,
+        output_fileno: int = 1,
+        *,
+        errors: Lines | None = None,
+        deaf: bool = False,
+    ) -> None:
+        """`errors` is where the monitor speaks when output is no terminal (None: there all the same). A
+        `deaf` one leaves its input alone."""
         self.monitor: Monitor | None = None
         self._speech = None if os.isatty(output_fileno) else errors
         self._input = input_fileno
-        self.interactive = os.isatty(input_fileno)
-        self.eof = False
+        self.interactive = not deaf and os.isatty(input_fileno)
+        self.eof = deaf
         self.detached = False
         self.lost = 0
         self._output = Outlet(output_fileno, failed=self._interrupt)

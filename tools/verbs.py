@@ -31,6 +31,10 @@ VERBS = {
         "paravane.tools.report:define_info",
     ),
     "boot": Verb("run one domain, its console on this terminal", "paravane.tools.boot.command:define"),
+    "replay": Verb(
+        "repeat a run that `boot --record` has kept, its console on this terminal",
+        "paravane.tools.boot.replay:define",
+    ),
     "restore": Verb(
         "have a domain go on that was saved, its console on this terminal",
         "paravane.tools.boot.restore:define",

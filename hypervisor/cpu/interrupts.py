@@ -20,9 +20,12 @@ class DeferredSigint:
     To install a handler costs as much as a short run of a guest. Who runs guests again and again holds it
     installed meanwhile, as a context manager; then a SIGINT between two runs goes to the previous handler at
     once. Processors that never run at the same time may share one.
+
+    With `stops` False it is delivered when the guest stops by itself, for whoever wants all runs whole.
     """
 
     def __init__(self) -> None:
+        self.stops = True
         self._previous: Callable[[int, FrameType | None], object] | None = None
         self._stop: Callable[[], None] | None = None
         self._seen = False
@@ -74,6 +77,7 @@ class DeferredSigint:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._stop is not None:
             self._seen = True
-            self._stop()
+            if self.stops:
+                self._stop()
         elif self._previous is not None:
             self._previous(number, frame)

@@ -36,6 +36,9 @@ class Console:
     def focus(self, name: str) -> None:
         self.focused = name
 
+    def check_steering(self) -> None:
+        """Anything may be done."""
+
     def leave(self) -> None:
         self.focused = "web"
 

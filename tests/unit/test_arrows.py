@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "compiler",
         "asm guest_kernels",
         "asm/directives asm/opcodes",
-        "debug",
+        "debug recording",
         "machine",
         "savable",
         "snapshot",

@@ -40,6 +40,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("boot", "hello", "--ramd"), {"--ramdisk"}),
         (("boot", "hello", "--ramdisk", "kern"), {"kernel.S"}),
         (("boot", "hello", "--clock", "v"), {"virtual"}),
+        (("boot", "hello", "--reco"), {"--record"}),
+        (("replay", "reco"), {"recorded"}),
         (("bench", "traps", "mem"), {"memory"}),
         (("bench", "traps", "--gateway", "py"), {"python"}),
         (("bench", "traps", "--json", "kern"), {"kernel.S"}),
@@ -54,6 +56,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_bash_completes(words: tuple[str, ...], completed: set[str], script: Path, tmp_path: Path) -> None:
     (tmp_path / "kernel.S").touch()
+    (tmp_path / "recorded").mkdir()
     done = subprocess.run(
         ["bash", "-c", ASK, "ask", str(script), *words],
         check=True,

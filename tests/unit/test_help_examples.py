@@ -64,7 +64,8 @@ def examples(page: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Kernels as sources, images and folders; a ramdisk and a disk; two traces of the same; saved domains."""
+    """Kernels as sources, images and folders; a ramdisk and a disk; two traces of the same; saved domains; a
+    recording."""
     made = tmp_path_factory.mktemp("examples")
     (made / "greet.S").write_text(KERNEL)
     (made / "start.S").write_text(KERNEL.replace('PRINT "hello, "', "call greet"))
@@ -82,6 +83,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (place / f"{name}.cfg").write_text(f"name = '{name}'\nkernel = '{made}/greet.elf'\nmemory = 4\n")
     shell(made, "paravane build greet.S -o greet.elf && cp greet.elf vmlinuz")
     shell(made, "paravane boot greet.S --trace run.jsonl && cp run.jsonl other.jsonl")
+    shell(made, "paravane boot greet.S --record run.rec")
     for name in ("web", "db"):
         (made / f"{name}.save").write_bytes(saved())
     shell(made, "mkdir kernels && paravane new kernels/greet && paravane new greet && rm greet/expected.txt")

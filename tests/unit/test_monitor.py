@@ -92,11 +92,16 @@ class Console:
     def __init__(self) -> None:
         self.focused = "web"
         self.left = False
+        self.recorded = False
 
     def focus(self, name: str) -> None:
         if name == "db":
             raise RequestError("db has no console here")
         self.focused = name
+
+    def check_steering(self) -> None:
+        if self.recorded:
+            raise RequestError("it is recorded")
 
     def leave(self) -> None:
         self.left = True
@@ -163,6 +168,15 @@ def test_commands_are_the_verbs_of_ctl(ask: Asked) -> None:
     assert ask("destroy www") == ""
     assert list(ask.machine.domains) == [2]
     assert ask("pause") == "there is no domain 'web'"
+
+
+def test_in_a_recorded_run_one_may_look_and_no_more(ask: Asked) -> None:
+    ask.console.recorded = True
+    assert ask("dump").startswith("domain 1 (web) at ")
+    assert ask("block-list").split() == HEADERS["block-list"].split()
+    for line in ("pause", "shutdown db", "mem-set 7", "destroy web", "rename www"):
+        assert ask(line) == "it is recorded"
+    assert not any(domain.paused for domain in ask.machine.domains.values())
 
 
 @pytest.mark.parametrize(

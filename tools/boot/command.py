@@ -15,6 +15,7 @@ from paravane.text import shown
 from paravane.tools import images, manual
 from paravane.tools.arguments import MOST_VCPUS, WATCH_SOURCES, memory_size, vcpu_count
 from paravane.tools.boot.devices import Devices, add_device_options, devices_given
+from paravane.tools.boot.recording import add_record_option, check_recordable, kept, settle_record
 from paravane.tools.boot.session import Session, Wishes
 from paravane.tools.console_options import files_of_consoles
 from paravane.tools.deadline import Expired, expiring
@@ -63,6 +64,7 @@ they need it, as for a shell, and joined by blanks.""",
             "paravane boot vmlinuz --disk root.img,xvda,cow -- root=/dev/xvda",
             "root.img is left alone",
         ),
+        ("paravane boot greet.S --record greet.rec -- world", "for `paravane replay greet.rec`"),
         ("paravane boot unix --console pty", "for `screen /dev/pts/N`"),
         ("paravane boot unix --console tcp:2323", "for `nc 127.0.0.1 2323`"),
     ),
@@ -138,10 +140,12 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 def _add_report_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("trace and reports")
     add_trace_options(group)
+    add_record_option(group)
     group.add_argument("--dump-on-crash", type=Path, metavar="FILE", help="also write the crash dump to FILE")
 
 
 def _boot(options: argparse.Namespace) -> int:
+    settle_record(options)
     if options.watch_sources:
         from paravane.tools.watch import watch  # noqa: PLC0415 - loaded for who asks for it only
 
@@ -151,6 +155,8 @@ def _boot(options: argparse.Namespace) -> int:
         with ExitStack() as stack:
             with expiring(deadline):
                 data, config, inputs = _what(options)
+                if options.record is not None:
+                    check_recordable(config)
                 trace = None if options.trace in (None, "-") else Path(options.trace)
                 outputs = [("--trace", trace), ("--dump-on-crash", options.dump_on_crash)]
                 outputs += (("--coverage", path) for path in options.coverage)
@@ -160,9 +166,13 @@ def _boot(options: argparse.Namespace) -> int:
                 image = images.load(options, data)
                 followed = following(options, image)
                 output = stack.enter_context(trace_output(options, followed.kinds))
-            wishes = replace(wishes_of(options, config, output, deadline), following=followed)
-            create = partial(_create, image)
-            return Session(create, config, replace(wishes, debuggers=listener(options, stack))).run()
+            wishes = replace(
+                wishes_of(options, config, output, deadline),
+                following=followed,
+                debuggers=listener(options, stack),
+                journal=kept(options, config, data),
+            )
+            return Session(partial(_create, image), config, wishes).run()
     except ImageError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
     except EngineError as error:

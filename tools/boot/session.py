@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from paravane import Domain, DomainConfig, Ending
     from paravane.debug.listener import Listener
+    from paravane.devices.console import Sink
+    from paravane.tools.boot.recording import Journaling
     from paravane.tools.trace_output import TraceOutput
 
 _ENDED: Final = {
@@ -53,7 +55,8 @@ class Wishes:
     that is given; `trace` takes records,
     and stderr those of refusals to `explain`; `audit` recounts all frames at the end; `dump` is a file for
     the crash dump; `debuggers` come in there, and each life waits for one if asked to; `following` is what
-    is followed of each life, for the trace or, without one, for stderr.
+    is followed of each life, for the trace or, without one, for stderr; `journal` keeps the session, or has
+    it repeat one, which `repeats` says: then nothing is read from standard input.
     """
 
     machine: Callable[[], Machine]
@@ -69,6 +72,8 @@ class Wishes:
     debuggers: Listener | None = None
     wait_for_debugger: bool = False
     following: Following = Following()
+    journal: Journaling | None = None
+    repeats: bool = False
 
 
 class Session:
@@ -82,12 +87,13 @@ class Session:
         self._config = config
         self._wishes = wishes
         self._errors = Lines(STDERR)
-        self._terminal = Terminal(errors=self._errors)
+        self._terminal = Terminal(errors=self._errors, deaf=wishes.repeats)
         self._monitor = OnTerminal(self._terminal, self)
         self._domain: Domain | None = None
         self._signals = Signals(self._terminal.restore)
         self._deadline = wishes.deadline
         self._traps = 0
+        self._told = ""
 
     @property
     def focused(self) -> str:
@@ -98,6 +104,11 @@ class Session:
         """Raises RequestError for another domain than that."""
         if name != self.focused:
             raise RequestError(f"{shown(name)} has no console here, only {shown(self.focused)} has")
+
+    def check_steering(self) -> None:
+        """Raises RequestError where nobody may do anything to the domain but look at it."""
+        if self._wishes.journal is not None:
+            raise RequestError(self._wishes.journal.steered)
 
     def leave(self) -> None:
         """The user has seen enough."""
@@ -137,7 +148,7 @@ class Session:
         wishes = self._wishes
         with wishes.machine() as machine, ExitStack() as stack:
             self._watch(machine, stack)
-            config = replace(on_sink(self._config, self._terminal.write), source_text=True)
+            config = replace(on_sink(self._config, self._sink()), source_text=True)
             with telling(
                 lambda: f"building a domain of {config.memory >> 20} MiB", wanted=wishes.trace is None
             ):
@@ -148,16 +159,35 @@ class Session:
             for sentence in (*places(domain), *addresses(domain)):
                 self._say(sentence)
             if (console := on_terminal(domain, config)) is not None:
+                if wishes.journal is not None:
+                    console = wishes.journal.begin(machine, console)
                 stack.enter_context(self._terminal.joined(machine, console))
             self._admit_debuggers(machine, domain, stack)
             ending = machine.run(deadline=self._deadline, max_traps=self._traps_left())
             self._traps += machine.platform.traps
             stack.close()
+            if wishes.journal is not None:
+                ending, self._told = wishes.journal.ended(ending, self._why(ending))
             status = self._report(domain, ending)
+            if wishes.journal is not None and (failure := wishes.journal.failure()):
+                self._say(failure)
+                status = Status.ERRORS
             if wishes.audit and not audited(machine, self._errors.write):
                 status = status or Status.ERRORS
             self._domain = None
             return status
+
+    def _sink(self) -> Sink:
+        """What takes the output of the console."""
+        terminal, journal = self._terminal, self._wishes.journal
+        if journal is None:
+            return terminal.write
+
+        def put_out(data: bytes) -> None:
+            journal.put_out(data)
+            terminal.write(data)
+
+        return put_out
 
     def _used_up(self) -> StopReason | None:
         """Why there is no other life; None when there may be one."""
@@ -221,6 +251,8 @@ class Session:
         return Status(exit_status(ending.reason, domain.reason))
 
     def _why(self, ending: Ending) -> str:
+        if self._told:
+            return self._told
         if ending.reason is StopReason.INTERRUPTED:
             if self._signals.caught is not None:
                 return f"{self._signals.caught.name} came"

@@ -42,6 +42,10 @@ class Host(Protocol):
         """Have the keys go to the domain of this name. Raises RequestError."""
         ...
 
+    def check_steering(self) -> None:
+        """Raises RequestError where domains may be looked at, and no more."""
+        ...
+
     def leave(self) -> None:
         """Leave the console."""
         ...
@@ -121,6 +125,8 @@ class Commands:
     def _ask(self, verb: str, words: Sequence[str], argument: str = "") -> Answer:
         if len(words) > 1:
             raise RequestError(f"{verb} is for one domain at a time")
+        if verb not in _LOOKS:
+            self._host.check_steering()
         name = words[0] if words else self._host.focused
         found = perform(self._machine, Request(verb, name, argument))
         if verb in HEADERS:
@@ -189,6 +195,9 @@ class Commands:
             )
         )
 
+
+_LOOKS: Final = {"dump", *HEADERS}
+"""Verbs that change nothing."""
 
 _COMMANDS: Final = {
     "list": _Command(Commands.list, "", "the domains: number, memory, vcpus, state, processor time", 0),

@@ -59,6 +59,9 @@ class JoinedConsole:
         """The user has seen enough."""
         self._terminal.leave()
 
+    def check_steering(self) -> None:
+        """Who is at the console may do to the domains what `ctl` can."""
+
     def focus(self, name: str) -> None:
         """Join the console of another domain in place of this one. Raises RequestError if there is none."""
         console = self._consoles.get(name)

@@ -1,0 +1,104 @@
+"""The folder that a recording is.
+
+| file | what |
+|---|---|
+| `image` | the kernel's image, as it was given |
+| `ramdisk` | its initial ramdisk, if it has one |
+| `inputs` | what came from outside (`inputs.py`) |
+| `manifest.json` | how the machine was made, how the run ended, SHA-256 of the other files (`manifest.py`) |
+
+Each file is written whole, and the manifest last: a folder without one is a run that was not recorded to its
+end.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+from paravane.classes import dataclass
+from paravane.recording.errors import RecordingError
+from paravane.recording.inputs import Input, decoded, encoded
+from paravane.recording.manifest import End, Made, Manifest, parse
+from paravane.whole_file import beside
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+MANIFEST: Final = "manifest.json"
+
+_MOST: Final = {"manifest.json": 1 << 20, "inputs": 256 << 20, "image": 1 << 30, "ramdisk": 1 << 30}
+"""Bytes that are read of each file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A whole one, as it was read. `ramdisk` is None where there was none."""
+
+    manifest: Manifest
+    image: bytes
+    ramdisk: bytes | None
+    inputs: tuple[Input, ...]
+
+
+def begin(folder: Path, image: bytes, ramdisk: bytes | None) -> None:
+    """Make the folder, unless it is there and empty, with what is known before the run. Raises RecordingError
+    if there is something in it, and OSError."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():
+            raise RecordingError("it is no folder") from None
+        if next(folder.iterdir(), None) is not None:
+            raise RecordingError("it is not empty; a recording needs a folder of its own") from None
+    _write(folder / "image", image)
+    if ramdisk is not None:
+        _write(folder / "ramdisk", ramdisk)
+
+
+def finish(folder: Path, made: Made, end: End, inputs: Sequence[Input], versions: Mapping[str, str]) -> None:
+    """Write the rest, now that the run has ended. Raises OSError."""
+    _write(folder / "inputs", encoded(inputs))
+    there = [name for name in ("image", "inputs", "ramdisk") if (folder / name).is_file()]
+    files = {name: sha256((folder / name).read_bytes()).hexdigest() for name in there}
+    _write(folder / MANIFEST, Manifest(made, end, dict(versions), files).to_bytes())
+
+
+def load(folder: Path) -> Recording:
+    """Read it. It is hostile until it has been looked at: nothing is read but plain files, and no more of
+    them than a recording may have. Raises RecordingError for what is no whole recording, and OSError for what
+    cannot be read."""
+    if not folder.is_dir():
+        raise RecordingError("it is no folder")
+    try:
+        manifest = parse(_read(folder, MANIFEST))
+    except FileNotFoundError:
+        raise RecordingError(f"it has no {MANIFEST}, which is written when a run has ended") from None
+    contents: dict[str, bytes] = {}
+    for name, digest in manifest.files.items():
+        try:
+            contents[name] = _read(folder, name)
+        except FileNotFoundError:
+            raise RecordingError(f"it is not whole: {name} is missing") from None
+        if sha256(contents[name]).hexdigest() != digest:
+            raise RecordingError(f"it is damaged: {name} is not what was recorded")
+    return Recording(manifest, contents["image"], contents.get("ramdisk"), decoded(contents["inputs"]))
+
+
+def _read(folder: Path, name: str) -> bytes:
+    number = os.open(folder / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with open(number, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise RecordingError(f"{name} is no plain file")
+        data = stream.read(_MOST[name] + 1)
+    if len(data) > _MOST[name]:
+        raise RecordingError(f"{name} is longer than {_MOST[name] >> 20} MiB")
+    return data
+
+
+def _write(path: Path, data: bytes) -> None:
+    with beside(path) as stream:
+        stream.write(data)

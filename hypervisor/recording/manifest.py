@@ -1,0 +1,102 @@
+"""What a recording says of itself: how the machine was made, how the run ended, which files belong to it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from typing import Any, Final, get_type_hints
+
+from paravane.classes import dataclass
+from paravane.recording.errors import RecordingError
+from paravane.recording.inputs import LIMIT
+
+FORMAT: Final = "paravane recording"
+VERSION: Final = 1
+_NAMES: Final = ("image", "inputs", "ramdisk")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How the machine and its domain were made, as `paravane.Machine` and `DomainConfig` take it. `sched` is
+    a name of `paravane.sched.POLICIES`; `max_traps` is 0 for no limit."""
+
+    name: str
+    memory: int
+    vcpus: int
+    cmdline: str
+    privileged: bool
+    seed: int
+    sched: str
+    debug: bool
+    slice_instructions: int
+    max_traps: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How the run ended: a name of `paravane.StopReason` and, for people, `why` if there is more to say; the
+    number of its turns, its system time (nanoseconds), and the length and the SHA-256 of what came out of
+    its console. `cut_short`: from outside, by a signal or a time-out."""
+
+    reason: str
+    why: str
+    cut_short: bool
+    turn: int
+    time: int
+    console_size: int
+    console: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`files` are the SHA-256 of each file, `versions` those of what the run was recorded with."""
+
+    made: Made
+    end: End
+    versions: dict[str, str]
+    files: dict[str, str]
+
+    def to_bytes(self) -> bytes:
+        whole = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        return json.dumps(whole, indent=2).encode() + b"\n"
+
+
+def parse(data: bytes) -> Manifest:
+    """Raises RecordingError for what is none of this version, whatever it is."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        raise RecordingError("its manifest is no JSON") from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise RecordingError("its manifest is not that of a recording")
+    if found.get("version") != VERSION:
+        raise RecordingError(f"it is of another version of the format than {VERSION}, which is read here")
+    return Manifest(
+        _record(Made, found.get("made"), "made"),
+        _record(End, found.get("end"), "end"),
+        _texts(found.get("versions"), "versions"),
+        _files(found.get("files")),
+    )
+
+
+def _record(kind: type[Any], found: Any, what: str) -> Any:
+    wanted = get_type_hints(kind)
+    if not isinstance(found, dict) or found.keys() != {one.name for one in fields(kind)}:
+        raise RecordingError(f"its manifest does not say what belongs to {what!r}")
+    for name, value in found.items():
+        if type(value) is not wanted[name] or (wanted[name] is int and not -LIMIT < value < LIMIT):
+            raise RecordingError(f"its manifest has a {name!r} that cannot be")
+    return kind(**found)
+
+
+def _texts(found: Any, what: str) -> dict[str, str]:
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise RecordingError(f"its manifest does not say what belongs to {what!r}")
+    return found
+
+
+def _files(found: Any) -> dict[str, str]:
+    files = _texts(found, "files")
+    if not {"image", "inputs"} <= files.keys() or not files.keys() <= set(_NAMES):
+        raise RecordingError("its manifest does not name the files of a recording")
+    return files

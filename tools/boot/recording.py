@@ -1,0 +1,163 @@
+"""`boot --record`: what a run needs to be repeated is kept in a folder."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from paravane import ExtraConsole, StopReason
+from paravane.machine import DETERMINISTIC_SLICE
+from paravane.recording import End, Made, Recorder, RecordingError, begin, finish
+from paravane.tools.files import OutputError
+from paravane.tools.status import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from paravane import DomainConfig, Ending, Machine
+    from paravane.tools.terminal import Console
+
+CUT_SHORT = frozenset({StopReason.INTERRUPTED, StopReason.TIMEOUT})
+"""Ends that come from outside."""
+
+_VERSIONS = ("paravane", "unicorn")
+
+
+class Journaling(Protocol):
+    """A session that is kept, or that repeats one."""
+
+    steered: str
+    """Why nobody may steer its domain: a sentence."""
+
+    def begin(self, machine: Machine, console: Console) -> Console:
+        """A life begins on this machine: what is typed is for the console that this gives."""
+        ...
+
+    def put_out(self, data: bytes) -> None:
+        """The console has put this out."""
+        ...
+
+    def ended(self, ending: Ending, why: str) -> tuple[Ending, str]:
+        """It is over: how, and `why` in words, as it is to be told."""
+        ...
+
+    def failure(self) -> str:
+        """A sentence if it is not what was wanted, else nothing."""
+        ...
+
+
+def add_record_option(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--record",
+        type=Path,
+        metavar="DIR",
+        help="keep in DIR, a new folder, what `replay` repeats the run from: the image, and all that is "
+        "typed, with its place in the run; implies --deterministic",
+    )
+
+
+def settle_record(options: argparse.Namespace) -> None:
+    """What --record implies. UsageError beside options whose doings are not kept."""
+    if options.record is None:
+        return
+    for given, sentence in (
+        (options.clock == "host", "it keeps no readings of the host's clock: do without --clock host"),
+        (options.gdb is not None, "it keeps nothing of what a debugger does: do without --gdb"),
+        (
+            options.store_socket is not None,
+            "it keeps nothing of xenstore's clients: do without --store-socket",
+        ),
+        (options.on_reboot == "restart", "it keeps one life of a domain: do without --on-reboot restart"),
+        (options.watch_sources, "it keeps one boot: do without --watch-sources"),
+    ):
+        if given:
+            raise UsageError(f"--record: {sentence}")
+    options.deterministic = True
+
+
+def check_recordable(config: DomainConfig) -> None:
+    """UsageError for a domain that gets something from outside which is not kept."""
+    first = config.console
+    extras = [one for one in config.devices if isinstance(one, ExtraConsole)]
+    if extras or (first is not None and first.end is not None):
+        raise UsageError(
+            "--record: of consoles it keeps the one on standard input and output: give --console stdio alone"
+        )
+    if config.devices:
+        kinds = ", ".join(sorted({type(one).__name__ for one in config.devices}))
+        raise UsageError(f"--record: it keeps nothing of disks, networks and framebuffers yet ({kinds})")
+
+
+def versions() -> dict[str, str]:
+    """What decides, besides the recording, how a run goes."""
+    return {name: metadata.version(name) for name in _VERSIONS}
+
+
+class Kept:
+    """A session that is kept in a folder."""
+
+    steered = "this run is recorded, and what is done to its domain is not kept"
+
+    def __init__(self, folder: Path, made: Made, image: bytes, ramdisk: bytes | None) -> None:
+        """Raises UsageError for a folder that is not new, and OutputError."""
+        self._folder = folder
+        self._made = made
+        self._journal = Recorder()
+        self._machine: Machine | None = None
+        try:
+            begin(folder, image, ramdisk)
+        except RecordingError as error:
+            raise UsageError(f"--record {folder}: {error}") from None
+        except OSError as error:
+            raise OutputError(error.errno, error.strerror, str(folder)) from None
+
+    def begin(self, machine: Machine, console: Console) -> Console:
+        self._machine = machine
+        self._journal.begin(console, machine.platform.clock.now)
+        machine.keep(self._journal)
+        return self._journal
+
+    def put_out(self, data: bytes) -> None:
+        self._journal.put_out(data)
+
+    def ended(self, ending: Ending, why: str) -> tuple[Ending, str]:
+        """Write the rest. Raises OutputError."""
+        journal, machine = self._journal, self._machine
+        if machine is not None:
+            end = End(
+                ending.reason.name,
+                why,
+                ending.reason in CUT_SHORT,
+                journal.turn,
+                machine.platform.clock.now(),
+                journal.console_size,
+                journal.console.hexdigest(),
+            )
+            try:
+                finish(self._folder, self._made, end, journal.inputs, versions())
+            except OSError as error:
+                raise OutputError(error.errno, error.strerror, str(self._folder)) from None
+        return ending, why
+
+    def failure(self) -> str:
+        return ""
+
+
+def kept(options: argparse.Namespace, config: DomainConfig, image: bytes) -> Kept | None:
+    """The session's journal, if it is to be recorded. Raises UsageError and OutputError."""
+    if options.record is None:
+        return None
+    made = Made(
+        config.name,
+        config.memory,
+        config.vcpus,
+        config.cmdline,
+        config.privileged,
+        options.seed,
+        options.sched,
+        options.xen_build == "debug",
+        DETERMINISTIC_SLICE,
+        options.max_traps,
+    )
+    return Kept(options.record, made, image, config.ramdisk)
