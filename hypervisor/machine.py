@@ -37,6 +37,7 @@ from paravane.sched import POLICIES, BorrowedVirtualTime, Interleaved
 from paravane.time.clock import VirtualClock
 from paravane.toolstack import Toolstack
 from paravane.trace.sources import observe
+from paravane.variation import PLAIN, Variation
 from paravane.x86 import PAGE_SHIFT
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Machine(Administration, Outside, Savable):
         policy: Policy | None = None,
         slice_instructions: int = 0,
         debug: bool = True,
+        variation: Variation = PLAIN,
     ) -> None:
         """`memory` is machine memory in bytes, a multiple of 4096 up to 4 GiB, for all domains and the
         hypervisor's own.
@@ -86,7 +88,8 @@ class Machine(Administration, Outside, Savable):
         `seed` decides which machine frames a domain gets. With `slice_instructions` a time slice is that many
         guest instructions instead of a length of time, and the run is a function of its input alone. A seed
         other than 0 then also decides, among vcpus that are ready, how long turns are and who has the next
-        one: each seed is another order in which they meet.
+        one: each seed is another order in which they meet. `variation` says what else it decides, and how
+        many such decisions there are; it is for counted slices alone.
         With `debug=False` guests find a release build of Xen, whose console_io is not for them.
         """
         Savable.__init__(self)
@@ -95,6 +98,8 @@ class Machine(Administration, Outside, Savable):
             check_type(name, number, int)
         if slice_instructions < 0:
             raise ValueError(f"slice_instructions must not be negative, as {slice_instructions} is")
+        if variation != PLAIN and not (slice_instructions and seed):
+            raise ValueError("a variation is for counted slices and a seed other than 0")
         self._runner: int | None = None
         self._run_lock = threading.Lock()
         check_nr_frames(memory >> PAGE_SHIFT)
@@ -105,14 +110,18 @@ class Machine(Administration, Outside, Savable):
         # The control domain hears once more of a domain when nothing of it is left, as from Xen.
         self._registry.when_left = partial(self.platform.exchange.raise_global, Virq.DOM_EXC)
         observe(self.platform)
+        self.platform.timers.late = variation.lateness(seed)
         self._policy = policy or BorrowedVirtualTime()
+        self._chance = (
+            Interleaved(self._policy, seed, variation.decisions) if slice_instructions and seed else None
+        )
         self._inbox = Inbox()
         counted = slice_instructions > 0
         self._toolstack = Toolstack(self.platform, self._registry, self._inbox, counted=counted)
         self._loop = RunLoop(
             self.platform,
             self.domains,
-            Interleaved(self._policy, seed) if slice_instructions and seed else self._policy,
+            self._chance or self._policy,
             self._inbox,
             slice_instructions,
             self._settle,
@@ -123,7 +132,7 @@ class Machine(Administration, Outside, Savable):
         self._lives = Lives(
             self.platform.clock, self._build, self._take_away, self.rename, self.store.shut_down
         )
-        self._seed, self._slice_instructions = seed, slice_instructions
+        self._seed, self._slice_instructions, self._variation = seed, slice_instructions, variation
         self._doomed: list[Domain] = []
         self._store_sockets: list[StoreSocket] = []
         self._close_wanted = False
@@ -136,6 +145,11 @@ class Machine(Administration, Outside, Savable):
         """The machine's guests by number, always up to date; those that are being destroyed are not among
         them."""
         return self._registry.present
+
+    @property
+    def decisions(self) -> int:
+        """How many turns were left to chance so far."""
+        return 0 if self._chance is None else self._chance.taken
 
     @property
     def trace(self) -> Trace:
@@ -247,6 +261,12 @@ class Machine(Administration, Outside, Savable):
             raise snapshot.SnapshotError(f"the snapshot is damaged: {error}") from None
 
     def _parts(self) -> Parts:
+        if self._variation != PLAIN:
+            from paravane import snapshot  # noqa: PLC0415 - loaded for who asks for it only
+
+            raise snapshot.SnapshotError(
+                "a machine with a variation cannot be saved: its chances are not kept"
+            )
         from paravane.snapshot.parts import Parts  # noqa: PLC0415 - loaded for who asks for it only
 
         return Parts(

@@ -11,6 +11,7 @@ from paravane.idle import Idler
 from paravane.preemption import UNIT_TIME
 from paravane.registry import CONTROL_DOMID
 from paravane.scheduler import Scheduler
+from paravane.time.timers import MACHINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,7 +65,7 @@ class RunLoop:
         self._instructions = slice_instructions
         self._longest = slice_instructions * INSTRUCTION_TIME or LONGEST_SLICE
         self._slices = SliceTimer(LONGEST_SLICE / 1e9)
-        self._slice_end = platform.timers.timer("machine", "slice", self._slice_over)
+        self._slice_end = platform.timers.timer(MACHINE, "slice", self._slice_over)
         self._deadline: float | None = None
         self._until: int | None = None
         self._ends = 0  # system time at which the slice is over

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane import trace as traces
 from paravane.classes import dataclass
+from paravane.sched import Interleaved
 from paravane.trace import Kind
 
 if TYPE_CHECKING:
@@ -182,10 +183,12 @@ class Scheduler:
     def _kick(self, vcpu: Vcpu) -> None:
         """A vcpu is to look at an event or an NMI. On a machine with a processor for each it would do so now:
         one that runs beside it, in the same domain, leaves it the rest of its turn. To others that happens
-        only as the policy wants it, when the vcpu wakes."""
+        only as the policy wants it, when the vcpu wakes. Where chance says who is next it says so here too:
+        an interrupt may be late."""
         running = self.running
         if self.executing and running is not None and running is not vcpu and running.domid == vcpu.domid:
-            self._kicked[vcpu] = None
+            if not (isinstance(self.policy, Interleaved) and self.policy.deciding):
+                self._kicked[vcpu] = None
             self._preempted = True
             running.stop()
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from paravane.abi.shared_info import XEN_LEGACY_MAX_VCPUS
 from paravane.text import number_in
+from paravane.variation import MOST_JITTER
 from paravane.x86 import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MOST_VCPUS: Final = XEN_LEGACY_MAX_VCPUS
 
@@ -70,6 +74,22 @@ def vcpu_count(text: str) -> int:
     return count
 
 
+def natural_number(text: str) -> int:
+    """A number from 0 on."""
+    found = number_in(text) if text.isdigit() else None
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return found
+
+
+def microseconds(text: str) -> int:
+    """A number of microseconds, up to a second of them, as nanoseconds."""
+    found = natural_number(text) * 1000
+    if found > MOST_JITTER:
+        raise argparse.ArgumentTypeError(f"{text} us are more than a second")
+    return found
+
+
 def number(text: str) -> int:
     """A number in C's notation: decimal, 0x, 0 for octal."""
     try:
@@ -84,6 +104,16 @@ def definition(text: str) -> tuple[str, int]:
     if not name.replace("_", "a").replace(".", "a").isalnum() or name[0].isdigit():
         raise argparse.ArgumentTypeError(f"{name!r} is not a symbol name")
     return name, number(value) if equals else 1
+
+
+def command_line(words: Sequence[str]) -> str:
+    """A kernel's command line of what follows `--`. One word may be a whole line. Of several, each stays a
+    word for a kernel that takes its line apart."""
+    if len(words) == 1:
+        return words[0]
+    import shlex  # noqa: PLC0415 - most have no words, or one
+
+    return shlex.join(words)
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:

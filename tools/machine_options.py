@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING
 from paravane import HostClock, Machine, VirtualClock
 from paravane.machine import DETERMINISTIC_SLICE
 from paravane.sched import POLICIES
-from paravane.tools.arguments import positive_count, positive_seconds, socket_path
+from paravane.tools.arguments import (
+    MOST_VCPUS,
+    memory_size,
+    microseconds,
+    natural_number,
+    positive_count,
+    positive_seconds,
+    socket_path,
+    vcpu_count,
+)
 from paravane.tools.status import Status, UsageError
+from paravane.variation import PLAIN, Variation
 
 if TYPE_CHECKING:
     import argparse
@@ -53,6 +63,47 @@ def add_machine_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_size_options(group: argparse._ArgumentGroup) -> None:
+    """How large the one domain is."""
+    group.add_argument(
+        "--memory",
+        type=memory_size,
+        metavar="SIZE",
+        help="memory of the domain: 64M, 65536K, 1G, or a number of MiB (default: what the kernel of `list` "
+        "asks for, else 32M)",
+    )
+    group.add_argument(
+        "--vcpus",
+        type=vcpu_count,
+        metavar="N",
+        help=f"processors of the domain, up to {MOST_VCPUS}; all but the first its kernel starts itself "
+        "(default: what the kernel of `list` asks for, else 1)",
+    )
+
+
+def add_chance_options(group: argparse._ArgumentGroup, jitter: int = 0) -> None:
+    """What a seed decides besides frames and turns; `jitter` in nanoseconds is the default."""
+    group.add_argument(
+        "--jitter",
+        type=microseconds,
+        default=jitter,
+        metavar="US",
+        help="have the timers of vcpus be late, by up to so many microseconds, as the seed says (default: "
+        f"{jitter // 1000})",
+    )
+    group.add_argument(
+        "--decisions",
+        type=natural_number,
+        metavar="N",
+        help="leave that many turns to the seed, and then have plain ones (default: all)",
+    )
+
+
+def chance_of(options: argparse.Namespace) -> Variation:
+    """See `add_chance_options`; plain for commands without those."""
+    return Variation(getattr(options, "jitter", 0), getattr(options, "decisions", None))
+
+
 def settle_clock(options: argparse.Namespace, devices: Iterable[Vif | Vfb]) -> None:
     """Where time comes from if the user has not said so. Whoever answers or looks from outside lives by the
     host's clock; virtual time would have jumped over the answer."""
@@ -79,7 +130,9 @@ def serve_store(machine: Machine, path: Path | None) -> None:
             raise UsageError(f"--store-socket {path}: {error.strerror}", Status.ERRORS) from None
 
 
-def machine_of(options: argparse.Namespace, *memory: int, privileged: bool = False) -> Machine:
+def machine_of(
+    options: argparse.Namespace, *memory: int, privileged: bool = False, variation: Variation = PLAIN
+) -> Machine:
     """A machine as the options say, with room for domains of so many bytes each, and with a `privileged` one
     among them for those that it makes."""
     return Machine(
@@ -89,4 +142,5 @@ def machine_of(options: argparse.Namespace, *memory: int, privileged: bool = Fal
         policy=POLICIES[options.sched](),
         slice_instructions=DETERMINISTIC_SLICE if options.deterministic else 0,
         debug=options.xen_build == "debug",
+        variation=variation,
     )

@@ -47,6 +47,10 @@ VERBS = {
     "test": Verb(
         "run kernels and say which of them do what they promise", "paravane.tools.testing.command:define"
     ),
+    "explore": Verb(
+        "run a kernel under many seeds, and show the first one that breaks it",
+        "paravane.tools.explore.command:define",
+    ),
     "bench": Verb(
         "measure what operations cost, or many domains on a machine", "paravane.tools.bench.command:define"
     ),

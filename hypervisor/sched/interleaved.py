@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from paravane import random_state
 from paravane.classes import dataclass
-from paravane.sched.policy import Turn
+from paravane.sched.policy import FOREVER, Turn
 
 if TYPE_CHECKING:
     from paravane.sched.entity import Entity
@@ -35,15 +35,26 @@ class InterleavedState:
 
 class Interleaved:
     """Another policy (see Policy), whose turns are cut short and handed on by chance while several entities
-    are ready. What it keeps, shares and caps, is kept, for all that was used is still told to it."""
+    are ready. What it keeps, shares and caps, is kept, for all that was used is still told to it.
+
+    `taken` counts the decisions that were left to chance. After `limit` of them (None: never) turns are the
+    other policy's own: who looks for the decision that matters takes fewer and fewer.
+    """
 
     name: ClassVar[str] = "interleaved"
     keeps_caps: ClassVar[bool] = True
 
-    def __init__(self, policy: Policy, seed: int) -> None:
+    def __init__(self, policy: Policy, seed: int, limit: int | None = None) -> None:
+        self.taken = 0
         self._policy = policy
+        self._limit = FOREVER if limit is None else limit
         self._chance = random.Random(seed)
         self._ready = 0
+
+    @property
+    def deciding(self) -> bool:
+        """Whether chance says who is next, of several that are ready."""
+        return self._ready > 1 and self.taken < self._limit
 
     def save(self) -> InterleavedState:
         """What `restore` goes on from."""
@@ -81,9 +92,10 @@ class Interleaved:
         return self._policy.patience()
 
     def wake(self, entity: Entity) -> bool:
-        """See Policy."""
+        """See Policy. Who wakes may be next at once: that is for chance to say, as at the end of a turn."""
         self._ready += 1
-        return self._policy.wake(entity)
+        first = self._policy.wake(entity)
+        return first or self.deciding
 
     def sleep(self, entity: Entity) -> None:
         """See Policy."""
@@ -93,8 +105,9 @@ class Interleaved:
     def next(self) -> Turn | None:
         """See Policy. The lengths are spread evenly over the orders of magnitude."""
         turn = self._policy.next()
-        if turn is None or self._ready < 2:
+        if turn is None or not self.deciding:
             return turn
+        self.taken += 1
         if self._chance.random() < 0.5:
             self._policy.give_way(turn.entity)
             turn = self._policy.next() or turn

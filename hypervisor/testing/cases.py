@@ -106,7 +106,7 @@ def run(case: Case, *, update: bool = False) -> Outcome:
         expected = expectation.read(case.kernel)
         result = boot(case.kernel)
         updated = None
-        if update and not (findings := _of_the_run(case.kernel, result)):
+        if update and not (findings := of_the_run(case.kernel.exit_status, result)):
             updated = _update(case.kernel, expected, result)
         else:
             findings = judged(case.kernel, expected, result)
@@ -129,7 +129,7 @@ def run(case: Case, *, update: bool = False) -> Outcome:
 def judged(kernel: GuestKernel, expected: expectation.Expected | None, result: BootResult) -> list[Finding]:
     """All that speaks against a run of the kernel, which should have printed what is `expected` (None: its
     own verdict)."""
-    findings = _of_the_run(kernel, result)
+    findings = of_the_run(kernel.exit_status, result)
     if expected is not None and (lines := difference(expected, result.console)):
         findings.append(_differs(kernel, lines))
     elif expected is None and told(result.console) is None:
@@ -167,16 +167,17 @@ def _hinted(text: str) -> Sections:
     return (("hint", text),) if text else ()
 
 
-def _of_the_run(kernel: GuestKernel, result: BootResult) -> list[Finding]:
-    """What is wrong, whatever it should print; and its own verdict unless that is SUCCESS."""
+def of_the_run(exit_status: int, result: BootResult) -> list[Finding]:
+    """What is wrong with a run that should have ended with this status, whatever it should print; and its own
+    verdict unless that is SUCCESS."""
     found: list[Finding] = []
-    if result.status != kernel.exit_status:
+    if result.status != exit_status:
         how = result.ending.value if result.reason is None else f"it ended with {result.reason}"
-        hung = result.ending in (StopReason.TIMEOUT, StopReason.TRAPS)
+        hung = result.ending in (StopReason.TIMEOUT, StopReason.TRAPS, StopReason.TIME)
         found.append(
             Finding(
                 Verdict.FAILURE,
-                f"its exit status is {result.status}, not {kernel.exit_status}: "
+                f"its exit status is {result.status}, not {exit_status}: "
                 + (f"it did not end, {how}" if hung else how),
             )
         )

@@ -18,6 +18,9 @@ NEVER = 1 << 62
 would soon need more bits than a guest's records have. (An idle machine waits for none that is a tenth so far
 away: `idle.FARTHEST`.)"""
 
+MACHINE = "machine"
+"""The owner of the timers that are no domain's."""
+
 _FEW = 256
 """Entries a queue may have before anybody looks for stale ones."""
 
@@ -37,7 +40,7 @@ class TimersState:
 
 
 class TimerName(NamedTuple):
-    """Whose timer it is ("machine", "d1", "d1v0") and what for ("poll", "tick"): the same in every run, which
+    """Whose timer it is (`MACHINE`, "d1", "d1v0") and what for ("poll", "tick"): the same in every run, which
     a callback is not."""
 
     owner: str
@@ -55,6 +58,9 @@ class Timer:
 
     def arm(self, deadline: int) -> None:
         """Fire once when system time reaches `deadline`; replaces an earlier deadline."""
+        late = self._queue.late
+        if late is not None and deadline < NEVER and self.name.owner != MACHINE:
+            deadline += late()
         self.deadline = min(deadline, NEVER)
         if deadline < NEVER:
             self._queue.add(self)
@@ -70,7 +76,8 @@ class TimerQueue:
 
     `deadline` is never later than the earliest armed one: what a hot path compares with the clock.
     `observer`, if there is one, is told when timers are `armed`, `disarmed` and have `expired`; `earlier`,
-    when one is armed for a deadline before all others.
+    when one is armed for a deadline before all others. `late`, if there is one, says by how many nanoseconds
+    the next timer that is armed will be late; the machine's own are in time.
     """
 
     def __init__(self) -> None:
@@ -83,6 +90,7 @@ class TimerQueue:
         self._named: WeakValueDictionary[TimerName, Timer] = WeakValueDictionary()
         self.observer: Callable[[str, TimerName, int], None] | None = None
         self.earlier: Callable[[int], None] | None = None
+        self.late: Callable[[], int] | None = None
 
     @property
     def size(self) -> int:

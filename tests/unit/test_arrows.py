@@ -12,7 +12,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "__main__",
-        "tools/boot tools/docs tools/report_page tools/run tools/store tools/tour",
+        "tools/boot tools/docs tools/explore tools/report_page tools/run tools/store tools/tour",
         "tools/monitor",
         "tools/config tools/ctl tools/bench tools/testing tools/trace",
         "tools",
@@ -59,7 +59,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "cpu",
         "cpu/engine",
         "log_limit on_end registry",
-        "arguments local_socket preemption random_state refusal text vcpu_info whole_file",
+        "arguments local_socket preemption random_state refusal text variation vcpu_info whole_file",
         "abi",
         "classes late x86",
     )

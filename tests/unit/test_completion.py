@@ -50,6 +50,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("report", "kernel.S", "--image", "hel"), {"hello"}),
         (("report", "kernel.S", "--so"), {"--sources"}),
         (("tour", "1", "--ex"), {"--exercise"}),
+        (("explore", "hello", "--dec"), {"--decisions"}),
         (("store", "wri"), {"write"}),
         (("store", "--socket", "kern"), {"kernel.S"}),
     ],

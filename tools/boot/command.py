@@ -13,7 +13,7 @@ from paravane import DomainConfig, ImageError, Machine
 from paravane.cpu import EngineError
 from paravane.text import shown
 from paravane.tools import images, manual
-from paravane.tools.arguments import MOST_VCPUS, WATCH_SOURCES, memory_size, vcpu_count
+from paravane.tools.arguments import WATCH_SOURCES, command_line
 from paravane.tools.boot.devices import Devices, add_device_options, devices_given
 from paravane.tools.boot.recording import add_record_option, check_recordable, kept, settle_record
 from paravane.tools.boot.session import Session, Wishes
@@ -23,13 +23,17 @@ from paravane.tools.debugger import add_debugger_options, listener
 from paravane.tools.files import read_file, refuse_overwriting
 from paravane.tools.following import add_following_options, following
 from paravane.tools.machine_options import (
+    add_chance_options,
     add_machine_options,
+    add_size_options,
     add_store_option,
+    chance_of,
     machine_of,
     settle_clock,
 )
 from paravane.tools.status import Status, UsageError
 from paravane.tools.trace_options import add_trace_options, trace_output
+from paravane.variation import PLAIN
 
 if TYPE_CHECKING:
     import argparse
@@ -87,20 +91,7 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 def _add_domain_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the domain")
-    group.add_argument(
-        "--memory",
-        type=memory_size,
-        metavar="SIZE",
-        help="memory of the domain: 64M, 65536K, 1G, or a number of MiB (default: what the kernel of `list` "
-        "asks for, else 32M)",
-    )
-    group.add_argument(
-        "--vcpus",
-        type=vcpu_count,
-        metavar="N",
-        help=f"processors of the domain, up to {MOST_VCPUS}; all but the first its kernel starts itself "
-        "(default: what the kernel of `list` asks for, else 1)",
-    )
+    add_size_options(group)
     group.add_argument(
         "--privileged",
         action="store_true",
@@ -119,6 +110,7 @@ def _add_domain_options(parser: argparse.ArgumentParser) -> None:
         help="decides which machine frames the domain gets and, with --deterministic, if it is not 0, whose "
         "turn it is among several vcpus, and how long (default: 0)",
     )
+    add_chance_options(group)
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -199,7 +191,9 @@ def wishes_of(
     options: argparse.Namespace, config: DomainConfig, trace: TraceOutput | None, deadline: float | None
 ) -> Wishes:
     return Wishes(
-        machine=partial(machine_of, options, config.memory, privileged=config.privileged),
+        machine=partial(
+            machine_of, options, config.memory, privileged=config.privileged, variation=chance_of(options)
+        ),
         deadline=deadline,
         max_traps=options.max_traps,
         restart=getattr(options, "on_reboot", "stop") == "restart",
@@ -225,10 +219,12 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
     inputs = (*found.inputs, ramdisk) if ramdisk else found.inputs
     devices = devices_given(options, Devices(found.disks, found.vifs, found.vfbs, found.consoles))
     inputs = (*inputs, *(path for one in devices.disks for path in one.files))
+    if chance_of(options) != PLAIN and not (options.deterministic and options.seed):
+        raise UsageError("--jitter and --decisions are for --deterministic with a --seed that is not 0")
     settle_clock(options, (*devices.vifs, *devices.vfbs))
     # A name that is no text would be none in xenstore either.
     name = shown(options.name or found.name)
-    cmdline = _command_line(options.cmdline) or found.cmdline
+    cmdline = command_line(options.cmdline) or found.cmdline
     vcpus = options.vcpus or found.vcpus
     folders = images.source_folders(options)
     console, configs = devices.configs(name)
@@ -244,12 +240,3 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
         devices=configs,
     )
     return found.data, config, inputs
-
-
-def _command_line(words: Sequence[str]) -> str:
-    """One word may be a whole line. Of several, each stays a word for a kernel that takes its line apart."""
-    if len(words) == 1:
-        return words[0]
-    import shlex  # noqa: PLC0415 - most have no words, or one
-
-    return shlex.join(words)

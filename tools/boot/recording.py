@@ -70,6 +70,10 @@ def settle_record(options: argparse.Namespace) -> None:
         ),
         (options.on_reboot == "restart", "it keeps one life of a domain: do without --on-reboot restart"),
         (options.watch_sources, "it keeps one boot: do without --watch-sources"),
+        (
+            bool(options.jitter) or options.decisions is not None,
+            "it keeps a seed and no more of chance: do without --jitter and --decisions",
+        ),
     ):
         if given:
             raise UsageError(f"--record: {sentence}")

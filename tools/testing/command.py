@@ -6,11 +6,12 @@ import fnmatch
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paravane.guest_kernels.settings import KernelFileError
-from paravane.testing import Finding, Outcome, Verdict, find
+from paravane.testing import Finding, Outcome, Verdict, find, run
 from paravane.testing.cases import load
 from paravane.text import shown
 from paravane.tools import manual
@@ -19,7 +20,7 @@ from paravane.tools.files import write_file
 from paravane.tools.progress import telling
 from paravane.tools.status import Status, UsageError
 from paravane.tools.testing.junit import document
-from paravane.tools.testing.workers import each
+from paravane.tools.workers import each
 
 if TYPE_CHECKING:
     import argparse
@@ -144,8 +145,12 @@ def _all(
 ) -> Iterator[tuple[str, Outcome]]:
     """What came of each, as soon as it is known."""
     yield from broken.items()
-    for at, outcome in each(cases, options.jobs, update=options.update):
+    for at, outcome in each(partial(run, update=options.update), cases, options.jobs, _died):
         yield cases[at].name, outcome
+
+
+def _died(how: str) -> Outcome:
+    return Outcome((Finding(Verdict.ERROR, how),))
 
 
 def _tell(name: str, outcome: Outcome, width: int) -> None:

@@ -1,6 +1,6 @@
-"""Cases run one after the other, or several at a time in processes of their own.
+"""One function of many things: one after the other, or several at a time in processes of their own.
 
-A process that dies takes the case that it ran with it, and no other.
+A process that dies takes the thing that it had with it, and no other.
 """
 
 from __future__ import annotations
@@ -10,50 +10,66 @@ import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from paravane.classes import dataclass
-from paravane.testing import Finding, Outcome, Verdict, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from paravane.testing import Case
+_Thing = TypeVar("_Thing")
+_Result = TypeVar("_Result")
 
 
 @dataclass(slots=True)
 class _Worker:
-    """A process, our end of its pipe, and the number of the case it runs."""
+    """A process, our end of its pipe, and the number of the thing it has."""
 
     process: subprocess.Popen[bytes]
     pipe: Connection
-    case: int = -1
+    at: int = -1
 
 
-def each(cases: Sequence[Case], jobs: int, *, update: bool) -> Iterator[tuple[int, Outcome]]:
-    """The number of each case and what came of it, in the order in which they are done."""
+def each(
+    call: Callable[[_Thing], _Result],
+    things: Sequence[_Thing],
+    jobs: int,
+    died: Callable[[str], _Result],
+) -> Generator[tuple[int, _Result]]:
+    """The number of each thing and what `call` made of it, in the order in which they are done. `call`,
+    things and results go through pipes. `died` makes a result of the sentence that says how a process
+    ended."""
     if jobs == 1:
-        yield from ((at, run(case, update=update)) for at, case in enumerate(cases))
+        yield from ((at, call(thing)) for at, thing in enumerate(things))
         return
     workers: list[_Worker] = []
-    waiting = list(range(len(cases) - 1, -1, -1))
+    waiting = iter(range(len(things)))
+
+    def give(worker: _Worker) -> bool:
+        """Give it the next thing; False when there is none."""
+        at = next(waiting, None)
+        if at is None:
+            return False
+        worker.at = at
+        # If it has died meanwhile, that is told when its answer is waited for.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            worker.pipe.send((call, things[at]))
+        return True
+
     try:
-        for _ in range(min(jobs, len(cases))):
-            _start(workers)
-            _give(workers[-1], cases, waiting, update)
+        for _ in range(min(jobs, len(things))):
+            give(_start(workers))
         while workers:
             for pipe in wait([worker.pipe for worker in workers]):
                 (worker,) = (worker for worker in workers if worker.pipe is pipe)
                 try:
-                    outcome = worker.pipe.recv()
-                    yield worker.case, outcome
+                    result = worker.pipe.recv()
+                    yield worker.at, result
                 except (EOFError, ConnectionResetError):
-                    yield worker.case, _died(worker)
+                    yield worker.at, died(_how_it_ended(worker))
                     workers.remove(worker)
-                    if not waiting:
-                        continue
                     worker = _start(workers)
-                if not _give(worker, cases, waiting, update):
+                if not give(worker):
                     _end(worker)
                     workers.remove(worker)
     finally:
@@ -79,29 +95,18 @@ def _start(workers: list[_Worker]) -> _Worker:
     with theirs:
         number = theirs.fileno()
         # Isolated from the folder it is started in, whose files may be called like a module.
-        command = [sys.executable, "-P", "-m", "paravane.tools.testing.workers", str(number)]
+        command = [sys.executable, "-P", "-m", "paravane.tools.workers", str(number)]
         with _undisturbed():
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(number,))
             workers.append(_Worker(process, ours))
     return workers[-1]
 
 
-def _give(worker: _Worker, cases: Sequence[Case], waiting: list[int], update: bool) -> bool:
-    """Give it the next case; False when there is none."""
-    if not waiting:
-        return False
-    worker.case = waiting.pop()
-    # If it has died meanwhile, that is told when its answer is waited for.
-    with suppress(BrokenPipeError, ConnectionResetError):
-        worker.pipe.send((cases[worker.case], update))
-    return True
-
-
-def _died(worker: _Worker) -> Outcome:
+def _how_it_ended(worker: _Worker) -> str:
     worker.pipe.close()
     code = worker.process.wait()
     how = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
-    return Outcome((Finding(Verdict.ERROR, f"the process that ran it ended {how}"),))
+    return f"the process that ran it ended {how}"
 
 
 def _end(worker: _Worker) -> None:
@@ -115,8 +120,8 @@ def _serve(pipe: Connection) -> None:
     """In a process of its own: run what comes, and answer, until whoever started it ends it or is gone."""
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            case, update = pipe.recv()
-            pipe.send(run(case, update=update))
+            call, thing = pipe.recv()
+            pipe.send(call(thing))
 
 
 if __name__ == "__main__":

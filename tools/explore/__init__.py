@@ -1,0 +1,1 @@
+"""`paravane explore`: one kernel under many seeds, until one of them breaks it."""
