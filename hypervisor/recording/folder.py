@@ -90,9 +90,10 @@ def load(folder: Path) -> Recording:
 
 def _read(folder: Path, name: str) -> bytes:
     number = os.open(folder / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise RecordingError(f"{name} is no plain file")
     with open(number, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise RecordingError(f"{name} is no plain file")
         data = stream.read(_MOST[name] + 1)
     if len(data) > _MOST[name]:
         raise RecordingError(f"{name} is longer than {_MOST[name] >> 20} MiB")

@@ -144,10 +144,9 @@ def test_only_plain_files_are_read(folder: Path) -> None:
     for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.mkdir()):
         (folder / "image").unlink()
         make(folder / "image")
-        with pytest.raises((RecordingError, IsADirectoryError)):
+        with pytest.raises(RecordingError, match="image is no plain file"):
             load(folder)
-        if (folder / "image").is_dir():
-            break
+    (folder / "image").rmdir()
     with open(folder / "inputs", "wb") as stream:
         stream.truncate(257 << 20)
     changed(folder, lambda found: found.update(files={"inputs": "", "image": ""}))
