@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from paravane import DomainConfig, HostClock, Machine, MachineBusyError, StopRea
 from paravane.chosen import choose
 from paravane.devices.block import parse_disk
 from paravane.devices.console import parse_console
-from paravane.gateway import native
+from paravane.gateway.native import SWITCH
 from paravane.sched import POLICIES, RoundRobin
 from paravane.snapshot import SnapshotError
 from paravane.together import Guest
@@ -62,15 +61,15 @@ def test_a_run_that_traps_have_ended_is_restored_as_it_goes_on() -> None:
         assert finish(machine, UNHINDERED) == restored
 
 
-@pytest.mark.skipif(native.find() is None, reason="there is no native gateway to change from or to")
-@pytest.mark.parametrize("first", ["0", "1"])
-def test_a_snapshot_is_restored_with_another_gateway(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = os.environ.get(native.SWITCH, "1")
-    ways = {"0": "0", "1": here}
+@pytest.mark.parametrize("first", ["python", "c"])
+def test_a_snapshot_is_restored_with_another_gateway(
+    first: str, native: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = ["0", str(native)] if first == "python" else [str(native), "0"]
     whole = SMP.alone()
-    monkeypatch.setenv(native.SWITCH, ways[first])
+    monkeypatch.setenv(SWITCH, ways[0])
     data = SMP.saved(MIDDLE)
-    monkeypatch.setenv(native.SWITCH, ways["1" if first == "0" else "0"])
+    monkeypatch.setenv(SWITCH, ways[1])
     assert finish(Machine.restore(data)) == whole
 
 
