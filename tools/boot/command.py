@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ from paravane.text import shown
 from paravane.tools import images, manual
 from paravane.tools.arguments import WATCH_SOURCES, command_line
 from paravane.tools.boot.devices import Devices, add_device_options, devices_given
-from paravane.tools.boot.recording import add_record_option, check_recordable, kept, settle_record
 from paravane.tools.boot.session import Session, Wishes
 from paravane.tools.console_options import files_of_consoles
 from paravane.tools.deadline import Expired, expiring
@@ -132,12 +132,20 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 def _add_report_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("trace and reports")
     add_trace_options(group)
-    add_record_option(group)
+    group.add_argument(
+        "--record",
+        type=Path,
+        metavar="DIR",
+        help="keep in DIR, a new folder, what `replay` repeats the run from: the image, and all that is "
+        "typed, with its place in the run; implies --deterministic",
+    )
     group.add_argument("--dump-on-crash", type=Path, metavar="FILE", help="also write the crash dump to FILE")
 
 
 def _boot(options: argparse.Namespace) -> int:
-    settle_record(options)
+    recording = None if options.record is None else import_module("paravane.tools.boot.recording")
+    if recording is not None:
+        recording.settle_record(options)
     if options.watch_sources:
         from paravane.tools.watch import watch  # noqa: PLC0415 - loaded for who asks for it only
 
@@ -147,8 +155,8 @@ def _boot(options: argparse.Namespace) -> int:
         with ExitStack() as stack:
             with expiring(deadline):
                 data, config, inputs = _what(options)
-                if options.record is not None:
-                    check_recordable(config)
+                if recording is not None:
+                    recording.check_recordable(config)
                 trace = None if options.trace in (None, "-") else Path(options.trace)
                 outputs = [("--trace", trace), ("--dump-on-crash", options.dump_on_crash)]
                 outputs += (("--coverage", path) for path in options.coverage)
@@ -162,7 +170,7 @@ def _boot(options: argparse.Namespace) -> int:
                 wishes_of(options, config, output, deadline),
                 following=followed,
                 debuggers=listener(options, stack),
-                journal=kept(options, config, data),
+                journal=None if recording is None else recording.kept(options, config, data),
             )
             return Session(partial(_create, image), config, wishes).run()
     except ImageError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from paravane import ExtraConsole, StopReason
@@ -14,6 +13,7 @@ from paravane.tools.status import UsageError
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from paravane import DomainConfig, Ending, Machine
     from paravane.tools.terminal import Console
@@ -47,20 +47,8 @@ class Journaling(Protocol):
         ...
 
 
-def add_record_option(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--record",
-        type=Path,
-        metavar="DIR",
-        help="keep in DIR, a new folder, what `replay` repeats the run from: the image, and all that is "
-        "typed, with its place in the run; implies --deterministic",
-    )
-
-
 def settle_record(options: argparse.Namespace) -> None:
     """What --record implies. UsageError beside options whose doings are not kept."""
-    if options.record is None:
-        return
     for given, sentence in (
         (options.clock == "host", "it keeps no readings of the host's clock: do without --clock host"),
         (options.gdb is not None, "it keeps nothing of what a debugger does: do without --gdb"),
@@ -148,10 +136,8 @@ class Kept:
         return ""
 
 
-def kept(options: argparse.Namespace, config: DomainConfig, image: bytes) -> Kept | None:
-    """The session's journal, if it is to be recorded. Raises UsageError and OutputError."""
-    if options.record is None:
-        return None
+def kept(options: argparse.Namespace, config: DomainConfig, image: bytes) -> Kept:
+    """The session's journal. Raises UsageError and OutputError."""
     made = Made(
         config.name,
         config.memory,
