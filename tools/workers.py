@@ -5,9 +5,12 @@ A process that dies takes the thing that it had with it, and no other.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import TYPE_CHECKING, TypeVar
@@ -95,7 +98,7 @@ def _start(workers: list[_Worker]) -> _Worker:
     with theirs:
         number = theirs.fileno()
         # Isolated from the folder it is started in, whose files may be called like a module.
-        command = [sys.executable, "-P", "-m", "paravane.tools.workers", str(number)]
+        command = [sys.executable, "-P", "-m", "paravane.tools.workers", str(number), str(os.getpid())]
         with _undisturbed():
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(number,))
             workers.append(_Worker(process, ours))
@@ -116,13 +119,22 @@ def _end(worker: _Worker) -> None:
     worker.process.wait()
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, parent: int) -> None:
     """In a process of its own: run what comes, and answer, until whoever started it ends it or is gone."""
+    threading.Thread(target=_leave_after, args=(parent,), daemon=True).start()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             call, thing = pipe.recv()
             pipe.send(call(thing))
 
 
+def _leave_after(parent: int) -> None:
+    """End this process, whatever it is doing, once the one that started it is gone: it may have been killed,
+    and what it has given us may take for ever."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 if __name__ == "__main__":
-    _serve(Connection(int(sys.argv[1])))
+    _serve(Connection(int(sys.argv[1])), int(sys.argv[2]))
