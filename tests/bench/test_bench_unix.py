@@ -132,4 +132,5 @@ def test_cost_of_an_operation(name: str, benchmark: Any) -> None:
         "floor_microseconds": round(floor * 1e6, 2),
         "times_floor": round(cost / floor, 1),
     }
-    assert traps >= 1, "the operation did not happen"
+    # A tick more or less in either boot is no operation.
+    assert traps > 0.9, "the operation did not happen"
