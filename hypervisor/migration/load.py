@@ -86,6 +86,8 @@ def _cpuid_policy(loaded: Loaded, body: bytes) -> None:
 def _p2m_frames(loaded: Loaded, body: bytes) -> None:
     if len(body) < P2M_FRAMES.size:
         raise StreamError("the list of its frames is cut off")
+    if loaded.max_pfn >= 0:
+        raise StreamError("it has two lists of its frames")
     first, last = P2M_FRAMES.unpack_from(body)
     frames = body[P2M_FRAMES.size :]
     if first or last >= PER_PAGE * PER_PAGE or len(frames) != 8 * (last // PER_PAGE + 1):

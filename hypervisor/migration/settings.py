@@ -45,7 +45,8 @@ def settings_of(domain: Domain) -> Settings:
         handle=domain.handle,
         vcpus=vcpus,
         online_vcpus=vcpus if domain.online_vcpus is None else domain.online_vcpus,
-        memory_kib=domain.memory.target * 4,
+        # One that was asked to give some back has what it has, and has to find room for it.
+        memory_kib=max(domain.memory.target, domain.memory.tot_pages) * 4,
         max_memory_kib=domain.max_memory >> 10,
         share=domain.share,
         devices=tuple(attachment.name for attachment in domain.devices),
@@ -85,7 +86,7 @@ def from_json(text: str) -> Settings:
         found = Share(weight or Share().weight, _number(share, "cap", 6400, 0))
     except ValueError as error:
         raise StreamError(f"its configuration is wrong: {error}") from None
-    vcpus = _number(build, "max_vcpus", MAX_VCPUS, 1)
+    vcpus = max(1, _number(build, "max_vcpus", MAX_VCPUS, 1))
     devices = _part(config, "paravane").get("devices", [])
     if not isinstance(devices, list) or len(devices) > _MOST_DEVICES:
         raise StreamError("its configuration has no list of devices")
@@ -93,7 +94,7 @@ def from_json(text: str) -> Settings:
     return Settings(
         name=_text(about, "name"),
         handle=handle,
-        vcpus=max(vcpus, 1),
+        vcpus=vcpus,
         online_vcpus=_online(build, vcpus),
         memory_kib=memory,
         max_memory_kib=max(memory, _number(build, "max_memkb", _MOST_MEMORY_KIB, memory)),

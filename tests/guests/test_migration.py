@@ -17,6 +17,7 @@ from paravane.devices.xenstore import domain_path
 from paravane.memory.address_space import PAE_SPACE
 from paravane.memory.frames import PINNED
 from paravane.migration import StreamError, load
+from paravane.migration.settings import from_json, to_json
 from paravane.on_end import Action, OnEnd
 from paravane.sched import Credit
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
@@ -211,6 +212,31 @@ def test_a_machine_that_is_too_small_keeps_nothing_of_it(saved: bytes) -> None:
         with pytest.raises(MemoryError, match="does not fit into this machine"):
             restored(made, saved)
         assert (made.platform.memory.nr_free, dict(made.domains)) == (free, {})
+
+
+def test_one_that_was_to_give_memory_back_has_room_for_what_it_has(machine: Machine, suspend: Image) -> None:
+    domain = machine.create(suspend, DomainConfig(memory=MEMORY))
+    machine.set_memory(domain, MEMORY >> 1)
+    machine.run(timeout=HOST_TIMEOUT)
+    assert run(machine, restored(machine, kept(machine, domain))) == GONE_ON + "suspending\n"
+
+
+def test_a_second_list_of_frames_is_refused(saved: bytes) -> None:
+    """A shorter one would leave pages that it does not know of."""
+    at = saved.index((3).to_bytes(4, "little") + (16).to_bytes(4, "little"))
+    listed = saved[at : at + 24]
+    shorter = listed[:12] + (9).to_bytes(4, "little") + listed[16:]
+    end = len(saved) - 16
+    with pytest.raises(StreamError, match="^it has two lists of its frames$"):
+        load(io.BytesIO(saved[:end] + shorter + saved[end:]))
+
+
+def test_a_configuration_without_vcpus_has_one(saved: bytes) -> None:
+    text = to_json(load(io.BytesIO(saved)).settings).replace(
+        '"max_vcpus": 2, "avail_vcpus": [0], ', '"max_vcpus": 0, '
+    )
+    settings = from_json(text)
+    assert (settings.vcpus, settings.online_vcpus) == (1, 1)
 
 
 def test_a_damaged_file_ends_in_a_sentence_or_in_a_domain(saved: bytes) -> None:

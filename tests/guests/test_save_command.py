@@ -6,10 +6,16 @@ import errno
 import os
 import socket
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
+from paravane.abi.vcpu import VCPU_GUEST_CONTEXT
+from paravane.migration.settings import Settings, to_json
+from paravane.migration.stream import RecordType, head, record, tail
+from paravane.sched import Share
 from paravane.tools.status import Status
+from tests.support.boot import HOST_TIMEOUT
 from tests.support.machines import Machines
 from tests.support.patience import until_equal
 
@@ -122,6 +128,18 @@ def test_who_leaves_before_it_is_done_takes_his_wish_back(
         one.process.kill()
 
 
+def test_who_waits_for_one_that_is_destroyed_is_told(machines: Machines) -> None:
+    asked = machines.kernel("asked", ASKED.read_text())
+    files = [machines.domain("db", asked, extra="d"), machines.domain("web")]
+    with machines.running(*files, lines=("db  | ready", "web | ready")) as one:
+        waiting = machines.start("ctl", "save", "db", "file")
+        until_equal(lambda: asked_for(machines), "suspend")
+        assert machines.do("ctl", "destroy", "db") == (Status.OK, "", "")
+        assert waiting.communicate(timeout=HOST_TIMEOUT) == (b"", b"paravane: db is gone\n")
+        assert machines.do("ctl", "shutdown", "web") == (Status.OK, "", "")
+        assert one.end()[0] == Status.OK
+
+
 def asked_for(machines: Machines) -> str:
     return machines.do("store", "read", "/local/domain/1/control/shutdown")[1].strip()
 
@@ -140,6 +158,20 @@ def asked_for(machines: Machines) -> str:
 def test_what_is_no_saved_domain_is_refused(machines: Machines, data: bytes, sentence: str) -> None:
     (machines.folder / "file").write_bytes(data)
     assert machines.do("restore", "file") == (Status.IMAGE, "", f"paravane: file: {sentence}\n")
+
+
+def test_one_that_fits_into_no_machine_is_refused(machines: Machines) -> None:
+    settings = Settings("big", UUID(int=1), 1, 1, 4 << 20, 4 << 20, Share(), ())
+    data = head(to_json(settings)) + record(RecordType.X86_PV_P2M_FRAMES, bytes(8), bytes(8))
+    data += record(RecordType.SHARED_INFO, bytes(4096))
+    data += record(RecordType.X86_PV_VCPU_BASIC, bytes(8), bytes(VCPU_GUEST_CONTEXT.size)) + tail()
+    (machines.folder / "file").write_bytes(data)
+    refused = machines.do("restore", "file")
+    assert refused == (
+        Status.USAGE,
+        "",
+        "paravane: a domain of 4096 MiB does not fit into a machine of 4 GiB\n",
+    )
 
 
 def test_its_devices_are_to_be_given_again(machines: Machines) -> None:

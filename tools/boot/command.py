@@ -187,6 +187,12 @@ def _create(image: Image, machine: Machine, config: DomainConfig) -> Domain:
     return machine.create(image, config)
 
 
+def check_fits(memory: int, *, privileged: bool = False) -> None:
+    """UsageError for a domain of so many bytes that no machine is large enough."""
+    if Machine.size_for(memory, privileged=privileged) > MACHINE_MEMORY:
+        raise UsageError(f"a domain of {memory >> 20} MiB does not fit into a machine of 4 GiB")
+
+
 def captures(config: DomainConfig) -> Iterator[Path]:
     """The files that a domain's network interfaces write what they carry to."""
     if config.devices:
@@ -220,8 +226,7 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
     found = images.find(options)
     memory = options.memory or found.memory or DEFAULT_MEMORY
     privileged = options.privileged or found.privileged
-    if Machine.size_for(memory, privileged=privileged) > MACHINE_MEMORY:
-        raise UsageError(f"a domain of {memory >> 20} MiB does not fit into a machine of 4 GiB")
+    check_fits(memory, privileged=privileged)
     ramdisk = options.ramdisk or found.ramdisk
     contents = read_file(ramdisk, "a ramdisk") if ramdisk else found.ramdisk_image
     inputs = (*found.inputs, ramdisk) if ramdisk else found.inputs

@@ -13,7 +13,7 @@ from paravane import DomainConfig, Machine
 from paravane.cpu import EngineError
 from paravane.text import shown
 from paravane.tools import manual
-from paravane.tools.boot.command import captures, wishes_of
+from paravane.tools.boot.command import captures, check_fits, wishes_of
 from paravane.tools.boot.devices import Devices, add_device_options, devices_given
 from paravane.tools.boot.session import Session
 from paravane.tools.console_options import files_of_consoles
@@ -90,6 +90,7 @@ def _restore(options: argparse.Namespace) -> int:
         config = configured(loaded.settings, DomainConfig(console=console, devices=configs))
     except StreamError as error:
         raise UsageError(f"{options.file}: {error}", Status.IMAGE) from None
+    check_fits(config.memory)
     trace = None if options.trace in (None, "-") else Path(options.trace)
     outputs = [("--trace", trace), ("--dump-on-crash", options.dump_on_crash)]
     outputs += (("--vif", path) for path in captures(config))

@@ -66,26 +66,29 @@ class Savings:
         if wish in self._wishes:
             self._wishes.remove(wish)
             domain = wish.domain
-            if domain.alive and self._machine.domains.get(domain.domid) is domain:
+            if domain.alive and self._is_there(domain):
                 self._machine.withdraw(domain)
 
     def settle(self) -> bool:
-        """Save those that have suspended themselves, and give up those that have ended otherwise. Whether one
-        of them goes on."""
+        """Save those that have suspended themselves, and give up those that have ended otherwise or are gone.
+        Whether one of them goes on."""
         goes_on = False
         for wish in [*self._wishes]:
-            if wish.domain.alive:
+            if wish.domain.alive and self._is_there(wish.domain):
                 continue
             self._wishes.remove(wish)
             failure = self._fulfil(wish)
-            goes_on = goes_on or wish.domain.alive
+            goes_on = goes_on or (wish.domain.alive and self._is_there(wish.domain))
             wish.told(failure)
         return goes_on
+
+    def _is_there(self, domain: Domain) -> bool:
+        return self._machine.domains.get(domain.domid) is domain
 
     def _fulfil(self, wish: Wish) -> str | None:
         """A domain that cannot be saved goes on, as under xl. The sentence why it cannot."""
         domain, machine = wish.domain, self._machine
-        if machine.domains.get(domain.domid) is not domain:
+        if not self._is_there(domain):
             return f"{shown(domain.name)} is gone"
         if domain.reason is not ShutdownReason.suspend:
             return f"{shown(domain.name)} has ended instead: {domain.reason}"

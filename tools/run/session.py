@@ -192,6 +192,7 @@ class MachineSession:
             self._machine.post(partial(self._born, name))
         if record.event is DomainEvent.DESTROYED and self._control is not None:
             self._machine.post(partial(self._control.gone, name))
+            self._machine.post(self._control.savings.settle)
             if self._ends.get(name) is ShutdownReason.suspend:
                 del self._ends[name]  # saved, or no longer wanted
         if record.reason is not None and self._control is not None:
