@@ -89,6 +89,11 @@ class Lives:
         """A domain is gone."""
         self._lives.pop(domain, None)
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether a domain has ended and nothing was done with it."""
+        return bool(self._ended)
+
     def settle(self) -> None:
         """Do with every domain that has ended what its configuration says. Whatever a trace subscriber raises
         meanwhile, the next call goes on with what is left."""

@@ -125,6 +125,7 @@ class Machine(Administration, Outside, Savable):
             self._inbox,
             slice_instructions,
             self._settle,
+            self._unsettled,
         )
         self._toolstack.control = MachineControl(
             self._registry, self._toolstack, self._loop.scheduler, self.destroy
@@ -389,7 +390,10 @@ class Machine(Administration, Outside, Savable):
             raise
         if not self._close_wanted:
             self._lives.settle()
-        self._call_between_slices()
+        self._between_slices.make()
+
+    def _unsettled(self) -> bool:
+        return bool(self._doomed) or self._lives.unsettled or self._between_slices.asked
 
     def _take_away(self, domain: Domain) -> None:
         self._lives.forget(domain)

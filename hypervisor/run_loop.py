@@ -50,9 +50,11 @@ class RunLoop:
         policy: Policy,
         inbox: Inbox,
         slice_instructions: int,
-        between_slices: Callable[[], None],
+        settle: Callable[[], None],
+        unsettled: Callable[[], bool],
     ) -> None:
-        """`between_slices` is called when no guest executes, before anybody is chosen to."""
+        """`settle` is called when no guest executes, before anybody is chosen to. `unsettled` says whether it
+        would have something to do: then the machine waits for nothing else."""
         self.interrupted = False
         self.holds = 0
         self._when_stalled: list[Callable[[], None]] = []
@@ -69,7 +71,7 @@ class RunLoop:
         self._deadline: float | None = None
         self._until: int | None = None
         self._ends = 0  # system time at which the slice is over
-        self._between_slices = between_slices
+        self._settle, self._unsettled = settle, unsettled
         platform.timers.earlier = self._timer_set
 
     def run(self, deadline: float | None, until: int | None = None) -> Ending:
@@ -79,7 +81,7 @@ class RunLoop:
         with self._slices, self._platform.sigint:
             while True:
                 self._platform.trace.raise_failure()
-                self._between_slices()
+                self._settle()
                 if (reason := self._stop_reason()) is not None:
                     return self._ending(reason)
                 self._inbox.deliver(_until(deadline) if self.holds else 0)
@@ -152,8 +154,8 @@ class RunLoop:
             self.scheduler.charge(domid, took)
 
     def _may_stall(self) -> bool:
-        """Whether guests are left that only a timer or an input can move, and none has just come."""
-        stops = self.interrupted or self._inbox.over
+        """Whether guests are left that only a timer or an input can move, and nothing else is to be done."""
+        stops = self.interrupted or self._inbox.over or self._unsettled()
         return self._anybody_lives() and not self._platform.bus.due and not stops
 
     def _anybody_lives(self) -> bool:

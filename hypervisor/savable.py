@@ -27,6 +27,33 @@ class MachineBusyError(RuntimeError):
     """The machine is running, and what was asked cannot be done meanwhile; the message is one sentence."""
 
 
+class BetweenSlices:
+    """Calls to be made when no guest executes, and nothing is half done. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self._asked: deque[Callable[[], None]] = deque()
+        self.calling = False
+        """Whether one of them is being made."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether any is still to be made: then the machine must not wait for anything else."""
+        return bool(self._asked)
+
+    def ask(self, call: Callable[[], None]) -> None:
+        """Have `call` made once. It must not raise."""
+        self._asked.append(call)
+
+    def make(self) -> None:
+        """Make all calls that were asked for, also those that these ask for."""
+        self.calling = True
+        try:
+            while self._asked:
+                self._asked.popleft()()
+        finally:
+            self.calling = False
+
+
 class Savable(ABC):
     """The part of a machine for those who keep it."""
 
@@ -34,8 +61,7 @@ class Savable(ABC):
     _toolstack: Toolstack
 
     def __init__(self) -> None:
-        self._calls: deque[Callable[[], None]] = deque()
-        self._calling = False
+        self._between_slices = BetweenSlices()
 
     @abstractmethod
     def _check_thread(self, what: str) -> None:
@@ -110,7 +136,7 @@ class Savable(ABC):
         """
         self._check_open()
         self._check_thread("save the machine")
-        if self._runner is not None and not self._calling:
+        if self._runner is not None and not self._between_slices.calling:
             raise MachineBusyError("a machine that runs is saved by what `between_slices` calls only")
         from paravane import snapshot  # noqa: PLC0415 - loaded for who asks for it only
 
@@ -147,13 +173,4 @@ class Savable(ABC):
         """Have `call` made once, before any guest runs again: where the machine can be saved. For the thread
         that runs it, and for any thread while nobody does. It must not raise."""
         self._check_thread("ask to be called between slices")
-        self._calls.append(call)
-
-    def _call_between_slices(self) -> None:
-        """No guest executes, and nothing is half done."""
-        self._calling = True
-        try:
-            while self._calls:
-                self._calls.popleft()()
-        finally:
-            self._calling = False
+        self._between_slices.ask(call)

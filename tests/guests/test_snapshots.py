@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -111,6 +112,26 @@ def test_a_machine_that_runs_is_saved_between_its_slices() -> None:
         machine.platform.timers.timer("machine", "test", ask).arm(1_500_000_000)
         machine.run(timeout=HOST_TIMEOUT)
     assert finish(Machine.restore(kept[0])) == bench.alone()
+
+
+@pytest.mark.parametrize("rounds", [3, 4])
+def test_who_asks_as_all_guests_sleep_is_called_before_the_machine_does(rounds: int) -> None:
+    """What comes is looked at alternately where a guest may run next and where the machine waits for more."""
+    left = rounds
+    here, there = socket.socketpair()
+
+    def came() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            here.recv(1)
+            machine.between_slices(machine.interrupt)
+
+    with here, there, Machine() as machine:
+        machine.create(choose("hello", (), {}).image, DomainConfig("hello", 8 << 20), paused=True)
+        machine.add_input(here.fileno(), came)
+        there.send(b"!")
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.INTERRUPTED
 
 
 class _OwnPolicy(RoundRobin):
