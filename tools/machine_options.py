@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from paravane import HostClock, Machine, VirtualClock
 from paravane.machine import DETERMINISTIC_SLICE
 from paravane.sched import POLICIES
+from paravane.time.clock import FollowingClock
 from paravane.tools.arguments import (
     MOST_VCPUS,
     memory_size,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from paravane.devices.framebuffer import Vfb
     from paravane.devices.net.vif import Vif
+    from paravane.time.clock import Clock
 
 
 def add_machine_options(group: argparse._ArgumentGroup) -> None:
@@ -108,7 +110,8 @@ def settle_clock(options: argparse.Namespace, devices: Iterable[Vif | Vfb]) -> N
     """Where time comes from if the user has not said so. Whoever answers or looks from outside lives by the
     host's clock; virtual time would have jumped over the answer."""
     if options.clock is None:
-        outside = any(device.outside for device in devices) and not options.deterministic
+        recorded = getattr(options, "record", None) is not None
+        outside = any(device.outside for device in devices) and (recorded or not options.deterministic)
         options.clock = "host" if outside else "virtual"
 
 
@@ -138,9 +141,16 @@ def machine_of(
     return Machine(
         Machine.size_for(*memory, privileged=privileged),
         seed=options.seed,
-        clock=HostClock() if options.clock == "host" else VirtualClock(),
+        clock=_clock(options),
         policy=POLICIES[options.sched](),
         slice_instructions=DETERMINISTIC_SLICE if options.deterministic else 0,
         debug=options.xen_build == "debug",
         variation=variation,
     )
+
+
+def _clock(options: argparse.Namespace) -> Clock:
+    """That of a recorded run is set by the host's where that can be repeated."""
+    if options.clock != "host":
+        return VirtualClock()
+    return HostClock() if getattr(options, "record", None) is None else FollowingClock()

@@ -21,7 +21,7 @@ from paravane.gateway.structs import (
     Python,
 )
 from paravane.memory.frames import L1
-from paravane.time.clock import HostClock, VirtualClock
+from paravane.time.clock import FollowingClock, HostClock, VirtualClock
 
 if TYPE_CHECKING:
     from array import array
@@ -74,7 +74,7 @@ class VcpuGateway:
         number and first argument -> result. `begun` is the vcpu's
         (paravane.preemption)."""
         clock = platform.clock
-        if type(clock) is VirtualClock:
+        if type(clock) is VirtualClock or type(clock) is FollowingClock:
             self._block.clock = self._cell(clock.cell)
         elif type(clock) is HostClock:
             self._block.clock_start = clock.start

@@ -4,6 +4,7 @@
 |---|---|
 | `image` | the kernel's image, as it was given |
 | `ramdisk` | its initial ramdisk, if it has one |
+| `clock` | where the machine's clock followed the host's, its readings (`readings.py`) |
 | `inputs` | what came from outside (`inputs.py`) |
 | `manifest.json` | how the machine was made, how the run ended, SHA-256 of the other files (`manifest.py`) |
 
@@ -30,18 +31,25 @@ if TYPE_CHECKING:
 
 MANIFEST: Final = "manifest.json"
 
-_MOST: Final = {"manifest.json": 1 << 20, "inputs": 256 << 20, "image": 1 << 30, "ramdisk": 1 << 30}
+_MOST: Final = {
+    "manifest.json": 1 << 20,
+    "inputs": 256 << 20,
+    "image": 1 << 30,
+    "ramdisk": 1 << 30,
+    "clock": 65 << 20,
+}
 """Bytes that are read of each file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A whole one, as it was read. `ramdisk` is None where there was none."""
+    """A whole one, as it was read. `ramdisk` and `clock` are None where there was none."""
 
     manifest: Manifest
     image: bytes
     ramdisk: bytes | None
     inputs: tuple[Input, ...]
+    clock: bytes | None = None
 
 
 def begin(folder: Path, image: bytes, ramdisk: bytes | None) -> None:
@@ -59,10 +67,19 @@ def begin(folder: Path, image: bytes, ramdisk: bytes | None) -> None:
         _write(folder / "ramdisk", ramdisk)
 
 
-def finish(folder: Path, made: Made, end: End, inputs: Sequence[Input], versions: Mapping[str, str]) -> None:
+def finish(
+    folder: Path,
+    made: Made,
+    end: End,
+    inputs: Sequence[Input],
+    versions: Mapping[str, str],
+    clock: bytes | None = None,
+) -> None:
     """Write the rest, now that the run has ended. Raises OSError."""
+    if clock is not None:
+        _write(folder / "clock", clock)
     _write(folder / "inputs", encoded(inputs))
-    there = [name for name in ("image", "inputs", "ramdisk") if (folder / name).is_file()]
+    there = [name for name in ("image", "inputs", "ramdisk", "clock") if (folder / name).is_file()]
     files = {name: sha256((folder / name).read_bytes()).hexdigest() for name in there}
     _write(folder / MANIFEST, Manifest(made, end, dict(versions), files).to_bytes())
 
@@ -85,7 +102,13 @@ def load(folder: Path) -> Recording:
             raise RecordingError(f"it is not whole: {name} is missing") from None
         if sha256(contents[name]).hexdigest() != digest:
             raise RecordingError(f"it is damaged: {name} is not what was recorded")
-    return Recording(manifest, contents["image"], contents.get("ramdisk"), decoded(contents["inputs"]))
+    return Recording(
+        manifest,
+        contents["image"],
+        contents.get("ramdisk"),
+        decoded(contents["inputs"]),
+        contents.get("clock"),
+    )
 
 
 def _read(folder: Path, name: str) -> bytes:

@@ -11,14 +11,15 @@ from paravane.recording.errors import RecordingError
 from paravane.recording.inputs import LIMIT
 
 FORMAT: Final = "paravane recording"
-VERSION: Final = 1
-_NAMES: Final = ("image", "inputs", "ramdisk")
+VERSION: Final = 2
+_NAMES: Final = ("image", "inputs", "ramdisk", "clock")
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
     """How the machine and its domain were made, as `paravane.Machine` and `DomainConfig` take it. `sched` is
-    a name of `paravane.sched.POLICIES`; `max_traps` is 0 for no limit."""
+    a name of `paravane.sched.POLICIES`; `max_traps` is 0 for no limit, and `decisions` -1. `wall` is
+    wall-clock time (nanoseconds) at system time 0 where the clock followed the host's, else 0."""
 
     name: str
     memory: int
@@ -30,6 +31,9 @@ class Made:
     debug: bool
     slice_instructions: int
     max_traps: int
+    jitter: int
+    decisions: int
+    wall: int
 
 
 @dataclass(frozen=True, slots=True)

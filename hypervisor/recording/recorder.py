@@ -7,11 +7,13 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from paravane.recording.inputs import Input
+from paravane.recording.readings import MOST_READINGS, Following
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paravane.recording.replayer import Fed
+    from paravane.time.clock import FollowingClock
 
 MOST_INPUT: Final = 32 << 20
 """Bytes of input that are kept. A guest is given no more."""
@@ -26,8 +28,6 @@ class Recorder:
     """Keeps what comes to a machine with one domain, whose console it stands in front of: what is fed here
     reaches the guest when the machine has looked outside and goes on, so that a replay can do it there."""
 
-    over = False
-
     def __init__(self) -> None:
         self.turn = 0
         self.inputs: list[Input] = []
@@ -39,6 +39,28 @@ class Recorder:
         self._expecting = True
         self._fed: Fed | None = None
         self._now: Callable[[], int] = lambda: 0
+        self._readings: Following | None = None
+
+    def follow(self, clock: FollowingClock) -> None:
+        """Have the machine's clock follow the host's, from now on."""
+        self._readings = Following(clock)
+
+    @property
+    def readings(self) -> bytes:
+        """What there is to keep of the host's clock."""
+        return b"" if self._readings is None else bytes(self._readings.kept)
+
+    @property
+    def full(self) -> str:
+        """Why the run cannot be recorded any further; empty: it can."""
+        if self._readings is not None and self._readings.full:
+            return f"{MOST_READINGS >> 20} MiB of readings of the clock are kept, and no more"
+        return ""
+
+    @property
+    def over(self) -> bool:
+        """Whether the run is to end here."""
+        return bool(self.full)
 
     def begin(self, fed: Fed, now: Callable[[], int]) -> None:
         """Stand in front of this console; `now` gives the machine's system time."""
@@ -80,6 +102,8 @@ class Recorder:
 
     def passed(self, came: bool) -> bool:
         """A look outside is over."""
+        if self._readings is not None:
+            self._readings.take()
         data = bytes(self._pending)
         if came or data:
             self.inputs.append(Input(self.turn, self._now(), data, came))

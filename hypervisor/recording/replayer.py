@@ -5,11 +5,14 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
 
+from paravane.recording.readings import Repeating
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from paravane.recording.inputs import Input
     from paravane.recording.manifest import End
+    from paravane.time.clock import FollowingClock
 
 
 class Fed(Protocol):
@@ -37,6 +40,11 @@ class Replayer:
         self._expecting = True
         self._fed: Fed | None = None
         self._now: Callable[[], int] = lambda: 0
+        self._readings: Repeating | None = None
+
+    def follow(self, clock: FollowingClock, readings: bytes) -> None:
+        """Have the machine's clock follow the recorded run's `readings` of the host's."""
+        self._readings = Repeating(clock, readings)
 
     def begin(self, fed: Fed, now: Callable[[], int]) -> None:
         """Feed this console; `now` gives the machine's system time."""
@@ -54,6 +62,10 @@ class Replayer:
     def passed(self, came: bool) -> bool:
         """A look outside is over: whether something came in the recorded run."""
         came = False
+        if self._readings is not None:
+            self._readings.take()
+            if self._readings.missing:
+                self._leave(f"the host's clock was not read any more at turn {self.turn}")
         while (one := self._due()) is not None:
             came |= one.came
             self._take(one)

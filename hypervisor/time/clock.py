@@ -2,7 +2,7 @@
 
 The virtual clock makes runs repeatable: it moves with the guest's work (each trap costs a fixed amount,
 each exhausted time slice costs the slice) and jumps over idle time. The host clock follows the host's
-monotonic clock.
+monotonic clock. One that follows it in steps is for runs that are recorded.
 """
 
 from __future__ import annotations
@@ -76,6 +76,27 @@ class VirtualClock:
         """Jump: the host never waits."""
         self.cell[0] = max(self.cell[0], deadline)
         return 0
+
+
+class FollowingClock(VirtualClock):
+    """The host's time, taken over where a run is looked at from outside and nowhere else: between two slices
+    it is set, and in between it moves with the guest's work. So a run is a function of what it was set to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wall = time.time_ns()
+        """Wall-clock time at system time 0."""
+
+    def wall_base(self) -> int:
+        return self.wall
+
+    def advance(self, nanoseconds: int) -> None:
+        """The host's time is ahead by so much."""
+        self.cell[0] += nanoseconds
+
+    def idle_until(self, deadline: int) -> int:
+        """Whoever looks outside meanwhile advances it."""
+        return max(0, deadline - self.now())
 
 
 class HostClock:

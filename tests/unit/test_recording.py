@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,11 @@ from paravane.recording import (
     begin,
     finish,
     load,
+    readings,
 )
 from paravane.recording import recorder as recorders
+from paravane.recording.readings import Following, Repeating
+from paravane.time.clock import FollowingClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +36,7 @@ INPUTS = (
     Input(3, 500, b"w", came=True),
     Input(4, 500, expecting=False),
 )
-MADE = Made("guest", 4 << 20, 1, "a b", False, 7, "bvt", True, 1000, 0)
+MADE = Made("guest", 4 << 20, 1, "a b", False, 7, "bvt", True, 1000, 0, 50, -1, 10**18)
 DIGEST = sha256(b"out").hexdigest()
 END = End("INTERRUPTED", "SIGINT came", True, 9, 700, 3, DIGEST)
 
@@ -56,13 +60,14 @@ class Console:
 def folder(tmp_path: Path) -> Path:
     """A whole recording."""
     begin(tmp_path / "rec", b"an image", b"a ramdisk")
-    finish(tmp_path / "rec", MADE, END, INPUTS, {"unicorn": "2"})
+    finish(tmp_path / "rec", MADE, END, INPUTS, {"unicorn": "2"}, b"\x00\x05")
     return tmp_path / "rec"
 
 
 def test_what_was_kept_is_read_back(folder: Path) -> None:
     found = load(folder)
     assert (found.image, found.ramdisk, found.inputs) == (b"an image", b"a ramdisk", INPUTS)
+    assert found.clock == b"\x00\x05"
     assert (found.manifest.made, found.manifest.end) == (MADE, END)
     assert found.manifest.versions == {"unicorn": "2"}
 
@@ -90,7 +95,7 @@ def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     ("change", "sentence"),
     [
         (lambda all_: all_.update(format="other"), "its manifest is not that of a recording"),
-        (lambda all_: all_.update(version=2), "it is of another version of the format than 1"),
+        (lambda all_: all_.update(version=1), "it is of another version of the format than 2"),
         (lambda all_: all_.pop("made"), "its manifest does not say what belongs to 'made'"),
         (lambda all_: all_["made"].update(more=1), "its manifest does not say what belongs to 'made'"),
         (lambda all_: all_["made"].update(memory="4"), "its manifest has a 'memory' that cannot be"),
@@ -219,3 +224,48 @@ def test_one_that_ends_elsewhere_is_found_out() -> None:
     replayer.begin(Console(), lambda: 5)
     replayer.passed(False)
     assert replayer.difference() == "it ended at turn 1 and 5 ns, the recorded run at turn 9 and 700 ns"
+
+
+def test_a_clock_is_set_to_what_the_hosts_was_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = iter([1000, 1000, 1007, 1007 + (1 << 40), 1020 + (1 << 40)])
+    followed, times, waits = FollowingClock(), [], list[float]()
+    monkeypatch.setattr(time, "sleep", waits.append)
+    following = Following(followed, lambda: next(host))
+    for ran in (0, 5, 0, 3_000_000):
+        followed.ran(ran)
+        following.take()
+        times.append(followed.now())
+    assert times[:3] == [0, 7, 7 + (1 << 40)]
+    assert times[3] == times[2] + 3_000_000
+    assert waits == [(3_000_000 - 13) / 1e9], "who is far ahead waits"
+    clock = FollowingClock()
+    repeating = Repeating(clock, bytes(following.kept))
+    for ran, wanted in zip((0, 5, 0, 3_000_000), times, strict=True):
+        clock.ran(ran)
+        repeating.take()
+        assert clock.now() == wanted
+    assert not repeating.missing
+    repeating.take()
+    assert repeating.missing
+
+
+@pytest.mark.parametrize("kept", [b"", b"\x80", b"\xff" * 8 + b"\x7f", b"\xff" * 100])
+def test_readings_are_not_believed(kept: bytes) -> None:
+    clock = FollowingClock()
+    replayer = Replayer((), END)
+    replayer.begin(Console(), clock.now)
+    replayer.follow(clock, kept)
+    replayer.passed(False)
+    assert clock.now() == 0
+    assert replayer.difference() == "the host's clock was not read any more at turn 0"
+
+
+def test_a_run_ends_where_no_more_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readings, "MOST_READINGS", 2)
+    recorder, clock = Recorder(), FollowingClock()
+    recorder.begin(Console(), clock.now)
+    recorder.follow(clock)
+    while not recorder.over:
+        recorder.passed(False)
+    assert len(recorder.readings) >= 2
+    assert recorder.full == "64 MiB of readings of the clock are kept, and no more"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Protocol
 
 from paravane import ExtraConsole, StopReason
 from paravane.machine import DETERMINISTIC_SLICE
 from paravane.recording import End, Made, Recorder, RecordingError, begin, finish
+from paravane.time.clock import FollowingClock
 from paravane.tools.files import OutputError
 from paravane.tools.status import UsageError
 
@@ -50,7 +52,6 @@ class Journaling(Protocol):
 def settle_record(options: argparse.Namespace) -> None:
     """What --record implies. UsageError beside options whose doings are not kept."""
     for given, sentence in (
-        (options.clock == "host", "it keeps no readings of the host's clock: do without --clock host"),
         (options.gdb is not None, "it keeps nothing of what a debugger does: do without --gdb"),
         (
             options.store_socket is not None,
@@ -58,10 +59,6 @@ def settle_record(options: argparse.Namespace) -> None:
         ),
         (options.on_reboot == "restart", "it keeps one life of a domain: do without --on-reboot restart"),
         (options.watch_sources, "it keeps one boot: do without --watch-sources"),
-        (
-            bool(options.jitter) or options.decisions is not None,
-            "it keeps a seed and no more of chance: do without --jitter and --decisions",
-        ),
     ):
         if given:
             raise UsageError(f"--record: {sentence}")
@@ -106,7 +103,10 @@ class Kept:
 
     def begin(self, machine: Machine, console: Console) -> Console:
         self._machine = machine
-        self._journal.begin(console, machine.platform.clock.now)
+        clock = machine.platform.clock
+        self._journal.begin(console, clock.now)
+        if isinstance(clock, FollowingClock):
+            self._journal.follow(clock)
         machine.keep(self._journal)
         return self._journal
 
@@ -117,17 +117,22 @@ class Kept:
         """Write the rest. Raises OutputError."""
         journal, machine = self._journal, self._machine
         if machine is not None:
+            why = journal.full or why
+            clock = machine.platform.clock
+            follows = isinstance(clock, FollowingClock)
+            made = replace(self._made, wall=clock.wall_base()) if follows else self._made
             end = End(
                 ending.reason.name,
                 why,
                 ending.reason in CUT_SHORT,
                 journal.turn,
-                machine.platform.clock.now(),
+                clock.now(),
                 journal.console_size,
                 journal.console.hexdigest(),
             )
             try:
-                finish(self._folder, self._made, end, journal.inputs, versions())
+                readings = journal.readings if follows else None
+                finish(self._folder, made, end, journal.inputs, versions(), readings)
             except OSError as error:
                 raise OutputError(error.errno, error.strerror, str(self._folder)) from None
         return ending, why
@@ -149,5 +154,8 @@ def kept(options: argparse.Namespace, config: DomainConfig, image: bytes) -> Kep
         options.xen_build == "debug",
         DETERMINISTIC_SLICE,
         options.max_traps,
+        options.jitter,
+        -1 if options.decisions is None else options.decisions,
+        0,
     )
     return Kept(options.record, made, image, config.ramdisk)

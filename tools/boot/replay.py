@@ -14,6 +14,7 @@ from paravane.cpu import EngineError
 from paravane.recording import RecordingError, Replayer, load
 from paravane.sched import POLICIES
 from paravane.text import shown
+from paravane.time.clock import FollowingClock, VirtualClock
 from paravane.tools import images, manual
 from paravane.tools.arguments import positive_seconds
 from paravane.tools.boot.recording import CUT_SHORT, versions
@@ -23,17 +24,22 @@ from paravane.tools.following import add_following_options, following
 from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import say
 from paravane.tools.trace_options import add_trace_options, trace_output
+from paravane.variation import PLAIN, Variation
 
 if TYPE_CHECKING:
     import argparse
 
     from paravane import Domain, Ending, Image
     from paravane.recording import Made, Recording
+    from paravane.time.clock import Clock
     from paravane.tools.terminal import Console
 
 MOST_MEMORY = 4 << 30
 LONGEST_SLICE = 1 << 40
 """Bytes of a domain and instructions of a slice that no recording has more of."""
+
+_LATEST = 10**9 << 32
+"""Nanoseconds since 1970: the wall clock that guests read has 32 bits of seconds."""
 
 _EPILOG = manual.epilog(
     """\
@@ -63,7 +69,7 @@ def define(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dump-on-crash", type=Path, metavar="FILE", help="also write the crash dump to FILE")
     add_trace_options(group)
     add_following_options(parser)
-    parser.set_defaults(run=_replay, include=[], clock="virtual")
+    parser.set_defaults(run=_replay, include=[])
 
 
 class Repeated:
@@ -81,10 +87,14 @@ class Repeated:
             raise RecordingError("its manifest has a 'cut_short' that cannot be")
         self._why = end.why
         self._journal = Replayer(recording.inputs, end)
+        self._clock = recording.clock
         self._failure = ""
 
     def begin(self, machine: Machine, console: Console) -> Console:
-        self._journal.begin(console, machine.platform.clock.now)
+        clock = machine.platform.clock
+        self._journal.begin(console, clock.now)
+        if isinstance(clock, FollowingClock):
+            self._journal.follow(clock, self._clock or b"")
         machine.keep(self._journal)
         return console
 
@@ -117,6 +127,7 @@ def _replay(options: argparse.Namespace) -> int:
         image = load_image(recording.image)
     except (RecordingError, ImageError) as error:
         raise UsageError(f"{folder}: {shown(str(error))}") from None
+    options.clock = "virtual" if recording.clock is None else "host"
     _tell_versions(recording.manifest.versions)
     _refuse_overwriting(options, recording)
     followed = following(options, image)
@@ -124,7 +135,7 @@ def _replay(options: argparse.Namespace) -> int:
         with ExitStack() as stack:
             output = stack.enter_context(trace_output(options, followed.kinds))
             wishes = Wishes(
-                partial(_machine, made),
+                partial(_machine, recording),
                 deadline,
                 made.max_traps,
                 trace=output,
@@ -149,7 +160,10 @@ def _config(made: Made, ramdisk: bytes | None, folders: tuple[Path, ...]) -> Dom
         raise RecordingError("its domain does not fit into a machine of 4 GiB")
     if made.sched not in POLICIES or not 0 < made.slice_instructions < LONGEST_SLICE or made.max_traps < 0:
         raise RecordingError("its manifest tells of a machine that there cannot be")
+    if not 0 <= made.wall < _LATEST:
+        raise RecordingError("its manifest tells of a time that there cannot be")
     try:
+        _variation(made)
         return DomainConfig(
             shown(made.name),
             made.memory,
@@ -163,14 +177,29 @@ def _config(made: Made, ramdisk: bytes | None, folders: tuple[Path, ...]) -> Dom
         raise RecordingError(str(error)) from None
 
 
-def _machine(made: Made) -> Machine:
+def _machine(recording: Recording) -> Machine:
+    made = recording.manifest.made
+    clock: Clock = VirtualClock()
+    if recording.clock is not None:
+        clock = FollowingClock()
+        clock.wall = made.wall
     return Machine(
         Machine.size_for(made.memory, privileged=made.privileged),
         seed=made.seed,
+        clock=clock,
         policy=POLICIES[made.sched](),
         slice_instructions=made.slice_instructions,
         debug=made.debug,
+        variation=_variation(made),
     )
+
+
+def _variation(made: Made) -> Variation:
+    """Raises ValueError for one that cannot be."""
+    found = Variation(made.jitter, None if made.decisions == -1 else made.decisions)
+    if found != PLAIN and not made.seed:
+        raise ValueError("a seed of 0 decides nothing")
+    return found
 
 
 def _create(image: Image, machine: Machine, config: DomainConfig) -> Domain:
