@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -13,12 +14,13 @@ from paravane.testing import expectation
 from paravane.text import shown
 from paravane.tools import images, manual
 from paravane.tools.arguments import command_line, positive_count, positive_seconds
+from paravane.tools.cluster import Cluster, scheduler_address
+from paravane.tools.explore.search import DIED, Draws, search
 from paravane.tools.explore.shrink import shrink
 from paravane.tools.explore.trial import Draw, Plan, Trial, run
 from paravane.tools.machine_options import add_chance_options, add_size_options, chance_of
 from paravane.tools.progress import telling
 from paravane.tools.status import Status, UsageError
-from paravane.tools.workers import each
 from paravane.variation import TIMER_SLOP
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ how long, and how late its timers are. First the kernel runs plainly: what it do
 what it should always do, besides what its folder promises (see `test`). The first seed
 under which it crashes, hangs, ends or prints otherwise, or under which the audit finds
 something, is shown, with fewer turns of chance if it fails with fewer, and with the
-command that runs it again.""",
+command that runs it again. With several at a time, here or on a Dask cluster
+(`dask scheduler`, `dask worker`; pip install 'paravane[dask]'), the outcome is the same.""",
     statuses=(
         (Status.OK, "no run failed"),
         (Status.ERRORS, "one did; or the sources have errors, or output could not be written"),
@@ -71,13 +74,21 @@ def define(parser: argparse.ArgumentParser) -> None:
         metavar="FIRST",
         help="the seed of the first run; each further one has the next (default: 1)",
     )
-    group.add_argument(
+    where = group.add_mutually_exclusive_group()
+    where.add_argument(
         "-j",
         "--jobs",
         type=positive_count,
         default=1,
         metavar="N",
         help="run N at a time (default: 1)",
+    )
+    where.add_argument(
+        "--dask",
+        type=scheduler_address,
+        metavar="ADDRESS",
+        help="run on the workers of a Dask cluster, whose scheduler is at tcp://HOST:PORT; they need this "
+        "version of Paravane, and nothing else",
     )
     group.add_argument(
         "--timeout",
@@ -101,7 +112,10 @@ def _explore(options: argparse.Namespace) -> int:
         if plan.until is None:
             plan = replace(plan, until=PATIENCE * plain.ended_at + 1_000_000_000)
         plan = replace(plan, status=plain.status)
-        found = _first(plan, options)
+        draws = Draws(range(options.seed, options.seed + options.runs), chance_of(options))
+        with ExitStack() as stack:
+            cluster = None if options.dask is None else stack.enter_context(Cluster(options.dask))
+            found = search(plan, draws, options.jobs, cluster)
         if found is None:
             last = options.seed + options.runs - 1
             print(
@@ -109,8 +123,10 @@ def _explore(options: argparse.Namespace) -> int:
             )
             return Status.OK
         print(f"{shown(plan.config.name)} fails with seed {found.draw.seed}, run {_number(found, options)}")
-        with telling(lambda: "looking for a shorter way to it"):
-            least = shrink(found, partial(run, plan))
+        least = found
+        if found.status != DIED:  # or it would take this process along
+            with telling(lambda: "looking for a shorter way to it"):
+                least = shrink(found, partial(run, plan))
     except ImageError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
     except (ValueError, MemoryError) as error:
@@ -144,28 +160,6 @@ def _plan(options: argparse.Namespace) -> Plan:
     until = None if options.timeout is None else int(options.timeout * 1e9)
     typed = b"" if kernel is None else kernel.input
     return Plan(found.data, config, typed, kernel, expected, until=until)
-
-
-def _first(plan: Plan, options: argparse.Namespace) -> Trial | None:
-    """The run that fails and has the least seed, whichever of several at a time is done first."""
-    variation = chance_of(options)
-    draws = [Draw(seed, variation) for seed in range(options.seed, options.seed + options.runs)]
-    done: dict[int, Trial] = {}
-    with telling(lambda: f"{len(done)} of {len(draws)} runs"):
-        trials = each(partial(run, plan), draws, options.jobs, _died)
-        least: int | None = None
-        for at, trial in trials:
-            done[at] = trial if trial.draw.seed else replace(trial, draw=draws[at])
-            if trial.failed:
-                least = at if least is None else min(at, least)
-            if least is not None and all(before in done for before in range(least)):
-                trials.close()
-                return done[least]
-    return None
-
-
-def _died(how: str) -> Trial:
-    return Trial(Draw(0), -1, (how,))
 
 
 def _number(found: Trial, options: argparse.Namespace) -> str:
