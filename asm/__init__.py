@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paravane.asm.diagnostics import AssemblyError, Diagnostic, LocatedError, TooManyErrors
+from paravane.asm.directives.files import OWN_INCLUDE, shown_name
 from paravane.asm.elf_writer import write_elf
 from paravane.asm.linker import DEFAULT_BASE, link
 from paravane.asm.listing import listing
@@ -16,8 +16,9 @@ from paravane.asm.unit import Session, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
-INCLUDE_DIR = Path(__file__).parent / "include"
+INCLUDE_DIR = OWN_INCLUDE
 _NO_DEFINES: Mapping[str, int] = {}
 
 
@@ -35,7 +36,8 @@ def assemble(
     `INCLUDE_DIR`; `defines` are symbols set in every unit. `begun` is given each unit before it is read: its
     `statement` is the one that is being read, for another thread to tell. Raises AssemblyError.
     """
-    readers = [(str(path), lambda unit, path=path: read_file(unit, path, str(path))) for path in sources]
+    names = [(path, shown_name(path)) for path in sources]
+    readers = [(name, lambda unit, path=path, name=name: read_file(unit, path, name)) for path, name in names]
     return _assemble(readers, include, defines, base, begun)
 
 
@@ -69,7 +71,7 @@ def _assemble(
     base: int,
     begun: Callable[[Unit], object] | None = None,
 ) -> Program:
-    session = Session((*include, INCLUDE_DIR), INCLUDE_DIR, defines)
+    session = Session((*include, INCLUDE_DIR), defines)
     reporter = session.reporter
     try:
         units = [_read(session, name, reader, begun) for name, reader in readers]

@@ -191,7 +191,7 @@ def _symbols(
     index = {id(section): n for n, output in enumerate(outputs) for section, _ in output.pieces}
     local: list[ProgramSymbol] = []
     for unit in units:
-        local.append(ProgramSymbol(unit.name, 0, 0, None, STB_LOCAL, STT_FILE))
+        local.append(ProgramSymbol(unit.name.rpartition("/")[2], 0, 0, None, STB_LOCAL, STT_FILE))
         for symbol in unit.symbols.by_name.values():
             if symbol.binding == STB_LOCAL and _is_listed(symbol) and not places.is_discarded(symbol):
                 local.append(_symbol(symbol, index, places, reporter))

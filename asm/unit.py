@@ -39,7 +39,6 @@ class Session:
     """What all units of an assembly share: where to look for files, what to count, whom to tell."""
 
     include: Sequence[Path] = ()
-    own_include: Path | None = None
     defines: Mapping[str, int] = field(default_factory=dict)
     reporter: Reporter = field(default_factory=Reporter)
     budget: Budget = field(default_factory=Budget)

@@ -15,7 +15,8 @@ REMEMBERED = 1 << 12
 
 class Place(NamedTuple):
     """A linear address, and what the kernel's image tells of it: symbol and distance to it in bytes, source
-    file and line from 1 (empty and 0 where it does not)."""
+    file and line from 1 (empty and 0 where it does not). The file is named without the folder that all the
+    kernel's sources are in: a trace is the same wherever they are."""
 
     address: int
     symbol: str = ""
@@ -59,4 +60,5 @@ class Places:
     def _look_up(self, address: int, back: int) -> Place:
         symbol = self._image.symbol_at(address - back) or ("", -back)
         file, line = self._image.line_at(address - back) or ("", 0)
-        return Place(address, symbol[0], symbol[1] + back, file, line)
+        name = self._image.lines.name_of(file) if file else ""
+        return Place(address, symbol[0], symbol[1] + back, name, line)

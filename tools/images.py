@@ -77,11 +77,17 @@ def load(options: argparse.Namespace, data: bytes) -> Image:
 
 
 def source_folders(options: argparse.Namespace) -> tuple[Path, ...]:
-    """Where the sources that an image names may be, besides where it says: what was included. The assembler's
-    own folder is found without loading it."""
+    """Where the sources that an image names may be, besides where it says: what was included."""
+    return (*options.include, *own_folders())
+
+
+def own_folders() -> tuple[Path, ...]:
+    """Where the sources are that come with Paravane: the assembler and the compiler name them from there. The
+    assembler is found without loading it."""
     spec = find_spec("paravane.asm")
-    own = spec.submodule_search_locations if spec is not None else None
-    return (*options.include, *(Path(folder) / "include" for folder in own or ()))
+    found = spec.submodule_search_locations if spec is not None else None
+    package = Path(next(iter(found or ()))).parent
+    return package / "asm" / "include", package / "guest_kernels", package
 
 
 def kernel_of(options: argparse.Namespace) -> GuestKernel | None:

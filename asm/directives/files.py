@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from paravane.asm.spelling import did_you_mean
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from paravane.asm.lexer import Scanner
     from paravane.asm.unit import Unit
+
+
+OWN_INCLUDE: Final = Path(__file__).parents[1] / "include"
+"""Include files that come with the assembler."""
+
+_OWN_FOLDERS: Final = (OWN_INCLUDE, Path(__file__).parents[2] / "guest_kernels")
+
+
+def shown_name(path: Path) -> str:
+    """The name of a source in messages, symbol and line tables. The folder is left out of what comes with
+    Paravane: where that is installed must not tell in an image, which a guest may see, nor in a trace."""
+    own = next(filter(path.is_relative_to, _OWN_FOLDERS), None)
+    return (path if own is None else path.relative_to(own)).as_posix()
 
 
 def find_file(unit: Unit, scanner: Scanner) -> Path:

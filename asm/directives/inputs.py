@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 from paravane.asm.diagnostics import Expansion, LocatedError, SourceError
 from paravane.asm.directives.declaration import Handler, directive
-from paravane.asm.directives.files import find_file
+from paravane.asm.directives.files import find_file, shown_name
 from paravane.asm.model import MAX_OUTPUT
 from paravane.asm.reader import Frame
 from paravane.asm.source import read_text, statements
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from paravane.asm.lexer import Scanner
     from paravane.asm.unit import Unit
 
@@ -27,7 +25,7 @@ def _include(unit: Unit, scanner: Scanner) -> None:
     scanner.expect_end()
     line = unit.statement.line
     trace = (*line.expansions, Expansion("`.include`", line.file, line.number, included=True))
-    shown = _shown(unit, path)
+    shown = shown_name(path)
     try:
         text = read_text(path, shown, unit.session.note_read)
     except LocatedError as error:
@@ -35,12 +33,6 @@ def _include(unit: Unit, scanner: Scanner) -> None:
             raise
         raise SourceError(error.message) from None
     unit.reader.push(Frame("file", statements(text, shown, trace), len(unit.conditionals), path.parent))
-
-
-def _shown(unit: Unit, path: Path) -> str:
-    """The name of an included file; the assembler's own folder, whose place varies, is left out."""
-    own = unit.session.own_include
-    return path.relative_to(own).as_posix() if own and path.is_relative_to(own) else path.as_posix()
 
 
 @directive(TABLE, "incbin")

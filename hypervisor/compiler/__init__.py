@@ -60,20 +60,27 @@ def build(
     with tempfile.TemporaryDirectory(prefix="paravane-") as name:
         Path(name, "xen.h").write_text(xen_header(), encoding="ascii")
         objects, folders = [], (*include, Path(name))
+        own = {name: "compiler/made", str(_HERE): "compiler", str(asm.INCLUDE_DIR): "asm/include"}
         for at, source in enumerate((*_RUNTIME, *sources)):
             objects.append(str(Path(name, f"{at}.o")))
-            _run([*_command(source, folders, defines), "-o", objects[-1], _as_file(source)])
+            command = _command(source, folders, defines, own)
+            _run([*command, "-o", objects[-1], _as_file(source)])
         image = Path(name, "kernel.elf")
         _run([*_LINKER.split(), "-T", str(_LINK_SCRIPT), "-o", str(image), *objects])
         return image.read_bytes()
 
 
-def _command(source: Path, include: Sequence[Path], defines: Mapping[str, int]) -> Iterator[str]:
-    """What makes an object of a source, without its name and the object's."""
+def _command(
+    source: Path, include: Sequence[Path], defines: Mapping[str, int], own: Mapping[str, str]
+) -> Iterator[str]:
+    """What makes an object of a source, without its name and the object's. `own` are folders of files that
+    come with Paravane, with what they are called in the image, where their place is not to tell."""
     in_c = source.suffix == ".c"
     yield from (_COMPILER if in_c else _ASSEMBLER).split()
     if in_c:
         yield "-c"
+    for place, called in own.items():
+        yield f"{'-ffile-prefix-map' if in_c else '--debug-prefix-map'}={place}={called}"
     for folder in (source.parent, *include, INCLUDE_DIR if in_c else asm.INCLUDE_DIR):
         yield f"-I{folder}"
     for name, value in defines.items():

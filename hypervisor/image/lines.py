@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import cached_property
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from paravane.image.errors import ImageError
@@ -30,6 +32,28 @@ class Lines:
 
     def __len__(self) -> int:
         return len(self._starts)
+
+    def name_of(self, file: str) -> str:
+        """A file's name without the folder that all files with an absolute name are in: where somebody keeps
+        the sources is left out."""
+        return file.removeprefix(self._folder)
+
+    def file_of(self, name: str) -> str:
+        """The file that `name_of` calls so."""
+        return self._absolute.get(name, name)
+
+    @cached_property
+    def _folder(self) -> str:
+        """What the absolute names have in common, with a slash at its end; empty if that is only the root."""
+        files = {row[0] for row in self._rows.values() if row is not None and row[0].startswith("/")}
+        folders = zip(*(file.split("/")[:-1] for file in files), strict=False)
+        common = [parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, folders)]
+        return "/".join((*common, "")) if any(common) else ""
+
+    @cached_property
+    def _absolute(self) -> dict[str, str]:
+        files = {row[0] for row in self._rows.values() if row is not None}
+        return {self.name_of(file): file for file in sorted(files) if file.startswith("/")}
 
     def starting_at(self, address: int) -> Location | None:
         """File and line whose instructions start just at `address`."""

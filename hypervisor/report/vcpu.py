@@ -77,6 +77,6 @@ def _places(subject: Subject) -> tuple[Place, Place | None]:
 def _source(subject: Subject, place: Place) -> Iterator[str]:
     """The line of source, when its file is at hand."""
     if subject.sources is not None and place.file:
-        text = subject.sources.line(place.file, place.line)
+        text = subject.sources.line(subject.image.lines.file_of(place.file), place.line)
         if text:
             yield f"  {place.line}: {shown(text.strip().expandtabs())}"

@@ -6,6 +6,7 @@ import pytest
 
 from paravane import asm, guest_kernels, load_image
 from paravane import place as place_module
+from paravane.image.lines import Lines
 from paravane.place import Place, Places
 
 
@@ -41,3 +42,18 @@ def test_ever_new_addresses_cost_no_memory(places: Places, monkeypatch: pytest.M
     for address in range(100):
         assert places.at(address).address == address
     assert len(places._known) <= 8
+
+
+def test_a_file_is_named_without_the_folder_of_all_sources() -> None:
+    files = ("/home/me/kernel/main.S", "/home/me/kernel/parts/../a.inc", "console.inc", "../b.inc")
+    lines = Lines({address: (file, 1) for address, file in enumerate(files)})
+    names = ["main.S", "parts/../a.inc", "console.inc", "../b.inc"]
+    assert [lines.name_of(file) for file in files] == names
+    assert [lines.file_of(name) for name in names] == list(files)
+
+
+@pytest.mark.parametrize("files", [(), ("/main.S",), ("/home/a.S", "/root/b.S"), ("parts/main.S",)])
+def test_files_that_have_no_folder_in_common_keep_their_names(files: tuple[str, ...]) -> None:
+    lines = Lines({address: (file, 1) for address, file in enumerate(files)})
+    assert [lines.name_of(file) for file in files] == list(files)
+    assert lines.file_of("main.S") == "main.S"

@@ -299,7 +299,7 @@ def test_an_image_names_what_the_trace_has_as_addresses(make: Make, tmp_path: Pa
         replace(DIRECT, place=beyond),
     ]
     named, other = make(told, "--image", str(source)).island["source"]["files"]
-    assert named["file"] == str(source)
+    assert named["file"] == source.name
     assert named["places"] == [[5, "main", 1, 1, [["int 0x80", 1], ["mmu_update", 1]]]]
     assert [5, "        nop"] in named["text"]
     assert other["places"] == [[0, str(beyond), 0, 1, [["int 0x80", 1]]]]

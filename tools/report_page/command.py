@@ -138,7 +138,7 @@ def _resolver(options: argparse.Namespace) -> tuple[Callable[[Entry], Place | No
 def _own_folders() -> tuple[Path, ...]:
     """Folders of sources that come with Paravane."""
     assembler, kernels, compiler = (Path(str(files(f"paravane.{name}"))) for name in _WITH_SOURCES)
-    return assembler / "include", kernels, compiler
+    return assembler / "include", kernels, compiler, compiler / "include"
 
 
 @contextmanager

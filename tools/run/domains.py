@@ -133,6 +133,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
         max_memory=max(memory, settings.max_memory or 0),
         on_end=settings.on_end,
         source_text=True,
+        source_folders=images.own_folders(),
         privileged=settings.privileged or found.privileged,
         console=settings.console or console,
         devices=(*disks, *vifs, *(settings.extra_consoles or extras), *screens),
