@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from paravane.classes import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _DRAIN = 4096
 _MILLISECOND = 0.001
@@ -45,6 +45,11 @@ class Journal(Protocol):
         """Whether the machine is to stop here."""
         ...
 
+    @property
+    def repeats(self) -> bool:
+        """Whether what comes is what came before, so that nothing of the host's is to be opened."""
+        ...
+
     def patience(self, wait: float | None) -> float | None:
         """How long a look outside may take that would wait for so long."""
         ...
@@ -57,6 +62,22 @@ class Journal(Protocol):
         """Whether something can still come for guests, as they are to see it."""
         ...
 
+    def arrived(self, source: str, data: bytes | None) -> None:
+        """This came from a source; None: nothing will any more."""
+        ...
+
+    def arrivals(self) -> Sequence[tuple[str, bytes | None]]:
+        """What guests are to see as arrived now that the look outside is over, in order."""
+        ...
+
+    def left(self, source: str, data: bytes) -> None:
+        """A guest has sent this to where the source is."""
+        ...
+
+    def unknown(self, source: str) -> None:
+        """There is no such source, of which something arrived."""
+        ...
+
 
 class Inbox:
     """File descriptors that are watched, and calls that others have posted. Close it."""
@@ -64,6 +85,7 @@ class Inbox:
     def __init__(self) -> None:
         self._selector = selectors.PollSelector()  # epoll refuses regular files
         self.journal: Journal | None = None
+        self._sources: dict[str, Callable[[bytes | None], object]] = {}
         self._posted: deque[Callable[[], object]] = deque()
         self._promised = 0
         self._watched = 0  # file descriptors: the selector has one more
@@ -129,6 +151,28 @@ class Inbox:
         self._watched -= 1
         self._bystanders.discard(fileno)
 
+    @property
+    def repeats(self) -> bool:
+        """See `Journal.repeats`."""
+        return self.journal is not None and self.journal.repeats
+
+    def source(self, name: str, take: Callable[[bytes | None], object]) -> None:
+        """From now on `take` is given what arrives from a source of that name, and None when it has ended:
+        at once, or where a journal says."""
+        self._sources[name] = take
+
+    def arrived(self, source: str, data: bytes | None) -> None:
+        """See `Journal.arrived`."""
+        if self.journal is None:
+            self._sources[source](data)
+        else:
+            self.journal.arrived(source, data)
+
+    def left(self, source: str, data: bytes) -> None:
+        """See `Journal.left`."""
+        if self.journal is not None:
+            self.journal.left(source, data)
+
     def post(self, call: Callable[[], object]) -> None:
         """Have `call` made at the next delivery. Any thread and any signal handler may post."""
         self._posted.append(call)
@@ -174,12 +218,12 @@ class Inbox:
         """`deliver` where guests go on after it, whatever came."""
         if self.journal is None:
             return self.deliver(wait)
-        return self.journal.passed(self.deliver(self.journal.patience(wait)))
+        return self._go_on(self.journal, self.deliver(self.journal.patience(wait)))
 
     def passed(self) -> None:
         """Guests go on after one `deliver` or several, between which they were held."""
         if self.journal is not None:
-            self.journal.passed(False)
+            self._go_on(self.journal, False)
 
     @property
     def over(self) -> bool:
@@ -196,6 +240,16 @@ class Inbox:
             self._selector.close()
             os.close(self._wake_read)
             os.close(self._wake_write)
+
+    def _go_on(self, journal: Journal, came: bool) -> bool:
+        came = journal.passed(came)
+        for source, data in journal.arrivals():
+            take = self._sources.get(source)
+            if take is None:
+                journal.unknown(source)
+            else:
+                take(data)
+        return came
 
     def _call(self, key: selectors.SelectorKey, events: int) -> None:
         """A file descriptor is readable, or takes bytes. Earlier callbacks of this round may have stopped

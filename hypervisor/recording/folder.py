@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from paravane.recording.manifest import Description
+
 MANIFEST: Final = "manifest.json"
 
 _MOST: Final = {
@@ -74,6 +76,7 @@ def finish(
     inputs: Sequence[Input],
     versions: Mapping[str, str],
     clock: bytes | None = None,
+    devices: Sequence[Description] = (),
 ) -> None:
     """Write the rest, now that the run has ended. Raises OSError."""
     if clock is not None:
@@ -81,7 +84,7 @@ def finish(
     _write(folder / "inputs", encoded(inputs))
     there = [name for name in ("image", "inputs", "ramdisk", "clock") if (folder / name).is_file()]
     files = {name: sha256((folder / name).read_bytes()).hexdigest() for name in there}
-    _write(folder / MANIFEST, Manifest(made, end, dict(versions), files).to_bytes())
+    _write(folder / MANIFEST, Manifest(made, end, dict(versions), files, list(devices)).to_bytes())
 
 
 def load(folder: Path) -> Recording:

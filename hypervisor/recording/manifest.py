@@ -12,6 +12,11 @@ from paravane.recording.inputs import LIMIT
 
 FORMAT: Final = "paravane recording"
 VERSION: Final = 2
+MOST_DEVICES: Final = 64
+Description = dict[str, str | int | bool]
+"""What a device was made as: `kind`, and what belongs to one of that kind."""
+
+_PLAIN: Final = (str, int, bool)
 _NAMES: Final = ("image", "inputs", "ramdisk", "clock")
 
 
@@ -39,8 +44,9 @@ class Made:
 @dataclass(frozen=True, slots=True)
 class End:
     """How the run ended: a name of `paravane.StopReason` and, for people, `why` if there is more to say; the
-    number of its turns, its system time (nanoseconds), and the length and the SHA-256 of what came out of
-    its console. `cut_short`: from outside, by a signal or a time-out."""
+    number of its turns, its system time (nanoseconds), and what came out: the length and the SHA-256 of its
+    console, and the number and the SHA-256 of what it sent out of the machine (`Outputs`). `cut_short`: from
+    outside, by a signal or a time-out."""
 
     reason: str
     why: str
@@ -49,16 +55,20 @@ class End:
     time: int
     console_size: int
     console: str
+    sent_count: int
+    sent: str
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`files` are the SHA-256 of each file, `versions` those of what the run was recorded with."""
+    """`files` are the SHA-256 of each file, `versions` those of what the run was recorded with; `devices`
+    says what the domain had (`devices.py`)."""
 
     made: Made
     end: End
     versions: dict[str, str]
     files: dict[str, str]
+    devices: list[Description]
 
     def to_bytes(self) -> bytes:
         whole = {"format": FORMAT, "version": VERSION, **asdict(self)}
@@ -80,7 +90,20 @@ def parse(data: bytes) -> Manifest:
         _record(End, found.get("end"), "end"),
         _texts(found.get("versions"), "versions"),
         _files(found.get("files")),
+        _devices(found.get("devices")),
     )
+
+
+def _devices(found: Any) -> list[Description]:
+    if (
+        not isinstance(found, list)
+        or len(found) > MOST_DEVICES
+        or not all(
+            isinstance(one, dict) and all(type(value) in _PLAIN for value in one.values()) for one in found
+        )
+    ):
+        raise RecordingError("its manifest does not say what belongs to 'devices'")
+    return found
 
 
 def _record(kind: type[Any], found: Any, what: str) -> Any:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from paravane.recording.inputs import Input
+from paravane.recording.outputs import Outputs
 from paravane.recording.readings import MOST_READINGS, Following
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from paravane.recording.replayer import Fed
     from paravane.time.clock import FollowingClock
 
 MOST_INPUT: Final = 32 << 20
-"""Bytes of input that are kept. A guest is given no more."""
+"""Bytes of what comes that are kept. Guests are given no more."""
+
+MOST_WAITING: Final = 1 << 20
+"""Bytes that may have come from elsewhere than the console in one turn: as much as a host's queues hold."""
 
 MOST_INPUTS: Final = 1 << 18
 """How many times something may come; then, too, the guest is given no more."""
@@ -24,17 +27,20 @@ MOST_INPUTS: Final = 1 << 18
 log = logging.getLogger(__name__)
 
 
-class Recorder:
+class Recorder(Outputs):
     """Keeps what comes to a machine with one domain, whose console it stands in front of: what is fed here
     reaches the guest when the machine has looked outside and goes on, so that a replay can do it there."""
 
+    repeats = False
+
     def __init__(self) -> None:
+        super().__init__()
         self.turn = 0
         self.inputs: list[Input] = []
-        self.console = sha256()
-        """Of all that came out of the console."""
-        self.console_size = 0
+        self._arrived: list[tuple[str, bytes | None]] = []
+        self._waiting = 0  # bytes of those
         self._taken = 0
+        self._told = False
         self._pending = bytearray()
         self._expecting = True
         self._fed: Fed | None = None
@@ -81,18 +87,13 @@ class Recorder:
         self._pending += accepted
         self._taken += len(accepted)
         if accepted and self._taken >= MOST_INPUT:
-            log.warning("%d bytes of input are kept: the guest is given no more", MOST_INPUT)
+            self._tell_full()
         return len(accepted)
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call back once, as soon as the guest has taken input."""
         if self._fed is not None:
             self._fed.when_room(callback)
-
-    def put_out(self, data: bytes) -> None:
-        """The console put this out."""
-        self.console.update(data)
-        self.console_size += len(data)
 
     # What the machine asks.
 
@@ -110,8 +111,39 @@ class Recorder:
         if data and self._fed is not None:
             self._pending.clear()
             self._fed.feed(data)
+        for source, arrived in self._arrived:
+            ended = arrived is None
+            self.inputs.append(Input(self.turn, self._now(), arrived or b"", source=source, ended=ended))
         self.turn += 1
         return came
+
+    def arrived(self, source: str, data: bytes | None) -> None:
+        """This came from a source, and is kept; but nothing that comes faster than guests can take it, nor
+        more than is kept, is given to them."""
+        size = 0 if data is None else len(data)
+        if data is not None:
+            if self._taken + size > MOST_INPUT or len(self.inputs) + len(self._arrived) >= MOST_INPUTS:
+                self._tell_full()
+                return
+            if self._waiting + size > MOST_WAITING:
+                return
+        self._taken += size
+        self._waiting += size
+        self._arrived.append((source, data))
+
+    def arrivals(self) -> Sequence[tuple[str, bytes | None]]:
+        """What has arrived until this turn."""
+        arrived, self._arrived, self._waiting = self._arrived, [], 0
+        return arrived
+
+    def unknown(self, source: str) -> None:
+        """Nothing arrives from a source that has not said that it is one."""
+        raise KeyError(source)
+
+    def _tell_full(self) -> None:
+        if not self._told:
+            log.warning("%d MiB of what comes are kept: guests are given no more", MOST_INPUT >> 20)
+        self._told = True
 
     def expecting(self, found: bool) -> bool:
         """Whether something can still come, as it was `found`."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
 
+from paravane.recording.outputs import Outputs
 from paravane.recording.readings import Repeating
 
 if TYPE_CHECKING:
@@ -24,16 +24,18 @@ class Fed(Protocol):
     def when_room(self, callback: Callable[[], None]) -> None: ...
 
 
-class Replayer:
+class Replayer(Outputs):
     """Has the same things come at the same turns, and nothing else. `over` says that the run has come to
-    where the recorded one was cut short, or that it is another one by now: `left` then says why, a
+    where the recorded one was cut short, or that it is another one by now: `strayed` then says why, a
     sentence."""
 
+    repeats = True
+
     def __init__(self, inputs: Sequence[Input], end: End) -> None:
+        super().__init__()
         self.turn = 0
-        self.left = ""
-        self.console = sha256()
-        self.console_size = 0
+        self.strayed = ""
+        self._arrivals: list[tuple[str, bytes | None]] = []
         self._inputs = inputs
         self._next = 0
         self._end = end
@@ -53,7 +55,7 @@ class Replayer:
     @property
     def over(self) -> bool:
         """Where a run ended by itself it does so again, without being told."""
-        return bool(self.left) or self.turn >= self._end.turn + (not self._end.cut_short)
+        return bool(self.strayed) or self.turn >= self._end.turn + (not self._end.cut_short)
 
     def patience(self, wait: float | None) -> float | None:
         """Nobody has to be waited for."""
@@ -65,7 +67,7 @@ class Replayer:
         if self._readings is not None:
             self._readings.take()
             if self._readings.missing:
-                self._leave(f"the host's clock was not read any more at turn {self.turn}")
+                self.stray(f"the host's clock was not read any more at turn {self.turn}")
         while (one := self._due()) is not None:
             came |= one.came
             self._take(one)
@@ -78,15 +80,22 @@ class Replayer:
             self._take(one)
         return self._expecting
 
-    def put_out(self, data: bytes) -> None:
-        """The console put this out."""
-        self.console.update(data)
-        self.console_size += len(data)
+    def arrived(self, source: str, data: bytes | None) -> None:
+        """What comes now was not there in the recorded run."""
+
+    def arrivals(self) -> Sequence[tuple[str, bytes | None]]:
+        """What had arrived until this turn."""
+        arrivals, self._arrivals = self._arrivals, []
+        return arrivals
+
+    def unknown(self, source: str) -> None:
+        """Something arrived from a source that this machine has not."""
+        self.stray(f"nothing is there to take what arrived from {source!r}")
 
     def difference(self) -> str:
         """What is otherwise than in the recorded run now that this one has ended: a sentence, or nothing."""
-        if self.left:
-            return self.left
+        if self.strayed:
+            return self.strayed
         if (self.turn, self._now()) != (self._end.turn, self._end.time):
             return (
                 f"it ended at turn {self.turn} and {self._now()} ns, the recorded run at turn "
@@ -94,6 +103,8 @@ class Replayer:
             )
         if (self.console_size, self.console.hexdigest()) != (self._end.console_size, self._end.console):
             return "its console is not that of the recorded run"
+        if (self.sent_count, self.sent.hexdigest()) != (self._end.sent_count, self._end.sent):
+            return "what it sent out of the machine is not what the recorded run sent"
         return ""
 
     def _due(self) -> Input | None:
@@ -107,9 +118,12 @@ class Replayer:
         if one.expecting is not None:
             self._expecting = one.expecting
         if (one.turn, one.time) != (self.turn, self._now()):
-            self._leave(f"turn {self.turn} is at {self._now()} ns, turn {one.turn} was at {one.time} ns")
+            self.stray(f"turn {self.turn} is at {self._now()} ns, turn {one.turn} was at {one.time} ns")
+        elif one.source:
+            self._arrivals.append((one.source, None if one.ended else one.data))
         elif one.data and (self._fed is None or self._fed.feed(one.data) < len(one.data)):
-            self._leave(f"at turn {self.turn} its console does not take the {len(one.data)} bytes that came")
+            self.stray(f"at turn {self.turn} its console does not take the {len(one.data)} bytes that came")
 
-    def _leave(self, why: str) -> None:
-        self.left = self.left or why
+    def stray(self, why: str) -> None:
+        """This is not the recorded run any more."""
+        self.strayed = self.strayed or why

@@ -36,9 +36,13 @@ INPUTS = (
     Input(3, 500, b"w", came=True),
     Input(4, 500, expecting=False),
 )
+ARRIVED = (
+    Input(5, 600, b"\x00\xff frame", source="tap0 on br0"),
+    Input(5, 600, source="tap0 on br0", ended=True),
+)
 MADE = Made("guest", 4 << 20, 1, "a b", False, 7, "bvt", True, 1000, 0, 50, -1, 10**18)
 DIGEST = sha256(b"out").hexdigest()
-END = End("INTERRUPTED", "SIGINT came", True, 9, 700, 3, DIGEST)
+END = End("INTERRUPTED", "SIGINT came", True, 9, 700, 3, DIGEST, 0, sha256().hexdigest())
 
 
 class Console:
@@ -60,13 +64,13 @@ class Console:
 def folder(tmp_path: Path) -> Path:
     """A whole recording."""
     begin(tmp_path / "rec", b"an image", b"a ramdisk")
-    finish(tmp_path / "rec", MADE, END, INPUTS, {"unicorn": "2"}, b"\x00\x05")
+    finish(tmp_path / "rec", MADE, END, INPUTS + ARRIVED, {"unicorn": "2"}, b"\x00\x05")
     return tmp_path / "rec"
 
 
 def test_what_was_kept_is_read_back(folder: Path) -> None:
     found = load(folder)
-    assert (found.image, found.ramdisk, found.inputs) == (b"an image", b"a ramdisk", INPUTS)
+    assert (found.image, found.ramdisk, found.inputs) == (b"an image", b"a ramdisk", INPUTS + ARRIVED)
     assert found.clock == b"\x00\x05"
     assert (found.manifest.made, found.manifest.end) == (MADE, END)
     assert found.manifest.versions == {"unicorn": "2"}

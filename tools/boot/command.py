@@ -136,8 +136,8 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
         "--record",
         type=Path,
         metavar="DIR",
-        help="keep in DIR, a new folder, what `replay` repeats the run from: the image, and all that is "
-        "typed, with its place in the run; implies --deterministic",
+        help="keep in DIR, a new folder, what `replay` repeats the run from: the image, and all that "
+        "comes from outside, with its place in the run; implies --deterministic",
     )
     group.add_argument("--dump-on-crash", type=Path, metavar="FILE", help="also write the crash dump to FILE")
 

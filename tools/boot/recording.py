@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from paravane import ExtraConsole, StopReason
 from paravane.machine import DETERMINISTIC_SLICE
 from paravane.recording import End, Made, Recorder, RecordingError, begin, finish
+from paravane.recording.devices import described
 from paravane.time.clock import FollowingClock
 from paravane.tools.files import OutputError
 from paravane.tools.status import UsageError
@@ -31,6 +32,10 @@ class Journaling(Protocol):
 
     steered: str
     """Why nobody may steer its domain: a sentence."""
+
+    def join(self, machine: Machine) -> None:
+        """The machine is there, and has no domain yet."""
+        ...
 
     def begin(self, machine: Machine, console: Console) -> Console:
         """A life begins on this machine: what is typed is for the console that this gives."""
@@ -73,9 +78,11 @@ def check_recordable(config: DomainConfig) -> None:
         raise UsageError(
             "--record: of consoles it keeps the one on standard input and output: give --console stdio alone"
         )
-    if config.devices:
-        kinds = ", ".join(sorted({type(one).__name__ for one in config.devices}))
-        raise UsageError(f"--record: it keeps nothing of disks, networks and framebuffers yet ({kinds})")
+    try:
+        for device in config.devices:
+            described(device)
+    except RecordingError as error:
+        raise UsageError(f"--record: {error}") from None
 
 
 def versions() -> dict[str, str]:
@@ -88,26 +95,29 @@ class Kept:
 
     steered = "this run is recorded, and what is done to its domain is not kept"
 
-    def __init__(self, folder: Path, made: Made, image: bytes, ramdisk: bytes | None) -> None:
+    def __init__(self, folder: Path, made: Made, config: DomainConfig, image: bytes) -> None:
         """Raises UsageError for a folder that is not new, and OutputError."""
         self._folder = folder
         self._made = made
+        self._devices = [described(device) for device in config.devices]
         self._journal = Recorder()
         self._machine: Machine | None = None
         try:
-            begin(folder, image, ramdisk)
+            begin(folder, image, config.ramdisk)
         except RecordingError as error:
             raise UsageError(f"--record {folder}: {error}") from None
         except OSError as error:
             raise OutputError(error.errno, error.strerror, str(folder)) from None
 
-    def begin(self, machine: Machine, console: Console) -> Console:
+    def join(self, machine: Machine) -> None:
         self._machine = machine
+        machine.keep(self._journal)
+
+    def begin(self, machine: Machine, console: Console) -> Console:
         clock = machine.platform.clock
         self._journal.begin(console, clock.now)
         if isinstance(clock, FollowingClock):
             self._journal.follow(clock)
-        machine.keep(self._journal)
         return self._journal
 
     def put_out(self, data: bytes) -> None:
@@ -129,10 +139,12 @@ class Kept:
                 clock.now(),
                 journal.console_size,
                 journal.console.hexdigest(),
+                journal.sent_count,
+                journal.sent.hexdigest(),
             )
             try:
                 readings = journal.readings if follows else None
-                finish(self._folder, made, end, journal.inputs, versions(), readings)
+                finish(self._folder, made, end, journal.inputs, versions(), readings, self._devices)
             except OSError as error:
                 raise OutputError(error.errno, error.strerror, str(self._folder)) from None
         return ending, why
@@ -158,4 +170,4 @@ def kept(options: argparse.Namespace, config: DomainConfig, image: bytes) -> Kep
         -1 if options.decisions is None else options.decisions,
         0,
     )
-    return Kept(options.record, made, image, config.ramdisk)
+    return Kept(options.record, made, config, image)

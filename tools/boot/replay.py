@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from paravane import DomainConfig, ImageError, Machine, StopReason, load_image
 from paravane.cpu import EngineError
 from paravane.recording import RecordingError, Replayer, load
+from paravane.recording.devices import devices_of
 from paravane.sched import POLICIES
 from paravane.text import shown
 from paravane.time.clock import FollowingClock, VirtualClock
@@ -90,12 +91,14 @@ class Repeated:
         self._clock = recording.clock
         self._failure = ""
 
+    def join(self, machine: Machine) -> None:
+        machine.keep(self._journal)
+
     def begin(self, machine: Machine, console: Console) -> Console:
         clock = machine.platform.clock
         self._journal.begin(console, clock.now)
         if isinstance(clock, FollowingClock):
             self._journal.follow(clock, self._clock or b"")
-        machine.keep(self._journal)
         return console
 
     def put_out(self, data: bytes) -> None:
@@ -122,7 +125,7 @@ def _replay(options: argparse.Namespace) -> int:
     try:
         recording = load(folder)
         made = recording.manifest.made
-        config = _config(made, recording.ramdisk, images.source_folders(options))
+        config = _config(recording, images.source_folders(options))
         repeated = Repeated(recording)
         image = load_image(recording.image)
     except (RecordingError, ImageError) as error:
@@ -154,8 +157,9 @@ def _replay(options: argparse.Namespace) -> int:
         raise UsageError(str(error), Status.ERRORS) from None
 
 
-def _config(made: Made, ramdisk: bytes | None, folders: tuple[Path, ...]) -> DomainConfig:
+def _config(recording: Recording, folders: tuple[Path, ...]) -> DomainConfig:
     """The recorded domain. Raises RecordingError for one that cannot be."""
+    made = recording.manifest.made
     if not 0 < made.memory <= MOST_MEMORY or Machine.size_for(made.memory, privileged=True) > MOST_MEMORY:
         raise RecordingError("its domain does not fit into a machine of 4 GiB")
     if made.sched not in POLICIES or not 0 < made.slice_instructions < LONGEST_SLICE or made.max_traps < 0:
@@ -169,9 +173,10 @@ def _config(made: Made, ramdisk: bytes | None, folders: tuple[Path, ...]) -> Dom
             made.memory,
             made.vcpus,
             made.cmdline,
-            ramdisk,
+            recording.ramdisk,
             source_folders=folders,
             privileged=made.privileged,
+            devices=devices_of(recording.manifest.devices),
         )
     except ValueError as error:
         raise RecordingError(str(error)) from None

@@ -148,6 +148,8 @@ class Session:
         wishes = self._wishes
         with wishes.machine() as machine, ExitStack() as stack:
             self._watch(machine, stack)
+            if wishes.journal is not None:
+                wishes.journal.join(machine)
             config = replace(on_sink(self._config, self._sink()), source_text=True)
             with telling(
                 lambda: f"building a domain of {config.memory >> 20} MiB", wanted=wishes.trace is None

@@ -13,9 +13,11 @@ from paravane.devices.net.passt import Passt
 from paravane.devices.net.pcap import Capture
 from paravane.devices.net.switch import Switch
 from paravane.devices.net.tap import Tap
+from paravane.devices.net.way import RepeatedWay
 
 if TYPE_CHECKING:
     from paravane.devices.net.vif_settings import VifSettings
+    from paravane.devices.net.way import Way
     from paravane.devices.xenbus import DeviceHost
 
 
@@ -30,8 +32,8 @@ class Network:
         self._outside = host.outside
         self._wall = lambda: clock.wall_base() + clock.now()
         self._captures: dict[tuple[int, int], Capture] = {}
-        self._passts: dict[str, Passt] = {}
-        self._taps: dict[str, Tap] = {}
+        self._passts: dict[str, Way] = {}
+        self._taps: dict[str, Way] = {}
         # By identity, as two interfaces may be described alike, and for as long as there is the description:
         # a domain that may restart keeps it.
         self._macs: dict[int, tuple[ReferenceType[VifSettings], bytes]] = {}
@@ -59,11 +61,11 @@ class Network:
         if vif.passt:
             passt = self._passts.get(vif.bridge)
             if passt is None or not passt.alive:
-                self._passts[vif.bridge] = Passt(self._outside, switch)
+                self._passts[vif.bridge] = self._way("passt", switch) or Passt(self._outside, switch)
         if vif.tap:
             tap = self._taps.get(vif.tap)
             if tap is None or not tap.alive:
-                self._taps[vif.tap] = Tap(vif.tap, self._outside, switch)
+                self._taps[vif.tap] = self._way(vif.tap, switch) or Tap(vif.tap, self._outside, switch)
         return self._capture(vif.pcap) if vif.pcap else None
 
     def close(self) -> None:
@@ -78,6 +80,10 @@ class Network:
         self._passts.clear()
         self._taps.clear()
         self._captures.clear()
+
+    def _way(self, name: str, switch: Switch) -> Way | None:
+        """One that leads nowhere, where an earlier run is repeated."""
+        return RepeatedWay(name, self._outside, switch) if self._outside.repeats else None
 
     def _capture(self, path: str) -> Capture:
         """Interfaces that name the same file share it, by whatever name they know it."""

@@ -15,14 +15,14 @@ import subprocess
 from typing import TYPE_CHECKING, Final
 
 from paravane.devices.net.errors import NetError
-from paravane.devices.net.frame import Frame
 from paravane.devices.net.headers import ETH_HEADER
-from paravane.devices.net.offloads import NOTHING
+from paravane.devices.net.way import Way
 from paravane.text import printable
 
 if TYPE_CHECKING:
+    from paravane.devices.net.frame import Frame
     from paravane.devices.net.outside import Inputs
-    from paravane.devices.net.switch import Port, Switch
+    from paravane.devices.net.switch import Switch
 
 GUEST: Final = "10.0.2.15"
 """The address that passt has for a guest."""
@@ -48,14 +48,11 @@ _PATIENCE: Final = 5.0
 log = logging.getLogger(__name__)
 
 
-class Passt:
+class Passt(Way):
     """A process of passt, as a station on a switch. Close it."""
-
-    offloads = NOTHING
 
     def __init__(self, inputs: Inputs, switch: Switch) -> None:
         """Raises NetError when there is no passt that could be started."""
-        self._inputs = inputs
         self._socket, process = _start()
         self._process: subprocess.Popen[bytes] | None = process
         assert process.stderr is not None
@@ -63,20 +60,20 @@ class Passt:
         os.set_blocking(self._errors.fileno(), False)
         self._said = b""  # the end of it
         self._unsent = b""
-        self._arrived = bytearray()
+        self._received = bytearray()
         # One descriptor to watch for all of it: an epoll is itself readable when something in it is due.
         self._due = select.epoll()
         self._due.register(self._socket, select.EPOLLIN)
         # Read at once: with a full pipe passt would wait in the middle of its work.
         self._due.register(self._errors, select.EPOLLIN)
-        self.port: Port = switch.plug("passt", self)
+        super().__init__("passt", inputs, switch)
         inputs.watch(self._due.fileno(), self._ready)
 
     @property
     def alive(self) -> bool:
         return self._process is not None
 
-    def deliver(self, frame: Frame) -> bool:
+    def _send_out(self, frame: Frame) -> bool:
         """Send a frame, unless the socket is full."""
         if self._process is None or self._unsent or len(frame.data) > LONGEST:
             return False
@@ -90,11 +87,14 @@ class Passt:
 
     def close(self) -> None:
         """End passt. Idempotent."""
+        self._end()
+        self.port.unplug()
+
+    def _end(self) -> None:
         if self._process is None:
             return
         process, self._process = self._process, None
         self._inputs.unwatch(self._due.fileno())
-        self.port.unplug()
         self._due.close()
         self._errors.close()
         self._socket.close()  # passt ends when its guest has gone
@@ -146,22 +146,22 @@ class Passt:
         if not data:
             self._lost("it has closed its socket")
             return
-        self._arrived += data
+        self._received += data
         self._take_frames()
 
     def _take_frames(self) -> None:
         at = 0
-        while len(self._arrived) - at >= _LENGTH:
-            size = int.from_bytes(self._arrived[at : at + _LENGTH], "big")
+        while len(self._received) - at >= _LENGTH:
+            size = int.from_bytes(self._received[at : at + _LENGTH], "big")
             if size > LONGEST:
                 self._lost(f"it announces a frame of {size} bytes")
                 return
             end = at + _LENGTH + size
-            if len(self._arrived) < end:
+            if len(self._received) < end:
                 break
-            self.port.send(Frame(bytes(self._arrived[at + _LENGTH : end])))
+            self._arrived(bytes(self._received[at + _LENGTH : end]))
             at = end
-        del self._arrived[:at]
+        del self._received[:at]
 
     def _lost(self, reason: str) -> None:
         """The guests have no way out any more; all else goes on."""
@@ -171,7 +171,8 @@ class Passt:
         log.warning("passt is gone, and with it the way out of %s: %s", self.port.switch.name, reason)
         if self._process is not None:
             self._process.kill()
-        self.close()
+        self._end()
+        self._arrived(None)
 
 
 def _start() -> tuple[socket.socket, subprocess.Popen[bytes]]:

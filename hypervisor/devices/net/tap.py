@@ -9,12 +9,12 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from paravane.devices.net.errors import NetError
-from paravane.devices.net.frame import Frame
-from paravane.devices.net.offloads import NOTHING
+from paravane.devices.net.way import Way
 
 if TYPE_CHECKING:
+    from paravane.devices.net.frame import Frame
     from paravane.devices.net.outside import Inputs
-    from paravane.devices.net.switch import Port, Switch
+    from paravane.devices.net.switch import Switch
 
 _DEVICE: Final = "/dev/net/tun"
 _TUNSETIFF: Final = 0x400454CA
@@ -30,24 +30,21 @@ _PORTION: Final = 64
 log = logging.getLogger(__name__)
 
 
-class Tap:
+class Tap(Way):
     """A tap device of the host, as a station on a switch. Close it."""
-
-    offloads = NOTHING
 
     def __init__(self, name: str, inputs: Inputs, switch: Switch) -> None:
         """Raises NetError when the user may not have a device of that name."""
         self.name = name
-        self._inputs = inputs
         self._fd = _open(name)
-        self.port: Port = switch.plug(name, self)
+        super().__init__(name, inputs, switch)
         inputs.watch(self._fd, self._ready)
 
     @property
     def alive(self) -> bool:
         return self._fd >= 0
 
-    def deliver(self, frame: Frame) -> bool:
+    def _send_out(self, frame: Frame) -> bool:
         """Hand a frame to the host. One that it does not want (the device is down, its queue is full) is
         lost."""
         if self._fd < 0:
@@ -60,9 +57,12 @@ class Tap:
 
     def close(self) -> None:
         """Idempotent."""
+        self._let_go()
+        self.port.unplug()
+
+    def _let_go(self) -> None:
         if self._fd >= 0:
             self._inputs.unwatch(self._fd)
-            self.port.unplug()
             os.close(self._fd)
             self._fd = -1
 
@@ -74,9 +74,10 @@ class Tap:
                 return
             except OSError as error:
                 log.warning("the tap device %s is gone: %s", self.name, error.strerror)
-                self.close()
+                self._let_go()
+                self._arrived(None)
                 return
-            self.port.send(Frame(data))
+            self._arrived(data)
 
 
 def _open(name: str) -> int:

@@ -33,6 +33,24 @@ class Outside(Protocol):
 
     def unwatch(self, fileno: int) -> None: ...
 
+    @property
+    def repeats(self) -> bool:
+        """Whether what arrives did so in an earlier run: nothing of the host's is to be opened."""
+        ...
+
+    def source(self, name: str, take: Callable[[bytes | None], object]) -> None:
+        """Have `take` called with all that arrives from a source of that name, and None when it has ended."""
+        ...
+
+    def arrived(self, source: str, data: bytes | None) -> None:
+        """Something has come from a source, or it has ended: its taker is called, now or where a journal
+        says."""
+        ...
+
+    def left(self, source: str, data: bytes) -> None:
+        """A guest has sent something to where the source is."""
+        ...
+
     def promise(self) -> Callable[[Callable[[], object]], None]:
         """Another thread works for a guest: what it is given back, it calls once, with what is to be done in
         the machine's thread then. A machine with nothing else to do waits for that."""
