@@ -274,7 +274,17 @@ def test_only_files_below_what_was_named_are_shown(tmp_path: Path) -> None:
     sources = Sources([inside])
     for name in (str(inside / "kernel.S"), "kernel.S", "/elsewhere/kernel.S"):
         assert sources.lines(name)[:2] == ["one", "two"]
-    for name in (str(outside), "../outside.S", "link.S", "outside.S", "", ".", "\0", "/etc/passwd"):
+    for name in (
+        str(outside),
+        "../outside.S",
+        "link.S",
+        "outside.S",
+        "",
+        ".",
+        "\0",
+        "\ud800.S",
+        "/etc/passwd",
+    ):
         assert sources.lines(name) == []
     assert Sources((), [outside]).lines("outside.S")[0] == "secret"
 

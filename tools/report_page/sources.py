@@ -31,7 +31,7 @@ class Sources:
         return [] if found is None else self._text.lines(found)
 
     def _places(self, file: str) -> Iterator[str]:
-        if "\0" in file:
+        if not _is_path(file):
             return
         name = os.path.basename(file)
         places = [file, *(os.path.join(folder, part) for folder in self._folders for part in (file, name))]
@@ -43,3 +43,11 @@ class Sources:
             os.path.commonpath((place, folder)) == folder for folder in self._folders
         )
         return inside and os.path.isfile(place)
+
+
+def _is_path(file: str) -> bool:
+    """Whether a text can name a file: JSON may hold a null character, and half of a surrogate pair."""
+    try:
+        return b"\0" not in os.fsencode(file)
+    except UnicodeEncodeError:
+        return False
