@@ -40,7 +40,7 @@ FUNCTION main
     call set_handler
     popl %eax
     call unmask_port
-    # exercise domain0: let the new domain run, which was made paused: DOMCTL and the command's name
+    # exercise domain0: let the new domain run, which was made paused: DOMCTL, DOMCTL_MUST and the command's name
     DOMCTL unpausedomain
     DOMCTL_MUST unpausedomain
     # exercise end

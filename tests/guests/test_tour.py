@@ -120,6 +120,12 @@ def test_an_exercise_fails_with_its_hint(stop: Stop, tmp_path: Path) -> None:
     assert hint.partition("\n")[0] in stop.exercise.hints.values()
 
 
+def test_several_domains_are_watched_on_a_machine_together() -> None:
+    shown = paravane("tour", "13").stdout.decode()
+    assert "watch it: paravane run grants --trace -" in shown
+    assert "1  grant hypercall of `giver`" in shown
+
+
 def test_the_command_shows_a_stop_in_plain_lines() -> None:
     done = paravane("tour", "2")
     assert (done.returncode, done.stderr) == (0, b"")
@@ -128,6 +134,7 @@ def test_the_command_shows_a_stop_in_plain_lines() -> None:
     assert max(map(len, lines)) <= 100
     assert "`discontiguous` has just run:" in lines
     assert any(line.split()[1:3] == ["machine", "frames"] for line in lines)
+    assert any("watch it: paravane boot discontiguous --trace -" in line for line in lines)
     assert any("paravane tour 2 --exercise DIR" in line for line in lines)
     assert b"\x1b" not in done.stdout
 

@@ -107,7 +107,8 @@ def _show(number: int, stops: tuple[Stop, ...]) -> int:
     print(f"`{stop.kernel}` has just run:")
     print(*outcome(stop.figures(run)), sep="\n")
     print()
-    print(f"read it: guest_kernels/{stop.kernel}; watch it: paravane boot {stop.kernel} --trace -")
+    verb = "run" if stop.parts else "boot"
+    print(f"read it: guest_kernels/{stop.kernel}; watch it: paravane {verb} {stop.kernel} --trace -")
     print(f"do it:   paravane tour {number} --exercise DIR")
     if number < len(stops):
         print(f"next:    paravane tour {number + 1}")

@@ -31,8 +31,9 @@ Its deciding lines are missing from the sources in this folder. Each place has a
 {tasks}
 
 In the folder around this one `paravane test {name}` tells when it is right, and has a hint when it
-is not; `paravane boot {name} --explain` says why a request was refused. The whole kernel is
-`{kernel}` of `paravane list`.
+is not; `paravane boot {name} --explain` says why a request was refused. What the
+functions and macros of the runtime take is in `docs/runtime.md`, and in comments in `asm/include`.
+The whole kernel is `{kernel}` of `paravane list`.
 """
 
 

@@ -116,7 +116,7 @@ def _grants(run: Run) -> Iterator[Figure]:
     yield Figure(
         "asked",
         len(giver.hypercalls("grant_table_op")),
-        f"grant hypercalls of `{giver.name}`: to lend a page it just writes to its table",
+        f"grant hypercall of `{giver.name}`, to have a table: it lends a page by just writing there",
     )
     yield Figure("mapped", len(mapped), f"times `{taker.name}` mapped a page that was lent to it")
     yield Figure(
@@ -247,9 +247,9 @@ TIME: Final = Stop(
     section="3.3.2",
     idea="""\
 A domain that did not run has missed ticks, so it cannot count them. It is told three times instead:
-real time, system time since the machine started, and its virtual time, which passes only while it
-runs. The first two are in a page that it reads; a timer is asked for by its end, and arrives as an
-event.""",
+nanoseconds since the machine started (the paper's real time, which Xen's headers call system time);
+the time of day, as an offset to these; and its virtual time, which passes only while it runs. The
+first two are in a page that it reads; a timer is asked for by its end, and arrives as an event.""",
     kernel="clock",
     kinds=(Kind.HYPERCALL, Kind.TIMER, Kind.SCHEDULE),
     figures=_time,
@@ -333,6 +333,11 @@ software in that domain.""",
     kinds=(Kind.HYPERCALL,),
     figures=_control,
     exercise=Exercise(
-        {"status is 9": "the new domain is complete, and still paused: it neither runs nor ends"}
+        {
+            "status is 9": (
+                "the new domain is complete, and still paused: `DOMCTL` only writes down a request of "
+                "that name, `DOMCTL_MUST` makes it"
+            )
+        }
     ),
 )
