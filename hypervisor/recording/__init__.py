@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paravane.recording.errors import RecordingError
-from paravane.recording.folder import Recording, begin, finish, load
+from paravane.recording.folder import Recording, begin, disk_of, finish, load
 from paravane.recording.inputs import Input
 from paravane.recording.manifest import End, Made, Manifest
 from paravane.recording.recorder import Recorder
@@ -19,6 +19,7 @@ __all__ = [
     "RecordingError",
     "Replayer",
     "begin",
+    "disk_of",
     "finish",
     "load",
 ]

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
+from paravane.devices.block import Disk
+from paravane.devices.block.config import SECTOR_SIZES
+from paravane.devices.block.vdev import number_of
 from paravane.devices.net.addresses import format_mac, parse_mac
 from paravane.devices.net.errors import NetError
 from paravane.devices.net.rate import read_rate
 from paravane.devices.net.vif import Vif
+from paravane.recording.disks import RepeatedDisk
 from paravane.recording.errors import RecordingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from paravane.devices.xenbus import DeviceConfig
+    from paravane.recording.disk_log import Reader
     from paravane.recording.manifest import Description
+
+LARGEST_DISK: Final = 1 << 44
+"""Bytes: a file of the host's has no more."""
 
 
 def described(device: DeviceConfig) -> Description:
@@ -32,18 +41,47 @@ def described(device: DeviceConfig) -> Description:
             "passt": device.passt,
             "tap": device.tap,
         }
+    if isinstance(device, Disk):
+        return {
+            "kind": "ram" if device.path is None else "disk",
+            "vdev": device.vdev,
+            "size": device.memory,
+            "read_only": device.read_only,
+            "cdrom": device.cdrom,
+            "sector_size": device.sector_size,
+            "target": device.target,
+        }
     raise RecordingError(f"it keeps nothing of a {type(device).__name__} yet")
 
 
-def devices_of(found: Iterable[Description]) -> tuple[DeviceConfig, ...]:
-    """What was described. Raises RecordingError."""
-    return tuple(map(_device, found))
+def disk_file(number: int) -> str:
+    """The name of the file with what the device of that number gave, if it is a disk."""
+    return f"disk-{number}"
 
 
-def _device(found: Description) -> DeviceConfig:
+def devices_of(
+    found: Iterable[Description], answers: Callable[[str], Reader], stray: Callable[[str], None]
+) -> tuple[DeviceConfig, ...]:
+    """What was described. `answers` opens a file of a disk; `stray` is told what shows that the run is not
+    the recorded one. Raises RecordingError."""
+    return tuple(_device(one, partial(answers, disk_file(number)), stray) for number, one in enumerate(found))
+
+
+def _device(found: Description, answers: Callable[[], Reader], stray: Callable[[str], None]) -> DeviceConfig:
     try:
-        if found.get("kind") == "vif":
-            return _vif(found)
+        match found.get("kind"):
+            case "vif":
+                return _vif(found)
+            case "ram":
+                return Disk(memory=_number(found, "size"), **_disk(found))
+            case "disk":
+                return RepeatedDisk(
+                    size=_size(found),
+                    target=_text(found, "target"),
+                    answers=answers,
+                    stray=stray,
+                    **_disk(found),
+                )
     except (NetError, ValueError, KeyError, TypeError):
         raise RecordingError(f"its manifest has a device of kind {found['kind']!r} that cannot be") from None
     raise RecordingError("its manifest has a device of a kind that is not known")
@@ -65,6 +103,27 @@ def _vif(found: Description) -> Vif:
     if rate and vif.rate is None:
         raise ValueError
     return vif
+
+
+def _disk(found: Description) -> dict[str, Any]:
+    """What all disks have. Raises ValueError, KeyError and TypeError."""
+    vdev, sector_size = _text(found, "vdev"), _number(found, "sector_size")
+    number_of(vdev)
+    if sector_size not in SECTOR_SIZES:
+        raise ValueError
+    return {
+        "vdev": vdev,
+        "sector_size": sector_size,
+        "read_only": found["read_only"] is True,
+        "cdrom": found["cdrom"] is True,
+    }
+
+
+def _size(found: Description) -> int:
+    size = _number(found, "size")
+    if size <= 0 or size % _number(found, "sector_size") or size > LARGEST_DISK:
+        raise ValueError
+    return size
 
 
 def _text(found: Description, name: str) -> str:

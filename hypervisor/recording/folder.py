@@ -5,6 +5,7 @@
 | `image` | the kernel's image, as it was given |
 | `ramdisk` | its initial ramdisk, if it has one |
 | `clock` | where the machine's clock followed the host's, its readings (`readings.py`) |
+| `disk-N` | what a disk gave (`disk_log.py`) |
 | `inputs` | what came from outside (`inputs.py`) |
 | `manifest.json` | how the machine was made, how the run ended, SHA-256 of the other files (`manifest.py`) |
 
@@ -17,12 +18,13 @@ from __future__ import annotations
 import os
 import stat
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from paravane.classes import dataclass
+from paravane.recording.disk_log import MOST_FILE, Reader
 from paravane.recording.errors import RecordingError
 from paravane.recording.inputs import Input, decoded, encoded
-from paravane.recording.manifest import End, Made, Manifest, parse
+from paravane.recording.manifest import DISK, NAMES, End, Made, Manifest, parse
 from paravane.whole_file import beside
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ _MOST: Final = {
     "clock": 65 << 20,
 }
 """Bytes that are read of each file."""
+
+_PORTION: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,11 @@ def finish(
     if clock is not None:
         _write(folder / "clock", clock)
     _write(folder / "inputs", encoded(inputs))
-    there = [name for name in ("image", "inputs", "ramdisk", "clock") if (folder / name).is_file()]
-    files = {name: sha256((folder / name).read_bytes()).hexdigest() for name in there}
+    there = sorted(path.name for path in folder.iterdir() if path.name in NAMES or DISK.fullmatch(path.name))
+    files = {}
+    for name in there:
+        with _open(folder, name) as stream:
+            files[name] = _digest(stream)
     _write(folder / MANIFEST, Manifest(made, end, dict(versions), files, list(devices)).to_bytes())
 
 
@@ -100,10 +107,15 @@ def load(folder: Path) -> Recording:
     contents: dict[str, bytes] = {}
     for name, digest in manifest.files.items():
         try:
-            contents[name] = _read(folder, name)
+            if DISK.fullmatch(name):
+                with _open(folder, name) as stream:
+                    found = _digest(stream)
+            else:
+                contents[name] = _read(folder, name)
+                found = sha256(contents[name]).hexdigest()
         except FileNotFoundError:
             raise RecordingError(f"it is not whole: {name} is missing") from None
-        if sha256(contents[name]).hexdigest() != digest:
+        if found != digest:
             raise RecordingError(f"it is damaged: {name} is not what was recorded")
     return Recording(
         manifest,
@@ -114,12 +126,33 @@ def load(folder: Path) -> Recording:
     )
 
 
-def _read(folder: Path, name: str) -> bytes:
+def disk_of(folder: Path, name: str) -> Reader:
+    """What a disk gave. Raises RecordingError and OSError."""
+    return Reader(_open(folder, name))
+
+
+def _digest(stream: IO[bytes]) -> str:
+    """Of all of it, which may be large."""
+    sha = sha256()
+    left = MOST_FILE
+    while left > 0 and (data := stream.read(min(left, _PORTION))):
+        sha.update(data)
+        left -= len(data)
+    if left <= 0:
+        raise RecordingError(f"what a disk gave is longer than {MOST_FILE >> 20} MiB")
+    return sha.hexdigest()
+
+
+def _open(folder: Path, name: str) -> IO[bytes]:
     number = os.open(folder / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
         raise RecordingError(f"{name} is no plain file")
-    with open(number, "rb") as stream:
+    return open(number, "rb")
+
+
+def _read(folder: Path, name: str) -> bytes:
+    with _open(folder, name) as stream:
         data = stream.read(_MOST[name] + 1)
     if len(data) > _MOST[name]:
         raise RecordingError(f"{name} is longer than {_MOST[name] >> 20} MiB")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, fields
 from typing import Any, Final, get_type_hints
 
@@ -17,7 +18,9 @@ Description = dict[str, str | int | bool]
 """What a device was made as: `kind`, and what belongs to one of that kind."""
 
 _PLAIN: Final = (str, int, bool)
-_NAMES: Final = ("image", "inputs", "ramdisk", "clock")
+NAMES: Final = ("image", "inputs", "ramdisk", "clock")
+DISK: Final = re.compile(r"disk-[0-9]{1,2}")
+"""Files of what disks gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,8 @@ def _texts(found: Any, what: str) -> dict[str, str]:
 
 def _files(found: Any) -> dict[str, str]:
     files = _texts(found, "files")
-    if not {"image", "inputs"} <= files.keys() or not files.keys() <= set(_NAMES):
+    if not {"image", "inputs"} <= files.keys() or not all(
+        name in NAMES or DISK.fullmatch(name) for name in files
+    ):
         raise RecordingError("its manifest does not name the files of a recording")
     return files

@@ -41,6 +41,7 @@ class Recorder(Outputs):
         self._waiting = 0  # bytes of those
         self._taken = 0
         self._told = False
+        self._given_up = ""
         self._pending = bytearray()
         self._expecting = True
         self._fed: Fed | None = None
@@ -59,9 +60,15 @@ class Recorder(Outputs):
     @property
     def full(self) -> str:
         """Why the run cannot be recorded any further; empty: it can."""
+        if self._given_up:
+            return self._given_up
         if self._readings is not None and self._readings.full:
             return f"{MOST_READINGS >> 20} MiB of readings of the clock are kept, and no more"
         return ""
+
+    def give_up(self, why: str) -> None:
+        """Have the run end as soon as it can, for this reason: a sentence."""
+        self._given_up = self._given_up or why
 
     @property
     def over(self) -> bool:

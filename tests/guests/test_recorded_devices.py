@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,55 @@ from tests.support.recordings import Runs
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+READING = """\
+# Reads what is there, writes beside it, reads both.
+    .include "runtime.inc"
+    .include "paging.inc"
+    .include "shared.inc"
+    .include "systime.inc"
+    .include "ports.inc"
+    .include "xenstore.inc"
+    .include "xenbus.inc"
+    .include "grants.inc"
+    .include "blkfront.inc"
+    XEN_NOTES reading
+    .text
+main:
+    call map_shared_info
+    call mask_all_events
+    call store_init
+    call grants_init
+    movl $xvda, %eax
+    call device_open
+    call blkfront_connect
+    movl $BLKIF_OP_READ, %eax
+    xorl %edx, %edx
+    movl $8 << 16, %ecx
+    call transfer
+    call finish
+    movl disk_pages, %eax
+    PRINT_HEX %eax
+    movl $0x12345678, disk_pages
+    movl $BLKIF_OP_WRITE, %eax
+    movl $8, %edx
+    movl $8 << 16, %ecx
+    call transfer
+    call finish
+    movl $BLKIF_OP_READ, %eax
+    xorl %edx, %edx
+    movl $16 << 16, %ecx
+    call transfer
+    call finish
+    movl disk_pages, %eax
+    PRINT_HEX %eax
+    movl disk_pages + PAGE_SIZE, %eax
+    PRINT_HEX %eax
+    jmp blkfront_close
+    .section .rodata
+xvda:
+    .asciz "device/vbd/51712"
+"""
 
 ALL = ("--trace-events", "all")
 
@@ -62,3 +112,31 @@ def test_what_came_by_the_network_comes_again_without_one(
     status, _, told = runs.replay("--timeout", "60")
     assert status == Status.ERRORS
     assert "paravane: this is not the recorded run: " in told
+
+
+def test_what_was_on_a_disk_is_there_again_without_it(runs: Runs) -> None:
+    kernel = runs.kernel("reading", READING)
+    disk = runs.folder / "disk.img"
+    disk.write_bytes(b"abcd" * 512 + b"\1" * 6144 + bytes(1 << 20))
+    how = ("--disk", "disk.img,xvda", "--disk", "ram:1M,xvdb", "--trace", "one.jsonl", *ALL)
+    recorded = runs.do("boot", kernel, "--record", "rec", *how)
+    assert (recorded[0], recorded[1]) == (Status.OK, "0x646362610x646362610x12345678")
+    assert disk.read_bytes()[4096:4100] == b"\x78\x56\x34\x12"
+    disk.unlink()
+    assert runs.replay("--trace", "two.jsonl", *ALL) == recorded
+    assert runs.contents("two.jsonl") == runs.contents("one.jsonl")
+    kept = runs.contents("rec/disk-0")
+    assert 0 < len(kept) < 200
+    (runs.folder / "rec" / "disk-0").write_bytes(kept[:-1])
+    status, _, told = runs.replay()
+    assert status == Status.USAGE
+    assert told == "paravane: rec: it is damaged: disk-0 is not what was recorded\n"
+    for text in (kept[:-5], b"", kept[:5] + b"x" + kept[6:]):
+        (runs.folder / "rec" / "disk-0").write_bytes(text)
+        manifest = json.loads(runs.contents("rec/manifest.json"))
+        manifest["files"]["disk-0"] = sha256(text).hexdigest()
+        (runs.folder / "rec" / "manifest.json").write_text(json.dumps(manifest))
+        status, _, told = runs.replay("--timeout", "60")
+        assert status == Status.ERRORS
+        assert "paravane: this is not the recorded run: what its disk gave is " in told
+        assert "Traceback" not in told

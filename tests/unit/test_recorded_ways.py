@@ -18,6 +18,8 @@ from paravane.recording.outputs import Outputs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from paravane.devices.xenbus import DeviceConfig
+
 FRAME = b"\xff" * 6 + bytes([2] * 6) + b"\x88\xb5 hello"
 OTHER = b"\xff" * 6 + bytes([2] * 6) + b"\x88\xb5 there"
 SOURCE = "out on br0"
@@ -165,11 +167,18 @@ VIF: dict[str, Any] = {
 }
 
 
+def interfaces(*found: dict[str, Any]) -> tuple[DeviceConfig, ...]:
+    def never(*_: object) -> Any:
+        raise AssertionError("it has no disks")
+
+    return devices_of(found, never, never)
+
+
 def test_an_interface_is_described_whole() -> None:
-    (vif,) = devices_of([VIF])
+    (vif,) = interfaces(VIF)
     assert described(vif) == VIF
     plain = {**VIF, "mac": "", "rate": "", "ip": "", "tap": ""}
-    assert described(devices_of([plain])[0]) == plain
+    assert described(interfaces(plain)[0]) == plain
 
 
 @pytest.mark.parametrize(
@@ -188,16 +197,16 @@ def test_an_interface_is_described_whole() -> None:
 )
 def test_a_description_is_not_believed(change: dict[str, Any]) -> None:
     with pytest.raises(RecordingError, match="its manifest has a device of kind 'vif' that cannot be"):
-        devices_of([{**VIF, **change}])
+        interfaces({**VIF, **change})
 
 
 def test_a_device_of_no_known_kind_is_refused() -> None:
     unknown: list[dict[str, Any]] = [{}, {"kind": "other"}, {"kind": 5}]
     for found in unknown:
         with pytest.raises(RecordingError, match="its manifest has a device of a kind that is not known"):
-            devices_of([found])
+            interfaces(found)
     with pytest.raises(RecordingError, match="'vif' that cannot be"):
-        devices_of([{"kind": "vif"}])
+        interfaces({"kind": "vif"})
 
 
 @pytest.mark.parametrize(

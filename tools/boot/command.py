@@ -166,13 +166,15 @@ def _boot(options: argparse.Namespace) -> int:
                 image = images.load(options, data)
                 followed = following(options, image)
                 output = stack.enter_context(trace_output(options, followed.kinds))
+            journal = None if recording is None else recording.kept(options, config, data)
             wishes = replace(
                 wishes_of(options, config, output, deadline),
                 following=followed,
                 debuggers=listener(options, stack),
-                journal=None if recording is None else recording.kept(options, config, data),
+                journal=journal,
             )
-            return Session(partial(_create, image), config, wishes).run()
+            wanted = config if journal is None else journal.config
+            return Session(partial(_create, image), wanted, wishes).run()
     except ImageError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
     except EngineError as error:

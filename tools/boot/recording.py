@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import metadata
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from paravane import ExtraConsole, StopReason
+from paravane.devices.block import Disk
 from paravane.machine import DETERMINISTIC_SLICE
 from paravane.recording import End, Made, Recorder, RecordingError, begin, finish
-from paravane.recording.devices import described
+from paravane.recording.devices import described, disk_file
+from paravane.recording.disk_log import MOST_DATA, Writer
+from paravane.recording.disks import KeptDisk
 from paravane.time.clock import FollowingClock
 from paravane.tools.files import OutputError
 from paravane.tools.status import UsageError
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paravane import DomainConfig, Ending, Machine
+    from paravane.devices.xenbus import DeviceConfig
+    from paravane.recording.disk_log import Answer
     from paravane.tools.terminal import Console
 
 CUT_SHORT = frozenset({StopReason.INTERRUPTED, StopReason.TIMEOUT})
@@ -100,14 +106,38 @@ class Kept:
         self._folder = folder
         self._made = made
         self._devices = [described(device) for device in config.devices]
+        self._disks: list[Writer] = []
+        self._failed: OSError | None = None
         self._journal = Recorder()
         self._machine: Machine | None = None
         try:
             begin(folder, image, config.ramdisk)
+            self.config = replace(config, devices=tuple(map(self._kept, count(), config.devices)))
         except RecordingError as error:
             raise UsageError(f"--record {folder}: {error}") from None
         except OSError as error:
             raise OutputError(error.errno, error.strerror, str(folder)) from None
+
+    def _kept(self, number: int, device: DeviceConfig) -> DeviceConfig:
+        """The device, with what there is to keep of it being kept. Raises OSError."""
+        if not isinstance(device, Disk) or device.path is None:
+            return device
+        writer, description = Writer(self._folder / disk_file(number)), self._devices[number]
+        self._disks.append(writer)
+
+        def keep(answer: Answer) -> None:
+            try:
+                writer.add(answer)
+            except OSError as error:  # not the disk's
+                self._failed = error
+                self._journal.give_up(f"its recording cannot be written: {error.strerror}")
+            if writer.kept >= MOST_DATA:
+                self._journal.give_up(f"{MOST_DATA >> 20} MiB of what a disk gives are kept, and no more")
+
+        def measured(size: int) -> None:
+            description["size"] = size
+
+        return KeptDisk(device, keep, measured)
 
     def join(self, machine: Machine) -> None:
         self._machine = machine
@@ -143,6 +173,10 @@ class Kept:
                 journal.sent.hexdigest(),
             )
             try:
+                for disk in self._disks:
+                    disk.close()
+                if self._failed is not None:
+                    raise self._failed
                 readings = journal.readings if follows else None
                 finish(self._folder, made, end, journal.inputs, versions(), readings, self._devices)
             except OSError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from paravane import DomainConfig, ImageError, Machine, StopReason, load_image
 from paravane.cpu import EngineError
-from paravane.recording import RecordingError, Replayer, load
+from paravane.recording import RecordingError, Replayer, disk_of, load
 from paravane.recording.devices import devices_of
 from paravane.sched import POLICIES
 from paravane.text import shown
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import argparse
 
     from paravane import Domain, Ending, Image
+    from paravane.devices.xenbus import DeviceConfig
     from paravane.recording import Made, Recording
     from paravane.time.clock import Clock
     from paravane.tools.terminal import Console
@@ -101,6 +102,10 @@ class Repeated:
             self._journal.follow(clock, self._clock or b"")
         return console
 
+    def stray(self, why: str) -> None:
+        """Something shows that this is not the recorded run: a sentence."""
+        self._journal.stray(why)
+
     def put_out(self, data: bytes) -> None:
         self._journal.put_out(data)
 
@@ -125,8 +130,9 @@ def _replay(options: argparse.Namespace) -> int:
     try:
         recording = load(folder)
         made = recording.manifest.made
-        config = _config(recording, images.source_folders(options))
         repeated = Repeated(recording)
+        devices = devices_of(recording.manifest.devices, partial(disk_of, folder), repeated.stray)
+        config = _config(recording, devices, images.source_folders(options))
         image = load_image(recording.image)
     except (RecordingError, ImageError) as error:
         raise UsageError(f"{folder}: {shown(str(error))}") from None
@@ -157,7 +163,9 @@ def _replay(options: argparse.Namespace) -> int:
         raise UsageError(str(error), Status.ERRORS) from None
 
 
-def _config(recording: Recording, folders: tuple[Path, ...]) -> DomainConfig:
+def _config(
+    recording: Recording, devices: tuple[DeviceConfig, ...], folders: tuple[Path, ...]
+) -> DomainConfig:
     """The recorded domain. Raises RecordingError for one that cannot be."""
     made = recording.manifest.made
     if not 0 < made.memory <= MOST_MEMORY or Machine.size_for(made.memory, privileged=True) > MOST_MEMORY:
@@ -176,7 +184,7 @@ def _config(recording: Recording, folders: tuple[Path, ...]) -> DomainConfig:
             recording.ramdisk,
             source_folders=folders,
             privileged=made.privileged,
-            devices=devices_of(recording.manifest.devices),
+            devices=devices,
         )
     except ValueError as error:
         raise RecordingError(str(error)) from None

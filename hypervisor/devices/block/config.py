@@ -77,9 +77,31 @@ class Disk:
 
         A disk that is gone may still be at work on them: that is waited for.
         """
+        return self.device(host, self.volume(host))
+
+    @property
+    def target(self) -> str:
+        """What its guest may read of what it stands on."""
+        return "" if self.path is None else shown(os.fspath(self.path))
+
+    def device(self, host: DeviceHost, volume: Volume) -> BlockDevice:
+        """The disk on what `volume` gave, or on something that stands before it."""
+        return BlockDevice(
+            host,
+            volume,
+            number_of(self.vdev),
+            self.vdev,
+            target=self.target,
+            files=identities(self.files),
+            sector_size=self.sector_size,
+            cdrom=self.cdrom,
+        )
+
+    def volume(self, host: DeviceHost) -> Volume:
+        """What it stands on, opened. Raises ValueError: see `open`."""
         host.shared(Leaving).wait_for(identities(self.files))
         volume = self._volume()
-        name = "memory" if self.path is None else shown(os.fspath(self.path))
+        name = self.target or "memory"
         if volume.size < self.sector_size:
             volume.close()
             raise ValueError(f"{name} is too short for a disk: it has {volume.size} bytes")
@@ -94,16 +116,7 @@ class Disk:
         if head == _QCOW:
             # Only said: a guest may write that as well as any other bytes.
             _log.warning("%s looks like a qcow2 image, and is taken as a raw one, byte for byte", name)
-        return BlockDevice(
-            host,
-            volume,
-            number_of(self.vdev),
-            self.vdev,
-            target="" if self.path is None else shown(os.fspath(self.path)),
-            files=identities(self.files),
-            sector_size=self.sector_size,
-            cdrom=self.cdrom,
-        )
+        return volume
 
     def _volume(self) -> Volume:
         if self.path is None:
