@@ -69,6 +69,7 @@ SENSE: dict[str, tuple[str, ...]] = {
         "attacks > refused > 50",
         "kinds >= 6",
         "faults > 20",
+        "harmless > 10",
         "succeeded == audit == 0",
         "'writable_page' in table",
         "'control domain' in other",

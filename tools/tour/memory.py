@@ -99,6 +99,11 @@ def _safety(run: Run) -> Iterator[Figure]:
     yield Figure("refused", len(refused), "requests that the hypervisor refused")
     yield Figure("kinds", len({record.errno for record in refused}), "different errnos")
     yield Figure("faults", len(faults), "attempts that the processor itself stopped, by #GP or #PF")
+    yield Figure(
+        "harmless",
+        sum(": harmless" in line for line in result.lines),
+        "attempts that were carried out, or corrected, and gained nothing",
+    )
     yield Figure("succeeded", sum("NOT REFUSED" in line for line in result.lines), "attempts that succeeded")
     yield Figure(
         "audit",
