@@ -1,11 +1,11 @@
-"""Random code in ring 1 and ring 3: 100,000 traps, and never ring 0, a foreign frame or an error of ours."""
+"""Random code in ring 1 and ring 3: 60,000 traps, and never ring 0, a foreign frame or an error of ours."""
 
 import random
 import zlib
 
 from tests.support.trap_machine import FOREIGN_FRAMES, GDT, HANDLERS, KERNEL, PRESENT, USER, TrapMachine
 
-TRAPS_WANTED = 100_000
+TRAPS_WANTED = 60_000
 TRAPS_PER_RUN = 40
 INSTRUCTIONS_PER_RUN = 400
 CODE_BYTES = 24

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.both_modes
 
 FOLDER = Path(__file__).parents[1] / "support"
 SOURCES = [str(FOLDER / f"gateway_memory_{name}.c") for name in ("fuzz", "judge", "world")]
-CALLS = 80_000
+CALLS = 60_000
 
 
 @pytest.mark.slow
