@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from paravane.devices.xenstore import Store, StoreSocket
     from paravane.domain import Domain
     from paravane.ending import Ending
+    from paravane.faults import Fault, Faults
     from paravane.sched import Policy
     from paravane.snapshot import Kind
     from paravane.snapshot.parts import Parts
@@ -111,6 +112,11 @@ class Machine(Administration, Outside, Savable):
         self._registry.when_left = partial(self.platform.exchange.raise_global, Virq.DOM_EXC)
         observe(self.platform)
         self.platform.timers.late = variation.lateness(seed)
+        self._faults: Faults | None = None
+        if variation.faults:
+            from paravane.faults import Faults  # noqa: PLC0415 - loaded for who asks for it only
+
+            self._faults = Faults(self.platform, variation, seed)
         self._policy = policy or BorrowedVirtualTime()
         self._chance = (
             Interleaved(self._policy, seed, variation.decisions) if slice_instructions and seed else None
@@ -151,6 +157,16 @@ class Machine(Administration, Outside, Savable):
     def decisions(self) -> int:
         """How many turns were left to chance so far."""
         return 0 if self._chance is None else self._chance.taken
+
+    @property
+    def nr_faults(self) -> int:
+        """How many faults there were so far of those that the variation leaves to chance."""
+        return 0 if self._faults is None else self._faults.count
+
+    @property
+    def first_faults(self) -> tuple[Fault, ...]:
+        """The first of them, up to `paravane.faults.KEPT`."""
+        return () if self._faults is None else tuple(self._faults.first)
 
     @property
     def trace(self) -> Trace:

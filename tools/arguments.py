@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.abi.shared_info import XEN_LEGACY_MAX_VCPUS
 from paravane.text import number_in
-from paravane.variation import MOST_JITTER
+from paravane.variation import FAULTS, MOST_JITTER
 from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -88,6 +88,16 @@ def microseconds(text: str) -> int:
     if found > MOST_JITTER:
         raise argparse.ArgumentTypeError(f"{text} us are more than a second")
     return found
+
+
+def fault_list(text: str) -> tuple[str, ...]:
+    """Some of `paravane.variation.FAULTS` with commas between them, in any order, or `all`."""
+    wanted = {word.strip() for word in text.split(",")}
+    if other := sorted(wanted.difference(FAULTS, {"all"})):
+        raise argparse.ArgumentTypeError(
+            f"there are no faults of {other[0]!r}: {', '.join(FAULTS)} and all are known"
+        )
+    return tuple(name for name in FAULTS if name in wanted or "all" in wanted)
 
 
 def number(text: str) -> int:

@@ -10,6 +10,7 @@ from paravane.sched import POLICIES
 from paravane.time.clock import FollowingClock
 from paravane.tools.arguments import (
     MOST_VCPUS,
+    fault_list,
     memory_size,
     microseconds,
     natural_number,
@@ -19,7 +20,7 @@ from paravane.tools.arguments import (
     vcpu_count,
 )
 from paravane.tools.status import Status, UsageError
-from paravane.variation import PLAIN, Variation
+from paravane.variation import FAULTS, PLAIN, Variation
 
 if TYPE_CHECKING:
     import argparse
@@ -99,11 +100,30 @@ def add_chance_options(group: argparse._ArgumentGroup, jitter: int = 0) -> None:
         metavar="N",
         help="leave that many turns to the seed, and then have plain ones (default: all)",
     )
+    group.add_argument(
+        "--faults",
+        type=fault_list,
+        nargs="?",
+        const=FAULTS,
+        default=(),
+        metavar="LIST",
+        help="have some requests fail that may fail on a real machine, as the seed says: those of memory, "
+        "grants, events, disk, net, with commas between them, or all, as without a LIST (default: none)",
+    )
+    group.add_argument(
+        "--most-faults",
+        type=natural_number,
+        metavar="N",
+        help="have that many of them, and no more (default: any number)",
+    )
 
 
 def chance_of(options: argparse.Namespace) -> Variation:
-    """See `add_chance_options`; plain for commands without those."""
-    return Variation(getattr(options, "jitter", 0), getattr(options, "decisions", None))
+    """See `add_chance_options`; plain for commands without those. Raises UsageError."""
+    faults, most = getattr(options, "faults", ()), getattr(options, "most_faults", None)
+    if most is not None and not faults:
+        raise UsageError("--most-faults is for --faults")
+    return Variation(getattr(options, "jitter", 0), getattr(options, "decisions", None), faults, most)
 
 
 def settle_clock(options: argparse.Namespace, devices: Iterable[Vif | Vfb]) -> None:

@@ -6,6 +6,7 @@ A process that dies takes the thing that it had with it, and no other.
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -41,7 +42,8 @@ def each(
 ) -> Generator[tuple[int, _Result]]:
     """The number of each thing and what `call` made of it, in the order in which they are done. `call`,
     things and results go through pipes. `died` makes a result of the sentence that says how a process
-    ended."""
+    ended. Fewer than `jobs` processes do where no more can be started. Raises what `call` raises, and OSError
+    where there can be no process at all."""
     if jobs == 1:
         yield from ((at, call(thing)) for at, thing in enumerate(things))
         return
@@ -61,17 +63,28 @@ def each(
 
     try:
         for _ in range(min(jobs, len(things))):
-            give(_start(workers))
+            try:
+                started = _start(workers)
+            except OSError:
+                # More processes or files than there may be: those that are there do.
+                if not workers:
+                    raise
+                break
+            give(started)
         while workers:
             for pipe in wait([worker.pipe for worker in workers]):
                 (worker,) = (worker for worker in workers if worker.pipe is pipe)
                 try:
-                    result = worker.pipe.recv()
-                    yield worker.at, result
+                    result, error = worker.pipe.recv()
                 except (EOFError, ConnectionResetError):
-                    yield worker.at, died(_how_it_ended(worker))
+                    result, error = died(_how_it_ended(worker)), None
+                    at = worker.at
                     workers.remove(worker)
                     worker = _start(workers)
+                    worker.at = at
+                if error is not None:
+                    raise error
+                yield worker.at, result
                 if not give(worker):
                     _end(worker)
                     workers.remove(worker)
@@ -125,7 +138,19 @@ def _serve(pipe: Connection, parent: int) -> None:
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             call, thing = pipe.recv()
-            pipe.send(call(thing))
+            pipe.send(_answer(call, thing))
+
+
+def _answer(call: Callable[[_Thing], _Result], thing: _Thing) -> tuple[_Result | None, Exception | None]:
+    """What `call` made of it, or raised."""
+    try:
+        return call(thing), None
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # of some that is all that goes through a pipe
+            return None, RuntimeError(f"{type(error).__name__}: {error}")
+        return None, error
 
 
 def _leave_after(parent: int) -> None:

@@ -10,9 +10,12 @@ keeps another one's backends waiting. Whoever gives a portion hears what it cost
 from __future__ import annotations
 
 from array import array
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.devices.observers import DeviceObservers
+
+if TYPE_CHECKING:
+    from paravane.devices.faults import DeviceFaults
 
 BACKEND_PORTION: Final = 1024
 """Units of work (`paravane.preemption`: about a microsecond of the host's time each) in one portion."""
@@ -72,6 +75,8 @@ class Bus:
         self.cell = array("q", (0,))
         """Whether `due` has any, for native code."""
         self.observers = DeviceObservers()
+        self.faults: DeviceFaults | None = None
+        """What goes wrong, if anything is to."""
         self.host_works = 0
         """What threads of the host do for guests now. Virtual time does not jump over it: to a guest its disk
         would seem to take as long as it has timers."""

@@ -33,9 +33,11 @@ class HasPorts(Protocol):
 
 
 class Exchange:
-    """Where the event channels of one machine meet. `observer`, if there is one, is told of every event."""
+    """Where the event channels of one machine meet. `observer`, if there is one, is told of every event.
+    `exhausted`, if there is one, is asked whether a domain is to be refused a port though it may have one."""
 
     observer: Observer | None = None
+    exhausted: Callable[[int], bool] | None = None
 
     def __init__(self, domains: Domains[HasPorts]) -> None:
         self.domains = domains
@@ -233,7 +235,9 @@ class Ports:
         if self._dying:
             raise Refusal(Errno.EINVAL, f"domain {self.domid} is being taken away and gets no more ports")
         limit = min(self._max_port + 1, self._delivery.nr_ports)
-        port = self._list.find_free(limit, self._delivery.is_busy)
+        exhausted = self._exchange.exhausted
+        refused = exhausted is not None and exhausted(self.domid)
+        port = None if refused else self._list.find_free(limit, self._delivery.is_busy)
         if port is None:
             raise Refusal(
                 Errno.ENOSPC, f"all ports of domain {self.domid} up to {limit - 1} are in use or in queues"

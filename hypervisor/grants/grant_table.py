@@ -42,7 +42,7 @@ from paravane.refusal import Refusal
 from paravane.registry import CONTROL_DOMID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from paravane.grants.entries import Entries
     from paravane.memory import DomainMemory
@@ -68,9 +68,12 @@ class HasGrants(Protocol):
 
 
 class GrantTables:
-    """The domains that may have a table. `observer`, if there is one, is told of every use of a grant."""
+    """The domains that may have a table. `observer`, if there is one, is told of every use of a grant.
+    `exhausted`, if there is one, is asked whether a domain is to be refused a handle or a frame though there
+    may be one."""
 
     observer: Observer | None = None
+    exhausted: Callable[[int, str], bool] | None = None
 
     def __init__(self, domains: Domains[HasGrants]) -> None:
         self._domains = domains
@@ -378,6 +381,8 @@ class GrantTable:
     def _share(self, frames: list[int], nr_frames: int) -> None:
         """Fill a list of frames up. Raises MemoryError, with some of them in it."""
         while len(frames) < nr_frames:
+            if self.tables.exhausted is not None and self.tables.exhausted(self.domid, "frame"):
+                raise MemoryError("no frame is free")
             frames.append(self.memory.share_xen_frame())
 
     def _unshare(self, frames: list[int], nr_frames: int) -> None:

@@ -41,7 +41,8 @@ def map_grant(own: GrantTable, paging: VcpuPaging, request: GnttabMapGrantRef) -
     if not uses:
         raise GrantRefusal(GrantStatus.bad_gntref, f"mapping flags {flags:#x} map nothing")
     giver = own.tables.by_id(request.dom)
-    handle = own.maptrack.take()
+    exhausted = own.tables.exhausted
+    handle = None if exhausted is not None and exhausted(own.domid, "handle") else own.maptrack.take()
     if handle is None:
         sentence = f"d{own.domid} has all handles that {own.maptrack.max_frames} frames hold"
         raise GrantRefusal(GrantStatus.no_space, sentence)

@@ -25,7 +25,7 @@ from paravane.refusal import Refusal
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Pte
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from paravane.cpu.ram import Ram
     from paravane.memory.owner import HasMemory, Owner
@@ -68,6 +68,8 @@ class MachineMemory:
         self.types = PageTypes(self.frames, self.domains, self._released)
         self.types.contents[SEG_DESC] = DescriptorPages(ram, self.frames)
         self.tables = PageTables(self.types, ram)
+        self.exhausted: Callable[[int, int], bool] | None = None
+        """Asked with domain and order whether an extent is to be refused though there may be one."""
         self.held: Counter[int] = Counter()
         self.held_writable: Counter[int] = Counter()
         self.zero_frame = low_frames
@@ -139,6 +141,8 @@ class MachineMemory:
 
     def take_contiguous(self, domid: int, order: int, flags: int, limit: int) -> range | None:
         """Make 2**order neighbouring frames below mfn `limit` `domid`'s, or None if there are none."""
+        if self.exhausted is not None and self.exhausted(domid, order):
+            return None
         if order == 0 and limit >= self.frames.nr_frames:
             return self.take(domid, 1, flags)[0] if self.nr_free else None
         run = self._pool.take_contiguous(order, limit)

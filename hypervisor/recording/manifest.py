@@ -26,7 +26,8 @@ DISK: Final = re.compile(r"disk-[0-9]{1,2}")
 @dataclass(frozen=True, slots=True)
 class Made:
     """How the machine and its domain were made, as `paravane.Machine` and `DomainConfig` take it. `sched` is
-    a name of `paravane.sched.POLICIES`; `max_traps` is 0 for no limit, and `decisions` -1. `wall` is
+    a name of `paravane.sched.POLICIES`; `max_traps` is 0 for no limit, `decisions` and
+    `most_faults` are -1; `faults` has commas between its kinds. `wall` is
     wall-clock time (nanoseconds) at system time 0 where the clock followed the host's, else 0."""
 
     name: str
@@ -42,6 +43,8 @@ class Made:
     jitter: int
     decisions: int
     wall: int
+    faults: str
+    most_faults: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,11 +129,9 @@ def test_a_kernel_without_a_folder_is_held_against_its_plain_run(capsys: pytest.
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("explore", "block"), "block has devices of its own"),
         (("explore", "nothing"), "neither a file nor a guest kernel"),
         (("explore", "hello", "--seed", "0"), "not a positive number"),
         (("explore", "hello", "--jitter", "1000001"), "more than a second"),
-        (("boot", "hello", "--record", "r", "--seed", "1", "--jitter", "3"), "keeps a seed and no more"),
         (("boot", "hello", "--decisions", "3"), "are for --deterministic with a --seed"),
     ],
 )

@@ -44,7 +44,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "vcpu",
         "gateway report vcpu_trace",
         "vcpu_host run_state",
-        "call_site watchdog",
+        "call_site faults watchdog",
         "trace/sources",
         "platform",
         "devices/block devices/console devices/framebuffer devices/net",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
+from paravane.faults import Fault
 from paravane.tools.explore.shrink import shrink
 from paravane.tools.explore.trial import Draw, Trial
-from paravane.variation import Variation
+from paravane.variation import PLAIN, Variation
 
 
 def _trial(draw: Draw, *, status: int, decisions: int) -> Trial:
@@ -38,6 +42,19 @@ def test_another_failure_is_not_taken_for_it() -> None:
 
 
 @pytest.mark.parametrize("figures", [{"jitter": -1}, {"jitter": 1_000_000_001}, {"decisions": -1}])
-def test_a_variation_that_cannot_be_is_refused(figures: dict[str, int]) -> None:
+def test_a_variation_that_cannot_be_is_refused(figures: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(figures))):
-        Variation(**figures)
+        replace(PLAIN, **figures)
+
+
+def test_of_faults_as_few_as_it_takes_and_no_other_kinds() -> None:
+    def again(draw: Draw) -> Trial:
+        wanted = draw.variation
+        happen = ["disk", "memory", "disk"] if wanted.faults else []
+        faults = tuple(Fault(kind, 0, "") for kind in happen[: wanted.most_faults])
+        failed = _trial(draw, status=3 if len(faults) >= 1 else 0, decisions=0)
+        return replace(failed, nr_faults=len(faults), faults=faults)
+
+    least = shrink(again(Draw(7, Variation(faults=("memory", "disk", "net")))), again)
+    assert least.draw.variation == Variation(faults=("disk",), most_faults=1)
+    assert [fault.kind for fault in least.faults] == ["disk"]

@@ -40,7 +40,7 @@ ARRIVED = (
     Input(5, 600, b"\x00\xff frame", source="tap0 on br0"),
     Input(5, 600, source="tap0 on br0", ended=True),
 )
-MADE = Made("guest", 4 << 20, 1, "a b", False, 7, "bvt", True, 1000, 0, 50, -1, 10**18)
+MADE = Made("guest", 4 << 20, 1, "a b", False, 7, "bvt", True, 1000, 0, 50, -1, 10**18, "memory,disk", 3)
 DIGEST = sha256(b"out").hexdigest()
 END = End("INTERRUPTED", "SIGINT came", True, 9, 700, 3, DIGEST, 0, sha256().hexdigest())
 

@@ -235,7 +235,9 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
     devices = devices_given(options, Devices(found.disks, found.vifs, found.vfbs, found.consoles))
     inputs = (*inputs, *(path for one in devices.disks for path in one.files))
     if chance_of(options) != PLAIN and not (options.deterministic and options.seed):
-        raise UsageError("--jitter and --decisions are for --deterministic with a --seed that is not 0")
+        raise UsageError(
+            "--jitter, --decisions and --faults are for --deterministic with a --seed that is not 0"
+        )
     settle_clock(options, (*devices.vifs, *devices.vfbs))
     # A name that is no text would be none in xenstore either.
     name = shown(options.name or found.name)

@@ -203,5 +203,7 @@ def kept(options: argparse.Namespace, config: DomainConfig, image: bytes) -> Kep
         options.jitter,
         -1 if options.decisions is None else options.decisions,
         0,
+        ",".join(options.faults),
+        -1 if options.most_faults is None else options.most_faults,
     )
     return Kept(options.record, made, config, image)

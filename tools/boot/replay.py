@@ -209,7 +209,9 @@ def _machine(recording: Recording) -> Machine:
 
 def _variation(made: Made) -> Variation:
     """Raises ValueError for one that cannot be."""
-    found = Variation(made.jitter, None if made.decisions == -1 else made.decisions)
+    decisions, most_faults = (None if n == -1 else n for n in (made.decisions, made.most_faults))
+    faults = tuple(filter(None, made.faults.split(",")))
+    found = Variation(made.jitter, decisions, faults, most_faults)
     if found != PLAIN and not made.seed:
         raise ValueError("a seed of 0 decides nothing")
     return found

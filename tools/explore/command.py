@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -15,9 +16,10 @@ from paravane.text import shown
 from paravane.tools import images, manual
 from paravane.tools.arguments import command_line, positive_count, positive_seconds
 from paravane.tools.cluster import Cluster, scheduler_address
+from paravane.tools.explore.devices import add_device_options, devices_of
 from paravane.tools.explore.search import DIED, Draws, search
 from paravane.tools.explore.shrink import shrink
-from paravane.tools.explore.trial import Draw, Plan, Trial, run
+from paravane.tools.explore.trial import HOST_SECONDS, Draw, Plan, Trial, run
 from paravane.tools.machine_options import add_chance_options, add_size_options, chance_of
 from paravane.tools.progress import telling
 from paravane.tools.status import Status, UsageError
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import argparse
 
 RUNS: Final = 1000
+LAST_SEED: Final = 1 << 62
 PATIENCE: Final = 10
 """How many times as long as the plain run, and a second, another one may take in virtual time."""
 
@@ -62,7 +65,9 @@ def define(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s KERNEL [options] [-- CMDLINE...]"
     parser.epilog = _EPILOG
     images.add_image(parser)
-    add_size_options(parser.add_argument_group("the domain"))
+    domain = parser.add_argument_group("the domain")
+    add_size_options(domain)
+    add_device_options(domain)
     group = parser.add_argument_group("runs")
     group.add_argument(
         "--runs", type=positive_count, default=RUNS, metavar="N", help=f"how many (default: {RUNS})"
@@ -91,17 +96,26 @@ def define(parser: argparse.ArgumentParser) -> None:
         "version of Paravane, and nothing else",
     )
     group.add_argument(
-        "--timeout",
+        "--hangs-after",
         type=positive_seconds,
         metavar="S",
         help=f"virtual seconds after which a run hangs (default: {PATIENCE} times what the plain run takes, "
         "and one)",
+    )
+    group.add_argument(
+        "--timeout",
+        type=positive_seconds,
+        default=HOST_SECONDS,
+        metavar="S",
+        help=f"seconds of the host that a run may take (default: {HOST_SECONDS:g})",
     )
     add_chance_options(group, TIMER_SLOP)
     parser.set_defaults(run=_explore, cmdline=[])
 
 
 def _explore(options: argparse.Namespace) -> int:
+    if options.seed + options.runs > LAST_SEED:
+        raise UsageError(f"seeds end at {LAST_SEED}")
     plan = _plan(options)
     try:
         plain = run(plan, Draw(0))
@@ -115,23 +129,31 @@ def _explore(options: argparse.Namespace) -> int:
         draws = Draws(range(options.seed, options.seed + options.runs), chance_of(options))
         with ExitStack() as stack:
             cluster = None if options.dask is None else stack.enter_context(Cluster(options.dask))
-            found = search(plan, draws, options.jobs, cluster)
+            faults: Counter[str] = Counter()
+            found = search(plan, draws, options.jobs, cluster, faults)
         if found is None:
             last = options.seed + options.runs - 1
             print(
                 f"{shown(plan.config.name)}: {options.runs} runs, seeds {options.seed} to {last}: none failed"
             )
+            if options.faults:
+                print(f"    {_told(faults)}")
             return Status.OK
         print(f"{shown(plan.config.name)} fails with seed {found.draw.seed}, run {_number(found, options)}")
         least = found
-        if found.status != DIED:  # or it would take this process along
+        # One would take this process along; the other is not for its seed.
+        if found.status != DIED and not found.by_host:
             with telling(lambda: "looking for a shorter way to it"):
                 least = shrink(found, partial(run, plan))
     except ImageError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
+    except OSError as error:
+        raise UsageError(f"no process can be started: {error.strerror}", Status.ERRORS) from None
     except (ValueError, MemoryError) as error:
         raise UsageError(str(error) or "there is not enough memory", Status.ERRORS) from None
     _tell(least)
+    if least.nr_faults < found.nr_faults:
+        print(f"{_faults(least.nr_faults)} to it, of {found.nr_faults} in the run that was found")
     if least.decisions < found.decisions:
         print(f"{least.decisions} turns of chance lead to it, of {found.decisions} in the run that was found")
     print(f"again: {_command(options, plan, least)}")
@@ -141,8 +163,6 @@ def _explore(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> Plan:
     """What is to be run. UsageError for what cannot be run again and again."""
     found, kernel = images.find(options), images.kernel_of(options)
-    if found.disks or found.vifs or found.vfbs or found.consoles:
-        raise UsageError(f"{found.name} has devices of its own, which explore cannot put back after a run")
     ramdisk = found.ramdisk_image if found.ramdisk is None else found.ramdisk.read_bytes()
     config = DomainConfig(
         shown(found.name),
@@ -152,14 +172,15 @@ def _plan(options: argparse.Namespace) -> Plan:
         ramdisk,
         source_folders=images.source_folders(options),
         privileged=found.privileged,
+        devices=devices_of(options, found),
     )
     try:
         expected = None if kernel is None else expectation.read(kernel)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    until = None if options.timeout is None else int(options.timeout * 1e9)
+    until = None if options.hangs_after is None else int(options.hangs_after * 1e9)
     typed = b"" if kernel is None else kernel.input
-    return Plan(found.data, config, typed, kernel, expected, until=until)
+    return Plan(found.data, config, typed, kernel, expected, until=until, timeout=options.timeout)
 
 
 def _number(found: Trial, options: argparse.Namespace) -> str:
@@ -171,27 +192,50 @@ def _tell(trial: Trial) -> None:
     for finding in trial.findings:
         for line in finding.splitlines():
             print(f"    {shown(line)}")
+    if trial.faults:
+        print("    --- faults that were injected")
+        for fault in trial.faults:
+            print(f"    {fault.time / 1e9:.6f} {fault.kind}: {fault.sentence}")
+        if trial.nr_faults > len(trial.faults):
+            print(f"    and {trial.nr_faults - len(trial.faults)} more")
     for title, text in trial.sections:
         print(f"    --- {shown(title)}")
         for line in text.splitlines():
             print(f"    {shown(line)}")
 
 
+def _told(faults: Counter[str]) -> str:
+    """How many there were of each kind."""
+    told = [f"{count} of {kind}" for kind, count in sorted(faults.items()) if count]
+    return f"faults that were injected: {', '.join(told) or 'none, as it asks for nothing that may fail'}"
+
+
+def _faults(number: int) -> str:
+    return "1 fault leads" if number == 1 else f"{number} faults lead"
+
+
 def _command(options: argparse.Namespace, plan: Plan, trial: Trial) -> str:
     """What runs it again: a boot, which has traces and debuggers, unless something has to be typed."""
-    words = ["paravane", "explore" if plan.typed else "boot", options.image]
+    alone = bool(plan.typed or plan.config.devices)
+    words = ["paravane", "explore" if alone else "boot", options.image]
     words += [word for folder in options.include for word in ("-I", str(folder))]
     words += [word for name, value in options.define for word in ("-D", f"{name}={value}")]
     if options.memory:
         words += ["--memory", f"{options.memory >> 10}K"]
     if options.vcpus:
         words += ["--vcpus", str(options.vcpus)]
+    words += [word for text in options.disk or () for word in ("--disk", text)]
+    words += [word for text in options.vif or () for word in ("--vif", text)]
     draw = trial.draw
-    words += ["--seed", str(draw.seed), *(("--runs", "1") if plan.typed else ("--deterministic",))]
+    words += ["--seed", str(draw.seed), *(("--runs", "1") if alone else ("--deterministic",))]
     if draw.variation.decisions is not None:
         words += ["--decisions", str(draw.variation.decisions)]
-    if draw.variation.jitter or plan.typed:
-        words += ["--jitter", str(draw.variation.jitter)]
+    if draw.variation.jitter or alone:
+        words += ["--jitter", str(draw.variation.jitter // 1000)]
+    if draw.variation.faults:
+        words += ["--faults", ",".join(draw.variation.faults)]
+    if draw.variation.most_faults is not None:
+        words += ["--most-faults", str(draw.variation.most_faults)]
     if options.cmdline:
         words += ["--", *options.cmdline]
     return shlex.join(words)

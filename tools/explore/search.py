@@ -13,6 +13,7 @@ from paravane.tools.progress import telling
 from paravane.tools.workers import each
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Generator
 
     from paravane.tools.cluster import Cluster
@@ -43,13 +44,16 @@ class Draws(Sequence[Draw]):
         return Draw(self._seeds[at], self._variation)
 
 
-def search(plan: Plan, draws: Sequence[Draw], jobs: int, cluster: Cluster | None) -> Trial | None:
+def search(
+    plan: Plan, draws: Sequence[Draw], jobs: int, cluster: Cluster | None, faults: Counter[str]
+) -> Trial | None:
     """The run that fails and has the lowest seed, whichever of several at a time is done first. Those that
-    are under way then are not waited for. They run here, `jobs` at a time, or on a cluster."""
+    are under way then are not waited for. They run here, `jobs` at a time, or on a cluster. `faults` counts
+    those of all runs, by kind as far as they are known."""
     if cluster is not None:
-        found = _lowest(draws, cluster.each(run, plan, draws, _died))
+        found = _lowest(draws, cluster.each(run, plan, draws, _died), faults)
         return found if found is None else _as_here(plan, found)
-    while (found := _lowest(draws, each(partial(run, plan), draws, jobs, _died))) is not None:
+    while (found := _lowest(draws, each(partial(run, plan), draws, jobs, _died), faults)) is not None:
         again = _tried_again(plan, found)
         if again.failed:
             return again
@@ -58,13 +62,17 @@ def search(plan: Plan, draws: Sequence[Draw], jobs: int, cluster: Cluster | None
     return None
 
 
-def _lowest(draws: Sequence[Draw], trials: Generator[tuple[int, Trial]]) -> Trial | None:
+def _lowest(
+    draws: Sequence[Draw], trials: Generator[tuple[int, Trial]], faults: Counter[str]
+) -> Trial | None:
     """Of the runs that fail the first, once all before it are known not to."""
     failed: dict[int, Trial] = {}
     ahead: set[int] = set()
     following = 0  # the first of which nothing is known
     with telling(lambda: f"{following + len(ahead)} of {len(draws)} runs"), closing(trials):
         for at, trial in trials:
+            faults.update(fault.kind for fault in trial.faults)
+            faults["others"] += trial.nr_faults - len(trial.faults)
             if trial.failed:
                 failed[at] = trial if trial.status != DIED else replace(trial, draw=draws[at])
             ahead.add(at)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -14,14 +16,17 @@ from paravane.testing.verdict import Verdict, told
 from paravane.variation import PLAIN
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from paravane import BootResult, DomainConfig
+    from paravane.faults import Fault
     from paravane.guest_kernels import GuestKernel
     from paravane.testing.cases import Sections
     from paravane.testing.expectation import Expected
     from paravane.variation import Variation
 
-FIRST_RUN: Final = 60.0
-"""Host seconds for the plain run: how long the others may take is known only when it has ended."""
+HOST_SECONDS: Final = 60.0
+"""How long a run may take by the host's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +35,8 @@ class Plan:
 
     `image` is the file's contents. `kernel` is that of a folder (None: an image or a source, which is held
     against its plain run, that ended with `status`), `expected` what that should print. A run that has not
-    ended at system time `until`, in nanoseconds, hangs; None: only `FIRST_RUN` counts. `typed` is on its
-    console from the start.
+    ended at system time `until`, in nanoseconds, hangs (None: not known yet), as does one that takes longer
+    than `timeout` seconds of the host. `typed` is on its console from the start.
     """
 
     image: bytes
@@ -41,6 +46,7 @@ class Plan:
     expected: Expected | None = None
     status: int | None = None
     until: int | None = None
+    timeout: float = HOST_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,9 @@ class Draw:
 @dataclass(frozen=True, slots=True)
 class Trial:
     """What came of a run: its exit status as `paravane boot` has it, sentences against it, what is to be seen
-    of one that failed; how many turns were left to chance, and the system time at which it was over."""
+    of one that failed; how many turns were left to chance, and the system time at which it was over; how many
+    faults there were, and the first of them. `by_host`: it was cut short for the host's time, which no seed
+    decides."""
 
     draw: Draw
     status: int
@@ -62,6 +70,9 @@ class Trial:
     sections: Sections = ()
     decisions: int = 0
     ended_at: int = 0
+    nr_faults: int = 0
+    faults: tuple[Fault, ...] = ()
+    by_host: bool = False
 
     @property
     def failed(self) -> bool:
@@ -75,15 +86,18 @@ class Trial:
 def run(plan: Plan, draw: Draw) -> Trial:
     """Run it once. Slices are counted in instructions, so the draw says all that is left to chance. Raises
     what `Machine.create` raises."""
-    with Machine(
-        Machine.size_for(plan.config.memory, privileged=plan.config.privileged),
-        seed=draw.seed,
-        slice_instructions=DETERMINISTIC_SLICE,
-        variation=draw.variation,
-    ) as machine:
+    with (
+        _quiet(),
+        Machine(
+            Machine.size_for(plan.config.memory, privileged=plan.config.privileged),
+            seed=draw.seed,
+            slice_instructions=DETERMINISTIC_SLICE,
+            variation=draw.variation,
+        ) as machine,
+    ):
         domain = machine.create(_image(plan.image), plan.config)
         feed(domain, plan.typed)
-        ending = machine.run(timeout=FIRST_RUN if plan.until is None else None, until=plan.until)
+        ending = machine.run(timeout=plan.timeout, until=plan.until)
         result = result_of(machine, domain, ending.reason, Kept())
         findings = tuple(finding.sentence for finding in _against(plan, result))
         return Trial(
@@ -93,7 +107,22 @@ def run(plan: Plan, draw: Draw) -> Trial:
             sections_of(result) if findings else (),
             machine.decisions,
             machine.platform.clock.now(),
+            machine.nr_faults,
+            machine.first_faults,
+            result.ending is StopReason.TIMEOUT,
         )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing is logged: of many runs nobody could tell which one it is about."""
+    log = logging.getLogger("paravane")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 @lru_cache(maxsize=1)
@@ -109,6 +138,8 @@ def _against(plan: Plan, result: BootResult) -> list[Finding]:
     else:
         wanted = plan.status if kernel is None else kernel.exit_status
         found = of_the_run(result.status if wanted is None else wanted, result)
-    if plan.until is None and result.ending is StopReason.TIMEOUT and not found:
-        found.append(Finding(Verdict.FAILURE, f"it has not ended after {FIRST_RUN:.0f} seconds of the host"))
+    if result.ending is StopReason.TIMEOUT:
+        found.append(
+            Finding(Verdict.FAILURE, f"it has not ended after {plan.timeout:g} seconds of the host's time")
+        )
     return [finding for finding in found if finding.verdict > Verdict.SKIP]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from paravane.abi.blkif import BLKIF_RING_ENTRY_SIZE, BLKIF_SECTOR_SIZE, BlkifOp, BlkifRsp, Vdisk
 from paravane.abi.xenbus import XEN_IO_PROTO_ABI_X86_32
 from paravane.devices.block.executor import Executor
+from paravane.devices.block.late import LateRequests
 from paravane.devices.block.request import MOST_INDIRECT, Geometry, Rejected, identity, parse
+from paravane.devices.faults import FAILS
 from paravane.devices.xenbus import Device, DeviceFault
 from paravane.grants import GrantRefusal
 
@@ -56,10 +59,13 @@ class BlockDevice(Device):
         self._cdrom = cdrom
         size = volume.size // sector_size * sector_size
         self._disk = Geometry(size, sector_size, volume.read_only)
+        self._bus = host.bus
+        self._now, self._timers = host.clock.now, host.timers
         self._observers = host.bus.observers
         self._executor = Executor(host, volume, files, self._finish)
         self._frontend: Frontend
         self._ring: BackRing
+        self._late: LateRequests | None = None
 
     # Nodes.
 
@@ -100,6 +106,9 @@ class BlockDevice(Device):
         frontend.listen(frontend.port("event-channel"))
         self._frontend = frontend
         self._executor.connect(frontend)
+        if self._bus.faults is not None:
+            owner, kind = f"d{frontend.domid}", f"{self.kind}{self.number}"
+            self._late = LateRequests(self._now, self._timers, owner, kind, frontend.call)
         info = int(Vdisk.READONLY) if self._disk.read_only else 0
         info |= Vdisk.CDROM | Vdisk.REMOVABLE if self._cdrom else 0
         return {
@@ -115,7 +124,8 @@ class BlockDevice(Device):
 
     def on_event(self, budget: Budget) -> bool:
         self._executor.finish(budget)
-        more = self._take(budget)
+        more = self._late is not None and self._take_late(self._late, budget)
+        more |= self._take(budget)
         # Once for all the answers of a portion: the guest does not run meanwhile.
         if self._ring.push():
             self._frontend.notify()
@@ -139,12 +149,36 @@ class BlockDevice(Device):
                 budget.spend(_REQUEST_UNITS + units)
                 if self._observers.ring is not None:
                     self._tell("request", request.told, request.id, request.length, "")
-                self._executor.start(request)
+                if self._late is None or not self._goes_wrong(request, self._late):
+                    self._executor.start(request)
             except (Rejected, GrantRefusal) as refusal:
                 budget.spend(_REQUEST_UNITS)
                 status = refusal.status if isinstance(refusal, Rejected) else BlkifRsp.ERROR
                 self._respond(*identity(entry), 0, status, str(refusal))
         return True
+
+    def _take_late(self, late: LateRequests, budget: Budget) -> bool:
+        """Begin requests that were late, until no more is due or the budget is exhausted."""
+        for request in late.due():
+            budget.spend(_REQUEST_UNITS)
+            try:
+                self._executor.start(request)
+            except GrantRefusal as refusal:
+                self._finish(request, refusal)
+            if budget.exhausted:
+                return True
+        return False
+
+    def _goes_wrong(self, request: Request, late: LateRequests) -> bool:
+        """Whether chance has it that a request is not begun now."""
+        faults = self._bus.faults
+        told = f"{request.operation.name} of {request.length} bytes at {request.place}"
+        delay = 0 if faults is None else faults.disk(self._frontend.domid, told)
+        if delay == FAILS:
+            self._finish(request, OSError(errno.EIO, "injected"))
+        elif delay:
+            late.add(request, delay)
+        return delay != 0
 
     def _finish(self, request: Request, error: OSError | GrantRefusal | None) -> None:
         """A request was carried out, or could not be."""
@@ -173,6 +207,9 @@ class BlockDevice(Device):
 
     def disconnect(self) -> None:
         self._executor.disconnect()
+        if self._late is not None:
+            self._late.close()
+            self._late = None
 
     def close(self) -> None:
         self._executor.close()

@@ -62,6 +62,7 @@ class Interface(Device):
         self.sent, self.received = Counts(), Counts()
         self._capture: Capture | None = self.network.prepare(vif)
         self._timers = host.timers
+        self._bus = host.bus
         self._observers = host.bus.observers
         self.firewall = Firewall(vif.rules, Identity(self.mac, vif.networks), self.network.now, vif.default)
         self._store = host.store
@@ -134,7 +135,7 @@ class Interface(Device):
 
     def deliver(self, frame: Frame) -> bool:
         """A frame from the switch, for the guest."""
-        if not self._queues:
+        if not self._queues or self._lost(frame):
             return False
         if self._groups.controlled and not self._groups.hears(frame.data[:MAC_SIZE]):
             return True
@@ -227,6 +228,11 @@ class Interface(Device):
         """Have the queues served at that time at the latest."""
         if self._timer is not None and when < self._timer.deadline:
             self._timer.arm(when)
+
+    def _lost(self, frame: Frame) -> bool:
+        """Whether chance has it that it does not arrive."""
+        faults, frontend = self._bus.faults, self._frontend
+        return faults is not None and frontend is not None and faults.packet(frontend.domid, len(frame.data))
 
     def _flow(self, frame: Frame) -> int:
         """The queue of a frame: one flow stays in one, so that its packets stay in order."""
