@@ -14,6 +14,7 @@ import pexpect.fdpexpect
 import pytest
 
 from paravane import DomainConfig, DomainRecord, ExtraConsole, Kind, Machine, ShutdownReason, parse_console
+from paravane.abi.console import XENCONS_OUT_SIZE
 from paravane.chosen import choose
 from paravane.tools.status import Status
 from paravane.trace import DomainEvent
@@ -188,7 +189,9 @@ def test_a_terminal_is_where_the_store_says(machine: Machine, echo: Image) -> No
 
 
 def test_who_does_not_read_keeps_nobody_else_waiting(machine: Machine, echo: Image) -> None:
-    printer = machine.create(image(PRINTER), DomainConfig(memory=MEMORY, console=parse_console("tcp:0")))
+    # In long lines, of which each is a notification: the host's kernel takes a few MiB that nobody reads.
+    talker = image(PRINTER.replace("again", "again " * 200))
+    printer = machine.create(talker, DomainConfig(memory=MEMORY, console=parse_console("tcp:0")))
     assert printer.console_end is not None
     other = machine.create(echo, DomainConfig(memory=MEMORY))
 
@@ -198,7 +201,9 @@ def test_who_does_not_read_keeps_nobody_else_waiting(machine: Machine, echo: Ima
 
     machine.trace.subscribe(note, (Kind.DOMAIN,))
     with called(printer.console_end.address) as client:
-        while printer.console.waiting == 0:
+        before = 0
+        while not before == printer.console.waiting == XENCONS_OUT_SIZE:
+            before = printer.console.waiting
             machine.run(timeout=0.05)
         other.console.feed(CTRL_D)
         machine.run(timeout=HOST_TIMEOUT)
