@@ -6,7 +6,6 @@ import os
 import shutil
 import stat
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paravane.tools.progress import portion, telling
@@ -15,6 +14,7 @@ from paravane.whole_file import beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
     from typing import IO
 
 LARGEST = 1 << 30
@@ -85,9 +85,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     inside = False
     try:
-        # Through a symbolic link: the file it leads to changes, not the link.
         special = path.exists() and not path.is_file()
-        with path.open("wb") if special else beside(Path(os.path.realpath(path))) as stream:
+        with path.open("wb") if special else beside(path) as stream:
             inside = True
             yield stream
             inside = False

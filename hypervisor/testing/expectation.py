@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paravane.guest_kernels.expected import PATTERN, takes
@@ -59,7 +57,7 @@ def renewed(before: Expected | None, console: str) -> str:
 
 def write(kernel: GuestKernel, text: str) -> None:
     """Make it the expectation of a kernel: the whole file or nothing. Raises OSError."""
-    with beside(Path(os.path.realpath(kernel.expectation))) as stream:
+    with beside(kernel.expectation) as stream:
         stream.write(text.encode())
 
 

@@ -108,6 +108,11 @@ def test_a_file_that_cannot_be_written_loses_nothing(machines: Machines, travell
             f"paravane: {place}: {os.strerror(errno.ENOENT)}\n",
         )
         one.wait_for("traveller | resumed where it was\n")
+        pipe = machines.folder / "pipe"
+        os.mkfifo(pipe)
+        refused = (Status.ERRORS, "", f"paravane: {pipe}: it is no regular file\n")
+        assert machines.do("ctl", "save", "traveller", "pipe") == refused
+        assert pipe.is_fifo()
         assert machines.do("ctl", "shutdown", "traveller") == (Status.OK, "", "")
         assert one.end()[0] == Status.OK
 
