@@ -148,3 +148,35 @@ def test_no_turn_of_chance_is_the_plain_order() -> None:
     draw = Draw(5, Variation(decisions=0))
     assert run(plan, draw) == replace(run(plan, Draw(5)), draw=draw)
     assert quick.boot("lostwakeup", seed=42, trace=()).ending.name == "STALLED"
+
+
+def test_a_failure_is_recorded_and_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its faults and its turns of chance, and with what its disk gave."""
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(4 << 20))
+    for status, words in (
+        (9, ("lostwakeup", "--seed", "42", "--runs", "1")),
+        (3, ("block", "--faults", "disk", "--seed", "1", "--runs", "1", "--disk", f"{disk},xvda")),
+    ):
+        folder = str(tmp_path / words[0])
+        assert main(("explore", *words, "--record", folder)) == 1
+        assert capsys.readouterr().out.endswith(f"\nrecorded: paravane replay {folder}\n")
+        assert main(("replay", folder)) == status
+        assert "this is not the recorded run" not in capsys.readouterr().err
+    assert disk.read_bytes() == bytes(4 << 20)
+    assert main(("explore", "lostwakeup", "--record", folder)) == 2
+    assert "it is there already" in capsys.readouterr().err
+
+
+def test_a_run_has_its_time_of_the_host() -> None:
+    """Where it is cut short is no seed's matter, and is told as that."""
+    plan = Plan(_image(SPINNER), DomainConfig(memory=4 << 20), status=0, until=1 << 60, timeout=0.05)
+    trial = run(plan, Draw(1))
+    assert (trial.status, trial.by_host) == (124, True)
+    assert "it has not ended after 0.05 seconds of the host's time" in trial.findings
+
+
+def test_runs_log_nothing(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(("explore", "crash", "--runs", "1")) == 0
+    assert caplog.records == []
+    assert capsys.readouterr().err == ""

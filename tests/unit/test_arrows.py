@@ -12,7 +12,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "__main__",
-        "tools/boot tools/docs tools/explore tools/report_page tools/run tools/store tools/tour",
+        "tools/explore",
+        "tools/boot tools/docs tools/report_page tools/run tools/store tools/tour",
         "tools/monitor",
         "tools/config tools/ctl tools/bench tools/testing tools/trace",
         "tools",

@@ -51,6 +51,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("report", "kernel.S", "--so"), {"--sources"}),
         (("tour", "1", "--ex"), {"--exercise"}),
         (("explore", "hello", "--dec"), {"--decisions"}),
+        (("explore", "hello", "--das"), {"--dask"}),
+        (("explore", "hello", "--fau"), {"--faults"}),
         (("store", "wri"), {"write"}),
         (("store", "--socket", "kern"), {"kernel.S"}),
     ],

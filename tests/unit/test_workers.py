@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from paravane.tools import workers
+from paravane.tools.workers import each
 from tests.support.patience import until_equal
 
 ENDLESS = """
@@ -39,6 +43,36 @@ def gone(pids: list[int]) -> bool:
 def test_workers_end_with_the_command_that_was_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", ENDLESS], env=dict(os.environ)) as process:
         until_equal(lambda: len(children(process.pid)), 2)
-        workers = children(process.pid)
+        found = children(process.pid)
         process.kill()
-    until_equal(lambda: gone(workers), True)
+    until_equal(lambda: gone(found), True)
+
+
+@pytest.mark.slow
+def test_what_is_raised_comes_back_as_it_is() -> None:
+    with pytest.raises(ValueError, match="invalid literal"):
+        list(each(int, ["1", "no"], 2, len))
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_takes_what_it_had_and_no_more() -> None:
+    found = dict(each(signal.raise_signal, [0, signal.SIGKILL, 0], 2, RuntimeError))
+    assert found.keys() == {0, 1, 2}
+    assert (found[0], found[2]) == (None, None)
+    assert str(found[1]) == "the process that ran it ended by SIGKILL"
+
+
+@pytest.mark.slow
+def test_as_many_do_it_as_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has as many files open as it may starts no more of them."""
+    started: list[workers._Worker] = []
+    start = workers._start
+
+    def once(found: list[workers._Worker]) -> workers._Worker:
+        if started:
+            raise OSError(errno.EMFILE, "Too many open files")
+        started.append(start(found))
+        return started[0]
+
+    monkeypatch.setattr(workers, "_start", once)
+    assert dict(each(abs, [-1, -2, -3], 100, len)) == {0: 1, 1: 2, 2: 3}

@@ -7,6 +7,8 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from paravane import DomainConfig, ImageError
@@ -36,12 +38,13 @@ PATIENCE: Final = 10
 _EPILOG = manual.epilog(
     """\
 A seed decides which machine frames the kernel gets, whose turn it is among its vcpus and
-how long, and how late its timers are. First the kernel runs plainly: what it does there is
-what it should always do, besides what its folder promises (see `test`). The first seed
-under which it crashes, hangs, ends or prints otherwise, or under which the audit finds
-something, is shown, with fewer turns of chance if it fails with fewer, and with the
-command that runs it again. With several at a time, here or on a Dask cluster
-(`dask scheduler`, `dask worker`; pip install 'paravane[dask]'), the outcome is the same.""",
+how long, how late its timers are, and with --faults what it is refused. First the kernel
+runs plainly: what it does there is what it should always do, besides what its folder
+promises (see `test`). The first seed under which it crashes, hangs, ends or prints
+otherwise, or under which the audit finds something, is shown, with fewer turns of chance
+and fewer faults if it fails with fewer, and with the command that runs it again. With
+several at a time, here or on a Dask cluster (`dask scheduler`, `dask worker`;
+pip install 'paravane[dask]'), the outcome is the same.""",
     statuses=(
         (Status.OK, "no run failed"),
         (Status.ERRORS, "one did; or the sources have errors, or output could not be written"),
@@ -55,6 +58,8 @@ command that runs it again. With several at a time, here or on a Dask cluster
         ("paravane explore lostwakeup --runs 10", "it loses a wake-up, though not so soon"),
         ("paravane explore lostwakeup -D MENDED --runs 20 -j 2", "two runs at a time"),
         ("paravane explore hello --seed 7 --runs 1", "one seed"),
+        ("paravane explore shortage -D MENDED --faults memory --runs 9", "memory may be short"),
+        ("paravane explore block --faults disk --disk data.img,xvda --runs 1 || true", "its disk may fail"),
     ),
 )
 
@@ -110,6 +115,13 @@ def define(parser: argparse.ArgumentParser) -> None:
         help=f"seconds of the host that a run may take (default: {HOST_SECONDS:g})",
     )
     add_chance_options(group, TIMER_SLOP)
+    group.add_argument(
+        "--record",
+        type=Path,
+        metavar="DIR",
+        help="keep the run that failed, with no more of chance than it needs, in DIR, a new folder, for "
+        "`replay`",
+    )
     parser.set_defaults(run=_explore, cmdline=[])
 
 
@@ -117,6 +129,9 @@ def _explore(options: argparse.Namespace) -> int:
     if options.seed + options.runs > LAST_SEED:
         raise UsageError(f"seeds end at {LAST_SEED}")
     plan = _plan(options)
+    recording = None if options.record is None else import_module("paravane.tools.explore.record")
+    if recording is not None:
+        recording.check(plan, options.record)
     try:
         plain = run(plan, Draw(0))
         if plain.failed:
@@ -157,6 +172,11 @@ def _explore(options: argparse.Namespace) -> int:
     if least.decisions < found.decisions:
         print(f"{least.decisions} turns of chance lead to it, of {found.decisions} in the run that was found")
     print(f"again: {_command(options, plan, least)}")
+    if recording is not None and least.status != DIED:
+        same = recording.record(plan, least, options.record)
+        print(f"recorded: {shlex.join(('paravane', 'replay', str(options.record)))}")
+        if not same:
+            print("    which is another run: what is typed comes a moment later there")
     return Status.ERRORS
 
 

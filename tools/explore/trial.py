@@ -86,16 +86,8 @@ class Trial:
 def run(plan: Plan, draw: Draw) -> Trial:
     """Run it once. Slices are counted in instructions, so the draw says all that is left to chance. Raises
     what `Machine.create` raises."""
-    with (
-        _quiet(),
-        Machine(
-            Machine.size_for(plan.config.memory, privileged=plan.config.privileged),
-            seed=draw.seed,
-            slice_instructions=DETERMINISTIC_SLICE,
-            variation=draw.variation,
-        ) as machine,
-    ):
-        domain = machine.create(_image(plan.image), plan.config)
+    with quiet(), machine_of(plan, draw) as machine:
+        domain = machine.create(image_of(plan), plan.config)
         feed(domain, plan.typed)
         ending = machine.run(timeout=plan.timeout, until=plan.until)
         result = result_of(machine, domain, ending.reason, Kept())
@@ -114,7 +106,7 @@ def run(plan: Plan, draw: Draw) -> Trial:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Nothing is logged: of many runs nobody could tell which one it is about."""
     log = logging.getLogger("paravane")
     before = log.level
@@ -123,6 +115,21 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         log.setLevel(before)
+
+
+def machine_of(plan: Plan, draw: Draw) -> Machine:
+    """The machine of a run."""
+    return Machine(
+        Machine.size_for(plan.config.memory, privileged=plan.config.privileged),
+        seed=draw.seed,
+        slice_instructions=DETERMINISTIC_SLICE,
+        variation=draw.variation,
+    )
+
+
+def image_of(plan: Plan) -> Image:
+    """The image that is run, read once. Raises ImageError."""
+    return _image(plan.image)
 
 
 @lru_cache(maxsize=1)
