@@ -11,6 +11,7 @@ from paravane.abi.domctl_frames import (
     XEN_DOMCTL_PFINFO_BROKEN,
     XEN_DOMCTL_PFINFO_L3TAB,
     XEN_DOMCTL_PFINFO_LPINTAB,
+    XEN_DOMCTL_PFINFO_NOTAB,
     XEN_DOMCTL_PFINFO_XTAB,
 )
 from paravane.abi.vcpu import VCPU_GUEST_CONTEXT
@@ -108,7 +109,9 @@ def _page_data(loaded: Loaded, body: bytes) -> None:
             raise StreamError(f"it has a page {pfn:#x}, and its last one is {loaded.max_pfn:#x}")
         if use in (XEN_DOMCTL_PFINFO_XTAB, XEN_DOMCTL_PFINFO_BROKEN):
             continue
-        if use != _ALLOCATE_ONLY:
+        if use == _ALLOCATE_ONLY:
+            use = XEN_DOMCTL_PFINFO_NOTAB
+        else:
             if use & ~XEN_DOMCTL_PFINFO_LPINTAB > XEN_DOMCTL_PFINFO_L3TAB or use & 0xFFF_FFFF:
                 raise StreamError(f"page {pfn:#x} is of a kind {use:#x} that a 32-bit domain has not")
             loaded.contents[pfn] = body[at : at + PAGE_SIZE]

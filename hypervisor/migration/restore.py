@@ -76,6 +76,9 @@ class _Restorer:
 
     def _populate(self) -> None:
         """Frames for all its pages, neighbours at once."""
+        pages, most = len(self._loaded.uses), self._domain.memory.max_pages
+        if pages > most:
+            raise StreamError(f"it has {pages} pages, and its memory is of {most} at most")
         for first, count in _runs(self._loaded.uses):
             frames = self._domain.memory.populate(count, first)
             self._mfns[first : first + count] = frames

@@ -109,9 +109,11 @@ def tail() -> bytes:
 
 def read_config(stream: IO[bytes]) -> str:
     """The JSON text at the beginning of a file of xl's. Raises StreamError."""
-    magic, order, mandatory, optional, size = _XL_HEADER.unpack(_exactly(stream, _XL_HEADER.size))
-    if magic != _XL_MAGIC:
+    magic = stream.read(len(_XL_MAGIC))
+    if not magic or magic != _XL_MAGIC[: len(magic)]:
         raise StreamError("it is no saved domain")
+    rest = _exactly(stream, _XL_HEADER.size - len(magic))
+    _, order, mandatory, optional, size = _XL_HEADER.unpack(magic + rest)
     if order != _XL_BYTE_ORDER:
         raise StreamError("it was saved on a machine with another order of bytes")
     if mandatory != _XL_JSON | _XL_STREAM_V2 or optional:

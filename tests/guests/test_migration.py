@@ -6,6 +6,7 @@ import io
 import os
 import random
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,9 @@ from paravane.memory.address_space import PAE_SPACE
 from paravane.memory.frames import PINNED
 from paravane.migration import StreamError, load
 from paravane.migration.settings import from_json, to_json
+from paravane.migration.stream import RecordType, record
 from paravane.on_end import Action, OnEnd
-from paravane.sched import Credit
+from paravane.sched import Credit, Share
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 from tests.support.boot import HOST_TIMEOUT
 from tests.support.needs import VERIFY_STREAM, require
@@ -229,6 +231,22 @@ def test_a_second_list_of_frames_is_refused(saved: bytes) -> None:
     end = len(saved) - 16
     with pytest.raises(StreamError, match="^it has two lists of its frames$"):
         load(io.BytesIO(saved[:end] + shorter + saved[end:]))
+
+
+def test_more_pages_than_its_memory_are_refused(machine: Machine, saved: bytes) -> None:
+    loaded = load(io.BytesIO(saved))
+    few = replace(loaded.settings, memory_kib=4)
+    with pytest.raises(StreamError, match=r"^it has 1024 pages, and its memory is of 257 at most$"):
+        machine.restore_domain(replace(loaded, settings=replace(few, share=Share())))
+
+
+def test_a_page_without_contents_may_be_any_but_a_table(saved: bytes) -> None:
+    """XEN_DOMCTL_PFINFO_XALLOC: the page is there, empty."""
+    word = (0xE << 60 | 5).to_bytes(8, "little")
+    body = (1).to_bytes(4, "little") + bytes(4) + word
+    end = len(saved) - 16
+    loaded = load(io.BytesIO(saved[:end] + record(RecordType.PAGE_DATA, body) + saved[end:]))
+    assert loaded.uses[5] == 0
 
 
 def test_a_configuration_without_vcpus_has_one(saved: bytes) -> None:

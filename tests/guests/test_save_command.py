@@ -152,7 +152,9 @@ def asked_for(machines: Machines) -> str:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "it ends too early"),
+        (b"", "it is no saved domain"),
+        (b"hello\n", "it is no saved domain"),
+        (b"Xen saved domain", "it ends too early"),
         (b"\x7fELF" * 40, "it is no saved domain"),
         (
             b"Xen saved domain, xl format\n \0 \r" + bytes(100),
