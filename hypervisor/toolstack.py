@@ -102,6 +102,11 @@ class Toolstack:
         self._enter_host(CONTROL_DOMID)
         self.store.introduce_again = self._introduce_again
 
+    @property
+    def devices(self) -> DeviceHost:
+        """What the devices of its domains work with."""
+        return self._devices
+
     def _enter_host(self, domid: int) -> None:
         self.ends.settle_in(domid)
         self._registry.enter(ControlDomain(self.ends.events.ports, domid))

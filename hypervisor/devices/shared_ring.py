@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.ring import SRING
+from paravane.classes import NamedTuple
 from paravane.devices.ring import RingFault
 from paravane.x86 import PAGE_SIZE
 
@@ -34,6 +35,14 @@ def nr_entries(nr_pages: int, entry_size: int) -> int:
     return 1 << ((nr_pages * PAGE_SIZE - SRING.size) // entry_size).bit_length() - 1
 
 
+class RingState(NamedTuple):
+    """The backend's indices: what it has taken, what it has answered, and what it has shown of that."""
+
+    consumed: int
+    responded: int
+    shown: int
+
+
 class BackRing:
     """The backend's side of a ring in `pages` (writable memoryviews of 4096 bytes, 'B', in the guest's
     order), whose entries are of `entry_size` bytes: the larger of request and response.
@@ -50,6 +59,19 @@ class BackRing:
         # A frontend that connects anew begins with an empty ring, unless it says that it goes on with an old
         # one: then what is in the ring was answered as far as the index says.
         self._consumed = self._responded = self._shown = self._words[_RSP_PROD]
+
+    def save(self) -> RingState:
+        """What `restore` goes on from."""
+        return RingState(self._consumed, self._responded, self._shown)
+
+    def restore(self, state: RingState) -> None:
+        """Be where that one was. Raises ValueError for what no ring of this size can be."""
+        if not all(0 <= index <= _MASK for index in state):
+            raise ValueError("an index of a ring has 32 bits")
+        consumed, responded, shown = state
+        if (consumed - shown) & _MASK > self.size or (consumed - responded) & _MASK > self.size:
+            raise ValueError(f"a ring of {self.size} has answered more than it was asked")
+        self._consumed, self._responded, self._shown = state
 
     # Each packet and each segment of a disk goes through here: what could be said by calls of one another is
     # written out where it saves some.

@@ -72,6 +72,8 @@ class HostEvents:
             return HostPort(self.ports, 0, self._forget)
         if not self.ports.connected(port):
             raise ValueError(f"port {port} of domain {self.ports.domid} is not connected")
+        if port in self._callbacks:
+            raise ValueError(f"port {port} of domain {self.ports.domid} is somebody else's")
         self.listen(port, callback)
         return HostPort(self.ports, port, self._forget)
 

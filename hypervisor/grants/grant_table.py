@@ -242,11 +242,11 @@ class GrantTable:
         self.observe("map", ref, domid, active.mfn, writable=writable)
         return self._backend_mapping(ref, active, uses, writable=writable)
 
-    def resume_for_backend(self, ref: int, *, writable: bool) -> GrantMapping:
-        """The mapping of an entry that a backend had before the table was kept, and which is counted in it.
-        Raises ValueError where none can have had one."""
+    def resume_for_backend(self, ref: int, *, writable: bool, before: int = 0) -> GrantMapping:
+        """The mapping of an entry that a backend had before the table was kept, and which is counted in it,
+        as are as many of the same kind that came `before`. Raises ValueError where none can have had one."""
         active, uses = self.state.active.get(ref), HOST_WRITE if writable else HOST_READ
-        if active is None or not active.pin & 0xFF * uses:
+        if active is None or (active.pin & 0xFF * uses) // uses <= before:
             raise ValueError(f"grant {ref} of domain {self.domid} is mapped by no backend")
         return self._backend_mapping(ref, active, uses, writable=writable)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -24,9 +25,10 @@ from paravane.platform import TRAPS
 from paravane.refusal import Refusal
 from paravane.sched import Interleaved, Share
 from paravane.snapshot import checks
+from paravane.snapshot.devices import restore_devices, restore_network
 from paravane.snapshot.errors import SnapshotError
 from paravane.snapshot.pages import load_pages
-from paravane.snapshot.state import POLICY_STATES
+from paravane.snapshot.state import CONSOLE, POLICY_STATES, STORE
 from paravane.text import shown
 from paravane.time.clock import VirtualClock
 from paravane.traps.saved import restore_peripherals
@@ -35,6 +37,7 @@ from paravane.x86 import PAGE_SHIFT
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from paravane.devices.bus import Backend
     from paravane.devices.console import Sink
     from paravane.grants import GrantMapping
     from paravane.grants.maptrack import KeptGrant
@@ -52,7 +55,9 @@ def restore(parts: Parts, saved: MachineSaved, sinks: Mapping[str, Sink], *, tru
     SnapshotError for a state that contradicts itself, and MemoryError; the machine is good for nothing then
     but to be closed."""
     try:
-        _restore(parts, saved, sinks)
+        with ExitStack() as unfinished:
+            _restore(parts, saved, sinks, unfinished)
+            unfinished.pop_all()
         if not trusted:
             _audit(parts)
     except SnapshotError:
@@ -61,7 +66,8 @@ def restore(parts: Parts, saved: MachineSaved, sinks: Mapping[str, Sink], *, tru
         raise SnapshotError(f"the snapshot contradicts itself: {shown(str(error))[:200]}") from error
 
 
-def _restore(parts: Parts, saved: MachineSaved, sinks: Mapping[str, Sink]) -> None:
+def _restore(parts: Parts, saved: MachineSaved, sinks: Mapping[str, Sink], unfinished: ExitStack) -> None:
+    """`unfinished` closes what is not the machine's yet, should it come to that."""
     platform, loop = parts.platform, parts.loop
     machine = platform.memory
     assert isinstance(platform.clock, VirtualClock)
@@ -79,17 +85,22 @@ def _restore(parts: Parts, saved: MachineSaved, sinks: Mapping[str, Sink]) -> No
     parts.registry.last = saved.last_domid
     checks.check_domains(parts, saved)
     for domain, kept in zip(domains, saved.domains, strict=True):
+        unfinished.callback(domain.close)
         _furnish(parts, domain, kept)
     _restore_schedule(parts, saved)
     platform.console_ring.restore(saved.console_ring)
     platform.trace.flows = saved.flows
+    restore_network(parts.toolstack.devices, saved.network)
     platform.timers.restore(saved.timers)
     loop.polling = saved.polling
-    for domid, is_store in saved.due:
-        due = parts.registry.present[domid]
-        backend = due.store if is_store else due.console
-        assert backend is not None
-        platform.bus.call(backend)  # type: ignore[arg-type]
+    for domid, name in saved.due:
+        platform.bus.call(_backend(parts.registry.present[domid], name))
+
+
+def _backend(domain: Domain, name: str) -> Backend:
+    """Raises LookupError for one that the domain has not."""
+    backends = {one.name: one for one in domain.devices} | {CONSOLE: domain.console, STORE: domain.store}
+    return cast("Backend", backends[name])
 
 
 def _audit(parts: Parts) -> None:
@@ -194,6 +205,7 @@ def _connect(parts: Parts, domain: Domain, kept: DomainSaved) -> None:
     store.restore(kept.store)
     if kept.introduced:
         parts.toolstack.store.resume_connection(domain.domid, store)
+    restore_devices(domain, kept.devices)
 
 
 def _giver(parts: Parts, kept: KeptGrant) -> GrantState:

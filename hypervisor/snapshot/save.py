@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 from paravane.cpu import saved as processors
 from paravane.devices.console import Console
+from paravane.devices.xenbus.attachment import Attachment
 from paravane.events import HostPort
 from paravane.grants.mapping import giver_of
 from paravane.hypervisor_console import HypervisorConsole
 from paravane.memory import saved as memory
 from paravane.registry import CONTROL_DOMID
 from paravane.sched import Interleaved
+from paravane.snapshot.devices import save_devices, save_network
 from paravane.snapshot.errors import SnapshotError
 from paravane.snapshot.pages import save_pages
 from paravane.snapshot.state import (
+    CONSOLE,
     POLICY_STATES,
+    STORE,
     ConfigSaved,
     DomainSaved,
     Kind,
@@ -73,10 +77,11 @@ def save(parts: Parts) -> MachineSaved:
         interleaved=used.save() if isinstance(used, Interleaved) else None,
         scheduler=loop.scheduler.save(),
         due=tuple(
-            (domid, _is_store(domains[domid], backend))
+            (domid, _called(domains[domid], backend))
             for domid, due in platform.bus.due.items()
             for backend in due
         ),
+        network=save_network(parts.toolstack.devices),
     )
 
 
@@ -96,15 +101,14 @@ def _check(parts: Parts) -> None:
         )
     if parts.platform.bus.host_works:
         raise SnapshotError("the host still works for a guest: that cannot be saved")
+    if parts.toolstack.store.untold:
+        raise SnapshotError("a backend is still to hear of a change in xenstore: that cannot be saved")
     for domain in present.values():
         _check_domain(parts, domain)
 
 
 def _check_domain(parts: Parts, domain: Domain) -> None:
     name = shown(domain.name)
-    device = next(iter(domain.devices), None)
-    if device is not None:
-        raise SnapshotError(f"{name} has the device {device.name}, which cannot be saved yet")
     console = parts.lives.config(domain).console
     if console is not None and (console.end, console.log, console.tap) != (None, None, None):
         raise SnapshotError(f"the console of {name} is not on standard output alone: it cannot be saved yet")
@@ -146,6 +150,7 @@ def _domain(parts: Parts, domain: Domain) -> DomainSaved:
         console=console.save(),
         store_port=_number(store.port),
         store=_connection(store),
+        devices=save_devices(domain),
         introduced=parts.toolstack.store.introduced(domain.domid) is store,
         vcpus=tuple(_vcpu(vcpu) for vcpu in domain.vcpus),
     )
@@ -194,6 +199,8 @@ def _config(config: DomainConfig) -> ConfigSaved:
     )
 
 
-def _is_store(domain: Domain, backend: Backend) -> bool:
-    """Whether a backend that has something to do is the domain's xenstore; else it is its console."""
-    return backend is domain.store
+def _called(domain: Domain, backend: Backend) -> str:
+    """What a backend of the domain's is called."""
+    if isinstance(backend, Attachment):
+        return backend.name
+    return STORE if backend is domain.store else CONSOLE

@@ -7,9 +7,13 @@ from paravane.abi.e820 import E820Entry
 from paravane.abi.sched import ShutdownReason
 from paravane.abi.trap import CpuUserRegs
 from paravane.abi.vcpu import VcpuRunstateInfo
+from paravane.abi.xenbus import XenbusState
 from paravane.classes import dataclass
 from paravane.cpu.saved import ProcessorSaved
 from paravane.devices.console.ring_console import ConsoleState
+from paravane.devices.net.state import NetworkState
+from paravane.devices.shared_ring import RingState
+from paravane.devices.xenbus.frontend import FrontendState
 from paravane.devices.xenstore import Node, Permission, Quota, StoreState
 from paravane.devices.xenstore.connection import ConnectionState
 from paravane.devices.xenstore.node_index import IndexState
@@ -33,6 +37,7 @@ from paravane.sched.interleaved import InterleavedState
 from paravane.sched.round_robin import RoundRobinState
 from paravane.scheduler import SchedulerState
 from paravane.snapshot.codec import Codec
+from paravane.snapshot.device_state import DeviceSaved
 from paravane.snapshot.pages import Pages
 from paravane.time.timers import TimersState
 from paravane.time.vcpu_time import VcpuTimeState
@@ -124,6 +129,7 @@ class DomainSaved:
     store_port: int
     store: ConnectionState
     introduced: bool
+    devices: tuple[DeviceSaved, ...]
     vcpus: tuple[VcpuSaved, ...]
 
 
@@ -141,7 +147,8 @@ class Kind:
 @dataclass(frozen=True, slots=True)
 class MachineSaved:
     """A machine. `now` is its system time; `due` has the backends that have something to do, each by its
-    domain and whether it is xenstore's, in order; `last_domid` is the number that was given last."""
+    domain and what it is called (`CONSOLE`, `STORE`, or a device's name), in order; `last_domid` is the
+    number that was given last."""
 
     kind: Kind
     now: int
@@ -158,9 +165,14 @@ class MachineSaved:
     policy: BvtState | CreditState | RoundRobinState
     interleaved: InterleavedState | None
     scheduler: SchedulerState
-    due: tuple[tuple[int, bool], ...]
+    due: tuple[tuple[int, str], ...]
+    network: NetworkState | None
     domains: tuple[DomainSaved, ...]
 
+
+CONSOLE: Final = "console"
+STORE: Final = "store"
+"""What the backends of a domain's own two rings are called."""
 
 POLICY_STATES: Final[Mapping[type, type]] = {
     BorrowedVirtualTime: BvtState,
@@ -174,6 +186,7 @@ CODEC: Final = Codec(
         Callbacks,
         CpuUserRegs,
         DebugRegisters,
+        FrontendState,
         E820Entry,
         FifoState,
         Gate,
@@ -183,8 +196,10 @@ CODEC: Final = Codec(
         PoolState,
         Port,
         Quota,
+        RingState,
         ShutdownReason,
         VcpuRunstateInfo,
+        XenbusState,
     )
 )
 """How it is encoded."""

@@ -12,10 +12,13 @@ from paravane import DomainConfig, HostClock, Machine, MachineBusyError, StopRea
 from paravane.chosen import choose
 from paravane.devices.block import parse_disk
 from paravane.devices.console import parse_console
+from paravane.devices.net import parse_rule
+from paravane.devices.net.vif import parse_vif
 from paravane.gateway.native import SWITCH
 from paravane.sched import POLICIES, RoundRobin
 from paravane.snapshot import SnapshotError
 from paravane.together import Guest
+from paravane.tools.screens import vfbs_of
 from tests.support.boot import HOST_TIMEOUT, UNHINDERED
 from tests.support.snapshots import Bench, finish
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from paravane.time.clock import Clock
 
 SMP = Bench(Guest("smp"))
+SCREEN, FILE = vfbs_of(["vnc=0"])[0].devices, parse_disk(f"{__file__},xvda,cow")
+GUARDED = parse_vif("", rules=(parse_rule("drop in"),))
 MIDDLE = 4_000_000
 """System time at which the vcpus of `smp` are in the middle of their work."""
 
@@ -141,7 +146,9 @@ class _OwnPolicy(RoundRobin):
 @pytest.mark.parametrize(
     ("config", "policy", "clock", "sentence"),
     [
-        ({"devices": (parse_disk("ram:1M,xvda"),)}, None, None, "hello has the device vbd/51712, which"),
+        ({"devices": SCREEN}, None, None, "hello has the device vfb/0, which cannot be saved yet"),
+        ({"devices": (FILE,)}, None, None, "hello has the device vbd/51712, which stands on a file"),
+        ({"devices": (GUARDED,)}, None, None, "hello has the device vif/0, which has a firewall"),
         ({"console": parse_console("pty")}, None, None, "the console of hello is not on standard output"),
         ({"privileged": True}, None, None, "a machine with a guest as its control domain"),
         ({}, None, HostClock(), "a machine cannot be saved while its time is the host's"),
@@ -156,6 +163,15 @@ def test_what_cannot_be_saved_is_named(
         with pytest.raises(SnapshotError, match=f"^{sentence}"):
             machine.save(tmp_path / "none")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_machine_whose_network_is_written_to_a_file_is_not_saved(tmp_path: Path) -> None:
+    vif = parse_vif(f"pcap={tmp_path / 'wire.pcap'}")
+    sentence = "^hello has the device vif/0, which writes a file of what passes it: that cannot be saved$"
+    with Machine() as machine:
+        machine.create(choose("hello", (), {}).image, DomainConfig("hello", 8 << 20, devices=(vif,)))
+        with pytest.raises(SnapshotError, match=sentence):
+            machine.save()
 
 
 def test_a_restored_machine_makes_and_takes_away_domains() -> None:

@@ -5,18 +5,26 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import fields
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from paravane import Machine
 from paravane.abi.sched import ShutdownReason
-from paravane.snapshot import SnapshotError
+from paravane.devices.block import Disk
+from paravane.devices.net.vif import parse_vif
+from paravane.snapshot import MachineSaved, SnapshotError
 from paravane.snapshot.container import pack, unpack
+from paravane.snapshot.state import DomainSaved
 from paravane.together import Guest
 from tests.support.snapshots import Bench
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Places = list[tuple[list[Any], int]]
 FLIPS = 100
 FORGERIES = 60
 NUMBERS = (
@@ -34,7 +42,21 @@ def snapshot() -> bytes:
     return Bench(*guests).saved(150_000)
 
 
-def leaves(data: Any) -> list[tuple[list[Any], int]]:
+@cache
+def disk() -> bytes:
+    """Of a domain with a disk, while that is written."""
+    return Bench(Guest("block", devices=(Disk(memory=1 << 20),))).saved(9_000_000)
+
+
+@cache
+def network() -> bytes:
+    """Of two domains with a packet that waits until it may be sent."""
+    words = ("ip=10.0.0.1 peer=10.0.0.2", "serve ip=10.0.0.2")
+    guests = (Guest("net", cmdline=one, devices=(parse_vif("rate=1KB/s"),)) for one in words)
+    return Bench(*guests).saved(500_000_000)
+
+
+def leaves(data: Any) -> Places:
     """Every place in nested lists that holds no list."""
     found, stack = [], [data]
     while stack:
@@ -45,6 +67,14 @@ def leaves(data: Any) -> list[tuple[list[Any], int]]:
             else:
                 found.append((here, at))
     return found
+
+
+def leaves_of_devices(header: Any) -> Places:
+    """Those of what is kept of devices and networks."""
+    names = [one.name for one in fields(MachineSaved)]
+    own = [one.name for one in fields(DomainSaved)].index("devices")
+    domains = header[names.index("domains")]
+    return leaves([header[names.index("network")] or [], *(domain[own] for domain in domains)])
 
 
 def test_no_flipped_bit_and_no_missing_byte_goes_unnoticed() -> None:
@@ -62,12 +92,25 @@ def test_no_flipped_bit_and_no_missing_byte_goes_unnoticed() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_forged_snapshot_ends_in_a_sentence_or_in_a_machine(seed: int) -> None:
     """Its checksum is right, and something in it is not."""
+    forge(snapshot(), seed, FORGERIES // 4, leaves)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("with_", [disk, network])
+def test_forged_devices_end_so_too(with_: Callable[[], bytes], seed: int) -> None:
+    forge(with_(), seed, FORGERIES // 4, leaves_of_devices)
+
+
+def forge(
+    good: bytes, seed: int, count: int, places_of: Callable[[Any], list[tuple[list[Any], int]]]
+) -> None:
+    """Restore snapshots in which some of the places are forged, and run what comes of them."""
     chance = random.Random(seed)
     refused = restored = 0
-    for _ in range(FORGERIES // 4):
-        header, blob = unpack(snapshot())
+    for _ in range(count):
+        header, blob = unpack(good)
         forged = bytearray(blob)
-        places = leaves(header)
+        places = places_of(header)
         for _ in range(chance.choice((1, 1, 1, 4))):
             where, at = chance.choice(places)
             where[at] = chance.choice(OTHERS if chance.random() < 0.2 else NUMBERS)
@@ -83,5 +126,5 @@ def test_a_forged_snapshot_ends_in_a_sentence_or_in_a_machine(seed: int) -> None
         with machine:
             machine.run(max_traps=machine.platform.traps + TRAPS, timeout=2)
             assert all(domain.reason in (None, *ShutdownReason) for domain in machine.domains.values())
-    assert refused + restored == FORGERIES // 4, "each sentence is one line"
+    assert refused + restored == count, "each sentence is one line"
     assert refused

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paravane import Machine
+from paravane.devices.block import Disk
+from paravane.devices.net.vif import Vif, parse_vif
 from paravane.together import Guest
 from paravane.trace.text import line
 from tests.support.boot import HOST_TIMEOUT, UNHINDERED
@@ -36,8 +38,12 @@ ALONE = (
     "writable",
 )
 PAIR = ("ping peer=2 balls=40", "pong peer=1 balls=40")
+TALK = ("ip=10.0.0.1 peer=10.0.0.2", "serve ip=10.0.0.2")
 MACHINES = {
     **{name: (Guest(name),) for name in ALONE},
+    "disk": (Guest("block", devices=(Disk(memory=1 << 20),)),),
+    "network": tuple(Guest("net", cmdline=words, devices=(parse_vif("rate=1KB/s"),)) for words in TALK),
+    "network, flipped": tuple(Guest("net", cmdline=f"{words} flip", devices=(Vif(),)) for words in TALK),
     "two domains": tuple(Guest("pingpong", cmdline=words) for words in PAIR),
     "two domains, FIFO": tuple(Guest("pingpong", cmdline=f"{words} fifo") for words in PAIR),
 }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from paravane.devices.block.volume import Volume
     from paravane.devices.block.worker import Files
     from paravane.devices.bus import Budget
-    from paravane.devices.shared_ring import BackRing
+    from paravane.devices.shared_ring import BackRing, RingState
     from paravane.devices.xenbus import DeviceHost, Frontend, Nodes
 
 MOST_RING_ORDER: Final = 4
@@ -66,6 +66,8 @@ class BlockDevice(Device):
         self._frontend: Frontend
         self._ring: BackRing
         self._late: LateRequests | None = None
+        self._connected = False
+        self.volume = volume
 
     # Nodes.
 
@@ -109,6 +111,7 @@ class BlockDevice(Device):
         if self._bus.faults is not None:
             owner, kind = f"d{frontend.domid}", f"{self.kind}{self.number}"
             self._late = LateRequests(self._now, self._timers, owner, kind, frontend.call)
+        self._connected = True
         info = int(Vdisk.READONLY) if self._disk.read_only else 0
         info |= Vdisk.CDROM | Vdisk.REMOVABLE if self._cdrom else 0
         return {
@@ -203,6 +206,19 @@ class BlockDevice(Device):
                 self._frontend.domid, what, "block", op, size, int.from_bytes(number, "little"), status
             )
 
+    def save(self) -> RingState | None:
+        """Where it is in its ring; None without one. Raises ValueError, a sentence, while the host works."""
+        if self._executor.busy:
+            raise ValueError("the host still works for it")
+        return self._ring.save() if self._connected else None
+
+    def restore(self, state: RingState | None) -> None:
+        """Go on from there. Raises ValueError for what cannot have been kept."""
+        if (state is not None) != self._connected:
+            raise ValueError("a disk has a ring while it is connected")
+        if state is not None:
+            self._ring.restore(state)
+
     # The end.
 
     def disconnect(self) -> None:
@@ -210,6 +226,7 @@ class BlockDevice(Device):
         if self._late is not None:
             self._late.close()
             self._late = None
+        self._connected = False
 
     def close(self) -> None:
         self._executor.close()

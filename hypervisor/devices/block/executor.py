@@ -64,6 +64,11 @@ class Executor:
         self._frontend: Frontend | None = None
         self._done: deque[_Job] = deque()
 
+    @property
+    def busy(self) -> bool:
+        """Whether something was begun, and its end has not been told."""
+        return bool(self._worker.pending or self._done)
+
     def connect(self, frontend: Frontend) -> None:
         """The requests from now on are this frontend's."""
         self._frontend = frontend

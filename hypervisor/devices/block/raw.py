@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from paravane.devices.block.files import open_file, punch, read_whole, size_of, write_whole, write_zeros
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from paravane.devices.block.volume import Buffers
+
+PIECE: Final = 1 << 14
+"""Bytes that are looked at, and kept, together."""
 
 
 class RawVolume:
@@ -56,6 +62,21 @@ class RawVolume:
         write_zeros(self._number, place, length)
         os.fdatasync(self._number)
         punch(self._number, place, length)
+
+    def contents(self) -> Iterator[tuple[int, bytes]]:
+        """What was written and is not zero: places and bytes, in order."""
+        at = 0
+        while at < self.size:
+            try:
+                at = os.lseek(self._number, at, os.SEEK_DATA) // PIECE * PIECE
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # nothing but a hole
+                    return
+                raise
+            piece = os.pread(self._number, min(PIECE, self.size - at), at)
+            if any(piece):
+                yield at, piece
+            at += PIECE
 
     def close(self) -> None:
         if not self._closed:

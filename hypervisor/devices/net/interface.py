@@ -15,6 +15,7 @@ from paravane.devices.net.network import Network
 from paravane.devices.net.offloads import Offloads
 from paravane.devices.net.rate import Credit, read_rate
 from paravane.devices.net.receiver import Receiver
+from paravane.devices.net.state import InterfaceState, check
 from paravane.devices.net.switch import Counts
 from paravane.devices.net.transmitter import Transmitter
 from paravane.devices.net.wire import RX_SLOT, TX_SLOT
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from paravane.devices.net.switch import Port
     from paravane.devices.net.vif_settings import VifSettings
     from paravane.devices.xenbus import DeviceHost, Frontend, Nodes
-    from paravane.devices.xenstore.host_watches import HostWatch
     from paravane.time.timers import Timer
 
 
@@ -73,7 +73,6 @@ class Interface(Device):
         self._turn = 0
         self._port: Port | None = None
         self._groups = Groups()
-        self._rate_watch: HostWatch | None = None
         self._asked = False
         """Whether a node may have changed that is followed while connected."""
 
@@ -116,7 +115,7 @@ class Interface(Device):
             folder = f"queue-{number}/" if choices.nr_queues > 1 else ""
             self._queues.append(self._queue(frontend, folder, choices))
         frontend.watch("request-multicast-control", self._ask)
-        self._rate_watch = self._store.watch(self._rate_node(frontend), self._ask)
+        frontend.follow(self._rate_node(frontend), self._ask)
         self._follow_nodes(frontend)
         self._plug(name)
         return {}
@@ -149,11 +148,35 @@ class Interface(Device):
         if self._timer is not None:
             self._timer.disarm()
             self._timer = None
-        if self._rate_watch is not None:
-            self._rate_watch.close()
-            self._rate_watch = None
         self._queues.clear()
         self._frontend = None
+
+    def save(self) -> InterfaceState:
+        """What `restore` goes on from."""
+        return InterfaceState(
+            self.mac,
+            self.sent.save(),
+            self.received.save(),
+            self._turn,
+            self._asked,
+            None if self._credit is None else self._credit.save(),
+            self._groups.controlled,
+            self._groups.save(),
+            tuple((queue.transmitter.save(), queue.receiver.save()) for queue in self._queues),
+        )
+
+    def restore(self, state: InterfaceState) -> None:
+        """Go on from there, connected as it was. Raises ValueError for what cannot have been kept."""
+        self.sent.restore(state.sent)
+        self.received.restore(state.received)
+        self._turn, self._asked = state.turn, state.asked
+        self._credit = None if state.credit is None else Credit.resumed(state.credit)
+        self._groups.controlled = state.controlled
+        self._groups.restore(state.groups)
+        check(len(state.queues) == len(self._queues), "an interface has other queues")
+        for queue, (transmitter, receiver) in zip(self._queues, state.queues, strict=True):
+            queue.transmitter.restore(transmitter)
+            queue.receiver.restore(receiver)
 
     def close(self) -> None:
         """What it stands on is the network's."""

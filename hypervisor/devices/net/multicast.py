@@ -20,6 +20,16 @@ class Groups:
         self.controlled = False
         self._wanted: set[bytes] = set()
 
+    def save(self) -> tuple[bytes, ...]:
+        """The groups that were asked for."""
+        return tuple(sorted(self._wanted))
+
+    def restore(self, wanted: tuple[bytes, ...]) -> None:
+        """Have asked for these. Raises ValueError for what are none, or too many."""
+        if len(wanted) > MOST_GROUPS or not all(len(one) == MAC_SIZE and is_group(one) for one in wanted):
+            raise ValueError("an interface wants to hear what are no groups")
+        self._wanted = set(wanted)
+
     def change(self, address: bytes, *, wanted: bool) -> bool:
         """Hear a group, or not any more. False for what is none, or one too many."""
         if not is_group(address):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from itertools import count
 from typing import TYPE_CHECKING
 from weakref import ReferenceType
 
 from paravane.devices.net.addresses import numbered_mac
 from paravane.devices.net.passt import Passt
 from paravane.devices.net.pcap import Capture
+from paravane.devices.net.state import NetworkState, check
 from paravane.devices.net.switch import Switch
 from paravane.devices.net.tap import Tap
 from paravane.devices.net.way import RepeatedWay
@@ -37,7 +37,8 @@ class Network:
         # By identity, as two interfaces may be described alike, and for as long as there is the description:
         # a domain that may restart keeps it.
         self._macs: dict[int, tuple[ReferenceType[VifSettings], bytes]] = {}
-        self._numbers = count(1)
+        self._given = 0
+        """How many addresses of the machine's own were given out."""
 
     def switch(self, name: str) -> Switch:
         """The switch of that name, new if it is the first time."""
@@ -51,8 +52,31 @@ class Network:
             return vif.mac
         macs, key = self._macs, id(vif)
         if key not in macs:
-            macs[key] = ReferenceType(vif, lambda _: macs.pop(key, None)), numbered_mac(next(self._numbers))
+            macs[key] = ReferenceType(vif, lambda _: macs.pop(key, None)), self._new_mac()
         return macs[key][1]
+
+    def _new_mac(self) -> bytes:
+        self._given += 1
+        return numbered_mac(self._given)
+
+    def resume_mac(self, vif: VifSettings, mac: bytes) -> None:
+        """An interface that was described so had this address."""
+        macs, key = self._macs, id(vif)
+        macs[key] = ReferenceType(vif, lambda _: macs.pop(key, None)), mac
+
+    def save(self) -> NetworkState:
+        """What `restore` goes on from."""
+        switches = tuple((name, switch.save()) for name, switch in self.switches.items())
+        return NetworkState(switches, self._given)
+
+    def restore(self, state: NetworkState) -> None:
+        """Be what was kept, once all interfaces are there. Raises ValueError for what cannot have been."""
+        check(0 <= state.addresses < 1 << 24, "there are not so many addresses")
+        check({name for name, _ in state.switches} >= set(self.switches), "there is a switch too many")
+        self._given = state.addresses
+        self.switches = {name: self.switch(name) for name, _ in state.switches}
+        for name, ports in state.switches:
+            self.switches[name].restore(ports)
 
     def prepare(self, vif: VifSettings) -> Capture | None:
         """What is to be there before an interface is: its switch with a way outside, if it is to have one;

@@ -14,12 +14,12 @@ from paravane.abi.netif import (
 )
 from paravane.classes import dataclass
 from paravane.devices.net.headers import ETH_HEADER
-from paravane.devices.net.wire import Slot, read_extra, read_slot
+from paravane.devices.net.state import PacketState, SlotState, check
+from paravane.devices.net.wire import Extra, Slot, read_extra, read_slot
 from paravane.devices.xenbus import DeviceFault
 from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from paravane.devices.net.wire import Extra
     from paravane.devices.shared_ring import BackRing
 
 MOST_SLOTS: Final = XEN_NETIF_NR_SLOTS_MIN
@@ -79,6 +79,27 @@ class Packet:
             if offset + size > PAGE_SIZE:
                 raise DeviceFault(f"{size} bytes from {offset} on reach over the end of a page")
         return pieces
+
+
+def save_packet(packet: Packet) -> PacketState:
+    """What `resumed_packet` goes on from."""
+    slots = tuple(SlotState(*slot) for slot in packet.slots)
+    extras = tuple((extra.type, extra.flags, extra.body) for extra in packet.extras.values())
+    return PacketState(slots, extras, packet.nr_extras, packet.sound)
+
+
+def resumed_packet(state: PacketState) -> Packet:
+    """Raises ValueError for what no ring can have had."""
+    check(0 < len(state.slots) <= FATAL_SLOTS and 0 <= state.nr_extras < 1 << 16, "a packet has no slots")
+    for slot in state.slots:
+        sizes = (slot.offset, slot.flags, slot.id, slot.size)
+        check(0 <= slot.gref < 1 << 32 and all(0 <= one < 1 << 16 for one in sizes), "a slot is none")
+    for kind, flags, body in state.extras:
+        check(
+            0 < kind < NetifExtraType.MAX and 0 <= flags < 1 << 8 and len(body) == 6, "an extra slot is none"
+        )
+    extras = {kind: Extra(kind, flags, body) for kind, flags, body in state.extras}
+    return Packet([Slot(*slot) for slot in state.slots], extras, state.nr_extras, state.sound)
 
 
 def take_packet(ring: BackRing) -> Packet | None:

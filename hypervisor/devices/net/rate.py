@@ -7,6 +7,7 @@ from typing import Final
 
 from paravane.classes import dataclass
 from paravane.devices.net.errors import NetError
+from paravane.devices.net.state import LATEST, CreditState, check
 
 BURST: Final = 131_072
 """Bytes of credit that may be saved up, however little an interval brings: a packet of 64 KiB has to fit."""
@@ -88,6 +89,19 @@ class Credit:
             return False
         self._left -= size
         return True
+
+    def save(self) -> CreditState:
+        """What another one goes on from."""
+        return CreditState(self.rate.size, self.rate.interval, self._left, self._began)
+
+    @classmethod
+    def resumed(cls, state: CreditState) -> Credit:
+        """Raises ValueError for what cannot have been kept."""
+        check(0 < state.size <= _MOST and 0 < state.interval <= _MOST, "there is no such rate")
+        made = cls(Rate(state.size, state.interval), state.began)
+        check(0 <= state.left <= made._burst and 0 <= state.began < LATEST, "there is no such credit")
+        made._left = state.left
+        return made
 
     @property
     def renewed(self) -> int:

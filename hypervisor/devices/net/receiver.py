@@ -6,8 +6,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.netif import NetifGsoType, NetifRsp, NetRxFlag
-from paravane.devices.net.headers import EtherType
+from paravane.devices.net.frame import Frame
+from paravane.devices.net.headers import ETH_HEADER, EtherType
 from paravane.devices.net.packet import MOST_SLOTS
+from paravane.devices.net.state import LATEST, FrameState, ReceiverState, check
 from paravane.devices.net.wire import RX_REQUEST, RX_RESPONSE, gso_extra
 from paravane.devices.ring import RingFault
 from paravane.devices.xenbus import DeviceFault
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
     from paravane.devices.bus import Budget, Port
     from paravane.devices.net.choices import Choices
-    from paravane.devices.net.frame import Frame
     from paravane.devices.net.switch import Counts
     from paravane.devices.observers import DeviceObservers
     from paravane.devices.shared_ring import BackRing
@@ -37,6 +38,9 @@ POLL: Final = 30 * 10**6
 
 FRAME_UNITS: Final = 24
 LOSS_UNITS: Final = 1
+
+_LONGEST: Final = 1 << 17
+"""Bytes: more than any frame has."""
 
 _BLANK: Final = NetRxFlag.csum_blank | NetRxFlag.data_validated
 _MORE_DATA: Final = int(NetRxFlag.more_data)
@@ -79,6 +83,28 @@ class Receiver:
         """Each with the time at which it is lost."""
         self._waiting_bytes = 0
         self._fault: Exception | None = None
+
+    def save(self) -> ReceiverState:
+        """What `restore` goes on from."""
+        waiting = tuple(
+            FrameState(lost_at, frame.data, frame.blank, frame.segment_size)
+            for lost_at, frame in self._waiting
+        )
+        fault = None if self._fault is None else (isinstance(self._fault, RingFault), str(self._fault))
+        return ReceiverState(self._ring.save(), waiting, fault)
+
+    def restore(self, state: ReceiverState) -> None:
+        """Go on from there. Raises ValueError for what cannot have been kept."""
+        self._ring.restore(state.ring)
+        for lost_at, data, blank, segment_size in state.waiting:
+            check(0 <= lost_at < LATEST and 0 <= segment_size < 1 << 16, "no frame waits so long")
+            check(ETH_HEADER <= len(data) <= _LONGEST, "no frame is so long")
+            self._waiting.append((lost_at, Frame(data, blank=blank, segment_size=segment_size)))
+            self._waiting_bytes += len(data)
+        check(self._waiting_bytes <= MOST_QUEUED, "more waits than may")
+        if state.fault is not None:
+            is_ring, sentence = state.fault
+            self._fault = RingFault(sentence) if is_ring else DeviceFault(sentence)
 
     def deliver(self, frame: Frame) -> bool:
         """Take a frame, into the ring if the guest has posted pages for it. False: it is lost. Called in the

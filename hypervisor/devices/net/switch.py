@@ -10,11 +10,13 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.classes import dataclass
-from paravane.devices.net.addresses import is_group, is_link_local
+from paravane.devices.net.addresses import MAC_SIZE, is_group, is_link_local
 from paravane.devices.net.errors import OffloadError
 from paravane.devices.net.firewall import Direction
 from paravane.devices.net.headers import ETH_HEADER
-from paravane.devices.net.offloads import check, fit
+from paravane.devices.net.offloads import check as check_offloads
+from paravane.devices.net.offloads import fit
+from paravane.devices.net.state import LATEST, CountsState, PortState, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +56,14 @@ class Counts:
     bytes: int = 0
     dropped: int = 0
     refused: int = 0
+
+    def save(self) -> CountsState:
+        """What `restore` goes on from."""
+        return CountsState(self.frames, self.bytes, self.dropped, self.refused)
+
+    def restore(self, state: CountsState) -> None:
+        """Go on counting from there."""
+        self.frames, self.bytes, self.dropped, self.refused = state
 
     def passed(self, frame: Frame) -> None:
         self.frames += 1
@@ -132,6 +142,30 @@ class Switch:
                 del self._where[mac]
         port.heard.clear()
 
+    def save(self) -> tuple[PortState, ...]:
+        """What `restore` goes on from."""
+        return tuple(PortState(port.name, tuple(port.heard.items())) for port in self.ports)
+
+    def restore(self, state: tuple[PortState, ...]) -> None:
+        """Have the ports in that order, and know whom they have heard. Raises ValueError for other ports than
+        there are."""
+        ports = {port.name: port for port in self.ports}
+        names = [kept.name for kept in state]
+        check(
+            len(ports) == len(self.ports) == len(names) and set(names) == set(ports),
+            "a switch has other ports",
+        )
+        self.ports = [ports[name] for name in names]
+        for port, kept in zip(self.ports, state, strict=True):
+            check(len(kept.heard) <= MOST_STATIONS, "a port has heard too many")
+            for mac, when in kept.heard:
+                check(
+                    len(mac) == MAC_SIZE and 0 <= when < LATEST and mac not in self._where,
+                    "nobody was heard so",
+                )
+                port.heard[mac] = when
+                self._where[mac] = port
+
     def forward(self, sender: Port, frame: Frame) -> int:
         """Pass a frame on: to the port of its destination, or to all others when that is a group or nobody
         knows where it is. Returns to how many, with the frames that had to be made of it."""
@@ -141,7 +175,7 @@ class Switch:
             return 0
         if frame.blank:
             try:
-                check(frame)
+                check_offloads(frame)
             except OffloadError:
                 sender.sent.dropped += 1
                 return 0

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.abi.netif import NetifExtraType, NetifRsp, NetTxFlag
 from paravane.devices.net.frame import Frame
-from paravane.devices.net.packet import Packet, take_packet
+from paravane.devices.net.packet import Packet, resumed_packet, save_packet, take_packet
+from paravane.devices.net.state import TransmitterState
 from paravane.devices.net.wire import TX_RESPONSE
 from paravane.grants import GrantRefusal, read_grant
 
@@ -63,6 +64,19 @@ class Transmitter:
         self._counts = counts
         self._observers = observers
         self._waiting: Packet | None = None  # for credit
+
+    def save(self) -> TransmitterState:
+        """What `restore` goes on from."""
+        waiting = None if self._waiting is None else save_packet(self._waiting)
+        return TransmitterState(self._ring.save(), waiting)
+
+    def restore(self, state: TransmitterState) -> None:
+        """Go on from there. Raises ValueError for what cannot have been kept."""
+        self._ring.restore(state.ring)
+        if state.waiting is not None:
+            self._waiting = resumed_packet(state.waiting)
+            if len(self._waiting.slots) + self._waiting.nr_extras > self._ring.unanswered:
+                raise ValueError("a packet waits that was answered")
 
     def serve(self, budget: Budget) -> bool:
         """Send packets until there is none, the credit is used up or the budget exhausted. Whether there is

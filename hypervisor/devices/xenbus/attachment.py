@@ -6,11 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.xenbus import XenbusState
+from paravane.classes import NamedTuple
 from paravane.devices.ring import RingFault
 from paravane.devices.xenbus.complaints import Complaints
 from paravane.devices.xenbus.fault import DeviceFault
-from paravane.devices.xenbus.frontend import Frontend
-from paravane.devices.xenbus.nodes import announce, forget
+from paravane.devices.xenbus.frontend import Frontend, FrontendState, ResumedFrontend
+from paravane.devices.xenbus.nodes import announce, forget, paths_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,19 @@ _USING: Final = frozenset(
     }
 )
 """States of a frontend that uses its device, and is asked before that goes away."""
+
+
+class AttachmentState(NamedTuple):
+    """A device on the bus: what its backend says of itself, whether it is to go and whether its frontend's
+    state is to be looked at, how often its guest was complained of, the place of its watch, and the
+    connection there is."""
+
+    state: XenbusState
+    leaving: bool
+    looking: bool
+    complaints: int
+    watch: int
+    frontend: FrontendState | None
 
 
 class Attachment:
@@ -57,9 +71,11 @@ class Attachment:
         device: Device,
         config: DeviceConfig,
         gone: Callable[[Attachment], None],
+        kept: AttachmentState | None = None,
     ) -> None:
-        """Make its nodes and offer the device, which was opened as `config` says. `gone` is called once, when
-        it is off the bus."""
+        """Make its nodes and offer the device, which was opened as `config` says; or go on with those that
+        there are, where it is one that was `kept`. `gone` is called once, when it is off the bus. Raises
+        ValueError, DeviceFault and RingFault for what cannot have been kept."""
         self.domid = domid
         self.device = device
         self.config = config
@@ -69,11 +85,39 @@ class Attachment:
         self._frontend: Frontend | None = None
         self._leaving = self._closed = self._looking = False
         self._complaints = Complaints(domid, self.name)
+        if kept is not None:
+            self.paths = paths_of(device, domid, host.domid)
+            self._resume(kept)
+            return
         self.paths = announce(host.store, device, domid, host.domid)
         self._write(device.offer())
         self._write({"hotplug-status": "connected"})
         self._switch(XenbusState.InitWait)
         self._watch = host.store.watch(f"{self.paths.front}/state", self._state_written)
+
+    def save(self) -> AttachmentState:
+        """What another one goes on from. Raises ValueError, a sentence, for what cannot be kept."""
+        frontend = None if self._frontend is None else self._frontend.save()
+        return AttachmentState(
+            self.state, self._leaving, self._looking, self._complaints.made, self._watch.place, frontend
+        )
+
+    def _resume(self, kept: AttachmentState) -> None:
+        self.state, self._leaving, self._looking = kept.state, kept.leaving, kept.looking
+        self._complaints.made = kept.complaints
+        store = self._host.store
+        self._watch = store.resume_watch(f"{self.paths.front}/state", self._state_written, kept.watch)
+        if kept.frontend is not None:
+            frontend = ResumedFrontend(
+                self._host, self.domid, self.paths.front, self._call, self._complaints.say, kept.frontend
+            )
+            self._frontend = frontend
+            try:
+                self.device.connect(frontend)
+                frontend.connected()
+            except BaseException:
+                self._disconnect()
+                raise
 
     @property
     def name(self) -> str:
@@ -186,6 +230,7 @@ class Attachment:
         except DeviceFault as fault:
             self._fail(str(fault))
         else:
+            frontend.connected()
             self._host.store.remove(f"{self.paths.back}/error")
             self._write(nodes)
             self._switch(XenbusState.Connected)

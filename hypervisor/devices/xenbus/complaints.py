@@ -15,12 +15,13 @@ class Complaints:
     def __init__(self, domid: int, name: str) -> None:
         self._log = logging.getLogger(f"paravane.d{domid}")
         self._name = name
-        self._made = 0
+        self.made = 0
+        """How many there have been."""
 
     def say(self, sentence: str) -> None:
         """A line in the log, unless there have been too many."""
-        self._made += 1
-        if self._made < MOST:
+        self.made += 1
+        if self.made < MOST:
             self._log.warning("%s: %s", self._name, sentence)
-        elif self._made == MOST:
+        elif self.made == MOST:
             self._log.warning("%s: %s; more of it is not logged", self._name, sentence)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paravane.devices.xenbus.attachment import Attachment
-    from paravane.devices.xenbus.device import DeviceConfig
+    from paravane.devices.xenbus.attachment import Attachment, AttachmentState
+    from paravane.devices.xenbus.device import Device, DeviceConfig
     from paravane.devices.xenbus.host import DeviceHost
 
 
@@ -44,6 +44,28 @@ class DomainDevices:
         attachment = Attachment(self._host, self._domid, device, config, self._gone)
         self._attached[place] = attachment
         return attachment
+
+    def resume(self, config: DeviceConfig, device: Device, kept: AttachmentState) -> Attachment:
+        """A device that the domain had before all was kept. Raises ValueError, DeviceFault and RingFault for
+        what cannot have been."""
+        place = (device.kind, device.number)
+        if place in self._attached:
+            device.close()
+            raise ValueError(f"domain {self._domid} has a device {device.kind}/{device.number} already")
+        from paravane.devices.xenbus.attachment import Attachment  # noqa: PLC0415 - loaded for who asks for it only
+
+        try:
+            attachment = Attachment(self._host, self._domid, device, config, self._gone, kept)
+        except BaseException:
+            device.close()
+            raise
+        self._attached[place] = attachment
+        return attachment
+
+    @property
+    def host(self) -> DeviceHost:
+        """What its devices work with."""
+        return self._host
 
     def find(self, kind: str, number: int) -> Attachment | None:
         """The device of this kind and number, or None."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from paravane.devices.bus import Port
 from paravane.devices.xenbus.fault import DeviceFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paravane.devices.bus import Bus, Port
+    from paravane.devices.bus import Bus
     from paravane.devices.xenstore import Store
-    from paravane.grants import GrantTable, HasGrants
+    from paravane.grants import GrantMapping, GrantTable, HasGrants
     from paravane.registry import Domains
     from paravane.time.clock import Clock
     from paravane.time.timers import TimerQueue
@@ -57,10 +59,23 @@ class Outside(Protocol):
         ...
 
 
+class BoundPort(Port, Protocol):
+    """An end whose number is `port`, 0 once it was given up."""
+
+    port: int
+
+    @property
+    def connected(self) -> bool:
+        """Whether a guest has the other end now."""
+        ...
+
+
 class Events(Protocol):
     """The host's end of event channels (`paravane.events.HostEvents`)."""
 
-    def bind(self, domid: int, remote_port: int, callback: Callable[[], None]) -> Port: ...
+    def bind(self, domid: int, remote_port: int, callback: Callable[[], None]) -> BoundPort: ...
+
+    def resume(self, port: int, callback: Callable[[], None]) -> BoundPort: ...
 
 
 class Shared(Protocol):
@@ -100,6 +115,7 @@ class DeviceHost:
         self.events: Events
         self._domains = domains
         self._shared: dict[type[Any], Any] = {}
+        self._resumed: Counter[tuple[int, int, bool]] = Counter()
 
     def grants(self, domid: int) -> GrantTable:
         """A domain's grant table. Raises DeviceFault."""
@@ -108,11 +124,23 @@ class DeviceHost:
             raise DeviceFault(f"domain {domid} has no grant table")
         return domain.grants
 
+    def resume_grant(self, domid: int, ref: int, *, writable: bool) -> GrantMapping:
+        """A mapping of a domain's grant that there was before all was kept. Raises DeviceFault, and
+        ValueError for one that there cannot have been: no more than are counted."""
+        before = self._resumed[domid, ref, writable]
+        self._resumed[domid, ref, writable] += 1
+        return self.grants(domid).resume_for_backend(ref, writable=writable, before=before)
+
     def shared(self, kind: type[T]) -> T:
         """The machine's one instance of `kind`, made when it is asked for first."""
         if kind not in self._shared:
             self._shared[kind] = kind(self)
         found: T = self._shared[kind]
+        return found
+
+    def had(self, kind: type[T]) -> T | None:
+        """The machine's one instance of `kind`, if it was asked for."""
+        found: T | None = self._shared.get(kind)
         return found
 
     def close(self) -> None:

@@ -18,12 +18,22 @@ class HostWatch:
 
     domid = CONTROL_DOMID
 
-    def __init__(self, home: HostWatches, path: str, callback: Callable[[str], None]) -> None:
+    def __init__(
+        self, home: HostWatches, path: str, callback: Callable[[str], None], place: int | None = None
+    ) -> None:
         self._home = home
         self._callback = callback
         self.watch = Watch(path, b"")
         self._closed = False
-        home.index.add(self, self.watch)
+        if place is None:
+            home.index.add(self, self.watch)
+        else:
+            home.index.put(self, self.watch, place)
+
+    @property
+    def place(self) -> int:
+        """Where it stands in the order in which all watches were set."""
+        return self._home.index.place(self, self.watch)
 
     def event(self, watch: Watch, path: str) -> None:
         self._home.later(self, path)
@@ -51,6 +61,15 @@ class HostWatches:
         watch = HostWatch(self, path, callback)
         watch.event(watch.watch, path)
         return watch
+
+    def resume(self, path: str, callback: Callable[[str], None], place: int) -> HostWatch:
+        """One that was set before all was kept, at that place, and has heard of all since."""
+        return HostWatch(self, path, callback, place)
+
+    @property
+    def untold(self) -> bool:
+        """Whether anybody is still to hear of anything."""
+        return bool(self._events)
 
     def later(self, watch: HostWatch, path: str) -> None:
         """Queue an event. One that waits already tells the same: guests cannot make the queue long."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.abi.errno import Errno
 from paravane.classes import dataclass
@@ -30,6 +30,10 @@ class Introduced(Protocol):
     def release(self) -> None:
         """Forget the domain, as if it were gone."""
         ...
+
+
+_MOST_WATCHES: Final = 1 << 62
+"""No machine sets so many, one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +165,17 @@ class Store:
         watch = self._host_watches.add(path, callback)
         self.deliver()
         return watch
+
+    def resume_watch(self, path: str, callback: Callable[[str], None], place: int) -> HostWatch:
+        """A watch of the host's that was set before all was kept. Raises ValueError for what is no path."""
+        if not valid_path(path) or not 0 <= place < _MOST_WATCHES:
+            raise ValueError(f"{path[:64]!r} was not watched")
+        return self._host_watches.resume(path, callback, place)
+
+    @property
+    def untold(self) -> bool:
+        """Whether a backend is still to hear of a change."""
+        return self._host_watches.untold
 
     # Domains.
 

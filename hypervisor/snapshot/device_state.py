@@ -1,0 +1,41 @@
+"""A device of a saved domain, as plain state."""
+
+from paravane.classes import dataclass
+from paravane.devices.net.state import InterfaceState
+from paravane.devices.shared_ring import RingState
+from paravane.devices.xenbus.attachment import AttachmentState
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSaved:
+    """A disk in memory (`Disk`), where it is in its ring, and what is on it that is not zero: places and
+    bytes."""
+
+    vdev: str
+    memory: int
+    read_only: bool
+    cdrom: bool
+    sector_size: int
+    ring: RingState | None
+    contents: tuple[tuple[int, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VifSaved:
+    """An interface (`Vif`): an empty `mac` for one of the machine's own, no `rate` for none."""
+
+    number: int
+    mac: bytes
+    bridge: str
+    rate: tuple[int, int] | None
+    networks: tuple[str, ...]
+    mtu: int
+    state: InterfaceState
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSaved:
+    """One device on the bus."""
+
+    device: DiskSaved | VifSaved
+    attachment: AttachmentState
