@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from argparse import ArgumentTypeError
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module, metadata
@@ -167,7 +168,7 @@ class Cluster:
                 raise
             sentence = f"a worker of {self._address} has no Paravane, or another one: install this one there"
             raise UsageError(sentence) from None
-        except distributed.client.FutureCancelledError:
+        except CancelledError:
             raise UsageError(f"what ran on {self._address} was cancelled there") from None
 
     def _workers(self) -> dict[str, int]:

@@ -49,7 +49,7 @@ def test_the_outcome_is_that_of_one_machine(address: str, capsys: pytest.Capture
     assert capsys.readouterr().out == alone
 
 
-def test_of_several_failures_the_lowest_counts(address: str) -> None:
+def test_each_thing_is_done_with_what_all_have_in_common(address: str) -> None:
     with Cluster(address) as found:
         trials = dict(found.each(errands.squared, 3, range(8), str))
     assert trials == {at: 3 * at * at for at in range(8)}

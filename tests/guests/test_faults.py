@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,10 +19,16 @@ from paravane.variation import Variation
 from tests.support.boot import HOST_TIMEOUT
 
 if TYPE_CHECKING:
+    from paravane import Image
     from paravane.devices.xenbus import DeviceConfig
     from paravane.faults import Fault
 
 MEMORY = 8 << 20
+
+
+@cache
+def image_of(name: str) -> Image:
+    return choose(guest_kernels.load(name).sources[0], [], {}).image
 
 
 class Run:
@@ -35,7 +42,7 @@ class Run:
         *devices: DeviceConfig,
         cmdlines: tuple[str, ...] = (),
     ) -> None:
-        image = choose(guest_kernels.load(name).sources[0], [], {}).image
+        image = image_of(name)
         words = cmdlines or ("",)
         with Machine(
             Machine.size_for(*[MEMORY] * len(words)),
@@ -152,7 +159,7 @@ def test_a_balloon_that_looks_at_no_answer_is_found_within_few_runs(
     assert "--faults memory" in again
     assert main(shlex.split(again)) == 3
     capsys.readouterr()
-    assert main(("explore", "shortage", "-D", "MENDED", "--runs", "40", "--faults", "all")) == 0
+    assert main(("explore", "shortage", "-D", "MENDED", "--runs", "20", "--faults", "all")) == 0
     assert re.search(
         r"^    faults that were injected: [0-9]+ of memory$", capsys.readouterr().out, re.MULTILINE
     )

@@ -24,6 +24,7 @@ from paravane.devices.xenbus.nodes import paths_of
 
 if TYPE_CHECKING:
     from paravane.devices.bus import Budget
+    from paravane.devices.faults import DeviceFaults
     from paravane.devices.net.choices import Choices
     from paravane.devices.net.frame import Frame
     from paravane.devices.net.pcap import Capture
@@ -134,7 +135,7 @@ class Interface(Device):
 
     def deliver(self, frame: Frame) -> bool:
         """A frame from the switch, for the guest."""
-        if not self._queues or self._lost(frame):
+        if not self._queues or (self._bus.faults is not None and self._lost(self._bus.faults, frame)):
             return False
         if self._groups.controlled and not self._groups.hears(frame.data[:MAC_SIZE]):
             return True
@@ -252,10 +253,9 @@ class Interface(Device):
         if self._timer is not None and when < self._timer.deadline:
             self._timer.arm(when)
 
-    def _lost(self, frame: Frame) -> bool:
+    def _lost(self, faults: DeviceFaults, frame: Frame) -> bool:
         """Whether chance has it that it does not arrive."""
-        faults, frontend = self._bus.faults, self._frontend
-        return faults is not None and frontend is not None and faults.packet(frontend.domid, len(frame.data))
+        return self._frontend is not None and faults.packet(self._frontend.domid, len(frame.data))
 
     def _flow(self, frame: Frame) -> int:
         """The queue of a frame: one flow stays in one, so that its packets stay in order."""
