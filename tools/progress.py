@@ -84,7 +84,7 @@ class Progress:
         # In ASCII, a character a column. The last one stays free: there some terminals begin another line.
         text = shown(self._state()).encode("ascii", "backslashreplace")
         seconds = f" ({time.monotonic() - self._began:.0f} s)".encode()
-        line = text[: max(0, _columns(self._fileno) - 1 - len(seconds))] + seconds
+        line = text[: max(0, columns(self._fileno) - 1 - len(seconds))] + seconds
         if line != self._drawn and self._put(_ERASE + line):
             self._drawn = line
 
@@ -135,11 +135,12 @@ def portion(fileno: int) -> str:
         return ""
 
 
-def _columns(fileno: int) -> int:
+def columns(fileno: int, otherwise: int = _COLUMNS) -> int:
+    """Columns of the terminal that a file is; `otherwise` if it is none, or does not know them."""
     try:
-        return os.get_terminal_size(fileno).columns or _COLUMNS
+        return os.get_terminal_size(fileno).columns or otherwise
     except OSError:
-        return _COLUMNS
+        return otherwise
 
 
 def _in_background(fileno: int) -> bool:

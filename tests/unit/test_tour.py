@@ -6,6 +6,7 @@ tests/guests/test_tour.py.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -19,7 +20,7 @@ from paravane.guest_kernels.folder import load_folder
 from paravane.tools.cli import main
 from paravane.tools.tour.exercise import exercise_files
 from paravane.tools.tour.marks import TODO, tasks, unmarked
-from paravane.tools.tour.show import outcome
+from paravane.tools.tour.show import NARROWEST, WIDTH, heading, outcome, width
 from paravane.tools.tour.stop import Figure
 from paravane.tools.tour.stops import STOPS
 
@@ -164,3 +165,26 @@ def test_a_figure_is_a_number_in_a_column_or_a_sentence_below_its_title() -> Non
     assert max(map(len, lines)) <= 100
     assert "    why:" in lines
     assert "\x1b" not in "".join(lines)
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_what_is_shown_is_as_wide_as_it_may_be(columns: int) -> None:
+    figures = [Figure("a", 1234567, "things " * 20), Figure("b", "no" + " way" * 40, "why " * 30)]
+    for number, stop in enumerate(STOPS, 1):
+        lines = [*heading(number, stop, columns), *outcome(figures, columns)]
+        assert columns - 16 < max(map(len, lines)) <= max(columns, len(lines[0]))
+
+
+@pytest.mark.parametrize(
+    ("columns", "wide"), [(20, NARROWEST), (80, 80), (500, WIDTH), (0, WIDTH), (None, WIDTH)]
+)
+def test_a_terminal_says_how_wide_it_is(
+    columns: int | None, wide: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def size(_: int) -> os.terminal_size:
+        if columns is None:
+            raise OSError
+        return os.terminal_size((columns, 24))
+
+    monkeypatch.setattr(os, "get_terminal_size", size)
+    assert width() == wide

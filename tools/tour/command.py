@@ -95,23 +95,25 @@ def _list(stops: tuple[Stop, ...]) -> int:
 
 
 def _show(number: int, stops: tuple[Stop, ...]) -> int:
-    from paravane.tools.tour.show import heading, outcome  # noqa: PLC0415 - with the stops
+    from paravane.tools.tour.show import heading, outcome, width  # noqa: PLC0415 - with the stops
 
     stop = stops[number - 1]
-    print(*heading(number, stop), sep="\n", flush=True)
+    columns = width()
+    print(*heading(number, stop, columns), sep="\n", flush=True)
     with telling(lambda: f"running {stop.kernel}"), _quiet():
         run = stop.run()
     if any(result.ending is not StopReason.DONE for result in run.results):
         print(f"`{stop.kernel}` did not come to its end: {run.result.ending.value}")
         return Status.ERRORS
     print(f"`{stop.kernel}` has just run:")
-    print(*outcome(stop.figures(run)), sep="\n")
+    print(*outcome(stop.figures(run), columns), sep="\n")
     print()
     verb = "run" if stop.parts else "boot"
-    print(f"read it: guest_kernels/{stop.kernel}; watch it: paravane {verb} {stop.kernel} --trace -")
-    print(f"do it:   paravane tour {number} --exercise DIR")
+    print(f"read it:  guest_kernels/{stop.kernel}")
+    print(f"watch it: paravane {verb} {stop.kernel} --trace -")
+    print(f"do it:    paravane tour {number} --exercise DIR")
     if number < len(stops):
-        print(f"next:    paravane tour {number + 1}")
+        print(f"next:     paravane tour {number + 1}")
     return Status.OK
 
 

@@ -6,6 +6,8 @@ import textwrap
 from typing import TYPE_CHECKING, Final
 
 from paravane.text import shown
+from paravane.tools.progress import columns
+from paravane.tools.streams import STDOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -13,8 +15,16 @@ if TYPE_CHECKING:
     from paravane.tools.tour.stop import Figure, Stop
 
 WIDTH: Final = 96
+"""Columns at most: longer lines are hard to read."""
+NARROWEST: Final = 40
 _NUMBER: Final = 12
 """Columns of a number."""
+
+
+def width() -> int:
+    """Columns of what is shown: those of the terminal, if stdout is one and they are neither too many nor too
+    few."""
+    return min(max(columns(STDOUT, WIDTH), NARROWEST), WIDTH)
 
 
 def listing(stops: Sequence[Stop]) -> Iterator[str]:
@@ -24,24 +34,24 @@ def listing(stops: Sequence[Stop]) -> Iterator[str]:
         yield f"{number:>3}  {stop.title:<{title}}  {stop.section:<7}  {stop.kernel}"
 
 
-def heading(number: int, stop: Stop) -> Iterator[str]:
+def heading(number: int, stop: Stop, most: int = WIDTH) -> Iterator[str]:
     """The idea of a stop, before it is run."""
     yield f"{number}. {stop.title} (section {stop.section})"
     yield ""
-    yield from textwrap.wrap(stop.idea, WIDTH)
+    yield from textwrap.wrap(stop.idea, most)
     yield ""
 
 
-def outcome(figures: Iterable[Figure]) -> Iterator[str]:
+def outcome(figures: Iterable[Figure], most: int = WIDTH) -> Iterator[str]:
     """What a run has shown, a line or a few for each figure."""
     for figure in figures:
         if isinstance(figure.value, int):
             first = f"{figure.value:>{_NUMBER},}  "
-            yield from _wrapped(figure.what, first, " " * len(first))
+            yield from _wrapped(figure.what, most, first, " " * len(first))
         else:
-            yield from _wrapped(f"{figure.what}:", "    ", "    ")
-            yield from _wrapped(shown(figure.value), " " * 8, " " * 8)
+            yield from _wrapped(f"{figure.what}:", most, "    ", "    ")
+            yield from _wrapped(shown(figure.value), most, " " * 8, " " * 8)
 
 
-def _wrapped(text: str, first: str, others: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=others)
+def _wrapped(text: str, most: int, first: str, others: str) -> list[str]:
+    return textwrap.wrap(text, most, initial_indent=first, subsequent_indent=others)
