@@ -128,7 +128,7 @@ class Domain:
         self.debugger: DomainDebugger | None = None
         self.when_ended: Callable[[Domain], None] | None = None
         limit = LineLimit(log_rate or LogRate(), platform.clock.now)
-        self.log = DomainLog(logging.getLogger(f"paravane.d{domid}"), limit)
+        self.log = DomainLog(logging.getLogger(f"paravane.d{domid}"), limit, lambda: platform.trace.muted)
         self.vcpus: list[Vcpu] = []
         self.online_vcpus: int | None = None
         """How many of them its administrator wants it to use; None: all."""
@@ -231,7 +231,7 @@ class Domain:
         """Free processors, backends, grants and event channels, not the memory. Idempotent."""
         self.watchdogs.stop()
         if dropped := self.log.limit.settle():
-            self.log.logger.warning("%s", dropped)
+            self.log.put(dropped)
         if self.debugger is not None:
             self.debugger.over()
         try:
@@ -354,7 +354,7 @@ class Domain:
             self._print(line)
 
     def _print(self, line: str) -> None:
-        self.log.logger.warning("%s", line)
+        self.log.put(line)
         self.platform.console_ring.put(line)
         self.platform.exchange.raise_global(Virq.CON_RING)
 

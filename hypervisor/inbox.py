@@ -114,7 +114,7 @@ class Inbox:
     @property
     def expecting_for_guests(self) -> bool:
         """Whether something can still come that a guest may be waiting for."""
-        if self.journal is not None:
+        if self.journal is not None and self.journal.repeats:
             return self.expecting  # who only looks at a repeated run has no part in how long it lasts
         return self._watched > len(self._bystanders) or self._promised > 0 or bool(self._posted)
 

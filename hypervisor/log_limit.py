@@ -88,9 +88,18 @@ class LineLimit:
 class DomainLog(logging.LoggerAdapter["logging.Logger"]):
     """The log of one domain. Warnings are limited; what is below them has to be asked for, and is not."""
 
-    def __init__(self, logger: logging.Logger, limit: LineLimit) -> None:
+    def __init__(
+        self, logger: logging.Logger, limit: LineLimit, muted: Callable[[], bool] = lambda: False
+    ) -> None:
+        """While it is `muted` nothing is put out, and lines count as ever."""
         super().__init__(logger, {})
         self.limit = limit
+        self._muted = muted
+
+    def put(self, line: str) -> None:
+        """A warning that has been counted already."""
+        if not self._muted():
+            self.logger.warning("%s", line)
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """As any logger."""
@@ -99,5 +108,6 @@ class DomainLog(logging.LoggerAdapter["logging.Logger"]):
             if before is None:
                 return
             if before:
-                self.logger.warning("%s", before)
-        super().log(level, msg, *args, **kwargs)
+                self.put(before)
+        if not self._muted():
+            super().log(level, msg, *args, **kwargs)

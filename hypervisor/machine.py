@@ -20,6 +20,7 @@ from paravane.abi.event_channel import Virq
 from paravane.administration import Administration
 from paravane.arguments import check_type
 from paravane.cpu import Ram
+from paravane.cpu.interrupts import DeferredSigint
 from paravane.domain_config import DomainConfig
 from paravane.grants.audit import audit_grants
 from paravane.image import Image
@@ -31,11 +32,13 @@ from paravane.memory import MachineMemory, audit, check_nr_frames
 from paravane.outside import Outside
 from paravane.platform import Platform
 from paravane.registry import Registry
+from paravane.rewindable import Rewindable
 from paravane.run_loop import RunLoop
 from paravane.savable import MachineBusyError, Savable
 from paravane.sched import POLICIES, BorrowedVirtualTime, Interleaved
 from paravane.time.clock import VirtualClock
 from paravane.toolstack import Toolstack
+from paravane.trace import Trace
 from paravane.trace.sources import observe
 from paravane.variation import PLAIN, Variation
 from paravane.x86 import PAGE_SHIFT
@@ -55,13 +58,12 @@ if TYPE_CHECKING:
     from paravane.snapshot.parts import Parts
     from paravane.time.clock import Clock
     from paravane.toolstack import ControlDomain
-    from paravane.trace import Trace
 
 DETERMINISTIC_SLICE = 1_000_000
 """Instructions in a slice that suit most guests, where a run is to be a function of its input alone."""
 
 
-class Machine(Administration, Outside, Savable):
+class Machine(Administration, Outside, Savable, Rewindable):
     """One physical machine: memory, time, a scheduler, domains. Close it, or use it in a `with`.
 
     It belongs to one thread at a time. While `run` lasts, any other thread may call `post` and `interrupt`,
@@ -104,46 +106,50 @@ class Machine(Administration, Outside, Savable):
         self._runner: int | None = None
         self._run_lock = threading.Lock()
         check_nr_frames(memory >> PAGE_SHIFT)
+        self._seed, self._slice_instructions, self._variation = seed, slice_instructions, variation
+        self._inbox = Inbox()
+        self._sigint = DeferredSigint()
+        self._equip(memory, clock or VirtualClock(), policy or BorrowedVirtualTime(), Trace(), debug=debug)
+        self._doomed: list[Domain] = []
+        self._store_sockets: list[StoreSocket] = []
+        self._close_wanted = False
+        self._closed = False
+
+    def _equip(self, memory: int, clock: Clock, policy: Policy, trace: Trace, *, debug: bool) -> None:
         ram = Ram(memory >> PAGE_SHIFT)
         self._registry: Registry[Domain, ControlDomain] = Registry()
-        memory_map = MachineMemory(ram, self._registry, seed=seed)
-        self.platform = Platform(ram, memory_map, self._registry, clock or VirtualClock(), debug=debug)
+        memory_map = MachineMemory(ram, self._registry, seed=self._seed)
+        self.platform = Platform(
+            ram, memory_map, self._registry, clock, trace=trace, sigint=self._sigint, debug=debug
+        )
         # The control domain hears once more of a domain when nothing of it is left, as from Xen.
         self._registry.when_left = partial(self.platform.exchange.raise_global, Virq.DOM_EXC)
-        observe(self.platform)
-        self.platform.timers.late = variation.lateness(seed)
+        self._end_observation = observe(self.platform)
+        self.platform.timers.late = self._variation.lateness(self._seed)
         self._faults: Faults | None = None
-        if variation.faults:
+        if self._variation.faults:
             from paravane.faults import Faults  # noqa: PLC0415 - loaded for who asks for it only
 
-            self._faults = Faults(self.platform, variation, seed)
-        self._policy = policy or BorrowedVirtualTime()
+            self._faults = Faults(self.platform, self._variation, self._seed)
+        self._policy = policy
+        counted = self._slice_instructions > 0
         self._chance = (
-            Interleaved(self._policy, seed, variation.decisions) if slice_instructions and seed else None
+            Interleaved(policy, self._seed, self._variation.decisions) if counted and self._seed else None
         )
-        self._inbox = Inbox()
-        counted = slice_instructions > 0
         self._toolstack = Toolstack(self.platform, self._registry, self._inbox, counted=counted)
         self._loop = RunLoop(
             self.platform,
             self.domains,
-            self._chance or self._policy,
+            self._chance or policy,
             self._inbox,
-            slice_instructions,
+            self._slice_instructions,
             self._settle,
             self._unsettled,
         )
         self._toolstack.control = MachineControl(
             self._registry, self._toolstack, self._loop.scheduler, self.destroy
         )
-        self._lives = Lives(
-            self.platform.clock, self._build, self._take_away, self.rename, self.store.shut_down
-        )
-        self._seed, self._slice_instructions, self._variation = seed, slice_instructions, variation
-        self._doomed: list[Domain] = []
-        self._store_sockets: list[StoreSocket] = []
-        self._close_wanted = False
-        self._closed = False
+        self._lives = Lives(clock, self._build, self._take_away, self.rename, self.store.shut_down)
 
     size_for = staticmethod(size_for)
 
@@ -256,7 +262,9 @@ class Machine(Administration, Outside, Savable):
                 end = time.monotonic() + timeout
                 deadline = end if deadline is None else min(deadline, end)
             try:
-                return self._loop.run(deadline, until)
+                while (ending := self._loop.run(deadline, until)) is None:
+                    self._go_back()
+                return ending
             finally:
                 self._loop.interrupted = False
 
@@ -318,20 +326,24 @@ class Machine(Administration, Outside, Savable):
                     vcpu.stop()
             return
         self._closed = True
+        with ExitStack() as steps:  # taken from the last to the first, whichever of them raises
+            steps.callback(self._inbox.close)
+            self._dismantle(steps)
+            for made in self._store_sockets:
+                steps.callback(made.close)
+
+    def _dismantle(self, steps: ExitStack) -> None:
         self._registry.when_left = None  # part of a circle, which would be freed only by a collection
         domains = list(self.domains.values())
         for domain in domains:  # whoever hears of the end has none to destroy any more
             self._lives.forget(domain)
             self._registry.retire(domain)
-        with ExitStack() as steps:  # taken from the last to the first, whichever of them raises
-            steps.callback(self.platform.trace.raise_failure)
-            steps.callback(self.platform.ram.close)
-            steps.callback(self._inbox.close)
-            steps.callback(self._toolstack.close)
-            for made in self._store_sockets:
-                steps.callback(made.close)
-            for domain in reversed(domains):
-                steps.callback(domain.close)
+        steps.callback(self.platform.trace.raise_failure)
+        steps.callback(self.platform.ram.close)
+        steps.callback(self._end_observation)
+        steps.callback(self._toolstack.close)
+        for domain in reversed(domains):
+            steps.callback(domain.close)
 
     def __enter__(self) -> Machine:
         return self

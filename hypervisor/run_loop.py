@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from paravane.cpu import SliceTimer
 from paravane.ending import Ending, StopReason
@@ -40,6 +40,18 @@ FEWEST_INSTRUCTIONS = 1000
 """Instructions: no counted slice is made shorter for a timer that falls due."""
 
 
+class Slices(Protocol):
+    """Somebody who has counted slices run in pieces, and may have the machine go back: `paravane.history`."""
+
+    def between(self) -> None:
+        """No guest executes, and nothing is half done."""
+        ...
+
+    def run(self, vcpu: Vcpu, instructions: int) -> None:
+        """Run a whole slice (`Vcpu.run`)."""
+        ...
+
+
 class RunLoop:
     """Gives the processor to one vcpu after the other. One thread at a time."""
 
@@ -57,6 +69,9 @@ class RunLoop:
         would have something to do: then the machine waits for nothing else."""
         self.interrupted = False
         self.holds = 0
+        self.leaving = False
+        """Whoever runs the machine is to do something else with it first: `run` comes back with None."""
+        self.slices: Slices | None = None
         self._when_stalled: list[Callable[[], None]] = []
         self._stall_told = False
         self.scheduler = Scheduler(platform, policy, counted=slice_instructions > 0)
@@ -74,18 +89,22 @@ class RunLoop:
         self._settle, self._unsettled = settle, unsettled
         platform.timers.earlier = self._timer_set
 
-    def run(self, deadline: float | None, until: int | None = None) -> Ending:
+    def run(self, deadline: float | None, until: int | None = None) -> Ending | None:
         """Run until something ends it; `deadline` is on `time.monotonic`, `until` a system time that ends it
-        where a slice has ended."""
+        where a slice has ended. None: `leaving`."""
         self._deadline, self._until = deadline, until
         with self._slices, self._platform.sigint:
             while True:
                 self._platform.trace.raise_failure()
                 self._settle()
+                if self.slices is not None and not self.leaving:
+                    self.slices.between()
+                if self.leaving:
+                    return None
                 if (reason := self._stop_reason()) is not None:
                     return self._ending(reason)
                 self._inbox.deliver(_until(deadline) if self.holds else 0)
-                if self.holds:
+                if self.holds or self.leaving:
                     self._stall_told = False
                     continue
                 self._inbox.passed()
@@ -117,6 +136,23 @@ class RunLoop:
         self.holds += 1
         if self.scheduler.running is not None and self._inbox.journal is None:
             self.scheduler.running.stop()
+
+    def rest(self) -> bool:
+        """In the middle of a slice that has paused: hear what comes, and wait while the machine is held.
+        False when the slice is not to be gone on with."""
+        self._inbox.deliver(0)
+        while True:
+            late = self._deadline is not None and time.monotonic() >= self._deadline
+            if late or self.interrupted or self.leaving or self._unsettled() or not self._anybody_lives():
+                return False
+            if not self.holds:
+                return True
+            self._inbox.deliver(_until(self._deadline))
+
+    def take_over(self, other: RunLoop) -> None:
+        """Go on in the place of another loop, with all that it was told from outside."""
+        self.interrupted, self.holds, self.slices = other.interrupted, other.holds, other.slices
+        self._when_stalled = other._when_stalled
 
     def keep(self, journal: Journal) -> None:
         """Have a journal from now on. Raises ValueError where slices are not counted in instructions."""
@@ -222,9 +258,12 @@ class RunLoop:
         began = self._platform.clock.now()
         instructions = -(-(self._ends - began) // INSTRUCTION_TIME)
         self._slice_end.arm(self._ends)
-        vcpu.cpu.executed = 0  # it may end as an event is delivered to it, before it executes anything
+        vcpu.cpu.progress.begin(0)  # it may end as an event is delivered to it, before it executes anything
         try:
-            vcpu.run(instructions)
+            if self.slices is None:
+                vcpu.run(instructions)
+            else:
+                self.slices.run(vcpu, instructions)
         finally:
             self._slice_end.disarm()
         return vcpu.cpu.executed * INSTRUCTION_TIME
@@ -273,7 +312,8 @@ class RunLoop:
             return True
         if not self._inbox.expecting:
             return False
-        if not self._tell_stall():
+        told = self._tell_stall()
+        if not told or self._inbox.journal is not None:  # there each round is a turn, whatever was told
             self._inbox.look(longest)
         return True
 

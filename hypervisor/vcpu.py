@@ -7,6 +7,7 @@ fire, a pending event is delivered, and only then does the guest go on.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane import report as reports
@@ -167,25 +168,34 @@ class Vcpu:
 
     # What the machine does with it.
 
-    def run(self, instructions: int = 0) -> bool:
-        """Run the guest until something stops it, or for `instructions` (0: without a limit). True when it
-        executed them all."""
+    def run(self, instructions: int = 0) -> RunEnd:
+        """Run the guest until something stops it, or for `instructions` (0: without a limit): why it came
+        back. With a crash it is STOPPED."""
         self.time.publish()
         self.run_state.begin_slice()
+        return self._execute(partial(self._begin, instructions))
+
+    def go_on(self) -> RunEnd:
+        """What is left of a run that is PAUSED."""
+        return self._execute(self.cpu.go_on)
+
+    def _begin(self, instructions: int) -> RunEnd:
+        self.traps.begin()
+        self._deliver_events()
+        return self.cpu.run(instructions=instructions)
+
+    def _execute(self, run: Callable[[], RunEnd]) -> RunEnd:
         self._platform.trace.scene = self
         try:
-            self.traps.begin()
-            self._deliver_events()
-            return self.cpu.run(instructions=instructions) is RunEnd.BUDGET
+            return run()
         except GuestCrash as crash:
             self._crash(crash.sentence, _address(crash))
-            return False
         except EngineError as error:
             # Whatever the guest did to its processor must not end the other domains.
             self._crash(f"its processor cannot go on: {error}")
-            return False
         finally:
             self._platform.trace.scene = None
+        return RunEnd.STOPPED
 
     @property
     def hears_ticks(self) -> bool:

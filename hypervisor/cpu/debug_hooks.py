@@ -260,6 +260,7 @@ class DebugHooks:
                 self._debuggers.at_instruction(address)
                 self._watchpoints.open_gate()
             else:
+                cpu.progress.mark()
                 self._redirects.leave(None)
                 self._engine.stop()
             return
@@ -277,6 +278,7 @@ class DebugHooks:
             self._report_hits(hits)
             self._redirects.leave(_VECTOR_DB, sets_rf=half_done)
         elif cpu._stop_wanted:
+            cpu.progress.mark()
             self._redirects.leave(None)
         else:
             self._redirects.arrange(None)

@@ -161,6 +161,7 @@ class Debuggers:
             self.telling = False
         if wanted:
             self._stopped = cpu._stop_wanted = True
+            cpu.progress.mark()
             self._redirects.leave(None)
             cpu._engine.stop()
 

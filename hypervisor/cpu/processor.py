@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable
 from ctypes import addressof, c_char
 from enum import Enum
-from functools import partial
 
 from paravane.cpu.attention import Attention
 from paravane.cpu.code import CodeGroup
@@ -14,7 +13,7 @@ from paravane.cpu.debuggers import Debuggers
 from paravane.cpu.engine import guard
 from paravane.cpu.engine.errors import EngineError
 from paravane.cpu.engine.exits import block_exit
-from paravane.cpu.engine.progress import counter_place, instructions_begun
+from paravane.cpu.engine.progress import counter_place
 from paravane.cpu.engine.stops import end_runs_between_blocks
 from paravane.cpu.geometry import PAE, Geometry
 from paravane.cpu.handler import TrapHandler
@@ -43,6 +42,7 @@ class RunEnd(Enum):
 
     STOPPED = "stopped"
     BUDGET = "budget"
+    PAUSED = "paused"
 
 
 class Cpu(ProcessorState):
@@ -50,8 +50,7 @@ class Cpu(ProcessorState):
 
     Registers may be read and written whenever the guest does not execute: before and after `run`, and inside
     the handler's methods. `run` raises whatever the handler raised. One thread runs a given processor at a
-    time; `stop` alone may be called from others. Close it before its `Ram`. `executed` is how much of its
-    budget the last run has used, in instructions, if it had one.
+    time; `stop` alone may be called from others. Close it before its `Ram`.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class Cpu(ProcessorState):
         self._busy = threading.Lock()
         self._thread = 0
         self._stopper: threading.Lock | None = None
-        self.executed = 0
+        self._stop_asked = False
         self._void = mmap.mmap(-1, PAGE_SIZE)
         try:
             self._prepare_engine()
@@ -162,23 +161,33 @@ class Cpu(ProcessorState):
 
     # Running
 
+    @property
+    def executed(self) -> int:
+        """How much of its budget the last run has used, in instructions, if it had one."""
+        return self.progress.executed
+
     def run(self, *, instructions: int = 0) -> RunEnd:
         """Run the guest until `stop`, or for at most `instructions` instructions (0: no limit), fewer by
         `RESTART_COST` whenever code that was translated already must be translated again.
 
         A stop asked for before the run ends it at once. Raises what the handler raised, or EngineError.
         """
+        self.progress.begin(instructions)
+        return self.go_on()
+
+    def go_on(self) -> RunEnd:
+        """What is left of a run that is PAUSED (`Progress.pauses`): as if it had not been. Raises as
+        `run`."""
         if not self._busy.acquire(blocking=False):
             raise EngineError("this processor runs already: one thread at a time, and not from its own traps")
         try:
-            return self._run(instructions)
+            return self._run()
         finally:
             self._busy.release()
 
-    def _run(self, instructions: int) -> RunEnd:
+    def _run(self) -> RunEnd:
         self._thread = threading.get_ident()
-        self.executed = 0
-        if self._take_stop():
+        if self._take_stop()[0]:
             return RunEnd.STOPPED
         if changed := self._translated.changed_since(self):
             self.drop_code(changed)
@@ -186,32 +195,35 @@ class Cpu(ProcessorState):
             self._drop_all = self._extra = True
         self._hooks.note_debugging()
         debuggers = self._hooks.debuggers
-        if not debuggers.begin_run():
-            debuggers.end_run()
-            self._take_stop()
-            return RunEnd.STOPPED
-        self._sigint.during(partial(self._execute_and_restart, instructions), self.stop)
+        executes = debuggers.begin_run()
+        if executes:
+            self._sigint.during(self._execute_and_restart, self.stop)
         debuggers.end_run()
-        if self._take_stop():
+        stopped, asked = self._take_stop()
+        stopped |= not executes
+        progress = self.progress
+        if progress.pauses and not asked and not progress.used_up and (stopped or progress.at_pause):
+            return RunEnd.PAUSED
+        if stopped:
             return RunEnd.STOPPED
-        if instructions:
+        if progress.budget:
             return RunEnd.BUDGET
         raise EngineError(f"the engine stopped without being asked to ({self._describe()})")
 
-    def _execute_and_restart(self, instructions: int) -> None:
+    def _execute_and_restart(self) -> None:
         """Execute, and go on where that ended only for code to be translated again, with what is left of the
         budget: without one, whoever else runs would never have a turn, or time would never pass for them."""
-        left = instructions
+        progress = self.progress
         while True:
+            limit = progress.next()
+            if progress.budget and not limit:
+                return
             self._put_back()
-            self._execute(left)
+            self._execute(limit)
             if not self._hooks.restart or self._stop_wanted:
                 return
-            if instructions:
-                self.executed += RESTART_COST
-                left = instructions - self.executed
-                if left <= 0:
-                    return
+            if progress.budget:
+                progress.charge(RESTART_COST)
 
     def _execute(self, instructions: int) -> None:
         # Blocks translated before the first budget do not count. And removing the counting hook
@@ -232,7 +244,7 @@ class Cpu(ProcessorState):
             if not self._stop_wanted:
                 self._engine.start(self.eip, instructions or (_NO_BUDGET if self._counted else 0))
                 if instructions:
-                    self.executed += instructions_begun(self._engine)
+                    self.progress.account(instructions)
         except EngineError as error:
             self._take()
             raise EngineError(f"{error} ({self._describe()})") from None
@@ -248,7 +260,7 @@ class Cpu(ProcessorState):
         """
         if threading.get_ident() == self._thread:
             with self._stop_lock:
-                self._stop_wanted = True
+                self._stop_wanted = self._stop_asked = True
                 self._ask_to_stop(in_block=self._hooks.debuggers.telling)
             return
         # Whoever runs the processor may be about to wait for us: return as soon as the stop is taken. A bare
@@ -257,7 +269,7 @@ class Cpu(ProcessorState):
         taken = threading.Lock()
         taken.acquire()
         with self._stop_lock:
-            self._stop_wanted = True
+            self._stop_wanted = self._stop_asked = True
             self._stopper = taken
             if self._block_exit is not None or not self._hooks.debug.suspect_due:  # or else below
                 self._ask_to_stop(in_block=True)
@@ -301,14 +313,16 @@ class Cpu(ProcessorState):
             warnings.warn("a Cpu was dropped without being closed", ResourceWarning, 1, self)
             self.close()
 
-    def _take_stop(self) -> bool:
+    def _take_stop(self) -> tuple[bool, bool]:
+        """Whether the run is to end, and whether that is by `stop`; else it is for a debugger."""
         # Under the lock a stop is either seen here or reaches the engine after: never half.
         with self._stop_lock:
             wanted, self._stop_wanted = self._stop_wanted, False
+            asked, self._stop_asked = self._stop_asked, False
             stopper, self._stopper = self._stopper, None
             if stopper is not None:
                 stopper.release()
-        return wanted
+        return wanted, asked
 
     def _describe(self) -> str:
         names = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")

@@ -79,7 +79,7 @@ def save(cpu: Cpu) -> ProcessorSaved:
         gprs=cpu.gprs(),
         eip=cpu.eip,
         eflags=cpu._engine.read_register(numbers.UC_X86_REG_EFLAGS) & _WORD,
-        inhibited=words[layout.hflags] & layout.inhibit != 0,
+        inhibited=cpu.shadowed,
         cpl=cpu.cpl,
         cr2=cpu.cr2,
         task_switched=cpu.cr0 & Cr0.TS != 0,

@@ -9,6 +9,7 @@ from paravane.cpu.engine import numbers
 from paravane.cpu.engine.library import Mmr, Msr
 from paravane.cpu.geometry import PAGE_MASK, Geometry
 from paravane.cpu.instructions import MAX_LENGTH, decode, is_undefined
+from paravane.cpu.progress import Progress
 from paravane.cpu.ram import Ram
 from paravane.cpu.segment_registers import TASK_STATE, TSS_FLAGS, SegmentRegisters
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Cr0, Cr4, Dr6, Dr7, Eflags
@@ -52,6 +53,7 @@ class ProcessorState(SegmentRegisters):
         self._cr0 = self._cr4 = 0
         self._fill: InstalledFill | None = None
         self._stop_wanted = False
+        self.progress = Progress(self._engine)
 
     def _reset(self) -> None:
         """Ring 1 with paging and null segments, which can do nothing until `enter`."""
@@ -235,6 +237,12 @@ class ProcessorState(SegmentRegisters):
         """Forget the block of `size` bytes at linear `va`, and what else was translated from its frames."""
         frames = {self.frame_at(va), self.frame_at(va + size - 1 & 0xFFFFFFFF)}
         self.drop_code([mfn for mfn in frames if mfn is not None])
+
+    @property
+    def shadowed(self) -> bool:
+        """The next instruction belongs to the last, which loaded SS, or has just set RF: nothing comes
+        between the two."""
+        return self._words[self._layout.hflags] & self._layout.inhibit != 0
 
     def fetch(self, va: int) -> bytes:
         """The bytes of the longest instruction there may be at linear `va`, fewer where a page is missing."""

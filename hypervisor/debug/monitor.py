@@ -75,6 +75,10 @@ class Monitor:
             lines.append(text)
         return "".join(f"{text}\n" for text in lines)
 
+    def moved(self, domain: Domain) -> None:
+        """It answers for this domain from now on."""
+        self._domain = domain
+
     def close(self) -> None:
         """Hear of nothing any more. Idempotent."""
         self._forget()

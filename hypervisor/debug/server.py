@@ -9,7 +9,7 @@ from paravane.abi.sched import ShutdownReason
 from paravane.debug.link import Link
 from paravane.debug.monitor import Monitor
 from paravane.debug.stub import Stub
-from paravane.debug.target import Signo, Target
+from paravane.debug.target import NOT_REPEATABLE, Signo, Target
 from paravane.ending import StopReason
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from paravane.debug.packets import Signal
     from paravane.debug.target import Stop
     from paravane.domain import Domain
+    from paravane.history import History
     from paravane.machine import Machine
 
 
@@ -32,9 +33,20 @@ class Server:
     machine.
     """
 
-    def __init__(self, machine: Machine, domain: Domain, listener: Listener) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        domain: Domain,
+        listener: Listener,
+        history: History | None = None,
+        why_not_back: str = NOT_REPEATABLE,
+    ) -> None:
+        """With `history`, of the same machine and domain, debuggers can go back in the run; without, they are
+        told why they cannot."""
         self._machine = machine
         self._domain = domain
+        self._history = history
+        self._why_not_back = why_not_back
         self._listener = listener
         self._link: Link | None = None
         self._stub: Stub | None = None
@@ -73,7 +85,15 @@ class Server:
             connection.close()
             return
         link = self._link = Link(connection, lambda: self._machine.post(self._go_on))
-        self._target = Target(self._machine, self._domain, self._stopped, self._ended)
+        self._target = Target(
+            self._machine,
+            self._domain,
+            self._stopped,
+            self._ended,
+            self._history,
+            self._moved,
+            self._why_not_back,
+        )
         self._monitor = Monitor(self._machine, self._domain, self._say)
         self._stub = Stub(link, self._target, self._monitor)
         self._machine.add_input(link.fileno(), self._hear, for_guests=False)
@@ -104,6 +124,12 @@ class Server:
     def _stopped(self, stop: Stop) -> None:
         assert self._stub is not None
         self._stub.tell_stop(stop)
+
+    def _moved(self, domain: Domain) -> None:
+        """The machine has gone back."""
+        self._domain = domain
+        if self._monitor is not None:
+            self._monitor.moved(domain)
 
     def _stalled(self) -> None:
         """Nothing but a debugger can wake a guest any more: that is said where one would look."""

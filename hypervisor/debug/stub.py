@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from paravane.vcpu import Vcpu
 
 OK, UNKNOWN = b"OK", b""
-EFAULT, EINVAL, EACCES = b"E0e", b"E16", b"E0d"
-"""Errors: a page is missing; the packet is wrong; that is not to be written."""
+EFAULT, EINVAL, EACCES, EPERM = b"E0e", b"E16", b"E0d", b"E01"
+"""Errors: a page is missing; the packet is wrong; that is not to be written; nobody can go back."""
 
 LONGEST_READ: Final = MAX_PAYLOAD // 2
 
@@ -65,11 +65,12 @@ class Stub:
             "s": lambda rest: self._go_on(rest, steps=True),
             "C": lambda rest: self._go_on(rest.partition(b";")[2], steps=False),
             "S": lambda rest: self._go_on(rest.partition(b";")[2], steps=True),
+            "b": self._back,
             "D": self._detach,
             "k": lambda _: self._kill(),
         }
         self._long: dict[str, Callable[[str], bytes | None]] = {
-            "qSupported": lambda _: _FEATURES.encode(),
+            "qSupported": lambda _: self._features(),
             "QStartNoAckMode": self._stop_acknowledging,
             "qXfer": lambda rest: transfer(self._target.domain, rest),
             "qAttached": lambda _: b"1",
@@ -140,15 +141,17 @@ class Stub:
         return next(vcpu for vcpu in self._vcpus if thread_of(vcpu) == self._thread)
 
     def _write_registers(self, rest: bytes) -> bytes:
-        registers.write_all(self._vcpu, bytes.fromhex(_text(rest)))
+        values, vcpu_id = bytes.fromhex(_text(rest)), self._vcpu.vcpu_id
+        self._target.change(lambda domain: registers.write_all(domain.vcpus[vcpu_id], values))
         return OK
 
     def _read_register(self, rest: bytes) -> bytes:
         return registers.read_one(self._vcpu, hexadecimal(_text(rest))).hex().encode()
 
     def _write_register(self, rest: bytes) -> bytes:
-        number, _, value = _text(rest).partition("=")
-        registers.write_one(self._vcpu, hexadecimal(number), bytes.fromhex(value))
+        name, _, value = _text(rest).partition("=")
+        number, data, vcpu_id = hexadecimal(name), bytes.fromhex(value), self._vcpu.vcpu_id
+        self._target.change(lambda domain: registers.write_one(domain.vcpus[vcpu_id], number, data))
         return OK
 
     def _read_memory(self, rest: bytes) -> bytes:
@@ -160,8 +163,11 @@ class Stub:
         address, size = _place(_text(rest.partition(b":")[0]))
         if size != len(data):
             return EINVAL
-        machine = self._target.domain.memory.machine
-        return OK if memory.write(self._vcpu, machine, address, data) else EFAULT
+        vcpu_id = self._vcpu.vcpu_id
+        written = self._target.change(
+            lambda domain: memory.write(domain.vcpus[vcpu_id], domain.memory.machine, address, data)
+        )
+        return OK if written else EFAULT
 
     # Breakpoints, and going on.
 
@@ -173,12 +179,28 @@ class Stub:
     def _go_on(self, rest: bytes, *, steps: bool) -> None:
         """`c` and `s`, with an address to go on at or without."""
         if rest:
-            self._vcpu.cpu.eip = hexadecimal(_text(rest))
+            place, vcpu_id = hexadecimal(_text(rest)), self._vcpu.vcpu_id
+            self._target.change(lambda domain: setattr(domain.vcpus[vcpu_id].cpu, "eip", place))
         self._target.resume([Action(steps, self._thread if steps else ALL)])
 
     def _resume(self, rest: str) -> bytes | None:
         self._target.resume(parse(rest))
         return None
+
+    def _back(self, rest: bytes) -> bytes | None:
+        """`bc` and `bs`."""
+        if rest not in {b"c", b"s"}:
+            return EINVAL
+        if sentence := self._target.why_not_back:
+            self.say(f"{sentence}\n")
+            return EPERM
+        self._target.back(self._thread, steps=rest == b"s")
+        return None
+
+    def _features(self) -> bytes:
+        """What gdb is told that there is."""
+        back = "" if self._target.why_not_back else ";ReverseContinue+;ReverseStep+"
+        return f"{_FEATURES}{back}".encode()
 
     def _detach(self, _rest: bytes) -> bytes:
         self.wants_to_go = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from paravane.classes import dataclass
 from paravane.cpu.debugger import Watched
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from paravane.domain import Domain
+    from paravane.history import History, Hit
     from paravane.vcpu import Vcpu
+
+Changed = TypeVar("Changed")
+
+NOT_REPEATABLE: Final = "nobody can go back in a run that cannot be repeated"
 
 MOST_WATCHED: Final = 32
 LONGEST_WATCHED: Final = 0x4000
@@ -81,24 +86,39 @@ class _Probe:
 
     @property
     def breakpoints(self) -> dict[int, set[Kind]]:
-        return self._target.points.kinds
+        return self._target.points.kinds if self._looks else {}
 
     @property
     def watched(self) -> list[Watched]:
-        return list(self._target.points.watched.values())
+        return list(self._target.points.watched.values()) if self._looks else []
+
+    @property
+    def _looks(self) -> bool:
+        """Nothing is of interest on a way back that is known."""
+        history = self._target.history
+        return history is None or history.looks or not history.traveling
 
     def at_breakpoint(self, address: int) -> bool:
+        history = self._target.history
+        if history is not None and history.timeline.steps_at(self.vcpu):
+            return False
         software = Kind.SOFTWARE in self._target.points.kinds[address]
-        return self._target.stop(Stop(Signo.TRAP, self.vcpu, "swbreak:" if software else "hwbreak:"))
+        return self._met("swbreak:" if software else "hwbreak:", access=False)
 
     def accessed(self, watched: Watched, before: bytes) -> bool:
         name = {(False, True): "watch", (True, False): "rwatch"}.get(
             (watched.reads, watched.writes), "awatch"
         )
-        return self._target.stop(Stop(Signo.TRAP, self.vcpu, f"{name}:{watched.start:x}"))
+        return self._met(f"{name}:{watched.start:x}", access=True)
 
     def stepped(self) -> None:
         self._target.stop(Stop(Signo.TRAP, self.vcpu))
+
+    def _met(self, reason: str, *, access: bool) -> bool:
+        history = self._target.history
+        if history is not None and history.traveling:
+            return history.note(self.vcpu, reason, access=access)
+        return self._target.stop(Stop(Signo.TRAP, self.vcpu, reason))
 
 
 class Target:
@@ -115,8 +135,16 @@ class Target:
         domain: Domain,
         stopped: Callable[[Stop], None],
         ended: Callable[[], None],
+        history: History | None = None,
+        moved: Callable[[Domain], None] = lambda _: None,
+        why_not_back: str = NOT_REPEATABLE,
     ) -> None:
+        """`history` is what the machine can go back in, if it can (`why_not_back` is a sentence); `moved`
+        hears that the domain is another one then."""
         self.domain = domain
+        self.history = history
+        self._moved = moved
+        self._why_not_back = why_not_back
         self.points = _Points()
         self.last = Stop(Signo.TRAP, domain.vcpus[0])
         self.is_stopped = False
@@ -126,6 +154,7 @@ class Target:
         self._due: Stop | None = None
         self._postponed: Callable[[], None] | None = None
         self._condemned = False
+        self._interrupted = False
         self._probes = [_Probe(self, vcpu) for vcpu in domain.vcpus]
 
     # A debugger comes and goes. Both between two time slices.
@@ -135,11 +164,15 @@ class Target:
         for probe in self._probes:
             probe.vcpu.cpu.debuggers.attach(probe)
         self.domain.debugger = self
+        if self.history is not None:
+            self.history.attach(self)
         self._hold()
 
     def detach(self) -> None:
         """Let the domain go on as if nobody had been there. What was put off, its crash, happens now."""
         self.domain.debugger = None
+        if self.history is not None:
+            self.history.detach()
         for probe in self._probes:
             probe.vcpu.run_state.held = False
             probe.vcpu.cpu.debuggers.detach(probe)
@@ -180,19 +213,78 @@ class Target:
             self.points.watched.pop((kind, address, size), None)
 
     def resume(self, actions: Sequence[Action]) -> None:
-        """Go on, each vcpu by the first action that names it; those that none names stay where they are."""
+        """Go on, each vcpu by the first action that names it; those that none names stay where they are. In a
+        run that can be gone back in they do not: it goes as it would go without a debugger."""
         for probe in self._probes:
             vcpu = probe.vcpu
             vcpu.cpu.debuggers.update()
             action = next((one for one in actions if one.thread in {ALL, thread_of(vcpu)}), None)
-            vcpu.run_state.held = action is None
-            if action is not None and action.steps and self._postponed is None:
+            vcpu.run_state.held = action is None and self.history is None
+            if action is None or not action.steps or self._postponed is not None:
+                continue
+            if self.history is None:
                 vcpu.cpu.debuggers.step(probe, action.within)
+            else:
+                self.history.timeline.step(vcpu, action.within, probe.stepped)
         self._go_on()
 
+    def change(self, make: Callable[[Domain], Changed]) -> Changed:
+        """Change something in the domain, which `make` does."""
+        changed = make(self.domain)
+        if self.history is not None:
+            self.history.change(make)
+        return changed
+
+    # Going back.
+
+    @property
+    def why_not_back(self) -> str:
+        """Why nobody can go back in this run: a sentence, or nothing."""
+        return self._why_not_back if self.history is None else self.history.why_not
+
+    @property
+    def crash_put_off(self) -> bool:
+        """A crash has been put off."""
+        return self._postponed is not None
+
+    def back(self, thread: int, *, steps: bool) -> None:
+        """Go back: to before the last instruction of a thread, or as far as something was met that is set."""
+        assert self.history is not None
+        self._due = self._postponed = None
+        self._interrupted = False
+        if steps:
+            self.history.step_back(thread - 1)
+        else:
+            self.history.run_back()
+        self._release()
+
+    def moved(self, domain: Domain) -> None:
+        """The domain is this one now, somewhere on the way back."""
+        self.domain = domain
+        self._due = self._postponed = None
+        self._condemned = False
+        self.last = Stop(Signo.TRAP, domain.vcpus[self.last.vcpu.vcpu_id])
+        self._probes = [_Probe(self, vcpu) for vcpu in domain.vcpus]
+        for probe in self._probes:
+            probe.vcpu.cpu.debuggers.attach(probe)
+        domain.debugger = self
+        self._moved(domain)
+
+    def arrived(self, hit: Hit | None) -> None:
+        """The way back is over: here, or at the beginning."""
+        vcpus = self.domain.vcpus
+        if hit is None:
+            self.stop(Stop(Signo.TRAP, self.last.vcpu, "replaylog:begin"))
+        else:
+            signal = Signo.INT if self._interrupted else Signo.TRAP
+            self.stop(Stop(signal, vcpus[hit.vcpu_id], hit.reason))
+
     def interrupt(self) -> None:
-        """Stop the domain where it is."""
-        if not self.is_stopped:
+        """Stop the domain where it is; on the way back, have it return."""
+        if self.history is not None and self.history.traveling:
+            self._interrupted = True
+            self.history.give_up()
+        elif not self.is_stopped:
             self.stop(Stop(Signo.INT, self.last.vcpu))
 
     def kill(self) -> None:
@@ -218,15 +310,26 @@ class Target:
         if self._postponed is not None:
             return True
         self._postponed = crash
+        if self.history is not None and self.history.traveling:
+            for probe in self._probes:
+                probe.vcpu.run_state.held = True
+                probe.vcpu.stop()
+            return True
         for probe in self._probes:
             probe.vcpu.run_state.held = True
             probe.vcpu.stop()
         self._due = None  # nothing that happened before is of interest now
         return self.stop(Stop(Signo.ABRT if own else Signo.SEGV, self._running(), sentence=sentence))
 
+    def repeated(self) -> None:
+        """The run that is repeated has come to its end."""
+        self.stop(Stop(Signo.TRAP, self.last.vcpu, "replaylog:end"))
+
     def over(self) -> None:
         """The domain has ended, or is being taken away."""
         self._due = self.domain.debugger = None
+        if self.history is not None:
+            self.history.detach()
         self._ended()
         self._release()
 
@@ -240,6 +343,8 @@ class Target:
         if stop is not None:
             for probe in self._probes:
                 probe.vcpu.cpu.debuggers.cancel(probe)
+            if self.history is not None:
+                self.history.timeline.cancel_step()
             self._hold()
             self.last = stop
             self._stopped(stop)

@@ -8,16 +8,21 @@ from paravane.recording.inputs import Input
 from paravane.recording.manifest import End, Made, Manifest
 from paravane.recording.recorder import Recorder
 from paravane.recording.replayer import Replayer
+from paravane.recording.revisable import Place, Revisable, RevisableRecorder, RevisableReplayer
 
 __all__ = [
     "End",
     "Input",
     "Made",
     "Manifest",
+    "Place",
     "Recorder",
     "Recording",
     "RecordingError",
     "Replayer",
+    "Revisable",
+    "RevisableRecorder",
+    "RevisableReplayer",
     "begin",
     "disk_of",
     "finish",

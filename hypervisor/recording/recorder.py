@@ -31,7 +31,10 @@ class Recorder(Outputs):
     """Keeps what comes to a machine with one domain, whose console it stands in front of: what is fed here
     reaches the guest when the machine has looked outside and goes on, so that a replay can do it there."""
 
-    repeats = False
+    @property
+    def repeats(self) -> bool:
+        """Nothing is repeated."""
+        return False
 
     def __init__(self) -> None:
         super().__init__()

@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from paravane.vcpu import Vcpu
 
 
-def save(parts: Parts) -> MachineSaved:
-    """The state of a machine between two slices. Raises SnapshotError, a sentence, for what cannot be
-    saved."""
+def save(parts: Parts, *, debugged: bool = False) -> MachineSaved:
+    """The state of a machine between two slices. Raises SnapshotError, a sentence, for what cannot be saved;
+    with `debugged`, for who takes its debuggers along himself, it may have some."""
     platform, loop, policy = parts.platform, parts.loop, parts.policy
-    _check(parts)
+    _check(parts, debugged=debugged)
     if type(policy) not in POLICY_STATES:
         raise SnapshotError(f"the state of the scheduling policy {policy.name} cannot be saved")
     used = loop.scheduler.policy
@@ -85,7 +85,7 @@ def save(parts: Parts) -> MachineSaved:
     )
 
 
-def _check(parts: Parts) -> None:
+def _check(parts: Parts, *, debugged: bool) -> None:
     """Raises SnapshotError for a machine of which something cannot be kept."""
     if type(parts.platform.clock) is not VirtualClock:
         raise SnapshotError(
@@ -105,6 +105,15 @@ def _check(parts: Parts) -> None:
         raise SnapshotError("a backend is still to hear of a change in xenstore: that cannot be saved")
     for domain in present.values():
         _check_domain(parts, domain)
+        if not debugged:
+            _check_unwatched(domain)
+
+
+def _check_unwatched(domain: Domain) -> None:
+    if domain.debugger is not None or any(vcpu.cpu.debuggers.attached for vcpu in domain.vcpus):
+        raise SnapshotError(
+            f"a debugger looks at {shown(domain.name)}, or somebody follows it: it cannot be saved meanwhile"
+        )
 
 
 def _check_domain(parts: Parts, domain: Domain) -> None:
@@ -112,10 +121,6 @@ def _check_domain(parts: Parts, domain: Domain) -> None:
     console = parts.lives.config(domain).console
     if console is not None and (console.end, console.log, console.tap) != (None, None, None):
         raise SnapshotError(f"the console of {name} is not on standard output alone: it cannot be saved yet")
-    if domain.debugger is not None or any(vcpu.cpu.debuggers.attached for vcpu in domain.vcpus):
-        raise SnapshotError(
-            f"a debugger looks at {name}, or somebody follows it: it cannot be saved meanwhile"
-        )
     if not isinstance(domain.console, Console) or domain.store is None or len(domain.vcpus) == 0:
         raise SnapshotError(f"{name} was made without a console or xenstore: it cannot be saved yet")
 

@@ -126,6 +126,7 @@ class Trace:
         self._subscriptions: list[_Subscription] = []
         self._by_kind: dict[Kind, tuple[Subscriber, ...]] = {}
         self._watchers: list[Callable[[], None]] = []
+        self._muted = False
         self.hypercalls = False
         self.cell = array("q", (0,))
         """`hypercalls`, for native code."""
@@ -134,6 +135,18 @@ class Trace:
         self.flows = Flows()
         """Where a trace that goes on with a machine which was kept finds them."""
         self._failure: Exception | None = None
+
+    @property
+    def muted(self) -> bool:
+        """Whether nobody is told of anything, though all records are made as ever: what happens now has been
+        told before."""
+        return self._muted
+
+    @muted.setter
+    def muted(self, muted: bool) -> None:
+        if muted != self._muted:
+            self._muted = muted
+            self._changed()
 
     def subscribe(
         self,
@@ -177,6 +190,8 @@ class Trace:
     def write(self, record: Record) -> None:
         """Give the record to whoever wants it. What they raise comes out of `raise_failure`: sources are in
         the middle of something that has to be done whole."""
+        if self._muted:
+            return
         # A tuple that changes replace: a subscriber may end its own subscription, or another's.
         for subscriber in self._by_kind.get(record.kind, ()):
             try:
@@ -211,7 +226,7 @@ class Trace:
         callers = found[Kind.HYPERCALL]
         self.hypercalls = bool(callers)
         self.cell[0] = self.hypercalls
-        self.calls = callers[0].calls if len(callers) == 1 else None
+        self.calls = callers[0].calls if len(callers) == 1 and not self._muted else None
         for changed in tuple(self._watchers):
             changed()
 

@@ -16,6 +16,8 @@ from paravane.debug.listener import Address, Listener
 from paravane.debug.packets import packet
 from paravane.debug.registers import NUMBERS
 from paravane.debug.server import Server
+from paravane.history import History
+from paravane.recording import RevisableRecorder
 from tests.support import forked
 from tests.support.boot import HOST_TIMEOUT, kernel_image
 from tests.support.needs import tool
@@ -215,7 +217,11 @@ class Remote:
 class Served:
     """A guest that runs in a thread of this process, open for debuggers. `run` is what that thread does."""
 
-    def __init__(self, image: bytes, *, wait: bool, vcpus: int, slice_instructions: int) -> None:
+    def __init__(
+        self, image: bytes, *, wait: bool, vcpus: int, slice_instructions: int, reversible: bool
+    ) -> None:
+        self._reversible = reversible
+        self.history: History | None = None
         self._image = image
         self._wait = wait
         self._vcpus = vcpus
@@ -255,12 +261,18 @@ class Served:
             with Machine(Machine.size_for(memory), slice_instructions=self._slice) as self.machine:
                 config = DomainConfig(memory=memory, vcpus=self._vcpus)
                 self.domain = self.machine.create(load_image(self._image), config)
-                server = Server(self.machine, self.domain, self.listener)
+                if self._reversible:
+                    journal = RevisableRecorder()
+                    journal.begin(self.domain.console, self.machine.platform.clock.now)
+                    self.machine.keep(journal)
+                    self.history = History(self.machine, self.domain, journal)
+                server = Server(self.machine, self.domain, self.listener, self.history)
                 if self._wait:
                     server.wait()
                 self._ready.set()
                 self.ending = self.machine.run(timeout=HOST_TIMEOUT)
                 server.close()
+                self.domain = self.machine.domains.get(self.domain.domid, self.domain)
                 self.audit = self.machine.audit()
                 self.console = self.domain.console_output().decode()
                 self.crash_report = self.domain.crash_report
@@ -273,11 +285,18 @@ class Served:
 
 @contextmanager
 def served(
-    guest: str | bytes, *, wait: bool = True, vcpus: int = 1, slice_instructions: int = 0
+    guest: str | bytes,
+    *,
+    wait: bool = True,
+    vcpus: int = 1,
+    slice_instructions: int = 0,
+    reversible: bool = False,
 ) -> Iterator[Served]:
     """A kernel (its source, or an image) open for debuggers. Whatever happens, its thread ends."""
     image = kernel_image(guest) if isinstance(guest, str) else guest
-    guest_thread = Served(image, wait=wait, vcpus=vcpus, slice_instructions=slice_instructions)
+    guest_thread = Served(
+        image, wait=wait, vcpus=vcpus, slice_instructions=slice_instructions, reversible=reversible
+    )
     guest_thread.start()
     try:
         yield guest_thread

@@ -16,6 +16,7 @@ from paravane.text import shown
 from paravane.tools import images, manual
 from paravane.tools.arguments import WATCH_SOURCES, command_line
 from paravane.tools.boot.devices import Devices, add_device_options, devices_given
+from paravane.tools.boot.reversing import settle_reversing
 from paravane.tools.boot.session import Session, Wishes
 from paravane.tools.console_options import files_of_consoles
 from paravane.tools.deadline import Expired, expiring
@@ -69,6 +70,7 @@ they need it, as for a shell, and joined by blanks.""",
             "root.img is left alone",
         ),
         ("paravane boot greet.S --record greet.rec -- world", "for `paravane replay greet.rec`"),
+        ("paravane boot greet.S --deterministic --gdb :0", "gdb can go back as well"),
         ("paravane boot unix --console pty", "for `screen /dev/pts/N`"),
         ("paravane boot unix --console tcp:2323", "for `nc 127.0.0.1 2323`"),
     ),
@@ -166,14 +168,16 @@ def _boot(options: argparse.Namespace) -> int:
                 image = images.load(options, data)
                 followed = following(options, image)
                 output = stack.enter_context(trace_output(options, followed.kinds))
-            journal = None if recording is None else recording.kept(options, config, data)
+            kept = None if recording is None else recording.kept(options, config, data)
+            journal, no_way_back = settle_reversing(options, config, followed, kept)
             wishes = replace(
                 wishes_of(options, config, output, deadline),
                 following=followed,
                 debuggers=listener(options, stack),
                 journal=journal,
+                no_way_back=no_way_back,
             )
-            wanted = config if journal is None else journal.config
+            wanted = config if kept is None else kept.config
             return Session(partial(_create, image), wanted, wishes).run()
     except ImageError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from paravane import DomainConfig, Ending, Machine
+    from paravane import Domain, DomainConfig, Ending, Machine
     from paravane.devices.xenbus import DeviceConfig
+    from paravane.history import History
     from paravane.recording.disk_log import Answer
     from paravane.tools.terminal import Console
 
@@ -49,6 +50,10 @@ class Journaling(Protocol):
 
     def put_out(self, data: bytes) -> None:
         """The console has put this out."""
+        ...
+
+    def history(self, machine: Machine, domain: Domain) -> History | None:
+        """What a debugger goes back in; None where it cannot."""
         ...
 
     def ended(self, ending: Ending, why: str) -> tuple[Ending, str]:
@@ -152,6 +157,9 @@ class Kept:
 
     def put_out(self, data: bytes) -> None:
         self._journal.put_out(data)
+
+    def history(self, machine: Machine, domain: Domain) -> None:
+        """There is no debugger."""
 
     def ended(self, ending: Ending, why: str) -> tuple[Ending, str]:
         """Write the rest. Raises OutputError."""

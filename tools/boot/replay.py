@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from paravane import DomainConfig, ImageError, Machine, StopReason, load_image
 from paravane.cpu import EngineError
-from paravane.recording import RecordingError, Replayer, disk_of, load
+from paravane.recording import RecordingError, RevisableReplayer, disk_of, load
 from paravane.recording.devices import devices_of
 from paravane.sched import POLICIES
 from paravane.text import shown
@@ -19,7 +19,9 @@ from paravane.time.clock import FollowingClock, VirtualClock
 from paravane.tools import images, manual
 from paravane.tools.arguments import positive_seconds
 from paravane.tools.boot.recording import CUT_SHORT, versions
+from paravane.tools.boot.reversing import settle_reversing
 from paravane.tools.boot.session import Session, Wishes
+from paravane.tools.debugger import add_debugger_options, listener
 from paravane.tools.files import refuse_overwriting
 from paravane.tools.following import add_following_options, following
 from paravane.tools.status import Status, UsageError
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from paravane import Domain, Ending, Image
     from paravane.devices.xenbus import DeviceConfig
+    from paravane.history import History
     from paravane.recording import Made, Recording
     from paravane.time.clock import Clock
     from paravane.tools.terminal import Console
@@ -55,6 +58,7 @@ the recording or this program is not what it was, is said at the end, with statu
         ("paravane replay run.rec", ""),
         ("paravane replay run.rec --trace again.jsonl --trace-events all", "what was not traced then"),
         ("paravane replay run.rec --trace-insn main --timeout 60", ""),
+        ("paravane replay run.rec --gdb :0", "gdb goes forward in it, and back"),
     ),
 )
 
@@ -70,6 +74,7 @@ def define(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--dump-on-crash", type=Path, metavar="FILE", help="also write the crash dump to FILE")
     add_trace_options(group)
+    add_debugger_options(parser)
     add_following_options(parser)
     parser.set_defaults(run=_replay, include=[])
 
@@ -88,7 +93,7 @@ class Repeated:
         if end.cut_short != (self._reason in CUT_SHORT):
             raise RecordingError("its manifest has a 'cut_short' that cannot be")
         self._why = end.why
-        self._journal = Replayer(recording.inputs, end)
+        self._journal = RevisableReplayer(recording.inputs, end)
         self._clock = recording.clock
         self._failure = ""
 
@@ -108,6 +113,11 @@ class Repeated:
 
     def put_out(self, data: bytes) -> None:
         self._journal.put_out(data)
+
+    def history(self, machine: Machine, domain: Domain) -> History:
+        from paravane.history import History  # noqa: PLC0415 - loaded for who asks for it only
+
+        return History(machine, domain, self._journal)
 
     def ended(self, ending: Ending, why: str) -> tuple[Ending, str]:
         """As the recorded run, unless this one was cut short before it came there."""
@@ -143,6 +153,7 @@ def _replay(options: argparse.Namespace) -> int:
     try:
         with ExitStack() as stack:
             output = stack.enter_context(trace_output(options, followed.kinds))
+            _, no_way_back = settle_reversing(options, config, followed, repeated)
             wishes = Wishes(
                 partial(_machine, recording),
                 deadline,
@@ -152,6 +163,9 @@ def _replay(options: argparse.Namespace) -> int:
                 audit=options.audit,
                 dump=options.dump_on_crash,
                 log_level=options.log_level.upper(),
+                debuggers=listener(options, stack),
+                wait_for_debugger=options.gdb_wait,
+                no_way_back=no_way_back,
                 following=followed,
                 journal=repeated,
                 repeats=True,

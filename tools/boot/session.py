@@ -56,7 +56,8 @@ class Wishes:
     and stderr those of refusals to `explain`; `audit` recounts all frames at the end; `dump` is a file for
     the crash dump; `debuggers` come in there, and each life waits for one if asked to; `following` is what
     is followed of each life, for the trace or, without one, for stderr; `journal` keeps the session, or has
-    it repeat one, which `repeats` says: then nothing is read from standard input.
+    it repeat one, which `repeats` says: then nothing is read from standard input. `no_way_back` is why no
+    debugger can go back: a sentence, or nothing.
     """
 
     machine: Callable[[], Machine]
@@ -74,6 +75,7 @@ class Wishes:
     following: Following = Following()
     journal: Journaling | None = None
     repeats: bool = False
+    no_way_back: str = ""
 
 
 class Session:
@@ -168,6 +170,8 @@ class Session:
             ending = machine.run(deadline=self._deadline, max_traps=self._traps_left())
             self._traps += machine.platform.traps
             stack.close()
+            # A debugger that went back in the run has had the domain made anew.
+            domain = self._domain = machine.domains.get(domain.domid, domain)
             if wishes.journal is not None:
                 ending, self._told = wishes.journal.ended(ending, self._why(ending))
             status = self._report(domain, ending)
@@ -228,7 +232,9 @@ class Session:
         if self._wishes.debuggers is not None:
             from paravane.debug.server import Server  # noqa: PLC0415 - loaded for who asks for it only
 
-            server = Server(machine, domain, self._wishes.debuggers)
+            journal, why_not = self._wishes.journal, self._wishes.no_way_back
+            history = None if journal is None or why_not else journal.history(machine, domain)
+            server = Server(machine, domain, self._wishes.debuggers, history, why_not)
             stack.callback(server.close)
             if self._wishes.wait_for_debugger:
                 server.wait()

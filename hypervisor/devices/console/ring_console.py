@@ -161,6 +161,11 @@ class Console:
         self._port.close()
         self._say_last_words()
 
+    def drop_output(self) -> None:
+        """Put nothing out any more, not what waits either: its guest goes on elsewhere and writes it
+        there."""
+        self._sink = len
+
     def _move(self) -> int:
         """Move bytes in both directions. Returns how many."""
         if self._closed or self._busy:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 from paravane.trace.kinds import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from paravane.platform import Platform
     from paravane.trace.sources.observers import Observers
 
@@ -30,8 +32,9 @@ _OBSERVED: Final = (
 """The kinds of their records."""
 
 
-def observe(platform: Platform) -> None:
-    """Have the parts of a machine observed for as long as somebody wants the records."""
+def observe(platform: Platform) -> Callable[[], None]:
+    """Have the parts of a machine observed for as long as somebody wants the records. Calling the result ends
+    that."""
     wants = platform.trace.wants
     observers: Observers | None = None
 
@@ -43,4 +46,4 @@ def observe(platform: Platform) -> None:
             observers = import_module("paravane.trace.sources.observers").Observers(platform)
         observers.settle()
 
-    platform.trace.watch(changed)
+    return platform.trace.watch(changed)
