@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from paravane.domain_config import DomainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from os import PathLike
     from typing import Self
 
+    from paravane.devices.block import Disk
     from paravane.devices.console import Sink
     from paravane.domain import Domain
     from paravane.image import Image
@@ -151,10 +152,13 @@ class Savable(ABC):
         source: bytes | str | PathLike[str],
         *,
         sinks: Mapping[str, Sink] | None = None,
+        disks: Mapping[str, Sequence[Disk]] | None = None,
         trusted: bool = False,
     ) -> Self:
         """The machine that `save` wrote to a file, or gave as bytes, ready to go on. `sinks` take what the
-        consoles of its domains put out, by name; the others keep it (`Domain.console_output`). With
+        consoles of its domains put out, by name; the others keep it (`Domain.console_output`). `disks` are
+        those that stand on files, by the names of their domains, for a snapshot has what was in memory, and
+        opens no file that it names: each is to be as it was, and its file unchanged since. With
         `trusted`, for what this very process has saved, the frames are not audited, which takes longer than
         all else. Raises SnapshotError, one sentence, for what is no whole snapshot of this version or
         contradicts itself, OSError for a file that cannot be read, and MemoryError."""
@@ -163,7 +167,7 @@ class Savable(ABC):
         saved = snapshot.read(source)
         machine = cls._made_as(saved.kind)
         try:
-            snapshot.restore(machine._parts(), saved, sinks or {}, trusted=trusted)
+            snapshot.restore(machine._parts(), saved, sinks or {}, disks or {}, trusted=trusted)
         except BaseException:
             machine.close()
             raise

@@ -1,6 +1,7 @@
 """A device of a saved domain, as plain state."""
 
 from paravane.classes import dataclass
+from paravane.devices.block.files import Stamp
 from paravane.devices.net.state import InterfaceState
 from paravane.devices.shared_ring import RingState
 from paravane.devices.xenbus.attachment import AttachmentState
@@ -8,14 +9,18 @@ from paravane.devices.xenbus.attachment import AttachmentState
 
 @dataclass(frozen=True, slots=True)
 class DiskSaved:
-    """A disk in memory (`Disk`), where it is in its ring, and what is on it that is not zero: places and
-    bytes."""
+    """A disk (`Disk`), and where it is in its ring. `target` is the name, for people, of the file that it
+    stands on, empty for one in memory; `stamps` are those of its files; `contents` is what is in memory of
+    it: places and bytes."""
 
     vdev: str
+    target: str
+    cow: bool
     memory: int
     read_only: bool
     cdrom: bool
     sector_size: int
+    stamps: tuple[Stamp, ...]
     ring: RingState | None
     contents: tuple[tuple[int, bytes], ...]
 

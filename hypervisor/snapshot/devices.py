@@ -1,4 +1,4 @@
-"""Devices of saved domains: disks in memory with all that is on them, interfaces of the machine's networks.
+"""Devices of saved domains: disks with all that is in memory of them, interfaces of the machine's networks.
 
 A device connects again as it did before, with the answers, grants, ports and watches of then
 (`ResumedFrontend`), and then goes on from its own state.
@@ -10,7 +10,9 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
 from paravane.devices.block import BlockDevice, Disk
-from paravane.devices.block.raw import PIECE, RawVolume
+from paravane.devices.block.files import PART
+from paravane.devices.block.overlay import Overlay
+from paravane.devices.block.raw import RawVolume
 from paravane.devices.net.errors import NetError
 from paravane.devices.net.interface import Interface
 from paravane.devices.net.network import Network
@@ -23,6 +25,8 @@ from paravane.snapshot.errors import SnapshotError
 from paravane.text import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from paravane.devices.net.state import NetworkState
     from paravane.devices.net.vif_settings import VifSettings
     from paravane.devices.xenbus import DeviceHost
@@ -38,13 +42,17 @@ def save_devices(domain: Domain) -> tuple[DeviceSaved, ...]:
     return tuple(_saved(shown(domain.name), attachment) for attachment in domain.devices)
 
 
-def restore_devices(domain: Domain, saved: tuple[DeviceSaved, ...]) -> None:
-    """Have the devices again. Raises SnapshotError, and ValueError for what cannot have been saved."""
+def restore_devices(domain: Domain, saved: tuple[DeviceSaved, ...], given: Iterable[Disk]) -> None:
+    """Have the devices again; `given` are the disks that stand on files. Raises SnapshotError, and ValueError
+    for what cannot have been saved."""
+    disks = {disk.vdev: disk for disk in given}
     for kept in saved:
         try:
-            _restore(domain, kept)
+            _restore(domain, kept, disks)
         except (DeviceFault, RingFault, NetError) as error:
             raise ValueError(str(error)) from None
+    for vdev in disks:
+        raise SnapshotError(f"{shown(domain.name)} had no disk {shown(vdev)} that stood on a file")
 
 
 def save_network(host: DeviceHost) -> NetworkState | None:
@@ -79,16 +87,26 @@ def _saved(name: str, attachment: Attachment) -> DeviceSaved:
 
 def _disk(config: Disk, device: BlockDevice) -> DiskSaved:
     """Raises ValueError, a clause."""
-    if config.path is not None or not isinstance(device.volume, RawVolume):
-        raise ValueError("which stands on a file: only disks in memory can be saved yet")
+    volume = device.volume
+    if not isinstance(volume, RawVolume | Overlay):
+        raise ValueError("which cannot be saved yet")
     contents = []
-    for place, piece in device.volume.contents():
-        contents.append((place, piece))
-        if len(contents) * PIECE > MOST_DISK:
+    for place, part in volume.contents():
+        contents.append((place, part))
+        if len(contents) * PART > MOST_DISK:
             raise ValueError(f"on which there are more than {MOST_DISK >> 20} MiB: they are not saved")
-    ring = device.save()
-    shape = (config.vdev, config.memory, config.read_only, config.cdrom, config.sector_size)
-    return DiskSaved(*shape, ring, tuple(contents))
+    return DiskSaved(
+        config.vdev,
+        config.target,
+        config.cow,
+        config.memory,
+        config.read_only,
+        config.cdrom,
+        config.sector_size,
+        volume.stamps,
+        device.save(),
+        tuple(contents),
+    )
 
 
 def _vif(config: VifSettings, device: Interface) -> VifSaved:
@@ -106,18 +124,44 @@ def _vif(config: VifSettings, device: Interface) -> VifSaved:
     return VifSaved(*shape, device.save())
 
 
-def _restore(domain: Domain, kept: DeviceSaved) -> None:
+def _disk_of(kept: DiskSaved, given: Disk | None) -> Disk:
+    """What it is to be now. A snapshot opens no file that it names itself: who restores it says which.
+    Raises SnapshotError, and ValueError for what is no disk."""
+    if not kept.stamps:
+        return Disk(
+            vdev=kept.vdev,
+            read_only=kept.read_only,
+            memory=kept.memory,
+            cdrom=kept.cdrom,
+            sector_size=kept.sector_size,
+        )
+    if given is None:
+        raise SnapshotError(
+            f"the disk {shown(kept.vdev)} stands on {shown(kept.target)}, which has to be given again"
+        )
+    was = (kept.cow, kept.read_only, kept.cdrom, kept.sector_size)
+    if given.path is None or (given.cow, given.read_only, given.cdrom, given.sector_size) != was:
+        raise SnapshotError(f"the disk {shown(kept.vdev)} was not given as it was")
+    return given
+
+
+def _restore(domain: Domain, kept: DeviceSaved, disks: dict[str, Disk]) -> None:
     device, devices = kept.device, domain.devices
     if isinstance(device, DiskSaved):
-        disk = Disk(
-            None, device.vdev, device.read_only, False, None, device.memory, device.cdrom, device.sector_size
-        )
-        made = disk.open(devices.host)
+        disk = _disk_of(device, disks.pop(device.vdev, None) if device.stamps else None)
+        try:
+            made = disk.open(devices.host)
+        except ValueError as error:
+            raise SnapshotError(f"the disk {shown(device.vdev)} cannot be had: {error}") from None
         devices.resume(disk, made, kept.attachment)
-        for place, piece in device.contents:
-            if place < 0 or place + len(piece) > disk.memory:
-                raise ValueError(f"a disk of {disk.memory} bytes has nothing at {place}")
-            made.volume.write([bytearray(piece)], place)
+        volume = made.volume
+        assert isinstance(volume, RawVolume | Overlay)
+        if volume.stamps != device.stamps:
+            raise SnapshotError(
+                f"{disk.target} was changed since the machine was saved: {disk.vdev} would be another disk"
+            )
+        for place, part in device.contents:
+            volume.refill(place, part)
         made.restore(device.ring)
         return
     vif = Vif(

@@ -35,8 +35,9 @@ from paravane.traps.saved import restore_peripherals
 from paravane.x86 import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from paravane.devices.block import Disk
     from paravane.devices.bus import Backend
     from paravane.devices.console import Sink
     from paravane.grants import GrantMapping
@@ -49,14 +50,21 @@ _CONTRADICTIONS: Final = (ArithmeticError, LookupError, TypeError, ValueError, R
 """What numbers that nobody has saved lead to, wherever they are taken for something."""
 
 
-def restore(parts: Parts, saved: MachineSaved, sinks: Mapping[str, Sink], *, trusted: bool = False) -> None:
+def restore(
+    parts: Parts,
+    saved: MachineSaved,
+    sinks: Mapping[str, Sink],
+    disks: Mapping[str, Sequence[Disk]],
+    *,
+    trusted: bool = False,
+) -> None:
     """Have a machine that was made as `saved` says go on where that one was. `sinks` take the console output
-    of domains, by name; the others keep it. `trusted`: what it says of frames is not looked at twice. Raises
-    SnapshotError for a state that contradicts itself, and MemoryError; the machine is good for nothing then
-    but to be closed."""
+    of domains, by name; the others keep it; `disks` are those of theirs that stand on files. `trusted`: what
+    it says of frames is not looked at twice. Raises SnapshotError for a state that contradicts itself, and
+    MemoryError; the machine is good for nothing then but to be closed."""
     try:
         with ExitStack() as unfinished:
-            _restore(parts, saved, sinks, unfinished)
+            _restore(parts, saved, sinks, disks, unfinished)
             unfinished.pop_all()
         if not trusted:
             _audit(parts)
@@ -66,7 +74,13 @@ def restore(parts: Parts, saved: MachineSaved, sinks: Mapping[str, Sink], *, tru
         raise SnapshotError(f"the snapshot contradicts itself: {shown(str(error))[:200]}") from error
 
 
-def _restore(parts: Parts, saved: MachineSaved, sinks: Mapping[str, Sink], unfinished: ExitStack) -> None:
+def _restore(
+    parts: Parts,
+    saved: MachineSaved,
+    sinks: Mapping[str, Sink],
+    disks: Mapping[str, Sequence[Disk]],
+    unfinished: ExitStack,
+) -> None:
     """`unfinished` closes what is not the machine's yet, should it come to that."""
     platform, loop = parts.platform, parts.loop
     machine = platform.memory
@@ -86,7 +100,7 @@ def _restore(parts: Parts, saved: MachineSaved, sinks: Mapping[str, Sink], unfin
     checks.check_domains(parts, saved)
     for domain, kept in zip(domains, saved.domains, strict=True):
         unfinished.callback(domain.close)
-        _furnish(parts, domain, kept)
+        _furnish(parts, domain, kept, disks.get(kept.name, ()))
     _restore_schedule(parts, saved)
     platform.console_ring.restore(saved.console_ring)
     platform.trace.flows = saved.flows
@@ -158,7 +172,7 @@ def _found(parts: Parts, kept: DomainSaved, sinks: Mapping[str, Sink]) -> Domain
     return domain
 
 
-def _furnish(parts: Parts, domain: Domain, kept: DomainSaved) -> None:
+def _furnish(parts: Parts, domain: Domain, kept: DomainSaved, disks: Sequence[Disk]) -> None:
     """All else, which may name other domains."""
     domain.grants.maptrack.restore(kept.maptrack, partial(_giver, parts))
     restore_peripherals(domain.peripherals, kept.peripherals)
@@ -170,6 +184,7 @@ def _furnish(parts: Parts, domain: Domain, kept: DomainSaved) -> None:
     for vcpu_id, vcpu in enumerate(kept.vcpus):
         _restore_vcpu(parts.toolstack.add_vcpu(domain, vcpu_id), vcpu)
     _connect(parts, domain, kept)
+    restore_devices(domain, kept.devices, disks)
     parts.registry.begin(domain)
     for one in domain.vcpus:
         parts.loop.scheduler.add(one)
@@ -205,7 +220,6 @@ def _connect(parts: Parts, domain: Domain, kept: DomainSaved) -> None:
     store.restore(kept.store)
     if kept.introduced:
         parts.toolstack.store.resume_connection(domain.domid, store)
-    restore_devices(domain, kept.devices)
 
 
 def _giver(parts: Parts, kept: KeptGrant) -> GrantState:

@@ -62,7 +62,7 @@ def test_a_running_machine_is_written_and_goes_on(machines: Machines) -> None:
     assert status in (Status.STALLED, Status.TIMEOUT), told
 
 
-@pytest.mark.parametrize("option", [("--deterministic",), ("--seed", "3"), ("--disk", "ram:1M,xvda")])
+@pytest.mark.parametrize("option", [("--deterministic",), ("--seed", "3"), ("--vif", "bridge=br0")])
 def test_what_a_machine_is_cannot_be_changed(machines: Machines, option: tuple[str, ...]) -> None:
     middle(machines.folder / "file")
     sentence = f"file is of a machine, which stays what it was: {option[0]} is not for it"

@@ -10,7 +10,6 @@ import pytest
 
 from paravane import DomainConfig, HostClock, Machine, MachineBusyError, StopReason
 from paravane.chosen import choose
-from paravane.devices.block import parse_disk
 from paravane.devices.console import parse_console
 from paravane.devices.net import parse_rule
 from paravane.devices.net.vif import parse_vif
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from paravane.time.clock import Clock
 
 SMP = Bench(Guest("smp"))
-SCREEN, FILE = vfbs_of(["vnc=0"])[0].devices, parse_disk(f"{__file__},xvda,cow")
+SCREEN = vfbs_of(["vnc=0"])[0].devices
 GUARDED = parse_vif("", rules=(parse_rule("drop in"),))
 MIDDLE = 4_000_000
 """System time at which the vcpus of `smp` are in the middle of their work."""
@@ -147,7 +146,6 @@ class _OwnPolicy(RoundRobin):
     ("config", "policy", "clock", "sentence"),
     [
         ({"devices": SCREEN}, None, None, "hello has the device vfb/0, which cannot be saved yet"),
-        ({"devices": (FILE,)}, None, None, "hello has the device vbd/51712, which stands on a file"),
         ({"devices": (GUARDED,)}, None, None, "hello has the device vif/0, which has a firewall"),
         ({"console": parse_console("pty")}, None, None, "the console of hello is not on standard output"),
         ({"privileged": True}, None, None, "a machine with a guest as its control domain"),

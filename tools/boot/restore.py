@@ -36,7 +36,8 @@ The domain has the name, the memory and the vcpus that it had. Its devices are t
 those that its kernel had are to be given again, by the options that they were given by.
 
 Or it is a snapshot of a whole machine, by `paravane ctl snapshot`: that goes on exactly where it
-was, with the time, the scheduling and the frames that it had, if it has one domain.""",
+was, with the time, the scheduling and the frames that it had, if it has one domain. Of its
+disks those that stand on files are to be given again, unchanged since.""",
     statuses=manual.ALL_STATUSES,
     files=(manual.SETTINGS,),
     environment=(manual.NO_COLOR, manual.TERM, manual.NATIVE),

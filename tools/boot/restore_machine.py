@@ -22,9 +22,10 @@ from paravane.tools.trace_options import trace_output
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from paravane import Domain
+    from paravane.devices.block import Disk
     from paravane.devices.console import Sink
 
 _DECIDED: Final[Mapping[str, Callable[[argparse.Namespace], bool]]] = {
@@ -32,7 +33,6 @@ _DECIDED: Final[Mapping[str, Callable[[argparse.Namespace], bool]]] = {
     "--deterministic": lambda options: options.deterministic,
     "--seed": lambda options: options.seed != 0,
     "--xen-build": lambda options: options.xen_build != "debug",
-    "--disk": lambda options: options.disk is not None,
     "--vif": lambda options: options.vif is not None,
     "--vfb": lambda options: options.vfb is not None,
     "--console": lambda options: options.console is not None,
@@ -51,8 +51,9 @@ def is_machine(path: Path) -> bool:
 class _Kept:
     """A machine in a file, with one domain whose output goes where that is said later."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises UsageError."""
+    def __init__(self, path: Path, disks: Sequence[Disk]) -> None:
+        """`disks` are those of its that stand on files. Raises UsageError."""
+        self._disks = disks
         self._path = path
         self._data = read_file(path, "a snapshot")
         self._sink: Sink | None = None
@@ -67,7 +68,8 @@ class _Kept:
 
     def machine(self) -> Machine:
         try:
-            return Machine.restore(self._data, sinks={self.config.name: self._write})
+            name = self.config.name
+            return Machine.restore(self._data, sinks={name: self._write}, disks={name: self._disks})
         except SnapshotError as error:
             raise self._wrong(error) from None
 
@@ -90,9 +92,11 @@ def restore_machine(options: argparse.Namespace) -> int:
     if decided is not None:
         raise UsageError(f"{options.file} is of a machine, which stays what it was: {decided} is not for it")
     options.clock = "virtual"
-    kept = _Kept(options.file)
+    disks: Sequence[Disk] = options.disk or ()
+    kept = _Kept(options.file, disks)
     trace = None if options.trace in (None, "-") else Path(options.trace)
-    refuse_overwriting([("--trace", trace), ("--dump-on-crash", options.dump_on_crash)], (options.file,))
+    inputs = (options.file, *(file for disk in disks for file in disk.files))
+    refuse_overwriting([("--trace", trace), ("--dump-on-crash", options.dump_on_crash)], inputs)
     try:
         with ExitStack() as stack:
             output = stack.enter_context(trace_output(options))

@@ -9,10 +9,16 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
+from paravane.classes import NamedTuple
 from paravane.text import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from paravane.devices.block.volume import Buffers
+
+PART: Final = 1 << 14
+"""Bytes of a file in memory that are looked at, and kept, together."""
 
 _KEEP_SIZE: Final = 1
 _PUNCH_HOLE: Final = 2
@@ -45,6 +51,43 @@ def open_file(path: str | os.PathLike[str], *, writable: bool, create: bool = Fa
         os.close(number)
         raise error if isinstance(error, ValueError) else ValueError(f"{name}: {error.strerror}") from None
     return number
+
+
+class Stamp(NamedTuple):
+    """By what it is told whether a file is what it was: its size, and when it was written last (nanoseconds
+    since 1970)."""
+
+    size: int
+    written: int
+
+
+def stamp_of(number: int) -> Stamp:
+    """Of an open file."""
+    return Stamp(size_of(number), os.fstat(number).st_mtime_ns)
+
+
+def written_parts(number: int) -> Iterator[tuple[int, bytes]]:
+    """What is in a file in memory that is not zero: places and bytes, in order."""
+    at, size = 0, size_of(number)
+    while at < size:
+        try:
+            at = os.lseek(number, at, os.SEEK_DATA) // PART * PART
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole from here on
+                return
+            raise
+        part = os.pread(number, min(PART, size - at), at)
+        if any(part):
+            yield at, part
+        at += PART
+
+
+def write_part(number: int, place: int, part: bytes) -> None:
+    """Write one of those again. Raises ValueError for what is not in the file, and OSError."""
+    size = size_of(number)
+    if not 0 <= place <= size - len(part):
+        raise ValueError(f"a disk of {size} bytes has nothing at {place}")
+    write_whole(number, [bytearray(part)], place)
 
 
 def size_of(number: int) -> int:

@@ -12,12 +12,23 @@ import struct
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from paravane.devices.block.files import open_file, punch, read_whole, size_of, write_whole, write_zeros
+from paravane.devices.block.files import (
+    open_file,
+    punch,
+    read_whole,
+    size_of,
+    stamp_of,
+    write_part,
+    write_whole,
+    write_zeros,
+    written_parts,
+)
 from paravane.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from paravane.devices.block.files import Stamp
     from paravane.devices.block.raw import RawVolume
     from paravane.devices.block.volume import Buffers
 
@@ -43,6 +54,7 @@ class Overlay:
         self._number = number
         self.size = base.size // SECTOR * SECTOR
         self.never_waits = never_waits and base.never_waits
+        self._in_memory = never_waits
         map_size = -(-self.size // SECTOR // 8)
         self._data = _HEAD_SIZE + -(-map_size // _HEAD_SIZE) * _HEAD_SIZE
         self._closed = False
@@ -97,6 +109,21 @@ class Overlay:
         write_zeros(self._number, self._data + place, length)
         os.fdatasync(self._number)
         self.discard(place, length)
+
+    @property
+    def stamps(self) -> tuple[Stamp, ...]:
+        """Of the files of the host's that it stands on."""
+        return self._base.stamps if self._in_memory else (*self._base.stamps, stamp_of(self._number))
+
+    def contents(self) -> Iterator[tuple[int, bytes]]:
+        """What is in memory of it, and is not zero: places and bytes, for `refill`."""
+        return written_parts(self._number) if self._in_memory else iter(())
+
+    def refill(self, place: int, part: bytes) -> None:
+        """Have a part of `contents` again. Raises ValueError for what is none, and OSError."""
+        if not self._in_memory:
+            raise ValueError("an overlay that is a file has no contents of its own")
+        write_part(self._number, place, part)
 
     def close(self) -> None:
         if not self._closed:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from paravane.devices.block.files import open_file, punch, read_whole, size_of, write_whole, write_zeros
+from paravane.devices.block.files import (
+    open_file,
+    punch,
+    read_whole,
+    size_of,
+    stamp_of,
+    write_part,
+    write_whole,
+    write_zeros,
+    written_parts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from paravane.devices.block.files import Stamp
     from paravane.devices.block.volume import Buffers
-
-PIECE: Final = 1 << 14
-"""Bytes that are looked at, and kept, together."""
 
 
 class RawVolume:
@@ -63,20 +70,20 @@ class RawVolume:
         os.fdatasync(self._number)
         punch(self._number, place, length)
 
+    @property
+    def stamps(self) -> tuple[Stamp, ...]:
+        """Of the file that it stands on, if that is one of the host's."""
+        return () if self.never_waits else (stamp_of(self._number),)
+
     def contents(self) -> Iterator[tuple[int, bytes]]:
-        """What was written and is not zero: places and bytes, in order."""
-        at = 0
-        while at < self.size:
-            try:
-                at = os.lseek(self._number, at, os.SEEK_DATA) // PIECE * PIECE
-            except OSError as error:
-                if error.errno == errno.ENXIO:  # nothing but a hole
-                    return
-                raise
-            piece = os.pread(self._number, min(PIECE, self.size - at), at)
-            if any(piece):
-                yield at, piece
-            at += PIECE
+        """What is in memory of it, and is not zero: places and bytes, for `refill`."""
+        return written_parts(self._number) if self.never_waits else iter(())
+
+    def refill(self, place: int, part: bytes) -> None:
+        """Have a part of `contents` again. Raises ValueError for what is none, and OSError."""
+        if not self.never_waits:
+            raise ValueError("a disk that is a file has no contents of its own")
+        write_part(self._number, place, part)
 
     def close(self) -> None:
         if not self._closed:
