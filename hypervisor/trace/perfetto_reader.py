@@ -57,7 +57,8 @@ class PerfettoDecoder:
         except TraceError:
             raise
         except (ValueError, RecursionError) as error:
-            raise TraceError(f"the packet at byte {self._offset} is damaged: {error}") from None
+            what = "a text in it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+            raise TraceError(f"the packet at byte {self._offset} is damaged: {what}") from None
         self._rest = body[at:]
 
     def finish(self) -> Iterator[Entry]:

@@ -120,6 +120,13 @@ def test_json_of_somebody_elses_in_an_annotation_is_bounded(json: str, sentence:
         read(PerfettoDecoder(), written([entry]) + packet)
 
 
+def test_a_text_that_is_damaged_is_told_in_a_sentence() -> None:
+    data = written([replace(UPDATE, data={"text": "there"})])
+    assert b"there" in data
+    with pytest.raises(TraceError, match=r"^the packet at byte \d+ is damaged: a text in it is not UTF-8$"):
+        read(PerfettoDecoder(), data.replace(b"there", b"the\xffe"))
+
+
 FOREIGN = message(1, number(8, 5) + number(10, 1) + message(60, number(1, 9) + text(2, "somebody's")))
 
 
