@@ -327,8 +327,8 @@ CONTROL: Final = Stop(
     idea="""\
 The hypervisor has no opinion of how many domains there are or what is in them. It offers mechanism
 to one domain that is trusted with it: make a domain, give it frames, write to them, set its
-registers, let it run, end it. What is done with that, and the drivers of the machine, are ordinary
-software in that domain.""",
+registers, let it run, end it. What is done with that is ordinary software in that domain; so are
+the drivers of the machine, which at the time of the paper were in the hypervisor still.""",
     kernel="domain0",
     kinds=(Kind.HYPERCALL,),
     figures=_control,
