@@ -167,7 +167,7 @@ class Savable(ABC):
         saved = snapshot.read(source)
         machine = cls._made_as(saved.kind)
         try:
-            snapshot.restore(machine._parts(), saved, sinks or {}, disks or {}, trusted=trusted)
+            snapshot.restore(machine._parts(), saved, sinks or {}, disks, trusted=trusted)
         except BaseException:
             machine.close()
             raise

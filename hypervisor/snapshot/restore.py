@@ -54,7 +54,7 @@ def restore(
     parts: Parts,
     saved: MachineSaved,
     sinks: Mapping[str, Sink],
-    disks: Mapping[str, Sequence[Disk]],
+    disks: Mapping[str, Sequence[Disk]] | None = None,
     *,
     trusted: bool = False,
 ) -> None:
@@ -64,7 +64,7 @@ def restore(
     MemoryError; the machine is good for nothing then but to be closed."""
     try:
         with ExitStack() as unfinished:
-            _restore(parts, saved, sinks, disks, unfinished)
+            _restore(parts, saved, sinks, disks or {}, unfinished)
             unfinished.pop_all()
         if not trusted:
             _audit(parts)
