@@ -11,6 +11,11 @@ def printable(raw: bytes, limit: int) -> str:
     return shown(raw[:limit].decode("ascii", "backslashreplace"))
 
 
+def file_name(raw: bytes, limit: int) -> str:
+    """As `printable`, with letters of every script as they are: a file is found by its name."""
+    return shown(raw[:limit].decode("utf-8", "backslashreplace"))
+
+
 def shown(text: str) -> str:
     """Text in one line: what is not printable becomes an escape, and so does a byte that was no text."""
     return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)

@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from paravane.classes import NamedTuple, dataclass
-from paravane.text import printable
+from paravane.text import file_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,14 +155,14 @@ def _read_names_2(cursor: _Cursor, unit: _Unit) -> None:
     """Versions 2 to 4: strings until an empty one; directory 0 is the compilation's, which is not here."""
     unit.directories.append("")
     while name := cursor.string():
-        unit.directories.append(printable(name, MAX_NAME))
+        unit.directories.append(file_name(name, MAX_NAME))
     number = 0
     while name := cursor.string():
         number += 1
         directory = cursor.uleb()
         cursor.uleb()  # time
         cursor.uleb()  # length
-        unit.add_file(number, printable(name, MAX_NAME), directory)
+        unit.add_file(number, file_name(name, MAX_NAME), directory)
 
 
 def _read_names_5(cursor: _Cursor, unit: _Unit, line_strings: bytes, strings: bytes) -> None:
@@ -183,7 +183,7 @@ def _read_entries(cursor: _Cursor, line_strings: bytes, strings: bytes) -> Itera
         for content, form in formats:
             value = _read_form(cursor, form, line_strings, strings)
             if content == DW_LNCT_path and isinstance(value, bytes):
-                name = printable(value, MAX_NAME)
+                name = file_name(value, MAX_NAME)
             elif content == DW_LNCT_directory_index and isinstance(value, int):
                 directory = value
         yield name, directory

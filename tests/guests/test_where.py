@@ -215,6 +215,14 @@ def test_source_is_quoted_for_those_who_ask(tmp_path: Path, trusted: bool) -> No
     assert (quoted is not None) is trusted
 
 
+def test_source_is_found_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    source = tmp_path / "Übung 2" / "\u30ab\u30fc\u30cd\u30eb.S"
+    source.parent.mkdir()
+    source.write_text(HEAD + "    ud2     # here\n")
+    ended = paravane("boot", str(source)).stderr.decode()
+    assert re.search(r" \u30ab\u30fc\u30cd\u30eb\.S:(\d+)\n  \1: ud2     # here\n", ended), ended
+
+
 @pytest.mark.parametrize("told", [False, True])
 def test_included_source_is_quoted_from_where_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool

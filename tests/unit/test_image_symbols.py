@@ -18,7 +18,7 @@ from paravane.asm.program import (
 from paravane.image import Image, load_image
 from paravane.image import lines as lines_module
 from paravane.image.elf import MAX_SYMBOL_NAME, MAX_SYMBOLS, SYMBOL_SIZE
-from paravane.text import printable
+from paravane.text import file_name, printable
 from paravane.tools.disasm import disassemble
 from paravane.tools.info import describe
 from tests.support.elfwriter import (
@@ -98,6 +98,8 @@ def test_symbol_names_cannot_drive_a_terminal() -> None:
     assert image.symbol_at(0x10) == ("\\x1b]0;title\\x07\\x0a", 0)
     assert image.symbol_at(0x20) == ("\\xe2\\x80\\xaereversed", 0)
     assert printable(b"\xff\x1b[2J\x7f\xc3\xa9cut", 8) == "\\xff\\x1b[2J\\x7f\\xc3\\xa9"
+    assert file_name(b"\xff\x1b[2J\x7f\xc3\xa9cut", 8) == "\\xff\\x1b[2J\\x7f\u00e9"
+    assert file_name(b"\xe2\x80\xae\xc3\xa9", 4) == "\\u202e\\xc3", "what turns a line round; a half letter"
 
 
 def test_symbol_names_end_with_their_table_and_are_cut() -> None:
