@@ -1,5 +1,5 @@
 """Faults that a seed has happen to guests: what Xen and its backends answer when there is no more of
-something, when a disk is slow or bad, when packets are lost.
+something, when somebody else was faster, when a disk is slow or bad, when packets are lost.
 
 Each subsystem asks one function before it does something that may fail, None where nothing is left to chance.
 What fails does so as it would for its usual reason: the same errno or status, the same short count.
@@ -17,6 +17,7 @@ from paravane.devices.faults import FAILS
 from paravane.trace import Kind
 
 if TYPE_CHECKING:
+    from paravane.devices.xenstore import Store
     from paravane.platform import Platform
     from paravane.variation import Variation
 
@@ -45,7 +46,7 @@ class Fault(NamedTuple):
 class Faults:
     """The faults of one machine. `count` is how many there were, `first` the first of them."""
 
-    def __init__(self, platform: Platform, variation: Variation, seed: int) -> None:
+    def __init__(self, platform: Platform, store: Store, variation: Variation, seed: int) -> None:
         """Have the parts of the machine ask."""
         self._platform = platform
         self._left = variation.most_faults
@@ -58,6 +59,8 @@ class Faults:
             platform.grants.exhausted = self._no_grants
         if "events" in variation.faults:
             platform.exchange.exhausted = self._no_port
+        if "store" in variation.faults:
+            store.conflicts = self._conflict
         if "disk" in variation.faults or "net" in variation.faults:
             platform.bus.faults = self
 
@@ -99,6 +102,11 @@ class Faults:
             self._asks(domid)
             and self._strikes("events")
             and self._tell("events", domid, Errno.ENOSPC, "all ports are in use")
+        )
+
+    def _conflict(self, domid: int) -> bool:
+        return self._strikes("store") and self._tell(
+            "store", domid, Errno.EAGAIN, "somebody else has changed what the transaction looked at"
         )
 
     def _asks(self, domid: int) -> bool:

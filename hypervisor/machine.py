@@ -126,17 +126,17 @@ class Machine(Administration, Outside, Savable, Rewindable):
         self._registry.when_left = partial(self.platform.exchange.raise_global, Virq.DOM_EXC)
         self._end_observation = observe(self.platform)
         self.platform.timers.late = self._variation.lateness(self._seed)
-        self._faults: Faults | None = None
-        if self._variation.faults:
-            from paravane.faults import Faults  # noqa: PLC0415 - loaded for who asks for it only
-
-            self._faults = Faults(self.platform, self._variation, self._seed)
         self._policy = policy
         counted = self._slice_instructions > 0
         self._chance = (
             Interleaved(policy, self._seed, self._variation.decisions) if counted and self._seed else None
         )
         self._toolstack = Toolstack(self.platform, self._registry, self._inbox, counted=counted)
+        self._faults: Faults | None = None
+        if self._variation.faults:
+            from paravane.faults import Faults  # noqa: PLC0415 - loaded for who asks for it only
+
+            self._faults = Faults(self.platform, self.store, self._variation, self._seed)
         self._loop = RunLoop(
             self.platform,
             self.domains,

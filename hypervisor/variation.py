@@ -14,7 +14,7 @@ TIMER_SLOP: Final = 50_000
 """Nanoseconds by which Xen lets a timer be late so that several go off together (common/timer.c, its option
 `timer_slop`)."""
 
-FAULTS: Final = ("memory", "grants", "events", "disk", "net")
+FAULTS: Final = ("memory", "grants", "events", "store", "disk", "net")
 """What may be left to chance of what Xen and its backends refuse or lose (`paravane.faults`)."""
 
 MOST_JITTER: Final = 1_000_000_000

@@ -107,8 +107,8 @@ def add_chance_options(group: argparse._ArgumentGroup, jitter: int = 0) -> None:
         const=FAULTS,
         default=(),
         metavar="LIST",
-        help="have some requests fail that may fail on a real machine, as the seed says: those of memory, "
-        "grants, events, disk, net, with commas between them, or all, as without a LIST (default: none)",
+        help="have some requests fail that may fail on a real machine, as the seed says: those of "
+        f"{', '.join(FAULTS)}, with commas between them, or all, as without a LIST (default: none)",
     )
     group.add_argument(
         "--most-faults",

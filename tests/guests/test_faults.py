@@ -15,7 +15,7 @@ from paravane.devices.block import Disk
 from paravane.devices.net.vif import Vif
 from paravane.machine import DETERMINISTIC_SLICE
 from paravane.tools.cli import main
-from paravane.variation import Variation
+from paravane.variation import FAULTS, Variation
 from tests.support.boot import HOST_TIMEOUT
 
 if TYPE_CHECKING:
@@ -77,11 +77,11 @@ def waits(fault: Fault) -> bool:
     return " waits " in fault.sentence
 
 
-@pytest.mark.parametrize("kind", ["grants", "events"])
+@pytest.mark.parametrize("kind", ["grants", "events", "store"])
 def test_what_is_refused_is_told_and_the_same_each_time(kind: str) -> None:
     variation = Variation(faults=(kind,))
     found = next(run for run in (Run(kind, seed, variation) for seed in range(1, 40)) if run.count)
-    errno = {"grants": "ENOMEM", "events": "ENOSPC"}[kind]
+    errno = {"grants": "ENOMEM", "events": "ENOSPC", "store": "EAGAIN"}[kind]
     assert {(request, name) for request, name, _ in found.told} == {(f"fault {kind}", errno)}
     assert [f"injected: {fault.sentence}" for fault in found.faults] == [one[2] for one in found.told]
     assert all(record.vcpu == 0 and record.place is not None for record in found.records)
@@ -142,7 +142,7 @@ def test_there_are_no_more_than_there_may_be(most: int) -> None:
 
 
 def test_kernels_that_ask_for_nothing_meet_nothing() -> None:
-    run = Run("hello", 1, Variation(faults=("memory", "grants", "events", "disk", "net")))
+    run = Run("hello", 1, Variation(faults=FAULTS))
     assert (run.reason, run.count, run.faults) == (StopReason.DONE, 0, ())
 
 

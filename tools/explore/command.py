@@ -59,7 +59,6 @@ pip install 'paravane[dask]'), the outcome is the same.""",
         ("paravane explore lostwakeup -D MENDED --runs 20 -j 2", "two runs at a time"),
         ("paravane explore hello --seed 7 --runs 1", "one seed"),
         ("paravane explore shortage -D MENDED --faults memory --runs 9", "memory may be short"),
-        ("paravane explore block --faults disk --disk data.img,xvda --runs 1 || true", "its disk may fail"),
     ),
 )
 

@@ -298,6 +298,9 @@ class Session:
             raise Refusal(Errno.ENOENT, "there is no transaction to end")
         try:
             if decision == "T":
+                conflicts = self._store.conflicts
+                if conflicts is not None and transaction.touched and conflicts(self.domid):
+                    raise Refusal(Errno.EAGAIN, "injected: a conflict with somebody else's change")
                 transaction.commit()
         finally:
             transaction.close()

@@ -65,6 +65,8 @@ class Store:
     ) -> None:
         """Raises ValueError, a sentence, for a state of nodes that are no tree."""
         self.observers = observers or DeviceObservers()
+        self.conflicts: Callable[[int], bool] | None = None
+        """Asked whether a domain's transaction is to fail though nobody else has changed anything."""
         self.rights = Rights(quota or Quota())
         self.watches = WatchIndex()
         self.steps = 0

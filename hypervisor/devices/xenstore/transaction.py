@@ -93,6 +93,11 @@ class Transaction:
         self._start, self._size = state.start, state.size
         self._held.size += state.size
 
+    @property
+    def touched(self) -> bool:
+        """Whether it has looked at any node."""
+        return bool(self._touched)
+
     def save(self) -> TransactionState:
         """What a later transaction goes on from."""
         return TransactionState(
