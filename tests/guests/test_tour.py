@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from paravane.testing import Verdict, cases, expectation
 from paravane.tools.files import make_folder
 from paravane.tools.tour.exercise import exercise_files
+from paravane.tools.tour.marks import TODO
 from paravane.tools.tour.stops import STOPS
 from tests.support.boot import paravane
 
@@ -119,6 +121,39 @@ def test_an_exercise_fails_with_its_hint(stop: Stop, tmp_path: Path) -> None:
     title, hint = empty.sections[-1]
     assert title == "hint"
     assert hint.partition("\n")[0] in stop.exercise.hints.values()
+
+
+WRONG = {
+    "batch": ("    movl %ebp, %ecx\n", "are left in the list"),
+    "traps": ("    movl $trap_table, %eax\n    call set_trap_table\n", "the rows of `open_gates`"),
+    "demand": (
+        "    movl next_page, %edx\n    movl %ebx, %eax\n    movl $PTE_DATA, %ecx\n    call map_frame\n",
+        "the entry was refused",
+    ),
+    "clock": (
+        "    movl deadline, %ecx\n    movl deadline + 4, %ebx\n    HYPERCALL set_timer_op\n",
+        "went off at another time",
+    ),
+    "domain0": ("    DOMCTL unpausedomain\n", "`DOMCTL_MUST` makes it"),
+}
+"""Attempts that go wrong in another way than not at all: a kernel, what stands in its place, its hint."""
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_solution_has_the_hint_for_it(name: str, tmp_path: Path) -> None:
+    stop = STOPS[KERNELS.index(name)]
+    attempt, hint = WRONG[name]
+    files = exercise_files(stop, "mine", solved=False)
+    file = f"{name}.S"
+    todo = re.compile(rf" +{TODO}.*\n(    movl \$1, %ecx\n)?")
+    text, count = todo.subn(lambda _: attempt, files[file].decode())
+    assert count == 1
+    folder = tmp_path / "mine"
+    make_folder(folder, files | {file: text.encode()})
+    (case,) = cases.load(folder)
+    title, said = cases.run(case).sections[-1]
+    assert title == "hint"
+    assert hint in said
 
 
 def test_several_domains_are_watched_on_a_machine_together() -> None:

@@ -253,7 +253,14 @@ first two are in a page that it reads; a timer is asked for by its end, and arri
     kernel="clock",
     kinds=(Kind.HYPERCALL, Kind.TIMER, Kind.SCHEDULE),
     figures=_time,
-    exercise=Exercise({"status is 9": "the kernel sleeps, and no timer is set that could wake it"}),
+    exercise=Exercise(
+        {
+            "status is 9": "the kernel sleeps, and no timer is set that could wake it",
+            r"\+ a timer set for a second from now": (
+                "the timer went off at another time: EBX has the low word of `deadline`, ECX the high one"
+            ),
+        }
+    ),
 )
 
 RINGS: Final = Stop(
@@ -293,7 +300,7 @@ used the owner can see so, and cannot take it back.""",
     exercise=Exercise(
         {
             "the letter cannot be mapped": (
-                "the first entry of the table does not lend the letter: the taker got another, or none"
+                "the first entry of the table does not lend the letter to domain `peer`, to be written"
             )
         }
     ),

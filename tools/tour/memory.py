@@ -193,9 +193,12 @@ end.""",
     figures=_batches,
     exercise=Exercise(
         {
-            "a call: 1000 hypercalls": (
+            r"\+ .* a call: 1000 hypercalls": (
                 "each call still takes a single request: ECX says how many there are at EBX"
-            )
+            ),
+            r"\+ .* a call: panic": (
+                "a call asks for more requests than are left in the list: EDI says how many these are"
+            ),
         }
     ),
 )

@@ -188,7 +188,11 @@ hardware hardly notices.""",
         {
             "has no handler": (
                 "the hypervisor was never told of a handler: `set_trap_table` takes a table in EAX"
-            )
+            ),
+            r"\+ +int \$10: #GP": (
+                "an instruction may raise exceptions 10, 17 and 19 by the rows of `open_gates`, which have "
+                "to replace those of `trap_table`"
+            ),
         }
     ),
 )
@@ -206,11 +210,11 @@ handler asks by a hypercall for the page to be mapped.""",
     figures=_page_faults,
     exercise=Exercise(
         {
-            "more page faults than pages": (
-                "the instruction faults again and again: the handler has mapped nothing"
-            ),
             "update_va_mapping -> ": (
                 "the entry was refused; look at the frame and the flags that it was made of"
+            ),
+            "more page faults than pages": (
+                "the instruction faults again and again: its page is not mapped, or not to be written"
             ),
         },
         max_traps=2000,
