@@ -103,8 +103,9 @@ class RunLoop:
                     return None
                 if (reason := self._stop_reason()) is not None:
                     return self._ending(reason)
-                self._inbox.deliver(_until(deadline) if self.holds else 0)
-                if self.holds or self.leaving:
+                held = self.holds > 0
+                self._inbox.deliver(_until(deadline) if held else 0)
+                if held or self.holds or self.leaving:  # much may be otherwise after a hold
                     self._stall_told = False
                     continue
                 self._inbox.passed()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from paravane.debug.target import thread_of
+from paravane.debug.stops import thread_of
 from paravane.refusal import Refusal
 from paravane.report.waits import port_marks, port_text
 from paravane.text import printable, shown

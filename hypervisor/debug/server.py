@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Final
 from paravane.abi.sched import ShutdownReason
 from paravane.debug.link import Link
 from paravane.debug.monitor import Monitor
+from paravane.debug.stops import Signo
 from paravane.debug.stub import Stub
-from paravane.debug.target import NOT_REPEATABLE, Signo, Target
+from paravane.debug.target import NOT_REPEATABLE, Target
 from paravane.ending import StopReason
 
 if TYPE_CHECKING:
     from paravane.debug.listener import Listener
     from paravane.debug.packets import Signal
-    from paravane.debug.target import Stop
+    from paravane.debug.stops import Stop
     from paravane.domain import Domain
     from paravane.history import History
     from paravane.machine import Machine

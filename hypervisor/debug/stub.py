@@ -10,12 +10,13 @@ from paravane.debug.memory import ProtectedError
 from paravane.debug.packets import MAX_PAYLOAD, Signal, unescaped
 from paravane.debug.registers import NUMBERS, RegisterError
 from paravane.debug.resume import ALL, Action, hexadecimal, parse, thread_id
-from paravane.debug.target import Kind, PointError, thread_info, thread_of
+from paravane.debug.stops import Kind, PointError, thread_info, thread_of
 from paravane.debug.transfers import ImageFile, transfer
 
 if TYPE_CHECKING:
     from paravane.debug.link import Link
-    from paravane.debug.target import Stop, Target
+    from paravane.debug.stops import Stop
+    from paravane.debug.target import Target
     from paravane.vcpu import Vcpu
 
 OK, UNKNOWN = b"OK", b""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import field
-from enum import IntEnum
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from paravane.classes import dataclass
 from paravane.cpu.debugger import Watched
 from paravane.cpu.moving_breakpoints import MOST as MOST_BREAKPOINTS
+from paravane.debug.probe import Probe
 from paravane.debug.resume import ALL, Action
+from paravane.debug.stops import Kind, PointError, Signo, Stop, thread_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,40 +28,6 @@ LONGEST_WATCHED: Final = 0x4000
 """Bytes in one range: each page of it is looked at with every access of the guest's."""
 
 
-class PointError(ValueError):
-    """A breakpoint, or a range to watch, that there cannot be; the message is one sentence."""
-
-
-class Signo(IntEnum):
-    """Signals by their numbers in the protocol: what a stop looks like to a debugger."""
-
-    INT = 2
-    TRAP = 5
-    ABRT = 6
-    SEGV = 11
-
-
-class Kind(IntEnum):
-    """Types of the packets Z and z."""
-
-    SOFTWARE = 0
-    HARDWARE = 1
-    WRITE = 2
-    READ = 3
-    ACCESS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Why the guest stopped: a signal and which vcpu; `reason` in the protocol's words (`swbreak:`); and what
-    there is to say to a person."""
-
-    signal: Signo
-    vcpu: Vcpu
-    reason: str = ""
-    sentence: str = ""
-
-
 class Holdable(Protocol):
     """What is asked of the machine (`paravane.machine.Machine`)."""
 
@@ -75,50 +42,6 @@ class _Points:
 
     kinds: dict[int, set[Kind]] = field(default_factory=dict)
     watched: dict[tuple[Kind, int, int], Watched] = field(default_factory=dict)
-
-
-class _Probe:
-    """The debugger as one vcpu's processor sees it."""
-
-    def __init__(self, target: Target, vcpu: Vcpu) -> None:
-        self._target = target
-        self.vcpu = vcpu
-
-    @property
-    def breakpoints(self) -> dict[int, set[Kind]]:
-        return self._target.points.kinds if self._looks else {}
-
-    @property
-    def watched(self) -> list[Watched]:
-        return list(self._target.points.watched.values()) if self._looks else []
-
-    @property
-    def _looks(self) -> bool:
-        """Nothing is of interest on a way back that is known."""
-        history = self._target.history
-        return history is None or history.looks or not history.traveling
-
-    def at_breakpoint(self, address: int) -> bool:
-        history = self._target.history
-        if history is not None and history.timeline.steps_at(self.vcpu):
-            return False
-        software = Kind.SOFTWARE in self._target.points.kinds[address]
-        return self._met("swbreak:" if software else "hwbreak:", access=False)
-
-    def accessed(self, watched: Watched, before: bytes) -> bool:
-        name = {(False, True): "watch", (True, False): "rwatch"}.get(
-            (watched.reads, watched.writes), "awatch"
-        )
-        return self._met(f"{name}:{watched.start:x}", access=True)
-
-    def stepped(self) -> None:
-        self._target.stop(Stop(Signo.TRAP, self.vcpu))
-
-    def _met(self, reason: str, *, access: bool) -> bool:
-        history = self._target.history
-        if history is not None and history.traveling:
-            return history.note(self.vcpu, reason, access=access)
-        return self._target.stop(Stop(Signo.TRAP, self.vcpu, reason))
 
 
 class Target:
@@ -155,7 +78,7 @@ class Target:
         self._postponed: Callable[[], None] | None = None
         self._condemned = False
         self._interrupted = False
-        self._probes = [_Probe(self, vcpu) for vcpu in domain.vcpus]
+        self._probes = [Probe(self, vcpu) for vcpu in domain.vcpus]
 
     # A debugger comes and goes. Both between two time slices.
 
@@ -264,7 +187,7 @@ class Target:
         self._due = self._postponed = None
         self._condemned = False
         self.last = Stop(Signo.TRAP, domain.vcpus[self.last.vcpu.vcpu_id])
-        self._probes = [_Probe(self, vcpu) for vcpu in domain.vcpus]
+        self._probes = [Probe(self, vcpu) for vcpu in domain.vcpus]
         for probe in self._probes:
             probe.vcpu.cpu.debuggers.attach(probe)
         domain.debugger = self
@@ -364,13 +287,3 @@ class Target:
         if self.is_stopped:
             self.is_stopped = False
             self._machine.release()
-
-
-def thread_of(vcpu: Vcpu) -> int:
-    """A vcpu's thread id: ids count from 1."""
-    return vcpu.vcpu_id + 1
-
-
-def thread_info(vcpu: Vcpu) -> str:
-    """What a debugger shows of a thread besides its name and place."""
-    return f"domain {vcpu.domid} vcpu {vcpu.vcpu_id}, {vcpu.run_state.resting.name}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from paravane.debug.description import TARGET_XML
 from paravane.debug.packets import MAX_PAYLOAD, escaped
 from paravane.debug.resume import hexadecimal
-from paravane.debug.target import thread_info, thread_of
+from paravane.debug.stops import thread_info, thread_of
 from paravane.text import shown
 
 if TYPE_CHECKING:

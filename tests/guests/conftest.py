@@ -83,8 +83,8 @@ def debugged() -> Iterator[Callable[..., DebuggedBoot]]:
     """Starts guests that wait for a debugger; none survives the test."""
     started: list[DebuggedBoot] = []
 
-    def start(*arguments: str, wait: bool = True) -> DebuggedBoot:
-        started.append(DebuggedBoot(*arguments, wait=wait))
+    def start(*arguments: str, wait: bool = True, verb: str = "boot") -> DebuggedBoot:
+        started.append(DebuggedBoot(*arguments, wait=wait, verb=verb))
         return started[-1]
 
     yield start

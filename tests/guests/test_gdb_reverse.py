@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import signal
 from typing import TYPE_CHECKING
 
 from tests.support.debugged import Boot, gdb
 from tests.support.prelude import prelude
+from tests.support.recordings import Runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 STRAY = (
     prelude()
@@ -46,6 +49,19 @@ list:
 """
 )
 """Overwrites a pointer behind a table, and crashes later as it follows it."""
+
+SPINNING = (
+    prelude()
+    + """
+    .globl main
+    .type main, @function
+main:
+    PRINT "round and round\\n"
+spin:
+    incl %eax
+    jmp spin
+"""
+)
 
 
 def test_from_a_crash_back_to_the_store_that_caused_it(
@@ -112,3 +128,46 @@ def test_steps_nexts_and_finishes_lead_back(
     assert places == ["<main+10>", "<main+10>", "<fill+5>"]
     assert re.findall(r"^\$\d = (\d+)$", text, re.MULTILINE) == ["0", "5"]
     assert guest.end()[:2] == (3, "filling\nfilled\n")
+
+
+def test_a_recorded_run_is_gone_back_in_and_ends_as_it_did(
+    debugged: Callable[..., Boot], tmp_path: Path
+) -> None:
+    typed = [("Ctrl-D ends\n", "ab"), ("ab", "\x04")]
+    recorded = Runs(tmp_path).record("echo", "--console", "stdio", typed=typed)
+    guest = debugged(str(tmp_path / "rec"), verb="replay")
+    number = "*(int *)((char *)&consoles + 12)"
+    text = gdb(
+        guest.port,
+        f"watch {number}",
+        "continue",
+        "continue",
+        f"print {number}",
+        "reverse-continue",
+        "reverse-continue",
+        f"print {number}",
+        "continue",
+        f"print {number}",
+        "delete",
+        "continue",
+    )
+    first, before, again = re.findall(r"^\$\d = (\d+)$", text, re.MULTILINE)
+    assert int(before) == 0
+    assert int(again) > 0
+    assert int(first) >= int(again)
+    assert "exited normally" in text
+    assert guest.end() == recorded
+
+
+def test_where_the_recorded_run_was_cut_short_the_repeated_one_stops(
+    debugged: Callable[..., Boot], tmp_path: Path
+) -> None:
+    kernel = tmp_path / "spinning.S"
+    kernel.write_text(SPINNING)
+    recorded = Runs(tmp_path).record(str(kernel), typed=[("round and round\n", "")], end=signal.SIGINT)
+    guest = debugged(str(tmp_path / "rec"), verb="replay")
+    ring = "print $cs & 3"
+    text = gdb(guest.port, "continue", "stepi", "reverse-stepi", ring, "detach")
+    assert text.count("No more reverse-execution history.") == 2
+    assert "$1 = 1" in text
+    assert guest.end() == recorded

@@ -18,8 +18,9 @@ from paravane.debug.registers import NUMBERS
 from paravane.debug.server import Server
 from paravane.history import History
 from paravane.recording import RevisableRecorder
+from paravane.trace.text import line
 from tests.support import forked
-from tests.support.boot import HOST_TIMEOUT, kernel_image
+from tests.support.boot import HOST_TIMEOUT, UNHINDERED, kernel_image
 from tests.support.needs import tool
 from tests.support.prelude import prelude
 
@@ -218,10 +219,14 @@ class Served:
     """A guest that runs in a thread of this process, open for debuggers. `run` is what that thread does."""
 
     def __init__(
-        self, image: bytes, *, wait: bool, vcpus: int, slice_instructions: int, reversible: bool
+        self, image: bytes, *, wait: bool, vcpus: int, slice_instructions: int, reversible: bool, beside: str
     ) -> None:
+        self._beside = beside
         self._reversible = reversible
-        self.history: History | None = None
+        self.history: History
+        self.journal = RevisableRecorder()
+        self.records: list[str] = []
+        """What was traced, if the run can be gone back in."""
         self._image = image
         self._wait = wait
         self._vcpus = vcpus
@@ -255,18 +260,30 @@ class Served:
         if self.failure is not None:
             raise self.failure
 
+    def type(self, keys: bytes) -> None:
+        """Input for its console, if the run can be gone back in."""
+        self.machine.post(lambda: self.journal.feed(keys))
+
+    def _keep_history(self) -> History | None:
+        if not self._reversible:
+            return None
+        self.journal.begin(self.domain.console, self.machine.platform.clock.now)
+        self.machine.keep(self.journal)
+        self.machine.trace.subscribe(lambda record: self.records.append(line(record)), UNHINDERED)
+        self.history = History(self.machine, self.domain, self.journal)
+        return self.history
+
     def _run(self) -> None:
         try:
             memory = 8 << 20
-            with Machine(Machine.size_for(memory), slice_instructions=self._slice) as self.machine:
+            size = Machine.size_for(memory, memory)
+            with Machine(size, slice_instructions=self._slice, seed=int(self._beside != "")) as self.machine:
                 config = DomainConfig(memory=memory, vcpus=self._vcpus)
                 self.domain = self.machine.create(load_image(self._image), config)
-                if self._reversible:
-                    journal = RevisableRecorder()
-                    journal.begin(self.domain.console, self.machine.platform.clock.now)
-                    self.machine.keep(journal)
-                    self.history = History(self.machine, self.domain, journal)
-                server = Server(self.machine, self.domain, self.listener, self.history)
+                if self._beside:
+                    other = DomainConfig("beside", memory)
+                    self.machine.create(load_image(kernel_image(self._beside)), other)
+                server = Server(self.machine, self.domain, self.listener, self._keep_history())
                 if self._wait:
                     server.wait()
                 self._ready.set()
@@ -291,11 +308,18 @@ def served(
     vcpus: int = 1,
     slice_instructions: int = 0,
     reversible: bool = False,
+    beside: str = "",
 ) -> Iterator[Served]:
-    """A kernel (its source, or an image) open for debuggers. Whatever happens, its thread ends."""
+    """A kernel (its source, or an image) open for debuggers, `beside` another one if that is given, and
+    `reversible` for them. Whatever happens, its thread ends."""
     image = kernel_image(guest) if isinstance(guest, str) else guest
     guest_thread = Served(
-        image, wait=wait, vcpus=vcpus, slice_instructions=slice_instructions, reversible=reversible
+        image,
+        wait=wait,
+        vcpus=vcpus,
+        slice_instructions=slice_instructions,
+        reversible=reversible,
+        beside=beside,
     )
     guest_thread.start()
     try:
@@ -307,11 +331,11 @@ def served(
 
 
 class Boot:
-    """`paravane boot ... --gdb :0` in a process of its own."""
+    """`paravane boot ... --gdb :0`, or another verb, in a process of its own."""
 
-    def __init__(self, *arguments: str, wait: bool = True) -> None:
+    def __init__(self, *arguments: str, wait: bool = True, verb: str = "boot") -> None:
         options = ["--gdb", ":0", *(["--gdb-wait"] if wait else [])]
-        self._process = forked.start(("boot", *options, *arguments))
+        self._process = forked.start((verb, *options, *arguments))
         assert self._process.stderr is not None
         line = self._process.stderr.readline().decode()
         found = re.search(r"target remote [^ ]*:(\d+)$", line.rstrip())

@@ -1,0 +1,56 @@
+"""The debugger as one vcpu's processor sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paravane.debug.stops import Kind, Signo, Stop
+
+if TYPE_CHECKING:
+    from paravane.cpu.debugger import Watched
+    from paravane.debug.target import Target
+    from paravane.vcpu import Vcpu
+
+
+class Probe:
+    """The debugger as one vcpu's processor sees it."""
+
+    def __init__(self, target: Target, vcpu: Vcpu) -> None:
+        self._target = target
+        self.vcpu = vcpu
+
+    @property
+    def breakpoints(self) -> dict[int, set[Kind]]:
+        return self._target.points.kinds if self._looks else {}
+
+    @property
+    def watched(self) -> list[Watched]:
+        return list(self._target.points.watched.values()) if self._looks else []
+
+    @property
+    def _looks(self) -> bool:
+        """Nothing is of interest on a way back that is known."""
+        history = self._target.history
+        return history is None or history.looks or not history.traveling
+
+    def at_breakpoint(self, address: int) -> bool:
+        history = self._target.history
+        if history is not None and history.timeline.steps_at(self.vcpu):
+            return False
+        software = Kind.SOFTWARE in self._target.points.kinds[address]
+        return self._met("swbreak:" if software else "hwbreak:", access=False)
+
+    def accessed(self, watched: Watched, before: bytes) -> bool:
+        name = {(False, True): "watch", (True, False): "rwatch"}.get(
+            (watched.reads, watched.writes), "awatch"
+        )
+        return self._met(f"{name}:{watched.start:x}", access=True)
+
+    def stepped(self) -> None:
+        self._target.stop(Stop(Signo.TRAP, self.vcpu))
+
+    def _met(self, reason: str, *, access: bool) -> bool:
+        history = self._target.history
+        if history is not None and history.traveling:
+            return history.note(self.vcpu, reason, access=access)
+        return self._target.stop(Stop(Signo.TRAP, self.vcpu, reason))
