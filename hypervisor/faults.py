@@ -11,12 +11,15 @@ import logging
 import random
 from typing import TYPE_CHECKING, Final
 
+from paravane import random_state
 from paravane.abi.errno import Errno
-from paravane.classes import NamedTuple
+from paravane.classes import NamedTuple, dataclass
 from paravane.devices.faults import FAILS
 from paravane.trace import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from paravane.devices.xenstore import Store
     from paravane.platform import Platform
     from paravane.variation import Variation
@@ -43,6 +46,17 @@ class Fault(NamedTuple):
     sentence: str
 
 
+@dataclass(frozen=True, slots=True)
+class FaultsState:
+    """How many may still come, how many there were and the first of them, and the state of each kind's
+    chances."""
+
+    left: int | None
+    count: int
+    first: tuple[Fault, ...]
+    chances: Mapping[str, bytes]
+
+
 class Faults:
     """The faults of one machine. `count` is how many there were, `first` the first of them."""
 
@@ -63,6 +77,22 @@ class Faults:
             store.conflicts = self._conflict
         if "disk" in variation.faults or "net" in variation.faults:
             platform.bus.faults = self
+
+    def save(self) -> FaultsState:
+        """What `restore` goes on from."""
+        chances = {kind: random_state.save(chance.random) for kind, chance in self._chances.items()}
+        return FaultsState(self._left, self.count, tuple(self.first), chances)
+
+    def restore(self, state: FaultsState) -> None:
+        """Go on as those would have. Raises ValueError for what is no state of these."""
+        limited = self._left is not None
+        if set(state.chances) != set(self._chances) or (state.left is not None) != limited:
+            raise ValueError("there are chances of other faults")
+        if (state.left or 0) < 0 or len(state.first) > min(KEPT, state.count):
+            raise ValueError("there cannot be so many faults")
+        self._left, self.count, self.first = state.left, state.count, list(state.first)
+        for kind, chance in self._chances.items():
+            random_state.restore(chance.random, state.chances[kind])
 
     def disk(self, domid: int, request: str) -> int:
         """See `DeviceFaults`."""

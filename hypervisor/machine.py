@@ -281,17 +281,12 @@ class Machine(Administration, Outside, Savable, Rewindable):
                 policy=POLICIES[kind.policy](),
                 slice_instructions=kind.slice_instructions,
                 debug=kind.debug,
+                variation=kind.variation,
             )
         except ValueError as error:
             raise snapshot.SnapshotError(f"the snapshot is damaged: {error}") from None
 
     def _parts(self) -> Parts:
-        if self._variation != PLAIN:
-            from paravane import snapshot  # noqa: PLC0415 - loaded for who asks for it only
-
-            raise snapshot.SnapshotError(
-                "a machine with a variation cannot be saved: its chances are not kept"
-            )
         from paravane.snapshot.parts import Parts  # noqa: PLC0415 - loaded for who asks for it only
 
         return Parts(
@@ -304,6 +299,8 @@ class Machine(Administration, Outside, Savable, Rewindable):
             self._policy,
             self._seed,
             self._slice_instructions,
+            self._variation,
+            self._faults,
         )
 
     def audit(self) -> list[str]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from paravane import random_state
 from paravane.classes import dataclass
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 TIMER_SLOP: Final = 50_000
 """Nanoseconds by which Xen lets a timer be late so that several go off together (common/timer.c, its option
@@ -45,12 +43,28 @@ class Variation:
         if self.most_faults is not None and (self.most_faults < 0 or not self.faults):
             raise ValueError(f"most_faults is a number from 0 on, of faults, not {self.most_faults}")
 
-    def lateness(self, seed: int) -> Callable[[], int] | None:
-        """How late, in nanoseconds, each timer is, one after the other; None: they are in time."""
-        if not self.jitter or not seed:
-            return None
-        chance, most = random.Random(f"timers {seed}"), self.jitter
-        return lambda: chance.randint(0, most)
+    def lateness(self, seed: int) -> Lateness | None:
+        """How late each timer is; None: they are in time."""
+        return Lateness(seed, self.jitter) if self.jitter and seed else None
+
+
+class Lateness:
+    """How late, in nanoseconds, each timer is, one after the other."""
+
+    def __init__(self, seed: int, most: int) -> None:
+        self._chance = random.Random(f"timers {seed}")
+        self._most = most
+
+    def __call__(self) -> int:
+        return self._chance.randint(0, self._most)
+
+    def save(self) -> bytes:
+        """What `restore` goes on from."""
+        return random_state.save(self._chance)
+
+    def restore(self, state: bytes) -> None:
+        """Go on as that one would have. Raises ValueError for what is no state."""
+        random_state.restore(self._chance, state)
 
 
 PLAIN: Final = Variation()

@@ -26,10 +26,11 @@ SHORTEST: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class InterleavedState:
-    """All that has to be kept of this policy besides the other one: how many are ready, and the state of its
-    random numbers, 32 bits each."""
+    """All that has to be kept of this policy besides the other one: how many are ready, how many decisions
+    were taken, and the state of its random numbers, 32 bits each."""
 
     ready: int
+    taken: int
     random: bytes
 
 
@@ -58,12 +59,12 @@ class Interleaved:
 
     def save(self) -> InterleavedState:
         """What `restore` goes on from."""
-        return InterleavedState(self._ready, random_state.save(self._chance))
+        return InterleavedState(self._ready, self.taken, random_state.save(self._chance))
 
     def restore(self, state: InterleavedState) -> None:
         """Go on from what `save` gave. Raises ValueError, a sentence, for what is no state of random
         numbers."""
-        self._ready = state.ready
+        self._ready, self.taken = state.ready, state.taken
         random_state.restore(self._chance, state.random)
 
     def add(self, entity: Entity) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAGIC: Final = b"Paravane\r\nsaved\x1a"
-VERSION: Final = 2
+VERSION: Final = 3
 """Of the format, and of what all states in it are: a change of any declaration is another version."""
 
 _HEAD: Final = Struct("<16sIIQQQ")

@@ -1,15 +1,15 @@
 """A device of a saved domain, as plain state."""
 
 from paravane.classes import dataclass
+from paravane.devices.block.device import RequestsState
 from paravane.devices.block.files import Stamp
 from paravane.devices.net.state import InterfaceState
-from paravane.devices.shared_ring import RingState
 from paravane.devices.xenbus.attachment import AttachmentState
 
 
 @dataclass(frozen=True, slots=True)
 class DiskSaved:
-    """A disk (`Disk`), and where it is in its ring. `target` is the name, for people, of the file that it
+    """A disk (`Disk`), and what it is asked for. `target` is the name, for people, of the file that it
     stands on, empty for one in memory; `stamps` are those of its files; `contents` is what is in memory of
     it: places and bytes."""
 
@@ -21,7 +21,7 @@ class DiskSaved:
     cdrom: bool
     sector_size: int
     stamps: tuple[Stamp, ...]
-    ring: RingState | None
+    requests: RequestsState | None
     contents: tuple[tuple[int, bytes], ...]
 
 

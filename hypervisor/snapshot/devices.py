@@ -162,7 +162,7 @@ def _restore(domain: Domain, kept: DeviceSaved, disks: dict[str, Disk]) -> None:
             )
         for place, part in device.contents:
             volume.refill(place, part)
-        made.restore(device.ring)
+        made.restore(device.requests)
         return
     vif = Vif(
         device.number,

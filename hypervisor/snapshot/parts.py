@@ -8,6 +8,7 @@ from paravane.classes import dataclass
 
 if TYPE_CHECKING:
     from paravane.domain import Domain
+    from paravane.faults import Faults
     from paravane.inbox import Inbox
     from paravane.lives import Lives
     from paravane.platform import Platform
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from paravane.run_loop import RunLoop
     from paravane.sched import Policy
     from paravane.toolstack import ControlDomain, Toolstack
+    from paravane.variation import Variation
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +32,5 @@ class Parts:
     policy: Policy
     seed: int
     slice_instructions: int
+    variation: Variation
+    faults: Faults | None

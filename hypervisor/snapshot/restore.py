@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from paravane.grants import GrantMapping
     from paravane.grants.maptrack import KeptGrant
     from paravane.snapshot.parts import Parts
-    from paravane.snapshot.state import ConfigSaved, DomainSaved, MachineSaved, VcpuSaved
+    from paravane.snapshot.state import ChanceSaved, ConfigSaved, DomainSaved, MachineSaved, VcpuSaved
     from paravane.vcpu import Vcpu
 
 _CONTRADICTIONS: Final = (ArithmeticError, LookupError, TypeError, ValueError, Refusal, EngineError)
@@ -102,6 +102,7 @@ def _restore(
         unfinished.callback(domain.close)
         _furnish(parts, domain, kept, disks.get(kept.name, ()))
     _restore_schedule(parts, saved)
+    _restore_chance(parts, saved.chance)
     platform.console_ring.restore(saved.console_ring)
     platform.trace.flows = saved.flows
     restore_network(parts.toolstack.devices, saved.network)
@@ -135,6 +136,17 @@ def _restore_schedule(parts: Parts, saved: MachineSaved) -> None:
             raise SnapshotError("the snapshot contradicts itself: it has no state of turns of chance")
         scheduler.policy.restore(saved.interleaved)
     scheduler.restore(saved.scheduler)
+
+
+def _restore_chance(parts: Parts, chance: ChanceSaved) -> None:
+    """Raises ValueError for the state of other chances than the machine has."""
+    timers, faults = parts.platform.timers.late, parts.faults
+    if (timers is None) != (chance.timers is None) or (faults is None) != (chance.faults is None):
+        raise ValueError("other things are left to chance")
+    if timers is not None and chance.timers is not None:
+        timers.restore(chance.timers)
+    if faults is not None and chance.faults is not None:
+        faults.restore(chance.faults)
 
 
 def _found(parts: Parts, kept: DomainSaved, sinks: Mapping[str, Sink]) -> Domain:

@@ -20,6 +20,7 @@ from paravane.snapshot.state import (
     CONSOLE,
     POLICY_STATES,
     STORE,
+    ChanceSaved,
     ConfigSaved,
     DomainSaved,
     Kind,
@@ -59,6 +60,7 @@ def save(parts: Parts, *, debugged: bool = False) -> MachineSaved:
             parts.slice_instructions,
             platform.debug,
             policy.name,
+            parts.variation,
         ),
         now=platform.clock.now(),
         traps=platform.traps,
@@ -82,6 +84,10 @@ def save(parts: Parts, *, debugged: bool = False) -> MachineSaved:
             for backend in due
         ),
         network=save_network(parts.toolstack.devices),
+        chance=ChanceSaved(
+            None if platform.timers.late is None else platform.timers.late.save(),
+            None if parts.faults is None else parts.faults.save(),
+        ),
     )
 
 

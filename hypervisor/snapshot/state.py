@@ -10,6 +10,8 @@ from paravane.abi.vcpu import VcpuRunstateInfo
 from paravane.abi.xenbus import XenbusState
 from paravane.classes import dataclass
 from paravane.cpu.saved import ProcessorSaved
+from paravane.devices.block.late import LateRequest
+from paravane.devices.block.request import Request
 from paravane.devices.console.ring_console import ConsoleState
 from paravane.devices.net.state import NetworkState
 from paravane.devices.shared_ring import RingState
@@ -21,6 +23,7 @@ from paravane.domain import DomainState
 from paravane.events import EventState
 from paravane.events.fifo import FifoState
 from paravane.events.port import Port
+from paravane.faults import FaultsState
 from paravane.grants import GrantLimits
 from paravane.grants.maptrack import MaptrackState
 from paravane.grants.use import GrantState
@@ -46,6 +49,7 @@ from paravane.traps.callbacks import Callbacks
 from paravane.traps.debug import DebugRegisters
 from paravane.traps.saved import PeripheralsSaved, TrapsSaved
 from paravane.traps.table import Gate
+from paravane.variation import Variation
 from paravane.watchdog import WatchdogState
 
 
@@ -142,6 +146,15 @@ class Kind:
     slice_instructions: int
     debug: bool
     policy: str
+    variation: Variation
+
+
+@dataclass(frozen=True, slots=True)
+class ChanceSaved:
+    """What a variation leaves to chance, besides turns: see `Lateness` and `Faults`."""
+
+    timers: bytes | None
+    faults: FaultsState | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +180,7 @@ class MachineSaved:
     scheduler: SchedulerState
     due: tuple[tuple[int, str], ...]
     network: NetworkState | None
+    chance: ChanceSaved
     domains: tuple[DomainSaved, ...]
 
 
@@ -191,11 +205,13 @@ CODEC: Final = Codec(
         FifoState,
         Gate,
         IndexState,
+        LateRequest,
         Node,
         Permission,
         PoolState,
         Port,
         Quota,
+        Request,
         RingState,
         ShutdownReason,
         VcpuRunstateInfo,

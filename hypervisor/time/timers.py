@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from array import array
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 from paravane.classes import NamedTuple, dataclass
@@ -23,6 +23,16 @@ MACHINE = "machine"
 
 _FEW = 256
 """Entries a queue may have before anybody looks for stale ones."""
+
+
+class Late(Protocol):
+    """Says by how many nanoseconds the next timer is late, and can be kept (`paravane.variation`)."""
+
+    def __call__(self) -> int: ...
+
+    def save(self) -> bytes: ...
+
+    def restore(self, state: bytes) -> None: ...
 
 
 def system_time(value: int) -> int:
@@ -90,7 +100,7 @@ class TimerQueue:
         self._named: WeakValueDictionary[TimerName, Timer] = WeakValueDictionary()
         self.observer: Callable[[str, TimerName, int], None] | None = None
         self.earlier: Callable[[int], None] | None = None
-        self.late: Callable[[], int] | None = None
+        self.late: Late | None = None
 
     @property
     def size(self) -> int:

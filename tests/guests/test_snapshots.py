@@ -10,6 +10,7 @@ import pytest
 
 from paravane import DomainConfig, HostClock, Machine, MachineBusyError, StopReason
 from paravane.chosen import choose
+from paravane.devices.block import Disk
 from paravane.devices.console import parse_console
 from paravane.devices.net import parse_rule
 from paravane.devices.net.vif import parse_vif
@@ -18,6 +19,7 @@ from paravane.sched import POLICIES, RoundRobin
 from paravane.snapshot import SnapshotError
 from paravane.together import Guest
 from paravane.tools.screens import vfbs_of
+from paravane.variation import Variation
 from tests.support.boot import HOST_TIMEOUT, UNHINDERED
 from tests.support.snapshots import Bench, finish
 
@@ -56,6 +58,29 @@ def test_every_policy_goes_on_where_it_was(policy: str, seed: int) -> None:
     bench = Bench(Guest("smp"), seed=seed, policy=policy)
     whole = bench.alone()
     assert finish(Machine.restore(bench.saved(whole.now // 2))) == whole
+
+
+VARIATIONS = {
+    "jitter": (Guest("smp"), 5, Variation(jitter=100_000, decisions=30), (0.01, 0.1, 0.5)),
+    "slow disk": (Guest("block", devices=(Disk(memory=1 << 20),)), 17, Variation(faults=("disk",)), (0.93,)),
+    "faults": (Guest("shortage"), 3, Variation(faults=("memory", "grants"), most_faults=3), (0.3, 0.8)),
+}
+
+
+@pytest.mark.parametrize("name", VARIATIONS)
+def test_what_a_seed_decides_it_goes_on_deciding(name: str) -> None:
+    guest, seed, variation, places = VARIATIONS[name]
+    bench = Bench(guest, seed=seed, variation=variation)
+    whole = bench.alone()
+    for place in places:
+        with bench.machine() as machine:
+            machine.run(timeout=HOST_TIMEOUT, until=int(whole.now * place))
+            data = machine.save()
+            restored = Machine.restore(data)
+            assert restored.save() == data
+            assert (restored.nr_faults, restored.decisions) == (machine.nr_faults, machine.decisions)
+            assert restored.first_faults == machine.first_faults
+        assert finish(restored) == whole
 
 
 def test_a_run_that_traps_have_ended_is_restored_as_it_goes_on() -> None:

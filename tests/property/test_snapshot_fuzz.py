@@ -19,6 +19,7 @@ from paravane.snapshot import MachineSaved, SnapshotError
 from paravane.snapshot.container import pack, unpack
 from paravane.snapshot.state import DomainSaved
 from paravane.together import Guest
+from paravane.variation import Variation
 from tests.support.snapshots import Bench
 
 if TYPE_CHECKING:
@@ -49,6 +50,13 @@ def disk() -> bytes:
 
 
 @cache
+def slow_disk() -> bytes:
+    """Of one that is late with some requests."""
+    guest, slow = Guest("block", devices=(Disk(memory=1 << 20),)), Variation(faults=("disk",))
+    return Bench(guest, seed=1, variation=slow).saved(2_987_000)
+
+
+@cache
 def network() -> bytes:
     """Of two domains with a packet that waits until it may be sent."""
     words = ("ip=10.0.0.1 peer=10.0.0.2", "serve ip=10.0.0.2")
@@ -74,7 +82,13 @@ def leaves_of_devices(header: Any) -> Places:
     names = [one.name for one in fields(MachineSaved)]
     own = [one.name for one in fields(DomainSaved)].index("devices")
     domains = header[names.index("domains")]
-    return leaves([header[names.index("network")] or [], *(domain[own] for domain in domains)])
+    return leaves(
+        [
+            header[names.index("network")] or [],
+            header[names.index("chance")],
+            *(domain[own] for domain in domains),
+        ]
+    )
 
 
 def test_no_flipped_bit_and_no_missing_byte_goes_unnoticed() -> None:
@@ -96,7 +110,7 @@ def test_a_forged_snapshot_ends_in_a_sentence_or_in_a_machine(seed: int) -> None
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("with_", [disk, network])
+@pytest.mark.parametrize("with_", [disk, slow_disk, network])
 def test_forged_devices_end_so_too(with_: Callable[[], bytes], seed: int) -> None:
     forge(with_(), seed, FORGERIES // 4, leaves_of_devices)
 

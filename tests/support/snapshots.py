@@ -8,6 +8,7 @@ from paravane import Machine
 from paravane.chosen import choose
 from paravane.sched import POLICIES
 from paravane.trace.text import line
+from paravane.variation import PLAIN, Variation
 from tests.support.boot import HOST_TIMEOUT
 
 if TYPE_CHECKING:
@@ -35,12 +36,20 @@ class Outcome(NamedTuple):
 class Bench:
     """Some kernels as the domains of one machine, each time from the beginning."""
 
-    def __init__(self, *guests: Guest, seed: int = 0, policy: str = "bvt", slices: int = SLICE) -> None:
+    def __init__(
+        self,
+        *guests: Guest,
+        seed: int = 0,
+        policy: str = "bvt",
+        slices: int = SLICE,
+        variation: Variation = PLAIN,
+    ) -> None:
         chosen = [(guest, choose(guest.kernel, (), {})) for guest in guests]
         self._wanted: list[tuple[Image, DomainConfig]] = [
             (one.image, guest.config(one)) for guest, one in chosen
         ]
         self._seed, self._policy, self._slices = seed, policy, slices
+        self._variation = variation
 
     def machine(self) -> Machine:
         """One that has not run. Close it."""
@@ -49,6 +58,7 @@ class Bench:
             seed=self._seed,
             policy=POLICIES[self._policy](),
             slice_instructions=self._slices,
+            variation=self._variation,
         )
         for image, config in self._wanted:
             made.create(image, config)

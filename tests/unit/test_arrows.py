@@ -61,8 +61,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "guest_copy",
         "cpu",
         "cpu/engine",
-        "log_limit on_end registry",
-        "arguments local_socket preemption random_state refusal text variation vcpu_info whole_file",
+        "log_limit on_end registry variation",
+        "arguments local_socket preemption random_state refusal text vcpu_info whole_file",
         "abi",
         "classes late x86",
     )

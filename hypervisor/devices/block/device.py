@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from paravane.abi.blkif import BLKIF_RING_ENTRY_SIZE, BLKIF_SECTOR_SIZE, BlkifOp, BlkifRsp, Vdisk
 from paravane.abi.xenbus import XEN_IO_PROTO_ABI_X86_32
+from paravane.classes import NamedTuple
 from paravane.devices.block.executor import Executor
 from paravane.devices.block.late import LateRequests
-from paravane.devices.block.request import MOST_INDIRECT, Geometry, Rejected, identity, parse
+from paravane.devices.block.request import (
+    MOST_INDIRECT,
+    Geometry,
+    Rejected,
+    check_request,
+    identity,
+    parse,
+)
 from paravane.devices.faults import FAILS
 from paravane.devices.xenbus import Device, DeviceFault
 from paravane.grants import GrantRefusal
 
 if TYPE_CHECKING:
+    from paravane.devices.block.late import LateRequest
     from paravane.devices.block.request import Request
     from paravane.devices.block.volume import Volume
     from paravane.devices.block.worker import Files
@@ -31,7 +40,17 @@ _RESPONSE: Final = struct.Struct("<8sBxh")
 """`struct blkif_response`, its id as the eight bytes of the request."""
 
 
+_LATEST: Final = 1 << 61
+"""Nanoseconds: no machine runs so long."""
+
 _NAMES: Final = {int(operation): operation.name for operation in BlkifOp}
+
+
+class RequestsState(NamedTuple):
+    """Where a disk is in its ring, and what it is late with."""
+
+    ring: RingState
+    late: tuple[LateRequest, ...]
 
 
 class BlockDevice(Device):
@@ -206,18 +225,29 @@ class BlockDevice(Device):
                 self._frontend.domid, what, "block", op, size, int.from_bytes(number, "little"), status
             )
 
-    def save(self) -> RingState | None:
-        """Where it is in its ring; None without one. Raises ValueError, a sentence, while the host works."""
+    def save(self) -> RequestsState | None:
+        """What it is asked for; None while nobody can. Raises ValueError, a clause, while the host works."""
         if self._executor.busy:
-            raise ValueError("the host still works for it")
-        return self._ring.save() if self._connected else None
+            raise ValueError("for which the host still works: that cannot be saved")
+        if not self._connected:
+            return None
+        return RequestsState(self._ring.save(), () if self._late is None else self._late.save())
 
-    def restore(self, state: RingState | None) -> None:
+    def restore(self, state: RequestsState | None) -> None:
         """Go on from there. Raises ValueError for what cannot have been kept."""
         if (state is not None) != self._connected:
-            raise ValueError("a disk has a ring while it is connected")
-        if state is not None:
-            self._ring.restore(state)
+            raise ValueError("a disk is asked for something while it is connected")
+        if state is None:
+            return
+        self._ring.restore(state.ring)
+        if len(state.late) > (0 if self._late is None else self._ring.unanswered):
+            raise ValueError("more waits for a disk than it was asked for")
+        for one in state.late:
+            check_request(one.request, self._disk)
+            if not 0 <= one.due < _LATEST:
+                raise ValueError("a request waits for ever")
+        if self._late is not None:
+            self._late.restore(state.late)
 
     # The end.
 

@@ -73,6 +73,26 @@ class Geometry(NamedTuple):
     read_only: bool
 
 
+def check_request(request: Request, disk: Geometry) -> None:
+    """Raises ValueError for one that `parse` cannot have made, for this disk."""
+    pieces = request.pieces
+    if len(request.id) != 8 or request.operation not in _SUPPORTED or len(pieces) > MOST_INDIRECT:
+        raise ValueError("a disk was never asked for that")
+    if not all(
+        0 <= gref < 1 << 32 and 0 <= start < end <= PAGE_SIZE and not (start | end) % BLKIF_SECTOR_SIZE
+        for gref, start, end in pieces
+    ):
+        raise ValueError("a piece of a page is none")
+    if pieces and sum(piece.end - piece.start for piece in pieces) != request.length:
+        raise ValueError("a request has another length than its pieces")
+    if min(request.place, request.length) < 0:
+        raise ValueError("a disk was never asked for that")
+    try:
+        _check(disk, request.place, request.length, writes=request.operation != BlkifOp.READ)
+    except Rejected as error:
+        raise ValueError(str(error)) from None
+
+
 def identity(entry: bytes) -> tuple[int, bytes]:
     """What operation a ring entry is answered by, and its id as it stands. An indirect request is answered
     by what it does to its segments, as Linux's backend does: a frontend gives up a disk that does not."""
