@@ -112,9 +112,17 @@ def _part(whole: object, name: str) -> dict[str, Any]:
 
 def _text(part: dict[str, Any], name: str) -> str:
     text = part.get(name)
-    if not isinstance(text, str) or not 0 < len(text) <= _MOST_NAME or "\0" in text:
+    if not isinstance(text, str) or not 0 < len(text) <= _MOST_NAME or not _fits_xenstore(text):
         raise StreamError(f"its configuration has no {name}")
     return text
+
+
+def _fits_xenstore(text: str) -> bool:
+    """JSON may hold a null character, and half of a surrogate pair, which has no bytes in UTF-8."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _number(part: dict[str, Any], name: str, most: int, usual: int) -> int:

@@ -257,6 +257,13 @@ def test_a_configuration_without_vcpus_has_one(saved: bytes) -> None:
     assert (settings.vcpus, settings.online_vcpus) == (1, 1)
 
 
+@pytest.mark.parametrize("name", ["", "x" * 257, "a\0b", "\ud800"])
+def test_a_name_that_xenstore_cannot_hold_is_refused(name: str, saved: bytes) -> None:
+    settings = replace(load(io.BytesIO(saved)).settings, name=name)
+    with pytest.raises(StreamError, match=r"^its configuration has no name$"):
+        from_json(to_json(settings))
+
+
 def test_a_damaged_file_ends_in_a_sentence_or_in_a_domain(saved: bytes) -> None:
     """Bytes changed where they mean something, and files cut off: no traceback, and the books stay right."""
     chosen = random.Random(2003)
