@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import field
+from typing import TYPE_CHECKING, Protocol
 
+from paravane.classes import dataclass
 from paravane.debug.stops import Kind, Signo, Stop
 
 if TYPE_CHECKING:
     from paravane.cpu.debugger import Watched
-    from paravane.debug.target import Target
+    from paravane.history import History
     from paravane.vcpu import Vcpu
+
+
+@dataclass(slots=True)
+class Points:
+    """Breakpoints and watched ranges, each with the kinds it was set as."""
+
+    kinds: dict[int, set[Kind]] = field(default_factory=dict)
+    watched: dict[tuple[Kind, int, int], Watched] = field(default_factory=dict)
+
+
+class Attached(Protocol):
+    """What a probe is of (`paravane.debug.target.Target`)."""
+
+    history: History | None
+    points: Points
+
+    def stop(self, stop: Stop) -> bool:
+        """Have the domain stop here."""
+        ...
 
 
 class Probe:
     """The debugger as one vcpu's processor sees it."""
 
-    def __init__(self, target: Target, vcpu: Vcpu) -> None:
+    def __init__(self, target: Attached, vcpu: Vcpu) -> None:
         self._target = target
         self.vcpu = vcpu
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from paravane.classes import dataclass
 from paravane.cpu.debugger import Watched
 from paravane.cpu.moving_breakpoints import MOST as MOST_BREAKPOINTS
-from paravane.debug.probe import Probe
+from paravane.debug.probe import Points, Probe
 from paravane.debug.resume import ALL, Action
 from paravane.debug.stops import Kind, PointError, Signo, Stop, thread_of
 
@@ -36,14 +34,6 @@ class Holdable(Protocol):
     def post(self, call: Callable[[], object], /) -> None: ...
 
 
-@dataclass(slots=True)
-class _Points:
-    """Breakpoints and watched ranges, each with the kinds it was set as."""
-
-    kinds: dict[int, set[Kind]] = field(default_factory=dict)
-    watched: dict[tuple[Kind, int, int], Watched] = field(default_factory=dict)
-
-
 class Target:
     """A domain from the moment a debugger comes until it goes.
 
@@ -68,7 +58,7 @@ class Target:
         self.history = history
         self._moved = moved
         self._why_not_back = why_not_back
-        self.points = _Points()
+        self.points = Points()
         self.last = Stop(Signo.TRAP, domain.vcpus[0])
         self.is_stopped = False
         self._machine = machine
