@@ -21,7 +21,7 @@ _EPILOG = manual.epilog(
     statuses=(
         (Status.OK, "the folder is made"),
         (Status.ERRORS, "it cannot be written, and nothing is left of it"),
-        (Status.USAGE, "bad usage, a name that is none, or that is taken"),
+        (Status.USAGE, "bad usage, no name for a kernel, or one that is taken"),
     ),
     files=(
         ("NAME/NAME.S, NAME.c", "the source"),

@@ -36,7 +36,7 @@ VERBS = {
         "paravane.tools.boot.replay:define",
     ),
     "restore": Verb(
-        "have a domain go on that was saved, its console on this terminal",
+        "let a saved domain go on, its console on this terminal",
         "paravane.tools.boot.restore:define",
     ),
     "run": Verb("run several domains, from xl.cfg-style files", "paravane.tools.run.command:define"),

@@ -1,4 +1,4 @@
-"""`paravane restore`: a domain that was saved goes on, its console on this terminal."""
+"""`paravane restore`: a saved domain goes on, its console on this terminal."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ disks those that stand on files are to be given again, unchanged since.""",
 
 def define(parser: argparse.ArgumentParser) -> None:
     """`paravane restore FILE`."""
-    parser.description = "Have a domain go on that was saved, its console on this terminal."
+    parser.description = "Let a saved domain go on, its console on this terminal."
     parser.epilog = _EPILOG
     parser.add_argument("file", type=Path, metavar="FILE", help="what `paravane ctl save` wrote")
     group = parser.add_argument_group("the domain")

@@ -31,7 +31,7 @@ a hint, until they are there again.""",
     statuses=(
         (Status.OK, "it was shown, or the exercise is made"),
         (Status.ERRORS, "output could not be written, or the kernel did not come to its end"),
-        (Status.USAGE, "bad usage, a number that is none, or a folder that exists"),
+        (Status.USAGE, "bad usage, no such stop, or a folder that exists"),
     ),
     files=(
         ("DIR/*.S, *.inc", "the sources of the exercise, with a TODO where something is missing"),
