@@ -11,6 +11,7 @@ import queue
 import re
 import threading
 import time
+import warnings
 from argparse import ArgumentTypeError
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -74,12 +75,12 @@ class Cluster:
     def __init__(self, address: str) -> None:
         """Raises UsageError, a sentence, without Dask, and where no scheduler answers or none has workers."""
         self._address = address
+        self._gone = f"the Dask scheduler at {address} is gone"
         try:
             dask, distributed = import_module("dask"), import_module("distributed")
         except ImportError:
             raise UsageError(EXTRA) from None
-        # What it would log of lost connections is said here, in one sentence each.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        _silence()
         # An image is as large as it is.
         self._settings = dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"})
         self._client = _client_of(distributed, address)
@@ -121,7 +122,7 @@ class Cluster:
         waiting = iter(range(len(things)))
         # With its contents in the graph it is made anew when the worker that has it dies.
         shared = self._client.submit(bytes, pickle.dumps(common), pure=False)
-        versions = _versions()
+        versions, distributed = _versions(), import_module("distributed")
 
         def give() -> None:
             wanted = AHEAD * max(1, len(self._workers()))
@@ -145,6 +146,8 @@ class Cluster:
                 at = outstanding.pop(future)
                 yield at, self._result(future, died)
                 give()
+        except distributed.comm.CommClosedError:
+            raise UsageError(self._gone) from None
         finally:
             with suppress(OSError, TimeoutError):
                 self._client.cancel([*outstanding, shared], force=True)
@@ -169,7 +172,11 @@ class Cluster:
             sentence = f"a worker of {self._address} has no Paravane, or another one: install this one there"
             raise UsageError(sentence) from None
         except CancelledError:
-            raise UsageError(f"what ran on {self._address} was cancelled there") from None
+            # A client that has lost its scheduler takes all that is outstanding for cancelled.
+            lost = self._client.status != "running"
+            raise UsageError(
+                self._gone if lost else f"what ran on {self._address} was cancelled there"
+            ) from None
 
     def _workers(self) -> dict[str, int]:
         """Address and threads of each. None while the scheduler does not answer."""
@@ -188,6 +195,15 @@ class Cluster:
         self._gone_since = self._gone_since or now
         if now - self._gone_since > PATIENCE:
             raise UsageError(f"the Dask scheduler at {self._address} is gone, or has no workers any more")
+
+
+def _silence() -> None:
+    """What Dask logs of lost connections, and warns of packages that matter to nothing here, is told in one
+    sentence each by whoever finds out."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module=r"distributed\.")
 
 
 def _client_of(distributed: Any, address: str) -> Any:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import closing
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +23,18 @@ from tests.support.patience import until_equal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+
+ROOT = Path(__file__).parents[2]
+ELSEWHERE = """
+import signal
+from distributed import LocalCluster
+settings = {"dashboard_address": "127.0.0.1:0", "protocol": "tcp://"}
+with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, **settings) as cluster:
+    print(cluster.scheduler_address, flush=True)
+    signal.pause()
+"""
+"""A scheduler with a worker, all in one process, which says where it is."""
 
 
 @pytest.fixture(scope="module")
@@ -115,18 +127,42 @@ def test_a_scheduler_without_workers_is_not_waited_for_long(monkeypatch: pytest.
         Cluster(str(empty.scheduler_address))
 
 
-def test_a_cluster_that_goes_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def one() -> Iterator[Any]:
+    """A cluster of one worker, in this process."""
+    errands.RELEASED.clear()
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0", protocol="tcp://"
+    ) as found:
+        yield found
+        errands.RELEASED.set()
+
+
+def test_workers_that_go_away_are_told(one: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "PATIENCE", 0.1)
-    with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0", protocol="tcp://") as one,
-        Cluster(str(one.scheduler_address)) as found,
-    ):
+    with Cluster(str(one.scheduler_address)) as found:
         some = found.each(errands.waiting, 0, range(3), str)
         assert next(some) == (0, 0)
         one.scale(0)
+        errands.RELEASED.set()
         until_equal(lambda: len(one.scheduler.workers), 0)
         with pytest.raises(UsageError, match="has no workers any more"):
             list(some)
+
+
+def test_a_scheduler_that_goes_away_is_told() -> None:
+    words = [sys.executable, "-c", ELSEWHERE]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            with Cluster(process.stdout.readline().strip()) as found:
+                some = found.each(errands.waiting, 0, range(3), str)
+                assert next(some) == (0, 0)
+                process.kill()
+                with pytest.raises(UsageError, match="is gone$"):
+                    list(some)
+        finally:
+            process.kill()
 
 
 def test_who_does_not_answer_is_told(
