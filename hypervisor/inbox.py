@@ -74,9 +74,13 @@ class Journal(Protocol):
         """A guest has sent this to where the source is."""
         ...
 
-    def unknown(self, source: str) -> None:
-        """There is no such source, of which something arrived."""
+    def refused(self, why: str) -> None:
+        """What arrived cannot be taken: a sentence."""
         ...
+
+
+def _nobody(data: bytes | None) -> None:
+    """Takes what arrives from a source that is gone."""
 
 
 class Inbox:
@@ -158,8 +162,12 @@ class Inbox:
 
     def source(self, name: str, take: Callable[[bytes | None], object]) -> None:
         """From now on `take` is given what arrives from a source of that name, and None when it has ended:
-        at once, or where a journal says."""
+        at once, or where a journal says. It raises ValueError for what cannot have."""
         self._sources[name] = take
+
+    def forget(self, name: str) -> None:
+        """A source is gone: what has arrived from it is for nobody."""
+        self._sources[name] = _nobody
 
     def arrived(self, source: str, data: bytes | None) -> None:
         """See `Journal.arrived`."""
@@ -245,10 +253,12 @@ class Inbox:
         came = journal.passed(came)
         for source, data in journal.arrivals():
             take = self._sources.get(source)
-            if take is None:
-                journal.unknown(source)
-            else:
+            try:
+                if take is None:
+                    raise ValueError(f"nothing is there to take what arrived from {source!r}")
                 take(data)
+            except ValueError as error:
+                journal.refused(str(error))
         return came
 
     def _call(self, key: selectors.SelectorKey, events: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from paravane.devices.block import Disk
 from paravane.devices.block.config import SECTOR_SIZES
 from paravane.devices.block.vdev import number_of
+from paravane.devices.framebuffer.vfb import Vfb, Vkbd
 from paravane.devices.net.addresses import format_mac, parse_mac
 from paravane.devices.net.errors import NetError
 from paravane.devices.net.rate import read_rate
@@ -17,7 +18,7 @@ from paravane.recording.disks import RepeatedDisk
 from paravane.recording.errors import RecordingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from paravane.devices.xenbus import DeviceConfig
     from paravane.recording.disk_log import Reader
@@ -51,6 +52,19 @@ def described(device: DeviceConfig) -> Description:
             "sector_size": device.sector_size,
             "target": device.target,
         }
+    if isinstance(device, Vfb):
+        return {
+            "kind": "vfb",
+            "number": device.number,
+            "vnc": device.vnc,
+            "listen": device.listen,
+            "port": device.port,
+            "find_unused": device.find_unused,
+            "width": device.width or 0,
+            "height": device.height or 0,
+        }
+    if isinstance(device, Vkbd):
+        return {"kind": "vkbd", "number": device.vfb.number}
     raise RecordingError(f"it keeps nothing of a {type(device).__name__} yet")
 
 
@@ -64,7 +78,21 @@ def devices_of(
 ) -> tuple[DeviceConfig, ...]:
     """What was described. `answers` opens a file of a disk; `stray` is told what shows that the run is not
     the recorded one. Raises RecordingError."""
-    return tuple(_device(one, partial(answers, disk_file(number)), stray) for number, one in enumerate(found))
+    made: list[DeviceConfig] = []
+    for number, one in enumerate(found):
+        if one.get("kind") == "vkbd":
+            made.append(_vkbd(one, made))
+        else:
+            made.append(_device(one, partial(answers, disk_file(number)), stray))
+    return tuple(made)
+
+
+def _vkbd(found: Description, made: Sequence[DeviceConfig]) -> DeviceConfig:
+    """The keyboard of a framebuffer that there is."""
+    for one in made:
+        if isinstance(one, Vfb) and one.number == found.get("number"):
+            return Vkbd(one)
+    raise RecordingError("its manifest has a keyboard of no framebuffer")
 
 
 def _device(found: Description, answers: Callable[[], Reader], stray: Callable[[str], None]) -> DeviceConfig:
@@ -72,6 +100,8 @@ def _device(found: Description, answers: Callable[[], Reader], stray: Callable[[
         match found.get("kind"):
             case "vif":
                 return _vif(found)
+            case "vfb":
+                return _vfb(found)
             case "ram":
                 return Disk(memory=_number(found, "size"), **_disk(found))
             case "disk":
@@ -103,6 +133,19 @@ def _vif(found: Description) -> Vif:
     if rate and vif.rate is None:
         raise ValueError
     return vif
+
+
+def _vfb(found: Description) -> Vfb:
+    """Raises ValueError, KeyError and TypeError."""
+    return Vfb(
+        vnc=found["vnc"] is True,
+        listen=_text(found, "listen"),
+        port=_number(found, "port"),
+        find_unused=found["find_unused"] is True,
+        width=_number(found, "width") or None,
+        height=_number(found, "height") or None,
+        number=_number(found, "number"),
+    )
 
 
 def _disk(found: Description) -> dict[str, Any]:

@@ -146,9 +146,9 @@ class Recorder(Outputs):
         arrived, self._arrived, self._waiting = self._arrived, [], 0
         return arrived
 
-    def unknown(self, source: str) -> None:
-        """Nothing arrives from a source that has not said that it is one."""
-        raise KeyError(source)
+    def refused(self, why: str) -> None:
+        """What arrives is what was made for who takes it."""
+        raise RuntimeError(why)
 
     def _tell_full(self) -> None:
         if not self._told:

@@ -88,9 +88,9 @@ class Replayer(Outputs):
         arrivals, self._arrivals = self._arrivals, []
         return arrivals
 
-    def unknown(self, source: str) -> None:
-        """Something arrived from a source that this machine has not."""
-        self.stray(f"nothing is there to take what arrived from {source!r}")
+    def refused(self, why: str) -> None:
+        """What arrived is not for this machine."""
+        self.stray(why)
 
     def difference(self) -> str:
         """What is otherwise than in the recorded run now that this one has ended: a sentence, or nothing."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+import subprocess
+import sys
 import threading
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -13,6 +16,7 @@ import pytest
 from paravane.devices.net.passt import GATEWAY, GUEST
 from paravane.tools.status import Status
 from tests.support.boot import HOST_TIMEOUT
+from tests.support.machines import Running
 from tests.support.needs import path_with
 from tests.support.recordings import Runs
 
@@ -140,3 +144,24 @@ def test_what_was_on_a_disk_is_there_again_without_it(runs: Runs) -> None:
         assert status == Status.ERRORS
         assert "paravane: this is not the recorded run: what its disk gave is " in told
         assert "Traceback" not in told
+
+
+def test_what_a_viewer_did_comes_again_without_one(runs: Runs) -> None:
+    boot = ("boot", "paint", "--record", "rec", "--trace", "one.jsonl", *ALL)
+    running = Running(runs.start(*boot))
+    try:
+        running.wait_for("Escape ends it")
+        running.wait_until_told("paint: VNC at 127.0.0.1:")
+        found = re.search(rb"VNC at 127\.0\.0\.1:(\d+)", running.told)
+        assert found is not None
+        server, doing = f"127.0.0.1::{found[1].decode()}", ("type", "hi", "move", "100", "50", "click", "1")
+        viewer = (sys.executable, "-m", "vncdotool.command", "--server", server, *doing, "key", "esc")
+        subprocess.run(viewer, timeout=HOST_TIMEOUT, check=True, capture_output=True)
+        recorded = running.end()
+    finally:
+        running.process.kill()
+    assert recorded[0] == Status.OK
+    assert "key 35\n" in recorded[1]
+    assert "button at 100, 50\n" in recorded[1]
+    assert runs.replay("--trace", "two.jsonl", *ALL) == (*recorded[:2], "")
+    assert runs.contents("two.jsonl") == runs.contents("one.jsonl")

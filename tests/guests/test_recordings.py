@@ -147,7 +147,6 @@ def test_a_recording_that_was_changed_is_not_the_recorded_run(runs: Runs) -> Non
         (("--watch-sources",), "it keeps one boot: do without --watch-sources"),
         (("--console", "pty"), "of consoles it keeps the one on standard input and output: give "),
         (("--console", "stdio", "--console", "pty"), "of consoles it keeps the one on standard input and "),
-        (("--vfb", "vnc=0"), "it keeps nothing of a Vfb yet"),
     ],
     ids=lambda found: found[0].strip("-") if isinstance(found, tuple) else None,
 )

@@ -1,4 +1,4 @@
-"""What arrives by a way out of the machine, kept and repeated where its turn is."""
+"""What arrives by a way out of the machine, or from viewers, kept and repeated where its turn is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from paravane.devices.framebuffer import Vfb
+from paravane.devices.framebuffer.display import Display
 from paravane.devices.net import Frame, Offloads, Switch
 from paravane.devices.net.way import RepeatedWay, Way
 from paravane.inbox import Inbox
@@ -47,7 +49,7 @@ class Out(Way):
         super().__init__("out", inbox, switch)
 
     def close(self) -> None:
-        self.port.unplug()
+        self._leave()
 
     def _send_out(self, frame: Frame) -> bool:
         self.sent.append(frame.data)
@@ -225,3 +227,51 @@ def test_a_device_of_no_known_kind_is_refused() -> None:
 def test_what_arrived_is_not_believed(line: bytes) -> None:
     with pytest.raises(RecordingError, match="line 1 of its inputs is not one"):
         decoded(line)
+
+
+def test_a_screen_is_described_with_its_keyboard() -> None:
+    vfb, vkbd = Vfb(port=5901, width=64, height=32, number=1).devices
+    found = [described(vfb), described(vkbd)]
+    assert interfaces(*found) == (vfb, vkbd)
+    with pytest.raises(RecordingError, match="its manifest has a keyboard of no framebuffer"):
+        interfaces(found[1], found[0])
+    for change in ({"port": 0}, {"width": 0}, {"listen": 5}, {"number": True}):
+        with pytest.raises(RecordingError, match="its manifest has a device of kind 'vfb' that cannot be"):
+            interfaces({**found[0], **change})
+
+
+@pytest.mark.parametrize("data", [None, b"", b"\x00", b"\x01\x00", b"\x02" + bytes(30), b"\x07"])
+def test_what_no_viewer_does_is_not_done(data: bytes | None) -> None:
+    replayer = Replayer(
+        (Input(0, 0, data or b"", source="display 0", ended=data is None),), end(Outputs(), 1)
+    )
+    inbox, _, _ = network(replayer)
+    display = Display()
+    inbox.source("display 0", display.take)
+    inbox.passed()
+    assert replayer.over
+    assert replayer.difference().startswith("no viewer does ")
+    assert not display.viewed
+
+
+def test_what_viewers_do_is_there_at_once_or_in_its_turn() -> None:
+    done: list[tuple[object, ...]] = []
+
+    class Keyboard:
+        def key(self, keycode: int, *, pressed: bool) -> None:
+            done.append((keycode, pressed))
+
+        def point(self, x: int, y: int, wheel: int) -> None:
+            done.append((x, y, wheel))
+
+    recorder = Recorder()
+    inbox, _, _ = network(recorder)
+    for display in (Display(), Display(lambda data: inbox.arrived("display 0", data))):
+        inbox.source("display 0", display.take)
+        display.keyboard = Keyboard()
+        display.key(30, pressed=True)
+        display.point(9999, 7, -1)
+        inbox.passed()
+        assert done == [(30, True), (639, 7, -1)]
+        done.clear()
+    assert len(recorder.inputs) == 2

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from paravane import ExtraConsole, StopReason
 from paravane.devices.block import Disk
+from paravane.devices.framebuffer import Vfb
 from paravane.machine import DETERMINISTIC_SLICE
 from paravane.recording import End, Made, Recorder, RecordingError, begin, finish
 from paravane.recording.devices import described, disk_file
 from paravane.recording.disk_log import MOST_DATA, Writer
 from paravane.recording.disks import KeptDisk
+from paravane.recording.screens import KeptVfb
 from paravane.time.clock import FollowingClock
 from paravane.tools.files import OutputError
 from paravane.tools.status import UsageError
@@ -125,9 +127,16 @@ class Kept:
 
     def _kept(self, number: int, device: DeviceConfig) -> DeviceConfig:
         """The device, with what there is to keep of it being kept. Raises OSError."""
+        description = self._devices[number]
+
+        def placed(listen: str, port: int) -> None:
+            description.update(listen=listen, port=port)
+
+        if isinstance(device, Vfb):
+            return KeptVfb(device, placed)
         if not isinstance(device, Disk) or device.path is None:
             return device
-        writer, description = Writer(self._folder / disk_file(number)), self._devices[number]
+        writer = Writer(self._folder / disk_file(number))
         self._disks.append(writer)
 
         def keep(answer: Answer) -> None:

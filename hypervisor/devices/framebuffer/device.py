@@ -53,23 +53,30 @@ class FramebufferDevice(Device):
         self._displays = host.shared(Displays)
         self.display = self._displays.join(vfb, self.kind)
         self.server: VncServer | None = None
+        self.address: tuple[str, int] | None = None
+        """Where it is shown: address and port of the host."""
         self._observers = host.bus.observers
         self._frontend: Frontend | None = None
         self._page: EventPage | None = None
         self._tells = False
         self._looked_at = self._closed = False
         try:
-            self.server = vfb.serve(host.outside, self.display)
+            if host.outside.repeats:  # as nobody can look, it is only said where that could be done
+                self.address = (vfb.listen, vfb.port) if vfb.vnc else None
+            else:
+                self.server = vfb.serve(host.outside, self.display)
         except ValueError:
             self._displays.leave(vfb, self.kind, self.display)
             raise
+        if self.server is not None:
+            self.address = self.server.address
         self.display.watched = self._watched
 
     def backend_nodes(self) -> Nodes:
         """xl's, but for the password: the guest can read them."""
-        nodes: dict[str, str | int] = {"vnc": int(self.server is not None)}
-        if self.server is not None:
-            listen, port = self.server.address
+        nodes: dict[str, str | int] = {"vnc": int(self.address is not None)}
+        if self.address is not None:
+            listen, port = self.address
             nodes |= {"vnclisten": listen, "vncport": port, "vncunused": int(self.vfb.find_unused)}
         return {**nodes, "sdl": 0, "opengl": 0, **self.vfb.size_nodes}
 

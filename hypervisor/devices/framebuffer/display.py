@@ -3,6 +3,10 @@ to."""
 
 from __future__ import annotations
 
+import struct
+from enum import IntEnum
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.devices.vnc import Rect
@@ -20,6 +24,19 @@ BLANK: Final = (640, 480)
 """Pixels of a display that shows nothing."""
 
 
+class _Doing(IntEnum):
+    """What viewers do that guests notice: the first byte of what arrives."""
+
+    VIEWED = 0
+    KEY = 1
+    POINT = 2
+
+
+_VIEWED: Final = struct.Struct("<B?")
+_KEY: Final = struct.Struct("<BI?")
+_POINT: Final = struct.Struct("<BIIi")
+
+
 class Inputs(Protocol):
     """A keyboard with a pointer."""
 
@@ -31,7 +48,11 @@ class Inputs(Protocol):
 class Display:
     """A screen (`paravane.devices.vnc.Screen`): black while no frontend shows a picture."""
 
-    def __init__(self) -> None:
+    def __init__(self, arrive: Callable[[bytes], object] | None = None) -> None:
+        """What viewers do goes to `arrive`, which has `take` called with it, now or later (None: now)."""
+        self._arrive = self.take if arrive is None else arrive
+        self.viewed = False
+        """Whether anybody looks, as guests are to see it."""
         self.picture: Picture | None = None
         """What it shows."""
         self.keyboard: Inputs | None = None
@@ -45,11 +66,6 @@ class Display:
         if self.picture is None:
             return BLANK
         return self.picture.shape.width, self.picture.shape.height
-
-    @property
-    def viewed(self) -> bool:
-        """Whether anybody looks."""
-        return bool(self._viewers)
 
     def show(self, picture: Picture | None) -> None:
         """Another picture, or none."""
@@ -79,23 +95,45 @@ class Display:
 
     def look(self, viewer: Viewer) -> None:
         self._viewers[viewer] = None
-        if len(self._viewers) == 1 and self.watched is not None:
-            self.watched()
+        if len(self._viewers) == 1:
+            self._arrive(_VIEWED.pack(_Doing.VIEWED, True))
 
     def look_away(self, viewer: Viewer) -> None:
         if viewer in self._viewers:
             del self._viewers[viewer]
-            if not self._viewers and self.watched is not None:
-                self.watched()
+            if not self._viewers:
+                self._arrive(_VIEWED.pack(_Doing.VIEWED, False))
 
     def key(self, keycode: int, *, pressed: bool) -> None:
-        if self.keyboard is not None:
-            self.keyboard.key(keycode, pressed=pressed)
+        self._arrive(_KEY.pack(_Doing.KEY, keycode, pressed))
 
     def point(self, x: int, y: int, wheel: int) -> None:
-        if self.keyboard is not None:
-            width, height = self.size
-            self.keyboard.point(min(x, width - 1), min(y, height - 1), wheel)
+        self._arrive(_POINT.pack(_Doing.POINT, x, y, wheel))
+
+    def take(self, data: bytes | None) -> None:
+        """Viewers do this. Raises ValueError for what none can do."""
+        doing = data[0] if data else None
+        try:
+            if data and doing == _Doing.VIEWED:
+                self._look(_VIEWED.unpack(data)[1])
+            elif data and doing == _Doing.KEY:
+                _, keycode, pressed = _KEY.unpack(data)
+                if self.keyboard is not None:
+                    self.keyboard.key(keycode, pressed=pressed)
+            elif data and doing == _Doing.POINT:
+                _, x, y, wheel = _POINT.unpack(data)
+                if self.keyboard is not None:
+                    width, height = self.size
+                    self.keyboard.point(min(x, width - 1), min(y, height - 1), wheel)
+            else:
+                raise ValueError(f"no viewer does {doing}")
+        except struct.error:
+            raise ValueError(f"no viewer does {doing} so") from None
+
+    def _look(self, viewed: bool) -> None:
+        self.viewed = viewed
+        if self.watched is not None:
+            self.watched()
 
 
 class Displays:
@@ -108,6 +146,9 @@ class Displays:
 
     def __init__(self, host: DeviceHost) -> None:
         self._joined: dict[VfbSettings, list[tuple[Display, set[str]]]] = {}
+        self._outside = host.outside
+        self._sources: dict[str, Display] = {}
+        """By the names by which what their viewers do arrives."""
 
     def join(self, vfb: VfbSettings, kind: str) -> Display:
         """The display for a device of this kind."""
@@ -116,8 +157,12 @@ class Displays:
             if kind not in kinds:
                 kinds.add(kind)
                 return display
-        known.append((Display(), {kind}))
-        return known[-1][0]
+        source = next(source for source in map("display {}".format, count()) if source not in self._sources)
+        made = Display(partial(self._outside.arrived, source))
+        self._outside.source(source, made.take)
+        self._sources[source] = made
+        known.append((made, {kind}))
+        return made
 
     def leave(self, vfb: VfbSettings, kind: str, display: Display) -> None:
         """The device is gone."""
@@ -126,8 +171,16 @@ class Displays:
             if entry[0] is display:
                 entry[1].discard(kind)
         known[:] = [entry for entry in known if entry[1]]
+        if all(entry[0] is not display for entry in known):
+            self._forget(display)
         if not known:
             del self._joined[vfb]
+
+    def _forget(self, display: Display) -> None:
+        for source, one in tuple(self._sources.items()):
+            if one is display:
+                del self._sources[source]
+                self._outside.forget(source)
 
     def close(self) -> None:
         self._joined.clear()

@@ -21,6 +21,10 @@ class Inputs(Protocol):
         """Have `take` called with each frame of that source, and with None when it has ended."""
         ...
 
+    def forget(self, name: str, /) -> None:
+        """A source is gone."""
+        ...
+
     def arrived(self, source: str, data: bytes | None, /) -> None:
         """A frame has come there, or it has ended."""
         ...

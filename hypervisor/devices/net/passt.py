@@ -88,7 +88,7 @@ class Passt(Way):
     def close(self) -> None:
         """End passt. Idempotent."""
         self._end()
-        self.port.unplug()
+        self._leave()
 
     def _end(self) -> None:
         if self._process is None:

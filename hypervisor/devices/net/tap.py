@@ -58,7 +58,7 @@ class Tap(Way):
     def close(self) -> None:
         """Idempotent."""
         self._let_go()
-        self.port.unplug()
+        self._leave()
 
     def _let_go(self) -> None:
         if self._fd >= 0:

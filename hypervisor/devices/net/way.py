@@ -41,6 +41,11 @@ class Way(ABC):
     @abstractmethod
     def _send_out(self, frame: Frame) -> bool: ...
 
+    def _leave(self) -> None:
+        """It is closed, and on its switch no more."""
+        self.port.unplug()
+        self._inputs.forget(self._source)
+
     def _arrived(self, data: bytes | None) -> None:
         """A frame has come from outside, or nothing can come any more."""
         self._inputs.arrived(self._source, data)
@@ -65,7 +70,7 @@ class RepeatedWay(Way):
 
     def close(self) -> None:
         self._ended = True
-        self.port.unplug()
+        self._leave()
 
     def _take(self, data: bytes | None) -> None:
         self._ended |= data is None

@@ -44,6 +44,10 @@ class Outside(Protocol):
         """Have `take` called with all that arrives from a source of that name, and None when it has ended."""
         ...
 
+    def forget(self, name: str) -> None:
+        """A source is gone."""
+        ...
+
     def arrived(self, source: str, data: bytes | None) -> None:
         """Something has come from a source, or it has ended: its taker is called, now or where a journal
         says."""
