@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import socket
@@ -13,15 +14,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paravane import DomainConfig, Machine, StopReason, load_image
+from paravane.devices.block import Disk
+from paravane.devices.console import Console
 from paravane.devices.net.passt import GATEWAY, GUEST
+from paravane.recording import Made, RecordingError, load
+from paravane.recording.disk_log import Writer
+from paravane.tools.boot import recording
+from paravane.tools.boot.recording import Kept
+from paravane.tools.files import OutputError
 from paravane.tools.status import Status
-from tests.support.boot import HOST_TIMEOUT
+from tests.support.boot import HOST_TIMEOUT, kernel_image
 from tests.support.machines import Running
 from tests.support.needs import path_with
 from tests.support.recordings import Runs
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from paravane import Ending
+    from paravane.recording.disk_log import Answer
 
 READING = """\
 # Reads what is there, writes beside it, reads both.
@@ -165,3 +177,44 @@ def test_what_a_viewer_did_comes_again_without_one(runs: Runs) -> None:
     assert "button at 100, 50\n" in recorded[1]
     assert runs.replay("--trace", "two.jsonl", *ALL) == (*recorded[:2], "")
     assert runs.contents("two.jsonl") == runs.contents("one.jsonl")
+
+
+SLICE = 2_000
+MADE = Made("reading", 8 << 20, 1, "", False, 0, "bvt", True, SLICE, 0, 0, -1, 0, "", -1)
+
+
+def kept_run(folder: Path, device: Disk) -> tuple[Ending, str]:
+    """A recorded run of `reading`, as the command has it, but in this process."""
+    image = kernel_image(READING)
+    kept = Kept(folder, MADE, DomainConfig("reading", 8 << 20, devices=(device,)), image)
+    with Machine(Machine.size_for(8 << 20), slice_instructions=SLICE) as machine:
+        kept.join(machine)
+        domain = machine.create(load_image(image), kept.config)
+        assert isinstance(domain.console, Console)
+        kept.begin(machine, domain.console)
+        return kept.ended(machine.run(timeout=HOST_TIMEOUT), "")
+
+
+def test_a_run_ends_whose_disk_gives_more_than_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "disk.img").write_bytes(bytes(1 << 20))
+    monkeypatch.setattr(recording, "MOST_DATA", 4096)
+    ending, why = kept_run(tmp_path / "rec", Disk(tmp_path / "disk.img"))
+    assert (ending.reason, why) == (
+        StopReason.INTERRUPTED,
+        "0 MiB of what a disk gives are kept, and no more",
+    )
+    assert load(tmp_path / "rec").manifest.end.cut_short
+
+
+def test_a_run_ends_that_cannot_be_written_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(writer: Writer, answer: Answer) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "disk.img").write_bytes(bytes(1 << 20))
+    monkeypatch.setattr(Writer, "add", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        kept_run(tmp_path / "rec", Disk(tmp_path / "disk.img"))
+    with pytest.raises(RecordingError, match=r"it has no manifest\.json"):
+        load(tmp_path / "rec")

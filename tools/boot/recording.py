@@ -174,7 +174,8 @@ class Kept:
         """Write the rest. Raises OutputError."""
         journal, machine = self._journal, self._machine
         if machine is not None:
-            why = journal.full or why
+            if ending.reason is StopReason.INTERRUPTED:
+                why = journal.full or why
             clock = machine.platform.clock
             follows = isinstance(clock, FollowingClock)
             made = replace(self._made, wall=clock.wall_base()) if follows else self._made
