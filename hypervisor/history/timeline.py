@@ -25,7 +25,6 @@ TRAP_WORK: Final = 500
 class _Step:
     """A step forward of one vcpu, out of these linear addresses; `done` is called when it is over."""
 
-    vcpu: Vcpu
     within: range
     done: Callable[[], None]
     start: int
@@ -68,7 +67,7 @@ class Timeline:
         self._journal = journal
         self._turn, self.vcpu = -1, vcpu  # of the last slice
         self._in_slice = False
-        self._step: _Step | None = None
+        self._steps: dict[Vcpu, _Step] = {}
         self._changes: list[_Change] = []
         self._changed = 0  # so many of them are made
         self._charged: dict[int, tuple[int, int]] = {}
@@ -94,23 +93,24 @@ class Timeline:
         return self.vcpu if self._in_slice else None
 
     def step(self, vcpu: Vcpu, within: range, done: Callable[[], None]) -> None:
-        """Have a vcpu take one instruction, or as many as begin in `within`, while others go on as ever."""
+        """Have a vcpu take one instruction, or as many as begin in `within`, while others go on as ever. Of
+        several that step the first one ends the steps of all."""
         start = self.here.instructions if vcpu is self.in_slice_of else 0
-        self._step = _Step(vcpu, within, done, start)
+        self._steps[vcpu] = _Step(within, done, start)
 
     def steps_at(self, vcpu: Vcpu) -> bool:
         """In a hook of the instruction of this vcpu which is the next: whether it is the first of a step."""
-        step = self._step
-        return step is not None and step.vcpu is vcpu and step.start == vcpu.cpu.progress.before
+        step = self._steps.get(vcpu)
+        return step is not None and step.start == vcpu.cpu.progress.before
 
     def cancel_step(self) -> None:
         """Take back what is left of it."""
-        self._step = None
+        self._steps.clear()
 
     def leave(self) -> Position:
         """The machine is about to go back from here."""
         here = self.here
-        self._step = None
+        self._steps.clear()
         if self.frontier is None:
             if self._in_slice:
                 self._remember_charges(self.vcpu, 0)
@@ -196,18 +196,18 @@ class Timeline:
         rests = [self._known_end()]
         places = [self.frontier, self.goal, *(one.position for one in self._changes[self._changed :][:1])]
         rests += [place.instructions for place in places if place is not None and place.turn == self._turn]
-        if self._step is not None and self._step.vcpu is vcpu:
+        if vcpu in self._steps:
             rests.append(vcpu.cpu.progress.begun + 1)
         first = min(rests)
         return None if first == inf else int(first)
 
     def _end_step(self, vcpu: Vcpu, begun: int) -> None:
         """Some instructions after `begun` were executed, or none: perhaps the step is over."""
-        step, cpu = self._step, vcpu.cpu
-        if step is None or step.vcpu is not vcpu or cpu.progress.begun <= begun or cpu.shadowed:
+        step, cpu = self._steps.get(vcpu), vcpu.cpu
+        if step is None or cpu.progress.begun <= begun or cpu.shadowed:
             return
         if cpu.eip + cpu.segment_base("cs") & 0xFFFFFFFF not in step.within:
-            self._step = None
+            self._steps.clear()
             step.done()
 
     def _close_slice(self, vcpu: Vcpu) -> None:

@@ -96,6 +96,30 @@ def test_a_random_walk_finds_the_registers_of_the_way_there(
                 move()
 
 
+def test_a_thread_goes_back_to_its_own_last_instruction() -> None:
+    with reversible(TWO_VCPUS, vcpus=2, slice_instructions=50) as (running, remote):
+        visited = running.symbol("visited")
+        assert remote.ask(f"Z0,{visited:x},1") == "OK"
+        threads = []
+        for _ in range(6):
+            threads.append(remote.ask("vCont;c").split("thread:")[1][0])
+            assert remote.ask("vCont;s").startswith("T05thread:")
+        assert {"1", "2"} == set(threads)
+        assert remote.ask(f"z0,{visited:x},1") == "OK"
+        for thread in (2, 1, 2):
+            remote.select(thread)
+            assert remote.ask("bs").startswith(f"T05thread:{thread};")
+        for _ in range(3):
+            assert remote.ask("vCont;s").startswith("T05thread:")
+        assert remote.ask(f"Z0,{visited:x},1") == "OK"
+        stops = [remote.ask("bc") for _ in range(3)]
+        assert all(stop.startswith("T05swbreak:") for stop in stops)
+        assert {stop.split("thread:")[1][0] for stop in stops} == {"1", "2"}
+        assert remote.ask(f"z0,{visited:x},1") == "OK"
+        remote.finish()
+    assert running.console == "done\n"
+
+
 def test_all_domains_of_the_machine_go_back_together() -> None:
     with reversible(KERNEL, slice_instructions=25, beside=SPIN) as (running, remote):
 
