@@ -155,13 +155,13 @@ class Kept:
 
     def join(self, machine: Machine) -> None:
         self._machine = machine
+        clock = machine.platform.clock
+        if isinstance(clock, FollowingClock):
+            self._journal.follow(clock)
         machine.keep(self._journal)
 
     def begin(self, machine: Machine, console: Console) -> Console:
-        clock = machine.platform.clock
-        self._journal.begin(console, clock.now)
-        if isinstance(clock, FollowingClock):
-            self._journal.follow(clock)
+        self._journal.begin(console, machine.platform.clock.now)
         return self._journal
 
     def put_out(self, data: bytes) -> None:

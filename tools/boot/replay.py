@@ -98,13 +98,13 @@ class Repeated:
         self._failure = ""
 
     def join(self, machine: Machine) -> None:
+        clock = machine.platform.clock
+        if isinstance(clock, FollowingClock):
+            self._journal.follow(clock, self._clock or b"")
         machine.keep(self._journal)
 
     def begin(self, machine: Machine, console: Console) -> Console:
-        clock = machine.platform.clock
-        self._journal.begin(console, clock.now)
-        if isinstance(clock, FollowingClock):
-            self._journal.follow(clock, self._clock or b"")
+        self._journal.begin(console, machine.platform.clock.now)
         return console
 
     def stray(self, why: str) -> None:
