@@ -414,22 +414,24 @@ class Pages(RuleBasedStateMachine):
 
     @invariant()
     def no_forbidden_mapping(self) -> None:
-        """Look at what a processor that walks the tables could reach, and nothing else."""
-        if not hasattr(self, "bench") or not self.bench.paging.base_mfn:
+        """Look at what a processor could reach, and nothing else: by the tables, and by what it remembers."""
+        if not hasattr(self, "bench"):
+            return
+        self.no_forbidden_memory_of_mappings()
+        if not self.bench.paging.base_mfn:
             return
         frames = self.bench.machine.frames
-        for mfn in writable_leaves(self.bench):
+        writable = writable_leaves(self.bench)
+        self.remembered |= writable
+        for mfn in writable:
             assert frames.owner[mfn] == 1, frames.describe(mfn)
             assert frames.type[mfn] not in (L1, L2, L3, SEG_DESC), frames.describe(mfn)
         for mfn in mapped_frames(self.bench):
             assert frames.owner[mfn] == 1, frames.describe(mfn)
         assert self.bench.ram.read(0, 4096) == bytes(4096)
 
-    @invariant()
     def no_forbidden_memory_of_mappings(self) -> None:
         """A processor remembers every writable mapping until it is flushed: that must not matter."""
-        if not hasattr(self, "bench"):
-            return
         frames, tlb = self.bench.machine.frames, self.bench.cpu.tlb
         if NOBODYS not in tlb:
             self.remembered.clear()
@@ -438,8 +440,6 @@ class Pages(RuleBasedStateMachine):
             assert frames.owner[mfn] == 1, frames.describe(mfn)
             in_use = frames.type_count[mfn] and frames.type[mfn] in (L1, L2, L3, SEG_DESC)
             assert not in_use, frames.describe(mfn)
-        if self.bench.paging.base_mfn:
-            self.remembered |= writable_leaves(self.bench)
 
 
 def writable_leaves(bench: Bench) -> set[int]:
