@@ -154,7 +154,7 @@ class History:
     def between(self) -> None:
         """No guest executes, and nothing is half done."""
         watcher = self._watcher
-        if watcher is not None and not self.why_not and not watcher.crash_put_off:
+        if watcher is not None and not watcher.crash_put_off:
             self._keep()
         self.timeline.pass_by()
         self._boundary = self.timeline.here
@@ -173,12 +173,12 @@ class History:
         work = self.timeline.work
         if len(self._checkpoints) and work - self._mark < INTERVAL:
             return
-        self._mark = work
         try:
             saved = self._machine.checkpoint()
-        except SnapshotError as error:
-            self.why_not = str(error)
+        except SnapshotError as error:  # it may be possible after the next slice
+            self.why_not = "" if len(self._checkpoints) else f"nobody can go back: {error}"
             return
+        self.why_not, self._mark = "", work
         for name, sink in self._machine.sinks().items():
             self._sinks.setdefault(name, self._quiet(sink))
         line = self.timeline
@@ -225,7 +225,7 @@ class History:
         self._journal.begin(domain.console, self._machine.platform.clock.now)
         self.timeline.resume(domain.vcpus[0], start.position, start.instructions)
         self._mark, self._boundary = start.work, start.position
-        self.timeline.goal = goal
+        self.timeline.goal = goal if self.traveling else None  # the debugger may have gone meanwhile
         self._machine.trace.muted = self.timeline.frontier is not None
         if self._watcher is not None:
             self._watcher.moved(domain)
