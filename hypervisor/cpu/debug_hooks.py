@@ -212,8 +212,13 @@ class DebugHooks:
         if hits and not breakpoints.resume_flag_spent():
             self._report_hits(hits)
             self._redirects.leave(_VECTOR_DB, sets_rf=True)
-        elif breakpoints.is_suspect(address) and not self._spins.reached(address):
-            if self._cpu.at_undefined(address):
+        elif breakpoints.is_suspect(address):
+            if self._spins.reached(address):
+                if self._cpu._stop_wanted and self._cpu._counted and self.takes_stops:
+                    # A counted run that nobody watches ends before PAUSE; the gate would end it after that.
+                    self._redirects.leave(None)
+                    self._engine.stop()
+            elif self._cpu.at_undefined(address):
                 self._redirects.leave(_VECTOR_UD)
             elif self._compares.due(address):
                 self._redirects.leave(None, action=self._compares.carry_out)

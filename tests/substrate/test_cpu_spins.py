@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paravane.cpu.debugger import Watched
 from paravane.cpu.spins import LOOPS
 from tests.support.cpu_bench import CODE, DATA, DATA_MFN, Bench, Trap
+from tests.support.cpu_debugger import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +62,29 @@ def test_a_run_that_is_stopped_there_goes_on_after_the_pause(waiter: Waiter) -> 
     assert eips == [CODE + 8] * 4 + [CODE + len(LOOP) + 2]
     assert waiter.ram.words[DATA_MFN << 10] == 4 * LOOPS
     assert waiter.traps == [Trap("interrupt", 0x20, 0, CODE + len(LOOP) + 2, 1)]
+
+
+def test_a_counted_run_is_stopped_at_the_same_places_whoever_watches() -> None:
+    """Or a debugger would be in a run that can be repeated."""
+    courses = []
+    for watched in ([], [Watched(DATA + 0x800, 4, True, True)]):
+        waiter = Waiter()
+        waiter.stops = True
+        waiter.cpu.ecx = 4 * LOOPS
+        waiter.code(LOOP + INT20)
+        debugger = Recorder(waiter)
+        debugger.watched = watched
+        waiter.cpu.debuggers.attach(debugger)
+        course = []
+        while not waiter.traps:
+            waiter.cpu.run(instructions=1000)
+            course.append((waiter.cpu.eip, waiter.cpu.executed))
+        assert waiter.ram.words[DATA_MFN << 10] == 4 * LOOPS
+        assert debugger.seen == []
+        waiter.close()
+        courses.append(course)
+    assert courses[1] == courses[0]
+    assert CODE + 6 in dict(courses[0])
 
 
 def test_an_undefined_instruction_after_a_pause_keeps_its_hook(waiter: Waiter) -> None:
