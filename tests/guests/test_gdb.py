@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.boot import HOST_TIMEOUT
-from tests.support.debugged import Boot, gdb
+from tests.support.debugged import SPINNING, Boot, gdb
 from tests.support.needs import tool
 from tests.support.prelude import prelude
 from tests.support.unix_archive import archive
@@ -52,19 +52,6 @@ counter:
     .long 0
     .size counter, 4
     .type counter, @object
-"""
-)
-
-SPINNING = (
-    prelude()
-    + """
-    .globl main
-    .type main, @function
-main:
-    PRINT "round and round\\n"
-spin:
-    incl %eax
-    jmp spin
 """
 )
 

@@ -6,7 +6,7 @@ import re
 import signal
 from typing import TYPE_CHECKING
 
-from tests.support.debugged import Boot, gdb
+from tests.support.debugged import SPINNING, Boot, gdb
 from tests.support.prelude import prelude
 from tests.support.recordings import Runs
 
@@ -49,19 +49,6 @@ list:
 """
 )
 """Overwrites a pointer behind a table, and crashes later as it follows it."""
-
-SPINNING = (
-    prelude()
-    + """
-    .globl main
-    .type main, @function
-main:
-    PRINT "round and round\\n"
-spin:
-    incl %eax
-    jmp spin
-"""
-)
 
 
 def test_from_a_crash_back_to_the_store_that_caused_it(

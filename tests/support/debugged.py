@@ -74,6 +74,20 @@ counter:
 )
 """Counts for ever."""
 
+SPINNING = (
+    prelude()
+    + """
+    .globl main
+    .type main, @function
+main:
+    PRINT "round and round\\n"
+spin:
+    incl %eax
+    jmp spin
+"""
+)
+"""Says so once, and spins."""
+
 TWO_VCPUS = (
     prelude("paging", "vcpus")
     + """
