@@ -16,7 +16,6 @@ from paravane.text import shown
 from paravane.tools import images, manual
 from paravane.tools.arguments import WATCH_SOURCES, command_line
 from paravane.tools.boot.devices import Devices, add_device_options, devices_given
-from paravane.tools.boot.reversing import settle_reversing
 from paravane.tools.boot.session import Session, Wishes
 from paravane.tools.console_options import files_of_consoles
 from paravane.tools.deadline import Expired, expiring
@@ -169,7 +168,11 @@ def _boot(options: argparse.Namespace) -> int:
                 followed = following(options, image)
                 output = stack.enter_context(trace_output(options, followed.kinds))
             kept = None if recording is None else recording.kept(options, config, data)
-            journal, no_way_back = settle_reversing(options, config, followed, kept)
+            journal, no_way_back = kept, ""
+            if options.gdb is not None:
+                from paravane.tools.boot.reversing import settle_reversing  # noqa: PLC0415 - for this only
+
+                journal, no_way_back = settle_reversing(options, config, followed, kept)
             wishes = replace(
                 wishes_of(options, config, output, deadline),
                 following=followed,

@@ -55,7 +55,7 @@ pip install 'paravane[dask]'), the outcome is the same.""",
     files=(manual.SETTINGS, manual.EXPECTED, manual.CACHE),
     environment=(manual.CACHE_HOME, manual.TERM, manual.NATIVE),
     examples=(
-        ("paravane explore lostwakeup --runs 10", "it loses a wake-up, though not so soon"),
+        ("paravane explore lostwakeup --runs 10", "it loses a wake-up, later"),
         ("paravane explore lostwakeup -D MENDED --runs 20 -j 2", "two runs at a time"),
         ("paravane explore hello --seed 7 --runs 1", "one seed"),
         ("paravane explore shortage -D MENDED --faults memory --runs 9", "memory may be short"),
