@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import TYPE_CHECKING, TypeVar
 
 from paravane.classes import dataclass
+from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -42,8 +43,8 @@ def each(
 ) -> Generator[tuple[int, _Result]]:
     """The number of each thing and what `call` made of it, in the order in which they are done. `call`,
     things and results go through pipes. `died` makes a result of the sentence that says how a process
-    ended. Fewer than `jobs` processes do where no more can be started. Raises what `call` raises, and OSError
-    where there can be no process at all."""
+    ended. Fewer than `jobs` processes do where no more can be started. Raises what `call` raises, and
+    UsageError where there can be no process at all."""
     if jobs == 1:
         yield from ((at, call(thing)) for at, thing in enumerate(things))
         return
@@ -65,10 +66,11 @@ def each(
         for _ in range(min(jobs, len(things))):
             try:
                 started = _start(workers)
-            except OSError:
+            except OSError as none:
                 # More processes or files than there may be: those that are there do.
                 if not workers:
-                    raise
+                    sentence = f"no process can be started: {none.strerror}"
+                    raise UsageError(sentence, Status.ERRORS) from None
                 break
             give(started)
         while workers:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -180,3 +183,13 @@ def test_runs_log_nothing(caplog: pytest.LogCaptureFixture, capsys: pytest.Captu
     assert main(("explore", "crash", "--runs", "1")) == 0
     assert caplog.records == []
     assert capsys.readouterr().err == ""
+
+
+def test_a_failure_is_one_though_nobody_reads_of_it() -> None:
+    words = [sys.executable, "-m", "paravane", "explore", "hello", "--timeout", "0.001"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(words, check=False, stdout=closed, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr == b""

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from paravane.tools import workers
+from paravane.tools.status import UsageError
 from paravane.tools.workers import each
 from tests.support.patience import until_equal
 
 ENDLESS = """
 import time
+from paravane.tools.status import UsageError
 from paravane.tools.workers import each
 for _ in each(time.sleep, [10000.0, 10000.0], 2, str):
     pass
@@ -60,6 +62,15 @@ def test_one_that_is_killed_takes_what_it_had_and_no_more() -> None:
     assert found.keys() == {0, 1, 2}
     assert (found[0], found[2]) == (None, None)
     assert str(found[1]) == "the process that ran it ended by SIGKILL"
+
+
+def test_without_any_process_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(found: list[workers._Worker]) -> workers._Worker:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(workers, "_start", none)
+    with pytest.raises(UsageError, match="no process can be started: Resource temporarily"):
+        list(each(abs, [-1, -2], 2, len))
 
 
 @pytest.mark.slow

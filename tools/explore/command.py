@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
@@ -25,6 +26,7 @@ from paravane.tools.explore.trial import HOST_SECONDS, Draw, Plan, Trial, run
 from paravane.tools.machine_options import add_chance_options, add_size_options, chance_of
 from paravane.tools.progress import telling
 from paravane.tools.status import Status, UsageError
+from paravane.tools.streams import abandon_stdout
 from paravane.variation import TIMER_SLOP
 
 if TYPE_CHECKING:
@@ -125,6 +127,18 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 
 def _explore(options: argparse.Namespace) -> int:
+    """A failure is one, whether or not anybody reads what is told of it."""
+    failures: list[Trial] = []
+    try:
+        _look(options, failures)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        abandon_stdout()
+    return Status.ERRORS if failures else Status.OK
+
+
+def _look(options: argparse.Namespace, failures: list[Trial]) -> None:
+    """Tell of the first failure, which joins `failures`, or that there is none."""
     if options.seed + options.runs > LAST_SEED:
         raise UsageError(f"seeds end at {LAST_SEED}")
     plan = _plan(options)
@@ -134,9 +148,10 @@ def _explore(options: argparse.Namespace) -> int:
     try:
         plain = run(plan, Draw(0))
         if plain.failed:
+            failures.append(plain)
             print(f"{shown(plan.config.name)} fails in its plain run, with nothing left to chance")
             _tell(plain)
-            return Status.ERRORS
+            return
         if plan.until is None:
             plan = replace(plan, until=PATIENCE * plain.ended_at + 1_000_000_000)
         plan = replace(plan, status=plain.status)
@@ -152,7 +167,8 @@ def _explore(options: argparse.Namespace) -> int:
             )
             if options.faults:
                 print(f"    {_told(faults)}")
-            return Status.OK
+            return
+        failures.append(found)
         print(f"{shown(plan.config.name)} fails with seed {found.draw.seed}, run {_number(found, options)}")
         least = found
         # One would take this process along; the other is not for its seed.
@@ -161,8 +177,6 @@ def _explore(options: argparse.Namespace) -> int:
                 least = shrink(found, partial(run, plan))
     except ImageError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
-    except OSError as error:
-        raise UsageError(f"no process can be started: {error.strerror}", Status.ERRORS) from None
     except (ValueError, MemoryError) as error:
         raise UsageError(str(error) or "there is not enough memory", Status.ERRORS) from None
     _tell(least)
@@ -176,7 +190,6 @@ def _explore(options: argparse.Namespace) -> int:
         print(f"recorded: {shlex.join(('paravane', 'replay', str(options.record)))}")
         if not same:
             print("    which is another run: what is typed comes a moment later there")
-    return Status.ERRORS
 
 
 def _plan(options: argparse.Namespace) -> Plan:
