@@ -77,6 +77,8 @@ class Server:
         connection = self._listener.accept()
         if connection is None:
             return
+        if self._history is not None:
+            self._domain = self._history.domain  # the machine may have gone back after a debugger had left
         if self._link is not None or not self._domain.alive:
             connection.close()  # one at a time, and of the living
             return

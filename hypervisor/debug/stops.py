@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from paravane.classes import dataclass
 
 if TYPE_CHECKING:
     from paravane.vcpu import Vcpu
+
+
+BEGINNING: Final = "replaylog:begin"
+"""The reason of a stop where nothing is known of what was before."""
 
 
 class PointError(ValueError):

@@ -10,12 +10,11 @@ from paravane.debug.memory import ProtectedError
 from paravane.debug.packets import MAX_PAYLOAD, Signal, unescaped
 from paravane.debug.registers import NUMBERS, RegisterError
 from paravane.debug.resume import ALL, Action, hexadecimal, parse, thread_id
-from paravane.debug.stops import Kind, PointError, thread_info, thread_of
+from paravane.debug.stops import BEGINNING, Kind, PointError, Signo, Stop, thread_info, thread_of
 from paravane.debug.transfers import ImageFile, transfer
 
 if TYPE_CHECKING:
     from paravane.debug.link import Link
-    from paravane.debug.stops import Stop
     from paravane.debug.target import Target
     from paravane.vcpu import Vcpu
 
@@ -195,6 +194,8 @@ class Stub:
         if sentence := self._target.why_not_back:
             self.say(f"{sentence}\n")
             return EPERM
+        if self._target.at_beginning:
+            return stop_reply(Stop(Signo.TRAP, self._vcpu, BEGINNING))
         self._target.back(self._thread, steps=rest == b"s")
         return None
 

@@ -8,7 +8,7 @@ from paravane.cpu.debugger import Watched
 from paravane.cpu.moving_breakpoints import MOST as MOST_BREAKPOINTS
 from paravane.debug.probe import Points, Probe
 from paravane.debug.resume import ALL, Action
-from paravane.debug.stops import Kind, PointError, Signo, Stop, thread_of
+from paravane.debug.stops import BEGINNING, Kind, PointError, Signo, Stop, thread_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -160,6 +160,11 @@ class Target:
         """A crash has been put off."""
         return self._postponed is not None
 
+    @property
+    def at_beginning(self) -> bool:
+        """Nothing is there to go back to: who comes in the middle of a slice has a history from its end."""
+        return self.history is not None and not self.history.size[0]
+
     def back(self, thread: int, *, steps: bool) -> None:
         """Go back: to before the last instruction of a thread, or as far as something was met that is set."""
         assert self.history is not None
@@ -187,7 +192,7 @@ class Target:
         """The way back is over: here, or at the beginning."""
         vcpus = self.domain.vcpus
         if hit is None:
-            self.stop(Stop(Signo.TRAP, self.last.vcpu, "replaylog:begin"))
+            self.stop(Stop(Signo.TRAP, self.last.vcpu, BEGINNING))
         else:
             signal = Signo.INT if self._interrupted else Signo.TRAP
             self.stop(Stop(signal, vcpus[hit.vcpu_id], hit.reason))
@@ -195,8 +200,9 @@ class Target:
     def interrupt(self) -> None:
         """Stop the domain where it is; on the way back, have it return."""
         if self.history is not None and self.history.traveling:
-            self._interrupted = True
-            self.history.give_up()
+            if not self._interrupted:  # else it is on its way already
+                self._interrupted = True
+                self.history.give_up()
         elif not self.is_stopped:
             self.stop(Stop(Signo.INT, self.last.vcpu))
 

@@ -124,6 +124,7 @@ class History:
         """The debugger has written something, as `make` does to the domain: see `Timeline.change`."""
         self._checkpoints.cut(self.timeline.here)
         self.timeline.change(lambda: make(self.domain))
+        self._begin_anew_if_full()
 
     def step_back(self, vcpu_id: int) -> None:
         """Go back to before the last instruction of this vcpu."""
@@ -154,6 +155,7 @@ class History:
     def between(self) -> None:
         """No guest executes, and nothing is half done."""
         watcher = self._watcher
+        self._begin_anew_if_full()
         if watcher is not None and not watcher.crash_put_off:
             self._keep()
         self.timeline.pass_by()
@@ -183,6 +185,12 @@ class History:
             self._sinks.setdefault(name, self._quiet(sink))
         line = self.timeline
         self._checkpoints.keep(saved, line.here, self._journal.place(), line.instructions, work)
+
+    def _begin_anew_if_full(self) -> None:
+        """The history begins at the next checkpoint where there would be too much to remember."""
+        if self.timeline.full:
+            self.timeline.forget()
+            self._checkpoints.clear()
 
     def _quiet(self, sink: Sink) -> Sink:
         """Takes what was put out before."""

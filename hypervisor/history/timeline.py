@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 TRAP_WORK: Final = 500
 """Instructions that the host executes in the time of a trap."""
 
+MOST_CHANGES: Final = 1 << 14
+"""Changes of a debugger's that are remembered: each has 8 KiB at most."""
+
+MOST_CHARGED: Final = 1 << 18
+"""Slices of which it is remembered what they were charged for."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Step:
@@ -135,6 +141,18 @@ class Timeline:
         del self._changes[self._changed :]
         self._changes.append(_Change(here, make))
         self._changed += 1
+
+    @property
+    def full(self) -> bool:
+        """More is remembered than may be, and nobody is anywhere where that is needed."""
+        remembered = len(self._changes) > MOST_CHANGES or len(self._charged) > MOST_CHARGED
+        return remembered and self.frontier is None
+
+    def forget(self) -> None:
+        """Nobody goes back from here."""
+        self._changes.clear()
+        self._changed = 0
+        self._charged.clear()
 
     def catch_up(self) -> None:
         """What comes from here on is new."""
