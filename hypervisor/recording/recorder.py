@@ -115,11 +115,12 @@ class Recorder(Outputs):
         """A look outside is over."""
         if self._readings is not None:
             self._readings.take()
-        data = bytes(self._pending)
+        # What was accepted may be more than there is room for now: after a way back, by a console of before.
+        data = b"" if self._fed is None else bytes(self._pending[: self._fed.room])
         if came or data:
             self.inputs.append(Input(self.turn, self._now(), data, came))
         if data and self._fed is not None:
-            self._pending.clear()
+            del self._pending[: len(data)]
             self._fed.feed(data)
         for source, arrived in self._arrived:
             ended = arrived is None

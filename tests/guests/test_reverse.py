@@ -190,7 +190,9 @@ def test_who_comes_in_the_middle_of_a_slice_has_no_history_before_its_end() -> N
     assert running.console == "done\n"
 
 
-def test_whoever_comes_after_one_who_left_on_the_way_back_sees_the_domain_that_is_there() -> None:
+def test_whoever_comes_after_one_who_left_on_the_way_back_sees_the_domain_that_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with reversible(KERNEL, slice_instructions=100_000) as (running, remote):
         came: list[Remote] = []
         counter, stepped = running.symbol("counter"), running.symbol("stepped")
@@ -203,7 +205,7 @@ def test_whoever_comes_after_one_who_left_on_the_way_back_sees_the_domain_that_i
             if running.history.timeline.in_slice_of is not None and not running.history.looks:
                 remote.close()
 
-        running.machine.rewind = leave  # type: ignore[method-assign]
+        monkeypatch.setattr(running.machine, "rewind", leave)
         _call_at_the_first_rest_without_debugger(running, lambda: came.append(Remote(running.port)))
         remote.send("bc")
         until(lambda: came)

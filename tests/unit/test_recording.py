@@ -189,6 +189,17 @@ def test_more_than_is_kept_is_not_given_to_the_guest(monkeypatch: pytest.MonkeyP
     assert console.fed == [b"abc"]
 
 
+def test_what_there_is_no_room_for_any_more_waits() -> None:
+    """The console that accepted it was that of before a way back."""
+    console, recorder = Console(), Recorder()
+    recorder.begin(console, lambda: 0)
+    assert recorder.feed(b"abcde") == 5
+    for console.room in (0, 3, 100):
+        recorder.passed(False)
+    assert console.fed == [b"abc", b"de"]
+    assert recorder.inputs == [Input(1, 0, b"abc"), Input(2, 0, b"de")]
+
+
 def test_the_same_things_come_at_the_same_turns() -> None:
     times = {0: 0, 3: 500, 4: 500}
     console, replayer = Console(), Replayer(INPUTS, END)
