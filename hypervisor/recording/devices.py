@@ -163,8 +163,8 @@ def _disk(found: Description) -> dict[str, Any]:
 
 
 def _size(found: Description) -> int:
-    size = _number(found, "size")
-    if size <= 0 or size % _number(found, "sector_size") or size > LARGEST_DISK:
+    size, sector_size = _number(found, "size"), _number(found, "sector_size")
+    if not 0 < size <= LARGEST_DISK or sector_size <= 0 or size % sector_size:
         raise ValueError
     return size
 

@@ -104,12 +104,21 @@ def _devices(found: Any) -> list[Description]:
     if (
         not isinstance(found, list)
         or len(found) > MOST_DEVICES
-        or not all(
-            isinstance(one, dict) and all(type(value) in _PLAIN for value in one.values()) for one in found
-        )
+        or not all(isinstance(one, dict) and all(_is_plain(value) for value in one.values()) for one in found)
     ):
         raise RecordingError("its manifest does not say what belongs to 'devices'")
     return found
+
+
+def _is_plain(value: Any) -> bool:
+    """A number that is not beyond all bounds, or a text that the host could have: bytes that are no UTF-8 are
+    in it as they are in a command line's."""
+    if type(value) is str:
+        try:
+            value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return False
+    return type(value) in _PLAIN and (type(value) is not int or -LIMIT < value < LIMIT)
 
 
 def _record(kind: type[Any], found: Any, what: str) -> Any:
@@ -117,7 +126,7 @@ def _record(kind: type[Any], found: Any, what: str) -> Any:
     if not isinstance(found, dict) or found.keys() != {one.name for one in fields(kind)}:
         raise RecordingError(f"its manifest does not say what belongs to {what!r}")
     for name, value in found.items():
-        if type(value) is not wanted[name] or (wanted[name] is int and not -LIMIT < value < LIMIT):
+        if type(value) is not wanted[name] or not _is_plain(value):
             raise RecordingError(f"its manifest has a {name!r} that cannot be")
     return kind(**found)
 

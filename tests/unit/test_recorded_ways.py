@@ -183,6 +183,13 @@ def test_an_interface_is_described_whole() -> None:
     assert described(interfaces(plain)[0]) == plain
 
 
+@pytest.mark.parametrize("change", [{"sector_size": 0}, {"sector_size": -512}, {"size": 0}, {"size": 513}])
+def test_a_disk_of_no_whole_sectors_is_refused(change: dict[str, Any]) -> None:
+    disk = {"kind": "disk", "vdev": "xvda", "size": 512, "read_only": False, "cdrom": False, "target": ""}
+    with pytest.raises(RecordingError, match="^its manifest has a device of kind 'disk' that cannot be$"):
+        interfaces({**disk, "sector_size": 512, **change})
+
+
 @pytest.mark.parametrize(
     "change",
     [
