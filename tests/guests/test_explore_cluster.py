@@ -6,7 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import closing
+import threading
+from contextlib import closing, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,6 +177,31 @@ def test_who_does_not_answer_is_told(
         assert capsys.readouterr().err.endswith(f"no Dask scheduler answers at {address}: not within 0.2 s\n")
     assert main(("explore", "hello", "--runs", "1", "--dask", address)) == 2
     assert f"no Dask scheduler answers at {address}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\n", (1 << 62).to_bytes(8, "little") * 2])
+def test_what_is_no_scheduler_is_told_in_a_sentence(
+    answer: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody else listens there: what Dask makes of that is of any kind."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = other.accept()
+                    with connection, suppress(OSError):
+                        connection.sendall(answer)
+                        while connection.recv(4096):
+                            pass
+
+        threading.Thread(target=serve, daemon=True).start()
+        assert main(("explore", "hello", "--runs", "1", "--dask", address)) == 2
+        other.shutdown(socket.SHUT_RDWR)  # who waits in `accept` goes
+    said = capsys.readouterr().err
+    assert said.startswith(f"paravane: no Dask scheduler answers at {address}: ")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
