@@ -18,7 +18,7 @@ from paravane.domain_config import DomainConfig
 from paravane.grants.audit import audit_grants
 from paravane.grants.use import GrantState
 from paravane.hypervisor_console import HypervisorConsole
-from paravane.image import load_image
+from paravane.image import ImageError, load_image
 from paravane.memory import DomainMemory, audit
 from paravane.memory import saved as memory
 from paravane.platform import TRAPS
@@ -46,7 +46,15 @@ if TYPE_CHECKING:
     from paravane.snapshot.state import ChanceSaved, ConfigSaved, DomainSaved, MachineSaved, VcpuSaved
     from paravane.vcpu import Vcpu
 
-_CONTRADICTIONS: Final = (ArithmeticError, LookupError, TypeError, ValueError, Refusal, EngineError)
+_CONTRADICTIONS: Final = (
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    ValueError,
+    Refusal,
+    EngineError,
+    ImageError,
+)
 """What numbers that nobody has saved lead to, wherever they are taken for something."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,10 @@ from paravane import Machine
 from paravane.abi.sched import ShutdownReason
 from paravane.devices.block import Disk
 from paravane.devices.net.vif import parse_vif
-from paravane.snapshot import MachineSaved, SnapshotError
+from paravane.snapshot import MachineSaved, SnapshotError, read
+from paravane.snapshot.codec import Blob
 from paravane.snapshot.container import pack, unpack
-from paravane.snapshot.state import DomainSaved
+from paravane.snapshot.state import CODEC, DomainSaved
 from paravane.together import Guest
 from paravane.variation import Variation
 from tests.support.snapshots import Bench
@@ -101,6 +102,18 @@ def test_no_flipped_bit_and_no_missing_byte_goes_unnoticed() -> None:
     for length in (*range(100), *(chance.randrange(len(whole)) for _ in range(20))):
         with pytest.raises(SnapshotError, match="snapshot"):
             Machine.restore(whole[:length])
+
+
+@pytest.mark.parametrize("image", [b"\x7fELF", b"", b"\x1f\x8b" + bytes(20)])
+def test_a_domain_of_no_image_is_refused(image: bytes) -> None:
+    saved = read(disk())
+    (kept,) = saved.domains
+    forged = replace(saved, domains=(replace(kept, life=replace(kept.life, image=image)),))
+    blob = Blob()
+    header = CODEC.encode(MachineSaved, forged, blob)
+    with pytest.raises(SnapshotError, match="^the snapshot contradicts itself: ") as told:
+        Machine.restore(b"".join(pack(header, blob.pieces, compressed=False)))
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("seed", range(4))
