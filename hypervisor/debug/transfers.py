@@ -1,7 +1,9 @@
 """Objects that a debugger reads in pieces: the target description, threads, and the kernel's own file.
 
 The file is given out under a name of ours, by the protocol's operations on files: so that a debugger has
-symbols and lines without a file to look for. Nothing else can be opened, and nothing of this host's files.
+symbols and lines without a file to look for. Sources that are named from the folder they are in are named by
+their whole path there, where a debugger can find them. Nothing else can be opened, and nothing of this host's
+files.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from paravane.debug.description import TARGET_XML
 from paravane.debug.packets import MAX_PAYLOAD, escaped
 from paravane.debug.resume import hexadecimal
 from paravane.debug.stops import thread_info, thread_of
+from paravane.image.lines import with_whole_names
 from paravane.text import shown
 
 if TYPE_CHECKING:
@@ -69,7 +72,8 @@ class ImageFile:
 
     def __init__(self, domain: Domain) -> None:
         self._name = image_name(domain)
-        self._data = bytes(domain.image.elf.data)
+        elf, sources = domain.image.elf, domain.sources
+        self._data = bytes(elf.data) if sources is None else with_whole_names(elf, sources.whole_name)
         self._is_open = False
 
     def answer(self, request: str) -> bytes:

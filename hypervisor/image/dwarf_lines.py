@@ -8,6 +8,7 @@ Section numbers in comments are those of the DWARF 5 standard.
 
 from __future__ import annotations
 
+import os
 from dataclasses import field
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from paravane.classes import NamedTuple, dataclass
 from paravane.text import file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MAX_NAME = 512  # bytes of a file name; many entries may share one huge string
 
@@ -125,6 +126,35 @@ def read_lines(lines: bytes, line_strings: bytes = b"", strings: bytes = b"") ->
         cursor = _Cursor(lines, head.at, head.at + length)
         yield from _run(cursor, _read_header(cursor, line_strings, strings))
         at = cursor.end
+
+
+def renamed(lines: bytes, whole: Callable[[str], str]) -> bytes:
+    """A `.debug_line` section in which the files that are in no folder have the names that `whole` makes of
+    theirs. As it was, unless it is one unit of version 2 to 4: other sections tell where further ones start,
+    and version 5 keeps its names elsewhere. Raises LineTableError."""
+    cursor = _Cursor(lines, 0, len(lines))
+    if cursor.number(4) != len(lines) - 4 or not 2 <= (version := cursor.number(2)) <= 4:
+        return lines
+    program = cursor.at + 4 + cursor.number(4)
+    tables = cursor.at
+    cursor.take(5 if version >= 4 else 4)  # all that comes before the opcode base
+    cursor.take(cursor.number(1) - 1)
+    while cursor.string():
+        pass  # a folder
+    files = cursor.at
+    named = bytearray()
+    while name := cursor.string():
+        start = cursor.at
+        in_folder = cursor.uleb()
+        cursor.uleb()  # time
+        cursor.uleb()  # length
+        named += (name if in_folder else os.fsencode(whole(os.fsdecode(name)))) + b"\0"
+        named += lines[start : cursor.at]
+    if cursor.at > program:
+        raise LineTableError("its header does not end where it says")
+    head = lines[tables:files] + named + lines[cursor.at - 1 : program]
+    unit = lines[4:6] + len(head).to_bytes(4, "little") + head + lines[program:]
+    return len(unit).to_bytes(4, "little") + unit
 
 
 def _read_header(cursor: _Cursor, line_strings: bytes, strings: bytes) -> _Unit:

@@ -125,6 +125,10 @@ class SectionHeader(NamedTuple):
     sh_addralign: int
     sh_entsize: int
 
+    def packed(self) -> bytes:
+        """As it stands in a file."""
+        return _SECTION_HEADER.pack(*self)
+
 
 class ElfSymbol(NamedTuple):
     """A place in the program that has a name; `local` when other files of the program cannot see it."""

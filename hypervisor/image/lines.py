@@ -7,9 +7,12 @@ from functools import cached_property
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
+from paravane.image.elf import SECTION_HEADER_SIZE
 from paravane.image.errors import ImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from paravane.image.elf import Elf
 
 MAX_TABLE: Final = 16 << 20
@@ -100,6 +103,24 @@ def read_lines(elf: Elf) -> Lines:
     except ImageError as error:
         return Lines(rows, f"its line tables cannot be read: {error}")
     return Lines(rows)
+
+
+def with_whole_names(elf: Elf, whole: Callable[[str], str]) -> bytes:
+    """The file's bytes, with a line table that calls sources what `whole` makes of their names, for who looks
+    for them on his own. Never raises: a table that is damaged or of another kind stays as it is."""
+    from paravane.image.dwarf_lines import LineTableError, renamed  # noqa: PLC0415 - for who asks for it only
+
+    data = bytes(elf.data)
+    section = elf.section_named(".debug_line")
+    try:
+        table = _section(elf, ".debug_line")
+        if section is None or len(table) > MAX_TABLE or (other := renamed(table, whole)) == table:
+            return data
+    except (LineTableError, ImageError):
+        return data
+    place = elf.header.e_shoff + elf.header.e_shentsize * elf.sections.index(section)
+    moved = section._replace(sh_offset=len(data), sh_size=len(other))
+    return data[:place] + moved.packed() + data[place + SECTION_HEADER_SIZE :] + other
 
 
 def _section(elf: Elf, name: str) -> bytes:

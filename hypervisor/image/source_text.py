@@ -35,6 +35,11 @@ class SourceText:
         places = (file, *(os.path.join(folder, file) for folder in self._folders))
         return os.path.abspath(next((place for place in places if _is_file(place)), file))
 
+    def whole_name(self, file: str) -> str:
+        """The absolute path of a file that is there; for any other, the name it has in the image."""
+        path = self.path(file)
+        return path if _is_file(path) else file
+
     def line(self, file: str, number: int) -> str:
         """Line `number`, from 1, of a file; empty when it cannot be had."""
         lines = self.lines(file)

@@ -80,9 +80,15 @@ def test_symbols_lines_and_source_come_without_a_file(debugged: Callable[..., Bo
         "stepi",
         "print $ring",
         "print $eflags & 2",
+        "info source",
+        "break print_string",
+        "continue",
+        "disable",
         "continue",
     )
     assert "Breakpoint 1, main () at" in text
+    assert re.search(r"Located in /\S*/guest_kernels/hello/hello\.S\n", text)
+    assert re.search(r"Breakpoint 2, print_string .*\.inc:\d+\n\d+\t", text)
     assert 'hello.S:15\n15\t    PRINT "hello from ring "' in text
     assert "=> 0xc0100000 <main>:\tmov " in text
     assert "<main+5>:\tcall   " in text

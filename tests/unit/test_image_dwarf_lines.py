@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 import struct
+from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane.image.dwarf_lines import MAX_NAME, Line, LineTableError, read_lines
+from paravane.image.dwarf_lines import MAX_NAME, Line, LineTableError, read_lines, renamed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def line_unit(body: bytes, version: int = 4) -> bytes:
@@ -101,17 +105,48 @@ def test_huge_shared_names_are_cut() -> None:
     assert row.file == "n" * MAX_NAME
 
 
+def test_files_are_renamed_and_nothing_else_changes() -> None:
+    table = line_unit(bytes((0, 5, 2, 0, 0x10, 0, 0, 3, 9, 1, 8, 2, 0x81, 1, 40, 0, 1, 1)))
+    rows = list(read_lines(table))
+    for name in ("/a/longer/näme/k.S", "k"):
+        names = {"k.S": name}
+        renamed_rows = list(read_lines(renamed(table, names.__getitem__)))
+        assert renamed_rows == [row._replace(file=name if row.line else "") for row in rows]
+    assert renamed(table, lambda file: file) == table
+
+
+@pytest.mark.parametrize(
+    "table", [line_unit(b"") * 2, line_unit(b"", version=5), names_5(b"\1\1\x08", b"\0", b"")]
+)
+def test_a_table_that_others_point_into_stays_as_it_is(table: bytes) -> None:
+    assert renamed(table, lambda _: "other") == table
+
+
+def test_a_file_in_a_folder_keeps_its_name() -> None:
+    header = struct.pack("<BBBbBB", 1, 1, 1, -5, 14, 1) + b"folder\0\0" + b"k.S\0\1\0\0" + b"\0"
+    unit = struct.pack("<HI", 4, len(header)) + header
+    table = struct.pack("<I", len(unit)) + unit
+    assert renamed(table, lambda _: "other") == table
+
+
 def test_mutated_line_tables_end_in_rows_or_one_clear_error() -> None:
     chance = random.Random(3)
-    table = line_unit(bytes((0, 5, 2, 0, 0x10, 0, 0, 3, 9, 1, 8, 2, 0x81, 1, 40, 0, 1, 1))) * 3
-    ended = {"rows": 0, "error": 0}
-    for _ in range(5000):
-        data = bytearray(table)
-        for _ in range(chance.randint(1, 4)):
-            data[chance.randrange(len(data))] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
-        try:
-            list(read_lines(bytes(data)))
-            ended["rows"] += 1
-        except LineTableError:
-            ended["error"] += 1
-    assert min(ended.values()) > 500
+    unit = line_unit(bytes((0, 5, 2, 0, 0x10, 0, 0, 3, 9, 1, 8, 2, 0x81, 1, 40, 0, 1, 1)))
+    calls: tuple[Callable[[bytes], object], ...] = (
+        lambda table: list(read_lines(table * 3)),
+        lambda table: renamed(table, lambda _: "other"),
+    )
+    for call in calls:
+        ended = {"result": 0, "error": 0}
+        for _ in range(5000):
+            data = bytearray(unit)
+            for _ in range(chance.randint(1, 4)):
+                data[chance.randrange(len(data))] = chance.choice(
+                    (0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256))
+                )
+            try:
+                call(bytes(data))
+                ended["result"] += 1
+            except LineTableError:
+                ended["error"] += 1
+        assert min(ended.values()) > 500

@@ -164,6 +164,19 @@ def test_an_address_has_the_source_line_of_its_instruction() -> None:
     assert image.lines.problem == ""
 
 
+def test_a_file_with_whole_names_is_the_same_otherwise() -> None:
+    image = load_image(write_elf(with_lines()))
+    whole = load_image(lines_module.with_whole_names(image.elf, lambda name: f"/sources/{name}"))
+    assert whole.line_at(BASE + 4) == ("/sources/kernel.S", 11)
+    assert whole.line_at(BASE + 17) == ("/sources/lib/print.inc", 3)
+    assert [row for row, _ in whole.lines.rows()] == [row for row, _ in image.lines.rows()]
+    assert [one for one in whole.elf.sections if whole.elf.section_name(one) != ".debug_line"] == [
+        one for one in image.elf.sections if image.elf.section_name(one) != ".debug_line"
+    ]
+    plain = load_image(kernel().pack()).elf
+    assert lines_module.with_whole_names(plain, lambda _: "") == plain.data
+
+
 def test_damaged_line_tables_are_told_and_harm_nothing() -> None:
     data = write_elf(with_lines())
     table = load_image(data).elf.section_named(".debug_line")
@@ -174,6 +187,7 @@ def test_damaged_line_tables_are_told_and_harm_nothing() -> None:
         broken[position] ^= 0xFF
         image = load_image(bytes(broken))
         image.line_at(BASE)
+        load_image(lines_module.with_whole_names(image.elf, lambda name: f"/{name}"))
         problems.add(image.lines.problem)
     assert any("damaged" in problem for problem in problems)
 
