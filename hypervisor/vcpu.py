@@ -181,7 +181,8 @@ class Vcpu:
 
     def _begin(self, instructions: int) -> RunEnd:
         self.traps.begin()
-        self._deliver_events()
+        if instructions or not (self.traps.pending() and self.cpu.debuggers.puts_off_event()):
+            self._deliver_events()
         return self.cpu.run(instructions=instructions)
 
     def _execute(self, run: Callable[[], RunEnd]) -> RunEnd:

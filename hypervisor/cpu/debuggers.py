@@ -34,6 +34,7 @@ class Debuggers:
         self._changed = changed
         self._attached: list[Debugger] = []
         self._step: Step | None = None
+        self._before_event: Step | None = None
         self._watched: list[tuple[Debugger, Watched]] = []
         self._follower: Follower | None = None
         self._on_block: Callable[[int, int], None] | None = None
@@ -193,6 +194,17 @@ class Debuggers:
         ]
         if changed and self._tell_access(changed, before):
             self._cpu._stop_wanted = True
+
+    def puts_off_event(self) -> bool:
+        """A run is to begin, and an event is pending. Whether that has to wait for the first instruction of a
+        step: who steps over his own breakpoint would be back at it after the handler. Only one step is that
+        patient, so that who takes many comes to the handler as well."""
+        step = self._step
+        if step is None or not step.is_at_first or self._before_event not in (None, step):
+            self._before_event = None
+            return False
+        self._before_event = step
+        return True
 
     def begin_run(self) -> bool:
         """A run is to begin. False: it need not."""

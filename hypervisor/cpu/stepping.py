@@ -46,6 +46,11 @@ class Step:
         elif not self._pass_pauses():
             self._arm()
 
+    @property
+    def is_at_first(self) -> bool:
+        """Its first instruction is still to be executed."""
+        return self._first and not self.over
+
     def is_first_at(self, address: int) -> bool:
         """The instruction at `address` is the one that the step starts with: its breakpoint is passed."""
         return self._first and address == self._at

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from paravane import ShutdownReason
+from paravane.abi.event_channel import Virq
 from paravane.debug.registers import NUMBERS
 from tests.support.debugged import SPIN, Remote, served
 from tests.support.prelude import prelude
@@ -106,6 +108,62 @@ def test_going_on_after_a_range_was_left_by_a_breakpoint(guest: Served, remote: 
     assert remote.ask(f"vCont;r{main:x},{at + 8:x}:1").startswith("T05swbreak:;")
     assert remote.ask(f"z0,{at:x},1") == "OK"
     remote.finish()
+
+
+INTERRUPTED = (
+    prelude("paging", "shared", "events")
+    + """
+    .globl main
+    .type main, @function
+main:
+    call events_init
+    movl $VIRQ_DEBUG, %eax
+    xorl %edx, %edx
+    call bind_virq
+    movl %eax, port
+    movl $came, %edx
+    call set_handler
+    movl port, %eax
+    call unmask_port
+    movb $0, UPCALL_MASK
+    movl $3, %ebx
+again:
+    decl %ebx
+counted:
+    jnz again
+    ret
+
+    .type came, @function
+came:
+    incl times
+    ret
+
+    .bss
+    .balign 4
+times:
+    .skip 4
+port:
+    .skip 4
+"""
+)
+"""Counts down, and how often its debugging key was pressed."""
+
+
+def test_an_event_does_not_lead_back_to_a_breakpoint_that_is_stepped_over() -> None:
+    with served(INTERRUPTED) as guest, closing(Remote(guest.port)) as remote:
+        again, counted = guest.symbol("again"), guest.symbol("counted")
+        remote.go_to(again)
+        assert remote.ask(f"Z0,{again:x},1") == "OK"
+        guest.domain.events.raise_virq(Virq.DEBUG)
+        assert remote.ask("vCont;s:1").startswith("T05thread:1;")
+        assert (remote.register(EIP), remote.word(guest.symbol("times"))) == (counted, 0)
+        # Who goes on stepping comes to the handler.
+        assert remote.ask("vCont;s:1").startswith("T05thread:1;")
+        assert remote.register(EIP) not in range(again, guest.symbol("came"))
+        assert remote.ask("vCont;c").startswith("T05swbreak:;")
+        assert (remote.register(NUMBERS["ebx"]), remote.word(guest.symbol("times"))) == (2, 1)
+        assert remote.ask(f"z0,{again:x},1") == "OK"
+        remote.finish()
 
 
 def test_limits_of_what_is_watched_and_broken_at(remote: Remote) -> None:
