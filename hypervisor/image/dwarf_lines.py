@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_NAME = 512  # bytes of a file name; many entries may share one huge string
 
+MAX_RENAMED = 4096  # files of one table: each may be looked for in several folders
+
 DW_LNCT_path, DW_LNCT_directory_index = 1, 2
 
 
@@ -130,8 +132,8 @@ def read_lines(lines: bytes, line_strings: bytes = b"", strings: bytes = b"") ->
 
 def renamed(lines: bytes, whole: Callable[[str], str]) -> bytes:
     """A `.debug_line` section in which the files that are in no folder have the names that `whole` makes of
-    theirs. As it was, unless it is one unit of version 2 to 4: other sections tell where further ones start,
-    and version 5 keeps its names elsewhere. Raises LineTableError."""
+    theirs. As it was, unless it is one unit of version 2 to 4 (other sections tell where further ones start,
+    and version 5 keeps its names elsewhere) with at most MAX_RENAMED files. Raises LineTableError."""
     cursor = _Cursor(lines, 0, len(lines))
     if cursor.number(4) != len(lines) - 4 or not 2 <= (version := cursor.number(2)) <= 4:
         return lines
@@ -142,8 +144,10 @@ def renamed(lines: bytes, whole: Callable[[str], str]) -> bytes:
     while cursor.string():
         pass  # a folder
     files = cursor.at
-    named = bytearray()
+    named, count = bytearray(), 0
     while name := cursor.string():
+        if (count := count + 1) > MAX_RENAMED:
+            return lines
         start = cursor.at
         in_folder = cursor.uleb()
         cursor.uleb()  # time

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,6 +41,13 @@ class Runs(Machines):
             for name, value in environment.items():
                 patch.setenv(name, value)
             return self.do("replay", "rec", *arguments)
+
+    def forge(self, name: str, data: bytes) -> None:
+        """Put something else in the place of a file of the recording, with the digest that it has then."""
+        (self.folder / "rec" / name).write_bytes(data)
+        manifest = json.loads(self.contents("rec/manifest.json"))
+        manifest["files"][name] = sha256(data).hexdigest()
+        (self.folder / "rec" / "manifest.json").write_text(json.dumps(manifest))
 
     def contents(self, name: str) -> bytes:
         return (self.folder / name).read_bytes()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane.image.dwarf_lines import MAX_NAME, Line, LineTableError, read_lines, renamed
+from paravane.image.dwarf_lines import MAX_NAME, MAX_RENAMED, Line, LineTableError, read_lines, renamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,6 +120,21 @@ def test_files_are_renamed_and_nothing_else_changes() -> None:
 )
 def test_a_table_that_others_point_into_stays_as_it_is(table: bytes) -> None:
     assert renamed(table, lambda _: "other") == table
+
+
+@pytest.mark.parametrize(("files", "looked_for"), [(MAX_RENAMED, MAX_RENAMED), (100_000, MAX_RENAMED)])
+def test_files_without_end_are_not_looked_for(files: int, looked_for: int) -> None:
+    asked: list[str] = []
+
+    def whole(name: str) -> str:
+        asked.append(name)
+        return f"/{name}"
+
+    header = struct.pack("<BBBbBB", 1, 1, 1, -5, 14, 1) + b"\0" + b"k\0\0\0\0" * files + b"\0"
+    unit = struct.pack("<HI", 4, len(header)) + header
+    table = struct.pack("<I", len(unit)) + unit
+    assert (renamed(table, whole) == table) == (files > MAX_RENAMED)
+    assert len(asked) == looked_for
 
 
 def test_a_file_in_a_folder_keeps_its_name() -> None:
