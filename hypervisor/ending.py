@@ -11,8 +11,7 @@ from paravane.classes import dataclass
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from paravane.domain import Domain
-    from paravane.vcpu import Vcpu
+    from paravane.personality import Guest, GuestVcpu
 
 
 class StopReason(Enum):
@@ -59,8 +58,8 @@ class Ending:
     nobody had it)."""
 
     reason: StopReason
-    vcpu: Vcpu | None = None
-    domain: Domain | None = None
+    vcpu: GuestVcpu | None = None
+    domain: Guest | None = None
 
     def __str__(self) -> str:
         return self.reason.value

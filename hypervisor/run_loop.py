@@ -16,11 +16,10 @@ from paravane.time.timers import MACHINE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from paravane.domain import Domain
     from paravane.inbox import Inbox, Journal
+    from paravane.personality import Guest, GuestVcpu
     from paravane.platform import Platform
     from paravane.sched import Policy
-    from paravane.vcpu import Vcpu
 
 LONGEST_SLICE = 10_000_000
 """Nanoseconds after which a guest is left so that what comes from outside, and who waits for a turn, are
@@ -47,8 +46,8 @@ class Slices(Protocol):
         """No guest executes, and nothing is half done."""
         ...
 
-    def run(self, vcpu: Vcpu, instructions: int) -> None:
-        """Run a whole slice (`Vcpu.run`)."""
+    def run(self, vcpu: GuestVcpu, instructions: int) -> None:
+        """Run a whole slice (`GuestVcpu.run`)."""
         ...
 
 
@@ -58,7 +57,7 @@ class RunLoop:
     def __init__(
         self,
         platform: Platform,
-        domains: Mapping[int, Domain],
+        domains: Mapping[int, Guest],
         policy: Policy,
         inbox: Inbox,
         slice_instructions: int,
@@ -217,7 +216,7 @@ class RunLoop:
 
     # Slices.
 
-    def _run_slice(self, vcpu: Vcpu, longest: int) -> None:
+    def _run_slice(self, vcpu: GuestVcpu, longest: int) -> None:
         """Run one vcpu until its slice is over or it gives the processor up.
 
         A slice ends when the next timer falls due, whoever's that is. One that was used up passes as long as
@@ -240,7 +239,7 @@ class RunLoop:
         if yielded and vcpu.run_state.runnable:
             self._after_yield(vcpu)
 
-    def _run_timed(self, vcpu: Vcpu) -> int:
+    def _run_timed(self, vcpu: GuestVcpu) -> int:
         """A slice that ends when the host's time for it is over; how long it took in virtual time, as far as
         that can be told."""
         began = self._platform.clock.now()
@@ -253,7 +252,7 @@ class RunLoop:
         vcpu.computes = used_up and (vcpu.computes or self.scheduler.used() >= COMPUTED)
         return self._ends - began if used_up and vcpu.run_state.runnable else 0
 
-    def _run_counted(self, vcpu: Vcpu) -> int:
+    def _run_counted(self, vcpu: GuestVcpu) -> int:
         """A slice of so many instructions; how long those took. What the guest has the hypervisor do is no
         instruction of its own, so the time charged for that may end the slice as well."""
         began = self._platform.clock.now()
@@ -295,7 +294,7 @@ class RunLoop:
 
     # Nothing to do.
 
-    def _after_yield(self, vcpu: Vcpu) -> None:
+    def _after_yield(self, vcpu: GuestVcpu) -> None:
         """Let others run first; when nobody else can, time passes. A guest that hears of ticks keeps the
         processor, or it would miss some; for the others there is no need to stop at each of them."""
         self.scheduler.policy.give_way(vcpu.entity)

@@ -12,9 +12,9 @@ from paravane.sched import Interleaved
 from paravane.trace import Kind
 
 if TYPE_CHECKING:
+    from paravane.personality import GuestVcpu
     from paravane.platform import Platform
     from paravane.sched import Entity, Policy
-    from paravane.vcpu import Vcpu
 
 SHORTEST_REST: Final = 50_000
 """Nanoseconds of a turn, less than which are not worth handing on."""
@@ -51,7 +51,7 @@ class Scheduler:
     """
 
     def __init__(self, platform: Platform, policy: Policy, *, counted: bool) -> None:
-        self.running: Vcpu | None = None
+        self.running: GuestVcpu | None = None
         self.executing = False
         self.policy = policy
         self.ready = 0
@@ -59,13 +59,13 @@ class Scheduler:
         self._counted = counted
         self._read_at = -STALE  # on time.monotonic_ns, when the thread's processor time was `_read`
         self._read = 0
-        self._vcpus: dict[Entity, Vcpu] = {}
+        self._vcpus: dict[Entity, GuestVcpu] = {}
         self._first: dict[int, Entity] = {}  # domid -> who is charged for what is done for the domain
         self._clock_began = self._host_began = self._charged = 0
         self._why = ""
         self._preempted = False
         self._left = 0  # nanoseconds of the turn that the policy gave
-        self._kicked: dict[Vcpu, None] = {}
+        self._kicked: dict[GuestVcpu, None] = {}
 
     def save(self) -> SchedulerState:
         """What `restore` goes on from. No guest is executing."""
@@ -96,14 +96,14 @@ class Scheduler:
         """A number for each entity, from 0 on, in the order in which they came."""
         return {entity: number for number, entity in enumerate(self._vcpus)}
 
-    def add(self, vcpu: Vcpu) -> None:
+    def add(self, vcpu: GuestVcpu) -> None:
         """A vcpu exists."""
         self._vcpus[vcpu.entity] = vcpu
         self._first.setdefault(vcpu.domid, vcpu.entity)
         self.policy.add(vcpu.entity)
         vcpu.run_state.schedule(partial(self._readiness_changed, vcpu), partial(self._kick, vcpu))
 
-    def remove(self, vcpu: Vcpu) -> None:
+    def remove(self, vcpu: GuestVcpu) -> None:
         """A vcpu is going away. No guest is executing."""
         entity = vcpu.entity
         self.ready -= entity.awake
@@ -116,7 +116,7 @@ class Scheduler:
         if vcpu is self.running:
             self.running = None
 
-    def next(self) -> tuple[Vcpu, int] | None:
+    def next(self) -> tuple[GuestVcpu, int] | None:
         """The vcpu to run now, and for how many nanoseconds at most; None when none may."""
         while self._kicked and self._left >= SHORTEST_REST:
             vcpu = next(iter(self._kicked))
@@ -130,7 +130,7 @@ class Scheduler:
         self._left = turn.length
         return self._vcpus[turn.entity], turn.length
 
-    def begin(self, vcpu: Vcpu) -> None:
+    def begin(self, vcpu: GuestVcpu) -> None:
         """A slice of a vcpu begins."""
         self.switch_to(vcpu)
         self._preempted = False
@@ -155,7 +155,7 @@ class Scheduler:
         if domid in self._first:
             self.policy.charge(self._first[domid], nanoseconds)
 
-    def switch_to(self, vcpu: Vcpu | None) -> None:
+    def switch_to(self, vcpu: GuestVcpu | None) -> None:
         """Give the processor to another vcpu, or to nobody."""
         running = self.running
         if vcpu is running:
@@ -168,7 +168,7 @@ class Scheduler:
             self._tell(vcpu, "in")
             vcpu.run_state.switch_in()
 
-    def _readiness_changed(self, vcpu: Vcpu, ready: bool) -> None:
+    def _readiness_changed(self, vcpu: GuestVcpu, ready: bool) -> None:
         """A vcpu, any one, could use the processor from now on, or could not."""
         self._charge_running()
         if not ready:
@@ -180,7 +180,7 @@ class Scheduler:
             self._preempted = True
             self.running.stop()
 
-    def _kick(self, vcpu: Vcpu) -> None:
+    def _kick(self, vcpu: GuestVcpu) -> None:
         """A vcpu is to look at an event or an NMI. On a machine with a processor for each it would do so now:
         one that runs beside it, in the same domain, leaves it the rest of its turn. To others that happens
         only as the policy wants it, when the vcpu wakes. Where chance says who is next it says so here too:
@@ -215,7 +215,7 @@ class Scheduler:
             self._read_at, self._read = now, time.thread_time_ns()
         return self._read + now - self._read_at
 
-    def _tell(self, vcpu: Vcpu, what: str, why: str = "") -> None:
+    def _tell(self, vcpu: GuestVcpu, what: str, why: str = "") -> None:
         trace = self._platform.trace
         if trace.wants(Kind.SCHEDULE):
             head = (self._platform.clock.now(), vcpu.domid, vcpu.vcpu_id, vcpu.place())

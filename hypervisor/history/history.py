@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from paravane.domain import Domain
     from paravane.history.checkpoints import Checkpoint
     from paravane.machine import Machine
+    from paravane.personality import GuestVcpu
     from paravane.recording import Revisable
-    from paravane.vcpu import Vcpu
 
 INTERVAL: Final = 10_000_000
 """Work between two checkpoints, in instructions: some tenths of a second of the host's."""
@@ -139,7 +139,7 @@ class History:
         if self._way is not None:
             self._set_out(self._to(self._start, self._start_vcpu))
 
-    def note(self, vcpu: Vcpu, reason: str, *, access: bool) -> bool:
+    def note(self, vcpu: GuestVcpu, reason: str, *, access: bool) -> bool:
         """Something was met: a breakpoint, whose instruction is the next, or an access. Whether the run is to
         pause: where an access is told, its instruction is not always over."""
         if not self.looks:
@@ -163,7 +163,7 @@ class History:
         if watcher is not None and self._way is None and self._journal.at_end:
             watcher.repeated()
 
-    def run(self, vcpu: Vcpu, instructions: int) -> None:
+    def run(self, vcpu: GuestVcpu, instructions: int) -> None:
         """A whole slice."""
         self.timeline.run(vcpu, instructions)
 
@@ -241,7 +241,7 @@ class History:
     def _reached(self) -> None:
         self._next_leg()
 
-    def _rested(self, vcpu: Vcpu) -> None:
+    def _rested(self, vcpu: GuestVcpu) -> None:
         """A run has paused, or a slice is over: what was met is known to be over as well. It is shown before
         the instruction that did it; what the hypervisor did as the slice began, before the slice."""
         if not self._met:
@@ -253,7 +253,7 @@ class History:
         for other in self.domain.vcpus:  # those that share the page are not to tell it again
             other.cpu.debuggers.remember()
 
-    def _slice_over(self, vcpu: Vcpu) -> None:
+    def _slice_over(self, vcpu: GuestVcpu) -> None:
         if self._way is not None and vcpu.domid == self.domain.domid and vcpu.cpu.progress.begun:
             self._slices[vcpu.vcpu_id] = self.timeline.here
 

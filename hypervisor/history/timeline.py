@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paravane.machine import Machine
+    from paravane.personality import GuestVcpu
     from paravane.recording import Revisable
-    from paravane.vcpu import Vcpu
 
 TRAP_WORK: Final = 500
 """Instructions that the host executes in the time of a trap."""
@@ -56,7 +56,7 @@ class Timeline:
     remembered what slices were charged besides their instructions, and they end where they ended.
     """
 
-    def __init__(self, machine: Machine, journal: Revisable, vcpu: Vcpu) -> None:
+    def __init__(self, machine: Machine, journal: Revisable, vcpu: GuestVcpu) -> None:
         """`vcpu` is any one."""
         self.attended = False
         """A debugger is there: slices may rest."""
@@ -65,15 +65,15 @@ class Timeline:
         self.traveling = False
         """On the way back the machine may come by the frontier, and nothing is new for that."""
         self.reached: Callable[[], None] = _nothing
-        self.rested: Callable[[Vcpu], None] = _nothing
-        self.slice_over: Callable[[Vcpu], None] = _nothing
+        self.rested: Callable[[GuestVcpu], None] = _nothing
+        self.slice_over: Callable[[GuestVcpu], None] = _nothing
         self.instructions = 0
         """Begun in all slices that are over."""
         self._machine = machine
         self._journal = journal
         self._turn, self.vcpu = -1, vcpu  # of the last slice
         self._in_slice = False
-        self._steps: dict[Vcpu, _Step] = {}
+        self._steps: dict[GuestVcpu, _Step] = {}
         self._changes: list[_Change] = []
         self._changed = 0  # so many of them are made
         self._charged: dict[int, tuple[int, int]] = {}
@@ -84,7 +84,7 @@ class Timeline:
         turn = self._journal.turn
         return Position(turn, self.vcpu.cpu.progress.begun if turn == self._turn else 0)
 
-    def before(self, vcpu: Vcpu) -> Position:
+    def before(self, vcpu: GuestVcpu) -> Position:
         """In a hook of the instruction of this vcpu which is the next."""
         return Position(self._turn, vcpu.cpu.progress.before)
 
@@ -94,17 +94,17 @@ class Timeline:
         return self.instructions + TRAP_WORK * self._machine.platform.traps
 
     @property
-    def in_slice_of(self) -> Vcpu | None:
+    def in_slice_of(self) -> GuestVcpu | None:
         """The vcpu whose slice rests, if one does."""
         return self.vcpu if self._in_slice else None
 
-    def step(self, vcpu: Vcpu, within: range, done: Callable[[], None]) -> None:
+    def step(self, vcpu: GuestVcpu, within: range, done: Callable[[], None]) -> None:
         """Have a vcpu take one instruction, or as many as begin in `within`, while others go on as ever. Of
         several that step the first one ends the steps of all."""
         start = self.here.instructions if vcpu is self.in_slice_of else 0
         self._steps[vcpu] = _Step(within, done, start)
 
-    def steps_at(self, vcpu: Vcpu) -> bool:
+    def steps_at(self, vcpu: GuestVcpu) -> bool:
         """In a hook of the instruction of this vcpu which is the next: whether it is the first of a step."""
         step = self._steps.get(vcpu)
         return step is not None and step.start == vcpu.cpu.progress.before
@@ -124,7 +124,7 @@ class Timeline:
             self._machine.trace.muted = True
         return here
 
-    def resume(self, vcpu: Vcpu, position: Position, instructions: int) -> None:
+    def resume(self, vcpu: GuestVcpu, position: Position, instructions: int) -> None:
         """The machine is where it was at `position`, between two slices; `vcpu` is any one of its now."""
         self._turn, self.vcpu, self.instructions = -1, vcpu, instructions
         self._in_slice = False
@@ -177,7 +177,7 @@ class Timeline:
         if self.frontier is not None and here >= self.frontier and not self.traveling:
             self.catch_up()
 
-    def run(self, vcpu: Vcpu, instructions: int) -> None:
+    def run(self, vcpu: GuestVcpu, instructions: int) -> None:
         """A whole slice."""
         progress = vcpu.cpu.progress
         self._turn, self.vcpu = self._journal.turn, vcpu
@@ -209,7 +209,7 @@ class Timeline:
         repeats = self.frontier is not None and self._turn < self.frontier.turn
         return self._charged[self._turn][0] if repeats and self._turn in self._charged else inf
 
-    def _next_rest(self, vcpu: Vcpu) -> int | None:
+    def _next_rest(self, vcpu: GuestVcpu) -> int | None:
         """After how many instructions of its slice there is something to do."""
         rests = [self._known_end()]
         places = [self.frontier, self.goal, *(one.position for one in self._changes[self._changed :][:1])]
@@ -219,7 +219,7 @@ class Timeline:
         first = min(rests)
         return None if first == inf else int(first)
 
-    def _end_step(self, vcpu: Vcpu, begun: int) -> None:
+    def _end_step(self, vcpu: GuestVcpu, begun: int) -> None:
         """Some instructions after `begun` were executed, or none: perhaps the step is over."""
         step, cpu = self._steps.get(vcpu), vcpu.cpu
         if step is None or cpu.progress.begun <= begun or cpu.shadowed:
@@ -228,7 +228,7 @@ class Timeline:
             self._steps.clear()
             step.done()
 
-    def _close_slice(self, vcpu: Vcpu) -> None:
+    def _close_slice(self, vcpu: GuestVcpu) -> None:
         progress = vcpu.cpu.progress
         if self.frontier is None:
             # The engine counts one more where the whole budget was used.
@@ -238,7 +238,7 @@ class Timeline:
         self.instructions += progress.begun
         self.slice_over(vcpu)
 
-    def _remember_charges(self, vcpu: Vcpu, besides: int) -> None:
+    def _remember_charges(self, vcpu: GuestVcpu, besides: int) -> None:
         progress = vcpu.cpu.progress
         if progress.executed > progress.begun + besides:
             self._charged[self._turn] = progress.begun, progress.executed

@@ -14,7 +14,7 @@ from tests.support.reversing import BEGIN, reversible, visit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paravane.vcpu import Vcpu
+    from paravane.personality import GuestVcpu
     from tests.support.debugged import Served
 
 
@@ -38,7 +38,7 @@ def _call_at_the_first_rest_without_debugger(running: Served, call: Callable[[],
     line, history = running.history.timeline, running.history
     rested, waits = line.rested, [call]
 
-    def rest(vcpu: Vcpu) -> None:
+    def rest(vcpu: GuestVcpu) -> None:
         rested(vcpu)
         if waits and not line.attended and history.timeline.in_slice_of is not None:
             waits.pop()()

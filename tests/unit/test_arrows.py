@@ -49,6 +49,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "vcpu_host run_state",
         "call_site faults watchdog",
         "trace/sources",
+        "personality",
         "platform",
         "devices/block devices/console devices/framebuffer devices/net",
         "devices/xenbus",
