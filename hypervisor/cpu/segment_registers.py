@@ -90,6 +90,19 @@ class SegmentRegisters(Registers, GuestMemory):
             segments.check_data(descriptor, level)
         self._load_descriptor(name, descriptor)
 
+    def hold_segment(self, name: str, descriptor: Descriptor) -> None:
+        """Have segment register `name` hold `descriptor` as it is, whatever tables and ring would say: for
+        whoever loads segments by other tables than the engine's. ValueError for a name that is none."""
+        if name not in SEGMENTS:
+            raise ValueError(f"there is no segment register {name}")
+        self._cache_segment(name, *descriptor)
+
+    def set_ring(self, cpl: int) -> None:
+        """Be in ring `cpl` (1-3) from now on, whatever CS says. ValueError for any other."""
+        if cpl not in (1, 2, 3):
+            raise ValueError(f"no guest runs in ring {cpl}")
+        self._set_cpl(cpl)
+
     def enter(
         self, *, cs: int, eip: int, eflags: int, cpl: int, ss: int | None = None, esp: int | None = None
     ) -> None:

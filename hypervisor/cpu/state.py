@@ -244,6 +244,13 @@ class ProcessorState(SegmentRegisters):
         between the two."""
         return self._words[self._layout.hflags] & self._layout.inhibit != 0
 
+    @shadowed.setter
+    def shadowed(self, shadowed: bool) -> None:
+        """For whoever executes an instruction in the processor's place."""
+        hflags, inhibit = self._layout.hflags, self._layout.inhibit
+        self._words[hflags] = self._words[hflags] & ~inhibit | (inhibit if shadowed else 0)
+        self._dirty = True
+
     def fetch(self, va: int) -> bytes:
         """The bytes of the longest instruction there may be at linear `va`, fewer where a page is missing."""
         code = b""
