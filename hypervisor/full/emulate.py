@@ -1,0 +1,242 @@
+"""Instructions that trap in ring 1 and would not in ring 0, done as ring 0 does them (SDM volume 2).
+
+What needs ring 0 is #GP(0) elsewhere; segment loads and far transfers are emulated in ring 3 too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from paravane.cpu import SegmentFault
+from paravane.cpu.instructions import ADDRESS_SIZE, MAX_LENGTH, decode
+from paravane.cpu.operands import memory_operand
+from paravane.cpu.segments import Descriptor
+from paravane.full import control, transfers
+from paravane.full.state import KERNEL
+from paravane.full.string_io import string_io
+from paravane.x86 import Vector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paravane.cpu.instructions import Instruction
+    from paravane.full.ports import Ports
+    from paravane.full.processor import VirtualProcessor
+
+REGISTERS: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
+_SEGMENTS: Final = ("es", "cs", "ss", "ds", "fs", "gs")
+_POPS: Final = {0x07: "es", 0x17: "ss", 0x1F: "ds", 0xFA1: "fs", 0xFA9: "gs"}
+_POP_SS: Final = 0x17
+_FAR_POINTERS: Final = {0xC4: "es", 0xC5: "ds", 0xFB2: "ss", 0xFB4: "fs", 0xFB5: "gs"}
+_MOV_SEGMENT, _JMP_FAR, _CALL_FAR, _RETF_RELEASING, _RETF, _IRET, _GROUP_5 = (
+    *(0x8E, 0xEA, 0x9A, 0xCA, 0xCB, 0xCF),
+    0xFF,
+)
+_CALL_FAR_MEMORY, _JMP_FAR_MEMORY = 3, 5
+_GROUP_6, _GROUP_7 = 0xF00, 0xF01
+_LLDT, _LTR = 2, 3
+_LGDT, _LIDT, _LMSW, _INVLPG = 2, 3, 6, 7
+_INS, _OUTS = range(0x6C, 0x6E), range(0x6E, 0x70)
+_IN_IMMEDIATE, _OUT_IMMEDIATE, _IN, _OUT = (
+    range(0xE4, 0xE6),
+    range(0xE6, 0xE8),
+    range(0xEC, 0xEE),
+    range(0xEE, 0xF0),
+)
+
+
+class Emulator:
+    """Does one instruction at a time for one processor."""
+
+    def __init__(
+        self, processor: VirtualProcessor, ports: Ports, halt: Callable[[], None], time: Callable[[], int]
+    ) -> None:
+        """`halt` has the vcpu sleep until an interrupt; `time` is what RDTSC reads."""
+        self._processor = processor
+        self._ports = ports
+        self._halt = halt
+        self._time = time
+
+    def emulate(self) -> bool:
+        """The instruction at EIP, if it is one of those: it is done, and EIP after it. False for any other.
+        Raises SegmentFault, PageFault (EIP is where it was) and GuestFailure."""
+        processor = self._processor
+        cpu = processor.cpu
+        big = cpu.has_big_code
+        code = processor.memory.fetch(processor.linear("cs", cpu.eip), MAX_LENGTH)
+        try:
+            found = decode(code, big=big)
+        except IndexError:
+            return False
+        if found.is_locked or found.length > MAX_LENGTH:
+            return False
+        one = _One(processor, found, code, cpu.eip + found.length & 0xFFFFFFFF)
+        if self._input_output(one) or _transfers(one) or _segments(one):
+            cpu.shadowed = one.loads_stack_segment
+            return True
+        if processor.state.cpl != KERNEL:
+            return False
+        if found.opcode != control.HLT and not (
+            _tables(one) or control.control(processor, found, self._time)
+        ):
+            return False
+        one.done()
+        cpu.shadowed = False
+        if found.opcode == control.HLT:
+            self._halt()
+        return True
+
+    def _input_output(self, one: _One) -> bool:
+        opcode = one.found.opcode
+        strings = opcode in _INS or opcode in _OUTS
+        immediate = opcode in _IN_IMMEDIATE or opcode in _OUT_IMMEDIATE
+        if not (strings or immediate or opcode in _IN or opcode in _OUT):
+            return False
+        processor = self._processor
+        state, cpu = processor.state, processor.cpu
+        if state.cpl > state.iopl:  # no TSS here has a map of ports that it may use nevertheless
+            raise SegmentFault(Vector.GP, 0)
+        size = one.size if opcode & 1 else 1
+        if strings:
+            done = string_io(
+                processor,
+                self._ports,
+                size=size,
+                output=opcode in _OUTS,
+                segment=one.found.segment or "ds",
+                mask=one.address_mask,
+                repeat=one.found.is_repeated,
+            )
+            if done:
+                one.done()
+            return True
+        port = one.code[one.found.length - 1] if immediate else cpu.edx & 0xFFFF
+        mask = (1 << 8 * size) - 1
+        one.done()
+        if opcode in _IN_IMMEDIATE or opcode in _IN:
+            cpu.eax = cpu.eax & ~mask | self._ports.read(port, size)
+        else:
+            self._ports.write(port, size, cpu.eax & mask)
+        return True
+
+
+class _One:
+    """The instruction that is being done."""
+
+    def __init__(self, processor: VirtualProcessor, found: Instruction, code: bytes, after: int) -> None:
+        self.processor, self.found, self.code, self.after = processor, found, code, after
+        big = processor.cpu.has_big_code
+        self.size = 4 if big != found.has_operand_size_prefix else 2
+        self.address_mask = 0xFFFFFFFF if big != (ADDRESS_SIZE in found.prefixes) else 0xFFFF
+
+    def done(self) -> None:
+        """EIP goes on."""
+        self.processor.cpu.eip = self.after
+
+    @property
+    def loads_stack_segment(self) -> bool:
+        """No interrupt comes before the next instruction, which is to load ESP. LSS loads both."""
+        return self.found.opcode == _POP_SS or (self.found.opcode == _MOV_SEGMENT and self.found.reg == 2)
+
+    @property
+    def address(self) -> int:
+        """The linear address of its memory operand."""
+        operand = memory_operand(self.code, self.found, big=self.processor.cpu.has_big_code)
+        segment = self.found.segment or operand.segment
+        return self.processor.linear(segment, operand.offset(self.processor.cpu.gprs()))
+
+    def read(self, size: int, offset: int = 0) -> int:
+        """`size` bytes of its operand, from `offset` on, or of the register that it is."""
+        if self.found.has_memory_operand:
+            processor = self.processor
+            return processor.memory.read_number(self.address + offset, size, user=processor.user)
+        value: int = getattr(self.processor.cpu, REGISTERS[self.found.modrm & 7])
+        return value & (1 << 8 * size) - 1
+
+    def immediate(self, size: int, before: int = 0) -> int:
+        """A number at its end, `before` bytes before that."""
+        end = self.found.length - before
+        return int.from_bytes(self.code[end - size : end], "little")
+
+
+def _segments(one: _One) -> bool:
+    """Loads of data and stack segments."""
+    processor, found = one.processor, one.found
+    if found.opcode == _MOV_SEGMENT and found.reg in (0, 2, 3, 4, 5):
+        processor.load_segment(_SEGMENTS[found.reg], one.read(2))
+    elif found.opcode in _POPS:
+        name, esp = _POPS[found.opcode], processor.popped(one.size)
+        processor.load_segment(name, processor.stack_word(0, one.size))
+        processor.cpu.esp = esp
+    elif found.opcode in _FAR_POINTERS and found.has_memory_operand:
+        offset, selector = one.read(one.size), one.read(2, one.size)
+        processor.load_segment(_FAR_POINTERS[found.opcode], selector)
+        register = REGISTERS[found.reg]
+        kept = getattr(processor.cpu, register) & 0xFFFF0000 if one.size == 2 else 0
+        setattr(processor.cpu, register, kept | offset)
+    else:
+        return False
+    one.done()
+    return True
+
+
+def _transfers(one: _One) -> bool:
+    """What goes to another code segment. EIP is theirs."""
+    processor, found, size = one.processor, one.found, one.size
+    if found.opcode == _IRET:
+        transfers.interrupt_return(processor, size)
+    elif found.opcode == _RETF:
+        transfers.far_return(processor, size, 0)
+    elif found.opcode == _RETF_RELEASING:
+        transfers.far_return(processor, size, one.immediate(2))
+    elif found.opcode == _JMP_FAR:
+        transfers.far_jump(processor, one.immediate(2), one.immediate(size, 2))
+    elif found.opcode == _CALL_FAR:
+        transfers.far_call(processor, one.immediate(2), one.immediate(size, 2), size, one.after)
+    elif found.opcode == _GROUP_5 and found.has_memory_operand and found.reg == _JMP_FAR_MEMORY:
+        transfers.far_jump(processor, one.read(2, size), one.read(size))
+    elif found.opcode == _GROUP_5 and found.has_memory_operand and found.reg == _CALL_FAR_MEMORY:
+        transfers.far_call(processor, one.read(2, size), one.read(size), size, one.after)
+    else:
+        return False
+    return True
+
+
+def _tables(one: _One) -> bool:
+    """LGDT, LIDT, LLDT, LTR, LMSW, INVLPG."""
+    processor, found = one.processor, one.found
+    kind = found.opcode, found.reg
+    if kind in ((_GROUP_7, _LGDT), (_GROUP_7, _LIDT)) and found.has_memory_operand:
+        base = one.read(4, 2) & (0xFFFFFFFF if one.size == 4 else 0xFFFFFF)
+        control.load_table(processor, base, one.read(2), interrupts=found.reg == _LIDT)
+    elif kind == (_GROUP_7, _LMSW):
+        control.load_machine_status(processor, one.read(2))
+    elif kind == (_GROUP_7, _INVLPG) and found.has_memory_operand:
+        if processor.state.paging:
+            processor.shadow.drop_page(one.address)
+    elif kind == (_GROUP_6, _LLDT):
+        selector = one.read(2)
+        processor.state.ldt = _system_segment(processor, selector, (0x2,)) if selector & ~3 else _NONE
+    elif kind == (_GROUP_6, _LTR):
+        task = _system_segment(processor, one.read(2), (0x9,))
+        at = processor.state.gdt.base + (task.selector & ~7) + 5
+        processor.memory.write(at, bytes((processor.memory.read(at, 1)[0] | 0x2,)))  # busy
+        processor.state.task = task
+    else:
+        return False
+    return True
+
+
+_NONE: Final = Descriptor(0, 0, 0, 0)
+
+
+def _system_segment(processor: VirtualProcessor, selector: int, kinds: tuple[int, ...]) -> Descriptor:
+    """An LDT or a free TSS of 32 bits, which only the GDT has. SegmentFault, PageFault."""
+    if selector & 4:
+        raise SegmentFault(Vector.GP, selector & 0xFFFC)
+    found = processor.descriptor(selector)
+    if found.flags >> 8 & 0x1F not in kinds:
+        raise SegmentFault(Vector.GP, selector & 0xFFFC)
+    if not found.is_present:
+        raise SegmentFault(Vector.NP, selector & 0xFFFC)
+    return found

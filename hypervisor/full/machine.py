@@ -1,0 +1,188 @@
+"""A machine that is one bare PC: memory, time, turns and ends are those of every machine."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
+
+from paravane.cpu import Ram
+from paravane.cpu.segments import Descriptor, Table
+from paravane.full import multiboot
+from paravane.full.linear_memory import LinearMemory
+from paravane.full.pc import Pc
+from paravane.full.physical_memory import PhysicalMemory
+from paravane.full.processor import VirtualProcessor
+from paravane.full.shadow import Shadow
+from paravane.full.state import KERNEL, PrivilegedState
+from paravane.full.vcpu import FullVcpu
+from paravane.inbox import Inbox
+from paravane.memory import MachineMemory
+from paravane.platform import Platform
+from paravane.registry import CONTROL_DOMID, Registry
+from paravane.run_loop import RunLoop
+from paravane.sched import RoundRobin
+from paravane.time.clock import VirtualClock
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Eflags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from paravane.ending import Ending
+    from paravane.full.multiboot import Loaded
+    from paravane.platform import Resident
+    from paravane.time.clock import Clock
+
+_OWN_FRAMES: Final = 512
+"""Frames of the monitor: its tables, and those of the shadow."""
+
+_SMALLEST: Final = 1 << 20
+_LARGEST: Final = 3 << 30
+_CODE, _DATA = 0x08, 0x10
+
+
+class BareGuest:
+    """A kernel on a bare PC (`paravane.personality.Guest`). `exit_code` is what it wrote to the debug exit,
+    and `failure` the sentence that says why it could not go on, once it has come to the one or the other."""
+
+    domid = CONTROL_DOMID
+    paused = False
+
+    def __init__(self, vcpu: Callable[[BareGuest], FullVcpu]) -> None:
+        self.exit_code: int | None = None
+        self.failure: str | None = None
+        self.vcpus = (vcpu(self),)
+
+    @property
+    def alive(self) -> bool:
+        return self.exit_code is None and self.failure is None
+
+    def exit(self, code: int) -> None:
+        """It ends its machine."""
+        if self.alive:
+            self.exit_code = code
+            self._end()
+
+    def fail(self, sentence: str) -> None:
+        """It cannot go on."""
+        if self.alive:
+            vcpu = self.vcpus[0]
+            self.failure = f"{sentence} (at {vcpu.place()})"
+            self._end()
+
+    def _end(self) -> None:
+        for vcpu in self.vcpus:
+            vcpu.run_state.end()
+
+
+class BareMachine:
+    """One bare PC and its kernel. Close it, or use it in a `with`."""
+
+    def __init__(
+        self,
+        kernel: bytes,
+        memory: int,
+        *,
+        command_line: str = "",
+        sink: Callable[[bytes], object],
+        clock: Clock | None = None,
+        slice_instructions: int = 0,
+    ) -> None:
+        """`kernel` is a multiboot image, `memory` its machine's in bytes, a multiple of 4096 from 1 MiB to 3
+        GiB; `sink` takes what it writes to its serial port. With `slice_instructions` a slice is that many
+        instructions, and the run a function of its input alone. Raises ImageError, and ValueError for such a
+        size."""
+        if not _SMALLEST <= memory <= _LARGEST or memory % PAGE_SIZE:
+            raise ValueError(f"a bare PC has 1 MiB to 3 GiB of memory in pages of 4 KiB, not {memory} bytes")
+        loaded = multiboot.load(kernel, memory, command_line)
+        with ExitStack() as undo:
+            frames = memory >> PAGE_SHIFT
+            # Besides its own tables the machine map keeps 4 bytes for each frame.
+            ram = Ram(frames + _OWN_FRAMES + frames // 512)
+            undo.callback(ram.close)
+            registry: Registry[Resident, Resident] = Registry()
+            machine_memory = MachineMemory(ram, registry, low_frames=frames)
+            self.platform = Platform(ram, machine_memory, registry, clock or VirtualClock())
+            self.guest = BareGuest(self._make_vcpu)
+            vcpu = self.guest.vcpus[0]
+            undo.callback(vcpu.close)
+            physical = PhysicalMemory(ram, memory)
+            state = PrivilegedState()
+            shadow = Shadow(ram, vcpu.cpu, memory, machine_memory.allocate_own)
+            processor = VirtualProcessor(vcpu.cpu, state, LinearMemory(physical, state), shadow)
+            self.pc = Pc(
+                self.platform,
+                "d0",
+                memory,
+                sink=sink,
+                interrupted=vcpu.interrupted,
+                ended=self.guest.exit,
+            )
+            vcpu.equip(processor, self.pc.ports, self.pc.interrupts)
+            _enter(processor, physical, loaded)
+            self._inbox = Inbox()
+            undo.callback(self._inbox.close)
+            self._loop = RunLoop(
+                self.platform,
+                {self.guest.domid: self.guest},
+                RoundRobin(),
+                self._inbox,
+                slice_instructions,
+                _nothing,
+                lambda: False,
+            )
+            self._loop.scheduler.add(vcpu)
+            self._resources = undo.pop_all()
+
+    def _make_vcpu(self, guest: BareGuest) -> FullVcpu:
+        return FullVcpu(self.platform, guest.domid, guest.fail)
+
+    def run(self, *, timeout: float | None = None, max_traps: int = 0) -> Ending:
+        """Run the kernel until it has ended, or for `timeout` host seconds, or for `max_traps` traps."""
+        self.platform.limit_traps(self.platform.traps + max_traps if max_traps else 0)
+        ending = self._loop.run(None if timeout is None else time.monotonic() + timeout)
+        assert ending is not None  # nobody asks the loop to leave
+        return ending
+
+    def interrupt(self) -> None:
+        """Have `run` come back. From any thread."""
+        self._inbox.post(self._interrupt)
+        self.guest.vcpus[0].stop()
+
+    def _interrupt(self) -> None:
+        self._loop.interrupted = True
+
+    def close(self) -> None:
+        """Free the processor and the memory. Idempotent."""
+        self.pc.close()
+        self._resources.close()
+
+    def __enter__(self) -> BareMachine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _enter(processor: VirtualProcessor, physical: PhysicalMemory, loaded: Loaded) -> None:
+    """Memory and registers as a multiboot loader leaves them (3.2 of the specification)."""
+    table = multiboot.loader_gdt()
+    for piece in (*loaded.pieces, table):
+        physical.write(piece.address, bytes(piece.data))
+    state, cpu = processor.state, processor.cpu
+    state.gdt, state.idt = Table(table.address, table.size - 1), Table(0, 0)
+    processor.set_cpl(KERNEL)
+    processor.hold("cs", processor.code_segment(_CODE, KERNEL))
+    data: Descriptor = processor.stack_segment(_DATA, KERNEL)
+    for name in ("ds", "es", "fs", "gs", "ss"):
+        processor.hold(name, data)
+    cpu.eax, cpu.ebx, cpu.eip = multiboot.BOOT_MAGIC, loaded.info, loaded.entry
+    cpu.esp = table.address
+    processor.eflags = int(Eflags.FIXED)
+
+
+def _nothing() -> None:
+    """There is nobody to be taken away."""

@@ -1,0 +1,41 @@
+"""The physical memory of a bare PC, as the monitor sees it: from machine address 0 on, so that guest-physical
+and machine addresses are the same where there is memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
+
+if TYPE_CHECKING:
+    from paravane.cpu import Ram
+
+NOTHING: Final = 0xFF
+"""What each byte reads as where there is no memory."""
+
+
+class PhysicalMemory:
+    """`size` bytes of machine memory from address 0, and nothing beyond: reads there are all ones, writes are
+    lost."""
+
+    def __init__(self, ram: Ram, size: int) -> None:
+        self._ram = ram
+        self.size = size
+
+    def read(self, address: int, size: int) -> bytes:
+        held = max(0, min(size, self.size - address))
+        found = self._ram.bytes[address : address + held].tobytes() if held else b""
+        return found + bytes((NOTHING,)) * (size - held)
+
+    def write(self, address: int, data: bytes) -> None:
+        held = max(0, min(len(data), self.size - address))
+        if not held:
+            return
+        self._ram.bytes[address : address + held] = data[:held]
+        for frame in range(address >> PAGE_SHIFT, (address + held - 1 >> PAGE_SHIFT) + 1):
+            self._ram.code_changed(frame)
+
+    def clear(self, address: int, size: int) -> None:
+        """Fill with zeroes."""
+        for at in range(address, address + size, PAGE_SIZE):
+            self.write(at, bytes(min(PAGE_SIZE, address + size - at)))

@@ -1,0 +1,154 @@
+"""A processor of a bare PC: the engine's, with the privileged state beside it and segments by the guest's own
+tables.
+
+The guest's ring 0 runs in ring 1 of the engine, its ring 3 in ring 3. The engine has an empty GDT, so every
+load of a segment register traps and is done here; it never reads a descriptor or a task-state segment of the
+guest's. Segment registers hold the selectors and descriptors that the guest loaded, and EFLAGS.IF is the
+guest's own: so neither CS nor PUSHF shows that it is not in ring 0 (the mode `state`, which no monitor on
+hardware can have).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from paravane.cpu import SegmentFault, segments
+from paravane.cpu.segments import Descriptor
+from paravane.full.state import KERNEL, USER
+from paravane.x86 import DescriptorFlags, Eflags, Selector, Vector
+
+if TYPE_CHECKING:
+    from paravane.cpu import Cpu
+    from paravane.full.linear_memory import LinearMemory
+    from paravane.full.shadow import Shadow
+    from paravane.full.state import PrivilegedState
+
+_ADDRESS: Final = 0xFFFFFFFF
+_RPL, _LDT = int(Selector.RPL), int(Selector.LDT)
+_IOPL: Final = int(Eflags.IOPL)
+_IOPL_SHIFT: Final = 12
+_ENGINE_RING: Final = {KERNEL: 1, USER: 3}
+_ACCESSED: Final = int(DescriptorFlags.ACCESSED)
+
+
+class GuestFailure(Exception):
+    """What the guest did has no answer here, or none at all: a sentence."""
+
+
+class VirtualProcessor:
+    """Its registers are those of `cpu`, but for what `state` has and for EFLAGS and the ring, which are
+    here."""
+
+    def __init__(self, cpu: Cpu, state: PrivilegedState, memory: LinearMemory, shadow: Shadow) -> None:
+        self.cpu, self.state, self.memory, self.shadow = cpu, state, memory, shadow
+        cpu.set_gdt(0, 0)
+
+    # Rings and flags.
+
+    @property
+    def user(self) -> bool:
+        """It is in ring 3."""
+        return self.state.cpl == USER
+
+    def set_cpl(self, cpl: int) -> None:
+        """Go to the guest's ring 0 or 3. GuestFailure for the two between."""
+        if cpl not in _ENGINE_RING:
+            raise GuestFailure(f"it enters ring {cpl}; only rings 0 and 3 are virtualised")
+        self.state.cpl = cpl
+        self.cpu.set_ring(_ENGINE_RING[cpl])
+
+    @property
+    def eflags(self) -> int:
+        """EFLAGS as the guest has them."""
+        return self.cpu.eflags & ~_IOPL | self.state.iopl << _IOPL_SHIFT
+
+    @eflags.setter
+    def eflags(self, value: int) -> None:
+        self.state.iopl = value >> _IOPL_SHIFT & 3
+        # With an I/O privilege level of 1 the kernel's CLI, STI and POPF set the engine's IF, which is its
+        # own.
+        shown = max(self.state.iopl, 1)
+        self.cpu.eflags = value & ~_IOPL | shown << _IOPL_SHIFT
+
+    @property
+    def interrupts_enabled(self) -> bool:
+        """Its IF is set, and the instruction before was none that holds interrupts off for one more."""
+        return self.cpu.system_eflags & Eflags.IF != 0 and not self.cpu.shadowed
+
+    # Segments.
+
+    def descriptor(self, selector: int) -> Descriptor:
+        """What the guest's GDT or LDT has at `selector`. SegmentFault #GP(selector); PageFault."""
+        table = self.state.ldt_table if selector & _LDT else self.state.gdt
+        offset = selector & ~7
+        if table.limit is None or offset + 7 > table.limit or not selector & ~_RPL:
+            raise SegmentFault(Vector.GP, selector & 0xFFFC)
+        return segments.unpack(selector, self.memory.read_number(table.base + offset, 8))
+
+    def load_segment(self, name: str, selector: int) -> None:
+        """Load DS, ES, FS, GS or SS as an instruction of the present ring does. SegmentFault, PageFault."""
+        selector &= 0xFFFF
+        if name == "ss":
+            self.hold("ss", self.stack_segment(selector, self.state.cpl))
+        elif not selector & ~_RPL:
+            self.cpu.hold_segment(name, Descriptor(selector, 0, 0, 0))
+        else:
+            found = self.descriptor(selector)
+            segments.check_data(found, self.state.cpl)
+            self.hold(name, found)
+
+    def code_segment(self, selector: int, cpl: int) -> Descriptor:
+        """The code segment by which ring `cpl` is entered. SegmentFault, PageFault."""
+        found = self.descriptor(selector)
+        segments.check_code(found, cpl)
+        return found
+
+    def stack_segment(self, selector: int, cpl: int) -> Descriptor:
+        """The stack segment of ring `cpl`. SegmentFault, PageFault."""
+        found = self.descriptor(selector)
+        segments.check_stack(found, cpl)
+        return found
+
+    def hold(self, name: str, found: Descriptor) -> None:
+        """Load a descriptor that was checked, and mark it accessed where it came from."""
+        if not found.flags & _ACCESSED:
+            table = self.state.ldt_table if found.selector & _LDT else self.state.gdt
+            at = table.base + (found.selector & ~7) + 5
+            self.memory.write(at, bytes((self.memory.read(at, 1)[0] | 1,)))
+            found = found._replace(flags=found.flags | _ACCESSED)
+        self.cpu.hold_segment(name, found)
+
+    def drop_privileged_segments(self) -> None:
+        """Make null what the present ring, which was just returned to, may not have."""
+        self.cpu.drop_privileged_segments(self.state.cpl)
+
+    # Memory operands and the stack.
+
+    def linear(self, segment: str, offset: int) -> int:
+        """The linear address of an offset in a segment."""
+        return self.cpu.segment_base(segment) + offset & _ADDRESS
+
+    @property
+    def stack_mask(self) -> int:
+        """The bits of ESP that the stack segment uses."""
+        return _ADDRESS if self.cpu.has_big_stack else 0xFFFF
+
+    def stack_word(self, index: int, size: int) -> int:
+        """The word of `size` bytes that `index` pops before leave on top of the stack. PageFault."""
+        offset = self.cpu.esp + index * size & self.stack_mask
+        return self.memory.read_number(self.linear("ss", offset), size, user=self.user)
+
+    def popped(self, count: int) -> int:
+        """ESP with so many bytes fewer on the stack."""
+        return self._moved(count)
+
+    def push(self, values: tuple[int, ...], size: int) -> None:
+        """Push, the first first: all of them or, with a PageFault, none."""
+        data = b"".join((value & (1 << 8 * size) - 1).to_bytes(size, "little") for value in reversed(values))
+        esp = self._moved(-len(data))
+        self.memory.write(self.linear("ss", esp & self.stack_mask), data, user=self.user)
+        self.cpu.esp = esp
+
+    def _moved(self, count: int) -> int:
+        mask = self.stack_mask
+        return self.cpu.esp & ~mask & _ADDRESS | self.cpu.esp + count & mask

@@ -1,0 +1,54 @@
+"""What a processor of a bare PC has that its guest's instructions do not reach here: the ring 0 part of its
+state."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from paravane.classes import dataclass
+from paravane.cpu.segments import Descriptor, Table
+from paravane.x86 import Cr0, Cr4
+
+KERNEL: Final = 0
+USER: Final = 3
+
+RESET_CR0: Final = int(Cr0.PE | Cr0.ET)
+"""CR0 as a multiboot loader leaves it: protected mode, no paging."""
+
+KNOWN_CR0: Final = int(
+    Cr0.PE | Cr0.MP | Cr0.EM | Cr0.TS | Cr0.ET | Cr0.NE | Cr0.WP | Cr0.AM | Cr0.NW | Cr0.CD | Cr0.PG
+)
+KNOWN_CR4: Final = int(
+    Cr4.TSD | Cr4.DE | Cr4.PSE | Cr4.PAE | Cr4.MCE | Cr4.PGE | Cr4.PCE | Cr4.OSFXSR | Cr4.OSXMMEXCPT
+)
+"""Bits that may be set: others of CR0 stay 0, to set another one of CR4 is #GP(0)."""
+
+_EMPTY_TABLE: Final = Table(0, 0xFFFF)
+_NO_SEGMENT: Final = Descriptor(0, 0, 0, 0)
+
+
+@dataclass(slots=True)
+class PrivilegedState:
+    """Ring 0's registers, but for the debug registers, which the engine has. `cpl` is the guest's own level,
+    0 or 3, which run in rings 1 and 3; `iopl` is what its EFLAGS say. A table's limit is in bytes, less
+    one."""
+
+    cpl: int = KERNEL
+    iopl: int = 0
+    cr0: int = RESET_CR0
+    cr2: int = 0
+    cr3: int = 0
+    cr4: int = 0
+    gdt: Table = _EMPTY_TABLE
+    idt: Table = _EMPTY_TABLE
+    ldt: Descriptor = _NO_SEGMENT
+    task: Descriptor = _NO_SEGMENT
+
+    @property
+    def ldt_table(self) -> Table:
+        """The LDT as a table."""
+        return Table(self.ldt.base, self.ldt.limit if self.ldt.flags else None)
+
+    @property
+    def paging(self) -> bool:
+        return self.cr0 & Cr0.PG != 0

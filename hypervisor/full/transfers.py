@@ -1,0 +1,97 @@
+"""IRET and far jumps, calls and returns, which all trap for want of a GDT (SDM volumes 2 and 3, chapter
+5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from paravane.cpu import SegmentFault
+from paravane.full.processor import GuestFailure
+from paravane.full.state import KERNEL
+from paravane.x86 import Eflags, Selector, Vector
+
+if TYPE_CHECKING:
+    from paravane.cpu.segments import Descriptor
+    from paravane.full.processor import VirtualProcessor
+
+_RPL: Final = int(Selector.RPL)
+_IF, _IOPL, _VM, _NT = int(Eflags.IF), int(Eflags.IOPL), int(Eflags.VM), int(Eflags.NT)
+_ALWAYS_KEPT: Final = int(Eflags.VM | Eflags.VIF | Eflags.VIP)
+
+
+def interrupt_return(processor: VirtualProcessor, size: int) -> None:
+    """IRET with words of `size` bytes. Raises SegmentFault and PageFault, having changed nothing, and
+    GuestFailure for returns to other tasks and to virtual-8086 mode."""
+    state = processor.state
+    eip, cs, image = (processor.stack_word(index, size) for index in range(3))
+    before = processor.eflags
+    if before & _NT:
+        raise GuestFailure("it returns to another task; tasks are not switched here")
+    if image & _VM and size == 4 and state.cpl == KERNEL:
+        raise GuestFailure("it returns to virtual-8086 mode, which is not virtualised")
+    kept = _ALWAYS_KEPT
+    if state.cpl > KERNEL:
+        kept |= _IOPL
+    if state.cpl > state.iopl:
+        kept |= _IF
+    if size == 2:
+        kept |= 0xFFFF0000
+    _return(processor, cs & 0xFFFF, eip, 3, size)
+    processor.eflags = image & ~kept | before & kept
+
+
+def far_return(processor: VirtualProcessor, size: int, released: int) -> None:
+    """RETF, which takes `released` bytes of arguments from both stacks. Raises as `interrupt_return`."""
+    eip, cs = processor.stack_word(0, size), processor.stack_word(1, size)
+    _return(processor, cs & 0xFFFF, eip, 2, size, released)
+
+
+def far_jump(processor: VirtualProcessor, selector: int, offset: int) -> None:
+    """JMP to another code segment of the present ring. Raises as `interrupt_return`."""
+    code = _direct(processor, selector)
+    processor.hold("cs", code)
+    processor.cpu.eip = offset
+
+
+def far_call(processor: VirtualProcessor, selector: int, offset: int, size: int, after: int) -> None:
+    """CALL of another code segment of the present ring, to return to EIP `after`. Raises as
+    `interrupt_return`."""
+    code = _direct(processor, selector)
+    processor.push((processor.cpu.cs, after), size)
+    processor.hold("cs", code)
+    processor.cpu.eip = offset
+
+
+def _direct(processor: VirtualProcessor, selector: int) -> Descriptor:
+    found = processor.descriptor(selector)
+    if not found.has(1 << 12):
+        raise GuestFailure(
+            f"it goes through selector {selector:#x}, a gate or a task, which is not virtualised"
+        )
+    cpl = processor.state.cpl
+    if found.is_code and not found.is_conforming and selector & _RPL > cpl:
+        raise SegmentFault(Vector.GP, selector & 0xFFFC)
+    return processor.code_segment(selector, cpl)._replace(selector=selector & ~_RPL | cpl)
+
+
+def _return(processor: VirtualProcessor, cs: int, eip: int, words: int, size: int, released: int = 0) -> None:
+    """To the same ring or to an outer one, whose stack follows `words` and what is released."""
+    cpu, state = processor.cpu, processor.state
+    cpl = cs & _RPL
+    if cpl < state.cpl or not cs & ~_RPL:
+        raise SegmentFault(Vector.GP, cs & 0xFFFC)
+    code = processor.code_segment(cs, cpl)
+    if cpl == state.cpl:
+        esp = processor.popped(words * size + released)
+        processor.hold("cs", code)
+        cpu.eip, cpu.esp = eip, esp
+        return
+    at = processor.linear("ss", cpu.esp + words * size + released & processor.stack_mask)
+    data = processor.memory.read(at, 2 * size, user=processor.user)
+    esp, ss = int.from_bytes(data[:size], "little"), int.from_bytes(data[size:], "little") & 0xFFFF
+    stack = processor.stack_segment(ss, cpl)
+    processor.set_cpl(cpl)
+    processor.hold("cs", code)
+    processor.hold("ss", stack)
+    cpu.eip, cpu.esp = eip, esp + released & 0xFFFFFFFF
+    processor.drop_privileged_segments()

@@ -1,0 +1,203 @@
+"""The vcpu of a bare PC: where its traps enter the monitor, and the return to the guest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from paravane.cpu import Cpu, EngineError, PageFault, RunEnd, SegmentFault
+from paravane.cpu.instructions import MAX_LENGTH, decode
+from paravane.full.cpuid import cpuid
+from paravane.full.delivery import deliver, raise_exception
+from paravane.full.emulate import Emulator
+from paravane.full.processor import GuestFailure, VirtualProcessor
+from paravane.full.sleep import Sleep
+from paravane.place import Place
+from paravane.platform import TRAPS
+from paravane.sched import Entity, Share
+from paravane.x86 import INT_LENGTH, PageFaultCode, Vector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paravane.full.interrupt_controllers import InterruptControllers
+    from paravane.full.ports import Ports
+    from paravane.platform import Platform
+
+_WRITE, _BY_USER = int(PageFaultCode.write_access), int(PageFaultCode.user_mode)
+_SHORT_INTS: Final = {(Vector.BP, 0xCC), (Vector.OF, 0xCE)}
+_PLAIN_STORES: Final = frozenset((0x88, 0x89, 0xA2, 0xA3, 0xC6, 0xC7))
+
+
+class FullVcpu:
+    """A processor of a bare PC as the machine's turns see it (`paravane.personality.GuestVcpu`), and as its
+    own traps do (`paravane.cpu.TrapHandler`). `exits` counts the latter by what they were for."""
+
+    vcpu_id = 0
+    hears_ticks = True
+
+    def __init__(self, platform: Platform, domid: int, failed: Callable[[str], None]) -> None:
+        """`failed` is told why the guest cannot go on, a sentence."""
+        self.domid = domid
+        self.entity = Entity(Share())
+        self.computes = True
+        self.exits: dict[str, int] = {}
+        self._platform = platform
+        self._failed = failed
+        self.cpu = Cpu(platform.ram, self, sigint=platform.sigint)
+        self.run_state = Sleep(self.stop)
+        self._processor: VirtualProcessor
+        self._emulator: Emulator
+        self._interrupts: InterruptControllers
+
+    def equip(self, processor: VirtualProcessor, ports: Ports, interrupts: InterruptControllers) -> None:
+        """Before it runs: its privileged state, and the devices around it."""
+        self._processor, self._interrupts = processor, interrupts
+        self._emulator = Emulator(processor, ports, self._halt, self._platform.clock.now)
+
+    # What the machine does with it.
+
+    def run(self, instructions: int = 0, /) -> RunEnd:
+        """Run the guest until something stops it, or for `instructions` (0: without a limit)."""
+        self.run_state.begin_slice()
+        return self._execute(lambda: self._begin(instructions))
+
+    def go_on(self) -> RunEnd:
+        """What is left of a run that is PAUSED."""
+        return self._execute(self.cpu.go_on)
+
+    def stop(self) -> None:
+        """Leave the guest soon."""
+        self.cpu.stop()
+
+    def place(self) -> Place:
+        """Where its guest is."""
+        return Place(self._processor.linear("cs", self.cpu.eip))
+
+    def interrupted(self) -> None:
+        """A device asks for an interrupt, or may."""
+        if self._interrupts.pending and self._processor.interrupts_enabled:
+            self.run_state.wake()
+
+    def close(self) -> None:
+        """Free the processor."""
+        self.cpu.close()
+
+    def _begin(self, instructions: int) -> RunEnd:
+        self._take_interrupt()
+        return self.cpu.run(instructions=instructions)
+
+    def _execute(self, run: Callable[[], RunEnd]) -> RunEnd:
+        self._platform.trace.scene = self
+        try:
+            return run()
+        except GuestFailure as failure:
+            self._failed(str(failure))
+        except EngineError as error:
+            self._failed(f"its processor cannot go on: {error}")
+        finally:
+            self._platform.trace.scene = None
+        return RunEnd.STOPPED
+
+    # Where the processor comes in.
+
+    def exception(self, vector: int, error_code: int) -> None:
+        """A fault or trap: an instruction to be emulated, a page to be filled in, or the guest's own."""
+        try:
+            if vector == Vector.PF:
+                self._page_fault(self.cpu.cr2, error_code)
+            elif vector == Vector.GP and self._emulator.emulate():
+                self._count("emulated")
+            else:
+                self._raise(vector, error_code)
+        except SegmentFault as fault:
+            self._raise(fault.vector, fault.error_code)
+        except PageFault as fault:
+            self._raise_page_fault(fault)
+        self._return_to_guest()
+
+    def interrupt(self, vector: int) -> None:
+        """`int n`, `int3` or `into`."""
+        cpu, processor = self.cpu, self._processor
+        self._count("int")
+        after = cpu.eip
+        try:
+            deliver(processor, vector, software=True)
+        except (SegmentFault, PageFault) as fault:
+            code = processor.memory.fetch(processor.linear("cs", after - 1), 1)
+            short = bool(code) and (vector, code[0]) in _SHORT_INTS
+            cpu.eip = after - (1 if short else INT_LENGTH)
+            if isinstance(fault, PageFault):
+                self._raise_page_fault(fault)
+            else:
+                self._raise(fault.vector, fault.error_code)
+        self._return_to_guest()
+
+    def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+        self._count("cpuid")
+        return cpuid(leaf)
+
+    def _page_fault(self, va: int, error_code: int) -> None:
+        processor = self._processor
+        write = error_code & _WRITE != 0
+        found = processor.memory.translate(va, write=write, user=error_code & _BY_USER != 0)
+        if write and found.address >= processor.memory.physical.size:
+            self._lose_store(found.address)
+        else:
+            self._count("shadow")
+            processor.shadow.fill(va, found)
+
+    def _lose_store(self, address: int) -> None:
+        """A store to where there is no memory: nothing becomes of it. GuestFailure for one that does more."""
+        self._count("no memory")
+        cpu, processor = self.cpu, self._processor
+        code = processor.memory.fetch(processor.linear("cs", cpu.eip), MAX_LENGTH)
+        try:
+            found = decode(code, big=cpu.has_big_code)
+        except IndexError:
+            found = None
+        if found is None or found.opcode not in _PLAIN_STORES:
+            raise GuestFailure(f"it writes to physical address {address:#x}, where it has no memory")
+        cpu.eip += found.length
+
+    def _raise(self, vector: int, error_code: int) -> None:
+        self._count("exception")
+        raise_exception(self._processor, vector, error_code)
+
+    def _raise_page_fault(self, fault: PageFault) -> None:
+        self._processor.state.cr2 = fault.va
+        self._raise(Vector.PF, fault.error_code)
+
+    def _halt(self) -> None:
+        """HLT: sleep until an interrupt can be taken."""
+        if not (self._interrupts.pending and self._processor.interrupts_enabled):
+            self.run_state.sleep()
+
+    def _count(self, reason: str) -> None:
+        self.exits[reason] = self.exits.get(reason, 0) + 1
+
+    # The return to the guest.
+
+    def _return_to_guest(self) -> None:
+        platform = self._platform
+        counts = platform.counts
+        counts[TRAPS] = traps = counts[TRAPS] + 1
+        now = platform.clock.trapped()
+        if platform.timers.deadline <= now:
+            platform.timers.expire(now)
+        if self.run_state.runnable:
+            self._take_interrupt()
+        if traps == platform.trap_limit:
+            self.stop()
+
+    def _take_interrupt(self) -> None:
+        """Go to the handler of an interrupt, if one is asked for and the guest takes interrupts now."""
+        if not (self._interrupts.pending and self._processor.interrupts_enabled):
+            return
+        vector = self._interrupts.acknowledge()
+        self._count("interrupt")
+        try:
+            deliver(self._processor, vector)
+        except SegmentFault as fault:
+            self._raise(fault.vector, fault.error_code)
+        except PageFault as fault:
+            self._raise_page_fault(fault)

@@ -1,0 +1,259 @@
+"""Kernels for ring 0 of a bare PC, run in ring 1: what they see is what a PC shows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from paravane import StopReason
+from paravane.asm import assemble_text
+from paravane.asm.elf_writer import write_elf
+from paravane.full.machine import BareMachine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.slow
+
+_MEMORY = 8 << 20
+
+_PRELUDE = """
+        .text
+        .globl _start
+        .align 4
+        .long 0x1BADB002, 0, -0x1BADB002
+_start: mov $stack, %esp
+        lgdt gdtr
+        lidt idtr
+        mov $0x28, %eax
+        ltr %ax
+        movl $stack, tss + 4
+        movl $0x10, tss + 8
+"""
+
+_LIBRARY = """
+# Print the character in %al.
+put:    push %edx
+        mov $0x3f8, %edx
+        outb %al, %dx
+        pop %edx
+        ret
+# Print %eax as eight digits, and a line feed.
+hex:    push %ecx
+        push %ebx
+        mov %eax, %ebx
+        mov $8, %ecx
+1:      rol $4, %ebx
+        mov %ebx, %eax
+        and $15, %eax
+        movb digits(%eax), %al
+        call put
+        loop 1b
+        mov $10, %al
+        call put
+        pop %ebx
+        pop %ecx
+        ret
+exit:   mov $0, %al
+        outb %al, $0xf4
+        hlt
+# Set gate %ecx to handler %eax with the access byte %dl.
+gate:   mov %ax, idt(, %ecx, 8)
+        movw $8, idt + 2(, %ecx, 8)
+        movb $0, idt + 4(, %ecx, 8)
+        movb %dl, idt + 5(, %ecx, 8)
+        shr $16, %eax
+        mov %ax, idt + 6(, %ecx, 8)
+        ret
+        .data
+        .align 8
+digits: .ascii "0123456789abcdef"
+gdt:    .quad 0, 0x00CF9A000000FFFF, 0x00CF92000000FFFF, 0x00CFFA000000FFFF, 0x00CFF2000000FFFF
+        .word 103
+        .word tss_low
+        .byte tss_middle, 0x89, 0, 0
+gdtr:   .word 47
+        .long gdt
+idtr:   .word 2047
+        .long idt
+        .bss
+        .align 4096
+directory: .skip 4096
+table:  .skip 4096
+idt:    .skip 2048
+tss:    .skip 104
+        .skip 8192
+stack:
+"""
+
+
+def kernel(body: str) -> bytes:
+    """An image with flat segments of rings 0 and 3 and a TSS, that begins with `body`."""
+
+    def build(tss: int) -> bytes:
+        defines = {"tss_low": tss & 0xFFFF, "tss_middle": tss >> 16}
+        program = assemble_text(_PRELUDE + body + _LIBRARY, base=0x100000, defines=defines)
+        found = next(symbol.value for symbol in program.symbols if symbol.name == "tss")
+        return write_elf(program) if found == tss else build(found)
+
+    return build(0)
+
+
+@pytest.fixture
+def run() -> Callable[[str], list[str]]:
+    """Runs a kernel to its end, a debug exit: the lines that it wrote."""
+
+    def run(body: str) -> list[str]:
+        written: list[bytes] = []
+        with BareMachine(kernel(body), _MEMORY, sink=written.append) as machine:
+            ending = machine.run(timeout=300)
+            assert (machine.guest.failure, ending.reason) == (None, StopReason.DONE)
+            assert machine.guest.exit_code == 0
+        return b"".join(written).decode("ascii").splitlines()
+
+    return run
+
+
+def test_loader_leaves_protected_mode_and_its_information(run: Callable[[str], list[str]]) -> None:
+    assert run(
+        "call hex\nmov %ebx, %eax\nmov 8(%eax), %eax\ncall hex\nmov %cr0, %eax\ncall hex\njmp exit"
+    ) == [
+        "00000028",  # LTR has used EAX
+        f"{(_MEMORY - (1 << 20)) >> 10:08x}",
+        "00000011",
+    ]
+
+
+def test_segment_registers_read_back_as_of_ring_0(run: Callable[[str], list[str]]) -> None:
+    assert run(
+        "mov $0x10, %ax\nmov %ax, %fs\nmov %fs, %eax\ncall hex\nmov %cs, %eax\ncall hex\n"
+        "lcall $8, $far\njmp exit\nfar: mov 4(%esp), %eax\ncall hex\nlret"
+    ) == ["00000010", "00000008", "00000008"]
+
+
+def test_interrupt_flag_is_the_guests_own(run: Callable[[str], list[str]]) -> None:
+    body = "".join(
+        f"{change}\npushf\npop %eax\nand $0x200, %eax\ncall hex\n"
+        for change in ("sti", "cli", "push $0x202\npopf", "push $2\npopf")
+    )
+    assert run(body + "jmp exit") == ["00000200", "00000000", "00000200", "00000000"]
+
+
+def test_timer_interrupts_a_halted_processor(run: Callable[[str], list[str]]) -> None:
+    pic = "".join(
+        f"mov ${value}, %al\noutb %al, ${port}\n"
+        for port, value in ((0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 3), (0x21, 0xFE))
+    )
+    pit = "".join(
+        f"mov ${value}, %al\noutb %al, ${port}\n" for port, value in ((0x43, 0x34), (0x40, 0), (0x40, 16))
+    )
+    assert run(
+        "mov $tick, %eax\nmov $0x20, %ecx\nmov $0x8e, %dl\ncall gate\n"
+        f"{pic}{pit}"
+        "1: sti\nhlt\ncmp $5, %ebp\njb 1b\nmov %ebp, %eax\ncall hex\njmp exit\ntick: inc %ebp\niret\n"
+    ) == ["00000005"]
+
+
+def test_exceptions_come_through_the_guests_table(run: Callable[[str], list[str]]) -> None:
+    assert run(
+        "mov $handler, %eax\nmov $6, %ecx\nmov $0x8e, %dl\ncall gate\n"
+        "mov $refused, %eax\nmov $13, %ecx\ncall gate\n"
+        "ud2\nmov $0x70, %eax\nmov %eax, %ds\njmp exit\n"
+        "handler: mov 4(%esp), %eax\ncall hex\naddl $2, (%esp)\niret\n"
+        "refused: pop %eax\ncall hex\naddl $2, (%esp)\niret\n"
+    ) == ["00000008", "00000070"]
+
+
+_TO_USER = """
+        push $0x23
+        push $stack - 4096
+        push $0x202
+        push $0x1b
+        push $user
+        mov $0x23, %ax
+        mov %ax, %ds
+        mov %ax, %es
+        iret
+"""
+
+
+def test_ring_3_calls_ring_0_and_is_refused_what_is_privileged(run: Callable[[str], list[str]]) -> None:
+    assert run(
+        "mov $call, %eax\nmov $0x40, %ecx\nmov $0xee, %dl\ncall gate\n"
+        "mov $refused, %eax\nmov $13, %ecx\nmov $0x8e, %dl\ncall gate\n"
+        f"{_TO_USER}"
+        "user: mov %cs, %eax\nint $0x40\nhlt\ncli\nint $0x41\n"
+        "call: call hex\nmov 4(%esp), %eax\ncall hex\n"
+        "mov 12(%esp), %eax\nsub $stack - 4096, %eax\ncall hex\niret\n"
+        "refused: pop %eax\ncall hex\nincl (%esp)\nincl count\ncmpl $3, count\nje exit\niret\n"
+        ".data\ncount: .long 0\n.text\n"
+    ) == ["0000001b", "0000001b", "00000000", "00000000", "00000000", "0000020a"]
+
+
+_PAGING = """
+        mov $table, %edi
+        mov $3, %eax
+1:      mov %eax, (%edi)
+        add $4, %edi
+        add $4096, %eax
+        cmp $0x400003, %eax
+        jb 1b
+        movl $table + 3, directory
+        mov $directory, %eax
+        mov %eax, %cr3
+        mov %cr0, %eax
+        or $0x80000000, %eax
+        mov %eax, %cr0
+"""
+
+
+def test_paging_faults_and_marks_what_was_used(run: Callable[[str], list[str]]) -> None:
+    """An unmapped page faults with its address, and once it is mapped elsewhere reads what is there."""
+    assert run(
+        "mov $fault, %eax\nmov $14, %ecx\nmov $0x8e, %dl\ncall gate\n"
+        f"{_PAGING}"
+        "movl $0x1234, 0x300000\nmov 0x400010, %eax\ncall hex\nmov 0x401000, %eax\ncall hex\n"
+        "movl $0x5678, 0x401000\nmov 0x300000, %eax\ncall hex\nmov table + 0x300 * 4, %eax\nand $0x60, %eax\n"
+        "call hex\njmp exit\n"
+        "fault: call hex0\nmov %cr2, %eax\ncall hex\npop %eax\ncall hex\n"
+        "movl $second + 3, directory + 4\nmovl $0x300000 + 3, second\nmovl $0x300000 + 3, second + 4\niret\n"
+        "hex0: ret\n"
+        ".bss\n.align 4096\nsecond: .skip 4096\n.text\n"
+    ) == ["00400010", "00000000", "00000000", "00001234", "00005678", "00000060"]
+
+
+def test_read_only_pages_hold_in_ring_0_only_with_write_protect(run: Callable[[str], list[str]]) -> None:
+    assert run(
+        "mov $fault, %eax\nmov $14, %ecx\nmov $0x8e, %dl\ncall gate\n"
+        f"{_PAGING}"
+        "movl $0x300001, table + 0x300 * 4\ninvlpg 0x300000\nmovl $7, 0x300000\n"
+        "mov 0x300000, %eax\ncall hex\n"
+        "mov %cr0, %eax\nor $0x10000, %eax\nmov %eax, %cr0\nmovl $8, 0x300000\nmov 0x300000, %eax\ncall hex\n"
+        "jmp exit\n"
+        "fault: pop %eax\ncall hex\norl $2, table + 0x300 * 4\ninvlpg 0x300000\niret\n"
+    ) == ["00000007", "00000003", "00000008"]
+
+
+def test_beyond_memory_there_is_nothing(run: Callable[[str], list[str]]) -> None:
+    assert run("movl $5, 0x40000000\nmov 0x40000000, %eax\ncall hex\njmp exit") == ["ffffffff"]
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("lidt nothing\nint $3\n.data\nnothing: .word 0\n.long 0\n.text", "triple fault"),
+        ("mov %cr0, %eax\nand $~1, %eax\nmov %eax, %cr0", "leaves protected mode"),
+        ("pushl $0x20002\npush $8\npush $0\niret", "virtual-8086"),
+        ("mov $0x850000, %edi\nmov $9, %ecx\nrep stosl", "writes to physical address 0x850000"),
+    ],
+)
+def test_what_has_no_answer_ends_the_guest_with_a_sentence(body: str, sentence: str) -> None:
+    with BareMachine(kernel(body), _MEMORY, sink=lambda data: None) as machine:
+        machine.run(timeout=300)
+        assert sentence in (machine.guest.failure or "")
+
+
+def test_a_processor_that_halts_for_good_stalls_the_machine() -> None:
+    with BareMachine(kernel("cli\nhlt"), _MEMORY, sink=lambda data: None) as machine:
+        assert machine.run(timeout=300).reason is StopReason.STALLED

@@ -1,0 +1,250 @@
+"""The devices of a bare PC, by themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from paravane.full.cmos import Cmos
+from paravane.full.interrupt_controllers import InterruptControllers
+from paravane.full.interval_timer import HERTZ, IntervalTimer
+from paravane.full.ports import Ports
+from paravane.full.serial_port import BASE, SerialPort
+from paravane.time.clock import VirtualClock
+from paravane.time.timers import TimerQueue
+
+
+class Register:
+    """A device that remembers the last byte of each port."""
+
+    def __init__(self) -> None:
+        self.bytes: dict[int, int] = {}
+
+    def read(self, port: int) -> int:
+        return self.bytes.get(port, 0)
+
+    def write(self, port: int, value: int) -> None:
+        self.bytes[port] = value
+
+
+def test_wide_accesses_are_one_to_each_port() -> None:
+    ports, device = Ports(), Register()
+    ports.claim(range(0x10, 0x13), device)
+    ports.write(0x10, 4, 0x44332211)
+    assert device.bytes == {0x10: 0x11, 0x11: 0x22, 0x12: 0x33}
+    assert ports.read(0x10, 4) == 0xFF332211
+    assert ports.read(0xFFFF, 2) == 0xFFFF
+
+
+def test_port_belongs_to_one_device() -> None:
+    ports = Ports()
+    ports.claim((1,), Register())
+    with pytest.raises(ValueError, match="0x1 is another"):
+        ports.claim((1,), Register())
+
+
+def _controllers(mode: int = 1) -> InterruptControllers:
+    pair = InterruptControllers()
+    for port, value in (
+        *((0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, mode), (0x21, 0)),
+        *((0xA0, 0x11), (0xA1, 0x28), (0xA1, 2), (0xA1, mode), (0xA1, 0)),
+    ):
+        pair.write(port, value)
+    return pair
+
+
+def test_lower_requests_come_first_and_wait_for_an_end() -> None:
+    pair = _controllers()
+    pair.pulse(4)
+    pair.pulse(1)
+    assert pair.acknowledge() == 0x21
+    assert not pair.pending
+    pair.pulse(0)
+    assert pair.acknowledge() == 0x20
+    for _ in range(2):
+        pair.write(0x20, 0x20)
+    assert pair.acknowledge() == 0x24
+
+
+def test_second_controller_interrupts_through_the_first() -> None:
+    pair = _controllers()
+    pair.pulse(14)
+    assert pair.acknowledge() == 0x2E
+    pair.pulse(8)
+    assert not pair.pending  # input 2 of the first is in service
+    pair.write(0xA0, 0x20)
+    pair.write(0x20, 0x20)
+    assert pair.acknowledge() == 0x28
+
+
+def test_automatic_ends_let_the_next_in_at_once() -> None:
+    pair = _controllers(mode=3)
+    pair.pulse(1)
+    pair.pulse(4)
+    assert (pair.acknowledge(), pair.acknowledge(), pair.pending) == (0x21, 0x24, False)
+
+
+def test_masked_requests_wait() -> None:
+    pair = _controllers()
+    pair.write(0x21, 0x02)
+    pair.pulse(1)
+    assert not pair.pending
+    pair.write(0x20, 0x0A)
+    assert pair.read(0x20) == 0x02
+    pair.write(0x21, 0)
+    assert pair.acknowledge() == 0x21
+    pair.write(0x20, 0x0B)
+    assert (pair.read(0x20), pair.read(0x21)) == (0x02, 0)
+
+
+def test_interrupt_that_is_gone_is_spurious() -> None:
+    assert _controllers().acknowledge() == 0x27
+
+
+class TimerBench:
+    """A timer with the clock that it counts by."""
+
+    def __init__(self) -> None:
+        self.clock, self.timers, self.fired = VirtualClock(), TimerQueue(), 0
+        self.timer = IntervalTimer(self.clock, self.timers, "d0", self._count)
+
+    def _count(self) -> None:
+        self.fired += 1
+
+    def start(self, mode: int, value: int, counter: int = 0) -> None:
+        self.timer.write(0x43, counter << 6 | 0x30 | mode << 1)
+        self.timer.write(0x40 + counter, value & 0xFF)
+        self.timer.write(0x40 + counter, value >> 8)
+
+    def counts(self, number: int) -> None:
+        """Let so many counts pass."""
+        self.clock.ran(-(-number * 10**9 // HERTZ))
+        self.timers.expire(self.clock.now())
+
+    def latched(self, counter: int = 0) -> int:
+        self.timer.write(0x43, counter << 6)
+        low = self.timer.read(0x40 + counter)
+        return low | self.timer.read(0x40 + counter) << 8
+
+
+def test_periodic_timer_fires_each_time_it_comes_to_its_end() -> None:
+    bench = TimerBench()
+    bench.start(2, 10000)
+    for expected in (1, 2, 3):
+        bench.counts(10000)
+        assert bench.fired == expected
+    bench.counts(50000)
+    assert bench.fired == 4  # one for all that were missed
+
+
+def test_one_shot_timer_fires_once() -> None:
+    bench = TimerBench()
+    bench.start(0, 10000)
+    bench.counts(10000)
+    bench.counts(10000)
+    assert bench.fired == 1
+
+
+def test_latched_count_stays_until_it_is_read() -> None:
+    bench = TimerBench()
+    bench.start(2, 0x1000)
+    bench.counts(0x10)
+    assert bench.latched() == 0x0FF0
+    bench.timer.write(0x43, 0)
+    bench.counts(0x10)
+    assert bench.timer.read(0x40) | bench.timer.read(0x40) << 8 == 0x0FF0
+
+
+def test_counter_2_says_by_its_output_that_it_is_done() -> None:
+    bench = TimerBench()
+    bench.timer.write(0x61, 1)
+    bench.start(0, 1000, counter=2)
+    assert bench.timer.read(0x61) & 0x20 == 0
+    bench.counts(1001)
+    assert bench.timer.read(0x61) & 0x20
+
+
+class SerialBench:
+    def __init__(self) -> None:
+        self.sent = b""
+        self.line = False
+        self.port = SerialPort(self._send, self._level)
+
+    def _send(self, data: bytes) -> None:
+        self.sent += data
+
+    def _level(self, high: bool) -> None:
+        self.line = high
+
+
+def test_serial_port_sends_and_is_always_empty() -> None:
+    bench = SerialBench()
+    bench.port.write(BASE, ord("x"))
+    assert bench.sent == b"x"
+    assert bench.port.read(BASE + 5) == 0x60
+
+
+def test_divisor_hides_data_and_interrupts() -> None:
+    bench = SerialBench()
+    bench.port.write(BASE + 3, 0x83)
+    bench.port.write(BASE, 1)
+    bench.port.write(BASE + 1, 2)
+    assert (bench.port.read(BASE), bench.port.read(BASE + 1), bench.sent) == (1, 2, b"")
+    bench.port.write(BASE + 3, 3)
+    assert (bench.port.read(BASE + 1), bench.port.read(BASE + 3)) == (0, 3)
+
+
+def test_received_bytes_interrupt_until_they_are_read() -> None:
+    bench = SerialBench()
+    bench.port.write(BASE + 4, 8)
+    bench.port.write(BASE + 1, 1)
+    assert bench.port.feed(b"ab") == 2
+    assert (bench.line, bench.port.read(BASE + 2)) == (True, 4)
+    assert bytes(bench.port.read(BASE) for _ in range(2)) == b"ab"
+    assert (bench.line, bench.port.read(BASE + 2), bench.port.read(BASE + 5)) == (False, 1, 0x60)
+
+
+def test_empty_transmitter_interrupts_until_it_is_told() -> None:
+    bench = SerialBench()
+    bench.port.write(BASE + 4, 8)
+    bench.port.write(BASE + 1, 2)
+    assert (bench.line, bench.port.read(BASE + 2)) == (True, 2)
+    assert (bench.line, bench.port.read(BASE + 2)) == (False, 1)
+    bench.port.write(BASE, 0)
+    assert bench.line
+
+
+def test_loopback_receives_what_is_sent() -> None:
+    bench = SerialBench()
+    bench.port.write(BASE + 4, 0x10)
+    bench.port.write(BASE, 0xAE)
+    assert (bench.port.read(BASE), bench.sent) == (0xAE, b"")
+
+
+def test_serial_port_takes_no_more_than_it_has_room_for() -> None:
+    bench = SerialBench()
+    room = bench.port.room
+    assert bench.port.feed(bytes(room + 1)) == room
+    assert bench.port.feed(b"x") == 0
+
+
+def _cmos(cmos: Cmos, index: int) -> int:
+    cmos.write(0x70, index)
+    return cmos.read(0x71)
+
+
+def test_cmos_tells_the_clocks_time_in_decimal() -> None:
+    clock = VirtualClock()
+    cmos = Cmos(clock, 64 << 20)
+    clock.ran(5 * 10**9)
+    # The virtual clock begins on 2001-09-09 at 01:46:40, a Sunday.
+    found = [_cmos(cmos, index) for index in (0, 2, 4, 6, 7, 8, 9, 0x32)]
+    assert found == [0x45, 0x46, 0x01, 1, 0x09, 0x09, 0x01, 0x20]
+    cmos.write(0x70, 0x0B)
+    cmos.write(0x71, 0x06)
+    assert _cmos(cmos, 0) == 45
+
+
+def test_cmos_tells_how_much_memory_there_is() -> None:
+    cmos = Cmos(VirtualClock(), 24 << 20)
+    assert _cmos(cmos, 0x17) | _cmos(cmos, 0x18) << 8 == 23 * 1024
+    assert _cmos(cmos, 0x34) | _cmos(cmos, 0x35) << 8 == (8 << 20) >> 16
