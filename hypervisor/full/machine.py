@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,7 @@ from paravane.full.state import KERNEL, PrivilegedState
 from paravane.full.vcpu import FullVcpu
 from paravane.inbox import Inbox
 from paravane.memory import MachineMemory
+from paravane.outside import Outside
 from paravane.platform import Platform
 from paravane.registry import CONTROL_DOMID, Registry
 from paravane.run_loop import RunLoop
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 _OWN_FRAMES: Final = 512
 """Frames of the monitor: its tables, and those of the shadow."""
 
-_SMALLEST: Final = 1 << 20
-_LARGEST: Final = 3 << 30
+SMALLEST: Final = 1 << 20
+LARGEST: Final = 3 << 30
 _CODE, _DATA = 0x08, 0x10
 
 
@@ -76,8 +78,12 @@ class BareGuest:
             vcpu.run_state.end()
 
 
-class BareMachine:
-    """One bare PC and its kernel. Close it, or use it in a `with`."""
+class BareMachine(Outside):
+    """One bare PC and its kernel. Close it, or use it in a `with`.
+
+    It belongs to one thread at a time. While `run` lasts, any other thread may call `post` and `interrupt`,
+    and nothing else.
+    """
 
     def __init__(
         self,
@@ -93,8 +99,9 @@ class BareMachine:
         GiB; `sink` takes what it writes to its serial port. With `slice_instructions` a slice is that many
         instructions, and the run a function of its input alone. Raises ImageError, and ValueError for such a
         size."""
-        if not _SMALLEST <= memory <= _LARGEST or memory % PAGE_SIZE:
+        if not SMALLEST <= memory <= LARGEST or memory % PAGE_SIZE:
             raise ValueError(f"a bare PC has 1 MiB to 3 GiB of memory in pages of 4 KiB, not {memory} bytes")
+        self._runner: int | None = None
         loaded = multiboot.load(kernel, memory, command_line)
         with ExitStack() as undo:
             frames = memory >> PAGE_SHIFT
@@ -138,20 +145,28 @@ class BareMachine:
     def _make_vcpu(self, guest: BareGuest) -> FullVcpu:
         return FullVcpu(self.platform, guest.domid, guest.fail)
 
-    def run(self, *, timeout: float | None = None, max_traps: int = 0) -> Ending:
-        """Run the kernel until it has ended, or for `timeout` host seconds, or for `max_traps` traps."""
+    def run(
+        self, *, timeout: float | None = None, deadline: float | None = None, max_traps: int = 0
+    ) -> Ending:
+        """Run the kernel until it has ended, or for `timeout` host seconds, or until `deadline` (as
+        `time.monotonic` counts), or for `max_traps` traps."""
+        self._check_thread("run the machine")
         self.platform.limit_traps(self.platform.traps + max_traps if max_traps else 0)
-        ending = self._loop.run(None if timeout is None else time.monotonic() + timeout)
+        if timeout is not None:
+            end = time.monotonic() + timeout
+            deadline = end if deadline is None else min(deadline, end)
+        self._runner = threading.get_ident()
+        try:
+            ending = self._loop.run(deadline)
+        finally:
+            self._runner = None
+            self._loop.interrupted = False
         assert ending is not None  # nobody asks the loop to leave
         return ending
 
-    def interrupt(self) -> None:
-        """Have `run` come back. From any thread."""
-        self._inbox.post(self._interrupt)
-        self.guest.vcpus[0].stop()
-
-    def _interrupt(self) -> None:
-        self._loop.interrupted = True
+    def _check_thread(self, what: str) -> None:
+        if self._runner not in (None, threading.get_ident()):
+            raise RuntimeError(f"another thread runs the machine: only that one can {what} now")
 
     def close(self) -> None:
         """Free the processor and the memory. Idempotent."""

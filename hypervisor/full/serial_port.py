@@ -34,6 +34,7 @@ class SerialPort:
 
     def __init__(self, sink: Callable[[bytes], object], set_line: Callable[[bool], None]) -> None:
         self._sink = sink
+        self._when_room: list[Callable[[], None]] = []
         self._set_line = set_line
         self._waiting: deque[int] = deque()
         self._interrupts = self._line = self._modem = self._scratch = 0
@@ -52,14 +53,16 @@ class SerialPort:
         self._tell()
         return len(taken)
 
+    def when_room(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called once, when there is room to `feed` it."""
+        self._when_room.append(callback)
+
     def read(self, port: int) -> int:
         register = port - BASE
         if self._line & _DIVISOR_LATCH and register in (_DATA, _INTERRUPTS):
             return self._divisor >> 8 * register & 0xFF
         if register == _DATA:
-            value = self._waiting.popleft() if self._waiting else 0
-            self._tell()
-            return value
+            return self._receive()
         if register == _IDENTIFICATION:
             return self._identify()
         return {
@@ -83,7 +86,8 @@ class SerialPort:
         elif register == _IDENTIFICATION:
             self._fifos = value & _FIFO_ENABLED != 0
             if value & _CLEAR_RECEIVER:
-                self._waiting.clear()
+                while self._waiting:
+                    self._receive()
         elif register == _LINE:
             self._line = value
         elif register == _MODEM:
@@ -91,6 +95,17 @@ class SerialPort:
         elif register == _SCRATCH:
             self._scratch = value
         self._tell()
+
+    def _receive(self) -> int:
+        """The next byte that waits, if there is one."""
+        if not self._waiting:
+            return 0
+        value = self._waiting.popleft()
+        self._tell()
+        waiting, self._when_room = self._when_room, []
+        for callback in waiting:
+            callback()
+        return value
 
     def _send(self, value: int) -> None:
         if self._modem & _LOOPBACK:

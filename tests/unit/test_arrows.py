@@ -29,10 +29,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "history",
         "recording",
         "machine",
-        "rewindable savable",
+        "full rewindable savable",
         "snapshot",
         "machine_control machine_size outside",
-        "full",
         "run_loop",
         "idle scheduler",
         "administration ending follow inbox lives",
@@ -72,19 +71,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 """Folders, and the files that lie right in hypervisor/. Each may import from the rows below its own."""
 
 FULL = {
-    *(
-        "run_loop",
-        "ending",
-        "inbox",
-        "personality",
-        "platform",
-        "sched",
-        "time",
-        "place",
-        "registry",
-        "memory",
-    ),
-    *("image", "cpu", "classes", "x86"),
+    *("run_loop", "outside", "ending", "inbox", "personality", "platform", "sched", "time", "place"),
+    *("registry", "memory", "image", "cpu", "classes", "x86"),
 }
 """What a bare PC has in common with Xen's guests: turns, time and ends, machine memory, files, the
 processor."""

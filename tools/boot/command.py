@@ -82,12 +82,25 @@ def define(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s KERNEL [options] [-- CMDLINE...]"
     parser.epilog = _EPILOG
     images.add_image(parser)
+    _add_personality(parser)
     _add_domain_options(parser)
     _add_run_options(parser)
     _add_report_options(parser)
     add_debugger_options(parser)
     add_following_options(parser)
     parser.set_defaults(run=_boot, cmdline=[])
+
+
+def _add_personality(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what the kernel takes its machine for")
+    group.add_argument(
+        "--personality",
+        choices=("xen", "full"),
+        default="xen",
+        help="xen: Xen, which the kernel knows; full: a bare 32-bit PC, for a multiboot kernel of ring 0, "
+        "which runs deprivileged, its console the first serial port, its end the debug exit at port 0xf4 "
+        "(default: xen)",
+    )
 
 
 def _add_domain_options(parser: argparse.ArgumentParser) -> None:
@@ -144,6 +157,10 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _boot(options: argparse.Namespace) -> int:
+    if options.personality == "full":
+        from paravane.tools.boot.bare import boot  # noqa: PLC0415 - loaded for who asks for it only
+
+        return boot(options)
     recording = None if options.record is None else import_module("paravane.tools.boot.recording")
     if recording is not None:
         recording.settle_record(options)

@@ -1,0 +1,101 @@
+"""`paravane boot --personality full`: its console, its statuses, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from paravane.asm import assemble_text
+from paravane.asm.elf_writer import write_elf
+from tests.support.boot import paravane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+KERNEL = """
+        .globl _start
+        .align 4
+        .long 0x1BADB002, 0, -0x1BADB002
+_start: mov $text, %esi
+        mov $0x3f8, %edx
+1:      lodsb
+        test %al, %al
+        jz 2f
+        outb %al, %dx
+        jmp 1b
+2:      END
+text:   .asciz "a bare PC\\n"
+"""
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Callable[[str], str]:
+    """Makes a kernel that says something and does `end` then: where its file is."""
+
+    def image(end: str) -> str:
+        path = tmp_path / "bare.elf"
+        path.write_bytes(write_elf(assemble_text(KERNEL.replace("END", end), base=0x100000)))
+        return str(path)
+
+    return image
+
+
+def _boot(image: str, *options: str) -> tuple[int, str, str]:
+    """Exit status, console and what is said beside it."""
+    done = paravane("boot", "--personality", "full", image, *options)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def _exit(code: int) -> str:
+    return f"mov ${code}, %al\noutb %al, $0xf4\nhlt"
+
+
+def test_console_is_the_serial_port_and_the_end_the_debug_exit(image: Callable[[str], str]) -> None:
+    assert _boot(image(_exit(0))) == (0, "a bare PC\n", "")
+
+
+def test_other_codes_are_failures(image: Callable[[str], str]) -> None:
+    status, _, told = _boot(image(_exit(7)))
+    assert (status, told) == (3, "paravane: bare ended with 7 at the debug exit\n")
+
+
+def test_kernel_that_cannot_go_on_is_said_so(image: Callable[[str], str]) -> None:
+    status, console, told = _boot(image("ud2"))
+    assert (status, console) == (3, "a bare PC\n")
+    assert "paravane: bare cannot go on: it has no handler" in told
+
+
+def test_kernel_reads_what_is_typed(image: Callable[[str], str]) -> None:
+    """It echoes a byte, by polling."""
+    poll = "mov $0x3fd, %edx\n3: inb %dx, %al\ntest $1, %al\njz 3b\n"
+    echo = f"{poll}mov $0x3f8, %edx\ninb %dx, %al\noutb %al, %dx\n"
+    done = paravane("boot", "--personality", "full", image(echo + _exit(0)), stdin=b"x")
+    assert (done.returncode, done.stdout) == (0, b"a bare PC\nx")
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "sentence"),
+    [
+        (("--vcpus", "2"), 2, "--vcpus is not for --personality full"),
+        (("--break", "_start"), 2, "--break is not for --personality full"),
+        (("--memory", "4G"), 2, "a bare PC has 1 MiB to 3 GiB"),
+        (("--memory", "1M"), 5, "the machine has 1 MiB of memory"),
+        (("--max-traps", "3"), 124, "bare did not end"),
+    ],
+)
+def test_what_cannot_be_had_is_one_sentence(
+    image: Callable[[str], str], options: tuple[str, ...], status: int, sentence: str
+) -> None:
+    found, _, told = _boot(image(_exit(0)), *options)
+    assert (found, told.count("\n")) == (status, 1)
+    assert sentence in told
+
+
+def test_xen_kernel_is_no_multiboot_kernel() -> None:
+    status, _, told = _boot("hello")
+    assert (status, told.count("\n")) == (5, 1)
+    assert "there is no multiboot header" in told

@@ -1,0 +1,113 @@
+"""`paravane boot --personality full`: a kernel for ring 0 of a bare PC, its serial port on this terminal."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from paravane import HostClock, ImageError, StopReason, VirtualClock
+from paravane.ending import CUT_SHORT_STATUS
+from paravane.full.machine import LARGEST, SMALLEST, BareMachine
+from paravane.machine import DETERMINISTIC_SLICE
+from paravane.text import shown
+from paravane.tools import images
+from paravane.tools.arguments import command_line
+from paravane.tools.deadline import Expired, expiring
+from paravane.tools.lines import Lines, logging_to
+from paravane.tools.parting import Stream, patience, put_out
+from paravane.tools.signals import Signals
+from paravane.tools.status import Status, UsageError
+from paravane.tools.streams import STDERR
+from paravane.tools.terminal import Terminal
+
+if TYPE_CHECKING:
+    import argparse
+
+    from paravane.ending import Ending
+    from paravane.full.machine import BareGuest
+
+DEFAULT_MEMORY: Final = 32 << 20
+
+_OF_XEN: Final = (
+    *("vcpus", "privileged", "ramdisk", "disk", "vif", "console", "vfb", "store_socket", "seed", "jitter"),
+    *("decisions", "faults", "most_faults", "watch_sources", "trace", "trace_events", "trace_format"),
+    *("explain", "audit", "record", "dump_on_crash", "gdb", "gdb_wait", "trace_insn"),
+    *("breaks", "watches", "coverage"),
+)
+_OPTIONS: Final = {"breaks": "break", "watches": "watch"}
+"""What options are called whose values have another name."""
+
+
+def boot(options: argparse.Namespace) -> Status:
+    """The exit status: 0 when the kernel wrote 0 to the debug exit, 3 for another number and where it could
+    not go on. UsageError."""
+    _check(options)
+    deadline = None if options.timeout is None else time.monotonic() + options.timeout
+    try:
+        with expiring(deadline):
+            found = images.find(options)
+    except Expired:
+        raise UsageError(
+            f"{options.image} was not ready when the time given was used up", Status.TIMEOUT
+        ) from None
+    terminal, errors = Terminal(), Lines(STDERR)
+    signals = Signals(terminal.restore)
+    with signals, logging_to(errors, options.log_level.upper()):
+        machine = _machine(options, found.data, terminal)
+        with machine:
+            signals.interrupt = machine.interrupt
+            if signals.asked_to_stop():
+                machine.interrupt()
+            with terminal.joined(machine, machine.pc.serial):
+                ending = machine.run(deadline=deadline, max_traps=options.max_traps)
+            status = _report(shown(options.name or found.name), machine.guest, ending, errors)
+        stream = Stream("console output", terminal.drain, lambda: terminal.failure)
+        wait = patience(deadline, interrupted=signals.asked_to_stop())
+        if not put_out((stream,), errors.write, wait, signals.another()):
+            status = status or Status.ERRORS
+        errors.drain(wait, signals.another())
+    signals.die()
+    return status
+
+
+def _machine(options: argparse.Namespace, kernel: bytes, terminal: Terminal) -> BareMachine:
+    try:
+        return BareMachine(
+            kernel,
+            options.memory or DEFAULT_MEMORY,
+            command_line=command_line(options.cmdline),
+            sink=terminal.write,
+            clock=HostClock() if options.clock == "host" else VirtualClock(),
+            slice_instructions=DETERMINISTIC_SLICE if options.deterministic else 0,
+        )
+    except ImageError as error:
+        raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
+    except MemoryError as error:
+        raise UsageError(str(error), Status.ERRORS) from None
+
+
+def _check(options: argparse.Namespace) -> None:
+    """UsageError for what a bare PC has not."""
+    for name in _OF_XEN:
+        if getattr(options, name):
+            option = _OPTIONS.get(name, name).replace("_", "-")
+            raise UsageError(f"--{option} is not for --personality full")
+    if options.on_reboot != "stop":
+        raise UsageError("--on-reboot is not for --personality full")
+    memory = options.memory or DEFAULT_MEMORY
+    if not SMALLEST <= memory <= LARGEST:
+        raise UsageError(f"--memory: a bare PC has {SMALLEST >> 20} MiB to {LARGEST >> 30} GiB")
+
+
+def _report(name: str, guest: BareGuest, ending: Ending, errors: Lines) -> Status:
+    """Say on stderr how it ended, where the console does not."""
+    if guest.failure is not None:
+        errors.write(f"paravane: {name} cannot go on: {guest.failure}")
+        return Status.CRASHED
+    if guest.exit_code is None:
+        errors.write(f"paravane: {name} did not end: {ending}")
+        return Status(CUT_SHORT_STATUS[ending.reason])
+    if guest.exit_code or ending.reason is not StopReason.DONE:
+        errors.write(f"paravane: {name} ended with {guest.exit_code} at the debug exit")
+        return Status.CRASHED
+    return Status.OK
