@@ -231,10 +231,18 @@ class Hooks:
     def _note_block(self, pc: int, size: int) -> None:
         """A block was translated and is about to be executed. Not before it can be trusted."""
         cpu = self._cpu
+        scanner = cpu.scanner
+        if scanner is not None:
+            scanner.translated()
         code = cpu.note_code(pc, size)
         self._engine.save()
         if code is None or self._irets.in_virtual_8086:
             self._translate_again(pc, size)
+            return
+        if scanner is not None and (changed := scanner.scan(pc, code)):
+            self.restart = True
+            cpu.drop_bytes(changed)
+            self._engine.stop()
             return
         found = suspects(code, pc, big=cpu.has_big_code, plain=self._plain.tells)
         if found is None:

@@ -1,6 +1,6 @@
 """The state of one processor while its guest does not execute: registers, segments, memory, code."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import fpu
@@ -16,6 +16,7 @@ from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Cr0, Cr4, Dr6, Dr7, Eflags
 
 if TYPE_CHECKING:
     from paravane.cpu.native_fill import InstalledFill
+    from paravane.cpu.scanner import BlockScanner
 
 _MSR_EFER: Final = 0xC0000080
 _EFER_NXE: Final = 1 << 11
@@ -46,6 +47,9 @@ class ProcessorState(SegmentRegisters):
         self._translated = TranslatedCode(ram, self._engine, group)
         self._stale: set[int] = set()
         self._drop_all = False
+        self._stale_bytes: list[int] = []
+        self.scanner: BlockScanner | None = None
+        """Who looks at new blocks, if anybody does."""
         self._counted = False
         self.hooked_map = bytearray(HOOK_BUCKETS)
         """A byte that is not 0 wherever an instruction may have a code hook, by `hook_bucket`: for native
@@ -181,8 +185,17 @@ class ProcessorState(SegmentRegisters):
             self._stale.update(own)
             self._dirty = self._extra = True
 
+    def drop_bytes(self, addresses: Sequence[int]) -> None:
+        """Forget, before the guest's next instruction, the blocks that were translated from these bytes of
+        machine memory, and no others of their frames."""
+        self._stale_bytes += addresses
+        self._dirty = self._extra = True
+
     def _finish_restore(self) -> None:
         super()._finish_restore()
+        if self._stale_bytes:
+            stale, self._stale_bytes = self._stale_bytes, []
+            self._remove_code((address, 1) for address in stale)
         if self._drop_all:
             self._drop_all = False
             self._stale.clear()
@@ -191,22 +204,25 @@ class ProcessorState(SegmentRegisters):
             self._drop_stale_code()
 
     def _drop_stale_code(self) -> None:
-        """The engine drops code by linear address, so give it linear = machine for a moment."""
         stale, self._stale = self._stale, set()
-        engine = self._engine
         if len(stale) > _DROP_ALL:
             self._drop_everything()
             return
         self._translated.forget(stale)
-        cr0 = self.cr0
-        engine.write_register(numbers.UC_X86_REG_CR0, cr0 & ~Cr0.PG)
-        engine.flush_tlb()
-        for mfn in stale:
-            engine.remove_code(mfn << PAGE_SHIFT, PAGE_SIZE)
-        engine.write_register(numbers.UC_X86_REG_CR0, cr0)
-        engine.flush_tlb()
+        self._remove_code((mfn << PAGE_SHIFT, PAGE_SIZE) for mfn in stale)
         if self._fill is not None:
             self._fill.forget(stale)
+
+    def _remove_code(self, pieces: Iterable[tuple[int, int]]) -> None:
+        """Have the engine drop what it translated from these pieces of machine memory: addresses and sizes.
+        It drops by linear address, so give it linear = machine for a moment."""
+        engine, cr0 = self._engine, self.cr0
+        engine.write_register(numbers.UC_X86_REG_CR0, cr0 & ~Cr0.PG)
+        engine.flush_tlb()
+        for address, size in pieces:
+            engine.remove_code(address, size)
+        engine.write_register(numbers.UC_X86_REG_CR0, cr0)
+        engine.flush_tlb()
 
     def _drop_everything(self) -> None:
         self._translated.forget_all()
