@@ -70,13 +70,13 @@ def deliver(
     code = _handler_segment(processor, gate >> 16 & 0xFFFF)
     cpl = state.cpl if code.is_conforming else code.dpl
     eflags = processor.eflags
-    frame = [cpu.eip, cpu.cs, eflags]
+    frame = [cpu.eip, processor.cs, eflags]
     if cpl == state.cpl:
         stack, esp, mask = None, cpu.esp, processor.stack_mask
         base = cpu.segment_base("ss")
     else:
         stack, esp = _inner_stack(processor)
-        frame += [cpu.esp, cpu.ss]
+        frame += [cpu.esp, processor.ss]
         base, mask = stack.base, 0xFFFFFFFF
     if error_code is not None:
         frame.insert(0, error_code)

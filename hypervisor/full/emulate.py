@@ -8,23 +8,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import SegmentFault
-from paravane.cpu.instructions import ADDRESS_SIZE, MAX_LENGTH, decode
-from paravane.cpu.operands import memory_operand
+from paravane.cpu.instructions import MAX_LENGTH, decode
 from paravane.cpu.segments import Descriptor
-from paravane.full import control, transfers
+from paravane.full import control, sensitive, transfers
+from paravane.full.operation import Operation
 from paravane.full.state import KERNEL
 from paravane.full.string_io import string_io
-from paravane.x86 import Vector
+from paravane.x86 import Eflags, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paravane.cpu.instructions import Instruction
     from paravane.full.ports import Ports
     from paravane.full.processor import VirtualProcessor
 
-REGISTERS: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 _SEGMENTS: Final = ("es", "cs", "ss", "ds", "fs", "gs")
+_CLI, _STI = 0xFA, 0xFB
 _POPS: Final = {0x07: "es", 0x17: "ss", 0x1F: "ds", 0xFA1: "fs", 0xFA9: "gs"}
 _POP_SS: Final = 0x17
 _FAR_POINTERS: Final = {0xC4: "es", 0xC5: "ds", 0xFB2: "ss", 0xFB4: "fs", 0xFB5: "gs"}
@@ -57,22 +56,39 @@ class Emulator:
         self._halt = halt
         self._time = time
 
+    def emulate_sensitive(self) -> bool:
+        """As `emulate`, for an instruction that would not have trapped by itself."""
+        one = self._operation()
+        if one is None or not sensitive.emulate(one):
+            return False
+        self._processor.cpu.shadowed = False
+        return True
+
+    def _operation(self) -> Operation | None:
+        """The instruction at EIP; None where that is none, or one with LOCK."""
+        processor = self._processor
+        cpu = processor.cpu
+        code = processor.memory.fetch(processor.linear("cs", cpu.eip), MAX_LENGTH)
+        try:
+            found = decode(code, big=cpu.has_big_code)
+        except IndexError:
+            return None
+        if found.is_locked or found.length > MAX_LENGTH:
+            return None
+        return Operation(processor, found, code, cpu.eip + found.length & 0xFFFFFFFF)
+
     def emulate(self) -> bool:
         """The instruction at EIP, if it is one of those: it is done, and EIP after it. False for any other.
         Raises SegmentFault, PageFault (EIP is where it was) and GuestFailure."""
-        processor = self._processor
-        cpu = processor.cpu
-        big = cpu.has_big_code
-        code = processor.memory.fetch(processor.linear("cs", cpu.eip), MAX_LENGTH)
-        try:
-            found = decode(code, big=big)
-        except IndexError:
+        one = self._operation()
+        if one is None:
             return False
-        if found.is_locked or found.length > MAX_LENGTH:
-            return False
-        one = _One(processor, found, code, cpu.eip + found.length & 0xFFFFFFFF)
+        processor, cpu, found = self._processor, self._processor.cpu, one.found
+        if found.opcode in (_CLI, _STI):
+            _set_interrupt_flag(one, enabled=found.opcode == _STI)
+            return True
         if self._input_output(one) or _transfers(one) or _segments(one):
-            cpu.shadowed = one.loads_stack_segment
+            cpu.shadowed = _loads_stack_segment(one)
             return True
         if processor.state.cpl != KERNEL:
             return False
@@ -86,7 +102,7 @@ class Emulator:
             self._halt()
         return True
 
-    def _input_output(self, one: _One) -> bool:
+    def _input_output(self, one: Operation) -> bool:
         opcode = one.found.opcode
         strings = opcode in _INS or opcode in _OUTS
         immediate = opcode in _IN_IMMEDIATE or opcode in _OUT_IMMEDIATE
@@ -120,46 +136,23 @@ class Emulator:
         return True
 
 
-class _One:
-    """The instruction that is being done."""
-
-    def __init__(self, processor: VirtualProcessor, found: Instruction, code: bytes, after: int) -> None:
-        self.processor, self.found, self.code, self.after = processor, found, code, after
-        big = processor.cpu.has_big_code
-        self.size = 4 if big != found.has_operand_size_prefix else 2
-        self.address_mask = 0xFFFFFFFF if big != (ADDRESS_SIZE in found.prefixes) else 0xFFFF
-
-    def done(self) -> None:
-        """EIP goes on."""
-        self.processor.cpu.eip = self.after
-
-    @property
-    def loads_stack_segment(self) -> bool:
-        """No interrupt comes before the next instruction, which is to load ESP. LSS loads both."""
-        return self.found.opcode == _POP_SS or (self.found.opcode == _MOV_SEGMENT and self.found.reg == 2)
-
-    @property
-    def address(self) -> int:
-        """The linear address of its memory operand."""
-        operand = memory_operand(self.code, self.found, big=self.processor.cpu.has_big_code)
-        segment = self.found.segment or operand.segment
-        return self.processor.linear(segment, operand.offset(self.processor.cpu.gprs()))
-
-    def read(self, size: int, offset: int = 0) -> int:
-        """`size` bytes of its operand, from `offset` on, or of the register that it is."""
-        if self.found.has_memory_operand:
-            processor = self.processor
-            return processor.memory.read_number(self.address + offset, size, user=processor.user)
-        value: int = getattr(self.processor.cpu, REGISTERS[self.found.modrm & 7])
-        return value & (1 << 8 * size) - 1
-
-    def immediate(self, size: int, before: int = 0) -> int:
-        """A number at its end, `before` bytes before that."""
-        end = self.found.length - before
-        return int.from_bytes(self.code[end - size : end], "little")
+def _set_interrupt_flag(one: Operation, *, enabled: bool) -> None:
+    """CLI or STI. No interrupt comes before the instruction after an STI that did something."""
+    processor = one.processor
+    if processor.state.cpl > processor.state.iopl:
+        raise SegmentFault(Vector.GP, 0)
+    before = processor.eflags
+    processor.eflags = before | Eflags.IF if enabled else before & ~Eflags.IF
+    one.done()
+    processor.cpu.shadowed = enabled and not before & Eflags.IF
 
 
-def _segments(one: _One) -> bool:
+def _loads_stack_segment(one: Operation) -> bool:
+    """No interrupt comes before the next instruction, which is to load ESP. LSS loads both."""
+    return one.found.opcode == _POP_SS or (one.found.opcode == _MOV_SEGMENT and one.found.reg == 2)
+
+
+def _segments(one: Operation) -> bool:
     """Loads of data and stack segments."""
     processor, found = one.processor, one.found
     if found.opcode == _MOV_SEGMENT and found.reg in (0, 2, 3, 4, 5):
@@ -171,16 +164,14 @@ def _segments(one: _One) -> bool:
     elif found.opcode in _FAR_POINTERS and found.has_memory_operand:
         offset, selector = one.read(one.size), one.read(2, one.size)
         processor.load_segment(_FAR_POINTERS[found.opcode], selector)
-        register = REGISTERS[found.reg]
-        kept = getattr(processor.cpu, register) & 0xFFFF0000 if one.size == 2 else 0
-        setattr(processor.cpu, register, kept | offset)
+        one.set_register(found.reg, offset)
     else:
         return False
     one.done()
     return True
 
 
-def _transfers(one: _One) -> bool:
+def _transfers(one: Operation) -> bool:
     """What goes to another code segment. EIP is theirs."""
     processor, found, size = one.processor, one.found, one.size
     if found.opcode == _IRET:
@@ -202,7 +193,7 @@ def _transfers(one: _One) -> bool:
     return True
 
 
-def _tables(one: _One) -> bool:
+def _tables(one: Operation) -> bool:
     """LGDT, LIDT, LLDT, LTR, LMSW, INVLPG."""
     processor, found = one.processor, one.found
     kind = found.opcode, found.reg

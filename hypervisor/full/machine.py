@@ -14,8 +14,9 @@ from paravane.full.linear_memory import LinearMemory
 from paravane.full.pc import Pc
 from paravane.full.physical_memory import PhysicalMemory
 from paravane.full.processor import VirtualProcessor
+from paravane.full.rewriter import Rewriter
 from paravane.full.shadow import Shadow
-from paravane.full.state import KERNEL, PrivilegedState
+from paravane.full.state import KERNEL, PrivilegedState, Sensitive
 from paravane.full.vcpu import FullVcpu
 from paravane.inbox import Inbox
 from paravane.memory import MachineMemory
@@ -94,6 +95,7 @@ class BareMachine(Outside):
         sink: Callable[[bytes], object],
         clock: Clock | None = None,
         slice_instructions: int = 0,
+        sensitive: Sensitive = Sensitive.REWRITE,
     ) -> None:
         """`kernel` is a multiboot image, `memory` its machine's in bytes, a multiple of 4096 from 1 MiB to 3
         GiB; `sink` takes what it writes to its serial port. With `slice_instructions` a slice is that many
@@ -117,7 +119,8 @@ class BareMachine(Outside):
             physical = PhysicalMemory(ram, memory)
             state = PrivilegedState()
             shadow = Shadow(ram, vcpu.cpu, memory, machine_memory.allocate_own)
-            processor = VirtualProcessor(vcpu.cpu, state, LinearMemory(physical, state), shadow)
+            processor = VirtualProcessor(vcpu.cpu, state, LinearMemory(physical, state), shadow, sensitive)
+            rewriter = Rewriter(vcpu.cpu) if sensitive is Sensitive.REWRITE else None
             self.pc = Pc(
                 self.platform,
                 "d0",
@@ -126,7 +129,7 @@ class BareMachine(Outside):
                 interrupted=vcpu.interrupted,
                 ended=self.guest.exit,
             )
-            vcpu.equip(processor, self.pc.ports, self.pc.interrupts)
+            vcpu.equip(processor, self.pc.ports, self.pc.interrupts, rewriter)
             _enter(processor, physical, loaded)
             self._inbox = Inbox()
             undo.callback(self._inbox.close)

@@ -3,9 +3,9 @@ tables.
 
 The guest's ring 0 runs in ring 1 of the engine, its ring 3 in ring 3. The engine has an empty GDT, so every
 load of a segment register traps and is done here; it never reads a descriptor or a task-state segment of the
-guest's. Segment registers hold the selectors and descriptors that the guest loaded, and EFLAGS.IF is the
-guest's own: so neither CS nor PUSHF shows that it is not in ring 0 (the mode `state`, which no monitor on
-hardware can have).
+guest's. As on hardware CS and SS show the ring that they are in, and the engine's interrupts are always
+enabled, the guest's own flag being kept beside. But with `Sensitive.STATE` segment registers hold the
+selectors that the guest loaded, and EFLAGS.IF is the guest's own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import SegmentFault, segments
 from paravane.cpu.segments import Descriptor
-from paravane.full.state import KERNEL, USER
+from paravane.full.state import KERNEL, USER, Sensitive
 from paravane.x86 import DescriptorFlags, Eflags, Selector, Vector
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _ADDRESS: Final = 0xFFFFFFFF
 _RPL, _LDT = int(Selector.RPL), int(Selector.LDT)
-_IOPL: Final = int(Eflags.IOPL)
+_IOPL, _IF = int(Eflags.IOPL), int(Eflags.IF)
 _IOPL_SHIFT: Final = 12
 _ENGINE_RING: Final = {KERNEL: 1, USER: 3}
 _ACCESSED: Final = int(DescriptorFlags.ACCESSED)
@@ -39,7 +39,15 @@ class VirtualProcessor:
     """Its registers are those of `cpu`, but for what `state` has and for EFLAGS and the ring, which are
     here."""
 
-    def __init__(self, cpu: Cpu, state: PrivilegedState, memory: LinearMemory, shadow: Shadow) -> None:
+    def __init__(
+        self,
+        cpu: Cpu,
+        state: PrivilegedState,
+        memory: LinearMemory,
+        shadow: Shadow,
+        sensitive: Sensitive = Sensitive.STATE,
+    ) -> None:
+        self._shows_ring = sensitive is not Sensitive.STATE
         self.cpu, self.state, self.memory, self.shadow = cpu, state, memory, shadow
         cpu.set_gdt(0, 0)
 
@@ -60,11 +68,18 @@ class VirtualProcessor:
     @property
     def eflags(self) -> int:
         """EFLAGS as the guest has them."""
-        return self.cpu.eflags & ~_IOPL | self.state.iopl << _IOPL_SHIFT
+        eflags = self.cpu.eflags & ~_IOPL | self.state.iopl << _IOPL_SHIFT
+        if self._shows_ring:
+            eflags = eflags & ~_IF | _IF * self.state.interrupts
+        return eflags
 
     @eflags.setter
     def eflags(self, value: int) -> None:
         self.state.iopl = value >> _IOPL_SHIFT & 3
+        if self._shows_ring:
+            self.state.interrupts = value & _IF != 0
+            self.cpu.eflags = value & ~_IOPL | _IF
+            return
         # With an I/O privilege level of 1 the kernel's CLI, STI and POPF set the engine's IF, which is its
         # own.
         shown = max(self.state.iopl, 1)
@@ -73,7 +88,18 @@ class VirtualProcessor:
     @property
     def interrupts_enabled(self) -> bool:
         """Its IF is set, and the instruction before was none that holds interrupts off for one more."""
-        return self.cpu.system_eflags & Eflags.IF != 0 and not self.cpu.shadowed
+        enabled = self.state.interrupts if self._shows_ring else self.cpu.system_eflags & _IF != 0
+        return enabled and not self.cpu.shadowed
+
+    @property
+    def cs(self) -> int:
+        """CS as the guest loaded it: its RPL is the ring."""
+        return self.cpu.cs & ~_RPL | self.state.cpl
+
+    @property
+    def ss(self) -> int:
+        """As `cs`."""
+        return self.cpu.ss & ~_RPL | self.state.cpl
 
     # Segments.
 
@@ -116,6 +142,8 @@ class VirtualProcessor:
             at = table.base + (found.selector & ~7) + 5
             self.memory.write(at, bytes((self.memory.read(at, 1)[0] | 1,)))
             found = found._replace(flags=found.flags | _ACCESSED)
+        if self._shows_ring and name in ("cs", "ss"):
+            found = found._replace(selector=found.selector & ~_RPL | _ENGINE_RING[self.state.cpl])
         self.cpu.hold_segment(name, found)
 
     def drop_privileged_segments(self) -> None:

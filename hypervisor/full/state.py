@@ -3,6 +3,7 @@ state."""
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Final
 
 from paravane.classes import dataclass
@@ -27,14 +28,28 @@ _EMPTY_TABLE: Final = Table(0, 0xFFFF)
 _NO_SEGMENT: Final = Descriptor(0, 0, 0, 0)
 
 
+class Sensitive(Enum):
+    """What is done about instructions that do not trap in ring 1, and should (`paravane.full.sensitive`).
+
+    `IGNORE`: nothing, as on hardware, where the guest goes wrong. `REWRITE`: they are found before they run,
+    and trap. `STATE`: what an emulator may cheat, its processor holding the guest's selectors and interrupt
+    flag.
+    """
+
+    IGNORE = "ignore"
+    REWRITE = "rewrite"
+    STATE = "state"
+
+
 @dataclass(slots=True)
 class PrivilegedState:
     """Ring 0's registers, but for the debug registers, which the engine has. `cpl` is the guest's own level,
-    0 or 3, which run in rings 1 and 3; `iopl` is what its EFLAGS say. A table's limit is in bytes, less
-    one."""
+    0 or 3, which run in rings 1 and 3; `iopl` is what its EFLAGS say, `interrupts` whether IF is set there,
+    where the engine's is not its own. A table's limit is in bytes, less one."""
 
     cpl: int = KERNEL
     iopl: int = 0
+    interrupts: bool = False
     cr0: int = RESET_CR0
     cr2: int = 0
     cr3: int = 0

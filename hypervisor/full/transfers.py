@@ -57,7 +57,7 @@ def far_call(processor: VirtualProcessor, selector: int, offset: int, size: int,
     """CALL of another code segment of the present ring, to return to EIP `after`. Raises as
     `interrupt_return`."""
     code = _direct(processor, selector)
-    processor.push((processor.cpu.cs, after), size)
+    processor.push((processor.cs, after), size)
     processor.hold("cs", code)
     processor.cpu.eip = offset
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from paravane.full.interrupt_controllers import InterruptControllers
     from paravane.full.ports import Ports
+    from paravane.full.rewriter import Rewriter
     from paravane.platform import Platform
 
 _WRITE, _BY_USER = int(PageFaultCode.write_access), int(PageFaultCode.user_mode)
@@ -47,10 +48,19 @@ class FullVcpu:
         self.run_state = Sleep(self.stop)
         self._processor: VirtualProcessor
         self._emulator: Emulator
+        self._rewriter: Rewriter | None = None
         self._interrupts: InterruptControllers
 
-    def equip(self, processor: VirtualProcessor, ports: Ports, interrupts: InterruptControllers) -> None:
-        """Before it runs: its privileged state, and the devices around it."""
+    def equip(
+        self,
+        processor: VirtualProcessor,
+        ports: Ports,
+        interrupts: InterruptControllers,
+        rewriter: Rewriter | None,
+    ) -> None:
+        """Before it runs: its privileged state, the devices around it, and who finds sensitive instructions,
+        if anybody does."""
+        self._rewriter = rewriter
         self._processor, self._interrupts = processor, interrupts
         self._emulator = Emulator(processor, ports, self._halt, self._platform.clock.now)
 
@@ -102,6 +112,8 @@ class FullVcpu:
 
     def exception(self, vector: int, error_code: int) -> None:
         """A fault or trap: an instruction to be emulated, a page to be filled in, or the guest's own."""
+        if self._rewriter is not None:
+            self._rewriter.restore()
         try:
             if vector == Vector.PF:
                 self._page_fault(self.cpu.cr2, error_code)
@@ -118,8 +130,10 @@ class FullVcpu:
     def interrupt(self, vector: int) -> None:
         """`int n`, `int3` or `into`."""
         cpu, processor = self.cpu, self._processor
-        self._count("int")
         after = cpu.eip
+        if vector == Vector.BP and self._is_sensitive(after - 1 & 0xFFFFFFFF):
+            return
+        self._count("int")
         try:
             deliver(processor, vector, software=True)
         except (SegmentFault, PageFault) as fault:
@@ -131,6 +145,26 @@ class FullVcpu:
             else:
                 self._raise(fault.vector, fault.error_code)
         self._return_to_guest()
+
+    def _is_sensitive(self, eip: int) -> bool:
+        """An INT3 at `eip` stood for a sensitive instruction, which is done; else False."""
+        rewriter = self._rewriter
+        if rewriter is None:
+            return False
+        rewriter.restore()
+        if not rewriter.planted_at(self._processor.linear("cs", eip)):
+            return False
+        self._count("sensitive")
+        self.cpu.eip = eip
+        try:
+            if not self._emulator.emulate_sensitive():
+                raise GuestFailure("an instruction changed as it was about to be executed")
+        except SegmentFault as fault:
+            self._raise(fault.vector, fault.error_code)
+        except PageFault as fault:
+            self._raise_page_fault(fault)
+        self._return_to_guest()
+        return True
 
     def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
         self._count("cpuid")
@@ -193,6 +227,8 @@ class FullVcpu:
         """Go to the handler of an interrupt, if one is asked for and the guest takes interrupts now."""
         if not (self._interrupts.pending and self._processor.interrupts_enabled):
             return
+        if self._rewriter is not None:
+            self._rewriter.restore()
         vector = self._interrupts.acknowledge()
         self._count("interrupt")
         try:

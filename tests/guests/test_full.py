@@ -10,6 +10,7 @@ from paravane import StopReason
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
 from paravane.full.machine import BareMachine
+from paravane.full.state import Sensitive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,19 +101,27 @@ def kernel(body: str) -> bytes:
     return build(0)
 
 
-@pytest.fixture
-def run() -> Callable[[str], list[str]]:
-    """Runs a kernel to its end, a debug exit: the lines that it wrote."""
+def lines_of(body: str, sensitive: Sensitive, *, slice_instructions: int = 0) -> list[str]:
+    """Run a kernel to its end, a debug exit: the lines that it wrote."""
+    written: list[bytes] = []
+    with BareMachine(
+        kernel(body),
+        _MEMORY,
+        sink=written.append,
+        sensitive=sensitive,
+        slice_instructions=slice_instructions,
+    ) as machine:
+        ending = machine.run(timeout=300)
+        assert (machine.guest.failure, ending.reason) == (None, StopReason.DONE)
+        assert machine.guest.exit_code == 0
+    return b"".join(written).decode("ascii").splitlines()
 
-    def run(body: str) -> list[str]:
-        written: list[bytes] = []
-        with BareMachine(kernel(body), _MEMORY, sink=written.append) as machine:
-            ending = machine.run(timeout=300)
-            assert (machine.guest.failure, ending.reason) == (None, StopReason.DONE)
-            assert machine.guest.exit_code == 0
-        return b"".join(written).decode("ascii").splitlines()
 
-    return run
+@pytest.fixture(params=[Sensitive.REWRITE, Sensitive.STATE], ids=["rewrite", "state"])
+def run(request: pytest.FixtureRequest) -> Callable[[str], list[str]]:
+    """Runs a kernel each way that shows it nothing of ring 1: see `lines_of`."""
+    sensitive: Sensitive = request.param
+    return lambda body: lines_of(body, sensitive)
 
 
 def test_loader_leaves_protected_mode_and_its_information(run: Callable[[str], list[str]]) -> None:
@@ -165,7 +174,7 @@ def test_exceptions_come_through_the_guests_table(run: Callable[[str], list[str]
     ) == ["00000008", "00000070"]
 
 
-_TO_USER = """
+TO_USER = """
         push $0x23
         push $stack - 4096
         push $0x202
@@ -182,7 +191,7 @@ def test_ring_3_calls_ring_0_and_is_refused_what_is_privileged(run: Callable[[st
     assert run(
         "mov $call, %eax\nmov $0x40, %ecx\nmov $0xee, %dl\ncall gate\n"
         "mov $refused, %eax\nmov $13, %ecx\nmov $0x8e, %dl\ncall gate\n"
-        f"{_TO_USER}"
+        f"{TO_USER}"
         "user: mov %cs, %eax\nint $0x40\nhlt\ncli\nint $0x41\n"
         "call: call hex\nmov 4(%esp), %eax\ncall hex\n"
         "mov 12(%esp), %eax\nsub $stack - 4096, %eax\ncall hex\niret\n"

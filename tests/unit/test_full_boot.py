@@ -69,6 +69,17 @@ def test_kernel_that_cannot_go_on_is_said_so(image: Callable[[str], str]) -> Non
     assert "paravane: bare cannot go on: it has no handler" in told
 
 
+def test_sensitive_instructions_show_the_ring_where_they_are_ignored(image: Callable[[str], str]) -> None:
+    """The debug exit is given CS less 8."""
+    kernel = image("mov %cs, %eax\nsub $8, %eax\noutb %al, $0xf4\nhlt")
+    assert [_boot(kernel, "--sensitive", mode)[0] for mode in ("rewrite", "state", "ignore")] == [0, 0, 3]
+
+
+def test_only_a_bare_pc_has_sensitive_instructions() -> None:
+    done = paravane("boot", "hello", "--sensitive", "state")
+    assert (done.returncode, done.stderr) == (2, b"paravane: --sensitive is for --personality full\n")
+
+
 def test_kernel_reads_what_is_typed(image: Callable[[str], str]) -> None:
     """It echoes a byte, by polling."""
     poll = "mov $0x3fd, %edx\n3: inb %dx, %al\ntest $1, %al\njz 3b\n"

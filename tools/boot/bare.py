@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from paravane import HostClock, ImageError, StopReason, VirtualClock
 from paravane.ending import CUT_SHORT_STATUS
 from paravane.full.machine import LARGEST, SMALLEST, BareMachine
+from paravane.full.state import Sensitive
 from paravane.machine import DETERMINISTIC_SLICE
 from paravane.text import shown
 from paravane.tools import images
@@ -79,6 +80,7 @@ def _machine(options: argparse.Namespace, kernel: bytes, terminal: Terminal) -> 
             sink=terminal.write,
             clock=HostClock() if options.clock == "host" else VirtualClock(),
             slice_instructions=DETERMINISTIC_SLICE if options.deterministic else 0,
+            sensitive=Sensitive(options.sensitive or Sensitive.REWRITE.value),
         )
     except ImageError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None

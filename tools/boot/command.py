@@ -101,6 +101,13 @@ def _add_personality(parser: argparse.ArgumentParser) -> None:
         "which runs deprivileged, its console the first serial port, its end the debug exit at port 0xf4 "
         "(default: xen)",
     )
+    group.add_argument(
+        "--sensitive",
+        choices=("ignore", "rewrite", "state"),
+        help="with full, what is done about instructions that show the kernel that it is not in ring 0, and "
+        "do not trap: nothing, as on hardware; find them before they run, and have them trap; or what only "
+        "an emulator can, keep the processor's state as of ring 0 (default: rewrite)",
+    )
 
 
 def _add_domain_options(parser: argparse.ArgumentParser) -> None:
@@ -161,6 +168,8 @@ def _boot(options: argparse.Namespace) -> int:
         from paravane.tools.boot.bare import boot  # noqa: PLC0415 - loaded for who asks for it only
 
         return boot(options)
+    if options.sensitive is not None:
+        raise UsageError("--sensitive is for --personality full")
     recording = None if options.record is None else import_module("paravane.tools.boot.recording")
     if recording is not None:
         recording.settle_record(options)

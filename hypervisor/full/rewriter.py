@@ -1,0 +1,68 @@
+"""Sensitive instructions found before they run, and made to trap while their bytes stay readable.
+
+A new block is looked at before it executes. Over the first byte of each sensitive instruction in it goes an
+INT3, the blocks of that byte are translated anew, and then the byte is put back: what was translated traps,
+what the guest reads is its own. Should it store there, the engine drops the block.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from paravane.cpu.instructions import instructions
+from paravane.full.sensitive import POSSIBLE, is_sensitive
+from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from paravane.cpu import Cpu
+
+INT3: Final = 0xCC
+
+
+class Rewriter:
+    """Looks at the new blocks of one processor (`paravane.cpu.scanner.BlockScanner`)."""
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
+        self._bytes = cpu.ram.bytes
+        self._planted: dict[int, int] = {}
+        self._trapping: frozenset[int] = frozenset()
+        cpu.scanner = self
+
+    def translated(self) -> None:
+        self._trapping = frozenset(self._planted)
+        self.restore()
+
+    def scan(self, va: int, code: bytes) -> Sequence[int]:
+        if POSSIBLE.search(code) is None:
+            return ()
+        big = self._cpu.has_big_code
+        first = next((at.offset for at in instructions(code, big=big) if is_sensitive(at)), None)
+        if first is None:
+            return ()
+        address = self._machine(va + first & 0xFFFFFFFF)
+        if address in self._trapping:
+            return ()  # the block ends there
+        self._planted[address] = self._bytes[address]
+        self._bytes[address] = INT3
+        return (address,)
+
+    def restore(self) -> None:
+        """Have memory read as the guest wrote it. At every trap and interrupt, for one may come before the
+        block is translated; not where a slice ends, or a guest whose slices are short would never come past
+        here."""
+        for address, value in self._planted.items():
+            self._bytes[address] = value
+        self._planted.clear()
+
+    def planted_at(self, va: int) -> bool:
+        """An INT3 was executed at linear `va`: whether it stands for what memory has there."""
+        return self._bytes[self._machine(va)] != INT3
+
+    def _machine(self, va: int) -> int:
+        """The machine address of code that was just fetched."""
+        frame = self._cpu.frame_at(va)
+        assert frame is not None, "a block was translated from a page that is not mapped"
+        return (frame << PAGE_SHIFT) + va % PAGE_SIZE
