@@ -154,15 +154,16 @@ class FullVcpu:
         rewriter.restore()
         if not rewriter.planted_at(self._processor.linear("cs", eip)):
             return False
-        self._count("sensitive")
-        self.cpu.eip = eip
+        after, self.cpu.eip = self.cpu.eip, eip
         try:
             if not self._emulator.emulate_sensitive():
-                raise GuestFailure("an instruction changed as it was about to be executed")
+                self.cpu.eip = after  # `int $3` in two bytes, of which the last is no INT3 either
+                return False
         except SegmentFault as fault:
             self._raise(fault.vector, fault.error_code)
         except PageFault as fault:
             self._raise_page_fault(fault)
+        self._count("sensitive")
         self._return_to_guest()
         return True
 

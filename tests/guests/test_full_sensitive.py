@@ -99,6 +99,14 @@ def test_breakpoint_of_the_guests_own_is_its_own() -> None:
     ) == ["000000cc", "00000008"]
 
 
+def test_breakpoint_in_two_bytes_is_the_guests_own() -> None:
+    assert lines_of(
+        "mov $break, %eax\nmov $3, %ecx\nmov $0x8e, %dl\ncall gate\n.byte 0xcd, 3\njmp exit\n"
+        "break: mov $5, %eax\ncall hex\niret\n",
+        Sensitive.REWRITE,
+    ) == ["00000005"]
+
+
 def test_ring_3_is_told_what_hardware_tells_it() -> None:
     assert lines_of(
         "mov $call, %eax\nmov $0x40, %ecx\nmov $0xee, %dl\ncall gate\n"
