@@ -49,7 +49,8 @@ OPTIONS = {
 
 WRAPPER = """#!/bin/sh
 root={root}
-PATH="$root/usr/lib/chromium:$root/usr/bin:$root/usr/sbin:$root/sbin:$PATH"
+# QEMU's programs are in libexec, with scripts in bin that look for them below /
+PATH="$root/usr/lib/chromium:$root/usr/libexec:$root/usr/bin:$root/usr/sbin:$root/sbin:$PATH"
 libraries="$root/usr/lib/x86_64-linux-gnu"
 LD_LIBRARY_PATH="$libraries:$root/lib/x86_64-linux-gnu:$libraries/pulseaudio"
 # genhtml's modules: Perl's own folders come after these

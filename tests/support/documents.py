@@ -33,7 +33,10 @@ _INDENTED = re.compile(r"(?:\A|\n)\n {4,}\S.*")
 _INLINE = re.compile(r"`([^`\n]+)`")
 PIECES = {
     piece.package: piece
-    for piece in (GRUB, GRUB_MODULES, BUSYBOX, PROGRAMS["grub-mkstandalone"], PROGRAMS["mke2fs"])
+    for piece in (
+        *(GRUB, GRUB_MODULES, BUSYBOX, PROGRAMS["grub-mkstandalone"], PROGRAMS["mke2fs"]),
+        PROGRAMS["qemu-system-i386"],
+    )
 }
 """Guests and tools of others that a document's commands ask tests.support.needs for."""
 

@@ -88,6 +88,7 @@ PROGRAMS = {
     **_programs("grub-common", "grub-mkstandalone", exact=True),
     **_programs("lcov", "genhtml lcov"),
     **_programs("passt", "passt"),
+    **_programs("qemu-system-x86", "qemu-system-i386"),
     **_programs("tshark", "tshark"),
     **_programs("xen-utils-common", "xenalyze"),
     **_programs(
