@@ -19,6 +19,7 @@ from paravane.x86 import Eflags, Vector
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from paravane.cpu.instructions import Instruction
     from paravane.full.ports import Ports
     from paravane.full.processor import VirtualProcessor
 
@@ -55,6 +56,8 @@ class Emulator:
         self._ports = ports
         self._halt = halt
         self._time = time
+        self.last: Instruction
+        """What was looked at last."""
 
     def emulate_sensitive(self) -> bool:
         """As `emulate`, for an instruction that would not have trapped by itself."""
@@ -75,6 +78,7 @@ class Emulator:
             return None
         if found.is_locked or found.length > MAX_LENGTH:
             return None
+        self.last = found
         return Operation(processor, found, code, cpu.eip + found.length & 0xFFFFFFFF)
 
     def emulate(self) -> bool:

@@ -118,8 +118,10 @@ class BareMachine(Outside):
             undo.callback(vcpu.close)
             physical = PhysicalMemory(ram, memory)
             state = PrivilegedState()
-            shadow = Shadow(ram, vcpu.cpu, memory, machine_memory.allocate_own)
-            processor = VirtualProcessor(vcpu.cpu, state, LinearMemory(physical, state), shadow, sensitive)
+            self.shadow = Shadow(ram, vcpu.cpu, memory, machine_memory.allocate_own)
+            processor = VirtualProcessor(
+                vcpu.cpu, state, LinearMemory(physical, state), self.shadow, sensitive
+            )
             rewriter = Rewriter(vcpu.cpu) if sensitive is Sensitive.REWRITE else None
             self.pc = Pc(
                 self.platform,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from paravane.full.physical_memory import NOTHING
+from paravane.full.shadow_counts import ShadowCounts
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Pte
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Shadow:
         """`size` is the guest's memory in bytes. MemoryError as `allocate`."""
         self._ram, self._cpu, self._allocate = ram, cpu, allocate
         self._size = size
+        self.counts = ShadowCounts()
         frames = [*allocate(FIXED_FRAMES)]
         self._root, self._hole, self._hole_table, self._mixed_table = frames[:4]
         self._directories = frames[4:]
@@ -72,15 +74,18 @@ class Shadow:
     def drop(self) -> None:
         """Forget what was filled: the guest's processor would drop its TLB."""
         self._recycle()
+        self.counts.flushes += 1
         for directory in self._directories:
             self._ram.clear_frame(directory)
         self._cpu.flush_tlb()
 
     def drop_page(self, va: int) -> None:
         """Forget the page of linear `va`."""
+        self.counts.page_flushes += 1
         entry = self._get(self._directory(va), va >> _LARGE_SHIFT & _ENTRIES - 1)
         if entry:
             self._set(entry >> PAGE_SHIFT, va >> PAGE_SHIFT & _ENTRIES - 1, 0)
+            self.counts.writes += 1
             self._cpu.flush_page(va)
 
     def fill(self, va: int, found: Translation) -> None:
@@ -95,12 +100,14 @@ class Shadow:
             self._used.append(table)
             entry = table << PAGE_SHIFT | _BITS
             self._set(self._directory(va), index, entry)
+            self.counts.writes += 1
         leaf = self._leaf(found.address)
         if not found.writable or found.clean:
             leaf &= ~_RW
         if not found.user:
             leaf &= ~_USER
         self._set(entry >> PAGE_SHIFT, va >> PAGE_SHIFT & _ENTRIES - 1, leaf)
+        self.counts.writes += 1
         self._cpu.flush_page(va)
 
     @property

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import Cpu, EngineError, PageFault, RunEnd, SegmentFault
 from paravane.cpu.instructions import MAX_LENGTH, decode
+from paravane.full import exits
 from paravane.full.cpuid import cpuid
 from paravane.full.delivery import deliver, raise_exception
 from paravane.full.emulate import Emulator
@@ -31,7 +32,7 @@ _PLAIN_STORES: Final = frozenset((0x88, 0x89, 0xA2, 0xA3, 0xC6, 0xC7))
 
 class FullVcpu:
     """A processor of a bare PC as the machine's turns see it (`paravane.personality.GuestVcpu`), and as its
-    own traps do (`paravane.cpu.TrapHandler`). `exits` counts the latter by what they were for."""
+    own traps do (`paravane.cpu.TrapHandler`), which `exits` counts."""
 
     vcpu_id = 0
     hears_ticks = True
@@ -41,7 +42,7 @@ class FullVcpu:
         self.domid = domid
         self.entity = Entity(Share())
         self.computes = True
-        self.exits: dict[str, int] = {}
+        self.exits = exits.Exits()
         self._platform = platform
         self._failed = failed
         self.cpu = Cpu(platform.ram, self, sigint=platform.sigint)
@@ -116,16 +117,14 @@ class FullVcpu:
             self._rewriter.restore()
         try:
             if vector == Vector.PF:
-                self._page_fault(self.cpu.cr2, error_code)
+                reason = self._page_fault(self.cpu.cr2, error_code)
             elif vector == Vector.GP and self._emulator.emulate():
-                self._count("emulated")
+                reason = self.exits.emulated(self._emulator.last)
             else:
-                self._raise(vector, error_code)
-        except SegmentFault as fault:
-            self._raise(fault.vector, fault.error_code)
-        except PageFault as fault:
-            self._raise_page_fault(fault)
-        self._return_to_guest()
+                reason = self._raise(vector, error_code)
+        except (SegmentFault, PageFault) as fault:
+            reason = self._raise_fault(fault)
+        self._return_to_guest(reason)
 
     def interrupt(self, vector: int) -> None:
         """`int n`, `int3` or `into`."""
@@ -133,18 +132,14 @@ class FullVcpu:
         after = cpu.eip
         if vector == Vector.BP and self._is_sensitive(after - 1 & 0xFFFFFFFF):
             return
-        self._count("int")
         try:
             deliver(processor, vector, software=True)
         except (SegmentFault, PageFault) as fault:
             code = processor.memory.fetch(processor.linear("cs", after - 1), 1)
             short = bool(code) and (vector, code[0]) in _SHORT_INTS
             cpu.eip = after - (1 if short else INT_LENGTH)
-            if isinstance(fault, PageFault):
-                self._raise_page_fault(fault)
-            else:
-                self._raise(fault.vector, fault.error_code)
-        self._return_to_guest()
+            self._raise_fault(fault)
+        self._return_to_guest(exits.INT)
 
     def _is_sensitive(self, eip: int) -> bool:
         """An INT3 at `eip` stood for a sensitive instruction, which is done; else False."""
@@ -159,31 +154,30 @@ class FullVcpu:
             if not self._emulator.emulate_sensitive():
                 self.cpu.eip = after  # `int $3` in two bytes, of which the last is no INT3 either
                 return False
-        except SegmentFault as fault:
-            self._raise(fault.vector, fault.error_code)
-        except PageFault as fault:
-            self._raise_page_fault(fault)
-        self._count("sensitive")
-        self._return_to_guest()
+            reason = self.exits.emulated(self._emulator.last)
+        except (SegmentFault, PageFault) as fault:
+            reason = self._raise_fault(fault)
+        self._return_to_guest(reason)
         return True
 
     def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
-        self._count("cpuid")
+        self.exits.instructions += 1
+        self.exits.count(exits.CPUID)
         return cpuid(leaf)
 
-    def _page_fault(self, va: int, error_code: int) -> None:
+    def _page_fault(self, va: int, error_code: int) -> str:
+        """What it was. PageFault for the guest's own."""
         processor = self._processor
         write = error_code & _WRITE != 0
         found = processor.memory.translate(va, write=write, user=error_code & _BY_USER != 0)
         if write and found.address >= processor.memory.physical.size:
             self._lose_store(found.address)
-        else:
-            self._count("shadow")
-            processor.shadow.fill(va, found)
+            return exits.NO_MEMORY
+        processor.shadow.fill(va, found)
+        return exits.FILLED
 
     def _lose_store(self, address: int) -> None:
         """A store to where there is no memory: nothing becomes of it. GuestFailure for one that does more."""
-        self._count("no memory")
         cpu, processor = self.cpu, self._processor
         code = processor.memory.fetch(processor.linear("cs", cpu.eip), MAX_LENGTH)
         try:
@@ -194,25 +188,25 @@ class FullVcpu:
             raise GuestFailure(f"it writes to physical address {address:#x}, where it has no memory")
         cpu.eip += found.length
 
-    def _raise(self, vector: int, error_code: int) -> None:
-        self._count("exception")
+    def _raise(self, vector: int, error_code: int) -> str:
         raise_exception(self._processor, vector, error_code)
+        return exits.of_exception(vector)
 
-    def _raise_page_fault(self, fault: PageFault) -> None:
+    def _raise_fault(self, fault: SegmentFault | PageFault) -> str:
+        if isinstance(fault, SegmentFault):
+            return self._raise(fault.vector, fault.error_code)
         self._processor.state.cr2 = fault.va
-        self._raise(Vector.PF, fault.error_code)
+        return self._raise(Vector.PF, fault.error_code)
 
     def _halt(self) -> None:
         """HLT: sleep until an interrupt can be taken."""
         if not (self._interrupts.pending and self._processor.interrupts_enabled):
             self.run_state.sleep()
 
-    def _count(self, reason: str) -> None:
-        self.exits[reason] = self.exits.get(reason, 0) + 1
-
     # The return to the guest.
 
-    def _return_to_guest(self) -> None:
+    def _return_to_guest(self, reason: str) -> None:
+        self.exits.count(reason)
         platform = self._platform
         counts = platform.counts
         counts[TRAPS] = traps = counts[TRAPS] + 1
@@ -231,10 +225,7 @@ class FullVcpu:
         if self._rewriter is not None:
             self._rewriter.restore()
         vector = self._interrupts.acknowledge()
-        self._count("interrupt")
         try:
             deliver(self._processor, vector)
-        except SegmentFault as fault:
-            self._raise(fault.vector, fault.error_code)
-        except PageFault as fault:
-            self._raise_page_fault(fault)
+        except (SegmentFault, PageFault) as fault:
+            self._raise_fault(fault)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from paravane.full.state import Sensitive
-from tests.guests.test_full import TO_USER, lines_of
+from tests.support.bare_pc import TO_USER, lines_of
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,65 @@
+"""What a kernel on a bare PC leaves its processor for: each time counts once, by its reason, and is told."""
+
+from __future__ import annotations
+
+from paravane.full.exits import FILLED, INT
+from paravane.full.machine import BareMachine
+from tests.support.bare_pc import MEMORY, kernel
+
+_BODY = """
+        mov $handle, %eax
+        mov $0x8e, %dl
+        mov $0x20, %ecx
+        call gate
+        mov $skip, %eax
+        mov $6, %ecx
+        call gate
+        pushf
+        popf
+        cpuid
+        int $0x20
+        int $0x20
+        ud2
+        mov %ds, %ax
+        mov %cs, %ax
+        movl $table + 3, directory
+        mov $table, %edi
+        mov $3, %eax
+1:      stosl
+        add $4096, %eax
+        cmp $0x400003, %eax
+        jb 1b
+        mov $directory, %eax
+        mov %eax, %cr3
+        mov %cr0, %eax
+        or $0x80000000, %eax
+        mov %eax, %cr0
+        movl $1, 0x300000
+        movl $1, 0x300004
+        invlpg 0x300000
+        mov 0x300000, %eax
+        jmp exit
+handle: iret
+skip:   addl $2, (%esp)
+        iret
+"""
+
+
+def test_each_exit_counts_once_by_its_reason() -> None:
+    told: list[str] = []
+    with BareMachine(kernel(_BODY), MEMORY, sink=lambda data: None) as machine:
+        vcpu = machine.guest.vcpus[0]
+        vcpu.exits.observer = told.append
+        machine.run(timeout=300)
+        shadow = vcpu.exits.counts.pop(FILLED)
+        assert machine.guest.exit_code == 0
+        writes = machine.shadow.counts
+    assert vcpu.exits.counts == {
+        **{"lgdt": 1, "lidt": 1, "ltr": 1, "pushf": 1, "popf": 1, "cpuid": 1, INT: 2, "iret": 3, "#UD": 1},
+        **{"mov from a segment": 1, "mov to cr": 2, "mov from cr": 1, "invlpg": 1, "port": 1},
+    }
+    assert len(told) == sum(vcpu.exits.counts.values()) + shadow
+    assert vcpu.exits.instructions == len(told) - shadow - 3
+    assert shadow == 3, "code, the page that is written, and that page again after INVLPG"
+    assert writes.writes >= shadow
+    assert (writes.flushes, writes.page_flushes) == (1, 1)
