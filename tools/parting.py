@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.classes import NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from paravane import Machine
+    from collections.abc import Callable, Iterable, Sequence
 
 GRACE: Final = 0.25
 """Seconds that the readers of our output have left when the time given is over."""
@@ -50,8 +48,16 @@ def put_out(
     return complete
 
 
-def audited(machine: Machine, write: Callable[[str], None]) -> bool:
-    """Recount the machine's frames and write a line for each difference. Whether there is none."""
+class Audited(Protocol):
+    """A machine, of either kind."""
+
+    def audit(self) -> Sequence[str]:
+        """What is wrong with its books, in sentences."""
+        ...
+
+
+def audited(machine: Audited, write: Callable[[str], None]) -> bool:
+    """Audit the machine and write a line for each difference. Whether there is none."""
     differences = machine.audit()
     for line in differences or ["no difference"]:
         write(f"audit: {line}")

@@ -24,7 +24,7 @@ _REGISTERS: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 _LMSW: Final = int(Cr0.MP | Cr0.EM | Cr0.TS)
 _ENGINE_CR0: Final = int(Cr0.MP | Cr0.EM | Cr0.NE)
 _DROPS_TLB: Final = int(Cr0.PG | Cr0.WP)
-_DROPS_TLB_4: Final = int(Cr4.PSE | Cr4.PAE | Cr4.PGE)
+_GEOMETRY: Final = int(Cr4.PSE | Cr4.PAE)
 
 
 def control(processor: VirtualProcessor, found: Instruction, time: Callable[[], int]) -> bool:
@@ -91,18 +91,22 @@ def _write_control(processor: VirtualProcessor, number: int, value: int) -> None
     elif number == 3:
         state.cr3 = value
         if state.paging:
-            processor.shadow.drop()
+            processor.shadow.load_root()
     elif value & ~KNOWN_CR4:
         raise SegmentFault(Vector.GP, 0)
     else:
         before, state.cr4 = state.cr4, value
-        if (before ^ value) & _DROPS_TLB_4 and state.paging:
-            processor.shadow.drop()
+        if not state.paging:
+            return
+        if (before ^ value) & _GEOMETRY:
+            processor.shadow.change_mode()
+        elif (before ^ value) & Cr4.PGE:
+            processor.shadow.load_root()
 
 
 def _paging_changed(processor: VirtualProcessor) -> None:
     if processor.state.paging:
-        processor.shadow.drop()
+        processor.shadow.change_mode()
     else:
         processor.shadow.map_physical()
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 FILLED: Final = "page filled in"
 """A page fault that the guest never hears of: its own tables allow the access."""
+TABLE_STORE: Final = "store to a page table"
+"""One that is write-protected by the monitor."""
 NO_MEMORY: Final = "store where no memory is"
 INT: Final = "int n"
 CPUID: Final = "cpuid"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.classes import NamedTuple
 from paravane.cpu import PAGE_MASK, PAGE_SIZE, PageFault
-from paravane.x86 import Cr0, Cr4, PageFaultCode, Pte
+from paravane.x86 import PAGE_SHIFT, Cr0, Cr4, PageFaultCode, Pte
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,14 +24,26 @@ _LINEAR: Final = 0xFFFFFFFF
 _PAE_ADDRESS: Final = 0x000F_FFFF_FFFF_F000
 
 
+class Walk(NamedTuple):
+    """What was met in the guest's tables, as it is now: the frame of the directory and the entry there, and
+    the frame of the page table with the entry there. `table` is None where the directory's entry is the page,
+    which `leaf` is then too."""
+
+    directory: int
+    upper: int
+    table: int | None
+    leaf: int
+
+
 class Translation(NamedTuple):
     """Where a linear address is, and what may be done there: by ring 3, and stores by whoever asks now.
-    `clean`: the guest's entry has no dirty bit yet."""
+    `clean`: the guest's entry has no dirty bit yet. `walk` is None without paging."""
 
     address: int
     user: bool
     writable: bool
     clean: bool
+    walk: Walk | None = None
 
 
 class _Level(NamedTuple):
@@ -85,10 +97,19 @@ class LinearMemory:
         protected = user or state.cr0 & Cr0.WP
         if (user and not rights & _USER) or (write and protected and not rights & _RW):
             raise PageFault(va & _LINEAR, code | _WAS_PRESENT)
-        self._mark(met, write=write, pae=pae)
-        may_write = bool(rights & _RW) or not protected
+        marked = self._mark(met, write=write, pae=pae)
+        upper, leaf = marked[0], marked[-1]
         return Translation(
-            table & -span | va & span - 1, bool(rights & _USER), may_write, not (write or met[-1][1] & _DIRTY)
+            table & -span | va & span - 1,
+            user=bool(rights & _USER),
+            writable=bool(rights & _RW) or not protected,
+            clean=not leaf & _DIRTY,
+            walk=Walk(
+                met[0][0] >> PAGE_SHIFT,
+                upper,
+                met[1][0] >> PAGE_SHIFT if len(met) > 1 else None,
+                leaf,
+            ),
         )
 
     def read(self, va: int, size: int, *, user: bool = False) -> bytes:
@@ -124,13 +145,16 @@ class LinearMemory:
     def _entry(self, at: int, *, pae: bool) -> int:
         return int.from_bytes(self.physical.read(at, 8 if pae else 4), "little")
 
-    def _mark(self, met: list[tuple[int, int]], *, write: bool, pae: bool) -> None:
-        """Accessed bits in what was met on the way, and the dirty bit in the last."""
-        last = met[-1][0]
-        for at, entry in met:
-            marked = entry | _ACCESSED | _DIRTY * (write and at == last)
-            if marked != entry:
-                self.physical.write(at, marked.to_bytes(8 if pae else 4, "little"))
+    def _mark(self, met: list[tuple[int, int]], *, write: bool, pae: bool) -> list[int]:
+        """Accessed bits in what was met on the way, and the dirty bit in the last: the entries, so marked.
+        One entry may be met twice, where a directory is a table of its own."""
+        marks = [_ACCESSED] * (len(met) - 1) + [_ACCESSED | _DIRTY * write]
+        marked = []
+        for (at, entry), mark in zip(met, marks, strict=True):
+            marked.append(entry | mark)
+            if entry | mark != entry:
+                self.physical.write(at, (entry | mark).to_bytes(8 if pae else 4, "little"))
+        return marked
 
 
 def _pages(va: int, size: int) -> Iterator[tuple[int, int]]:

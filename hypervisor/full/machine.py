@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 from paravane.cpu import Ram
 from paravane.cpu.segments import Descriptor, Table
 from paravane.full import multiboot
+from paravane.full.guest_tables import GuestTables
 from paravane.full.linear_memory import LinearMemory
 from paravane.full.pc import Pc
 from paravane.full.physical_memory import PhysicalMemory
 from paravane.full.processor import VirtualProcessor
 from paravane.full.rewriter import Rewriter
-from paravane.full.shadow import Shadow
+from paravane.full.shadow import Policy, Shadow
+from paravane.full.shadow_audit import audit
 from paravane.full.state import KERNEL, PrivilegedState, Sensitive
 from paravane.full.vcpu import FullVcpu
 from paravane.inbox import Inbox
@@ -96,6 +98,7 @@ class BareMachine(Outside):
         clock: Clock | None = None,
         slice_instructions: int = 0,
         sensitive: Sensitive = Sensitive.REWRITE,
+        shadow: Policy = Policy.VTLB,
     ) -> None:
         """`kernel` is a multiboot image, `memory` its machine's in bytes, a multiple of 4096 from 1 MiB to 3
         GiB; `sink` takes what it writes to its serial port. With `slice_instructions` a slice is that many
@@ -103,6 +106,7 @@ class BareMachine(Outside):
         size."""
         if not SMALLEST <= memory <= LARGEST or memory % PAGE_SIZE:
             raise ValueError(f"a bare PC has 1 MiB to 3 GiB of memory in pages of 4 KiB, not {memory} bytes")
+        self._size = memory
         self._runner: int | None = None
         loaded = multiboot.load(kernel, memory, command_line)
         with ExitStack() as undo:
@@ -117,8 +121,10 @@ class BareMachine(Outside):
             vcpu = self.guest.vcpus[0]
             undo.callback(vcpu.close)
             physical = PhysicalMemory(ram, memory)
-            state = PrivilegedState()
-            self.shadow = Shadow(ram, vcpu.cpu, memory, machine_memory.allocate_own)
+            self._state = state = PrivilegedState()
+            self._tables = GuestTables(physical, state)
+            self.shadow = Shadow(ram, vcpu.cpu, memory, machine_memory.allocate_own, self._tables, shadow)
+            physical.stored = self.shadow.stored
             processor = VirtualProcessor(
                 vcpu.cpu, state, LinearMemory(physical, state), self.shadow, sensitive
             )
@@ -172,6 +178,12 @@ class BareMachine(Outside):
     def _check_thread(self, what: str) -> None:
         if self._runner not in (None, threading.get_ident()):
             raise RuntimeError(f"another thread runs the machine: only that one can {what} now")
+
+    def audit(self) -> list[str]:
+        """What is wrong with the shadow of the guest's page tables, in sentences: see
+        `paravane.full.shadow_audit`."""
+        self._check_thread("audit the machine")
+        return audit(self.shadow, self._tables, self._state, self.guest.vcpus[0].cpu.cr3, self._size)
 
     def close(self) -> None:
         """Free the processor and the memory. Idempotent."""

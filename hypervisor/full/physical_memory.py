@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from paravane.cpu import Ram
 
 NOTHING: Final = 0xFF
@@ -21,6 +23,8 @@ class PhysicalMemory:
     def __init__(self, ram: Ram, size: int) -> None:
         self._ram = ram
         self.size = size
+        self.stored: Callable[[int, int], None] = _nobody
+        """Told of each store that is made here, after it: address and size in bytes."""
 
     def read(self, address: int, size: int) -> bytes:
         held = max(0, min(size, self.size - address))
@@ -34,8 +38,13 @@ class PhysicalMemory:
         self._ram.bytes[address : address + held] = data[:held]
         for frame in range(address >> PAGE_SHIFT, (address + held - 1 >> PAGE_SHIFT) + 1):
             self._ram.code_changed(frame)
+        self.stored(address, held)
 
     def clear(self, address: int, size: int) -> None:
         """Fill with zeroes."""
         for at in range(address, address + size, PAGE_SIZE):
             self.write(at, bytes(min(PAGE_SIZE, address + size - at)))
+
+
+def _nobody(address: int, size: int) -> None:
+    """There is nobody who would want to know."""

@@ -12,6 +12,7 @@ from paravane.full.delivery import deliver, raise_exception
 from paravane.full.emulate import Emulator
 from paravane.full.processor import GuestFailure, VirtualProcessor
 from paravane.full.sleep import Sleep
+from paravane.full.table_stores import TableStores
 from paravane.place import Place
 from paravane.platform import TRAPS
 from paravane.sched import Entity, Share
@@ -49,6 +50,7 @@ class FullVcpu:
         self.run_state = Sleep(self.stop)
         self._processor: VirtualProcessor
         self._emulator: Emulator
+        self._table_stores: TableStores
         self._rewriter: Rewriter | None = None
         self._interrupts: InterruptControllers
 
@@ -63,6 +65,7 @@ class FullVcpu:
         if anybody does."""
         self._rewriter = rewriter
         self._processor, self._interrupts = processor, interrupts
+        self._table_stores = TableStores(processor)
         self._emulator = Emulator(processor, ports, self._halt, self._platform.clock.now)
 
     # What the machine does with it.
@@ -173,7 +176,11 @@ class FullVcpu:
         if write and found.address >= processor.memory.physical.size:
             self._lose_store(found.address)
             return exits.NO_MEMORY
-        processor.shadow.fill(va, found)
+        protected = write and processor.shadow.is_protected(found.address)
+        if protected and self._table_stores.emulate(va, found.address):
+            self.exits.instructions += 1
+            return exits.TABLE_STORE
+        processor.shadow.fill(va, found, write=write)
         return exits.FILLED
 
     def _lose_store(self, address: int) -> None:

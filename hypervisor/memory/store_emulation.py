@@ -47,8 +47,12 @@ class StoreEmulation:
     once nothing can fail any more.
     """
 
-    def __init__(self, cpu: Cpu, page: TablePage, op: Store) -> None:
+    def __init__(
+        self, cpu: Cpu, page: TablePage, op: Store, read: Callable[[int, int], bytes] | None = None
+    ) -> None:
+        """`read` reads linear memory, size in bytes, as `Cpu.read` does, which is asked without it."""
         self._cpu = cpu
+        self._read_bytes = cpu.read if read is None else read
         self._page = page
         self._op = op
         self._before = cpu.gprs()
@@ -91,7 +95,7 @@ class StoreEmulation:
     # Operands
 
     def _read(self, address: int, size: int) -> int:
-        return int.from_bytes(self._cpu.read(address, size), "little")
+        return int.from_bytes(self._read_bytes(address, size), "little")
 
     def _linear(self, segment: str, offset: int) -> int:
         return self._cpu.segment_base(segment) + (offset & self._op.address_mask) & _LINEAR

@@ -8,6 +8,7 @@ import pytest
 
 from paravane import StopReason
 from paravane.full.machine import BareMachine
+from paravane.full.shadow import Policy
 from paravane.full.state import Sensitive
 from tests.support.bare_pc import MEMORY, TO_USER, kernel, lines_of
 
@@ -17,11 +18,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(params=[Sensitive.REWRITE, Sensitive.STATE], ids=["rewrite", "state"])
+_WAYS = {
+    "rewrite": (Sensitive.REWRITE, Policy.VTLB),
+    "state": (Sensitive.STATE, Policy.VTLB),
+    "wp": (Sensitive.REWRITE, Policy.WP),
+}
+
+
+@pytest.fixture(params=_WAYS)
 def run(request: pytest.FixtureRequest) -> Callable[[str], list[str]]:
     """Runs a kernel each way that shows it nothing of ring 1: see `lines_of`."""
-    sensitive: Sensitive = request.param
-    return lambda body: lines_of(body, sensitive)
+    sensitive, shadow = _WAYS[request.param]
+    return lambda body: lines_of(body, sensitive, shadow=shadow)
 
 
 def test_loader_leaves_protected_mode_and_its_information(run: Callable[[str], list[str]]) -> None:

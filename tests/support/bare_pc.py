@@ -8,6 +8,7 @@ from paravane import StopReason
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
 from paravane.full.machine import BareMachine
+from paravane.full.shadow import Policy
 
 if TYPE_CHECKING:
     from paravane.full.state import Sensitive
@@ -110,8 +111,10 @@ def kernel(body: str) -> bytes:
     return build(0)
 
 
-def lines_of(body: str, sensitive: Sensitive, *, slice_instructions: int = 0) -> list[str]:
-    """Run a kernel to its end, a debug exit: the lines that it wrote."""
+def lines_of(
+    body: str, sensitive: Sensitive, *, slice_instructions: int = 0, shadow: Policy = Policy.VTLB
+) -> list[str]:
+    """Run a kernel to its end, a debug exit: the lines that it wrote. The shadow's audit finds nothing."""
     written: list[bytes] = []
     with BareMachine(
         kernel(body),
@@ -119,8 +122,10 @@ def lines_of(body: str, sensitive: Sensitive, *, slice_instructions: int = 0) ->
         sink=written.append,
         sensitive=sensitive,
         slice_instructions=slice_instructions,
+        shadow=shadow,
     ) as machine:
         ending = machine.run(timeout=300)
         assert (machine.guest.failure, ending.reason) == (None, StopReason.DONE)
         assert machine.guest.exit_code == 0
+        assert machine.audit() == []
     return b"".join(written).decode("ascii").splitlines()

@@ -80,6 +80,17 @@ def test_only_a_bare_pc_has_sensitive_instructions() -> None:
     assert (done.returncode, done.stderr) == (2, b"paravane: --sensitive is for --personality full\n")
 
 
+def test_shadow_of_either_policy_is_audited(image: Callable[[str], str]) -> None:
+    for policy in ("vtlb", "wp"):
+        told = _boot(image(_exit(0)), "--shadow", policy, "--audit")
+        assert told == (0, "a bare PC\n", "audit: no difference\n")
+
+
+def test_only_a_bare_pc_has_a_shadow() -> None:
+    done = paravane("boot", "hello", "--shadow", "wp")
+    assert (done.returncode, done.stderr) == (2, b"paravane: --shadow is for --personality full\n")
+
+
 def test_kernel_reads_what_is_typed(image: Callable[[str], str]) -> None:
     """It echoes a byte, by polling."""
     poll = "mov $0x3fd, %edx\n3: inb %dx, %al\ntest $1, %al\njz 3b\n"

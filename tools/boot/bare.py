@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from paravane import HostClock, ImageError, StopReason, VirtualClock
 from paravane.ending import CUT_SHORT_STATUS
 from paravane.full.machine import LARGEST, SMALLEST, BareMachine
+from paravane.full.shadow import Policy
 from paravane.full.state import Sensitive
 from paravane.machine import DETERMINISTIC_SLICE
 from paravane.text import shown
@@ -15,7 +16,7 @@ from paravane.tools import images
 from paravane.tools.arguments import command_line
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.lines import Lines, logging_to
-from paravane.tools.parting import Stream, patience, put_out
+from paravane.tools.parting import Stream, audited, patience, put_out
 from paravane.tools.signals import Signals
 from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import STDERR
@@ -32,7 +33,7 @@ DEFAULT_MEMORY: Final = 32 << 20
 _OF_XEN: Final = (
     *("vcpus", "privileged", "ramdisk", "disk", "vif", "console", "vfb", "store_socket", "seed", "jitter"),
     *("decisions", "faults", "most_faults", "watch_sources", "trace", "trace_events", "trace_format"),
-    *("explain", "audit", "record", "dump_on_crash", "gdb", "gdb_wait", "trace_insn"),
+    *("explain", "record", "dump_on_crash", "gdb", "gdb_wait", "trace_insn"),
     *("breaks", "watches", "coverage"),
 )
 _OPTIONS: Final = {"breaks": "break", "watches": "watch"}
@@ -62,6 +63,8 @@ def boot(options: argparse.Namespace) -> Status:
             with terminal.joined(machine, machine.pc.serial):
                 ending = machine.run(deadline=deadline, max_traps=options.max_traps)
             status = _report(shown(options.name or found.name), machine.guest, ending, errors)
+            if options.audit and not audited(machine, errors.write):
+                status = status or Status.ERRORS
         stream = Stream("console output", terminal.drain, lambda: terminal.failure)
         wait = patience(deadline, interrupted=signals.asked_to_stop())
         if not put_out((stream,), errors.write, wait, signals.another()):
@@ -81,6 +84,7 @@ def _machine(options: argparse.Namespace, kernel: bytes, terminal: Terminal) -> 
             clock=HostClock() if options.clock == "host" else VirtualClock(),
             slice_instructions=DETERMINISTIC_SLICE if options.deterministic else 0,
             sensitive=Sensitive(options.sensitive or Sensitive.REWRITE.value),
+            shadow=Policy(options.shadow or Policy.VTLB.value),
         )
     except ImageError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None

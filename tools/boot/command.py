@@ -108,6 +108,12 @@ def _add_personality(parser: argparse.ArgumentParser) -> None:
         "do not trap: nothing, as on hardware; find them before they run, and have them trap; or what only "
         "an emulator can, keep the processor's state as of ring 0 (default: rewrite)",
     )
+    group.add_argument(
+        "--shadow",
+        choices=("vtlb", "wp"),
+        help="with full, how long what is known of the kernel's page tables is kept: until it would be gone "
+        "from a TLB; or, the tables being write-protected, until the kernel changes them (default: vtlb)",
+    )
 
 
 def _add_domain_options(parser: argparse.ArgumentParser) -> None:
@@ -170,6 +176,8 @@ def _boot(options: argparse.Namespace) -> int:
         return boot(options)
     if options.sensitive is not None:
         raise UsageError("--sensitive is for --personality full")
+    if options.shadow is not None:
+        raise UsageError("--shadow is for --personality full")
     recording = None if options.record is None else import_module("paravane.tools.boot.recording")
     if recording is not None:
         recording.settle_record(options)
