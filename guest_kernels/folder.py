@@ -27,6 +27,7 @@ class GuestKernel:
 
     `name` is the folder's, with `~VARIATION` after it if it is one; `folder` is where its disks' files are.
     `memory` is in bytes, `timeout` in host seconds; `environments` are XTF's names of those it is for.
+    `bare` are the symbols that its form for a bare PC has besides `defines`; None: it has no such form.
     `exit_status` is that of `paravane boot`: 0 after a power-off, 3 after a crash. `expectation` is the file
     that says what it prints; it need not exist for a kernel that prints its own verdict. `hints` are
     sentences for who fails it, by the regular expression of a line that speaks for them
@@ -54,6 +55,7 @@ class GuestKernel:
     seed: int
     deterministic: bool
     defines: Mapping[str, int]
+    bare: Mapping[str, int] | None
     hints: Mapping[str, str]
     environments: tuple[str, ...]
     expectation: Path
@@ -106,6 +108,7 @@ def _kernel(folder: Path, variation: str, values: Mapping[str, Any]) -> GuestKer
         seed=values["seed"],
         deterministic=values["deterministic"],
         defines=values["defines"],
+        bare=values["bare"],
         hints=values["hints"],
         environments=tuple(values["environments"]),
         expectation=own if variation and own.exists() else folder / "expected.txt",

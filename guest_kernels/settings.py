@@ -166,6 +166,12 @@ KEYS: Final[Mapping[str, Key]] = {
     "defines": Key(
         "symbols that every source has", "a table of symbol names and 32-bit numbers", _is_defines, {}
     ),
+    "bare": Key(
+        "symbols that its form for a bare PC has besides, if it has one (`paravane boot --personality full`)",
+        "a table of symbol names and 32-bit numbers",
+        _is_defines,
+        None,
+    ),
     "hints": Key(
         "what `paravane test` says of a failure, by what is found in refusals, a dump or the console",
         "a table of regular expressions and sentences",

@@ -108,7 +108,8 @@ def find(options: argparse.Namespace) -> Found:
     path, kernel = Path(options.image), kernel_of(options)
     defines = dict(options.define)
     if kernel is not None:
-        entry = _built(kernel.sources, options, {**kernel.defines, **defines})
+        bare = kernel.bare if getattr(options, "personality", "xen") == "full" else None
+        entry = _built(kernel.sources, options, {**kernel.defines, **(bare or {}), **defines})
         inputs = entry.inputs if kernel.ramdisk is None else (*entry.inputs, kernel.ramdisk)
         other = None if kernel.ramdisk_kernel is None else guest_kernels.load(kernel.ramdisk_kernel)
         return Found(

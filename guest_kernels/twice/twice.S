@@ -22,6 +22,7 @@ frames_before:
     .globl phase_names
 phase_names:                        # NR_PHASES strings, one after the other
     .asciz "other", "system calls", "page faults", "fork", "exec", "context switches", "table updates", "timer"
+    .byte 0                         # the end of them
 all_free:
     .ascii "every frame is free again\n"
     .equ ALL_FREE, . - all_free

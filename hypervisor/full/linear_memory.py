@@ -72,8 +72,11 @@ class LinearMemory:
         self.physical = physical
         self._state = state
 
-    def translate(self, va: int, *, write: bool = False, user: bool = False) -> Translation:
-        """Walk the guest's tables, and mark there what hardware marks. PageFault."""
+    def translate(
+        self, va: int, *, write: bool = False, user: bool = False, marks: bool = True
+    ) -> Translation:
+        """Walk the guest's tables, and mark there what hardware marks, unless somebody only looks on.
+        PageFault."""
         state = self._state
         if not state.paging:
             return Translation(va & _LINEAR, user=True, writable=True, clean=False)
@@ -97,7 +100,7 @@ class LinearMemory:
         protected = user or state.cr0 & Cr0.WP
         if (user and not rights & _USER) or (write and protected and not rights & _RW):
             raise PageFault(va & _LINEAR, code | _WAS_PRESENT)
-        marked = self._mark(met, write=write, pae=pae)
+        marked = self._mark(met, write=write, pae=pae) if marks else [entry for _, entry in met]
         upper, leaf = marked[0], marked[-1]
         return Translation(
             table & -span | va & span - 1,
@@ -117,6 +120,10 @@ class LinearMemory:
         return b"".join(
             self.physical.read(self.translate(at, user=user).address, step) for at, step in _pages(va, size)
         )
+
+    def look(self, va: int, size: int) -> bytes:
+        """As `read`, of `size` bytes in one page, and the guest cannot know of it."""
+        return self.physical.read(self.translate(va, marks=False).address, size)
 
     def write(self, va: int, data: bytes, *, user: bool = False) -> None:
         """Store; on a PageFault nothing has been written."""

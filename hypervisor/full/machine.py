@@ -125,9 +125,8 @@ class BareMachine(Outside):
             self._tables = GuestTables(physical, state)
             self.shadow = Shadow(ram, vcpu.cpu, memory, machine_memory.allocate_own, self._tables, shadow)
             physical.stored = self.shadow.stored
-            processor = VirtualProcessor(
-                vcpu.cpu, state, LinearMemory(physical, state), self.shadow, sensitive
-            )
+            self.memory = LinearMemory(physical, state)
+            processor = VirtualProcessor(vcpu.cpu, state, self.memory, self.shadow, sensitive)
             rewriter = Rewriter(vcpu.cpu) if sensitive is Sensitive.REWRITE else None
             self.pc = Pc(
                 self.platform,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from paravane.ending import Ending
     from paravane.full.machine import BareGuest
+    from paravane.tools.images import Found
 
 DEFAULT_MEMORY: Final = 32 << 20
 
@@ -55,7 +56,7 @@ def boot(options: argparse.Namespace) -> Status:
     terminal, errors = Terminal(), Lines(STDERR)
     signals = Signals(terminal.restore)
     with signals, logging_to(errors, options.log_level.upper()):
-        machine = _machine(options, found.data, terminal)
+        machine = _machine(options, found, terminal)
         with machine:
             signals.interrupt = machine.interrupt
             if signals.asked_to_stop():
@@ -74,12 +75,12 @@ def boot(options: argparse.Namespace) -> Status:
     return status
 
 
-def _machine(options: argparse.Namespace, kernel: bytes, terminal: Terminal) -> BareMachine:
+def _machine(options: argparse.Namespace, found: Found, terminal: Terminal) -> BareMachine:
     try:
         return BareMachine(
-            kernel,
-            options.memory or DEFAULT_MEMORY,
-            command_line=command_line(options.cmdline),
+            found.data,
+            options.memory or found.memory or DEFAULT_MEMORY,
+            command_line=command_line(options.cmdline) or found.cmdline,
             sink=terminal.write,
             clock=HostClock() if options.clock == "host" else VirtualClock(),
             slice_instructions=DETERMINISTIC_SLICE if options.deterministic else 0,
