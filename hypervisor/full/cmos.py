@@ -10,6 +10,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from paravane.full.bios_data import LOW_KIB
+
 if TYPE_CHECKING:
     from paravane.time.clock import Clock
 
@@ -20,7 +22,6 @@ _STATUS_A, _STATUS_B, _STATUS_C, _STATUS_D, _CENTURY = 0x0A, 0x0B, 0x0C, 0x0D, 0
 _DIVIDER, _HOURS_24, _BINARY, _VALID = 0x26, 0x02, 0x04, 0x80
 _SECOND: Final = 1_000_000_000
 _KIB: Final = 1024
-_LOW_KIB: Final = 640
 
 
 class Cmos:
@@ -34,7 +35,7 @@ class Cmos:
         self._bytes[_STATUS_A], self._bytes[_STATUS_B] = _DIVIDER, _HOURS_24
         extended = min(max(0, memory // _KIB - _KIB), 0xFFFF)
         beyond = min(max(0, memory - (16 << 20)) >> 16, 0xFFFF)
-        for at, value in ((0x15, _LOW_KIB), (0x17, extended), (0x30, extended), (0x34, beyond)):
+        for at, value in ((0x15, LOW_KIB), (0x17, extended), (0x30, extended), (0x34, beyond)):
             self._bytes[at : at + 2] = value.to_bytes(2, "little")
 
     def read(self, port: int) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import Ram
 from paravane.cpu.segments import Descriptor, Table
-from paravane.full import multiboot
+from paravane.full import bios_data, multiboot
 from paravane.full.guest_tables import GuestTables
 from paravane.full.linear_memory import LinearMemory
 from paravane.full.pc import Pc
@@ -49,7 +49,8 @@ _CODE, _DATA = 0x08, 0x10
 
 class BareGuest:
     """A kernel on a bare PC (`paravane.personality.Guest`). `exit_code` is what it wrote to the debug exit,
-    and `failure` the sentence that says why it could not go on, once it has come to the one or the other."""
+    `failure` the sentence that says why it could not go on, `reset_by` the name of what it reset its machine
+    by, once it has come to one of these."""
 
     domid = CONTROL_DOMID
     paused = False
@@ -57,16 +58,23 @@ class BareGuest:
     def __init__(self, vcpu: Callable[[BareGuest], FullVcpu]) -> None:
         self.exit_code: int | None = None
         self.failure: str | None = None
+        self.reset_by: str | None = None
         self.vcpus = (vcpu(self),)
 
     @property
     def alive(self) -> bool:
-        return self.exit_code is None and self.failure is None
+        return self.exit_code is None and self.failure is None and self.reset_by is None
 
     def exit(self, code: int) -> None:
         """It ends its machine."""
         if self.alive:
             self.exit_code = code
+            self._end()
+
+    def reset(self, by: str) -> None:
+        """It resets its machine."""
+        if self.alive:
+            self.reset_by = by
             self._end()
 
     def fail(self, sentence: str) -> None:
@@ -131,10 +139,11 @@ class BareMachine(Outside):
             self.pc = Pc(
                 self.platform,
                 "d0",
-                memory,
+                physical,
                 sink=sink,
                 interrupted=vcpu.interrupted,
                 ended=self.guest.exit,
+                reset=self.guest.reset,
             )
             vcpu.equip(processor, self.pc.ports, self.pc.interrupts, rewriter)
             _enter(processor, physical, loaded)
@@ -203,6 +212,9 @@ def _enter(processor: VirtualProcessor, physical: PhysicalMemory, loaded: Loaded
     table = multiboot.loader_gdt()
     for piece in (*loaded.pieces, table):
         physical.write(piece.address, bytes(piece.data))
+        # All other memory is zero.
+        end = piece.address + len(piece.data)
+        physical.clear(end, min(piece.address + piece.size, bios_data.END) - end)
     state, cpu = processor.state, processor.cpu
     state.gdt, state.idt = Table(table.address, table.size - 1), Table(0, 0)
     processor.set_cpl(KERNEL)

@@ -75,9 +75,41 @@ def test_sensitive_instructions_show_the_ring_where_they_are_ignored(image: Call
     assert [_boot(kernel, "--sensitive", mode)[0] for mode in ("rewrite", "state", "ignore")] == [0, 0, 3]
 
 
-def test_only_a_bare_pc_has_sensitive_instructions() -> None:
-    done = paravane("boot", "hello", "--sensitive", "state")
-    assert (done.returncode, done.stderr) == (2, b"paravane: --sensitive is for --personality full\n")
+@pytest.mark.parametrize(("option", "value"), [("--sensitive", "state"), ("--screen", "-")])
+def test_only_a_bare_pc_has(option: str, value: str) -> None:
+    done = paravane("boot", "hello", option, value)
+    assert done.returncode == 2
+    assert done.stderr.decode() == f"paravane: {option} is for --personality full\n"
+
+
+def _shown(text: str) -> str:
+    """Stores that put `text` into the corner of the screen, white on black."""
+    return "".join(
+        f"movw ${0x0700 | ord(character)}, {0xB8000 + 2 * at}\n" for at, character in enumerate(text)
+    )
+
+
+def test_screen_is_written_where_it_is_asked_for(image: Callable[[str], str], tmp_path: Path) -> None:
+    kernel = image(_shown("on the screen") + _exit(0))
+    assert _boot(kernel, "--screen", "-") == (0, "a bare PC\n", "on the screen\n")
+    assert _boot(kernel, "--screen", str(tmp_path / "screen")) == (0, "a bare PC\n", "")
+    assert (tmp_path / "screen").read_text() == "on the screen\n"
+    status, console, told = _boot(kernel, "--screen", kernel)
+    assert (status, console, told.count("\n")) == (2, "", 1)
+    assert "would overwrite" in told
+
+
+def test_reset_ends_the_machine_with_a_status_of_its_own(image: Callable[[str], str]) -> None:
+    status, _, told = _boot(image("mov $0xfe, %al\noutb %al, $0x64\nhlt"))
+    assert (status, told) == (4, "paravane: bare reset its machine by the keyboard controller\n")
+
+
+def test_machine_that_is_reset_starts_again_if_it_is_to(image: Callable[[str], str]) -> None:
+    """With --max-traps both lives are cut short together."""
+    reset = image("mov $0xfe, %al\noutb %al, $0x64\nhlt")
+    status, console, _ = _boot(reset, "--on-reboot", "restart", "--max-traps", "25")
+    assert status == 124
+    assert console.startswith("a bare PC\na bare PC\n")
 
 
 def test_shadow_of_either_policy_is_audited(image: Callable[[str], str]) -> None:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from typing import TYPE_CHECKING
+
 import pytest
 
+from paravane.cpu import Ram
 from paravane.full.cmos import Cmos
 from paravane.full.interrupt_controllers import InterruptControllers
 from paravane.full.interval_timer import HERTZ, IntervalTimer
+from paravane.full.keyboard_controller import KeyboardController
+from paravane.full.physical_memory import PhysicalMemory
 from paravane.full.ports import Ports
 from paravane.full.serial_port import BASE, SerialPort
+from paravane.full.text_screen import PAGE, TextScreen
 from paravane.time.clock import VirtualClock
 from paravane.time.timers import TimerQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Register:
@@ -248,3 +258,71 @@ def test_cmos_tells_how_much_memory_there_is() -> None:
     cmos = Cmos(VirtualClock(), 24 << 20)
     assert _cmos(cmos, 0x17) | _cmos(cmos, 0x18) << 8 == 23 * 1024
     assert _cmos(cmos, 0x34) | _cmos(cmos, 0x35) << 8 == (8 << 20) >> 16
+
+
+@pytest.fixture
+def memory() -> Iterator[PhysicalMemory]:
+    """As much of it as the smallest machine has."""
+    with closing(Ram(256)) as ram:
+        yield PhysicalMemory(ram, 1 << 20)
+
+
+def _crtc(screen: TextScreen, index: int, value: int) -> None:
+    screen.write(0x3D4, index)
+    screen.write(0x3D5, value)
+
+
+def test_screen_shows_its_memory_as_text(memory: PhysicalMemory) -> None:
+    screen = TextScreen(memory)
+    assert screen.text() == ""
+    memory.write(PAGE + 2 * 81, b"A\x07\x03\x1f\x82\x07\x00\x07\x1b\x07")
+    assert screen.text() == "\n A♥é ←\n"
+
+
+def test_screen_begins_where_the_guest_says_and_wraps_around(memory: PhysicalMemory) -> None:
+    screen = TextScreen(memory)
+    memory.write(PAGE, b"0\x07")
+    memory.write(PAGE + 0x7FFE, b"L\x07")
+    _crtc(screen, 0x0C, 0x3F)
+    _crtc(screen, 0x0D, 0xFF)
+    assert screen.text() == "L0\n"
+    _crtc(screen, 0x0C, 0xFF)  # beyond its memory is its memory again
+    assert screen.text() == "L0\n"
+
+
+def test_cursor_and_other_registers_read_back(memory: PhysicalMemory) -> None:
+    screen = TextScreen(memory)
+    _crtc(screen, 0x0E, 0x01)
+    _crtc(screen, 0x0F, 0x50)
+    assert [screen.read(0x3D5), screen.read(0x3D4)] == [0x50, 0x0F]
+    _crtc(screen, 0xFF, 7)
+    assert screen.read(0x3D5) == 0
+    screen.read(0x3DA)
+    for value in (0x10, 0x0C):
+        screen.write(0x3C0, value)
+    assert screen.read(0x3C1) == 0x0C
+    assert screen.read(0x3DA) != screen.read(0x3DA)  # a retrace begins and ends
+
+
+def test_keyboard_controller_answers_and_resets() -> None:
+    resets: list[str] = []
+    controller = KeyboardController(resets.append)
+    controller.write(0x64, 0xAA)
+    assert controller.read(0x64) & 3 == 1
+    assert controller.read(0x60) == 0x55
+    assert controller.read(0x64) & 3 == 0
+    for value in (0xFF, 0xFD):
+        controller.write(0x64, value)
+    controller.write(0x60, 0)  # to a keyboard that is not there
+    controller.write(0x64, 0xD1)
+    controller.write(0x60, 0xDF)
+    controller.write(0x64, 0xD0)
+    assert controller.read(0x60) == 0xDF
+    controller.write(0x92, 2)
+    assert resets == []
+    controller.write(0x64, 0xFE)
+    controller.write(0x64, 0xD1)
+    controller.write(0x60, 0)
+    controller.write(0x92, 3)
+    controller.write(0xCF9, 6)
+    assert resets == ["the keyboard controller", "the keyboard controller", "port 0x92", "port 0xcf9"]

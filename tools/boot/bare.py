@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from paravane import HostClock, ImageError, StopReason, VirtualClock
+from paravane.classes import NamedTuple
 from paravane.ending import CUT_SHORT_STATUS
 from paravane.full.machine import LARGEST, SMALLEST, BareMachine
 from paravane.full.shadow import Policy
@@ -15,6 +17,7 @@ from paravane.text import shown
 from paravane.tools import images
 from paravane.tools.arguments import command_line
 from paravane.tools.deadline import Expired, expiring
+from paravane.tools.files import check_folder, refuse_overwriting, write_file
 from paravane.tools.lines import Lines, logging_to
 from paravane.tools.parting import Stream, audited, patience, put_out
 from paravane.tools.signals import Signals
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MEMORY: Final = 32 << 20
 
+_TO_STDERR: Final = "-"
+
 _OF_XEN: Final = (
     *("vcpus", "privileged", "ramdisk", "disk", "vif", "console", "vfb", "store_socket", "seed", "jitter"),
     *("decisions", "faults", "most_faults", "watch_sources", "trace", "trace_events", "trace_format"),
@@ -43,7 +48,7 @@ _OPTIONS: Final = {"breaks": "break", "watches": "watch"}
 
 def boot(options: argparse.Namespace) -> Status:
     """The exit status: 0 when the kernel wrote 0 to the debug exit, 3 for another number and where it could
-    not go on. UsageError."""
+    not go on, 4 when it reset its machine and is not to be started again. UsageError, OutputError."""
     _check(options)
     deadline = None if options.timeout is None else time.monotonic() + options.timeout
     try:
@@ -56,16 +61,14 @@ def boot(options: argparse.Namespace) -> Status:
     terminal, errors = Terminal(), Lines(STDERR)
     signals = Signals(terminal.restore)
     with signals, logging_to(errors, options.log_level.upper()):
-        machine = _machine(options, found, terminal)
-        with machine:
-            signals.interrupt = machine.interrupt
-            if signals.asked_to_stop():
-                machine.interrupt()
-            with terminal.joined(machine, machine.pc.serial):
-                ending = machine.run(deadline=deadline, max_traps=options.max_traps)
-            status = _report(shown(options.name or found.name), machine.guest, ending, errors)
-            if options.audit and not audited(machine, errors.write):
-                status = status or Status.ERRORS
+        life = _Lives(options, found, terminal, signals, deadline, errors).last()
+        status = _report(shown(options.name or found.name), life.guest, life.ending, errors)
+        if not life.sound:
+            status = status or Status.ERRORS
+        if options.screen == _TO_STDERR:
+            errors.put(life.screen.encode())
+        elif options.screen is not None:
+            write_file(Path(options.screen), life.screen.encode())
         stream = Stream("console output", terminal.drain, lambda: terminal.failure)
         wait = patience(deadline, interrupted=signals.asked_to_stop())
         if not put_out((stream,), errors.write, wait, signals.another()):
@@ -73,6 +76,55 @@ def boot(options: argparse.Namespace) -> Status:
         errors.drain(wait, signals.another())
     signals.die()
     return status
+
+
+class _Life(NamedTuple):
+    """A machine that has run: its kernel, why it was left, what its screen shows, the traps it took, and
+    whether an audit that was asked for found nothing."""
+
+    guest: BareGuest
+    ending: Ending
+    screen: str
+    traps: int
+    sound: bool
+
+
+class _Lives:
+    """The machine, and those that follow as the kernel resets it, with `--on-reboot restart`."""
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        found: Found,
+        terminal: Terminal,
+        signals: Signals,
+        deadline: float | None,
+        errors: Lines,
+    ) -> None:
+        self._options, self._found, self._terminal = options, found, terminal
+        self._signals, self._deadline, self._errors = signals, deadline, errors
+        self._traps_left: int = options.max_traps
+
+    def last(self) -> _Life:
+        """Run them all."""
+        while True:
+            life = self._one()
+            if life.guest.reset_by is None or self._options.on_reboot != "restart":
+                return life
+            if self._options.max_traps:
+                # The last one keeps one: 0 is no limit.
+                self._traps_left = max(1, self._traps_left - life.traps)
+
+    def _one(self) -> _Life:
+        options, signals = self._options, self._signals
+        with _machine(options, self._found, self._terminal) as machine:
+            signals.interrupt = machine.interrupt
+            if signals.asked_to_stop():
+                machine.interrupt()
+            with self._terminal.joined(machine, machine.pc.serial):
+                ending = machine.run(deadline=self._deadline, max_traps=self._traps_left)
+            sound = not options.audit or audited(machine, self._errors.write)
+            return _Life(machine.guest, ending, machine.pc.screen.text(), machine.platform.traps, sound)
 
 
 def _machine(options: argparse.Namespace, found: Found, terminal: Terminal) -> BareMachine:
@@ -99,11 +151,13 @@ def _check(options: argparse.Namespace) -> None:
         if getattr(options, name):
             option = _OPTIONS.get(name, name).replace("_", "-")
             raise UsageError(f"--{option} is not for --personality full")
-    if options.on_reboot != "stop":
-        raise UsageError("--on-reboot is not for --personality full")
     memory = options.memory or DEFAULT_MEMORY
     if not SMALLEST <= memory <= LARGEST:
         raise UsageError(f"--memory: a bare PC has {SMALLEST >> 20} MiB to {LARGEST >> 30} GiB")
+    if options.screen not in (None, _TO_STDERR):
+        screen = Path(options.screen)
+        check_folder(screen)
+        refuse_overwriting([("--screen", screen)], [Path(options.image)])
 
 
 def _report(name: str, guest: BareGuest, ending: Ending, errors: Lines) -> Status:
@@ -111,6 +165,9 @@ def _report(name: str, guest: BareGuest, ending: Ending, errors: Lines) -> Statu
     if guest.failure is not None:
         errors.write(f"paravane: {name} cannot go on: {guest.failure}")
         return Status.CRASHED
+    if guest.reset_by is not None:
+        errors.write(f"paravane: {name} reset its machine by {guest.reset_by}")
+        return Status.REBOOT
     if guest.exit_code is None:
         errors.write(f"paravane: {name} did not end: {ending}")
         return Status(CUT_SHORT_STATUS[ending.reason])

@@ -114,6 +114,11 @@ def _add_personality(parser: argparse.ArgumentParser) -> None:
         help="with full, how long what is known of the kernel's page tables is kept: until it would be gone "
         "from a TLB; or, the tables being write-protected, until the kernel changes them (default: vtlb)",
     )
+    group.add_argument(
+        "--screen",
+        metavar="FILE",
+        help="with full, write what the text screen shows at the end, as UTF-8, to FILE (-: stderr)",
+    )
 
 
 def _add_domain_options(parser: argparse.ArgumentParser) -> None:
@@ -174,10 +179,9 @@ def _boot(options: argparse.Namespace) -> int:
         from paravane.tools.boot.bare import boot  # noqa: PLC0415 - loaded for who asks for it only
 
         return boot(options)
-    if options.sensitive is not None:
-        raise UsageError("--sensitive is for --personality full")
-    if options.shadow is not None:
-        raise UsageError("--shadow is for --personality full")
+    for name in ("sensitive", "shadow", "screen"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} is for --personality full")
     recording = None if options.record is None else import_module("paravane.tools.boot.recording")
     if recording is not None:
         recording.settle_record(options)
