@@ -42,8 +42,9 @@ SUSPEND = guest_kernels.folder_of("suspend") / "suspend.S"
 OF_A_MACHINE = {"ctl", "store"} & set(VERBS)
 """Verbs whose examples speak of a machine that runs."""
 
-SETTLED = {*OF_A_MACHINE, "bench"}
-"""Those of `bench` take long: tests/unit/test_bench_command.py types them, with nothing to measure."""
+SETTLED = {*OF_A_MACHINE, "bench", "compare"}
+"""Those of `bench` and `compare` take long: tests/unit/test_bench_command.py and test_compare_command.py type
+them, with nothing to measure."""
 
 CTRL_BRACKET = b"\x1d"
 """Leaves a console, and nothing else of a machine that runs minds it."""

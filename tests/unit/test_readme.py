@@ -116,6 +116,10 @@ def test_a_picture_is_drawn_as_shown(tmp_path: Path) -> None:
     assert "a picture of 320 by 200 pixels" in shown
 
 
+def test_one_kernel_is_compared_as_shown(tmp_path: Path) -> None:
+    follow(section(ROOT / "tools" / "compare" / "README.md", "What one sees"), tmp_path)
+
+
 def test_no_code_goes_unread_because_it_is_not_fenced() -> None:
     found = {str(path.relative_to(ROOT)): unfenced(path.read_text(encoding="utf-8")) for path in documents()}
     assert {path: lines for path, lines in found.items() if lines} == {}
