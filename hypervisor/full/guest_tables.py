@@ -57,6 +57,10 @@ class GuestTables:
         size = self.entry_size
         return int.from_bytes(self._physical.read((frame << PAGE_SHIFT) + index * size, size), "little")
 
+    def upper(self, frame: int, va: int) -> int:
+        """The entry for linear `va` of the directory in a frame."""
+        return self.entry(frame, va >> 21 & 511 if self.pae else va >> 22)
+
     def address(self, entry: int) -> int:
         """The physical address that an entry names, of a table or of a page of 4 KiB."""
         return entry & (_PAE_ADDRESS if self.pae else 0xFFFFF000)

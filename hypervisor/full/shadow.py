@@ -149,23 +149,28 @@ class Shadow:
         """INVLPG: forget the page of linear `va`, as far as it may be stale."""
         self.counts.page_flushes += 1
         root = self.current
-        if root is None:
+        directory = None if root is None else root.shown[va >> 30]
+        if root is None or directory is None:
             return
-        place = root.place(va)
-        entry = self.entries.get(place)
+        self._cpu.flush_page(va)
+        if self.uses[directory].loose:
+            self._drop_stale(root, va, directory)
+        entry = self.entries.get(root.place(va))
         table = None if entry & LARGE else self.by_frame.get(frame_of(entry))
-        if table is not None and not table.source.large:
+        if table is not None and not table.source.large and self.uses[table.source.frame].loose:
             self.entries.set_leaf(table.place(va >> PAGE_SHIFT & ENTRIES - 1), 0)
-            if len(table.links) == 1:
-                self._cpu.flush_page(va)
-                return
-        elif entry and self._is_loose(root.shown[va >> 30]):
-            for half in range(self._guest.halves):
-                place = place & -self._guest.halves | half
-                entry = self.entries.get(place)
-                if entry & LARGE or (entry and self.by_frame[frame_of(entry)].source.large):
-                    self._set_upper(place, 0)
-        self._cpu.flush_tlb()
+            if len(table.links) > 1:
+                self._cpu.flush_tlb()
+
+    def _drop_stale(self, root: Root, va: int, directory: int) -> None:
+        """Forget the large page at linear `va`, and a table that the guest's entry does not name any more."""
+        upper = self._guest.upper(directory, va)
+        first = root.place(va) & -self._guest.halves
+        for half in range(self._guest.halves):
+            entry = self.entries.get(first + half)
+            large = entry & LARGE or (entry and self.by_frame[frame_of(entry)].source.large)
+            if entry and (large or not self.shows(entry, upper, half)):
+                self._set_upper(first + half, 0)
 
     def fill(self, va: int, found: Translation, *, write: bool = False) -> None:
         """Map the page of linear `va` as the guest's tables do, where a store (`write`) or another access has
