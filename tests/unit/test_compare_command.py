@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paravane.full.shadow import Policy
+from paravane.full.state import Sensitive
 from paravane.tools.cli import main
 from paravane.tools.compare import command
 from paravane.tools.compare.comparison import PC_ONLY, SHARED, XEN_ONLY, Comparison
 from paravane.tools.compare.costs import Costs, Phases
 from paravane.tools.compare.table import table
+from paravane.tools.compare.ways import Modes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from paravane.tools.compare.forms import Twice
-    from paravane.tools.compare.ways import Modes
 
 LINES = {SHARED: {"cpu": 30, ".": 2}, XEN_ONLY: {"memory": 20}, PC_ONLY: {"full": 40}}
 
@@ -94,7 +96,7 @@ def test_figures_of_the_host_are_told_where_they_are_asked_for_alone(
 
 
 def test_the_table_has_both_ways_side_by_side_and_the_reasons() -> None:
-    modes = command.Modes(command.Policy.VTLB, command.Sensitive.REWRITE)
+    modes = Modes(Policy.VTLB, Sensitive.REWRITE)
     lines = table(_comparison(modes, with_lines=False, with_seconds=False))
     rows = [line.split() for line in lines]
     assert ["work", "2", "7", "3.5", "0", "3", "7", "0", "0", "1", "0", "0"] in rows
