@@ -197,6 +197,7 @@ FUNCTION space_load
 
 FUNCTION machine_switch
     pushl %ebx
+    # exercise twice: give stack (EAX) and table (EDX; va_to_mfn takes EAX) to switch_calls, make both in 1 hypercall
     movl %eax, switch_calls + MULTICALL_ENTRY_args + 4
     movl %edx, %eax
     call va_to_mfn
@@ -207,6 +208,7 @@ FUNCTION machine_switch
     orl switch_calls + MULTICALL_ENTRY_result, %eax
     orl switch_calls + MULTICALL_ENTRY_sizeof + MULTICALL_ENTRY_result, %eax
     MUST switch
+    # exercise end
     popl %ebx
     ret
 

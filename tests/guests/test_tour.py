@@ -93,6 +93,14 @@ SENSE: dict[str, tuple[str, ...]] = {
         "slices > woken",
         "late < 1000000",
     ),
+    "twice": (
+        "pc > 5 * xen > 0",
+        "direct == 0",
+        "calls == traps + loads + returns",
+        "traps == returns > 2000",
+        "emulated > pc / 2",
+        "refills > switches == 1000",
+    ),
     "domain0": ("control >= 8", "mapped > 0", "own > built > 0", "refused == 2"),
 }
 """What must be true of the figures of a stop, by their names."""

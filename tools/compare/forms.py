@@ -13,6 +13,7 @@ from paravane.tools.status import UsageError
 
 if TYPE_CHECKING:
     from paravane import Image
+    from paravane.guest_kernels import GuestKernel
 
 PHASE, NAMES = "phase", "phase_names"
 """The word that has the number of the present phase, and the names of all, with an empty one after the
@@ -45,6 +46,11 @@ class Twice:
     def phases(self) -> tuple[str, ...]:
         """The names of its phases; the first is for all that is in none."""
         return self.xen.names
+
+
+def build(kernel: GuestKernel) -> Twice:
+    """Both forms of a kernel that has a folder. UsageError as `find`."""
+    return find(argparse.Namespace(image=str(kernel.folder), include=[], define=[]))
 
 
 def find(options: argparse.Namespace) -> Twice:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from paravane.trace import Kind
 
 
-_TIMEOUT: Final = 300
+TIMEOUT: Final = 300
 """Host seconds after which a run counts as hung: far more than any needs."""
 
 
@@ -34,10 +34,12 @@ class Figure(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What came of a stop's domains, the first of them alone where there are no more, and their kernel."""
+    """What came of a stop's domains, the first of them alone where there are no more, and their kernel; and
+    what came of `Stop.beside`."""
 
     results: tuple[BootResult, ...]
     image: Image
+    beside: object = None
 
     @property
     def result(self) -> BootResult:
@@ -68,7 +70,7 @@ class Exercise:
 class Stop:
     """One idea. `section` is where "Xen and the Art of Virtualization" has it, `kernel` who shows it (and
     what marks its exercise), `kinds` what `figures` need of the trace. `parts` are the domains, if there are
-    several.
+    several. `beside` runs the kernel again, in another way than `paravane boot` does, for figures of that.
     """
 
     title: str
@@ -79,12 +81,14 @@ class Stop:
     figures: Callable[[Run], Iterable[Figure]]
     exercise: Exercise
     parts: tuple[Part, ...] = ()
+    beside: Callable[[GuestKernel], object] | None = None
 
     def run(self, kernel: GuestKernel | None = None) -> Run:
         """Boot the kernel, or one for each part on one machine; or another kernel than that of the catalogue.
         The slices of several are counted in instructions, so that they share the processor alike on every
         host."""
-        chosen = choose(kernel or guest_kernels.load(self.kernel), (), {})
+        kernel = kernel or guest_kernels.load(self.kernel)
+        chosen = choose(kernel, (), {})
         known = chosen.defaults
         if self.parts:
             # As `paravane run` has it: what has powered off goes, and what it lent with it.
@@ -93,7 +97,7 @@ class Stop:
                 Guest(chosen.image, part.name, part.cmdline, known.memory, on_end=on_end)
                 for part in self.parts
             ]
-            results = boot_together(*guests, trace=self.kinds, timeout=_TIMEOUT, deterministic=True)
+            results = boot_together(*guests, trace=self.kinds, timeout=TIMEOUT, deterministic=True)
             return Run(results, chosen.image)
         result = boot(
             chosen.image,
@@ -104,6 +108,6 @@ class Stop:
             devices=known.devices,
             seed=known.seed,
             trace=self.kinds,
-            timeout=_TIMEOUT,
+            timeout=TIMEOUT,
         )
-        return Run((result,), chosen.image)
+        return Run((result,), chosen.image, None if self.beside is None else self.beside(kernel))

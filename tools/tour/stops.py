@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from paravane.tools.tour import machine, memory, processor
+from paravane.tools.tour import beside, machine, memory, processor
 
 if TYPE_CHECKING:
     from paravane.tools.tour.stop import Stop
@@ -27,4 +27,5 @@ STOPS: Final[tuple[Stop, ...]] = (
     memory.BALLOON,
     machine.SCHEDULING,
     machine.CONTROL,
+    beside.FULL,
 )
