@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from paravane import DomainConfig, Kind, Machine, ShutdownReason, guest_kernels,
 from paravane.asm import build
 from paravane.trace import HypercallRecord, TrapRecord
 from tests.support.boot import HOST_TIMEOUT, boot
-from tests.support.needs import tool
+from tests.support.qemu import PANICKED, POWERED_OFF, on_qemu
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,8 +20,6 @@ TWICE = guest_kernels.load("twice")
 FEW_FRAMES = 100
 SLICE = 1_000_000
 """Instructions: with slices of the host's time a hypercall may be interrupted, and then counts twice."""
-POWERED_OFF, PANICKED = 1, 3
-"""QEMU's exit status after the kernel wrote 0 and 1 to isa-debug-exit."""
 PHASES = ["system calls", "page faults", "fork", "exec", "context switches", "table updates", "timer"]
 NAMES_BYTES = 96
 """At least as many as the names of the phases have, and all of them the kernel's."""
@@ -34,32 +31,8 @@ def image(**defines: int) -> bytes:
 
 def on_a_pc(kernel: bytes, folder: Path) -> tuple[str, int]:
     """What QEMU has on its serial line, and its exit status."""
-    path = folder / "twice.elf"
-    path.write_bytes(kernel)
-    memory = f"{TWICE.memory >> 20}M"
-    machine = [
-        "-machine",
-        "pc",
-        "-accel",
-        "tcg",
-        "-m",
-        memory,
-        "-nodefaults",
-        "-no-reboot",
-        "-display",
-        "none",
-    ]
-    devices = ["-serial", "stdio", "-device", "isa-debug-exit,iobase=0xf4"]
-    done = subprocess.run(
-        [tool("qemu-system-i386"), *machine, *devices, "-kernel", str(path)],
-        check=False,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=HOST_TIMEOUT,
-    )
-    assert not done.stderr
-    return done.stdout, done.returncode
+    console, status = on_qemu(kernel, TWICE.memory, folder)
+    return console.decode(), status
 
 
 def test_a_pc_and_xen_show_the_same_console(tmp_path: Path) -> None:

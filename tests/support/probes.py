@@ -7,7 +7,6 @@ The kernel around them is probes.S, whose tables say which selectors and pages t
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
@@ -18,7 +17,7 @@ from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
 from paravane.full.machine import BareMachine
 from tests.support.boot import HOST_TIMEOUT
-from tests.support.needs import tool
+from tests.support.qemu import POWERED_OFF, on_qemu
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +33,6 @@ DONE = 0x60
 
 _BASE = 0x100000
 _SELECTORS = {0: 0x08, 3: 0x1B}
-_ENDED_WELL = 1
-"""QEMU's exit status after 0 was written to isa-debug-exit."""
 
 _FIELDS = (
     *("events", "vector", "error", "eip", "eflags", "cs", "esp", "ss"),
@@ -118,20 +115,9 @@ def _own(text: str, number: int) -> str:
 
 def in_qemu(probes: Sequence[Probe], folder: Path) -> list[Outcome]:
     """What each comes to in QEMU, whose files are in `folder`."""
-    image, line = folder / "probes.elf", folder / "serial"
-    image.write_bytes(kernel(probes))
-    machine = ["-machine", "pc", "-accel", "tcg", "-cpu", PROCESSOR, "-m", f"{MEMORY >> 20}M", "-nodefaults"]
-    rest = ["-no-reboot", "-display", "none", "-device", "isa-debug-exit,iobase=0xf4"]
-    done = subprocess.run(
-        [tool("qemu-system-i386"), *machine, *rest, "-serial", f"file:{line}", "-kernel", str(image)],
-        check=False,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=HOST_TIMEOUT,
-    )
-    assert (done.returncode, done.stderr) == (_ENDED_WELL, "")
-    return outcomes(line.read_bytes(), len(probes))
+    written, status = on_qemu(kernel(probes), MEMORY, folder, "-cpu", PROCESSOR)
+    assert status == POWERED_OFF
+    return outcomes(written, len(probes))
 
 
 def in_monitor(probes: Sequence[Probe], sensitive: Sensitive) -> list[Outcome]:
