@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PRESENT, RW, USER, LARGE = int(Pte.PRESENT), int(Pte.RW), int(Pte.USER), int(Pte.PSE)
 ACCESSED, DIRTY = int(Pte.ACCESSED), int(Pte.DIRTY)
+RIGHTS: Final = RW | USER
 MAPPED: Final = PRESENT | ACCESSED | DIRTY
 """What every entry has that maps something: the engine has nothing to mark in it."""
 
