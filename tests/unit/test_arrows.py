@@ -13,8 +13,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "__main__",
         "tools/explore",
-        "tools/boot tools/compare tools/docs tools/report_page tools/run tools/store tools/tour",
-        "tools/monitor",
+        "tools/boot tools/docs tools/report_page tools/run tools/store tools/tour",
+        "tools/compare tools/monitor",
         "tools/config tools/ctl tools/bench tools/testing tools/trace",
         "tools",
         "testing",

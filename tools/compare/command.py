@@ -77,7 +77,8 @@ def define(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="measure the host's processor time too: it is another one each time",
     )
-    parser.add_argument(
+    group = parser.add_argument_group("when to stop")
+    group.add_argument(
         "--timeout",
         type=positive_seconds,
         default=_TIMEOUT,
