@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import SegmentFault
 from paravane.cpu.segments import Table
-from paravane.full.processor import GuestFailure
+from paravane.full.processor import GuestFailure, InvalidOpcode
 from paravane.full.state import KNOWN_CR0, KNOWN_CR4
 from paravane.x86 import Cr0, Cr4, Vector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from paravane.cpu.instructions import Instruction
     from paravane.full.processor import VirtualProcessor
 
 HLT: Final = 0xF4
-_CLTS, _INVD, _WBINVD, _RDTSC = 0xF06, 0xF08, 0xF09, 0xF31
+RDTSC: Final = 0xF31
+_CLTS, _INVD, _WBINVD = 0xF06, 0xF08, 0xF09
 _READ_CR, _READ_DR, _WRITE_CR, _WRITE_DR = 0xF20, 0xF21, 0xF22, 0xF23
 _REGISTERS: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 _LMSW: Final = int(Cr0.MP | Cr0.EM | Cr0.TS)
@@ -27,7 +26,7 @@ _DROPS_TLB: Final = int(Cr0.PG | Cr0.WP)
 _GEOMETRY: Final = int(Cr4.PSE | Cr4.PAE)
 
 
-def control(processor: VirtualProcessor, found: Instruction, time: Callable[[], int]) -> bool:
+def control(processor: VirtualProcessor, found: Instruction) -> bool:
     """An instruction that names such a register. False for any other. Raises SegmentFault, GuestFailure."""
     state, cpu = processor.state, processor.cpu
     register = _REGISTERS[found.modrm & 7]
@@ -36,13 +35,12 @@ def control(processor: VirtualProcessor, found: Instruction, time: Callable[[], 
         write_cr0(processor, state.cr0 & ~Cr0.TS)
     elif opcode in (_INVD, _WBINVD):
         pass  # there is no cache that anybody could see
-    elif opcode == _RDTSC:
-        now = time()
-        cpu.eax, cpu.edx = now & 0xFFFFFFFF, now >> 32 & 0xFFFFFFFF
-    elif opcode == _READ_CR and found.reg in (0, 2, 3, 4):
+    elif opcode in (_READ_CR, _WRITE_CR) and found.reg not in (0, 2, 3, 4):
+        raise InvalidOpcode
+    elif opcode == _READ_CR:
         value = (state.cr0, 0, state.cr2, state.cr3, state.cr4)[found.reg]
         setattr(cpu, register, value)
-    elif opcode == _WRITE_CR and found.reg in (0, 2, 3, 4):
+    elif opcode == _WRITE_CR:
         _write_control(processor, found.reg, getattr(cpu, register))
     elif opcode == _READ_DR:
         setattr(cpu, register, cpu.get_dr(_debug_number(found.reg)))
@@ -51,6 +49,13 @@ def control(processor: VirtualProcessor, found: Instruction, time: Callable[[], 
     else:
         return False
     return True
+
+
+def read_time(processor: VirtualProcessor, now: int) -> None:
+    """RDTSC, in any ring. SegmentFault where it is ring 0's alone."""
+    if processor.user and processor.state.cr4 & Cr4.TSD:
+        raise SegmentFault(Vector.GP, 0)
+    processor.cpu.eax, processor.cpu.edx = now & 0xFFFFFFFF, now >> 32 & 0xFFFFFFFF
 
 
 def load_table(processor: VirtualProcessor, base: int, limit: int, *, interrupts: bool) -> None:

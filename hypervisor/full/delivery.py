@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _GATE_SIZE: Final = 8
 _IN_IDT: Final = 2
-_TASK_GATE, _INTERRUPT_32, _TRAP_32 = 0x5, 0xE, 0xF
+_TASK_GATE: Final = 0x5
+_INTERRUPT_16, _TRAP_16, _INTERRUPT_32, _TRAP_32 = 0x6, 0x7, 0xE, 0xF
 _GATE_PRESENT: Final = 0x80
 _RPL: Final = int(Selector.RPL)
 _CLEARED: Final = int(Eflags.TF | Eflags.NT | Eflags.RF | Eflags.VM)
@@ -52,8 +53,7 @@ def deliver(
     processor: VirtualProcessor, vector: int, error_code: int | None = None, *, software: bool = False
 ) -> None:
     """Go to the handler of `vector`; `software`: by `int n`, which the gate's DPL may refuse. Raises
-    SegmentFault and PageFault, having changed nothing, and GuestFailure for task gates and gates of 16
-    bits."""
+    SegmentFault and PageFault, having changed nothing, and GuestFailure for task gates."""
     cpu, state, memory = processor.cpu, processor.state, processor.memory
     refusal = SegmentFault(Vector.GP, vector * _GATE_SIZE | _IN_IDT)
     if state.idt.limit is None or vector * _GATE_SIZE + _GATE_SIZE - 1 > state.idt.limit:
@@ -63,7 +63,9 @@ def deliver(
     kind = access & 0x1F
     if kind == _TASK_GATE:
         raise GuestFailure(f"vector {vector:#x} of its IDT is a task gate; tasks are not switched here")
-    if kind not in (_INTERRUPT_32, _TRAP_32) or (software and access >> 5 & 3 < state.cpl):
+    if kind not in (_INTERRUPT_16, _TRAP_16, _INTERRUPT_32, _TRAP_32) or (
+        software and access >> 5 & 3 < state.cpl
+    ):
         raise refusal
     if not access & _GATE_PRESENT:
         raise SegmentFault(Vector.NP, vector * _GATE_SIZE | _IN_IDT)
@@ -75,21 +77,24 @@ def deliver(
         stack, esp, mask = None, cpu.esp, processor.stack_mask
         base = cpu.segment_base("ss")
     else:
-        stack, esp = _inner_stack(processor)
+        stack, esp = inner_stack(processor)
         frame += [cpu.esp, processor.ss]
         base, mask = stack.base, 0xFFFFFFFF
     if error_code is not None:
         frame.insert(0, error_code)
-    esp = esp & ~mask & 0xFFFFFFFF | esp - 4 * len(frame) & mask
-    data = b"".join(word.to_bytes(4, "little") for word in frame)
+    big = kind in (_INTERRUPT_32, _TRAP_32)
+    size = 4 if big else 2
+    esp = esp & ~mask & 0xFFFFFFFF | esp - size * len(frame) & mask
+    data = b"".join((word & (1 << 8 * size) - 1).to_bytes(size, "little") for word in frame)
     memory.write(base + (esp & mask) & 0xFFFFFFFF, data, user=cpl != KERNEL)
     processor.set_cpl(cpl)
     if stack is not None:
         processor.hold("ss", stack)
     processor.hold("cs", code._replace(selector=code.selector & ~_RPL | cpl))
     cpu.shadowed = False
-    cpu.esp, cpu.eip = esp, gate & 0xFFFF | gate >> 32 & 0xFFFF0000
-    processor.eflags = eflags & ~(_CLEARED | (Eflags.IF if kind == _INTERRUPT_32 else 0))
+    cpu.esp, cpu.eip = esp, gate & 0xFFFF | (gate >> 32 & 0xFFFF0000) * big
+    masks = kind in (_INTERRUPT_16, _INTERRUPT_32)
+    processor.eflags = eflags & ~(_CLEARED | Eflags.IF * masks)
 
 
 def _handler_segment(processor: VirtualProcessor, selector: int) -> Descriptor:
@@ -102,7 +107,7 @@ def _handler_segment(processor: VirtualProcessor, selector: int) -> Descriptor:
     return found
 
 
-def _inner_stack(processor: VirtualProcessor) -> tuple[Descriptor, int]:
+def inner_stack(processor: VirtualProcessor) -> tuple[Descriptor, int]:
     """Stack segment and pointer for ring 0, from the TSS (SDM volume 3, 7.2.1)."""
     task, memory = processor.state.task, processor.memory
     if not task.flags or task.limit < _SS0 + 3:

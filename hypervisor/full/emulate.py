@@ -12,6 +12,8 @@ from paravane.cpu.instructions import MAX_LENGTH, decode
 from paravane.cpu.segments import Descriptor
 from paravane.full import control, sensitive, transfers
 from paravane.full.operation import Operation
+from paravane.full.port_rights import check_ports
+from paravane.full.processor import InvalidOpcode
 from paravane.full.state import KERNEL
 from paravane.full.string_io import string_io
 from paravane.x86 import Eflags, Vector
@@ -60,9 +62,9 @@ class Emulator:
         """What was looked at last."""
 
     def emulate_sensitive(self) -> bool:
-        """As `emulate`, for an instruction that would not have trapped by itself."""
+        """As `emulate`, for an instruction that would not have trapped by itself, or too late."""
         one = self._operation()
-        if one is None or not sensitive.emulate(one):
+        if one is None or not (sensitive.emulate(one) or self._input_output(one)):
             return False
         self._processor.cpu.shadowed = False
         return True
@@ -94,11 +96,16 @@ class Emulator:
         if self._input_output(one) or _transfers(one) or _segments(one):
             cpu.shadowed = _loads_stack_segment(one)
             return True
+        if found.opcode == control.RDTSC:
+            control.read_time(processor, self._time())
+            one.done()
+            cpu.shadowed = False
+            return True
+        if found.opcode == _GROUP_7 and found.reg == _INVLPG and not found.has_memory_operand:
+            raise InvalidOpcode  # RDTSCP, which CPUID does not name
         if processor.state.cpl != KERNEL:
             return False
-        if found.opcode != control.HLT and not (
-            _tables(one) or control.control(processor, found, self._time)
-        ):
+        if found.opcode != control.HLT and not (_tables(one) or control.control(processor, found)):
             return False
         one.done()
         cpu.shadowed = False
@@ -113,10 +120,10 @@ class Emulator:
         if not (strings or immediate or opcode in _IN or opcode in _OUT):
             return False
         processor = self._processor
-        state, cpu = processor.state, processor.cpu
-        if state.cpl > state.iopl:  # no TSS here has a map of ports that it may use nevertheless
-            raise SegmentFault(Vector.GP, 0)
+        cpu = processor.cpu
         size = one.size if opcode & 1 else 1
+        port = one.code[one.found.length - 1] if immediate else cpu.edx & 0xFFFF
+        check_ports(processor, port, size)
         if strings:
             done = string_io(
                 processor,
@@ -130,7 +137,6 @@ class Emulator:
             if done:
                 one.done()
             return True
-        port = one.code[one.found.length - 1] if immediate else cpu.edx & 0xFFFF
         mask = (1 << 8 * size) - 1
         one.done()
         if opcode in _IN_IMMEDIATE or opcode in _IN:
@@ -202,8 +208,8 @@ def _tables(one: Operation) -> bool:
     processor, found = one.processor, one.found
     kind = found.opcode, found.reg
     if kind in ((_GROUP_7, _LGDT), (_GROUP_7, _LIDT)) and found.has_memory_operand:
-        base = one.read(4, 2) & (0xFFFFFFFF if one.size == 4 else 0xFFFFFF)
-        control.load_table(processor, base, one.read(2), interrupts=found.reg == _LIDT)
+        limit, base = one.read(2), one.read(4, 2) & (0xFFFFFFFF if one.size == 4 else 0xFFFFFF)
+        control.load_table(processor, base, limit, interrupts=found.reg == _LIDT)
     elif kind == (_GROUP_7, _LMSW):
         control.load_machine_status(processor, one.read(2))
     elif kind == (_GROUP_7, _INVLPG) and found.has_memory_operand:

@@ -135,7 +135,7 @@ class BareMachine(Outside):
             physical.stored = self.shadow.stored
             self.memory = LinearMemory(physical, state)
             processor = VirtualProcessor(vcpu.cpu, state, self.memory, self.shadow, sensitive)
-            rewriter = Rewriter(vcpu.cpu) if sensitive is Sensitive.REWRITE else None
+            rewriter = Rewriter(vcpu.cpu, sensitive=sensitive is Sensitive.REWRITE)
             self.pc = Pc(
                 self.platform,
                 "d0",

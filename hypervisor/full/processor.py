@@ -35,6 +35,13 @@ class GuestFailure(Exception):
     """What the guest did has no answer here, or none at all: a sentence."""
 
 
+class InvalidOpcode(SegmentFault):
+    """#UD for an instruction that the engine knows and the guest's processor does not."""
+
+    def __init__(self) -> None:
+        super().__init__(Vector.UD, 0)
+
+
 class VirtualProcessor:
     """Its registers are those of `cpu`, but for what `state` has and for EFLAGS and the ring, which are
     here."""
@@ -105,11 +112,15 @@ class VirtualProcessor:
 
     def descriptor(self, selector: int) -> Descriptor:
         """What the guest's GDT or LDT has at `selector`. SegmentFault #GP(selector); PageFault."""
+        return segments.unpack(selector, self.raw_descriptor(selector))
+
+    def raw_descriptor(self, selector: int) -> int:
+        """As `descriptor`, the 64 bits there."""
         table = self.state.ldt_table if selector & _LDT else self.state.gdt
         offset = selector & ~7
         if table.limit is None or offset + 7 > table.limit or not selector & ~_RPL:
             raise SegmentFault(Vector.GP, selector & 0xFFFC)
-        return segments.unpack(selector, self.memory.read_number(table.base + offset, 8))
+        return self.memory.read_number(table.base + offset, 8)
 
     def load_segment(self, name: str, selector: int) -> None:
         """Load DS, ES, FS, GS or SS as an instruction of the present ring does. SegmentFault, PageFault."""

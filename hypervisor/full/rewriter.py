@@ -3,10 +3,14 @@
 A new block is looked at before it executes. Over the first byte of each sensitive instruction in it goes an
 INT3, the blocks of that byte are translated anew, and then the byte is put back: what was translated traps,
 what the guest reads is its own. Should it store there, the engine drops the block.
+
+INS and OUTS are found in every mode: for the former the engine stores a zero before it asks whether there may
+be input, and with a count of zero it asks for neither.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from paravane.cpu.instructions import instructions
@@ -17,15 +21,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paravane.cpu import Cpu
+    from paravane.cpu.instructions import Instruction
 
 INT3: Final = 0xCC
+_STRING_IO: Final = range(0x6C, 0x70)
+_POSSIBLE_STRING: Final = re.compile(rb"[\x6c-\x6f]")
+_POSSIBLE_STRING_OR_SENSITIVE: Final = re.compile(rb"[\x6c-\x6f]|" + POSSIBLE.pattern, re.DOTALL)
 
 
 class Rewriter:
     """Looks at the new blocks of one processor (`paravane.cpu.scanner.BlockScanner`)."""
 
-    def __init__(self, cpu: Cpu) -> None:
+    def __init__(self, cpu: Cpu, *, sensitive: bool) -> None:
+        """Whether the `sensitive` ones are to be found, or those alone that the engine does wrongly."""
         self._cpu = cpu
+        self._possible = _POSSIBLE_STRING_OR_SENSITIVE if sensitive else _POSSIBLE_STRING
+        self._sensitive = sensitive
         self._bytes = cpu.ram.bytes
         self._planted: dict[int, int] = {}
         self._trapping: frozenset[int] = frozenset()
@@ -36,10 +47,10 @@ class Rewriter:
         self.restore()
 
     def scan(self, va: int, code: bytes) -> Sequence[int]:
-        if POSSIBLE.search(code) is None:
+        if self._possible.search(code) is None:
             return ()
         big = self._cpu.has_big_code
-        first = next((at.offset for at in instructions(code, big=big) if is_sensitive(at)), None)
+        first = next((at.offset for at in instructions(code, big=big) if self._traps(at)), None)
         if first is None:
             return ()
         address = self._machine(va + first & 0xFFFFFFFF)
@@ -48,6 +59,9 @@ class Rewriter:
         self._planted[address] = self._bytes[address]
         self._bytes[address] = INT3
         return (address,)
+
+    def _traps(self, instruction: Instruction) -> bool:
+        return instruction.opcode in _STRING_IO or (self._sensitive and is_sensitive(instruction))
 
     def restore(self) -> None:
         """Have memory read as the guest wrote it. At every trap and interrupt, for one may come before the

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from paravane.cpu import SegmentFault
+from paravane.cpu import SegmentFault, segments
+from paravane.full import call_gates
 from paravane.full.processor import GuestFailure
 from paravane.full.state import KERNEL
-from paravane.x86 import Eflags, Selector, Vector
+from paravane.x86 import DescriptorFlags, Eflags, Selector, Vector
 
 if TYPE_CHECKING:
     from paravane.cpu.segments import Descriptor
@@ -47,31 +48,38 @@ def far_return(processor: VirtualProcessor, size: int, released: int) -> None:
 
 
 def far_jump(processor: VirtualProcessor, selector: int, offset: int) -> None:
-    """JMP to another code segment of the present ring. Raises as `interrupt_return`."""
-    code = _direct(processor, selector)
+    """JMP to another code segment of the present ring, or through a gate. Raises as `interrupt_return`."""
+    named = processor.descriptor(selector)
+    if not named.has(DescriptorFlags.NOT_SYSTEM):
+        call_gates.jump(processor, call_gates.call_gate(processor, named))
+        return
+    code = _direct(processor, named)
     processor.hold("cs", code)
     processor.cpu.eip = offset
 
 
 def far_call(processor: VirtualProcessor, selector: int, offset: int, size: int, after: int) -> None:
-    """CALL of another code segment of the present ring, to return to EIP `after`. Raises as
-    `interrupt_return`."""
-    code = _direct(processor, selector)
+    """CALL of another code segment of the present ring, or through a gate, to return to EIP `after`. Raises
+    as `interrupt_return`."""
+    named = processor.descriptor(selector)
+    if not named.has(DescriptorFlags.NOT_SYSTEM):
+        call_gates.call(processor, call_gates.call_gate(processor, named), after)
+        return
+    code = _direct(processor, named)
     processor.push((processor.cs, after), size)
     processor.hold("cs", code)
     processor.cpu.eip = offset
 
 
-def _direct(processor: VirtualProcessor, selector: int) -> Descriptor:
-    found = processor.descriptor(selector)
-    if not found.has(1 << 12):
-        raise GuestFailure(
-            f"it goes through selector {selector:#x}, a gate or a task, which is not virtualised"
-        )
+def _direct(processor: VirtualProcessor, found: Descriptor) -> Descriptor:
+    """The segment as it is entered by a jump or a call, which never change the ring: its selector says so,
+    whatever the one that named it said."""
     cpl = processor.state.cpl
-    if found.is_code and not found.is_conforming and selector & _RPL > cpl:
-        raise SegmentFault(Vector.GP, selector & 0xFFFC)
-    return processor.code_segment(selector, cpl)._replace(selector=selector & ~_RPL | cpl)
+    if found.is_code and not found.is_conforming and found.selector & _RPL > cpl:
+        raise SegmentFault(Vector.GP, found.selector & 0xFFFC)
+    entered = found._replace(selector=found.selector & ~_RPL | cpl)
+    segments.check_code(entered, cpl)
+    return entered
 
 
 def _return(processor: VirtualProcessor, cs: int, eip: int, words: int, size: int, released: int = 0) -> None:

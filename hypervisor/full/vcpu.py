@@ -51,7 +51,7 @@ class FullVcpu:
         self._processor: VirtualProcessor
         self._emulator: Emulator
         self._table_stores: TableStores
-        self._rewriter: Rewriter | None = None
+        self._rewriter: Rewriter
         self._interrupts: InterruptControllers
 
     def equip(
@@ -59,10 +59,10 @@ class FullVcpu:
         processor: VirtualProcessor,
         ports: Ports,
         interrupts: InterruptControllers,
-        rewriter: Rewriter | None,
+        rewriter: Rewriter,
     ) -> None:
-        """Before it runs: its privileged state, the devices around it, and who finds sensitive instructions,
-        if anybody does."""
+        """Before it runs: its privileged state, the devices around it, and who finds instructions that do
+        not trap in time."""
         self._rewriter = rewriter
         self._processor, self._interrupts = processor, interrupts
         self._table_stores = TableStores(processor)
@@ -116,8 +116,7 @@ class FullVcpu:
 
     def exception(self, vector: int, error_code: int) -> None:
         """A fault or trap: an instruction to be emulated, a page to be filled in, or the guest's own."""
-        if self._rewriter is not None:
-            self._rewriter.restore()
+        self._rewriter.restore()
         try:
             if vector == Vector.PF:
                 reason = self._page_fault(self.cpu.cr2, error_code)
@@ -147,8 +146,6 @@ class FullVcpu:
     def _is_sensitive(self, eip: int) -> bool:
         """An INT3 at `eip` stood for a sensitive instruction, which is done; else False."""
         rewriter = self._rewriter
-        if rewriter is None:
-            return False
         rewriter.restore()
         if not rewriter.planted_at(self._processor.linear("cs", eip)):
             return False
@@ -229,8 +226,7 @@ class FullVcpu:
         """Go to the handler of an interrupt, if one is asked for and the guest takes interrupts now."""
         if not (self._interrupts.pending and self._processor.interrupts_enabled):
             return
-        if self._rewriter is not None:
-            self._rewriter.restore()
+        self._rewriter.restore()
         vector = self._interrupts.acknowledge()
         try:
             deliver(self._processor, vector)

@@ -393,9 +393,9 @@ task_template:
     .long 0, handler_stack, DATA_0
     .skip 100 - 12
     .word 0, 104
-    .skip 32, 0xFF                      # ports 0 to 0x2FF, of which 0x80 alone is ring 3's
-    .skip 64, 0xFF
-    .byte 0xFF, 0, 0, 0
+    .skip 0x5C, 0xFF                    # ports 0 to 0x2FF, of which ring 3 may use eight
+    .byte 0
+    .skip 7, 0xFF
 task_template_end:
     .balign PAGE
 directory:
