@@ -338,6 +338,81 @@ call:   call hex
         jmp exit
 """
 
+# What stores to a table that is in use, each on its own: the entry for 0x400000, EAX and some flags after it,
+# and what is at 0x400000 then.
+_STORES = (
+    "movl $0x301007, second",
+    "mov %ecx, second",
+    "mov $0x302007, %eax\n mov %eax, second",
+    "orl $0x60, second",
+    "andl $0xfffff0ff, second",
+    "addl $0x1000, second",
+    "subl %edx, second",
+    "xorl $0x3000, second",
+    "incl second",
+    "decl second",
+    "negl second\n negl second",
+    "notl second\n notl second",
+    "mov $0x303007, %eax\n xchg %eax, second",
+    "mov $0x1000, %eax\n lock xaddl %eax, second",
+    "mov second, %eax\n lock cmpxchg %ecx, second",
+    "xor %eax, %eax\n lock cmpxchg %edx, second",
+    "lock btsl $5, second",
+    "btrl $6, second",
+    "btcl $6, second",
+    "cld\n mov $second, %edi\n mov %ecx, %eax\n stosl",
+    "mov $second, %edi\n mov $entry, %esi\n movsl",
+    "mov $second + 4, %edi\n mov $entry, %esi\n mov $2, %ecx\n rep movsl\n mov $0x301007, %ecx",
+    "movw $0x2067, second",
+    "movb $0x30, second + 2",
+    "movl $0x00003030, second + 1",
+    "movl $0, second + 4094",
+    "push %ecx\n popl second",
+    "mov %esp, %ebx\n mov $second + 4, %esp\n push %ecx\n mov %ebx, %esp",
+    "mov %esp, %ebx\n mov $second + 32, %esp\n pusha\n mov %ebx, %esp\n mov %ecx, second",
+    "movnti %ecx, second",
+    "shll $4, second\n shrl $4, second",
+    "fninit\n fld1\n fstps second + 8\n mov %ecx, second",
+)
+
+ONE_STORE = """
+        movl $0x300007, second
+        invlpg 0x400000
+        mov 0x400000, %ebx
+        mov $0x301007, %ecx
+        mov $0x1000, %edx
+        xor %eax, %eax
+        {store}
+        pushf
+        call hex
+        pop %eax
+        and $0x41, %eax
+        call hex
+        mov second, %eax
+        call hex
+        mov second + 4, %eax
+        call hex
+        invlpg 0x400000
+        mov 0x400000, %eax
+        call hex
+        mov %cr3, %eax
+        mov %eax, %cr3
+"""
+
+STORES = f"""
+        mov $8, %ecx
+        mov $0x300000, %edi
+1:      mov %edi, (%edi)
+        add $4096, %edi
+        loop 1b
+        movl $second + 7, directory + 4
+        {"".join(ONE_STORE.format(store=store) for store in _STORES)}
+        jmp exit
+        .data
+entry:  .long 0x304007, 0x305007
+        .text
+"""
+
 PAE = """
         mov %cr0, %eax
         and $0x7fffffff, %eax
@@ -403,6 +478,7 @@ KERNELS: Mapping[str, str] = {
     "large pages": BEGIN + LARGE + SKIP + PAGES,
     "accessed and dirty": BEGIN + MARKS + SKIP + PAGES,
     "no write protection": BEGIN + UNPROTECTED + SKIP + PAGES,
+    "stores of all kinds": BEGIN + STORES + SKIP + PAGES,
     "PAE": BEGIN + PAE + SKIP + PAGES,
 }
 

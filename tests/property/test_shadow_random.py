@@ -1,8 +1,5 @@
 """Random page tables, stores to them through themselves, flushes and changes of mode: what a processor with
-shadow tables reaches is what one with the guest's tables may, and the audit finds nothing.
-
-The processor is a plain walk of the shadow, with a TLB that keeps all until it is told to forget.
-"""
+shadow tables reaches is what one with the guest's tables may, and the audit finds nothing."""
 
 from __future__ import annotations
 
@@ -10,20 +7,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from paravane.cpu import PageFault, Ram
-from paravane.full.guest_tables import GuestTables
-from paravane.full.linear_memory import LinearMemory
-from paravane.full.physical_memory import PhysicalMemory
-from paravane.full.shadow import Policy, Shadow
-from paravane.full.shadow_audit import audit
-from paravane.full.state import PrivilegedState
+from paravane.cpu import PageFault
+from paravane.full.shadow import Policy
 from paravane.x86 import PAGE_SIZE, Cr0, Cr4
+from tests.support.shadow_bench import ShadowBench
 from tests.support.shadow_model import Access, Memory, Reference
 
 FRAMES = 1539
 """Three large pages, and a bit of a fourth."""
 SIZE = FRAMES * PAGE_SIZE
-OWN_FRAMES = 450
 TABLES = [1, 2, 3, 511, 513, 1024]
 DATA = [5, 1100, 1538]
 WATCHED = [*TABLES, *DATA]
@@ -49,55 +41,6 @@ Place = tuple[int, int, bool, bool]
 """A frame and an index there; whether it is ring 3 that stores, and by the last linear address that can."""
 
 
-class FakeEngine:
-    """Walks PAE tables, and keeps what it found."""
-
-    def __init__(self, ram: Ram) -> None:
-        self._ram = ram
-        self._cr3 = 0
-        self._tlb: dict[int, tuple[int, int]] = {}
-
-    @property
-    def cr3(self) -> int:
-        return self._cr3
-
-    @cr3.setter
-    def cr3(self, value: int) -> None:
-        self._cr3 = value
-        self._tlb.clear()
-
-    def flush_tlb(self) -> None:
-        self._tlb.clear()
-
-    def flush_page(self, va: int) -> None:
-        self._tlb.pop(va >> 12, None)
-
-    def reach(self, access: Access) -> int | None:
-        """The machine address, or None for a page fault."""
-        found = self._tlb.get(access.va >> 12)
-        if found is None or not _allows(found[1], access):
-            found = self._walk(access.va)
-            if found is None or not _allows(found[1], access):
-                return None
-            self._tlb[access.va >> 12] = found
-        return found[0] + (access.va & 0xFFF)
-
-    def _walk(self, va: int) -> tuple[int, int] | None:
-        quads = self._ram.quads
-        root = quads[self._cr3 // 8 + (va >> 30)]
-        upper = quads[(root & -PAGE_SIZE) // 8 + (va >> 21 & 511)]
-        if not upper & 1:
-            return None
-        if upper & 0x80:
-            return (upper & ~0x1FFFFF) + (va & 0x1FF000), upper
-        leaf = quads[(upper & -PAGE_SIZE) // 8 + (va >> 12 & 511)]
-        return (leaf & -PAGE_SIZE, leaf & upper) if leaf & 1 else None
-
-
-def _allows(rights: int, access: Access) -> bool:
-    return (not access.write or bool(rights & 2)) and (not access.user or bool(rights & 4))
-
-
 class Vtlb(RuleBasedStateMachine):
     """A guest whose processor has shadow tables of this policy."""
 
@@ -105,25 +48,20 @@ class Vtlb(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ram = Ram(FRAMES + OWN_FRAMES)
-        self.state = PrivilegedState()
-        self.physical = PhysicalMemory(self.ram, SIZE)
-        self.memory = LinearMemory(self.physical, self.state)
-        self.guest = GuestTables(self.physical, self.state)
-        self.engine = FakeEngine(self.ram)
-        self._next = FRAMES
-        self.shadow = Shadow(self.ram, self.engine, SIZE, self._allocate, self.guest, self.policy)
-        self.physical.stored = self.shadow.stored
+        bench = ShadowBench(FRAMES, self.policy)
+        self.ram, self.state, self.physical, self.memory = (
+            bench.ram,
+            bench.state,
+            bench.physical,
+            bench.memory,
+        )
+        self.guest, self.engine, self.shadow = bench.guest, bench.engine, bench.shadow
+        self.bench = bench
         self.seen = Memory(self.ram.bytes, SIZE, WATCHED)
         self.reference = Reference(self.seen, self.state)
 
     def teardown(self) -> None:
         self.ram.close()
-
-    def _allocate(self, count: int) -> range:
-        self._next += count
-        assert self._next <= self.ram.nr_frames
-        return range(self._next - count, self._next)
 
     # What the guest does.
 
@@ -144,8 +82,7 @@ class Vtlb(RuleBasedStateMachine):
         self.set_paging(on=True)
 
     def _put(self, frame: int, index: int, entry: int) -> None:
-        size = self.guest.entry_size
-        self.physical.write((frame << 12) + index * size, entry.to_bytes(size, "little"))
+        self.bench.put(frame, index, entry)
         self.seen.note()
 
     def set_paging(self, *, on: bool) -> None:
@@ -328,7 +265,7 @@ class Vtlb(RuleBasedStateMachine):
 
     @invariant()
     def audited(self) -> None:
-        assert audit(self.shadow, self.guest, self.state, self.engine.cr3, SIZE) == []
+        assert self.bench.audit() == []
 
 
 class WriteProtecting(Vtlb):
