@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paravane import guest_kernels
+from paravane.asm import build
+from paravane.full.machine import BareMachine
 from paravane.full.shadow import Policy
 from paravane.full.state import Sensitive
 from tests.support.bare_pc import MEMORY, kernel, lines_of
+from tests.support.boot import HOST_TIMEOUT
 from tests.support.qemu import POWERED_OFF, on_qemu
 
 if TYPE_CHECKING:
@@ -491,3 +495,14 @@ def test_page_tables_work_as_in_qemu(name: str, tmp_path: Path) -> None:
     assert expected
     for policy in Policy:
         assert lines_of(KERNELS[name], Sensitive.REWRITE, shadow=policy) == expected
+
+
+def test_kernel_with_processes_ends_well_with_its_tables_protected() -> None:
+    """Whose copies on write, address spaces and table updates are `twice`'s."""
+    twice = guest_kernels.load("twice")
+    image, written = build(twice.sources, defines={"BARE": 1}), list[bytes]()
+    with BareMachine(image, twice.memory, sink=written.append, shadow=Policy.WP) as machine:
+        machine.run(timeout=HOST_TIMEOUT)
+        assert (machine.guest.failure, machine.guest.exit_code) == (None, 0)
+        assert machine.audit() == []
+    assert b"".join(written).decode() == twice.expected
