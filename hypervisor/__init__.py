@@ -1,4 +1,5 @@
 """Paravane: Xen's paravirtual machine in a process. `boot` runs a kernel in one call, `Machine` has the rest.
+`BareMachine` runs a kernel that was written for a bare PC instead.
 
 The names below are loaded when they are first used: the assembler and the tools that only look at images read
 `paravane.abi` without starting an engine.
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from paravane.domain import Domain
     from paravane.domain_config import DomainConfig
     from paravane.ending import Ending, StopReason
+    from paravane.full.machine import BareMachine
+    from paravane.full.state import Sensitive
     from paravane.image import Image, ImageError, load_image
     from paravane.machine import Machine
     from paravane.on_end import Action, OnEnd
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Action",
+    "BareMachine",
     "BootResult",
     "Call",
     "ConsoleRecord",
@@ -81,6 +85,7 @@ __all__ = [
     "RingRecord",
     "ScheduleRecord",
     "SendRecord",
+    "Sensitive",
     "ShutdownReason",
     "StopReason",
     "StoreRecord",
@@ -101,6 +106,7 @@ __all__ = [
 
 _HOMES = {
     "Action": "paravane.on_end",
+    "BareMachine": "paravane.full.machine",
     "BootResult": "paravane.boot_result",
     "Call": "paravane.boot_result",
     "ConsoleRecord": "paravane.trace",
@@ -129,6 +135,7 @@ _HOMES = {
     "RingRecord": "paravane.trace",
     "ScheduleRecord": "paravane.trace",
     "SendRecord": "paravane.trace",
+    "Sensitive": "paravane.full.state",
     "ShutdownReason": "paravane.abi.sched",
     "StopReason": "paravane.ending",
     "StoreRecord": "paravane.trace",

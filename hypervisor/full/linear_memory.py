@@ -20,6 +20,7 @@ _ACCESSED, _DIRTY, _LARGE = int(Pte.ACCESSED), int(Pte.DIRTY), int(Pte.PSE)
 _WRITE: Final = int(PageFaultCode.write_access)
 _BY_USER: Final = int(PageFaultCode.user_mode)
 _WAS_PRESENT: Final = int(PageFaultCode.page_present)
+_PAE, _PSE, _WP = int(Cr4.PAE), int(Cr4.PSE), int(Cr0.WP)
 _LINEAR: Final = 0xFFFFFFFF
 _PAE_ADDRESS: Final = 0x000F_FFFF_FFFF_F000
 
@@ -80,24 +81,24 @@ class LinearMemory:
         state = self._state
         if not state.paging:
             return Translation(va & _LINEAR, user=True, writable=True, clean=False)
-        pae = state.cr4 & Cr4.PAE != 0
+        pae = state.cr4 & _PAE != 0
         code = _WRITE * write | _BY_USER * user
         table, rights = state.cr3 & (0xFFFFFFE0 if pae else 0xFFFFF000), _RW | _USER
         met: list[tuple[int, int]] = []
         span = PAGE_SIZE
         for level in _THREE_LEVELS if pae else _TWO_LEVELS:
             at = table + (va >> level.shift & (1 << level.bits) - 1) * (8 if pae else 4)
-            entry = self._entry(at, pae=pae)
+            entry = self.physical.entry(at, wide=pae)
             if not entry & _PRESENT:
                 raise PageFault(va & _LINEAR, code)
             if level.has_rights:
                 rights &= entry
                 met.append((at, entry))
             table = entry & (_PAE_ADDRESS if pae else 0xFFFFF000)
-            if level.may_be_page and entry & _LARGE and (pae or state.cr4 & Cr4.PSE):
+            if level.may_be_page and entry & _LARGE and (pae or state.cr4 & _PSE):
                 span = 1 << level.shift
                 break
-        protected = user or state.cr0 & Cr0.WP
+        protected = user or state.cr0 & _WP
         if (user and not rights & _USER) or (write and protected and not rights & _RW):
             raise PageFault(va & _LINEAR, code | _WAS_PRESENT)
         marked = self._mark(met, write=write, pae=pae) if marks else [entry for _, entry in met]
@@ -117,6 +118,8 @@ class LinearMemory:
 
     def read(self, va: int, size: int, *, user: bool = False) -> bytes:
         """`size` bytes; PageFault names the first that cannot be read."""
+        if 0 < size <= PAGE_SIZE - (va & PAGE_MASK):
+            return self.physical.read(self.translate(va, user=user).address, size)
         return b"".join(
             self.physical.read(self.translate(at, user=user).address, step) for at, step in _pages(va, size)
         )
@@ -149,12 +152,11 @@ class LinearMemory:
                 break
         return code
 
-    def _entry(self, at: int, *, pae: bool) -> int:
-        return int.from_bytes(self.physical.read(at, 8 if pae else 4), "little")
-
     def _mark(self, met: list[tuple[int, int]], *, write: bool, pae: bool) -> list[int]:
         """Accessed bits in what was met on the way, and the dirty bit in the last: the entries, so marked.
         One entry may be met twice, where a directory is a table of its own."""
+        if all(entry & _ACCESSED for _, entry in met) and (not write or met[-1][1] & _DIRTY):
+            return [entry for _, entry in met]
         marks = [_ACCESSED] * (len(met) - 1) + [_ACCESSED | _DIRTY * write]
         marked = []
         for (at, entry), mark in zip(met, marks, strict=True):

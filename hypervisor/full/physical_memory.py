@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 NOTHING: Final = 0xFF
 """What each byte reads as where there is no memory."""
 
+_NO_ENTRY: Final = (1 << 64) - 1
+
 
 class PhysicalMemory:
     """`size` bytes of machine memory from address 0, and nothing beyond: reads there are all ones, writes are
@@ -27,9 +29,18 @@ class PhysicalMemory:
         """Told of each store that is made here, after it: address and size in bytes."""
 
     def read(self, address: int, size: int) -> bytes:
+        if address + size <= self.size:  # nearly always, and this is what traps wait for
+            return self._ram.bytes[address : address + size].tobytes()
         held = max(0, min(size, self.size - address))
         found = self._ram.bytes[address : address + held].tobytes() if held else b""
         return found + bytes((NOTHING,)) * (size - held)
+
+    def entry(self, address: int, *, wide: bool) -> int:
+        """The entry of a page table, of 4 or (`wide`) 8 bytes, at a multiple of its size."""
+        if address >= self.size:
+            return _NO_ENTRY if wide else _NO_ENTRY & 0xFFFFFFFF
+        entry: int = self._ram.quads[address >> 3] if wide else self._ram.words[address >> 2]
+        return entry
 
     def write(self, address: int, data: bytes) -> None:
         held = max(0, min(len(data), self.size - address))

@@ -24,6 +24,7 @@ KNOWN_CR4: Final = int(
 )
 """Bits that may be set: others of CR0 stay 0, to set another one of CR4 is #GP(0)."""
 
+_PG: Final = int(Cr0.PG)
 _EMPTY_TABLE: Final = Table(0, 0xFFFF)
 _NO_SEGMENT: Final = Descriptor(0, 0, 0, 0)
 
@@ -66,4 +67,4 @@ class PrivilegedState:
 
     @property
     def paging(self) -> bool:
-        return self.cr0 & Cr0.PG != 0
+        return self.cr0 & _PG != 0
