@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from paravane.cpu.instructions import instructions
+from paravane.cpu.instructions import MAX_LENGTH, instructions
 from paravane.full.sensitive import POSSIBLE, is_sensitive
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
@@ -61,6 +61,8 @@ class Rewriter:
         return (address,)
 
     def _traps(self, instruction: Instruction) -> bool:
+        if instruction.is_locked or instruction.length > MAX_LENGTH:
+            return False  # the engine refuses them by itself
         return instruction.opcode in _STRING_IO or (self._sensitive and is_sensitive(instruction))
 
     def restore(self) -> None:

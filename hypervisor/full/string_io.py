@@ -26,11 +26,12 @@ def string_io(
     repeat: bool,
 ) -> bool:
     """Move elements of `size` bytes between memory and the port in DX. Whether the instruction is done with.
-    On a PageFault what precedes the bad element has been moved."""
+    On a PageFault what precedes the bad element has been moved. In single steps each element is one."""
     cpu = processor.cpu
     step = -size if cpu.eflags & Eflags.DF else size
     count = cpu.ecx & mask if repeat else 1
-    for _ in range(min(count, MOST_AT_ONCE)):
+    most = 1 if cpu.eflags & Eflags.TF else MOST_AT_ONCE
+    for _ in range(min(count, most)):
         port = cpu.edx & 0xFFFF
         if output:
             data = processor.memory.read(processor.linear(segment, cpu.esi & mask), size, user=processor.user)
@@ -44,4 +45,4 @@ def string_io(
             cpu.edi = cpu.edi & ~mask | cpu.edi + step & mask
         if repeat:
             cpu.ecx = cpu.ecx & ~mask | cpu.ecx - 1 & mask
-    return count <= MOST_AT_ONCE
+    return count <= most

@@ -16,7 +16,7 @@ from paravane.full.table_stores import TableStores
 from paravane.place import Place
 from paravane.platform import TRAPS
 from paravane.sched import Entity, Share
-from paravane.x86 import INT_LENGTH, PageFaultCode, Vector
+from paravane.x86 import INT_LENGTH, Dr6, Eflags, PageFaultCode, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,11 +117,13 @@ class FullVcpu:
     def exception(self, vector: int, error_code: int) -> None:
         """A fault or trap: an instruction to be emulated, a page to be filled in, or the guest's own."""
         self._rewriter.restore()
+        stepping = self._stepping
         try:
             if vector == Vector.PF:
                 reason = self._page_fault(self.cpu.cr2, error_code)
             elif vector == Vector.GP and self._emulator.emulate():
                 reason = self.exits.emulated(self._emulator.last)
+                self._step(stepping)
             else:
                 reason = self._raise(vector, error_code)
         except (SegmentFault, PageFault) as fault:
@@ -143,6 +145,18 @@ class FullVcpu:
             self._raise_fault(fault)
         self._return_to_guest(exits.INT)
 
+    @property
+    def _stepping(self) -> bool:
+        return self.cpu.eflags & Eflags.TF != 0
+
+    def _step(self, stepping: bool) -> None:
+        """An instruction was emulated that began with TF: #DB comes after it, as after one that the engine
+        executes, but not before the one that is to load ESP."""
+        if stepping and not self.cpu.shadowed:
+            self.cpu.set_dr(6, self.cpu.get_dr(6) | Dr6.BS)
+            self.run_state.wake()  # out of a HLT
+            self._raise(Vector.DB, 0)
+
     def _is_sensitive(self, eip: int) -> bool:
         """An INT3 at `eip` stood for a sensitive instruction, which is done; else False."""
         rewriter = self._rewriter
@@ -150,11 +164,13 @@ class FullVcpu:
         if not rewriter.planted_at(self._processor.linear("cs", eip)):
             return False
         after, self.cpu.eip = self.cpu.eip, eip
+        stepping = self._stepping
         try:
             if not self._emulator.emulate_sensitive():
                 self.cpu.eip = after  # `int $3` in two bytes, of which the last is no INT3 either
                 return False
             reason = self.exits.emulated(self._emulator.last)
+            self._step(stepping)
         except (SegmentFault, PageFault) as fault:
             reason = self._raise_fault(fault)
         self._return_to_guest(reason)
@@ -204,7 +220,7 @@ class FullVcpu:
 
     def _halt(self) -> None:
         """HLT: sleep until an interrupt can be taken."""
-        if not (self._interrupts.pending and self._processor.interrupts_enabled):
+        if not self._takes_interrupts:
             self.run_state.sleep()
 
     # The return to the guest.
@@ -222,9 +238,13 @@ class FullVcpu:
         if traps == platform.trap_limit:
             self.stop()
 
+    @property
+    def _takes_interrupts(self) -> bool:
+        return self._interrupts.pending and self._processor.interrupts_enabled
+
     def _take_interrupt(self) -> None:
         """Go to the handler of an interrupt, if one is asked for and the guest takes interrupts now."""
-        if not (self._interrupts.pending and self._processor.interrupts_enabled):
+        if not self._takes_interrupts:
             return
         self._rewriter.restore()
         vector = self._interrupts.acknowledge()

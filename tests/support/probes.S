@@ -73,6 +73,17 @@ _start:
     incl %ecx
     cmpl $1024, %ecx
     jb 3b
+    movl $probes, probe
+    movl $records, record
+
+next:                               # the same state for each
+    movl $driver_stack, %esp
+    movl $gdt_template, %esi
+    movl $gdt, %edi
+    movl $(gdt_template_end - gdt_template) / 4, %ecx
+    rep movsl
+    lgdt gdtr
+    lidt idtr
     movb $0x11, %al                 # interrupt controllers: vectors 0x20 to 0x2F, all masked but for the serial line
     outb %al, $0x20
     outb %al, $0xA0
@@ -91,17 +102,6 @@ _start:
     outb %al, $0x21
     movb $0xFF, %al
     outb %al, $0xA1
-    movl $probes, probe
-    movl $records, record
-
-next:                               # the same state for each
-    movl $driver_stack, %esp
-    movl $gdt_template, %esi
-    movl $gdt, %edi
-    movl $(gdt_template_end - gdt_template) / 4, %ecx
-    rep movsl
-    lgdt gdtr
-    lidt idtr
     movl $DATA_0, %eax
     movl %eax, %ss
     movl $ldt_template, %esi
@@ -235,7 +235,11 @@ caught:
     shll $4, %eax
     leal event_list(%eax), %edi
     call put_event
-    popl %gs
+    movl AT_VECTOR(%ebp), %ecx
+    cmpl $1, %ecx                   # past a breakpoint
+    jne 2f
+    orl $0x10000, AT_EFLAGS(%ebp)
+2:  popl %gs
     popl %fs
     popl %es
     popl %ds
@@ -251,10 +255,13 @@ put_event:
     subl code, %eax
     stosl
     movl AT_EFLAGS(%ebp), %eax
+    andl $~0x10000, %eax            # QEMU keeps RF for longer than one instruction
     stosl
     ret
 
 finish:
+    xorl %eax, %eax
+    movl %eax, %dr7
     movl record, %edi
     movl events, %eax
     stosl

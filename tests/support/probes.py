@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from paravane.full.state import Sensitive
 
 MEMORY = 16 << 20
-PROCESSOR = "qemu32,-sep,-apic,-msr,-mca,-mce,-pat,-de,-sse3,-x2apic,-hypervisor,-vmx"
+PROCESSOR = "qemu32,-sep,-apic,-msr,-mca,-mce,-pat,-de,-sse3,-x2apic,-hypervisor,-vmx,level=1"
 """What `paravane.full.cpuid` names is what QEMU's has then."""
 
 DONE = 0x60

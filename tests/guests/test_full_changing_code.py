@@ -1,0 +1,27 @@
+"""Code that changes, with instructions in it that are made to trap: it does
+what QEMU does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from paravane.full.state import Sensitive
+from tests.guests import changing_probes
+from tests.support.probes import Probe, in_monitor, in_qemu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+SUBJECTS = (changing_probes.changing_code,)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.__name__)
+def test_rewritten_code_does_what_hardware_does(subject: Callable[[], list[Probe]], tmp_path: Path) -> None:
+    probes = subject()
+    pairs = zip(probes, in_qemu(probes, tmp_path), in_monitor(probes, Sensitive.REWRITE), strict=True)
+    assert [(str(probe), found) for probe, there, here in pairs if (found := there.differs(here))] == []
