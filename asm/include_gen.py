@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SUBJECTS: dict[str, tuple[str, ...]] = {
     "xen_base.inc": ("hypercall", "errno", "domid", "arch", "x86", "elfnote", "version"),
     "xen_vcpu.inc": ("start_info", "shared_info", "trap", "callback", "nmi", "vcpu"),
-    "xen_memory.inc": ("mmu", "memory", "e820", "grant_table"),
+    "xen_memory.inc": ("mmu", "memory", "e820", "grant_table", "tlb"),
     "xen_events.inc": ("sched", "event_channel", "physdev", "pmu"),
     "xen_control.inc": (
         "control",

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from paravane.image.source_text import SourceText
     from paravane.memory import DomainMemory
     from paravane.platform import Platform
+    from paravane.tlb.spec import TlbSpec
     from paravane.vcpu import Vcpu
 
 _MAX_PFN = SHARED_INFO.offsets["arch.max_pfn"]
@@ -132,6 +133,8 @@ class Domain:
         self.vcpus: list[Vcpu] = []
         self.online_vcpus: int | None = None
         """How many of them its administrator wants it to use; None: all."""
+        self.tlb: TlbSpec | None = None
+        """The TLB of each of its processors; None: the engine's own, which is fast and counts nothing."""
         self.shared_info = 0
         self.state = DomainState()
         self.resources = ExitStack()

@@ -14,6 +14,7 @@ from paravane.log_limit import LogRate
 from paravane.memory import MAX_VCPUS
 from paravane.on_end import OnEnd
 from paravane.sched import STANDARD_WEIGHT, Share
+from paravane.tlb.spec import TlbSpec
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -51,6 +52,8 @@ class DomainConfig:
 
     `log_rate` bounds the lines that it causes in the log: those of console_io, and warnings about it.
 
+    `tlb`: its processors have that TLB, and not the engine's own (`paravane.tlb`).
+
     `source_text`: reports quote the source files that the image names. Whoever makes an image can have any
     file of the host named there, so only for images that one trusts. Relative names that the current folder
     does not have are looked for in `source_folders`.
@@ -75,6 +78,7 @@ class DomainConfig:
     devices: tuple[DeviceConfig, ...] = ()
     log_rate: LogRate = LogRate()
     console: ConsoleSpec | None = None
+    tlb: TlbSpec | None = None
 
     def __post_init__(self) -> None:
         """Raises TypeError for a value of a wrong type, by its name, and ValueError for so many vcpus as no
@@ -99,6 +103,7 @@ class DomainConfig:
         check_type("privileged", self.privileged, bool)
         check_type("log_rate", self.log_rate, LogRate)
         check_type("console", self.console, ConsoleSpec, type(None))
+        check_type("tlb", self.tlb, TlbSpec, type(None))
         check_type("devices", self.devices, tuple)
         if self.privileged and self.devices:
             raise ValueError("the control domain can be given no devices: nobody is there to carry them")

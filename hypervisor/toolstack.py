@@ -11,6 +11,7 @@ from paravane import contents
 from paravane.abi.errno import Errno
 from paravane.abi.event_channel import Virq
 from paravane.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
+from paravane.abi.tlb import TLB_USER_END, TlbKind
 from paravane.builder import amount
 from paravane.classes import dataclass
 from paravane.cpu.geometry import PAE
@@ -21,6 +22,7 @@ from paravane.domain import Domain
 from paravane.domain_ends import DomainEnds
 from paravane.hypercalls import Caller, Dispatcher
 from paravane.hypercalls.version import CONSTANT_ANSWERS
+from paravane.image import ImageError
 from paravane.image.source_text import SourceText
 from paravane.image.unknown import unknown_image
 from paravane.memory import DomainMemory
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from paravane.migration import Loaded
     from paravane.platform import Platform
     from paravane.registry import Registry
+    from paravane.tlb.spec import TlbSpec
     from paravane.vcpu import Hypercalls
 
     _Fill = Callable[[Domain, int, int], Rings]
@@ -172,6 +175,8 @@ class Toolstack:
         return domain.add_vcpu(self._vcpu(domain, vcpu_id))
 
     def _create(self, image: Image, config: DomainConfig, fill: _Fill) -> Domain:
+        if config.tlb is not None:
+            _check_tlb(image, config.tlb)
         domid = self._free_control_domid() if config.privileged else self._registry.free_domid()
         nr_pages = config.memory >> PAGE_SHIFT
         memory = DomainMemory(
@@ -188,6 +193,7 @@ class Toolstack:
         domain = Domain(self._platform, domid, config.name, image, memory, share, config.log_rate)
         domain.max_memory = config.most_memory
         domain.online_vcpus = config.online_vcpus
+        domain.tlb = config.tlb
         self._registry.enter(domain)
         domain.sources = SourceText(config.source_folders) if config.source_text else None
         try:
@@ -291,6 +297,17 @@ class Toolstack:
             return Dispatcher(Caller(self._platform, domain, vcpu, self.control)).call
 
         return Vcpu(self._platform, domain, vcpu_id, hypercalls, CONSTANT_ANSWERS)
+
+
+def _check_tlb(image: Image, tlb: TlbSpec) -> None:
+    """Raises ImageError for a kernel that cannot run on a processor with this TLB."""
+    if image.geometry.name != PAE.name:
+        raise ImageError("a modelled TLB is for kernels with PAE, and this one has tables of two levels")
+    if tlb.kind is TlbKind.software and image.virt_base < TLB_USER_END:
+        raise ImageError(
+            f"a kernel that refills its TLB has to be where nothing is missed, from {TLB_USER_END:#x} on, "
+            f"and this one is at {image.virt_base:#x}"
+        )
 
 
 def _nothing() -> None:

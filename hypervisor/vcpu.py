@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from paravane.abi.vcpu import VcpuGuestContext
     from paravane.builder import StartOfDay
     from paravane.platform import Platform
+    from paravane.tlb.spec import TlbSpec
     from paravane.vcpu_host import VcpuDomain
 
 SPIN_TIME: Final = 10_000
@@ -77,18 +78,11 @@ class Vcpu:
         self._domain = domain
         spins = self._spins if domain.memory.max_vcpus > 1 else None
         library = native.find()
-        self.gateway = None if library is None else VcpuGateway(library)
+        fill = None if library is None else VcpuTlb(library)
+        # A modelled TLB sees every trap, and changes tables that the gateway knows nothing of.
+        self.gateway = None if library is None or domain.tlb is not None else VcpuGateway(library)
         """What serves its commonest traps in C, where that can be had."""
-        self.cpu = Cpu(
-            platform.ram,
-            self,
-            domain.memory.geometry,
-            group=domain.code_group,
-            spins=spins,
-            sigint=platform.sigint,
-            trap_entry=self.gateway,
-            tlb_fill=None if library is None else VcpuTlb(library),
-        )
+        self.cpu = self._processor(domain.tlb, spins, fill)
         # Before anything else can fail: a processor that stays open would keep the machine's memory.
         domain.resources.callback(self.cpu.close)
         domain.memory.states[vcpu_id] = UNSEEN
@@ -124,6 +118,31 @@ class Vcpu:
                 answers,
             )
             self.traps.open_natively(self.gateway)
+
+    def _processor(self, tlb: TlbSpec | None, spins: Callable[[], None] | None, fill: VcpuTlb | None) -> Cpu:
+        platform, domain = self._platform, self._domain
+        if tlb is not None:
+            from paravane.tlb import TlbProcessor  # noqa: PLC0415 - loaded for who asks for it only
+
+            return TlbProcessor(
+                tlb,
+                domain.memory,
+                self,
+                group=domain.code_group,
+                spins=spins,
+                sigint=platform.sigint,
+                tlb_fill=fill,
+            )
+        return Cpu(
+            platform.ram,
+            self,
+            domain.memory.geometry,
+            group=domain.code_group,
+            spins=spins,
+            sigint=platform.sigint,
+            trap_entry=self.gateway,
+            tlb_fill=fill,
+        )
 
     def start(self, start: StartOfDay) -> None:
         """The registers of the first vcpu at the start of day."""

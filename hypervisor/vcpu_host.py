@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from paravane.place import Places
     from paravane.platform import Platform
     from paravane.sched import Share
+    from paravane.tlb.spec import TlbSpec
     from paravane.traps import Peripherals
 
 _NMI_REASON = SHARED_INFO.offsets["arch.nmi_reason"]
@@ -60,6 +61,11 @@ class VcpuDomain(Protocol):
     @property
     def share(self) -> Share:
         """What its vcpus may have of the processor, together."""
+        ...
+
+    @property
+    def tlb(self) -> TlbSpec | None:
+        """The TLB of each of its processors; None: the engine's own."""
         ...
 
     @property

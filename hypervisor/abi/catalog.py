@@ -37,6 +37,7 @@ from paravane.abi import (
     shared_info,
     start_info,
     sysctl,
+    tlb,
     trace,
     trap,
     vcpu,
@@ -94,6 +95,7 @@ MODULES: tuple[ModuleType, ...] = (
     domctl_sched,
     domctl_vcpu,
     sysctl,
+    tlb,
     trace,
 )
 """Every module that declares something, in reading order; Intel's numbers are below the ABI, but guests'

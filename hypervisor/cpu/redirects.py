@@ -101,7 +101,7 @@ class Redirects:
         self._engine.restore()
         self._settle_flags()
         self._words[self._layout.old_exception] = NONE_IN_FLIGHT
-        self._cpu.flush_tlb()
+        self._cpu._want_flush()
         if redirect.vector == _VECTOR_DB and redirect.sets_rf:
             # As hardware does: resuming must not break at the same instruction again (SDM 17.3.1.1).
             self._cpu.eflags |= EFLAGS_RF

@@ -97,6 +97,7 @@ HYPERCALLS: Final = {
     ),
     ("sched",): (Hypercall.sched_op, Hypercall.sched_op_compat, Hypercall.set_timer_op),
     ("sysctl",): (Hypercall.sysctl,),
+    ("tlb",): (Hypercall.arch_7,),
     ("traps",): (
         Hypercall.callback_op,
         Hypercall.nmi_op,

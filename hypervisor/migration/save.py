@@ -53,6 +53,8 @@ def save(domain: Domain) -> Iterator[bytes]:
         raise ValueError(f"{domain.name} is not suspended")
     if domain.memory.geometry.name != PAE.name:
         raise ValueError(f"{domain.name} cannot be saved: its page tables are not PAE's")
+    if domain.tlb is not None:
+        raise ValueError(f"{domain.name} cannot be saved: it has a modelled TLB, which Xen does not have")
     try:
         yield from _records(domain, PhysMap(domain))
     except UnsavableError as error:

@@ -105,6 +105,9 @@ def _check(parts: Parts, *, debugged: bool) -> None:
         raise SnapshotError(
             f"domain {gone[0]} is gone and others still hold frames of it: that cannot be saved yet"
         )
+    modelled = [domid for domid, domain in present.items() if domain.tlb is not None]
+    if modelled:
+        raise SnapshotError(f"domain {modelled[0]} has a modelled TLB, which cannot be saved yet")
     if parts.platform.bus.host_works:
         raise SnapshotError("the host still works for a guest: that cannot be saved")
     if parts.toolstack.store.untold:

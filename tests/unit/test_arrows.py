@@ -56,7 +56,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "builder devices/vnc devices/xenstore events sched time traps",
         "devices traps/emulate",
         "trace",
-        "grants hypervisor_console place",
+        "grants hypervisor_console place tlb",
         "memory",
         "image",
         "guest_copy",

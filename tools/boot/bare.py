@@ -40,7 +40,7 @@ _OF_XEN: Final = (
     *("vcpus", "privileged", "ramdisk", "disk", "vif", "console", "vfb", "store_socket", "seed", "jitter"),
     *("decisions", "faults", "most_faults", "watch_sources", "trace", "trace_events", "trace_format"),
     *("explain", "record", "dump_on_crash", "gdb", "gdb_wait", "trace_insn"),
-    *("breaks", "watches", "coverage"),
+    *("breaks", "watches", "coverage", "tlb", "tlb_entries", "tlb_ways"),
 )
 _OPTIONS: Final = {"breaks": "break", "watches": "watch"}
 """What options are called whose values have another name."""

@@ -17,6 +17,7 @@ from paravane.tools import images, manual
 from paravane.tools.arguments import WATCH_SOURCES, command_line
 from paravane.tools.boot.devices import Devices, add_device_options, devices_given
 from paravane.tools.boot.session import Session, Wishes
+from paravane.tools.boot.tlb_options import add_tlb_options, tlb_of
 from paravane.tools.console_options import files_of_consoles
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.debugger import add_debugger_options, listener
@@ -143,6 +144,7 @@ def _add_domain_options(parser: argparse.ArgumentParser) -> None:
         "turn it is among several vcpus, and how long (default: 0)",
     )
     add_chance_options(group)
+    add_tlb_options(group)
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -300,5 +302,6 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
         privileged=privileged,
         console=console,
         devices=configs,
+        tlb=tlb_of(options),
     )
     return found.data, config, inputs

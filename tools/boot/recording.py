@@ -85,6 +85,8 @@ def settle_record(options: argparse.Namespace) -> None:
 
 def check_recordable(config: DomainConfig) -> None:
     """UsageError for a domain that gets something from outside which is not kept."""
+    if config.tlb is not None:
+        raise UsageError("--record: it keeps no modelled TLB: do without --tlb")
     first = config.console
     extras = [one for one in config.devices if isinstance(one, ExtraConsole)]
     if extras or (first is not None and first.end is not None):

@@ -72,6 +72,7 @@ def _why_not(options: argparse.Namespace, config: DomainConfig, followed: Follow
             getattr(options, "store_socket", None) is not None,
             "in which others reach xenstore: --store-socket",
         ),
+        (config.tlb is not None, "with a modelled TLB, which cannot be saved yet"),
         (bool(config.devices), "with devices, whose doings are not kept"),
         (
             console is not None and console.end is not None,

@@ -175,6 +175,7 @@ class Session:
             if wishes.journal is not None:
                 ending, self._told = wishes.journal.ended(ending, self._why(ending))
             status = self._report(domain, ending)
+            self._report_tlbs(domain)
             if wishes.journal is not None and (failure := wishes.journal.failure()):
                 self._say(failure)
                 status = Status.ERRORS
@@ -257,6 +258,13 @@ class Session:
         if domain.reason is ShutdownReason.watchdog:
             self._where()
         return Status(exit_status(ending.reason, domain.reason))
+
+    def _report_tlbs(self, domain: Domain) -> None:
+        if domain.tlb is not None:
+            from paravane.tlb.report import report  # noqa: PLC0415 - loaded for who asks for it only
+
+            for line in report(shown(domain.name), [vcpu.cpu for vcpu in domain.vcpus]):
+                self._errors.write(line)
 
     def _why(self, ending: Ending) -> str:
         if self._told:

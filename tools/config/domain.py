@@ -8,6 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from paravane import Action, OnEnd
+from paravane.abi.tlb import TlbKind
 from paravane.classes import dataclass
 from paravane.devices.block import parse_disk
 from paravane.devices.console import consoles_of, parse_channel, parse_console
@@ -17,6 +18,7 @@ from paravane.devices.net.vif import parse_vif
 from paravane.grants import MAX_GRANT_FRAMES, MAX_GRANT_VERSION, MAX_MAPTRACK_FRAMES, GrantLimits
 from paravane.memory import MAX_VCPUS
 from paravane.text import shown
+from paravane.tlb.spec import MOST_ENTRIES, TlbSpec
 from paravane.tools.config.syntax import ConfigError, Setting, parse
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ _KNOWN: Final = (
         "max_event_channels",
     ),
     *("max_grant_frames", "max_maptrack_frames", "max_grant_version"),
+    *("tlb", "tlb_entries", "tlb_ways"),
     *_ENDS,
 )
 
@@ -93,6 +96,7 @@ class DomainSettings:
     privileged: bool
     max_event_channels: int | None
     grants: GrantLimits
+    tlb: TlbSpec | None
     disks: tuple[Disk, ...]
     vifs: tuple[Vif, ...]
     console: ConsoleSpec | None
@@ -149,6 +153,7 @@ class _Reader:
             privileged=self._optional("privileged", 0, 1) == 1,
             max_event_channels=self._optional("max_event_channels", 2, (1 << 31) - 1),
             grants=self._grants(),
+            tlb=self._tlb(),
             disks=disks,
             vifs=vifs,
             console=console,
@@ -164,6 +169,24 @@ class _Reader:
             return consoles_of(specs, channels)
         except ValueError as error:
             raise self._error("console" if "console" in self._settings else "channel", str(error)) from None
+
+    def _tlb(self) -> TlbSpec | None:
+        given = {
+            name: self._optional(f"tlb_{name}", 1, MOST_ENTRIES)
+            for name in ("entries", "ways")
+            if f"tlb_{name}" in self._settings
+        }
+        kind = self._text("tlb")
+        if kind is None:
+            if given:
+                raise self._error(f"tlb_{next(iter(given))}", "is for a domain with tlb")
+            return None
+        if kind not in TlbKind.__members__:
+            raise self._error("tlb", f"{shown(kind)} is none of {', '.join(TlbKind.__members__)}")
+        try:
+            return TlbSpec(TlbKind[kind], **{name: size for name, size in given.items() if size is not None})
+        except ValueError as error:
+            raise self._error("tlb", str(error)) from None
 
     def _grants(self) -> GrantLimits:
         limits = {

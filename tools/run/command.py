@@ -35,6 +35,7 @@ A .cfg file is one of xl (xl.cfg(5)). What counts here: name, kernel (also a sou
 name of `list`), ramdisk, cmdline or root and extra, memory, maxmem, vcpus, maxvcpus,
 on_poweroff, on_reboot, on_crash, on_watchdog, on_soft_reset, cpu_weight, cap, seed,
 max_event_channels, max_grant_frames, max_maptrack_frames, max_grant_version, privileged,
+tlb, tlb_entries, tlb_ways,
 disk (also FILE,xvda[,ro][,cow[=FILE]] and ram:SIZE,xvda), vif, firewall, channel, and
 console, a list in which each is as `boot --console` takes it: stdio, the lines on standard
 output, is the default. Files are looked for beside the

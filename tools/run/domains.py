@@ -145,6 +145,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
         "grants": settings.grants,
         "weight": settings.cpu_weight,
         "cap": settings.cap,
+        "tlb": settings.tlb,
     }
     config = replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     return Planned(settings, image, config, inputs, vifs, vfbs)

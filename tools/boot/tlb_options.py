@@ -1,0 +1,47 @@
+"""Options of the TLB that a domain's processors have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paravane.abi.tlb import TlbKind
+from paravane.tlb.spec import MOST_ENTRIES, TlbSpec
+from paravane.tools.arguments import positive_count
+from paravane.tools.status import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_tlb_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--tlb",
+        choices=tuple(kind.name for kind in TlbKind),
+        help="have its processors' TLBs modelled, and say on stderr what they have counted: hardware, "
+        "refilled by the processor and flushed at each switch, as x86's; software, refilled by the kernel, "
+        "which has to know that (`tlb` does); tagged, with address-space numbers (default: the engine's own, "
+        "not counted)",
+    )
+    group.add_argument(
+        "--tlb-entries",
+        type=positive_count,
+        metavar="N",
+        help=f"with --tlb, pages that each of them holds, up to {MOST_ENTRIES} (default: 64)",
+    )
+    group.add_argument(
+        "--tlb-ways", type=positive_count, metavar="N", help="with --tlb, entries of a set (default: 4)"
+    )
+
+
+def tlb_of(options: argparse.Namespace) -> TlbSpec | None:
+    """The TLB that the user means; None: the engine's own. Raises UsageError."""
+    wanted = {"entries": options.tlb_entries, "ways": options.tlb_ways}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    if options.tlb is None:
+        if given:
+            raise UsageError(f"--tlb-{next(iter(given))} is for --tlb")
+        return None
+    try:
+        return TlbSpec(TlbKind[options.tlb], **given)
+    except ValueError as error:
+        raise UsageError(f"--tlb: {error}") from None
