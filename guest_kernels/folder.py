@@ -27,6 +27,7 @@ class GuestKernel:
 
     `name` is the folder's, with `~VARIATION` after it if it is one; `folder` is where its disks' files are.
     `memory` is in bytes, `timeout` in host seconds; `environments` are XTF's names of those it is for.
+    `tlb` is what `paravane boot --tlb` takes (None: it is not modelled).
     `bare` are the symbols that its form for a bare PC has besides `defines`; None: it has no such form.
     `exit_status` is that of `paravane boot`: 0 after a power-off, 3 after a crash. `expectation` is the file
     that says what it prints; it need not exist for a kernel that prints its own verdict. `hints` are
@@ -40,6 +41,7 @@ class GuestKernel:
     sources: tuple[Path, ...]
     memory: int
     vcpus: int
+    tlb: str | None
     privileged: bool
     cmdline: str
     ramdisk: Path | None
@@ -93,6 +95,7 @@ def _kernel(folder: Path, variation: str, values: Mapping[str, Any]) -> GuestKer
         sources=_sources(folder, values["sources"]),
         memory=values["memory_mib"] * _MIB,
         vcpus=values["vcpus"],
+        tlb=values["tlb"],
         privileged=values["privileged"],
         cmdline=values["cmdline"],
         ramdisk=ramdisk,

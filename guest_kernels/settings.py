@@ -28,6 +28,7 @@ its watchdog, or sleeps for ever; see `paravane.ending`."""
 LARGEST_TEXT: Final = 8 << 20
 """Characters of the largest file of text in a folder."""
 
+_TLBS: Final = ("hardware", "software", "tagged")
 _LARGEST_MIB: Final = 4095
 _MOST_VCPUS: Final = 32
 _LONGEST: Final = 86_400
@@ -106,6 +107,12 @@ KEYS: Final[Mapping[str, Key]] = {
         f"a whole number from 1 to {_MOST_VCPUS}",
         lambda value: _is_int(value, 1, _MOST_VCPUS),
         1,
+    ),
+    "tlb": Key(
+        "the TLB that its processors have, as `paravane boot --tlb` takes it",
+        "hardware, software or tagged",
+        lambda value: value in _TLBS,
+        None,
     ),
     "privileged": Key("whether it is the control domain of its machine", "true or false", _is_bool, False),
     "cmdline": Key("the kernel's command line", "a text", _is_text, ""),

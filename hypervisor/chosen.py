@@ -15,6 +15,7 @@ from paravane.devices.framebuffer import vfbs_of
 from paravane.devices.net.vif import vifs_of
 from paravane.guest_kernels.folder import load_folder
 from paravane.image import Image, load_image
+from paravane.tlb import TlbKind, TlbSpec
 
 if TYPE_CHECKING:
     import os
@@ -33,6 +34,7 @@ class Defaults:
 
     memory: int = 32 << 20
     vcpus: int = 1
+    tlb: TlbSpec | None = None
     privileged: bool = False
     cmdline: str = ""
     ramdisk: bytes | None = None
@@ -91,6 +93,7 @@ def _known(kernel: GuestKernel, include: Sequence[Path], defines: Mapping[str, i
         Defaults(
             kernel.memory,
             kernel.vcpus,
+            None if kernel.tlb is None else TlbSpec(TlbKind[kernel.tlb]),
             kernel.privileged,
             kernel.cmdline,
             _ramdisk(kernel, include),

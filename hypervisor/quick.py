@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from paravane.ending import StopReason
     from paravane.guest_kernels import GuestKernel
     from paravane.image import Image
+    from paravane.tlb import TlbSpec
     from paravane.trace import Record, Selection
 
 KEPT: Final = 1_000_000
@@ -43,6 +44,7 @@ def boot(
     privileged: bool | None = None,
     ramdisk: bytes | None = None,
     devices: Sequence[DeviceConfig] | None = None,
+    tlb: TlbSpec | None = None,
     stdin: bytes | None = None,
     timeout: float | None = None,
     default_timeout: float | None = None,
@@ -65,8 +67,8 @@ def boot(
     those that have none there. `memory` is in bytes, `vcpus` are processors; a `privileged` one is the
     control domain. `devices` are its disks (`Disk`) and others. `stdin` is what is typed on its console. For
     `seed`, `slice_instructions` and `debug` see `Machine`; `deterministic` is slices of
-    `DETERMINISTIC_SLICE`. `trace` says which records the result is to have: less is faster, and none is
-    `()`.
+    `DETERMINISTIC_SLICE`; for `tlb`, `DomainConfig`. `trace` says which records the result is to have: less
+    is faster, and none is `()`.
 
     Raises OSError for a file that cannot be read, UnknownKernel for a name that is nothing of all that,
     KernelFileError for a folder with mistakes, AssemblyError or CompilerError for a source with errors,
@@ -85,6 +87,7 @@ def boot(
         ramdisk=known.ramdisk if ramdisk is None else ramdisk,
         console=known.console,
         devices=known.devices if devices is None else tuple(devices),
+        tlb=known.tlb if tlb is None else tlb,
     )
     counted = known.deterministic if deterministic is None else deterministic
     typed = known.stdin if stdin is None else stdin

@@ -49,6 +49,7 @@ class Found(NamedTuple):
     ramdisk: Path | None = None
     ramdisk_image: bytes | None = None
     vcpus: int = 1
+    tlb: str | None = None
     privileged: bool = False
     disks: tuple[Disk, ...] = ()
     vifs: tuple[Vif, ...] = ()
@@ -118,6 +119,7 @@ def find(options: argparse.Namespace) -> Found:
             inputs,
             memory=kernel.memory,
             vcpus=kernel.vcpus,
+            tlb=kernel.tlb,
             privileged=kernel.privileged,
             cmdline=kernel.cmdline,
             ramdisk=kernel.ramdisk,

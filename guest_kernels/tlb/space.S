@@ -222,11 +222,14 @@ space_miss:
     jae 1f
     call find_slot
     pushl %ebx
+    # exercise tlb: have the TLB hold the page of address EBP as the slot at EDI says, its entry in the last 8 bytes
+    # instead: xorl %eax, %eax
     movl $TLBOP_refill, %ebx
     movl %ebp, %ecx
     movl 8(%edi), %edx
     movl 12(%edi), %esi
     TLB_CALL
+    # exercise end
     popl %ebx
     MUST refill
     ret

@@ -101,6 +101,14 @@ SENSE: dict[str, tuple[str, ...]] = {
         "emulated > pc / 2",
         "refills > switches == 1000",
     ),
+    "tlb": (
+        "consoles == 1",
+        "misses > 10 * flushes > 5000",
+        "tagged_misses < misses / 50",
+        "tagged_flushes < flushes / 50",
+        "exits >= tagged_exits > 0",
+        "software_exits > 2 * refills > 10000",
+    ),
     "domain0": ("control >= 8", "mapped > 0", "own > built > 0", "refused == 2"),
 }
 """What must be true of the figures of a stop, by their names."""

@@ -302,6 +302,6 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
         privileged=privileged,
         console=console,
         devices=configs,
-        tlb=tlb_of(options),
+        tlb=tlb_of(options, found.tlb),
     )
     return found.data, config, inputs

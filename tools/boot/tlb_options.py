@@ -33,15 +33,17 @@ def add_tlb_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def tlb_of(options: argparse.Namespace) -> TlbSpec | None:
-    """The TLB that the user means; None: the engine's own. Raises UsageError."""
+def tlb_of(options: argparse.Namespace, default: str | None = None) -> TlbSpec | None:
+    """The TLB that the user means, or that of the `default` kind; None: the engine's own. Raises
+    UsageError."""
     wanted = {"entries": options.tlb_entries, "ways": options.tlb_ways}
     given = {name: value for name, value in wanted.items() if value is not None}
-    if options.tlb is None:
+    kind = options.tlb or default
+    if kind is None:
         if given:
             raise UsageError(f"--tlb-{next(iter(given))} is for --tlb")
         return None
     try:
-        return TlbSpec(TlbKind[options.tlb], **given)
+        return TlbSpec(TlbKind[kind], **given)
     except ValueError as error:
         raise UsageError(f"--tlb: {error}") from None

@@ -13,6 +13,7 @@ from paravane.classes import dataclass
 from paravane.devices.block import located
 from paravane.devices.console import consoles_of
 from paravane.text import shown
+from paravane.tlb import TlbKind, TlbSpec
 from paravane.tools import images
 from paravane.tools.config.domain import DEFAULT_MEMORY, MIB, DomainSettings, read_domain
 from paravane.tools.config.syntax import ConfigError
@@ -145,7 +146,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
         "grants": settings.grants,
         "weight": settings.cpu_weight,
         "cap": settings.cap,
-        "tlb": settings.tlb,
+        "tlb": settings.tlb or (None if found.tlb is None else TlbSpec(TlbKind[found.tlb])),
     }
     config = replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     return Planned(settings, image, config, inputs, vifs, vfbs)

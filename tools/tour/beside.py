@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from paravane import DomainConfig, Machine
+from paravane.chosen import choose
+from paravane.classes import dataclass
 from paravane.full.shadow import Policy
 from paravane.full.state import Sensitive
+from paravane.machine import DETERMINISTIC_SLICE
+from paravane.tlb import TlbKind, TlbSpec
+from paravane.tlb.report import counts_of
 from paravane.tools.compare import forms
 from paravane.tools.compare.comparison import Comparison, compare
 from paravane.tools.compare.ways import Modes
 from paravane.tools.tour.stop import TIMEOUT, Exercise, Figure, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from paravane.guest_kernels import GuestKernel
     from paravane.tools.tour.stop import Run
@@ -69,4 +75,76 @@ this stop is both: bare.S is what it needs of a PC, xen.S what it needs of Xen, 
         }
     ),
     beside=_both_ways,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tlbs:
+    """What each kind of TLB has counted."""
+
+    counts: Mapping[TlbKind, Mapping[str, int]]
+    consoles: int
+    """How many different consoles there were: 1, if the work was the same."""
+
+
+def _three_tlbs(kernel: GuestKernel) -> _Tlbs:
+    chosen = choose(kernel, (), {})
+    counts: dict[TlbKind, Mapping[str, int]] = {}
+    consoles: set[bytes] = set()
+    for kind in TlbKind:
+        memory = chosen.defaults.memory
+        with Machine(Machine.size_for(memory), slice_instructions=DETERMINISTIC_SLICE) as machine:
+            config = DomainConfig(chosen.name, memory, tlb=TlbSpec(kind))
+            domain = machine.create(chosen.image, config)
+            machine.run(timeout=TIMEOUT)
+            counts[kind] = counts_of([vcpu.cpu for vcpu in domain.vcpus])
+            consoles.add(domain.console_output())
+    return _Tlbs(counts, len(consoles))
+
+
+def _translations(run: Run) -> Iterator[Figure]:
+    found = run.beside
+    assert isinstance(found, _Tlbs)
+    hardware, software, tagged = (found.counts[kind] for kind in TlbKind)
+    yield Figure("consoles", found.consoles, "console, whichever of the 3 TLBs there was")
+    yield Figure("flushes", hardware["flushes"], "times one as x86's was emptied, for a switch as a rule")
+    yield Figure("misses", hardware["misses"], "misses of it, mended by the processor from page tables")
+    yield Figure("exits", hardware["exits"], "exits to the hypervisor, the switches among them")
+    yield Figure(
+        "tagged_flushes", tagged["flushes"], "times one whose entries say whose they are was emptied"
+    )
+    yield Figure("tagged_misses", tagged["misses"], "misses of it: a switch leaves what is there")
+    yield Figure("tagged_exits", tagged["exits"], "exits with it")
+    yield Figure(
+        "refills", software["refills"], "refills by the kernel of one without tags, from a hash table"
+    )
+    yield Figure(
+        "software_exits", software["exits"], "exits with it: two for each miss, but no page table is checked"
+    )
+
+
+TLBS: Final = Stop(
+    title="Two wishes: a TLB that software fills, and tags in it",
+    section="2.1",
+    idea="""\
+Memory is the hardest part to virtualise, and more so on x86, whose processor fills its TLB by itself from
+page tables in memory: what is in them has to be right at each moment, so the hypervisor checks each
+entry. Where software fills the TLB, as on MIPS or Alpha, it would check what goes in, and a kernel could
+keep its translations in any form. And entries of x86's TLB do not say whose they are, so that it is
+emptied at each switch; that is why Xen is mapped at the top of each address space, where it need not be
+switched to. The processors of this stop have the one, the other, and the TLB that x86 has.""",
+    kernel="tlb",
+    kinds=(),
+    figures=_translations,
+    exercise=Exercise(
+        {
+            r"status is 124|traps|time given": (
+                "the miss comes again and again: the handler returns, and the TLB has not been given the page"
+            ),
+            "refill": "the refill was refused: ECX is the address, EDX and ESI are the entry",
+        },
+        max_traps=20_000,
+        tlb="software",
+    ),
+    beside=_three_tlbs,
 )

@@ -70,6 +70,8 @@ def _settings(stop: Stop) -> dict[str, Any]:
     told = tomllib.loads((guest_kernels.folder_of(stop.kernel) / "kernel.toml").read_text(encoding="utf-8"))
     settings = {name: value for name, value in told.items() if name in KEYS}
     settings["max_traps"] = stop.exercise.max_traps
+    if stop.exercise.tlb is not None:
+        settings["tlb"] = stop.exercise.tlb
     settings["hints"] = dict(stop.exercise.hints)
     return settings
 

@@ -58,12 +58,14 @@ class Exercise:
     """What of a kernel's folder becomes an exercise: the blocks of its sources with `# exercise KERNEL`.
 
     `hints` are as kernel.toml has them. `runtime` are files of `asm/include` that have such a block as well.
-    `max_traps` ends an attempt that would go on for ever; 0: none does.
+    `max_traps` ends an attempt that would go on for ever; 0: none does. `tlb` is what kernel.toml is to have
+    for it.
     """
 
     hints: Mapping[str, str]
     runtime: tuple[str, ...] = ()
     max_traps: int = 0
+    tlb: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class Stop:
             privileged=known.privileged,
             ramdisk=known.ramdisk,
             devices=known.devices,
+            tlb=known.tlb,
             seed=known.seed,
             trace=self.kinds,
             timeout=TIMEOUT,

@@ -28,4 +28,5 @@ STOPS: Final[tuple[Stop, ...]] = (
     machine.SCHEDULING,
     machine.CONTROL,
     beside.FULL,
+    beside.TLBS,
 )
