@@ -66,7 +66,11 @@ def boot(machines: Machines) -> Iterator[pexpect.spawn[str]]:
     child = spawn(machines, "boot", machines.kernel("keys", KEYS), "--name", "keys")
     child.expect_exact("ready\r\n")
     yield child
-    child.close(force=True)
+    # Closed by force it would have a tenth of a second to die in, which a loaded host may not give it.
+    if child.isalive():
+        child.kill(signal.SIGKILL)
+        child.wait()
+    child.close()
 
 
 def ask(child: pexpect.spawn[str], line: str) -> str:
