@@ -17,6 +17,8 @@ TABLE_STORE: Final = "store to a page table"
 """One that is write-protected by the monitor."""
 NO_MEMORY: Final = "store where no memory is"
 INT: Final = "int n"
+INTERRUPT: Final = "interrupt"
+"""One that was held off until there: it comes before what the exit was for."""
 CPUID: Final = "cpuid"
 
 _MNEMONICS: Final = {

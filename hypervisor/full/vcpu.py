@@ -117,6 +117,10 @@ class FullVcpu:
     def exception(self, vector: int, error_code: int) -> None:
         """A fault or trap: an instruction to be emulated, a page to be filled in, or the guest's own."""
         self._rewriter.restore()
+        if vector in (Vector.GP, Vector.PF) and self._takes_interrupts:
+            # Nothing of the instruction has been done, and the shadow that held the interrupt off is over.
+            self._return_to_guest(exits.INTERRUPT)
+            return
         stepping = self._stepping
         try:
             if vector == Vector.PF:
@@ -132,18 +136,27 @@ class FullVcpu:
 
     def interrupt(self, vector: int) -> None:
         """`int n`, `int3` or `into`."""
-        cpu, processor = self.cpu, self._processor
-        after = cpu.eip
+        after = self.cpu.eip
         if vector == Vector.BP and self._is_sensitive(after - 1 & 0xFFFFFFFF):
             return
-        try:
-            deliver(processor, vector, software=True)
-        except (SegmentFault, PageFault) as fault:
-            code = processor.memory.fetch(processor.linear("cs", after - 1), 1)
-            short = bool(code) and (vector, code[0]) in _SHORT_INTS
-            cpu.eip = after - (1 if short else INT_LENGTH)
-            self._raise_fault(fault)
-        self._return_to_guest(exits.INT)
+        reason = exits.INT
+        if self._takes_interrupts:
+            self.cpu.eip = self._before_int(vector, after)
+            reason = exits.INTERRUPT
+        else:
+            try:
+                deliver(self._processor, vector, software=True)
+            except (SegmentFault, PageFault) as fault:
+                self.cpu.eip = self._before_int(vector, after)
+                self._raise_fault(fault)
+        self._return_to_guest(reason)
+
+    def _before_int(self, vector: int, after: int) -> int:
+        """EIP of the `int n`, `int3` or `into` that `after` comes after."""
+        processor = self._processor
+        code = processor.memory.fetch(processor.linear("cs", after - 1), 1)
+        short = bool(code) and (vector, code[0]) in _SHORT_INTS
+        return after - (1 if short else INT_LENGTH)
 
     @property
     def _stepping(self) -> bool:
@@ -164,6 +177,9 @@ class FullVcpu:
         if not rewriter.planted_at(self._processor.linear("cs", eip)):
             return False
         after, self.cpu.eip = self.cpu.eip, eip
+        if self._takes_interrupts:
+            self._return_to_guest(exits.INTERRUPT)
+            return True
         stepping = self._stepping
         try:
             if not self._emulator.emulate_sensitive():

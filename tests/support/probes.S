@@ -260,6 +260,7 @@ put_event:
     ret
 
 finish:
+    andl $~0x10000, AT_EFLAGS(%ebp) # QEMU keeps RF for longer than an instruction
     xorl %eax, %eax
     movl %eax, %dr7
     movl record, %edi

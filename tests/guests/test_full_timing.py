@@ -1,0 +1,27 @@
+"""When interrupts and single steps come on a bare PC, and what prefixes do to instructions that are made to
+trap: as in QEMU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from paravane.full.state import Sensitive
+from tests.guests import timing_probes
+from tests.support.probes import Probe, in_monitor, in_qemu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+SUBJECTS = (timing_probes.interrupts, timing_probes.single_steps, timing_probes.prefixes)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.__name__)
+def test_it_is_when_and_as_on_hardware(subject: Callable[[], list[Probe]], tmp_path: Path) -> None:
+    probes = subject()
+    pairs = zip(probes, in_qemu(probes, tmp_path), in_monitor(probes, Sensitive.REWRITE), strict=True)
+    assert [(str(probe), found) for probe, there, here in pairs if (found := there.differs(here))] == []
