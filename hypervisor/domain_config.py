@@ -14,13 +14,13 @@ from paravane.log_limit import LogRate
 from paravane.memory import MAX_VCPUS
 from paravane.on_end import OnEnd
 from paravane.sched import STANDARD_WEIGHT, Share
-from paravane.tlb.spec import TlbSpec
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from paravane.devices.console import Sink
     from paravane.devices.xenbus import DeviceConfig
+    from paravane.tlb.spec import TlbSpec
 
 _OWN_PORTS = 2
 """Ports that a guest has at its start of day: the store's and the console's."""
@@ -103,7 +103,10 @@ class DomainConfig:
         check_type("privileged", self.privileged, bool)
         check_type("log_rate", self.log_rate, LogRate)
         check_type("console", self.console, ConsoleSpec, type(None))
-        check_type("tlb", self.tlb, TlbSpec, type(None))
+        if self.tlb is not None:
+            from paravane.tlb.spec import TlbSpec  # noqa: PLC0415 - loaded for who asks for it only
+
+            check_type("tlb", self.tlb, TlbSpec)
         check_type("devices", self.devices, tuple)
         if self.privileged and self.devices:
             raise ValueError("the control domain can be given no devices: nobody is there to carry them")

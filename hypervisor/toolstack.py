@@ -11,7 +11,6 @@ from paravane import contents
 from paravane.abi.errno import Errno
 from paravane.abi.event_channel import Virq
 from paravane.abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
-from paravane.abi.tlb import TLB_USER_END, TlbKind
 from paravane.builder import amount
 from paravane.classes import dataclass
 from paravane.cpu.geometry import PAE
@@ -301,6 +300,8 @@ class Toolstack:
 
 def _check_tlb(image: Image, tlb: TlbSpec) -> None:
     """Raises ImageError for a kernel that cannot run on a processor with this TLB."""
+    from paravane.abi.tlb import TLB_USER_END, TlbKind  # noqa: PLC0415 - loaded for who asks for it only
+
     if image.geometry.name != PAE.name:
         raise ImageError("a modelled TLB is for kernels with PAE, and this one has tables of two levels")
     if tlb.kind is TlbKind.software and image.virt_base < TLB_USER_END:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
+_LOCKED = (".byte 0xf0, 0x9c", ".byte 0xf0, 0x8c, 0xc9", ".byte 0xf0\nsmsw %ax")
+_UD = 6
 SUBJECTS = (timing_probes.interrupts, timing_probes.single_steps, timing_probes.prefixes)
 
 
@@ -25,3 +27,11 @@ def test_it_is_when_and_as_on_hardware(subject: Callable[[], list[Probe]], tmp_p
     probes = subject()
     pairs = zip(probes, in_qemu(probes, tmp_path), in_monitor(probes, Sensitive.REWRITE), strict=True)
     assert [(str(probe), found) for probe, there, here in pairs if (found := there.differs(here))] == []
+
+
+@pytest.mark.parametrize("sensitive", Sensitive)
+@pytest.mark.parametrize("ring", [0, 3])
+def test_a_locked_one_is_an_invalid_opcode(ring: int, sensitive: Sensitive) -> None:
+    """As the manual says of LOCK (SDM volume 2), and QEMU does not."""
+    found = in_monitor([Probe(code, ring) for code in _LOCKED], sensitive)
+    assert [outcome.registers["vector"] for outcome in found] == [_UD] * len(_LOCKED)

@@ -49,14 +49,13 @@ def single_steps() -> list[Probe]:
         "movb $0, %al\noutb %al, $0x80\nnop",
         "smsw %ax\nsldt %cx\nnop",
     )
-    return [
-        Probe(f"pushl $0x102\npopf\n{code}\npushl $2\npopf\nnop", 0, 2, (_DEBUG,)) for code in codes
-    ] + [Probe(code, ring, _TF | 2, (_DEBUG,)) for code in codes[:3] for ring in (0, 3)]
+    return [Probe(f"pushl $0x102\npopf\n{code}\npushl $2\npopf\nnop", 0, 2, (_DEBUG,)) for code in codes] + [
+        Probe(code, ring, _TF | 2, (_DEBUG,)) for code in codes[:3] for ring in (0, 3)
+    ]
 
 
 def prefixes() -> list[Probe]:
-    """Sensitive instructions with prefixes, up to as many as an instruction has bytes, and beyond; and with LOCK,
-    which is refused."""
+    """Sensitive instructions with prefixes, up to as many as an instruction has bytes, and beyond."""
     combinations = (
         *("f3", "66", "67", "2e", "66 66", "66 67", "f2 f3", "2e 36 3e 26"),
         *(" ".join(["3e"] * count) for count in (12, 13, 14, 15)),

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from paravane.abi.tlb import TlbKind
-from paravane.tlb.spec import MOST_ENTRIES, TlbSpec
 from paravane.tools.arguments import positive_count
 from paravane.tools.status import UsageError
 
 if TYPE_CHECKING:
     import argparse
 
+    from paravane.tlb import TlbSpec
+
+KINDS: Final = ("hardware", "software", "tagged")
+"""The names of `TlbKind`, which is loaded for who wants one."""
+_MOST_ENTRIES: Final = 512
+
 
 def add_tlb_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--tlb",
-        choices=tuple(kind.name for kind in TlbKind),
+        choices=KINDS,
         help="have its processors' TLBs modelled, and say on stderr what they have counted: hardware, "
         "refilled by the processor and flushed at each switch, as x86's; software, refilled by the kernel, "
         "which has to know that (`tlb` does); tagged, with address-space numbers (default: the engine's own, "
@@ -26,7 +30,7 @@ def add_tlb_options(group: argparse._ArgumentGroup) -> None:
         "--tlb-entries",
         type=positive_count,
         metavar="N",
-        help=f"with --tlb, pages that each of them holds, up to {MOST_ENTRIES} (default: 64)",
+        help=f"with --tlb, pages that each of them holds, up to {_MOST_ENTRIES} (default: 64)",
     )
     group.add_argument(
         "--tlb-ways", type=positive_count, metavar="N", help="with --tlb, entries of a set (default: 4)"
@@ -43,7 +47,9 @@ def tlb_of(options: argparse.Namespace, default: str | None = None) -> TlbSpec |
         if given:
             raise UsageError(f"--tlb-{next(iter(given))} is for --tlb")
         return None
+    from paravane import tlb  # noqa: PLC0415 - loaded for who asks for it only
+
     try:
-        return TlbSpec(TlbKind[kind], **given)
+        return tlb.TlbSpec(tlb.TlbKind[kind], **given)
     except ValueError as error:
         raise UsageError(f"--tlb: {error}") from None
