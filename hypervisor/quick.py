@@ -57,8 +57,7 @@ def boot(
     include: Sequence[Path] = (),
     defines: Mapping[str, int] = _NO_DEFINES,
 ) -> BootResult:
-    """Run `kernel` as the only domain of a machine until it ends, or for `timeout` host seconds, or for
-    `max_traps` traps.
+    """Run `kernel` as a machine's only domain until it ends, or for `timeout` seconds, or `max_traps` traps.
 
     `kernel` is a source (`*.S`, or `*.c` where there is a compiler) or a list of such, built with `include`
     and `defines`; the text of a source in assembly (whatever has more than one line); an image; a folder

@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paravane import DomainConfig, Machine
+from paravane.abi.hypercall import Hypercall
 from paravane.full.shadow import Policy
 from paravane.full.state import Sensitive
 from paravane.gateway import native
+from paravane.place import Place
 from paravane.tools.cli import main
 from paravane.tools.compare import ways
 from paravane.tools.compare.comparison import Comparison, compare
 from paravane.tools.compare.costs import FIGURES, Phases
 from paravane.tools.compare.forms import Twice, find
+from paravane.tools.compare.paravirtual import XenCounter
 from paravane.tools.compare.table import table
 from paravane.tools.compare.ways import Modes
+from paravane.tools.status import Status
+from paravane.trace import HypercallRecord
 from tests.support.boot import HOST_TIMEOUT
 
 if TYPE_CHECKING:
@@ -163,3 +169,36 @@ def test_names_of_phases_must_be_told_apart_and_end(
     )
     assert main(("compare", str(tmp_path))) == 2
     assert "phase_names has to be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mebibytes", "status", "sentence"),
+    [
+        (8, Status.IMAGE, "there is no multiboot header"),
+        (1, Status.IMAGE, "does not fit into 1 MiB of memory"),
+        (4095, Status.ERRORS, "a machine has from "),
+    ],
+)
+def test_forms_that_cannot_be_booted_end_in_a_sentence(
+    mebibytes: int, status: Status, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kernel.toml").write_text(f"memory_mib = {mebibytes}\n[bare]\nBARE = 1\n")
+    (tmp_path / "kernel.S").write_text('.include "runtime.inc"\nXEN_NOTES kernel\n.text\nmain: ret\n')
+    assert main(("compare", str(tmp_path))) == status
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert sentence in said[0]
+
+
+def test_a_list_of_requests_may_be_gone_when_they_are_counted(kernel: Twice) -> None:
+    """As after a load of tables in which the list is not mapped."""
+    phases = Phases(kernel.phases)
+    with Machine(Machine.size_for(kernel.memory)) as machine:
+        vcpu = machine.create(kernel.image, DomainConfig(memory=kernel.memory)).vcpus[0]
+        counter = XenCounter(machine.platform, vcpu, kernel.xen.phase, phases)
+        words = (0x1000, 1, 0, 0x7FF0, 0, 0)
+        number = int(Hypercall.mmuext_op)
+        counter.take(HypercallRecord(0, 1, 0, Place(0), number, "mmuext_op", words, (), 0))
+        counter.finish()
+    assert phases.costs["other"].exits == {"mmuext_op": 1}
+    assert phases.costs["other"].flushes == 0

@@ -9,12 +9,18 @@ import pytest
 
 from paravane import DomainConfig, Machine, ShutdownReason, guest_kernels, load_image
 from paravane.asm import build
+from paravane.guest_kernels.settings import KEYS
 from paravane.snapshot import SnapshotError
-from paravane.tlb import TlbKind, TlbProcessor, TlbSpec
+from paravane.tlb import MOST_ENTRIES, TlbKind, TlbProcessor, TlbSpec
 from paravane.tlb.report import counts_of
+from paravane.tools.boot import tlb_options
+from paravane.tools.boot.tlb_options import KINDS
+from paravane.tools.cli import main
 from tests.support.boot import HOST_TIMEOUT, kernel_image, paravane
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from paravane import Domain
 
 MEMORY = 16 << 20
@@ -357,3 +363,21 @@ def test_the_command_says_what_was_counted() -> None:
         "exits to the hypervisor",
     }
     assert lines[-1] == "audit: no difference"
+
+
+def test_the_kinds_of_tlb_are_called_alike_everywhere() -> None:
+    assert tuple(kind.name for kind in TlbKind) == KINDS
+    assert all(KEYS["tlb"].accepts(name) for name in KINDS)
+    assert tlb_options.MOST_ENTRIES == MOST_ENTRIES
+
+
+def test_explore_runs_a_kernel_with_the_tlb_that_its_folder_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kernel.toml").write_text('memory_mib = 8\ntlb = "software"\n')
+    (tmp_path / "kernel.S").write_text(
+        '.include "runtime.inc"\nXEN_NOTES kernel\n.bss\n.balign 4\nwhich: .skip 16\n.text\n'
+        "main: movl $TLBOP_describe, %ebx\nmovl $which, %ecx\nHYPERCALL arch_7\n"
+        "testl %eax, %eax\njz 1f\nud2\n1: ret\n"
+    )
+    assert main(("explore", str(tmp_path), "--runs", "1")) == 0, capsys.readouterr().out

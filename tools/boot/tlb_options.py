@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 KINDS: Final = ("hardware", "software", "tagged")
 """The names of `TlbKind`, which is loaded for who wants one."""
-_MOST_ENTRIES: Final = 512
+MOST_ENTRIES: Final = 512
 
 
 def add_tlb_options(group: argparse._ArgumentGroup) -> None:
@@ -30,7 +30,7 @@ def add_tlb_options(group: argparse._ArgumentGroup) -> None:
         "--tlb-entries",
         type=positive_count,
         metavar="N",
-        help=f"with --tlb, pages that each of them holds, up to {_MOST_ENTRIES} (default: 64)",
+        help=f"with --tlb, pages that each of them holds, up to {MOST_ENTRIES} (default: 64)",
     )
     group.add_argument(
         "--tlb-ways", type=positive_count, metavar="N", help="with --tlb, entries of a set (default: 4)"

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from paravane import ImageError
 from paravane.full.shadow import Policy
 from paravane.full.state import Sensitive
 from paravane.tools import images, manual
@@ -16,7 +17,7 @@ from paravane.tools.compare.forms import find
 from paravane.tools.compare.picture import draw
 from paravane.tools.compare.table import table
 from paravane.tools.compare.ways import Modes
-from paravane.tools.status import Status
+from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -33,6 +34,7 @@ the figures are always the same. --lines and --host-time run it twice more.""",
         (Status.ERRORS, "the forms print different things; sources have errors; output was not written"),
         (Status.USAGE, "bad usage, or a kernel that has no two forms"),
         (Status.CRASHED, "a form did not end with success"),
+        manual.NO_IMAGE,
         manual.INTERRUPTED,
     ),
     files=(manual.SETTINGS, manual.CACHE),
@@ -92,13 +94,18 @@ def define(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> Status:
     if options.output is not None:
         check_picture(options.output)
-    found = compare(
-        find(options),
-        Modes(Policy(options.shadow), Sensitive(options.sensitive)),
-        options.timeout,
-        with_lines=options.lines,
-        with_seconds=options.host_time,
-    )
+    try:
+        found = compare(
+            find(options),
+            Modes(Policy(options.shadow), Sensitive(options.sensitive)),
+            options.timeout,
+            with_lines=options.lines,
+            with_seconds=options.host_time,
+        )
+    except ImageError as error:
+        raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
+    except (ValueError, MemoryError) as error:
+        raise UsageError(str(error) or "there is not enough memory", Status.ERRORS) from None
     print(json.dumps(found.data(), indent=2) if options.json else "\n".join(table(found)))
     if options.output is not None:
         draw(found, options.output)

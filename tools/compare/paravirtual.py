@@ -104,7 +104,10 @@ class XenCounter:
         elif record.number == Hypercall.mmuext_op:
             # The record shows the first ones only.
             size = MMUEXT_OP.size
-            operations = self._vcpu.host.copy_from_guest(words[0], _done(record) * size)
+            try:
+                operations = self._vcpu.host.copy_from_guest(words[0], _done(record) * size)
+            except PageFault:
+                operations = b""  # what was asked for took the list's own page away: it says no more
             for at in range(0, len(operations), size):
                 command = int.from_bytes(operations[at : at + 4], "little")
                 costs.flushes += command in _FLUSHES

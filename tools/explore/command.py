@@ -16,6 +16,7 @@ from paravane import DomainConfig, ImageError
 from paravane.chosen import Defaults
 from paravane.testing import expectation
 from paravane.text import shown
+from paravane.tlb import TlbKind, TlbSpec
 from paravane.tools import images, manual
 from paravane.tools.arguments import command_line, positive_count, positive_seconds
 from paravane.tools.cluster import Cluster, scheduler_address
@@ -205,6 +206,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         source_folders=images.source_folders(options),
         privileged=found.privileged,
         devices=devices_of(options, found),
+        tlb=None if found.tlb is None else TlbSpec(TlbKind[found.tlb]),
     )
     try:
         expected = None if kernel is None else expectation.read(kernel)
