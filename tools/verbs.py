@@ -55,7 +55,8 @@ VERBS = {
         "measure what operations cost, or many domains on a machine", "paravane.tools.bench.command:define"
     ),
     "compare": Verb(
-        "what one kernel costs on Xen and on a bare PC, counted", "paravane.tools.compare.command:define"
+        "what one kernel costs on Xen and on a bare PC, or with three TLBs",
+        "paravane.tools.compare.command:define",
     ),
     "list": Verb(
         "the guest kernels that come with it", "paravane.tools.kernels:define", aliases=("kernels",)

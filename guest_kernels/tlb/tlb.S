@@ -3,7 +3,7 @@
 # Observe: what the console says is the same whatever TLB there is, and what it cost is not (`boot tlb --tlb hardware`,
 # `software`, `tagged`). A TLB that the processor refills from page tables, and that knows nothing of address spaces,
 # starts empty after each switch; one with address-space numbers keeps what it has; one that the kernel refills needs
-# no page tables, and an exit for each miss.
+# no page tables, and an exit for each miss. What the work is for is in the word `phase`, for `paravane compare tlb`.
 
     .include "runtime.inc"
     .include "paging.inc"
@@ -29,6 +29,11 @@ next_page:
     .long pool
 main_stack:                         # from where `main` returns
     .long 0
+    .globl phase, phase_names
+phase:                              # PHASE_
+    .long PHASE_OTHER
+phase_names:                        # strings, one after the other
+    .asciz "other", "touches", "switches", "fork and copies", ""
 
     .bss
     .balign PAGE_SIZE
@@ -137,6 +142,7 @@ system_call:
 
 # The next one that is ready goes on.
 schedule:
+    movl $PHASE_SWITCH, phase
     movl $trap_stack_top - 4 * FRAME_WORDS, %esp
     movl current, %ebx
     movl $PROCESSES, %ecx
@@ -156,12 +162,14 @@ schedule:
     movl %esp, %edi
     movl $FRAME_WORDS, %ecx
     rep movsl
+    movl $PHASE_TOUCH, phase
     popal
     iret
 
 # EBX = the parent: the last process is a copy of it. Nobody may write to what both have.
     .type fork, @function
 fork:
+    movl $PHASE_FORK, phase
     movl $processes_end - PROCESS_sizeof, %edi
     xorl %esi, %esi
 1:  movl PROCESS_pages(%ebx,%esi,4), %eax
@@ -203,6 +211,7 @@ page_fault:
 
 # EBX = process, EBP = address that it wants to write to: a page that two have is copied, for it to have its own.
 copy_on_write:
+    movl $PHASE_FORK, phase
     movl %ebp, %esi
     subl $USER_VA, %esi
     shrl $12, %esi
@@ -229,10 +238,12 @@ copy_on_write:
     call space_set
     MMUEXT INVLPG_LOCAL, %ebp
     MUST invlpg
+    movl $PHASE_TOUCH, phase
     ret
 
 # All are done.
 report:
+    movl $PHASE_OTHER, phase
     movl main_stack, %esp
     movl $processes, %ebx
 1:  PRINT "process "

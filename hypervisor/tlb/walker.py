@@ -25,6 +25,11 @@ class Walked(NamedTuple):
     l1_at: int
     entry: int
 
+    @property
+    def maddr(self) -> int:
+        """Where the page begins."""
+        return self.entry & _FRAME
+
     def allows(self, error_code: int, *, write_protect: bool) -> bool:
         """Whether an access that would have this error code is one that the rights allow."""
         if error_code & _USER and not self.entry & Pte.USER:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from paravane import DomainConfig, Machine
+from paravane import DomainConfig, Machine, guest_kernels
 from paravane.abi.hypercall import Hypercall
 from paravane.full.shadow import Policy
 from paravane.full.state import Sensitive
@@ -18,7 +17,7 @@ from paravane.tools.cli import main
 from paravane.tools.compare import ways
 from paravane.tools.compare.comparison import Comparison, compare
 from paravane.tools.compare.costs import FIGURES, Phases
-from paravane.tools.compare.forms import Twice, find
+from paravane.tools.compare.forms import Twice, build
 from paravane.tools.compare.paravirtual import XenCounter
 from paravane.tools.compare.table import table
 from paravane.tools.compare.ways import Modes
@@ -39,13 +38,9 @@ PAGES = 512
 SWITCHES = 1000
 
 
-def _options(name: str) -> argparse.Namespace:
-    return argparse.Namespace(image=name, include=[], define=[])
-
-
 @pytest.fixture(scope="module")
 def kernel() -> Twice:
-    return find(_options("twice"))
+    return build(guest_kernels.load("twice"))
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from paravane.guest_kernels.settings import KEYS
 from paravane.snapshot import SnapshotError
 from paravane.tlb import MOST_ENTRIES, TlbKind, TlbProcessor, TlbSpec
 from paravane.tlb.report import counts_of
-from paravane.tools.boot import tlb_options
-from paravane.tools.boot.tlb_options import KINDS
+from paravane.tools import tlb_options
 from paravane.tools.cli import main
+from paravane.tools.tlb_options import KINDS
 from tests.support.boot import HOST_TIMEOUT, kernel_image, paravane
 
 if TYPE_CHECKING:

@@ -102,7 +102,6 @@ SENSE: dict[str, tuple[str, ...]] = {
         "refills > switches == 1000",
     ),
     "tlb": (
-        "consoles == 1",
         "misses > 10 * flushes > 5000",
         "tagged_misses < misses / 50",
         "tagged_flushes < flushes / 50",

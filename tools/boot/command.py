@@ -17,7 +17,6 @@ from paravane.tools import images, manual
 from paravane.tools.arguments import WATCH_SOURCES, command_line
 from paravane.tools.boot.devices import Devices, add_device_options, devices_given
 from paravane.tools.boot.session import Session, Wishes
-from paravane.tools.boot.tlb_options import add_tlb_options, tlb_of
 from paravane.tools.console_options import files_of_consoles
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.debugger import add_debugger_options, listener
@@ -33,6 +32,7 @@ from paravane.tools.machine_options import (
     settle_clock,
 )
 from paravane.tools.status import Status, UsageError
+from paravane.tools.tlb_options import add_tlb_options, tlb_of
 from paravane.tools.trace_options import add_trace_options, trace_output
 from paravane.variation import PLAIN
 

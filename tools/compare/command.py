@@ -1,4 +1,4 @@
-"""`paravane compare KERNEL`: one kernel paravirtualised and fully virtualised, in numbers."""
+"""`paravane compare KERNEL`: one kernel on Xen and on a bare PC, or on three TLBs, in numbers."""
 
 from __future__ import annotations
 
@@ -12,28 +12,37 @@ from paravane.full.state import Sensitive
 from paravane.tools import images, manual
 from paravane.tools.arguments import add_source_options, positive_seconds
 from paravane.tools.bench.scale import check_picture
+from paravane.tools.compare import tlbs
 from paravane.tools.compare.comparison import compare
 from paravane.tools.compare.forms import find
-from paravane.tools.compare.picture import draw
+from paravane.tools.compare.picture import draw, draw_tlbs
 from paravane.tools.compare.table import table
+from paravane.tools.compare.tlb_table import tlb_table
+from paravane.tools.compare.tlbs import compare_tlbs, every_kind, is_for_tlbs
 from paravane.tools.compare.ways import Modes
 from paravane.tools.status import Status, UsageError
+from paravane.tools.tlb_options import add_size_options, sizes
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping, Sequence
+
+    from paravane.guest_kernels import GuestKernel
 
 _TIMEOUT: Final = 600.0
 _EPILOG: Final = manual.epilog(
     """\
-KERNEL has two forms, one for Xen and one for a bare PC, and says in words what it is doing
-(guest_kernels/twice). Exits to the hypervisor are counted as hardware has them: a multicall
-is one, a system call through the direct gate is none. Slices are counted instructions, so
-the figures are always the same. --lines and --host-time run it twice more.""",
+KERNEL has two forms, one for Xen and one for a bare PC (guest_kernels/twice; its kernel.toml
+has `bare`), or runs on any TLB (guest_kernels/tlb; its kernel.toml has `tlb`, for a variation
+as a rule). It says in words what it is doing. Exits to the hypervisor are counted as hardware
+has them: a multicall is one, a system call through the direct gate is none. Slices are
+counted instructions, so the figures are always the same. --lines and --host-time run it once
+more on each.""",
     statuses=(
         (Status.OK, "it was compared"),
-        (Status.ERRORS, "the forms print different things; sources have errors; output was not written"),
-        (Status.USAGE, "bad usage, or a kernel that has no two forms"),
-        (Status.CRASHED, "a form did not end with success"),
+        (Status.ERRORS, "it printed different things; sources have errors; output was not written"),
+        (Status.USAGE, "bad usage, or a kernel for which there is nothing to compare"),
+        (Status.CRASHED, "it did not end with success"),
         manual.NO_IMAGE,
         manual.INTERRUPTED,
     ),
@@ -44,13 +53,14 @@ the figures are always the same. --lines and --host-time run it twice more.""",
         ("paravane compare twice --sensitive ignore", "as hardware that does not trap leaves it"),
         ("paravane compare twice --lines", "and how much of the hypervisor's code runs"),
         ("paravane compare twice --json -o compare.svg", "as data, and as a picture"),
+        ("paravane compare tlb --tlb-entries 16", "three TLBs, small ones"),
     ),
 )
 
 
 def define(parser: argparse.ArgumentParser) -> None:
     """`paravane compare KERNEL`."""
-    parser.description = "Count what a kernel costs Xen, and what the same kernel costs as one of a bare PC."
+    parser.description = "Count what a kernel costs Xen and a bare PC's monitor, or with each of three TLBs."
     parser.usage = "%(prog)s KERNEL [options]"
     parser.epilog = _EPILOG
     parser.add_argument(
@@ -60,20 +70,21 @@ def define(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--shadow",
         choices=[policy.value for policy in Policy],
-        default=Policy.VTLB.value,
         help="shadow page tables: dropped when a TLB would be, or kept, the kernel's own write-protected "
         "(default: vtlb)",
     )
     group.add_argument(
         "--sensitive",
         choices=[mode.value for mode in Sensitive],
-        default=Sensitive.REWRITE.value,
         help="what is done about instructions that show ring 1 and do not trap (default: rewrite)",
     )
+    add_size_options(parser.add_argument_group("the TLBs"))
     group = parser.add_argument_group("what is told")
     group.add_argument("--json", action="store_true", help="print the figures as JSON, not as a table")
     group.add_argument("-o", "--output", type=Path, metavar="FILE", help="draw the exits into FILE too")
-    group.add_argument("--lines", action="store_true", help="count the lines of the hypervisor that run too")
+    group.add_argument(
+        "--lines", action="store_true", help="two forms: count the lines of the hypervisor that run too"
+    )
     group.add_argument(
         "--host-time",
         action="store_true",
@@ -94,19 +105,52 @@ def define(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> Status:
     if options.output is not None:
         check_picture(options.output)
+    kernel = images.kernel_of(options)
     try:
-        found = compare(
-            find(options),
-            Modes(Policy(options.shadow), Sensitive(options.sensitive)),
-            options.timeout,
-            with_lines=options.lines,
-            with_seconds=options.host_time,
-        )
+        if kernel is not None and kernel.bare is not None:
+            _two_forms(kernel, options)
+        elif kernel is not None and is_for_tlbs(kernel):
+            _three_tlbs(kernel, options)
+        else:
+            raise UsageError(
+                f"{options.image} is not for Xen and a bare PC both, nor for several TLBs: such a kernel "
+                "has a folder, and `bare` or `tlb` in its kernel.toml"
+            )
     except ImageError as error:
         raise UsageError(f"{options.image}: {error}", Status.IMAGE) from None
     except (ValueError, MemoryError) as error:
         raise UsageError(str(error) or "there is not enough memory", Status.ERRORS) from None
-    print(json.dumps(found.data(), indent=2) if options.json else "\n".join(table(found)))
+    return Status.OK
+
+
+def _two_forms(kernel: GuestKernel, options: argparse.Namespace) -> None:
+    for given in sizes(options):
+        raise UsageError(f"--tlb-{given} is for a kernel with `tlb`: {kernel.name} has `bare`")
+    found = compare(
+        find(kernel, options),
+        Modes(Policy(options.shadow or Policy.VTLB), Sensitive(options.sensitive or Sensitive.REWRITE)),
+        options.timeout,
+        with_lines=options.lines,
+        with_seconds=options.host_time,
+    )
+    _tell(options, found.data(), table(found))
     if options.output is not None:
         draw(found, options.output)
-    return Status.OK
+
+
+def _three_tlbs(kernel: GuestKernel, options: argparse.Namespace) -> None:
+    for given in ("shadow", "sensitive", "lines"):
+        if getattr(options, given):
+            raise UsageError(f"--{given} is for a kernel with `bare`: {kernel.name} has `tlb`")
+    try:
+        specs = every_kind(**sizes(options))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    found = compare_tlbs(tlbs.find(kernel, options), specs, options.timeout, with_seconds=options.host_time)
+    _tell(options, found.data(), tlb_table(found))
+    if options.output is not None:
+        draw_tlbs(found, options.output)
+
+
+def _tell(options: argparse.Namespace, data: Mapping[str, object], lines: Sequence[str]) -> None:
+    print(json.dumps(data, indent=2) if options.json else "\n".join(lines))

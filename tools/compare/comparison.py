@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from paravane.classes import dataclass
 from paravane.tools.bench.gateways import PYTHON, gateway
 from paravane.tools.compare import lines, ways
 from paravane.tools.compare.costs import Costs, Phases, total
-from paravane.tools.status import Status, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,30 +72,14 @@ def compare(
         )
 
     with gateway(PYTHON):
-        _check(
-            kernel,
-            ways.on_xen(kernel, timeout, xen),
-            ways.on_pc(kernel, modes, timeout, pc),
-        )
+        outcomes = {
+            XEN: ways.on_xen(kernel, timeout, xen),
+            f"a {PC}": ways.on_pc(kernel, modes, timeout, pc),
+        }
+        ways.check(kernel.name, outcomes)
         folders = _folders(*both(_executed)) if with_lines else None
-    seconds = both(_seconds) if with_seconds else None
+    seconds = both(ways.seconds) if with_seconds else None
     return Comparison(kernel.name, modes, xen.costs, pc.costs, folders, seconds)
-
-
-def _check(kernel: Twice, xen: Outcome, pc: Outcome) -> None:
-    for where, outcome in ((XEN, xen), (PC, pc)):
-        if outcome.story:
-            raise UsageError(f"{kernel.name} on {where} did not succeed: {outcome.story}", Status.CRASHED)
-    if xen.console != pc.console:
-        raise UsageError(
-            f"{kernel.name} says other things on a bare PC than on Xen: that is no comparison", Status.ERRORS
-        )
-
-
-def _seconds(run: Callable[[], Outcome]) -> float:
-    began = time.process_time()
-    run()
-    return time.process_time() - began
 
 
 def _executed(run: Callable[[], Outcome]) -> set[lines.Line]:

@@ -48,13 +48,16 @@ class Phases:
     def __init__(self, names: Sequence[str]) -> None:
         """The first of `names` is that of all that is no phase."""
         self.costs = {name: Costs() for name in names}
-        self._by_number = tuple(self.costs.values())
+        self._names = tuple(self.costs)
+
+    def name(self, number: int | None) -> str:
+        """That of a phase by its number; without one, or with one that has no name, the first."""
+        known = number is not None and number < len(self._names)
+        return self._names[number if known and number is not None else 0]
 
     def at(self, number: int | None) -> Costs:
-        """The costs of a phase by its number; without one, or with one that has no name, those of the
-        first."""
-        known = number is not None and number < len(self._by_number)
-        return self._by_number[number if known and number is not None else 0]
+        """The costs of the phase that is called so."""
+        return self.costs[self.name(number)]
 
 
 def total(costs: Iterable[Costs]) -> Costs:

@@ -49,26 +49,26 @@ class Twice:
 
 
 def build(kernel: GuestKernel) -> Twice:
-    """Both forms of a kernel that has a folder. UsageError as `find`."""
-    return find(argparse.Namespace(image=str(kernel.folder), include=[], define=[]))
+    """Both forms of a kernel that has `bare`. UsageError as `find`."""
+    return find(kernel, sources_of(kernel))
 
 
-def find(options: argparse.Namespace) -> Twice:
-    """Build them. UsageError for a kernel that has no two forms, or whose forms have different phases."""
-    kernel = images.kernel_of(options)
-    if kernel is None or kernel.bare is None:
-        raise UsageError(
-            f"{options.image} is not for Xen and a bare PC both: such a kernel has a folder, and `bare` in "
-            "its kernel.toml"
-        )
-    xen, bare = (_form(options, personality) for personality in ("xen", "full"))
+def sources_of(kernel: GuestKernel) -> argparse.Namespace:
+    """As if its folder were on the command line."""
+    return argparse.Namespace(image=str(kernel.folder), include=[], define=[])
+
+
+def find(kernel: GuestKernel, options: argparse.Namespace) -> Twice:
+    """Build both forms of a kernel that has `bare`. UsageError for one whose forms have different phases."""
+    xen, bare = (form(options, personality) for personality in ("xen", "full"))
     if xen.names != bare.names:
         raise UsageError(f"{kernel.name} has other phases for a bare PC than for Xen")
     image = images.load(options, xen.data)
     return Twice(kernel.name, kernel.memory, kernel.cmdline, image, xen, bare)
 
 
-def _form(options: argparse.Namespace, personality: str) -> Form:
+def form(options: argparse.Namespace, personality: str) -> Form:
+    """Build one. UsageError for errors in it."""
     data = images.find(argparse.Namespace(**vars(options) | {"personality": personality})).data
     elf = Elf(data)  # it was made here
     symbols = read_symbols(elf)

@@ -19,6 +19,9 @@ MENDED: Final = "mended"
 """The reason of a trap that has no record: Xen dealt with it, and its guest never hears of it. A store to a
 page table that Xen carried out, a page of the LDT that is used for the first time."""
 
+_TRAPS: Final = ("#", "int ")
+"""How the reasons begin that are traps."""
+
 _DIRECT, _BOUNCED, _EMULATED = "direct", "bounced", "emulated"
 _FLUSHES: Final = frozenset(
     (
@@ -30,6 +33,11 @@ _PAGE_FLUSHES: Final = frozenset((MmuextCmd.INVLPG_LOCAL, MmuextCmd.INVLPG_MULTI
 _PREEMPTED: Final = 1 << 31
 """In a count of requests: the call goes on with what is left (MMU_UPDATE_PREEMPTED)."""
 _UVMF: Final = int(UvmFlag.FLUSHTYPE_MASK)
+
+
+def is_hypercall(reason: str) -> bool:
+    """Whether an exit for this reason was one, and not a trap."""
+    return reason != MENDED and not reason.startswith(_TRAPS)
 
 
 class XenCounter:
@@ -115,13 +123,18 @@ class XenCounter:
 
     def _now(self) -> Costs:
         """Those of the present phase."""
+        return self._phases.at(self.number)
+
+    @property
+    def number(self) -> int | None:
+        """That of the present phase."""
         if self._phase is None:
-            return self._phases.at(None)
+            return None
         try:
             word = self._vcpu.host.copy_from_guest(self._phase, 4)
         except PageFault:
-            return self._phases.at(None)
-        return self._phases.at(int.from_bytes(word, "little"))
+            return None
+        return int.from_bytes(word, "little")
 
 
 def _done(record: HypercallRecord) -> int:

@@ -30,14 +30,14 @@ def table(comparison: Comparison) -> list[str]:
         f"{comparison.kernel} on {XEN} and on a {PC} (shadow {modes.shadow.value}, sensitive "
         f"{modes.sensitive.value}); all traps in Python",
         "",
-        *_aligned(_side_by_side(comparison)),
+        *aligned(_side_by_side(comparison)),
         "",
         "what the exits were for:",
     ]
     for name, xen, pc in comparison.rows():
-        lines += [name, *_reasons(XEN, xen), *_reasons(PC, pc)]
+        lines += [name, *reasons(XEN, xen), *reasons(PC, pc)]
     if comparison.lines is not None:
-        lines += ["", *_aligned(_code(comparison.lines))]
+        lines += ["", *aligned(_code(comparison.lines))]
     if comparison.seconds is not None:
         xen_seconds, pc_seconds = comparison.seconds
         lines += ["", f"host: the {PC} takes {pc_seconds / xen_seconds:.1f} times as long as {XEN} here, now"]
@@ -59,18 +59,18 @@ def _ratio(much: int, little: int) -> str:
     return f"{much / little:.1f}" if little else "-"
 
 
-def _reasons(where: str, costs: Costs) -> list[str]:
-    """Broken between two reasons where it gets long."""
-    reasons = sorted(costs.exits.items(), key=lambda item: (-item[1], item[0]))
+def reasons(where: str, costs: Costs) -> list[str]:
+    """What the exits there were for, broken between two reasons where it gets long."""
+    counted = sorted(costs.exits.items(), key=lambda item: (-item[1], item[0]))
     head = f"  {where + ':':<9}"
     lines, line = [], head
-    for at, (reason, count) in enumerate(reasons):
-        word = f" {count} {reason}" + (";" if at + 1 < len(reasons) else "")
+    for at, (reason, count) in enumerate(counted):
+        word = f" {count} {reason}" + (";" if at + 1 < len(counted) else "")
         if len(line) + len(word) > _WIDTH:
             lines.append(line)
             line = " " * len(head)
         line += word
-    return [*lines, line if reasons else f"{head} none"]
+    return [*lines, line if counted else f"{head} none"]
 
 
 def _code(found: Mapping[str, Mapping[str, int]]) -> list[tuple[str, ...]]:
@@ -87,12 +87,13 @@ def _code(found: Mapping[str, Mapping[str, int]]) -> list[tuple[str, ...]]:
     ]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The first column to the left, figures to the right."""
+def aligned(rows: Sequence[Sequence[str]], words: int = 1) -> list[str]:
+    """The first columns, of `words`, to the left, figures to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
+            cell.ljust(width) if at < words else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from paravane import DomainConfig, Machine
-from paravane.chosen import choose
-from paravane.classes import dataclass
+from paravane.abi.tlb import TlbKind
 from paravane.full.shadow import Policy
 from paravane.full.state import Sensitive
-from paravane.machine import DETERMINISTIC_SLICE
-from paravane.tlb import TlbKind, TlbSpec
-from paravane.tlb.report import counts_of
-from paravane.tools.compare import forms
+from paravane.tools.compare import forms, tlbs
 from paravane.tools.compare.comparison import Comparison, compare
+from paravane.tools.compare.tlbs import TlbComparison, compare_tlbs, every_kind
 from paravane.tools.compare.ways import Modes
 from paravane.tools.tour.stop import TIMEOUT, Exercise, Figure, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from paravane.guest_kernels import GuestKernel
     from paravane.tools.tour.stop import Run
@@ -78,48 +74,28 @@ this stop is both: bare.S is what it needs of a PC, xen.S what it needs of Xen, 
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Tlbs:
-    """What each kind of TLB has counted."""
-
-    counts: Mapping[TlbKind, Mapping[str, int]]
-    consoles: int
-    """How many different consoles there were: 1, if the work was the same."""
-
-
-def _three_tlbs(kernel: GuestKernel) -> _Tlbs:
-    chosen = choose(kernel, (), {})
-    counts: dict[TlbKind, Mapping[str, int]] = {}
-    consoles: set[bytes] = set()
-    for kind in TlbKind:
-        memory = chosen.defaults.memory
-        with Machine(Machine.size_for(memory), slice_instructions=DETERMINISTIC_SLICE) as machine:
-            config = DomainConfig(chosen.name, memory, tlb=TlbSpec(kind))
-            domain = machine.create(chosen.image, config)
-            machine.run(timeout=TIMEOUT)
-            counts[kind] = counts_of([vcpu.cpu for vcpu in domain.vcpus])
-            consoles.add(domain.console_output())
-    return _Tlbs(counts, len(consoles))
+def _three_tlbs(kernel: GuestKernel) -> TlbComparison:
+    return compare_tlbs(tlbs.find(kernel, forms.sources_of(kernel)), every_kind(), TIMEOUT)
 
 
 def _translations(run: Run) -> Iterator[Figure]:
     found = run.beside
-    assert isinstance(found, _Tlbs)
-    hardware, software, tagged = (found.counts[kind] for kind in TlbKind)
-    yield Figure("consoles", found.consoles, "console, whichever of the 3 TLBs there was")
-    yield Figure("flushes", hardware["flushes"], "times one as x86's was emptied, for a switch as a rule")
-    yield Figure("misses", hardware["misses"], "misses of it, mended by the processor from page tables")
-    yield Figure("exits", hardware["exits"], "exits to the hypervisor, the switches among them")
+    assert isinstance(found, TlbComparison)
+    *_, (_, whole) = found.rows()
+    hardware, software, tagged = (whole[kind] for kind in TlbKind)
+    yield Figure("flushes", hardware.tlb["flushes"], "times one as x86's was emptied, for a switch as a rule")
+    yield Figure("misses", hardware.tlb["misses"], "misses of it, mended by the processor from page tables")
+    yield Figure("exits", hardware.nr_exits, "exits to the hypervisor, the switches among them")
     yield Figure(
-        "tagged_flushes", tagged["flushes"], "times one whose entries say whose they are was emptied"
+        "tagged_flushes", tagged.tlb["flushes"], "times one whose entries say whose they are was emptied"
     )
-    yield Figure("tagged_misses", tagged["misses"], "misses of it: a switch leaves what is there")
-    yield Figure("tagged_exits", tagged["exits"], "exits with it")
+    yield Figure("tagged_misses", tagged.tlb["misses"], "misses of it: a switch leaves what is there")
+    yield Figure("tagged_exits", tagged.nr_exits, "exits with it")
     yield Figure(
-        "refills", software["refills"], "refills by the kernel of one without tags, from a hash table"
+        "refills", software.tlb["refills"], "refills by the kernel of one without tags, from a hash table"
     )
     yield Figure(
-        "software_exits", software["exits"], "exits with it: two for each miss, but no page table is checked"
+        "software_exits", software.nr_exits, "exits with it: two for each miss, but no page table is checked"
     )
 
 

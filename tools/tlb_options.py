@@ -26,23 +26,29 @@ def add_tlb_options(group: argparse._ArgumentGroup) -> None:
         "which has to know that (`tlb` does); tagged, with address-space numbers (default: the engine's own, "
         "not counted)",
     )
+    add_size_options(group, "with --tlb, ")
+
+
+def add_size_options(group: argparse._ArgumentGroup, condition: str = "") -> None:
+    """How large a TLB is; `condition` is when that counts, as their help begins."""
     group.add_argument(
         "--tlb-entries",
         type=positive_count,
         metavar="N",
-        help=f"with --tlb, pages that each of them holds, up to {MOST_ENTRIES} (default: 64)",
+        help=f"{condition}pages that each of them holds, up to {MOST_ENTRIES} (default: 64)",
     )
     group.add_argument(
-        "--tlb-ways", type=positive_count, metavar="N", help="with --tlb, entries of a set (default: 4)"
+        "--tlb-ways",
+        type=positive_count,
+        metavar="N",
+        help=f"{condition}entries of a set (default: 4)",
     )
 
 
 def tlb_of(options: argparse.Namespace, default: str | None = None) -> TlbSpec | None:
     """The TLB that the user means, or that of the `default` kind; None: the engine's own. Raises
     UsageError."""
-    wanted = {"entries": options.tlb_entries, "ways": options.tlb_ways}
-    given = {name: value for name, value in wanted.items() if value is not None}
-    kind = options.tlb or default
+    kind, given = options.tlb or default, sizes(options)
     if kind is None:
         if given:
             raise UsageError(f"--tlb-{next(iter(given))} is for --tlb")
@@ -53,3 +59,9 @@ def tlb_of(options: argparse.Namespace, default: str | None = None) -> TlbSpec |
         return tlb.TlbSpec(tlb.TlbKind[kind], **given)
     except ValueError as error:
         raise UsageError(f"--tlb: {error}") from None
+
+
+def sizes(options: argparse.Namespace) -> dict[str, int]:
+    """What was given of `add_size_options`, as `TlbSpec` takes it."""
+    wanted = {"entries": options.tlb_entries, "ways": options.tlb_ways}
+    return {name: value for name, value in wanted.items() if value is not None}
