@@ -13,6 +13,7 @@ from paravane import trace as traces
 from paravane.abi.event_channel import Virq
 from paravane.abi.sched import SHUTDOWN_MAX, ShutdownReason
 from paravane.abi.shared_info import SHARED_INFO
+from paravane.abi.vcpu import Runstate
 from paravane.classes import dataclass
 from paravane.cpu import CodeGroup
 from paravane.hypervisor_console import HypervisorConsole
@@ -182,6 +183,12 @@ class Domain:
     def processor_time(self) -> int:
         """Nanoseconds that its vcpus have had of the processor, as its scheduler counts them."""
         return sum(vcpu.entity.used for vcpu in self.vcpus)
+
+    @property
+    def running_time(self) -> int:
+        """Nanoseconds of system time that its vcpus were running, as they are told themselves
+        (VCPUOP_get_runstate_info)."""
+        return sum(vcpu.time.run_states().time[Runstate.running] for vcpu in self.vcpus)
 
     @property
     def crash_report(self) -> str:

@@ -1,15 +1,18 @@
-"""Options of the TLB that a domain's processors have."""
+"""Options of the TLB that a domain's processors have, and what is told of it at the end."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from paravane.text import shown
 from paravane.tools.arguments import positive_count
 from paravane.tools.status import UsageError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
+    from paravane import Domain
     from paravane.tlb import TlbSpec
 
 KINDS: Final = ("hardware", "software", "tagged")
@@ -59,6 +62,15 @@ def tlb_of(options: argparse.Namespace, default: str | None = None) -> TlbSpec |
         return tlb.TlbSpec(tlb.TlbKind[kind], **given)
     except ValueError as error:
         raise UsageError(f"--tlb: {error}") from None
+
+
+def tlb_report(domain: Domain) -> Iterator[str]:
+    """Lines about what its TLBs have counted; none, if they are the engine's own."""
+    if domain.tlb is not None:
+        from paravane.tlb.report import report  # noqa: PLC0415 - loaded for who asks for it only
+
+        processors = [vcpu.cpu for vcpu in domain.vcpus]
+        yield from report(shown(domain.name), processors, domain.running_time)
 
 
 def sizes(options: argparse.Namespace) -> dict[str, int]:

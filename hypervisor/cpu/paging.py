@@ -1,6 +1,7 @@
 """Page walks and guest copies: the guest's memory as Python sees it (SDM volume 3, chapter 4)."""
 
 from array import array
+from collections.abc import Iterator
 
 from paravane.classes import NamedTuple
 from paravane.cpu.faults import PageFault
@@ -130,11 +131,12 @@ class GuestMemory:
         if self._code_map[maddr >> PAGE_SHIFT]:
             self.ram.code_changed(maddr >> PAGE_SHIFT)
 
-    def walk(self, va: int) -> list[WalkStep]:
-        """The entries that `va` meets, from the top, ending at the first one that maps nothing further."""
+    def walk(self, va: int, root: int | None = None) -> list[WalkStep]:
+        """The entries that `va` meets, from the top, ending at the first one that maps nothing further, in
+        the tables at machine address `root` (None: those that are in use)."""
         steps: list[WalkStep] = []
         level = self.geometry.levels
-        table = self._root()
+        table = self._root() if root is None else root
         while level:
             maddr = table + self.geometry.index(va & _LINEAR, level) * self.geometry.entry_size
             if maddr >= self.ram.size:
@@ -146,6 +148,11 @@ class GuestMemory:
             table = entry & self.geometry.address_mask
             level -= 1
         return steps
+
+    def walks(self, va: int) -> Iterator[tuple[str, list[WalkStep]]]:
+        """What there is to show of `va`: what is walked, in words where that is not just the guest's tables,
+        and the entries."""
+        yield "", self.walk(va)
 
     def frame_at(self, va: int) -> int | None:
         """The mfn that linear `va` is mapped to whatever the rights, or None. Sets no bits."""

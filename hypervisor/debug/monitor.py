@@ -116,13 +116,16 @@ class Monitor:
             return
         vcpu = self._vcpu
         frames, last = self._domain.memory.machine.frames, None
-        for step in vcpu.cpu.walk(va):
-            entry = step.entry
-            bits = "".join(name if entry & bit else "-" for bit, name in _BITS)
-            nx = " NX" if entry >> 63 else ""
-            rights = f"{bits}{nx}" if entry & Pte.PRESENT else "not present"
-            yield f"l{step.level} entry {entry:#018x} at {step.maddr:#x}: {rights}"
-            last = step
+        for where, steps in vcpu.cpu.walks(va):
+            if where:
+                yield f"in {where}:"
+            for step in steps:
+                entry = step.entry
+                bits = "".join(name if entry & bit else "-" for bit, name in _BITS)
+                nx = " NX" if entry >> 63 else ""
+                rights = f"{bits}{nx}" if entry & Pte.PRESENT else "not present"
+                yield f"l{step.level} entry {entry:#018x} at {step.maddr:#x}: {rights}"
+                last = step
         mfn = vcpu.cpu.frame_at(va)
         if last is not None and mfn is not None:
             yield f"{va:#010x} is in {frames.describe(mfn)}"

@@ -11,7 +11,6 @@ from paravane.abi.domctl_domain import (
     XenArchDomainconfig,
     XenDomctlGetdomaininfo,
 )
-from paravane.abi.vcpu import Runstate
 from paravane.traps.emulate.cpuid import PHYSICAL_BITS
 from paravane.x86 import PAGE_SHIFT
 
@@ -35,7 +34,7 @@ def domain_info(domain: Domain) -> XenDomctlGetdomaininfo:
         shr_pages=0,
         paged_pages=0,
         shared_info_frame=domain.shared_info >> PAGE_SHIFT,
-        cpu_time=sum(vcpu.time.run_states().time[Runstate.running] for vcpu in vcpus),
+        cpu_time=domain.running_time,
         nr_online_vcpus=sum(not vcpu.run_state.down for vcpu in vcpus),
         max_vcpu_id=len(vcpus) - 1 if vcpus else XEN_INVALID_MAX_VCPU_ID,
         ssidref=0,

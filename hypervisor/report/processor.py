@@ -73,13 +73,17 @@ def linear_eip(cpu: Cpu) -> int:
 
 
 def walk(cpu: Cpu, address: int) -> Iterator[str]:
-    """The page-table entries that linear `address` meets."""
-    for step in cpu.walk(address):
-        present = "present" if step.entry & 1 else "not present"
-        bits = "".join(
-            name if step.entry >> bit & 1 else "-" for bit, name in ((1, "W"), (2, "U"), (5, "A"), (6, "D"))
-        )
-        yield f"  l{step.level} entry {step.entry:#018x} at {step.maddr:#x}: {present} {bits}"
+    """The page-table entries that linear `address` meets; with a modelled TLB, in what that holds, and in the
+    tables that it is refilled from."""
+    for where, steps in cpu.walks(address):
+        yield f"page walk of {address:#010x}{where and f' in {where}'}:"
+        for step in steps:
+            present = "present" if step.entry & 1 else "not present"
+            bits = "".join(
+                name if step.entry >> bit & 1 else "-"
+                for bit, name in ((1, "W"), (2, "U"), (5, "A"), (6, "D"))
+            )
+            yield f"  l{step.level} entry {step.entry:#018x} at {step.maddr:#x}: {present} {bits}"
 
 
 def _synchronised(decoder: Cs, before: bytes, eip: int) -> int:

@@ -57,7 +57,7 @@ def vcpu_report(subject: Subject, fault: int | None = None) -> str:
     lines += ["stack:", *stack.words(cpu, image, places)]
     lines += stack.calls(cpu, image, places)
     if fault is not None:
-        lines += [f"page walk of {fault:#010x}:", *processor.walk(cpu, fault)]
+        lines += processor.walk(cpu, fault)
     lines += ["events:", *waits.ports(subject.vcpu_id, subject.events)]
     timers = [*waits.timers(subject.owner, subject.armed, subject.now)]
     lines += ["timers:", *(timers or ["  none is armed"])]

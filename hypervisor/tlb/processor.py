@@ -16,9 +16,9 @@ from paravane.tlb.walker import use, walk
 from paravane.x86 import PAGE_SHIFT, PageFaultCode, Pte
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from paravane.cpu import CodeGroup, TrapHandler
+    from paravane.cpu import CodeGroup, TrapHandler, WalkStep
     from paravane.cpu.interrupts import DeferredSigint
     from paravane.cpu.native_fill import NativeFill
     from paravane.memory import DomainMemory
@@ -97,6 +97,14 @@ class TlbProcessor(Cpu):
             if not mapped.get(vpn) == entry == self.shown.get(vpn):
                 said.append(f"page {vpn:#x}: the TLB has {entry}, the engine {mapped.get(vpn)}")
         return said
+
+    def walks(self, va: int) -> Iterator[tuple[str, list[WalkStep]]]:
+        if va & 0xFFFFFFFF >= TLB_USER_END:
+            yield from super().walks(va)
+            return
+        yield f"what its {self.spec.kind.name} TLB holds", self.walk(va)
+        if self.spec.kind is not TlbKind.software:
+            yield "the tables that it is refilled from", self.walk(va, self._base)
 
     # What those around do to a processor.
 

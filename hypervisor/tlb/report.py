@@ -35,8 +35,9 @@ def counts_of(processors: Sequence[Cpu]) -> dict[str, int]:
     return {name: sum(getattr(one.tlb.counts, name) for one in modelled) for name, _ in COUNTED}
 
 
-def report(name: str, processors: Sequence[Cpu]) -> Iterator[str]:
-    """Lines about the domain that is called so; none, if it has no modelled TLB."""
+def report(name: str, processors: Sequence[Cpu], running_time: int) -> Iterator[str]:
+    """Lines about the domain that is called so, whose vcpus were running for `running_time` nanoseconds;
+    none, if it has no modelled TLB."""
     counts = counts_of(processors)
     if not counts:
         return
@@ -45,3 +46,4 @@ def report(name: str, processors: Sequence[Cpu]) -> Iterator[str]:
     yield f"{name}: {spec.kind.name} TLB, {spec.entries} entries, {spec.ways} ways{several}"
     for field, words in COUNTED:
         yield f"{counts[field]:>10} {words}"
+    yield f"{running_time // 1000:>10} us of system time in which it was running"

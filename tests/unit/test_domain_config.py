@@ -12,6 +12,7 @@ from paravane import Action, ExtraConsole, OnEnd, Vfb, Vif, parse_console
 from paravane.devices.block import Disk
 from paravane.devices.net import Rate, parse_rule
 from paravane.grants import GrantLimits
+from paravane.tlb import TlbKind, TlbSpec
 from paravane.tools.config.domain import read_domain
 from paravane.tools.config.syntax import DEEPEST, ConfigError, parse
 
@@ -186,6 +187,14 @@ def test_what_is_ignored_is_said() -> None:
         (LEAST + "console = ['tcp:x']", 3, "tcp: is followed by a port"),
         (LEAST + "console = ['stdio', 'stdio']", 3, "two consoles cannot both be on standard input"),
         (LEAST + "channel = ['connection=pty']", 3, "it has no name, by which a guest finds it"),
+        (LEAST + "tlb = 'both'", 3, "'both' is none of hardware, software, tagged"),
+        (LEAST + "tlb = ['tagged']", 3, "tlb is a list and should be one text"),
+        (LEAST + "tlb_entries = 8", 3, "is for a domain with tlb"),
+        (LEAST + "tlb_ways = 8", 3, "is for a domain with tlb"),
+        (LEAST + "tlb = 'tagged'\ntlb_entries = 0", 4, "tlb_entries is from 1 to 512, not 0"),
+        (LEAST + "tlb = 'tagged'\ntlb_entries = 513", 4, "tlb_entries is from 1 to 512, not 513"),
+        (LEAST + "tlb = 'tagged'\ntlb_ways = 'all'", 4, "tlb_ways is no number: 'all'"),
+        (LEAST + "tlb = 'tagged'\ntlb_ways = 3", 3, "64 entries make no whole sets of 3"),
     ],
 )
 def test_a_bad_value_is_one_line_with_its_place(text: str, line: int, sentence: str) -> None:
@@ -194,6 +203,20 @@ def test_a_bad_value_is_one_line_with_its_place(text: str, line: int, sentence: 
     assert str(caught.value).startswith(f"a.cfg:{line}: ")
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("", None),
+        ("tlb = 'hardware'", TlbSpec(TlbKind.hardware, 64, 4)),
+        ("tlb = 'software'\ntlb_entries = 12\ntlb_ways = 3", TlbSpec(TlbKind.software, 12, 3)),
+        ("tlb_ways = 64\ntlb = 'tagged'", TlbSpec(TlbKind.tagged, 64, 64)),
+    ],
+)
+def test_a_tlb_is_a_kind_and_its_size(text: str, spec: TlbSpec | None) -> None:
+    domain = read_domain(LEAST + text, "a.cfg")
+    assert (domain.tlb, domain.warnings) == (spec, ())
 
 
 def test_disks_are_read_as_for_xl() -> None:

@@ -25,6 +25,7 @@ from paravane.tools.signals import Signals
 from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import STDERR
 from paravane.tools.terminal import ESCAPES, Terminal
+from paravane.tools.tlb_options import tlb_report
 from paravane.trace import Kind
 
 if TYPE_CHECKING:
@@ -175,7 +176,8 @@ class Session:
             if wishes.journal is not None:
                 ending, self._told = wishes.journal.ended(ending, self._why(ending))
             status = self._report(domain, ending)
-            self._report_tlbs(domain)
+            for line in tlb_report(domain):
+                self._errors.write(line)
             if wishes.journal is not None and (failure := wishes.journal.failure()):
                 self._say(failure)
                 status = Status.ERRORS
@@ -258,13 +260,6 @@ class Session:
         if domain.reason is ShutdownReason.watchdog:
             self._where()
         return Status(exit_status(ending.reason, domain.reason))
-
-    def _report_tlbs(self, domain: Domain) -> None:
-        if domain.tlb is not None:
-            from paravane.tlb.report import report  # noqa: PLC0415 - loaded for who asks for it only
-
-            for line in report(shown(domain.name), [vcpu.cpu for vcpu in domain.vcpus]):
-                self._errors.write(line)
 
     def _why(self, ending: Ending) -> str:
         if self._told:

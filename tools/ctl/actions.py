@@ -155,7 +155,6 @@ def _number(text: str, unit: str) -> int:
 def _row(domain: Domain) -> dict[str, object]:
     """What `xl list` and `xl sched-credit` show of a domain (xl(1)): MiB, vcpus that are up, state, seconds
     of processor time, weight, cap."""
-    states = [vcpu.time.run_states() for vcpu in domain.vcpus]
     up = [vcpu.run_state for vcpu in domain.vcpus if not vcpu.run_state.down]
     return {
         "name": domain.name,
@@ -174,5 +173,5 @@ def _row(domain: Domain) -> dict[str, object]:
         ),
         "weight": domain.share.weight,
         "cap": domain.share.cap,
-        "time": sum(state.time[Runstate.running] for state in states) / 1e9,
+        "time": domain.running_time / 1e9,
     }

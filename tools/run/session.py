@@ -24,6 +24,7 @@ from paravane.tools.screens import addresses
 from paravane.tools.signals import Signals
 from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import STDERR, STDOUT, colourful
+from paravane.tools.tlb_options import tlb_report
 from paravane.trace import DomainEvent, DomainRecord, Kind
 from paravane.trace.text import body
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from paravane import Ending
+    from paravane import Domain, Ending
     from paravane.tools.run.domains import Planned
     from paravane.tools.trace_output import TraceOutput
     from paravane.trace import Record
@@ -208,6 +209,12 @@ class MachineSession:
             self._errors.write(domain.crash_report.removesuffix("\n"))
         else:
             self._say(f"{name} (domain {record.domid}) has ended: {record.reason}")
+        if domain is not None:
+            self._tell_of_tlb(domain)
+
+    def _tell_of_tlb(self, domain: Domain) -> None:
+        for line in tlb_report(domain):
+            self._errors.write(line)
 
     def _born(self, name: str) -> None:
         """There is a domain of this name, for the first time or again."""
@@ -235,6 +242,7 @@ class MachineSession:
             for domain in machine.domains.values():
                 if domain.alive:
                     self._errors.write(domain.where().removesuffix("\n"))
+                    self._tell_of_tlb(domain)
             if not asked and self._is_broken:
                 return Status.ERRORS
             return Status(exit_status(ending.reason, None))
