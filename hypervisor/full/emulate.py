@@ -16,7 +16,7 @@ from paravane.full.port_rights import check_ports
 from paravane.full.processor import InvalidOpcode
 from paravane.full.state import KERNEL
 from paravane.full.string_io import string_io
-from paravane.x86 import Eflags, Vector
+from paravane.x86 import Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +45,8 @@ _IN_IMMEDIATE, _OUT_IMMEDIATE, _IN, _OUT = (
     range(0xEC, 0xEE),
     range(0xEE, 0xF0),
 )
+_PORTS: Final = frozenset((*_INS, *_OUTS, *_IN_IMMEDIATE, *_OUT_IMMEDIATE, *_IN, *_OUT))
+_MOST_DECODED: Final = 4096
 
 
 class Emulator:
@@ -58,6 +60,7 @@ class Emulator:
         self._ports = ports
         self._halt = halt
         self._time = time
+        self._decoded: dict[tuple[bytes, bool], Instruction] = {}
         self.last: Instruction
         """What was looked at last."""
 
@@ -74,14 +77,27 @@ class Emulator:
         processor = self._processor
         cpu = processor.cpu
         code = processor.memory.fetch(processor.linear("cs", cpu.eip), MAX_LENGTH)
+        key = code, cpu.has_big_code
+        found = self._decoded.get(key)
+        if found is None:
+            found = self._decode(*key)
+            if found is None:
+                return None
+        self.last = found
+        return Operation(processor, found, code, cpu.eip + found.length & 0xFFFFFFFF)
+
+    def _decode(self, code: bytes, big: bool) -> Instruction | None:
+        """As `_operation`, which need not decode the same bytes again."""
         try:
-            found = decode(code, big=cpu.has_big_code)
+            found = decode(code, big=big)
         except IndexError:
             return None
         if found.is_locked or found.length > MAX_LENGTH:
             return None
-        self.last = found
-        return Operation(processor, found, code, cpu.eip + found.length & 0xFFFFFFFF)
+        if len(self._decoded) == _MOST_DECODED:
+            self._decoded.clear()
+        self._decoded[code, big] = found
+        return found
 
     def emulate(self) -> bool:
         """The instruction at EIP, if it is one of those: it is done, and EIP after it. False for any other.
@@ -115,10 +131,10 @@ class Emulator:
 
     def _input_output(self, one: Operation) -> bool:
         opcode = one.found.opcode
+        if opcode not in _PORTS:
+            return False
         strings = opcode in _INS or opcode in _OUTS
         immediate = opcode in _IN_IMMEDIATE or opcode in _OUT_IMMEDIATE
-        if not (strings or immediate or opcode in _IN or opcode in _OUT):
-            return False
         processor = self._processor
         cpu = processor.cpu
         size = one.size if opcode & 1 else 1
@@ -151,10 +167,10 @@ def _set_interrupt_flag(one: Operation, *, enabled: bool) -> None:
     processor = one.processor
     if processor.state.cpl > processor.state.iopl:
         raise SegmentFault(Vector.GP, 0)
-    before = processor.eflags
-    processor.eflags = before | Eflags.IF if enabled else before & ~Eflags.IF
+    before = processor.interrupt_flag
+    processor.interrupt_flag = enabled
     one.done()
-    processor.cpu.shadowed = enabled and not before & Eflags.IF
+    processor.cpu.shadowed = enabled and not before
 
 
 def _loads_stack_segment(one: Operation) -> bool:

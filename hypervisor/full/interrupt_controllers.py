@@ -54,7 +54,10 @@ class InterruptController:
     @property
     def next(self) -> int | None:
         """The input that it asks the processor to serve, if any: more urgent than all that are in service."""
-        wanted = _highest(self.requested & ~self.mask)
+        asked = self.requested & ~self.mask
+        if not asked:
+            return None  # nearly always, and each return to the guest asks
+        wanted = _highest(asked)
         return wanted if wanted < _highest(self.in_service) else None
 
     def acknowledge(self) -> int:

@@ -3,7 +3,7 @@ reach."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.classes import NamedTuple
 from paravane.cpu import PAGE_MASK, PAGE_SIZE, PageFault
@@ -47,31 +47,23 @@ class Translation(NamedTuple):
     walk: Walk | None = None
 
 
-class _Level(NamedTuple):
-    """One level of tables: where its index begins and how wide it is, the bytes of an entry, and whether an
-    entry has rights, and may be a page."""
+class Tlb(Protocol):
+    """What a processor knows of linear addresses without a look at the tables."""
 
-    shift: int
-    bits: int
-    has_rights: bool
-    may_be_page: bool
-
-
-_TWO_LEVELS: Final = (_Level(22, 10, True, True), _Level(12, 10, True, False))
-_THREE_LEVELS: Final = (
-    _Level(30, 2, False, False),
-    _Level(21, 9, True, True),
-    _Level(12, 9, True, False),
-)
+    def __call__(self, va: int, *, write: bool, user: bool) -> int | None:
+        """The physical address of linear `va`, if it is known and may be read, or written (`write`), by ring
+        3 (`user`) or ring 0."""
 
 
 class LinearMemory:
     """Reads, writes and translations, as ring 3 (`user`) or as ring 0. PageFault where the guest's tables
     refuse them."""
 
-    def __init__(self, physical: PhysicalMemory, state: PrivilegedState) -> None:
+    def __init__(self, physical: PhysicalMemory, state: PrivilegedState, tlb: Tlb | None = None) -> None:
+        """Reads and writes ask `tlb` before they walk tables, as those of a processor do."""
         self.physical = physical
         self._state = state
+        self._tlb = tlb or _knows_nothing
 
     def translate(
         self, va: int, *, write: bool = False, user: bool = False, marks: bool = True
@@ -81,45 +73,51 @@ class LinearMemory:
         state = self._state
         if not state.paging:
             return Translation(va & _LINEAR, user=True, writable=True, clean=False)
-        pae = state.cr4 & _PAE != 0
         code = _WRITE * write | _BY_USER * user
-        table, rights = state.cr3 & (0xFFFFFFE0 if pae else 0xFFFFF000), _RW | _USER
-        met: list[tuple[int, int]] = []
-        span = PAGE_SIZE
-        for level in _THREE_LEVELS if pae else _TWO_LEVELS:
-            at = table + (va >> level.shift & (1 << level.bits) - 1) * (8 if pae else 4)
-            entry = self.physical.entry(at, wide=pae)
-            if not entry & _PRESENT:
+        pae = state.cr4 & _PAE != 0
+        entry_of = self.physical.entry
+        if pae:
+            top = entry_of((state.cr3 & 0xFFFFFFE0) + 8 * (va >> 30 & 3), wide=True)
+            if not top & _PRESENT:
                 raise PageFault(va & _LINEAR, code)
-            if level.has_rights:
-                rights &= entry
-                met.append((at, entry))
-            table = entry & (_PAE_ADDRESS if pae else 0xFFFFF000)
-            if level.may_be_page and entry & _LARGE and (pae or state.cr4 & _PSE):
-                span = 1 << level.shift
-                break
+            upper_at = (top & _PAE_ADDRESS) + 8 * (va >> 21 & 511)
+        else:
+            upper_at = (state.cr3 & 0xFFFFF000) + 4 * (va >> 22 & 1023)
+        upper = leaf = entry_of(upper_at, wide=pae)
+        if not upper & _PRESENT:
+            raise PageFault(va & _LINEAR, code)
+        leaf_at: int | None = None
+        span = PAGE_SIZE
+        if upper & _LARGE and (pae or state.cr4 & _PSE):
+            span = 1 << (21 if pae else 22)
+        else:
+            if pae:
+                leaf_at = (upper & _PAE_ADDRESS) + 8 * (va >> PAGE_SHIFT & 511)
+            else:
+                leaf_at = (upper & 0xFFFFF000) + 4 * (va >> PAGE_SHIFT & 1023)
+            leaf = entry_of(leaf_at, wide=pae)
+            if not leaf & _PRESENT:
+                raise PageFault(va & _LINEAR, code)
+        rights = upper & leaf
         protected = user or state.cr0 & _WP
         if (user and not rights & _USER) or (write and protected and not rights & _RW):
             raise PageFault(va & _LINEAR, code | _WAS_PRESENT)
-        marked = self._mark(met, write=write, pae=pae) if marks else [entry for _, entry in met]
-        upper, leaf = marked[0], marked[-1]
+        if marks and not (rights & _ACCESSED and (leaf & _DIRTY or not write)):
+            upper, leaf = self._mark(upper_at, upper, leaf_at, leaf, write=write, pae=pae)
         return Translation(
-            table & -span | va & span - 1,
-            user=bool(rights & _USER),
-            writable=bool(rights & _RW) or not protected,
+            leaf & (_PAE_ADDRESS if pae else 0xFFFFF000) & -span | va & span - 1,
+            user=rights & _USER != 0,
+            writable=rights & _RW != 0 or not protected,
             clean=not leaf & _DIRTY,
             walk=Walk(
-                met[0][0] >> PAGE_SHIFT,
-                upper,
-                met[1][0] >> PAGE_SHIFT if len(met) > 1 else None,
-                leaf,
+                upper_at >> PAGE_SHIFT, upper, None if leaf_at is None else leaf_at >> PAGE_SHIFT, leaf
             ),
         )
 
     def read(self, va: int, size: int, *, user: bool = False) -> bytes:
         """`size` bytes; PageFault names the first that cannot be read."""
         if 0 < size <= PAGE_SIZE - (va & PAGE_MASK):
-            return self.physical.read(self.translate(va, user=user).address, size)
+            return self.physical.read(self._reach(va, user=user), size)
         return b"".join(
             self.physical.read(self.translate(at, user=user).address, step) for at, step in _pages(va, size)
         )
@@ -130,9 +128,11 @@ class LinearMemory:
 
     def write(self, va: int, data: bytes, *, user: bool = False) -> None:
         """Store; on a PageFault nothing has been written."""
-        places = [
-            (self.translate(at, write=True, user=user).address, step) for at, step in _pages(va, len(data))
-        ]
+        size = len(data)
+        if 0 < size <= PAGE_SIZE - (va & PAGE_MASK):
+            self.physical.write(self._reach(va, write=True, user=user), data)
+            return
+        places = [(self.translate(at, write=True, user=user).address, step) for at, step in _pages(va, size)]
         done = 0
         for address, step in places:
             self.physical.write(address, data[done : done + step])
@@ -145,25 +145,35 @@ class LinearMemory:
     def fetch(self, va: int, size: int) -> bytes:
         """As many of `size` bytes of code as can be read."""
         code = b""
-        for at, step in _pages(va, size):
+        for at, step in ((va, size),) if size <= PAGE_SIZE - (va & PAGE_MASK) else _pages(va, size):
             try:
-                code += self.physical.read(self.translate(at).address, step)
+                code += self.physical.read(self._reach(at), step)
             except PageFault:
                 break
         return code
 
-    def _mark(self, met: list[tuple[int, int]], *, write: bool, pae: bool) -> list[int]:
-        """Accessed bits in what was met on the way, and the dirty bit in the last: the entries, so marked.
-        One entry may be met twice, where a directory is a table of its own."""
-        if all(entry & _ACCESSED for _, entry in met) and (not write or met[-1][1] & _DIRTY):
-            return [entry for _, entry in met]
-        marks = [_ACCESSED] * (len(met) - 1) + [_ACCESSED | _DIRTY * write]
-        marked = []
-        for (at, entry), mark in zip(met, marks, strict=True):
-            marked.append(entry | mark)
-            if entry | mark != entry:
-                self.physical.write(at, (entry | mark).to_bytes(8 if pae else 4, "little"))
-        return marked
+    def _reach(self, va: int, *, write: bool = False, user: bool = False) -> int:
+        """Where an access ends. PageFault."""
+        known = self._tlb(va & _LINEAR, write=write, user=user)
+        return self.translate(va, write=write, user=user).address if known is None else known
+
+    def _mark(
+        self, upper_at: int, upper: int, leaf_at: int | None, leaf: int, *, write: bool, pae: bool
+    ) -> tuple[int, int]:
+        """Accessed bits in the entries that were met on the way, and the dirty bit in the last: both, so
+        marked. One entry may be met twice, where a directory is a table of its own."""
+        marked = leaf | _ACCESSED | _DIRTY * write
+        if leaf_at is None:
+            upper = marked
+        elif not upper & _ACCESSED:
+            upper |= _ACCESSED
+            self._store(upper_at, upper, pae=pae)
+        if marked != leaf:
+            self._store(upper_at if leaf_at is None else leaf_at, marked, pae=pae)
+        return upper, marked
+
+    def _store(self, at: int, entry: int, *, pae: bool) -> None:
+        self.physical.write(at, entry.to_bytes(8 if pae else 4, "little"))
 
 
 def _pages(va: int, size: int) -> Iterator[tuple[int, int]]:
@@ -173,3 +183,7 @@ def _pages(va: int, size: int) -> Iterator[tuple[int, int]]:
         step = min(size, PAGE_SIZE - (va & PAGE_MASK))
         yield va, step
         va, size = va + step, size - step
+
+
+def _knows_nothing(va: int, *, write: bool, user: bool) -> None:
+    """There is no TLB."""

@@ -133,7 +133,7 @@ class BareMachine(Outside):
             self._tables = GuestTables(physical, state)
             self.shadow = Shadow(ram, vcpu.cpu, memory, machine_memory.allocate_own, self._tables, shadow)
             physical.stored = self.shadow.stored
-            self.memory = LinearMemory(physical, state)
+            self.memory = LinearMemory(physical, state, self.shadow.reached)
             processor = VirtualProcessor(vcpu.cpu, state, self.memory, self.shadow, sensitive)
             rewriter = Rewriter(vcpu.cpu, sensitive=sensitive is Sensitive.REWRITE)
             self.pc = Pc(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from paravane.cpu.instructions import ADDRESS_SIZE
+from paravane.cpu.instructions import ADDRESS_SIZE, OPERAND_SIZE
 from paravane.cpu.operands import memory_operand
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ class Operation:
     def __init__(self, processor: VirtualProcessor, found: Instruction, code: bytes, after: int) -> None:
         self.processor, self.found, self.code, self.after = processor, found, code, after
         big = processor.cpu.has_big_code
-        self.size = 4 if big != found.has_operand_size_prefix else 2
-        self.address_mask = 0xFFFFFFFF if big != (ADDRESS_SIZE in found.prefixes) else 0xFFFF
+        prefixes = found.prefixes
+        self.size = 4 if big != (OPERAND_SIZE in prefixes) else 2
+        self.address_mask = 0xFFFFFFFF if big != (ADDRESS_SIZE in prefixes) else 0xFFFF
 
     def done(self) -> None:
         """EIP goes on."""

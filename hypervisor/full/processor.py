@@ -93,10 +93,21 @@ class VirtualProcessor:
         self.cpu.eflags = value & ~_IOPL | shown << _IOPL_SHIFT
 
     @property
+    def interrupt_flag(self) -> bool:
+        """IF of the guest's."""
+        return self.state.interrupts if self._shows_ring else self.cpu.system_eflags & _IF != 0
+
+    @interrupt_flag.setter
+    def interrupt_flag(self, enabled: bool) -> None:
+        if self._shows_ring:
+            self.state.interrupts = enabled  # and the engine hears nothing of it
+        else:
+            self.cpu.eflags = self.cpu.eflags | _IF if enabled else self.cpu.eflags & ~_IF
+
+    @property
     def interrupts_enabled(self) -> bool:
         """Its IF is set, and the instruction before was none that holds interrupts off for one more."""
-        enabled = self.state.interrupts if self._shows_ring else self.cpu.system_eflags & _IF != 0
-        return enabled and not self.cpu.shadowed
+        return self.interrupt_flag and not self.cpu.shadowed
 
     @property
     def cs(self) -> int:

@@ -26,6 +26,7 @@ from paravane.full.shadow_tables import (
     REGION,
     RIGHTS,
     RW,
+    USER,
     Root,
     ShadowEntries,
     Source,
@@ -53,6 +54,7 @@ MOST_STORES: Final = 8
 """Stores to a table without its being used in between: it is none any more, or is being filled."""
 
 _TABLE_SIZES: Final = (4, 8)
+_INSIDE: Final = PAGE_SIZE - 1
 
 
 class Policy(Enum):
@@ -168,6 +170,24 @@ class Shadow:
             self.shown.uses[walk.table].stores = 0
         self.shown.uses[walk.directory].stores = 0
         self._cpu.flush_page(va)
+
+    def reached(self, va: int, *, write: bool, user: bool) -> int | None:
+        """As a TLB hit (`paravane.full.linear_memory.Tlb`): where the engine's next access by linear `va`
+        would end, if it did not fault."""
+        root = self.shown.current
+        if root is None:
+            return None
+        entry, inside = self.entries.get(root.place(va)), REGION - 1
+        if not entry & LARGE:
+            if not entry:
+                return None
+            entry, inside = (
+                self.entries.get(frame_of(entry) * ENTRIES + (va >> PAGE_SHIFT & ENTRIES - 1)),
+                _INSIDE,
+            )
+        if not entry or (write and not entry & RW) or (user and not entry & USER):
+            return None
+        return (frame_of(entry) << PAGE_SHIFT) + (va & inside)
 
     def is_protected(self, address: int) -> bool:
         """Whether a physical address lies in a table of the guest's that is write-protected."""

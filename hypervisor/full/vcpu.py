@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from paravane.platform import Platform
 
 _WRITE, _BY_USER = int(PageFaultCode.write_access), int(PageFaultCode.user_mode)
+_TF: Final = int(Eflags.TF)
+_BP, _GP, _PF = int(Vector.BP), int(Vector.GP), int(Vector.PF)
 _SHORT_INTS: Final = {(Vector.BP, 0xCC), (Vector.OF, 0xCE)}
 _PLAIN_STORES: Final = frozenset((0x88, 0x89, 0xA2, 0xA3, 0xC6, 0xC7))
 
@@ -117,15 +119,15 @@ class FullVcpu:
     def exception(self, vector: int, error_code: int) -> None:
         """A fault or trap: an instruction to be emulated, a page to be filled in, or the guest's own."""
         self._rewriter.restore()
-        if vector in (Vector.GP, Vector.PF) and self._takes_interrupts:
+        if vector in (_PF, _GP) and self._takes_interrupts:
             # Nothing of the instruction has been done, and the shadow that held the interrupt off is over.
             self._return_to_guest(exits.INTERRUPT)
             return
         stepping = self._stepping
         try:
-            if vector == Vector.PF:
+            if vector == _PF:
                 reason = self._page_fault(self.cpu.cr2, error_code)
-            elif vector == Vector.GP and self._emulator.emulate():
+            elif vector == _GP and self._emulator.emulate():
                 reason = self.exits.emulated(self._emulator.last)
                 self._step(stepping)
             else:
@@ -137,7 +139,7 @@ class FullVcpu:
     def interrupt(self, vector: int) -> None:
         """`int n`, `int3` or `into`."""
         after = self.cpu.eip
-        if vector == Vector.BP and self._is_sensitive(after - 1 & 0xFFFFFFFF):
+        if vector == _BP and self._is_sensitive(after - 1 & 0xFFFFFFFF):
             return
         reason = exits.INT
         if self._takes_interrupts:
@@ -160,7 +162,7 @@ class FullVcpu:
 
     @property
     def _stepping(self) -> bool:
-        return self.cpu.eflags & Eflags.TF != 0
+        return self.cpu.system_eflags & _TF != 0
 
     def _step(self, stepping: bool) -> None:
         """An instruction was emulated that began with TF: #DB comes after it, as after one that the engine

@@ -227,6 +227,8 @@ class Vtlb(RuleBasedStateMachine):
         """As the processor and its monitor do it."""
         for _ in range(ATTEMPTS):
             reached = self.engine.reach(access)
+            known = self.shadow.reached(access.va, write=access.write, user=access.user)
+            assert known == (reached if self.state.paging else None)
             if reached is not None:
                 self._reached(access, reached, data)
                 return
