@@ -182,7 +182,7 @@ class _Reader:
                 raise self._error(f"tlb_{next(iter(given))}", "is for a domain with tlb")
             return None
         if kind not in TlbKind.__members__:
-            raise self._error("tlb", f"{shown(repr(kind))} is none of {', '.join(TlbKind.__members__)}")
+            raise self._error("tlb", f"{shown(kind)!r} is none of {', '.join(TlbKind.__members__)}")
         try:
             return TlbSpec(TlbKind[kind], **{name: size for name, size in given.items() if size is not None})
         except ValueError as error:
