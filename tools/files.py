@@ -70,9 +70,12 @@ def make_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """UsageError when there is no folder for a file of this name: to be known before long work is done."""
+    """UsageError when there is no folder for a file of this name, or it is one itself: to be known before
+    long work is done."""
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{path}: there is no folder to write it into")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder")
 
 
 @contextmanager

@@ -5,10 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
+from paravane import StopReason
 from paravane.classes import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from paravane.ending import Ending
+    from paravane.tools.signals import Signals
+    from paravane.tools.terminal import Terminal
 
 GRACE: Final = 0.25
 """Seconds that the readers of our output have left when the time given is over."""
@@ -46,6 +51,24 @@ def put_out(
             say(f"{what} was lost: {failure.strerror if failure else f'{lost} bytes, unread'}")
             complete = False
     return complete
+
+
+def nobody_reads(ending: Ending, signals: Signals, terminal: Terminal) -> bool:
+    """Whether a run was ended because console output cannot be put out any more."""
+    asked = signals.caught is not None or terminal.detached
+    return ending.reason is StopReason.INTERRUPTED and terminal.broken and not asked
+
+
+def why_left(ending: Ending, signals: Signals, terminal: Terminal) -> str:
+    """Why a guest did not come to its end, in words."""
+    if ending.reason is StopReason.INTERRUPTED:
+        if signals.caught is not None:
+            return f"{signals.caught.name} came"
+        if terminal.detached:
+            return "its console was left"
+        if terminal.broken:
+            return "nobody reads its console any more"
+    return str(ending)
 
 
 class Audited(Protocol):

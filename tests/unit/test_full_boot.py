@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
-from tests.support.boot import paravane
+from tests.support import forked
+from tests.support.boot import HOST_TIMEOUT, paravane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
@@ -97,6 +99,46 @@ def test_screen_is_written_where_it_is_asked_for(image: Callable[[str], str], tm
     status, console, told = _boot(kernel, "--screen", kernel)
     assert (status, console, told.count("\n")) == (2, "", 1)
     assert "would overwrite" in told
+
+
+def test_screen_cannot_be_a_folder(image: Callable[[str], str], tmp_path: Path) -> None:
+    told = _boot(image(_exit(0)), "--screen", str(tmp_path))
+    assert told == (2, "", f"paravane: {tmp_path} is a folder\n")
+
+
+def test_reader_who_has_seen_enough_is_told_in_a_line(image: Callable[[str], str]) -> None:
+    with forked.start(("boot", "--personality", "full", image("jmp _start"))) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(100)
+        process.stdout.close()
+        told = process.stderr.read()
+        assert process.wait(HOST_TIMEOUT) == 130
+    assert told == b"paravane: bare did not end: nobody reads its console any more\n"
+
+
+def test_signal_that_ends_it_is_named(image: Callable[[str], str]) -> None:
+    with forked.start(("boot", "--personality", "full", image("3: jmp 3b"))) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(10) == b"a bare PC\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(HOST_TIMEOUT) == 130
+        assert process.stderr.read() == b"paravane: bare did not end: SIGINT came\n"
+
+
+def test_console_that_is_full_is_an_error(image: Callable[[str], str]) -> None:
+    with (
+        Path("/dev/full").open("wb") as full,
+        forked.start(
+            ("boot", "--personality", "full", image("jmp _start")),
+            stdout=full.fileno(),
+        ) as process,
+    ):
+        assert process.stderr is not None
+        told = process.stderr.read()
+        assert process.wait(HOST_TIMEOUT) == 1
+    assert b"console output was lost: No space left on device" in told
 
 
 def test_reset_ends_the_machine_with_a_status_of_its_own(image: Callable[[str], str]) -> None:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from paravane import HostClock, ImageError, StopReason, VirtualClock
+from paravane import HostClock, ImageError, VirtualClock
 from paravane.classes import NamedTuple
 from paravane.ending import CUT_SHORT_STATUS
 from paravane.full.machine import LARGEST, SMALLEST, BareMachine
@@ -19,7 +19,7 @@ from paravane.tools.arguments import command_line
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.files import check_folder, refuse_overwriting, write_file
 from paravane.tools.lines import Lines, logging_to
-from paravane.tools.parting import Stream, audited, patience, put_out
+from paravane.tools.parting import Stream, audited, nobody_reads, patience, put_out, why_left
 from paravane.tools.signals import Signals
 from paravane.tools.status import Status, UsageError
 from paravane.tools.streams import STDERR
@@ -62,18 +62,19 @@ def boot(options: argparse.Namespace) -> Status:
     signals = Signals(terminal.restore)
     with signals, logging_to(errors, options.log_level.upper()):
         life = _Lives(options, found, terminal, signals, deadline, errors).last()
-        status = _report(shown(options.name or found.name), life.guest, life.ending, errors)
+        status = _report(shown(options.name or found.name), life, signals, terminal, errors)
         if not life.sound:
             status = status or Status.ERRORS
         if options.screen == _TO_STDERR:
             errors.put(life.screen.encode())
-        elif options.screen is not None:
-            write_file(Path(options.screen), life.screen.encode())
         stream = Stream("console output", terminal.drain, lambda: terminal.failure)
         wait = patience(deadline, interrupted=signals.asked_to_stop())
         if not put_out((stream,), errors.write, wait, signals.another()):
             status = status or Status.ERRORS
         errors.drain(wait, signals.another())
+    if options.screen not in (None, _TO_STDERR):
+        # A pipe that nobody reads is waited for, until a signal comes, of which the first ends it now.
+        write_file(Path(options.screen), life.screen.encode())
     signals.die()
     return status
 
@@ -160,8 +161,9 @@ def _check(options: argparse.Namespace) -> None:
         refuse_overwriting([("--screen", screen)], [Path(options.image)])
 
 
-def _report(name: str, guest: BareGuest, ending: Ending, errors: Lines) -> Status:
+def _report(name: str, life: _Life, signals: Signals, terminal: Terminal, errors: Lines) -> Status:
     """Say on stderr how it ended, where the console does not."""
+    guest, ending = life.guest, life.ending
     if guest.failure is not None:
         errors.write(f"paravane: {name} cannot go on: {guest.failure}")
         return Status.CRASHED
@@ -169,9 +171,11 @@ def _report(name: str, guest: BareGuest, ending: Ending, errors: Lines) -> Statu
         errors.write(f"paravane: {name} reset its machine by {guest.reset_by}")
         return Status.REBOOT
     if guest.exit_code is None:
-        errors.write(f"paravane: {name} did not end: {ending}")
+        errors.write(f"paravane: {name} did not end: {why_left(ending, signals, terminal)}")
+        if nobody_reads(ending, signals, terminal) and terminal.failure is not None:
+            return Status.ERRORS  # as for a kernel that ends before anybody notices
         return Status(CUT_SHORT_STATUS[ending.reason])
-    if guest.exit_code or ending.reason is not StopReason.DONE:
+    if guest.exit_code:
         errors.write(f"paravane: {name} ended with {guest.exit_code} at the debug exit")
         return Status.CRASHED
     return Status.OK

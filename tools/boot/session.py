@@ -18,7 +18,7 @@ from paravane.tools.following import Following
 from paravane.tools.lines import Lines, logging_to
 from paravane.tools.machine_options import serve_store
 from paravane.tools.monitor.on_terminal import OnTerminal
-from paravane.tools.parting import Stream, audited, patience, put_out
+from paravane.tools.parting import Stream, audited, nobody_reads, patience, put_out, why_left
 from paravane.tools.progress import telling
 from paravane.tools.screens import addresses
 from paravane.tools.signals import Signals
@@ -249,7 +249,7 @@ class Session:
             self._write_dump(domain.crash_report)
         if ending.reason is not StopReason.DONE or domain.reason is None:
             self._say(f"{domain.name} did not end: {self._why(ending)}")
-            if not self._nobody_reads(ending):
+            if not nobody_reads(ending, self._signals, self._terminal):
                 self._where()
             elif self._terminal.failure is not None:
                 # A guest that is quick ends before anybody notices that its output goes nowhere: same status.
@@ -262,21 +262,7 @@ class Session:
         return Status(exit_status(ending.reason, domain.reason))
 
     def _why(self, ending: Ending) -> str:
-        if self._told:
-            return self._told
-        if ending.reason is StopReason.INTERRUPTED:
-            if self._signals.caught is not None:
-                return f"{self._signals.caught.name} came"
-            if self._terminal.detached:
-                return "its console was left"
-            if self._nobody_reads(ending):
-                return "nobody reads its console any more"
-        return str(ending)
-
-    def _nobody_reads(self, ending: Ending) -> bool:
-        """Whether the run was ended because console output cannot be put out any more."""
-        asked = self._signals.caught is not None or self._terminal.detached
-        return ending.reason is StopReason.INTERRUPTED and self._terminal.broken and not asked
+        return self._told or why_left(ending, self._signals, self._terminal)
 
     def _where(self) -> None:
         """Say where the guest is, and what it waits for."""
