@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from itertools import compress
 from typing import TYPE_CHECKING, Final
 
 from paravane.classes import NamedTuple, dataclass
@@ -34,6 +35,7 @@ REGION: Final = 1 << LARGE_SHIFT
 NOWHERE: Final = 1 << 52
 """Where a region begins that has no memory: all of them are one."""
 
+_INDICES: Final = range(ENTRIES)
 _ADDRESS: Final = 0x000F_FFFF_FFFF_F000
 _FRAMES_IN_REGION: Final = REGION >> PAGE_SHIFT
 
@@ -142,7 +144,8 @@ class ShadowEntries:
         """The entries of a table that are not zero, with their places."""
         first = frame * ENTRIES
         found = self._quads[first : first + ENTRIES].tolist()
-        return [(first + index, entry) for index, entry in enumerate(found) if entry]
+        # Most are zero: who looks at each takes ten times as long, at each flush.
+        return [(first + index, found[index]) for index in compress(_INDICES, found)]
 
     def set_leaf(self, place: int, entry: int) -> None:
         """In a table of leaves."""
