@@ -14,6 +14,7 @@ from paravane.x86 import Cr0, Cr4, Vector
 if TYPE_CHECKING:
     from paravane.cpu.instructions import Instruction
     from paravane.full.processor import VirtualProcessor
+    from paravane.full.state import PrivilegedState
 
 HLT: Final = 0xF4
 RDTSC: Final = 0xF31
@@ -43,9 +44,9 @@ def control(processor: VirtualProcessor, found: Instruction) -> bool:
     elif opcode == _WRITE_CR:
         _write_control(processor, found.reg, getattr(cpu, register))
     elif opcode == _READ_DR:
-        setattr(cpu, register, cpu.get_dr(_debug_number(found.reg)))
+        setattr(cpu, register, cpu.get_dr(_debug_number(state, found.reg)))
     elif opcode == _WRITE_DR:
-        cpu.set_dr(_debug_number(found.reg), getattr(cpu, register))
+        processor.debug.write(_debug_number(state, found.reg), getattr(cpu, register))
     else:
         return False
     return True
@@ -101,6 +102,8 @@ def _write_control(processor: VirtualProcessor, number: int, value: int) -> None
         raise SegmentFault(Vector.GP, 0)
     else:
         before, state.cr4 = state.cr4, value
+        if (before ^ value) & Cr4.DE:
+            processor.debug.changed()
         if not state.paging:
             return
         if (before ^ value) & _GEOMETRY:
@@ -116,6 +119,10 @@ def _paging_changed(processor: VirtualProcessor) -> None:
         processor.shadow.map_physical()
 
 
-def _debug_number(number: int) -> int:
-    """DR4 and DR5 are DR6 and DR7 by another name."""
-    return number + 2 if number in (4, 5) else number
+def _debug_number(state: PrivilegedState, number: int) -> int:
+    """DR4 and DR5 are DR6 and DR7 by another name, or not there."""
+    if number not in (4, 5):
+        return number
+    if state.cr4 & Cr4.DE:
+        raise InvalidOpcode
+    return number + 2

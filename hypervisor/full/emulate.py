@@ -15,7 +15,7 @@ from paravane.full.operation import Operation
 from paravane.full.port_rights import check_ports
 from paravane.full.processor import InvalidOpcode
 from paravane.full.state import KERNEL
-from paravane.full.string_io import string_io
+from paravane.full.string_io import StringIo, string_io
 from paravane.x86 import Vector
 
 if TYPE_CHECKING:
@@ -53,14 +53,22 @@ class Emulator:
     """Does one instruction at a time for one processor."""
 
     def __init__(
-        self, processor: VirtualProcessor, ports: Ports, halt: Callable[[], None], time: Callable[[], int]
+        self,
+        processor: VirtualProcessor,
+        ports: Ports,
+        halt: Callable[[], None],
+        time: Callable[[], int],
+        leave: Callable[[], bool],
+        repeated: Callable[[int], None],
     ) -> None:
-        """`halt` has the vcpu sleep until an interrupt; `time` is what RDTSC reads."""
+        """`halt` has the vcpu sleep until an interrupt; `time` is what RDTSC reads; `leave` says whether a
+        repeated instruction is to be left between two elements, and `repeated` is told how many were done."""
         self._processor = processor
         self._ports = ports
         self._halt = halt
         self._time = time
         self._decoded: dict[tuple[bytes, bool], Instruction] = {}
+        self._leave, self._repeated = leave, repeated
         self.last: Instruction
         """What was looked at last."""
 
@@ -84,6 +92,7 @@ class Emulator:
             if found is None:
                 return None
         self.last = found
+        processor.debug.begin()
         return Operation(processor, found, code, cpu.eip + found.length & 0xFFFFFFFF)
 
     def _decode(self, code: bytes, big: bool) -> Instruction | None:
@@ -141,18 +150,15 @@ class Emulator:
         port = one.code[one.found.length - 1] if immediate else cpu.edx & 0xFFFF
         check_ports(processor, port, size)
         if strings:
-            done = string_io(
-                processor,
-                self._ports,
-                size=size,
-                output=opcode in _OUTS,
-                segment=one.found.segment or "ds",
-                mask=one.address_mask,
-                repeat=one.found.is_repeated,
+            what = StringIo(
+                size, opcode in _OUTS, one.found.segment or "ds", one.address_mask, one.found.is_repeated
             )
-            if done:
+            moved, over = string_io(processor, self._ports, what, self._leave)
+            self._repeated(moved)
+            if over:
                 one.done()
             return True
+        processor.debug.port_accessed(port, size)
         mask = (1 << 8 * size) - 1
         one.done()
         if opcode in _IN_IMMEDIATE or opcode in _IN:

@@ -10,7 +10,7 @@ from paravane.cpu import PAGE_MASK, PAGE_SIZE, PageFault
 from paravane.x86 import PAGE_SHIFT, Cr0, Cr4, PageFaultCode, Pte
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from paravane.full.physical_memory import PhysicalMemory
     from paravane.full.state import PrivilegedState
@@ -62,6 +62,8 @@ class LinearMemory:
     def __init__(self, physical: PhysicalMemory, state: PrivilegedState, tlb: Tlb | None = None) -> None:
         """Reads and writes ask `tlb` before they walk tables, as those of a processor do."""
         self.physical = physical
+        self.accessed: Callable[[int, int, bool], None] | None = None
+        """Told of each read and write that is possible: address, size in bytes, whether it is a write."""
         self._state = state
         self._tlb = tlb or _knows_nothing
 
@@ -117,10 +119,15 @@ class LinearMemory:
     def read(self, va: int, size: int, *, user: bool = False) -> bytes:
         """`size` bytes; PageFault names the first that cannot be read."""
         if 0 < size <= PAGE_SIZE - (va & PAGE_MASK):
-            return self.physical.read(self._reach(va, user=user), size)
-        return b"".join(
-            self.physical.read(self.translate(at, user=user).address, step) for at, step in _pages(va, size)
-        )
+            found = self.physical.read(self.reach(va, user=user), size)
+        else:
+            found = b"".join(
+                self.physical.read(self.translate(at, user=user).address, step)
+                for at, step in _pages(va, size)
+            )
+        if self.accessed is not None:
+            self.accessed(va, size, False)
+        return found
 
     def look(self, va: int, size: int) -> bytes:
         """As `read`, of `size` bytes in one page, and the guest cannot know of it."""
@@ -130,13 +137,17 @@ class LinearMemory:
         """Store; on a PageFault nothing has been written."""
         size = len(data)
         if 0 < size <= PAGE_SIZE - (va & PAGE_MASK):
-            self.physical.write(self._reach(va, write=True, user=user), data)
-            return
-        places = [(self.translate(at, write=True, user=user).address, step) for at, step in _pages(va, size)]
-        done = 0
-        for address, step in places:
-            self.physical.write(address, data[done : done + step])
-            done += step
+            self.physical.write(self.reach(va, write=True, user=user), data)
+        else:
+            places = [
+                (self.translate(at, write=True, user=user).address, step) for at, step in _pages(va, size)
+            ]
+            done = 0
+            for address, step in places:
+                self.physical.write(address, data[done : done + step])
+                done += step
+        if self.accessed is not None:
+            self.accessed(va, size, True)
 
     def read_number(self, va: int, size: int, *, user: bool = False) -> int:
         """A little-endian number of `size` bytes."""
@@ -147,12 +158,12 @@ class LinearMemory:
         code = b""
         for at, step in ((va, size),) if size <= PAGE_SIZE - (va & PAGE_MASK) else _pages(va, size):
             try:
-                code += self.physical.read(self._reach(at), step)
+                code += self.physical.read(self.reach(at), step)
             except PageFault:
                 break
         return code
 
-    def _reach(self, va: int, *, write: bool = False, user: bool = False) -> int:
+    def reach(self, va: int, *, write: bool = False, user: bool = False) -> int:
         """Where an access ends. PageFault."""
         known = self._tlb(va & _LINEAR, write=write, user=user)
         return self.translate(va, write=write, user=user).address if known is None else known

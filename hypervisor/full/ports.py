@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 OPEN_BUS: Final = 0xFF
 """What a port reads as where nobody answers."""
@@ -25,18 +25,32 @@ class PortDevice(Protocol):
         ...
 
 
+@runtime_checkable
+class RunDevice(PortDevice, Protocol):
+    """One that takes more than a byte at a time."""
+
+    def write_run(self, port: int, data: bytes) -> int:
+        """Write bytes to `port` one after the other, up to one that may make it interrupt: how many, at least
+        one."""
+        ...
+
+
 class Ports:
     """A table of ports. An access of 2 or 4 bytes is one to each of as many ports, the lowest first, as the
     bus of a PC makes of it for devices of 8 bits."""
 
     def __init__(self) -> None:
         self._devices: dict[int, PortDevice] = {}
+        self._run_devices: dict[int, RunDevice] = {}
 
     def claim(self, ports: Iterable[int], device: PortDevice) -> None:
         """Have `device` answer there. ValueError for a port that another one has."""
+        run_device = device if isinstance(device, RunDevice) else None
         for port in ports:
             if self._devices.setdefault(port, device) is not device:
                 raise ValueError(f"port {port:#x} is another device's")
+            if run_device is not None:
+                self._run_devices[port] = run_device
 
     def read(self, port: int, size: int) -> int:
         """Read `size` bytes (1, 2 or 4), little-endian."""
@@ -54,3 +68,30 @@ class Ports:
             device = self._devices.get(at)
             if device is not None:
                 device.write(at, value >> 8 * step & 0xFF)
+
+    def read_run(self, port: int, size: int, count: int, leave: Callable[[], bool]) -> bytes:
+        """Read `count` elements of `size` bytes one after the other, or until `leave` says so after one."""
+        if not self._answers(port, size):
+            return bytes((OPEN_BUS,)) * (size * count)
+        found = bytearray()
+        for _ in range(count):
+            found += self.read(port, size).to_bytes(size, "little")
+            if leave():
+                break
+        return bytes(found)
+
+    def write_run(self, port: int, size: int, data: bytes, leave: Callable[[], bool]) -> int:
+        """Write the elements of `size` bytes in `data` one after the other, or until `leave` says so after
+        one: how many were."""
+        if not self._answers(port, size):
+            return len(data) // size
+        if size == 1 and port in self._run_devices:
+            return self._run_devices[port].write_run(port, data)
+        for at in range(0, len(data), size):
+            self.write(port, size, int.from_bytes(data[at : at + size], "little"))
+            if leave():
+                return at // size + 1
+        return len(data) // size
+
+    def _answers(self, port: int, size: int) -> bool:
+        return any((port + step) % _PORTS in self._devices for step in range(size))

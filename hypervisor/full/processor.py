@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import SegmentFault, segments
 from paravane.cpu.segments import Descriptor
+from paravane.full.debug_registers import DebugRegisters
 from paravane.full.state import KERNEL, USER, Sensitive
 from paravane.x86 import DescriptorFlags, Eflags, Selector, Vector
 
@@ -56,6 +57,7 @@ class VirtualProcessor:
     ) -> None:
         self._shows_ring = sensitive is not Sensitive.STATE
         self.cpu, self.state, self.memory, self.shadow = cpu, state, memory, shadow
+        self.debug = DebugRegisters(cpu, state, memory)
         cpu.set_gdt(0, 0)
 
     # Rings and flags.

@@ -33,7 +33,8 @@ class TableStores:
         cpu, memory = processor.cpu, processor.memory
         code = memory.fetch(processor.linear("cs", cpu.eip), MAX_LENGTH)
         op = self._decoder.decode(code, big=cpu.has_big_code)
-        if processor.shadow.is_busy(address) or op is None or not _is_of_an_entry(op) or cpu.eflags & _TF:
+        seen = cpu.eflags & _TF or processor.debug.watching  # by the guest, as the engine shows it
+        if processor.shadow.is_busy(address) or op is None or not _is_of_an_entry(op) or seen:
             processor.shadow.loosen(address)
             return False
         page = _Page(processor, va)

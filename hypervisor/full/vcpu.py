@@ -15,6 +15,7 @@ from paravane.full.sleep import Sleep
 from paravane.full.table_stores import TableStores
 from paravane.place import Place
 from paravane.platform import TRAPS
+from paravane.run_loop import INSTRUCTION_TIME
 from paravane.sched import Entity, Share
 from paravane.x86 import INT_LENGTH, Dr6, Eflags, PageFaultCode, Vector
 
@@ -68,7 +69,9 @@ class FullVcpu:
         self._rewriter = rewriter
         self._processor, self._interrupts = processor, interrupts
         self._table_stores = TableStores(processor)
-        self._emulator = Emulator(processor, ports, self._halt, self._platform.clock.now)
+        self._emulator = Emulator(
+            processor, ports, self._halt, self._platform.clock.now, self._to_be_left, self._repeated
+        )
 
     # What the machine does with it.
 
@@ -123,13 +126,13 @@ class FullVcpu:
             # Nothing of the instruction has been done, and the shadow that held the interrupt off is over.
             self._return_to_guest(exits.INTERRUPT)
             return
-        stepping = self._stepping
+        before, stepping = self.cpu.eip, self._stepping
         try:
             if vector == _PF:
                 reason = self._page_fault(self.cpu.cr2, error_code)
             elif vector == _GP and self._emulator.emulate():
                 reason = self.exits.emulated(self._emulator.last)
-                self._step(stepping)
+                self._debug_trap(before, stepping)
             else:
                 reason = self._raise(vector, error_code)
         except (SegmentFault, PageFault) as fault:
@@ -164,13 +167,19 @@ class FullVcpu:
     def _stepping(self) -> bool:
         return self.cpu.system_eflags & _TF != 0
 
-    def _step(self, stepping: bool) -> None:
-        """An instruction was emulated that began with TF: #DB comes after it, as after one that the engine
-        executes, but not before the one that is to load ESP."""
-        if stepping and not self.cpu.shadowed:
+    def _debug_trap(self, before: int, stepping: bool) -> None:
+        """The instruction at `before` was emulated. If it hit a breakpoint on data or ports, or began with
+        TF (`stepping`), #DB comes after it, as after one that the engine executes; a single step does not
+        come before the instruction that is to load ESP."""
+        hit, stepped = self._processor.debug.take(), stepping and not self.cpu.shadowed
+        if not (hit or stepped):
+            return
+        if stepped:
             self.cpu.set_dr(6, self.cpu.get_dr(6) | Dr6.BS)
-            self.run_state.wake()  # out of a HLT
-            self._raise(Vector.DB, 0)
+        if self.cpu.eip == before:  # a repeated one, that is not done with
+            self.cpu.eflags |= Eflags.RF
+        self.run_state.wake()  # out of a HLT
+        self._raise(Vector.DB, 0)
 
     def _is_sensitive(self, eip: int) -> bool:
         """An INT3 at `eip` stood for a sensitive instruction, which is done; else False."""
@@ -188,7 +197,7 @@ class FullVcpu:
                 self.cpu.eip = after  # `int $3` in two bytes, of which the last is no INT3 either
                 return False
             reason = self.exits.emulated(self._emulator.last)
-            self._step(stepping)
+            self._debug_trap(eip, stepping)
         except (SegmentFault, PageFault) as fault:
             reason = self._raise_fault(fault)
         self._return_to_guest(reason)
@@ -240,6 +249,14 @@ class FullVcpu:
         """HLT: sleep until an interrupt can be taken."""
         if not self._takes_interrupts:
             self.run_state.sleep()
+
+    def _to_be_left(self) -> bool:
+        """Between two elements of a repeated instruction: an interrupt comes, or it has ended its machine."""
+        return self._takes_interrupts or not self.run_state.runnable
+
+    def _repeated(self, elements: int) -> None:
+        """Each takes as long as an instruction."""
+        self._platform.clock.ran(elements * INSTRUCTION_TIME)
 
     # The return to the guest.
 
