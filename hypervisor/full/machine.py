@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from paravane.ending import Ending
     from paravane.full.multiboot import Loaded
+    from paravane.full.serial_port import SerialPort
     from paravane.platform import Resident
     from paravane.time.clock import Clock
 
@@ -50,10 +51,11 @@ _CODE, _DATA = 0x08, 0x10
 class BareGuest:
     """A kernel on a bare PC (`paravane.personality.Guest`). `exit_code` is what it wrote to the debug exit,
     `failure` the sentence that says why it could not go on, `reset_by` the name of what it reset its machine
-    by, once it has come to one of these."""
+    by, once it has come to one of these. What is fed to `console`, its serial port, it finds typed there."""
 
     domid = CONTROL_DOMID
     paused = False
+    console: SerialPort
 
     def __init__(self, vcpu: Callable[[BareGuest], FullVcpu]) -> None:
         self.exit_code: int | None = None
@@ -145,6 +147,7 @@ class BareMachine(Outside):
                 ended=self.guest.exit,
                 reset=self.guest.reset,
             )
+            self.guest.console = self.pc.serial
             vcpu.equip(processor, self.pc.ports, self.pc.interrupts, rewriter)
             _enter(processor, physical, loaded)
             self._inbox = Inbox()

@@ -20,6 +20,20 @@ _MACHINE = (
 )
 
 
+def typed_on_qemu(kernel: bytes, memory: int, folder: Path, ready: bytes, typed: bytes) -> tuple[bytes, int]:
+    """As `on_qemu`, what is `typed` at the serial port once the kernel has written `ready` there, which is
+    not among what it writes."""
+    image = folder / "kernel.elf"
+    image.write_bytes(kernel)
+    more = ("-m", f"{memory >> 20}M", "-serial", "stdio", "-kernel", str(image))
+    command = [tool("qemu-system-i386"), *_MACHINE, *more]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(len(ready)) == ready
+        written, _ = process.communicate(typed, timeout=HOST_TIMEOUT)
+        return written, process.returncode
+
+
 def on_qemu(kernel: bytes, memory: int, folder: Path, *options: str) -> tuple[bytes, int]:
     """What a multiboot kernel writes to its serial port, with `memory` bytes, and QEMU's exit status. Files
     go to `folder`."""

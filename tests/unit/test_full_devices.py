@@ -228,6 +228,38 @@ def test_loopback_receives_what_is_sent() -> None:
     bench.port.write(BASE + 4, 0x10)
     bench.port.write(BASE, 0xAE)
     assert (bench.port.read(BASE), bench.sent) == (0xAE, b"")
+    bench.port.write(BASE + 4, 0x1A)  # as drivers find out whether there is a port
+    assert bench.port.read(BASE + 6) == 0x90
+
+
+def test_fifo_interrupts_at_its_level_and_after_a_while() -> None:
+    bench = SerialBench()
+    bench.port.write(BASE + 2, 0x41)  # FIFOs, four bytes
+    bench.port.write(BASE + 1, 1)
+    bench.port.feed(b"abc")
+    assert (bench.line, bench.port.read(BASE + 2)) == (True, 0xCC)
+    bench.port.feed(b"de")
+    assert bench.port.read(BASE + 2) == 0xC4
+
+
+def test_what_nobody_has_looked_at_outlives_the_clearing_of_fifos() -> None:
+    bench = SerialBench()
+    bench.port.feed(b"ab")
+    bench.port.write(BASE + 2, 0x07)
+    assert bench.port.read(BASE + 5) == 0x61
+    bench.port.write(BASE + 2, 0x03)
+    assert (bench.port.read(BASE + 5), bench.port.waiting) == (0x60, 0)
+
+
+def test_each_byte_of_a_receiver_of_one_is_a_request_of_its_own() -> None:
+    """An interrupt controller sees edges alone."""
+    levels: list[bool] = []
+    port = SerialPort(lambda data: None, levels.append)
+    port.write(BASE + 1, 1)
+    port.feed(b"ab")
+    levels.clear()
+    assert port.read(BASE) == ord("a")
+    assert (levels[0], levels[-1]) == (False, True)
 
 
 def test_serial_port_takes_no_more_than_it_has_room_for() -> None:

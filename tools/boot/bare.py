@@ -122,7 +122,7 @@ class _Lives:
             signals.interrupt = machine.interrupt
             if signals.asked_to_stop():
                 machine.interrupt()
-            with self._terminal.joined(machine, machine.pc.serial):
+            with self._terminal.joined(machine, machine.guest.console):
                 ending = machine.run(deadline=self._deadline, max_traps=self._traps_left)
             sound = not options.audit or audited(machine, self._errors.write)
             return _Life(machine.guest, ending, machine.pc.screen.text(), machine.platform.traps, sound)
