@@ -6,6 +6,7 @@ the file is hostile, as that of any image.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from struct import Struct
 from typing import Final
 
@@ -144,6 +145,10 @@ def _by_elf(data: bytes) -> tuple[list[Piece], int]:
             entry = elf.header.e_entry - segment.p_vaddr + segment.p_paddr
     if not pieces:
         raise ImageError("the kernel has no segment to be loaded")
+    pieces.sort(key=lambda piece: piece.address)
+    for before, piece in pairwise(pieces):
+        if before.address + before.size > piece.address:
+            raise ImageError(f"the segments at {before.address:#x} and {piece.address:#x} overlap")
     return pieces, entry
 
 

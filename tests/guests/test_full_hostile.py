@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import random
 import struct
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -19,71 +17,23 @@ from paravane import BareMachine, ImageError, Sensitive, StopReason
 from paravane.asm import assemble_text
 from paravane.asm.elf_writer import write_elf
 from paravane.full.multiboot import INFO_ADDRESS
-from paravane.x86 import PAGE_SHIFT
 from tests.support.boot import HOST_TIMEOUT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.support.hostile_bare import (
+    EXITS,
+    HEAD,
+    MEMORY,
+    SLICE,
+    SLICES,
+    TAIL,
+    TRIPLE,
+    end_after,
+    end_of,
+    guarded,
+    kernel,
+)
 
 pytestmark = pytest.mark.slow
 
-MEMORY = 2 << 20
-TRAPS = 25
-SLICE = 50_000
-"""Instructions: what a kernel does then does not depend on the host's load."""
-
-HEAD = """
-        .globl _start
-        .align 4
-        .long 0x1BADB002, 0, -0x1BADB002
-_start: mov $0x90000, %esp
-"""
-TAIL = """
-exit:   mov $0, %al
-        outb %al, $0xf4
-        hlt
-        .align 8
-gdt:    .quad 0, 0x00CF9A000000FFFF, 0x00CF92000000FFFF, 0x00CFFA000000FFFF, 0x00CFF2000000FFFF
-        .quad 0x000089200000FFFF
-        .align 8
-idt:    .skip 2048
-"""
-EXITS = "its own exit"
-
-
-def kernel(body: str) -> bytes:
-    return write_elf(assemble_text(HEAD + body + TAIL, base=0x100000))
-
-
-@contextmanager
-def guarded(image: bytes, sensitive: Sensitive = Sensitive.REWRITE) -> Iterator[BareMachine]:
-    """A machine of which the monitor keeps what is its own: all frames past the guest's, but for the shadow's
-    tables, which may point to the guest's frames and to none of the monitor's that can be written."""
-    with BareMachine(
-        image, MEMORY, sink=lambda data: None, slice_instructions=SLICE, sensitive=sensitive
-    ) as machine:
-        memory = machine.platform.memory
-        fixed = slice(MEMORY, (memory.flat_gdt_frame + 1) << PAGE_SHIFT)
-        before = bytes(machine.platform.ram.bytes[fixed])
-        yield machine
-        assert bytes(machine.platform.ram.bytes[fixed]) == before
-        assert machine.audit() == []
-        assert machine.guest.vcpus[0].cpu.cs & 3 in (1, 3) or sensitive is Sensitive.STATE
-
-
-def end_of(image: bytes, traps: int = TRAPS) -> str:
-    """How a kernel came to its end, or why it was left."""
-    with guarded(image) as machine:
-        ending = machine.run(timeout=HOST_TIMEOUT, max_traps=traps)
-        guest = machine.guest
-        assert ending.reason is not StopReason.TIMEOUT, "the monitor has the host busy"
-        if guest.exit_code is not None:
-            return EXITS
-        return guest.failure or guest.reset_by or ending.reason.name
-
-
-SLICES = 4
-TRIPLE = "triple fault"
 LOAD_IDT = "lidt where\njmp after\nwhere: .word 2047\n.long {}\nafter:\n"
 
 
@@ -188,19 +138,11 @@ def test_damaged_multiboot_header_is_a_sentence(header: bytes, cut: int) -> None
 _SOUND = kernel("jmp exit")
 
 
-def _end_after(slices: int, machine: BareMachine) -> None:
-    """Have a machine left after so many slices: a loop without a trap ends no other way."""
-    if slices:
-        machine.post(lambda: _end_after(slices - 1, machine))
-    else:
-        machine.interrupt()
-
-
 def _loads_or_says_why(image: bytes) -> None:
     refusal = "no refusal"
     try:
         with BareMachine(image, MEMORY, sink=lambda data: None, slice_instructions=SLICE) as machine:
-            _end_after(SLICES, machine)
+            end_after(SLICES, machine)
             ending = machine.run(timeout=HOST_TIMEOUT, max_traps=50)
             assert ending.reason is not StopReason.TIMEOUT
     except ImageError as error:
@@ -245,7 +187,7 @@ def test_random_code_of_ring_0_changes_nothing_of_the_monitors(sensitive: Sensit
                 known = chance.choice(PRIVILEGED) if chance.random() < 0.5 else b""
                 code += known + chance.randbytes(chance.randrange(4))
             machine.platform.ram.write(noise, code[:4096])
-            _end_after(SLICES, machine)
+            end_after(SLICES, machine)
             ending = machine.run(timeout=HOST_TIMEOUT, max_traps=PER_RUN)
             assert ending.reason is not StopReason.TIMEOUT
 
