@@ -32,6 +32,7 @@ class Run:
             self.differences = [
                 line for one in processors if isinstance(one, TlbProcessor) for line in one.differences()
             ]
+            self.held = [len(one.tlb) for one in processors if isinstance(one, TlbProcessor)]
             self.audit = machine.audit()
             machine.destroy(domain)
             self.audit += machine.audit()
@@ -86,5 +87,6 @@ main:
 """
 
 
-def asked(body: str, kind: TlbKind | None, **spec: int) -> Run:
-    return Run(kernel_image(ASK + body), None if kind is None else TlbSpec(kind, **spec))
+def asked(body: str, kind: TlbKind | None, *, vcpus: int = 1, **spec: int) -> Run:
+    """A kernel whose `main` is `body`, after which macros and pages of its own are there."""
+    return Run(kernel_image(ASK + body), None if kind is None else TlbSpec(kind, **spec), vcpus=vcpus)
