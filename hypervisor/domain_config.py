@@ -129,6 +129,11 @@ class DomainConfig:
         return self.vcpus if self.online_vcpus is None else self.online_vcpus
 
     @property
+    def overhead(self) -> int:
+        """Bytes that the hypervisor needs for it, beyond what every domain of its memory costs."""
+        return 0 if self.tlb is None else self.vcpus * self.tlb.overhead
+
+    @property
     def most_memory(self) -> int:
         """Bytes that its balloon may be asked to have at most."""
         return self.memory if self.max_memory is None else self.max_memory

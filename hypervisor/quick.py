@@ -91,7 +91,7 @@ def boot(
     counted = known.deterministic if deterministic is None else deterministic
     typed = known.stdin if stdin is None else stdin
     with Machine(
-        Machine.size_for(config.memory, privileged=config.privileged),
+        Machine.size_for(config.memory + config.overhead, privileged=config.privileged),
         seed=known.seed if seed is None else seed,
         slice_instructions=slice_instructions or (DETERMINISTIC_SLICE if counted else 0),
         debug=debug,

@@ -91,7 +91,8 @@ def boot_together(
 
     with Machine(
         Machine.size_for(
-            *(config.memory for config in configs), privileged=any(config.privileged for config in configs)
+            *(config.memory + config.overhead for config in configs),
+            privileged=any(config.privileged for config in configs),
         ),
         seed=seed,
         slice_instructions=slice_instructions or (DETERMINISTIC_SLICE if deterministic else 0),

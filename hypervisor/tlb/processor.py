@@ -11,6 +11,7 @@ from paravane.cpu.faults import PageFault
 from paravane.refusal import Refusal
 from paravane.tlb.counting import CountedTraps
 from paravane.tlb.model import Tag, Tlb
+from paravane.tlb.spec import IN_FLIGHT
 from paravane.tlb.tables import EngineTables
 from paravane.tlb.walker import use, walk
 from paravane.x86 import PAGE_SHIFT, PageFaultCode, Pte
@@ -28,12 +29,6 @@ _PRESENT: Final = int(PageFaultCode.page_present)
 _WRITE: Final = int(PageFaultCode.write_access)
 _GIVEN: Final = int(Pte.PRESENT | Pte.RW | Pte.USER | Pte.NX_BIT)
 _FRAME: Final = 0x000F_FFFF_FFFF_F000
-
-IN_FLIGHT: Final = 8
-"""Pages that one instruction may need at the same time: itself, what it reads, what it writes and one pointer
-more, each across the end of a page. A processor that has translated an address goes on with what it found,
-whatever its TLB has forgotten since; here the instruction is begun again after each miss, and has to find all
-of them then."""
 
 
 class TlbProcessor(Cpu):
@@ -63,8 +58,8 @@ class TlbProcessor(Cpu):
         self._memory = memory
         self._base = 0
         self._recent: dict[int, None] = {}
-        self._instruction = (-1, 0)
-        self._tables = EngineTables(memory.machine, spec.entries + IN_FLIGHT + 1)
+        self._instruction: tuple[int, ...] = ()
+        self._tables = EngineTables(memory.machine, spec.most_shown)
         ram = memory.machine.ram
         traps = CountedTraps(handler, self)
         try:
@@ -157,10 +152,8 @@ class TlbProcessor(Cpu):
         machine = self._memory.machine
         # First the new reference, then the old one's end: the two may be of one frame.
         machine.hold(mfn, self._memory.domid, writable=bool(entry & Pte.RW))
-        try:
-            self.flush_tag(tag)
-        finally:
-            self.tlb.counts.refills += 1
+        self.flush_tag(tag)
+        self.tlb.counts.refills += 1
         entry |= int(Pte.ACCESSED | Pte.DIRTY if entry & Pte.RW else Pte.ACCESSED)
         self._hold(vpn, entry)
 
@@ -240,11 +233,11 @@ class TlbProcessor(Cpu):
 
     def _begin_instruction(self) -> None:
         """There is a miss. If it is another instruction's than the last one, what was in flight for that is
-        so no more."""
-        place = (self.eip, self.cpl)
-        if place == self._instruction:
+        so no more. One that is in a loop has other registers each time."""
+        instruction = (self.eip, self.cpl, *self.gprs())
+        if instruction == self._instruction:
             return
-        self._instruction = place
+        self._instruction = instruction
         recent, self._recent = self._recent, {}
         for vpn in recent:
             self._hide_unless_held(vpn)

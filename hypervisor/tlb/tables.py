@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from paravane.abi.tlb import TLB_USER_END
+from paravane.tlb.spec import UPPER_TABLES
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE, Pte
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from paravane.memory.machine_memory import MachineMemory
 
 _UPPER: Final = int(Pte.PRESENT | Pte.RW | Pte.USER | Pte.ACCESSED)
-_SLOTS: Final = TLB_USER_END >> 30
-"""Level 3 entries below the kernel's area; there is one above."""
+_SLOTS: Final = UPPER_TABLES - 1
+"""Level 3 entries below the kernel's area, `TLB_USER_END`; there is one above."""
 
 _ENTRY: Final = 8
 _L2_SHIFT: Final = 21
@@ -37,7 +37,7 @@ class EngineTables:
         """For up to so many pages at a time. Raises MemoryError."""
         self._machine = machine
         self._quads = machine.ram.quads
-        self._frames = machine.allocate_own(1 + _SLOTS + pages)
+        self._frames = machine.allocate_own(UPPER_TABLES + pages)
         root, *rest = self._frames
         self.root = root << PAGE_SHIFT
         self._l2, self._free = rest[:_SLOTS], rest[_SLOTS:]

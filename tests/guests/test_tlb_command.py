@@ -95,6 +95,11 @@ def test_a_kernel_that_refills_its_tlb_has_to_be_where_nothing_is_missed() -> No
             "--record: it keeps no modelled TLB: do without --tlb",
         ),
         (
+            ("hello", "--tlb", "tagged", "--tlb-entries", "512", "--vcpus", "32", "--memory", "4020M"),
+            2,
+            "a domain of 4020 MiB does not fit into a machine of 4 GiB",
+        ),
+        (
             ("hello", "--personality", "full", "--tlb", "tagged"),
             2,
             "--tlb is not for --personality full",
@@ -119,6 +124,11 @@ def test_the_command_says_what_was_counted() -> None:
     }
     assert lines[-2].endswith(" us of system time in which it was running")
     assert lines[-1] == "audit: no difference"
+
+
+def test_the_largest_ones_of_the_most_processors_fit(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(("boot", "hello", "--tlb", "tagged", "--tlb-entries", "512", "--vcpus", "32")) == 0
+    assert "hello: tagged TLB, 512 entries, 4 ways on each of 32 processors\n" in capfd.readouterr().err
 
 
 CRASHING = """

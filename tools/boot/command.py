@@ -236,10 +236,11 @@ def _create(image: Image, machine: Machine, config: DomainConfig) -> Domain:
     return machine.create(image, config)
 
 
-def check_fits(memory: int, *, privileged: bool = False) -> None:
+def check_fits(config: DomainConfig) -> None:
     """UsageError for a domain of so many bytes that no machine is large enough."""
-    if Machine.size_for(memory, privileged=privileged) > MACHINE_MEMORY:
-        raise UsageError(f"a domain of {memory >> 20} MiB does not fit into a machine of 4 GiB")
+    needed = Machine.size_for(config.memory + config.overhead, privileged=config.privileged)
+    if needed > MACHINE_MEMORY:
+        raise UsageError(f"a domain of {config.memory >> 20} MiB does not fit into a machine of 4 GiB")
 
 
 def captures(config: DomainConfig) -> Iterator[Path]:
@@ -255,7 +256,11 @@ def wishes_of(
 ) -> Wishes:
     return Wishes(
         machine=partial(
-            machine_of, options, config.memory, privileged=config.privileged, variation=chance_of(options)
+            machine_of,
+            options,
+            config.memory + config.overhead,
+            privileged=config.privileged,
+            variation=chance_of(options),
         ),
         deadline=deadline,
         max_traps=options.max_traps,
@@ -275,7 +280,6 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
     found = images.find(options)
     memory = options.memory or found.memory or DEFAULT_MEMORY
     privileged = options.privileged or found.privileged
-    check_fits(memory, privileged=privileged)
     ramdisk = options.ramdisk or found.ramdisk
     contents = read_file(ramdisk, "a ramdisk") if ramdisk else found.ramdisk_image
     inputs = (*found.inputs, ramdisk) if ramdisk else found.inputs
@@ -304,4 +308,5 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
         devices=configs,
         tlb=tlb_of(options, found.tlb),
     )
+    check_fits(config)
     return found.data, config, inputs

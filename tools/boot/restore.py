@@ -91,7 +91,7 @@ def _restore(options: argparse.Namespace) -> int:
         config = configured(loaded.settings, DomainConfig(console=console, devices=configs))
     except StreamError as error:
         raise UsageError(f"{options.file}: {error}", Status.IMAGE) from None
-    check_fits(config.memory)
+    check_fits(config)
     trace = None if options.trace in (None, "-") else Path(options.trace)
     outputs = [("--trace", trace), ("--dump-on-crash", options.dump_on_crash)]
     outputs += (("--vif", path) for path in captures(config))

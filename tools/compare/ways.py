@@ -81,7 +81,7 @@ def run_on_xen(
 ) -> Outcome:
     """Run a domain for `timeout` host seconds at most on a machine of its own, with what `counted` makes to
     count it, if it makes anything. Raises ImageError."""
-    with Machine(Machine.size_for(config.memory), slice_instructions=SLICE) as machine:
+    with Machine(Machine.size_for(config.memory + config.overhead), slice_instructions=SLICE) as machine:
         domain = machine.create(image, config)
         counter = counted(machine, domain)
         if counter is not None:

@@ -120,7 +120,7 @@ def quiet() -> Iterator[None]:
 def machine_of(plan: Plan, draw: Draw) -> Machine:
     """The machine of a run."""
     return Machine(
-        Machine.size_for(plan.config.memory, privileged=plan.config.privileged),
+        Machine.size_for(plan.config.memory + plan.config.overhead, privileged=plan.config.privileged),
         seed=draw.seed,
         slice_instructions=DETERMINISTIC_SLICE,
         variation=draw.variation,

@@ -108,7 +108,7 @@ def _run(options: argparse.Namespace) -> int:
             wishes = Wishes(
                 machine=lambda: machine_of(
                     options,
-                    *(domain.config.most_memory for domain in planned),
+                    *(domain.memory for domain in planned),
                     privileged=planned[0].config.privileged,
                 ),
                 name=options.name or Path(planned[0].settings.source).stem,

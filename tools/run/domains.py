@@ -50,6 +50,11 @@ class Planned:
     def name(self) -> str:
         return self.config.name
 
+    @property
+    def memory(self) -> int:
+        """Bytes that the machine has to have for it."""
+        return self.config.most_memory + self.config.overhead
+
 
 def files_of(words: Sequence[str]) -> list[Path]:
     """The .cfg files that are meant by files, folders, and names of kernels that come with Paravane."""
@@ -86,8 +91,7 @@ def plan(files: Sequence[Path]) -> list[Planned]:
         places = " and ".join(domain.settings.source for domain in control)
         raise UsageError(f"a machine has one control domain, and {places} both want to be it")
     planned.sort(key=lambda domain: not domain.config.privileged)
-    sizes = [domain.config.most_memory for domain in planned]
-    needed = Machine.size_for(*sizes, privileged=bool(control))
+    needed = Machine.size_for(*(domain.memory for domain in planned), privileged=bool(control))
     if needed > MACHINE_MEMORY:
         raise UsageError(f"domains that need {needed >> 20} MiB do not fit into a machine of 4 GiB")
     return planned
