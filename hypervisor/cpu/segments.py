@@ -54,7 +54,8 @@ class Descriptor(NamedTuple):
 
     @property
     def bits(self) -> int:
-        """Default operand and address size of a code segment."""
+        """Default operand and address size of a code segment; of a stack segment, the bits of ESP
+        that count."""
         return 32 if self.has(DescriptorFlags.BIG) else 16
 
     def contains(self, offset: int, size: int) -> bool:

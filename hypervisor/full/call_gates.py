@@ -62,6 +62,7 @@ def call(processor: VirtualProcessor, gate: CallGate, after: int) -> None:
     copied there. Raises as `jump`."""
     code = _code(processor, gate)
     if code.is_conforming or code.dpl == processor.state.cpl:
+        code = processor.accessed(code)
         processor.push((processor.cs, after), 4)
         _enter(processor, code, gate)
         return
@@ -70,8 +71,10 @@ def call(processor: VirtualProcessor, gate: CallGate, after: int) -> None:
     stack, esp = inner_stack(processor)
     words = (processor.ss, cpu.esp, *arguments, processor.cs, after)
     data = b"".join(word.to_bytes(4, "little") for word in reversed(words))
-    esp = esp - len(data) & _ADDRESS
-    processor.memory.write(stack.base + esp & _ADDRESS, data)
+    mask = (1 << stack.bits) - 1
+    esp = cpu.esp & ~mask & _ADDRESS | esp - len(data) & mask
+    processor.memory.write(stack.base + (esp & mask) & _ADDRESS, data)
+    code, stack = processor.accessed(code), processor.accessed(stack)
     processor.set_cpl(KERNEL)
     processor.hold("ss", stack)
     cpu.esp = esp

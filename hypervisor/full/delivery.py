@@ -79,14 +79,17 @@ def deliver(
     else:
         stack, esp = inner_stack(processor)
         frame += [cpu.esp, processor.ss]
-        base, mask = stack.base, 0xFFFFFFFF
+        base, mask = stack.base, (1 << stack.bits) - 1
     if error_code is not None:
         frame.insert(0, error_code)
     big = kind in (_INTERRUPT_32, _TRAP_32)
     size = 4 if big else 2
-    esp = esp & ~mask & 0xFFFFFFFF | esp - size * len(frame) & mask
+    esp = cpu.esp & ~mask & 0xFFFFFFFF | esp - size * len(frame) & mask
     data = b"".join((word & (1 << 8 * size) - 1).to_bytes(size, "little") for word in frame)
     memory.write(base + (esp & mask) & 0xFFFFFFFF, data, user=cpl != KERNEL)
+    code = processor.accessed(code)
+    if stack is not None:
+        stack = processor.accessed(stack)
     processor.set_cpl(cpl)
     if stack is not None:
         processor.hold("ss", stack)

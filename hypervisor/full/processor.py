@@ -159,13 +159,20 @@ class VirtualProcessor:
         segments.check_stack(found, cpl)
         return found
 
-    def hold(self, name: str, found: Descriptor) -> None:
-        """Load a descriptor that was checked, and mark it accessed where it came from."""
+    def accessed(self, found: Descriptor) -> Descriptor:
+        """A descriptor that was checked and is to be loaded, marked accessed where it came from. PageFault:
+        to be done before there is no way back."""
         if not found.flags & _ACCESSED:
             table = self.state.ldt_table if found.selector & _LDT else self.state.gdt
             at = table.base + (found.selector & ~7) + 5
             self.memory.write(at, bytes((self.memory.read(at, 1)[0] | 1,)))
             found = found._replace(flags=found.flags | _ACCESSED)
+        return found
+
+    def hold(self, name: str, found: Descriptor) -> None:
+        """Load a descriptor that was checked, and mark it accessed. PageFault, unless it is marked
+        already."""
+        found = self.accessed(found)
         if self._shows_ring and name in ("cs", "ss"):
             found = found._replace(selector=found.selector & ~_RPL | _ENGINE_RING[self.state.cpl])
         self.cpu.hold_segment(name, found)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from paravane.cpu import SegmentFault, segments
 from paravane.full import call_gates
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _RPL: Final = int(Selector.RPL)
 _IF, _IOPL, _VM, _NT = int(Eflags.IF), int(Eflags.IOPL), int(Eflags.VM), int(Eflags.NT)
+_BUSY_TASKS: Final = (0x3, 0xB)
 _ALWAYS_KEPT: Final = int(Eflags.VM | Eflags.VIF | Eflags.VIP)
 
 
@@ -27,7 +28,7 @@ def interrupt_return(processor: VirtualProcessor, size: int) -> None:
     eip, cs, image = (processor.stack_word(index, size) for index in range(3))
     before = processor.eflags
     if before & _NT:
-        raise GuestFailure("it returns to another task; tasks are not switched here")
+        _return_to_task(processor)
     if image & _VM and size == 4 and state.cpl == KERNEL:
         raise GuestFailure("it returns to virtual-8086 mode, which is not virtualised")
     kept = _ALWAYS_KEPT
@@ -39,6 +40,24 @@ def interrupt_return(processor: VirtualProcessor, size: int) -> None:
         kept |= 0xFFFF0000
     _return(processor, cs & 0xFFFF, eip, 3, size)
     processor.eflags = image & ~kept | before & kept
+
+
+def _return_to_task(processor: VirtualProcessor) -> NoReturn:
+    """IRET with EFLAGS.NT, which any ring may set, to the task that the TSS was entered from: SegmentFault
+    unless it names one, or else GuestFailure."""
+    selector = processor.memory.read_number(processor.state.task.base, 2)
+    refusal = SegmentFault(Vector.TS, selector & 0xFFFC)
+    if selector & Selector.LDT:
+        raise refusal
+    try:
+        found = processor.descriptor(selector)
+    except SegmentFault:
+        raise refusal from None
+    if found.flags >> 8 & 0x1F not in _BUSY_TASKS:
+        raise refusal
+    if not found.is_present:
+        raise SegmentFault(Vector.NP, selector & 0xFFFC)
+    raise GuestFailure("it returns to another task; tasks are not switched here")
 
 
 def far_return(processor: VirtualProcessor, size: int, released: int) -> None:
@@ -65,7 +84,7 @@ def far_call(processor: VirtualProcessor, selector: int, offset: int, size: int,
     if not named.has(DescriptorFlags.NOT_SYSTEM):
         call_gates.call(processor, call_gates.call_gate(processor, named), after)
         return
-    code = _direct(processor, named)
+    code = processor.accessed(_direct(processor, named))
     processor.push((processor.cs, after), size)
     processor.hold("cs", code)
     processor.cpu.eip = offset
@@ -97,9 +116,11 @@ def _return(processor: VirtualProcessor, cs: int, eip: int, words: int, size: in
     at = processor.linear("ss", cpu.esp + words * size + released & processor.stack_mask)
     data = processor.memory.read(at, 2 * size, user=processor.user)
     esp, ss = int.from_bytes(data[:size], "little"), int.from_bytes(data[size:], "little") & 0xFFFF
-    stack = processor.stack_segment(ss, cpl)
+    code, stack = processor.accessed(code), processor.accessed(processor.stack_segment(ss, cpl))
     processor.set_cpl(cpl)
     processor.hold("cs", code)
     processor.hold("ss", stack)
-    cpu.eip, cpu.esp = eip, esp + released & 0xFFFFFFFF
+    # With a stack of 16 bits the upper half of ESP stays what it was.
+    mask = (1 << stack.bits) - 1
+    cpu.eip, cpu.esp = eip, cpu.esp & ~mask & 0xFFFFFFFF | esp + released & mask
     processor.drop_privileged_segments()

@@ -78,6 +78,65 @@ def test_hostile_kernel_comes_to_an_end(body: str, end: str) -> None:
     assert end in end_of(kernel(body))
 
 
+# The GDT at 0x120000, and once more at 0x400000, where it is read-only; a TSS at 0x140000. All vectors lead to
+# the exit.
+LOCKED_GDT = """
+        movl $0x87, 0x110000
+        movl $0x113007, 0x110004
+        movl $0x120025, 0x113000
+        mov $0x110000, %eax
+        mov %eax, %cr3
+        mov $0x10, %eax
+        mov %eax, %cr4
+        mov $gdt, %esi
+        mov $0x120000, %edi
+        mov $12, %ecx
+        rep movsl
+        movb $0x9b, 0x12000d
+        movb $0xfb, 0x12001d
+        movb $0xf3, 0x120025
+        movl $0x67, 0x120028
+        movl $0x8914, 0x12002c
+        movl $0x90000, 0x140004
+        movl $0x10, 0x140008
+        xor %ecx, %ecx
+1:      movl $0x80000 + exit - 0x100000, idt(, %ecx, 8)
+        movl $0x0010ee00, idt + 4(, %ecx, 8)
+        inc %ecx
+        cmp $32, %ecx
+        jb 1b
+        lidt i
+        lgdt first
+        mov $0x28, %eax
+        ltr %ax
+        mov $0x80010011, %eax
+        mov %eax, %cr0
+        lgdt second
+        pushl $0x23
+        pushl $0x80000
+        pushl $2
+        pushl $0x1b
+        pushl $user
+        iret
+user:   int $3
+i:      .word 0x7ff
+        .long idt
+first:  .word 0x2f
+        .long 0x120000
+second: .word 0x2f
+        .long 0x400000
+"""
+
+
+@pytest.mark.parametrize(("access", "end"), [(0x92, TRIPLE), (0x93, EXITS)])
+def test_ring_0_is_not_entered_by_a_descriptor_that_cannot_be_marked(access: int, end: str) -> None:
+    """Its stack segment is not accessed yet, and to mark it is a page fault, whose handler would be called
+    in ring 0 with the stack of ring 3."""
+    assert end in end_of(
+        kernel(LOCKED_GDT.replace("movb $0x9b", f"movb ${access:#x}, 0x120015\nmovb $0x9b")), 60
+    )
+
+
 SELF_MAP = """
         mov $0x110000, %edi                 # a directory that is its own table, and maps 4 MiB
         movl $0x83, (%edi)

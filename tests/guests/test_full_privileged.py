@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paravane.full.state import Sensitive
-from tests.guests import privileged_probes
+from tests.guests import edge_probes, privileged_probes
 from tests.support.probes import Probe, in_monitor, in_qemu, monitored
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ SUBJECTS = (
     privileged_probes.others,
     privileged_probes.small_gates,
     privileged_probes.input_output,
+    edge_probes.small_stacks,
+    edge_probes.other_tasks,
 )
 
 
@@ -74,7 +76,7 @@ NOT_VIRTUALISED = {
     "lcall $0xa8, $0": "it goes to a task by selector 0xa8; tasks are not switched here",
     "ljmp $0x88, $0": "it goes to a task by selector 0x88; tasks are not switched here",
     "movb $0xe4, gdt + 0x6d\nlcall $0x68, $0": "selector 0x68 is a call gate of 16 bits",
-    "pushl $0x4002\npopfl\niret": "it returns to another task; tasks are not switched here",
+    "movw $0x90, task\npushl $0x4002\npopfl\niret": "it returns to another task; tasks are not switched here",
     "pushl $0x20002\npushl $8\npushl $0\niret": "it returns to virtual-8086 mode",
     "movb $0xe5, idt + 8 * 0x65 + 5\nint $0x65": "vector 0x65 of its IDT is a task gate",
     "mov $0x11, %eax\nmov %eax, %cr0\nmov $0x10, %eax\nmov %eax, %cr0": "it leaves protected mode",
