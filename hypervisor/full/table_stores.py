@@ -1,11 +1,12 @@
-"""Stores to page tables that are write-protected, carried out so that the shadow follows each at once."""
+"""Stores that the engine cannot make: to page tables that are write-protected, carried out so that the shadow
+follows each at once, and to where there is no memory."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from paravane.cpu.instructions import MAX_LENGTH
-from paravane.memory.instruction import StoreDecoder
+from paravane.memory.instruction import STRINGS, StoreDecoder
 from paravane.memory.store_emulation import NotEmulated, StoreEmulation
 from paravane.x86 import PAGE_SIZE, Eflags
 
@@ -30,9 +31,7 @@ class TableStores:
         it was done: otherwise the frame is loose now, since it is no table any more, as it seems, or being
         filled. PageFault of another page that the instruction needs."""
         processor = self._processor
-        cpu, memory = processor.cpu, processor.memory
-        code = memory.fetch(processor.linear("cs", cpu.eip), MAX_LENGTH)
-        op = self._decoder.decode(code, big=cpu.has_big_code)
+        cpu, op = processor.cpu, self._store()
         seen = cpu.eflags & _TF or processor.debug.watching  # by the guest, as the engine shows it
         if processor.shadow.is_busy(address) or op is None or not _is_of_an_entry(op) or seen:
             processor.shadow.loosen(address)
@@ -46,12 +45,49 @@ class TableStores:
         cpu.shadowed = False
         return True
 
+    def lose(self) -> bool:
+        """Carry out the store that faulted, of which a part at least goes to where there is no memory, and is
+        lost. Whether it was done: strings and pushes are not. PageFault of another page that the instruction
+        needs."""
+        cpu, op = self._processor.cpu, self._store()
+        if op is None or op.name in _STACK or op.name in STRINGS:
+            return False
+        self._processor.debug.begin()
+        memory = _Memory(self._processor)
+        StoreEmulation(cpu, memory, op, memory.read).run()
+        cpu.shadowed = False
+        return True
 
-class _Page:
-    """The page of `va` (`paravane.memory.store_emulation.TablePage`)."""
+    def _store(self) -> Store | None:
+        """The instruction at EIP, if it is one that is known to store."""
+        processor = self._processor
+        code = processor.memory.fetch(processor.linear("cs", processor.cpu.eip), MAX_LENGTH)
+        return self._decoder.decode(code, big=processor.cpu.has_big_code)
+
+
+class _Memory:
+    """All linear memory (`paravane.memory.store_emulation.TablePage`)."""
+
+    def __init__(self, processor: VirtualProcessor) -> None:
+        self._memory, self._user = processor.memory, processor.user
+
+    def holds(self, address: int) -> bool:
+        return True
+
+    def store(self, address: int, value: int, size: int, *, plain: bool = True) -> None:
+        self._memory.write(address, value.to_bytes(size, "little"), user=self._user)
+
+    def read(self, va: int, size: int) -> bytes:
+        """Linear memory, as the instruction reads it."""
+        return self._memory.read(va, size, user=self._user)
+
+
+class _Page(_Memory):
+    """The page of `va`, and no store that reaches beyond."""
 
     def __init__(self, processor: VirtualProcessor, va: int) -> None:
-        self._memory, self._user, self._va = processor.memory, processor.user, va
+        super().__init__(processor)
+        self._va = va
 
     def holds(self, address: int) -> bool:
         return (address ^ self._va) & -PAGE_SIZE == 0
@@ -59,11 +95,7 @@ class _Page:
     def store(self, address: int, value: int, size: int, *, plain: bool = True) -> None:
         if not (self.holds(address) and self.holds(address + size - 1)):
             raise NotEmulated
-        self._memory.write(address, value.to_bytes(size, "little"), user=self._user)
-
-    def read(self, va: int, size: int) -> bytes:
-        """Linear memory, as the instruction reads it."""
-        return self._memory.read(va, size, user=self._user)
+        super().store(address, value, size, plain=plain)
 
 
 def _is_of_an_entry(op: Store) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import Cpu, EngineError, PageFault, RunEnd, SegmentFault
-from paravane.cpu.instructions import MAX_LENGTH, decode
 from paravane.full import exits
 from paravane.full.cpuid import cpuid
 from paravane.full.delivery import deliver, raise_exception
@@ -31,7 +30,6 @@ _WRITE, _BY_USER = int(PageFaultCode.write_access), int(PageFaultCode.user_mode)
 _TF: Final = int(Eflags.TF)
 _BP, _GP, _PF = int(Vector.BP), int(Vector.GP), int(Vector.PF)
 _SHORT_INTS: Final = {(Vector.BP, 0xCC), (Vector.OF, 0xCE)}
-_PLAIN_STORES: Final = frozenset((0x88, 0x89, 0xA2, 0xA3, 0xC6, 0xC7))
 
 
 class FullVcpu:
@@ -130,6 +128,8 @@ class FullVcpu:
         try:
             if vector == _PF:
                 reason = self._page_fault(self.cpu.cr2, error_code)
+                if reason == exits.NO_MEMORY:
+                    self._debug_trap(before, stepping)
             elif vector == _GP and self._emulator.emulate():
                 reason = self.exits.emulated(self._emulator.last)
                 self._debug_trap(before, stepping)
@@ -209,12 +209,17 @@ class FullVcpu:
         return cpuid(leaf)
 
     def _page_fault(self, va: int, error_code: int) -> str:
-        """What it was. PageFault for the guest's own."""
+        """What it was. PageFault for the guest's own, GuestFailure for a store to where there is no memory
+        that is not carried out here."""
         processor = self._processor
         write = error_code & _WRITE != 0
         found = processor.memory.translate(va, write=write, user=error_code & _BY_USER != 0)
         if write and found.address >= processor.memory.physical.size:
-            self._lose_store(found.address)
+            if not self._table_stores.lose():
+                raise GuestFailure(
+                    f"it writes to physical address {found.address:#x}, where it has no memory"
+                )
+            self.exits.instructions += 1
             return exits.NO_MEMORY
         protected = write and processor.shadow.is_protected(found.address)
         if protected and self._table_stores.emulate(va, found.address):
@@ -222,18 +227,6 @@ class FullVcpu:
             return exits.TABLE_STORE
         processor.shadow.fill(va, found, write=write)
         return exits.FILLED
-
-    def _lose_store(self, address: int) -> None:
-        """A store to where there is no memory: nothing becomes of it. GuestFailure for one that does more."""
-        cpu, processor = self.cpu, self._processor
-        code = processor.memory.fetch(processor.linear("cs", cpu.eip), MAX_LENGTH)
-        try:
-            found = decode(code, big=cpu.has_big_code)
-        except IndexError:
-            found = None
-        if found is None or found.opcode not in _PLAIN_STORES:
-            raise GuestFailure(f"it writes to physical address {address:#x}, where it has no memory")
-        cpu.eip += found.length
 
     def _raise(self, vector: int, error_code: int) -> str:
         raise_exception(self._processor, vector, error_code)

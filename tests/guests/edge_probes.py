@@ -49,3 +49,41 @@ def other_tasks() -> list[Probe]:
         ),
         Probe(f"andb $0x7f, gdt + 0x95\nmovw $0x90, task\n{returned}"),
     ]
+
+
+def no_memory() -> list[Probe]:
+    """Stores of which a part goes to where there is no memory; a page there lies between WINDOW and
+    READ_ONLY. What is read there is not looked at: all ones here, zeroes in QEMU."""
+    mapped = "movl $0x70000067, high_table + 12\ninvlpg ABSENT\n"
+    below, above = "movl $0x11223344, ABSENT - 2", "movl $0x11223344, READ_ONLY - 2"
+    return [
+        Probe(mapped + "movl $1, ABSENT\nmovb %al, ABSENT + 1\nsetc ABSENT + 2"),
+        Probe(f"{mapped}pushl $0x102\npopfl\nmovl $1, ABSENT\nnop\nnop\npushl $2\npopfl", resumed=(1,)),
+        Probe(
+            f"{mapped}movl $ABSENT, %eax\nmovl %eax, %dr0\nmovl $0xd0001, %eax\nmovl %eax, %dr7\n"
+            "movl $1, ABSENT\nnop",
+            resumed=(1,),
+        ),
+        Probe(f"{mapped}{below}\nmovw ABSENT - 2, %cx"),
+        Probe(f"{mapped}{above}"),
+        Probe(
+            f"{mapped}movl $windows + 0x67, high_table + 16\ninvlpg READ_ONLY\n{above}\nmovw READ_ONLY, %cx"
+        ),
+        Probe(f"{mapped}xchgl %edx, ABSENT\nmovl $0, %edx"),
+        Probe(f"{mapped}movl $1, %ecx\nlock xaddl %ecx, ABSENT\nmovl $0, %ecx\npushl $2\npopfl"),
+    ]
+
+
+def input_across_pages() -> list[Probe]:
+    """INS whose second page is not there takes nothing from the device: a byte that loops back waits all the
+    same."""
+    return [
+        Probe(
+            "movl $%%fault, %eax\nmovw %ax, idt + 8 * 14\nshrl $16, %eax\nmovw %ax, idt + 8 * 14 + 6\n"
+            "movl $0x3fc, %edx\nmovb $0x10, %al\noutb %al, %dx\nmovl $0x3f8, %edx\nmovb $0x61, %al\n"
+            "outb %al, %dx\nmovl $0x3fd, %edx\n1: inb %dx, %al\ntestb $1, %al\njz 1b\n"
+            "movl $0x3f8, %edx\nmovl $ABSENT - 1, %edi\ninsw\n"
+            "%%fault: movl $probe_stack, %esp\nmovl $0x3f8, %edx\nxorl %eax, %eax\ninb %dx, %al\n"
+            "movl %eax, %ecx\nmovl $0x3fc, %edx\nxorl %eax, %eax\noutb %al, %dx"
+        )
+    ]

@@ -78,8 +78,8 @@ def test_hostile_kernel_comes_to_an_end(body: str, end: str) -> None:
     assert end in end_of(kernel(body))
 
 
-# The GDT at 0x120000, and once more at 0x400000, where it is read-only; a TSS at 0x140000. All vectors lead to
-# the exit.
+# The GDT at 0x120000, and once more at 0x400000, where it is read-only; a TSS at 0x140000. All vectors lead
+# to the exit.
 LOCKED_GDT = """
         movl $0x87, 0x110000
         movl $0x113007, 0x110004

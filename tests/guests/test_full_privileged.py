@@ -35,8 +35,10 @@ SUBJECTS = (
     privileged_probes.others,
     privileged_probes.small_gates,
     privileged_probes.input_output,
+    edge_probes.input_across_pages,
     edge_probes.small_stacks,
     edge_probes.other_tasks,
+    edge_probes.no_memory,
 )
 
 
