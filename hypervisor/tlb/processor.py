@@ -93,6 +93,15 @@ class TlbProcessor(Cpu):
                 said.append(f"page {vpn:#x}: the TLB has {entry}, the engine {mapped.get(vpn)}")
         return said
 
+    def frame_at(self, va: int) -> int | None:
+        """Also where the walker would have to be asked, who is not: to look at a page has no TLB hold it."""
+        mfn = super().frame_at(va)
+        va &= 0xFFFFFFFF
+        if mfn is None and va < TLB_USER_END and self.spec.kind is not TlbKind.software:
+            walked = walk(self.ram, self._base, va)
+            mfn = None if walked is None else walked.maddr >> PAGE_SHIFT
+        return mfn
+
     def walks(self, va: int) -> Iterator[tuple[str, list[WalkStep]]]:
         if va & 0xFFFFFFFF >= TLB_USER_END:
             yield from super().walks(va)

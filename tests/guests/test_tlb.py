@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from paravane import ShutdownReason, guest_kernels
+from paravane import DomainConfig, Machine, ShutdownReason, guest_kernels, load_image
 from paravane.asm import build
+from paravane.debug import memory
 from paravane.tlb import TlbKind, TlbSpec
-from tests.support.tlb_run import Run, well
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from paravane.tlb.report import counts_of
+from paravane.x86 import PAGE_SIZE
+from tests.support.boot import HOST_TIMEOUT
+from tests.support.tlb_run import MEMORY, Run, well
 
 PAGES_OF_A_ROUND = 10
 ROUNDS = 200
@@ -68,43 +69,13 @@ def test_each_of_several_processors_has_one() -> None:
     assert (run.differences, run.audit, run.lost) == ([], [], 0)
 
 
-ROUND = """
-    .include "runtime.inc"
-    .include "paging.inc"
-    .include "shared.inc"
-    .include "tlb.inc"
-    XEN_NOTES round
-    .bss
-    .balign PAGE_SIZE
-pool:    .skip PAGES * PAGE_SIZE
-process: .skip PROCESS_sizeof
-    .text
-main:
-    call map_shared_info
-    call space_init
-    movl $process, %ebx
-    movl $pool, %edi
-    xorl %esi, %esi
-1:  leal PTE_USER_WRITE(%edi), %eax
-    movl %eax, PROCESS_pages(%ebx,%esi,4)
-    addl $PAGE_SIZE, %edi
-    incl %esi
-    cmpl $PAGES, %esi
-    jb 1b
-    call space_make
-    call space_load
-    movl $100, %esi
-2:  xorl %ebp, %ebp
-3:  movl %ebp, %eax
-    shll $12, %eax
-    incl USER_VA(%eax)
-    incl %ebp
-    cmpl $6, %ebp
-    jb 3b
-    decl %esi
-    jnz 2b
-    ret
-"""
+ROUND = Path(__file__).parents[1] / "support" / "tlb_round.S"
+
+
+@cache
+def going_round() -> bytes:
+    folder = guest_kernels.folder_of("tlb")
+    return build([ROUND, folder / "space.S"], include=[folder])
 
 
 @pytest.mark.parametrize("kind", [TlbKind.hardware, TlbKind.tagged])
@@ -119,11 +90,22 @@ main:
     ],
 )
 def test_an_instruction_in_a_loop_misses_as_often_as_others(
-    kind: TlbKind, entries: int, ways: int, misses: int, tmp_path: Path
+    kind: TlbKind, entries: int, ways: int, misses: int
 ) -> None:
     """Six pages in turn, a hundred times, by one and the same: what was in flight for it is so no more."""
-    folder = guest_kernels.folder_of("tlb")
-    (tmp_path / "round.S").write_text(ROUND)
-    image = build([tmp_path / "round.S", folder / "space.S"], include=[folder])
-    run = well(Run(image, TlbSpec(kind, entries, ways)), "")
+    run = well(Run(going_round(), TlbSpec(kind, entries, ways)), "")
     assert run.counts["misses"] == misses
+
+
+@pytest.mark.parametrize("kind", [TlbKind.hardware, TlbKind.tagged])
+def test_a_debugger_sees_what_the_tlb_does_not_hold_and_has_it_hold_nothing(kind: TlbKind) -> None:
+    with Machine(Machine.size_for(MEMORY)) as machine:
+        config = DomainConfig(memory=MEMORY, tlb=TlbSpec(kind, 1, 1))
+        domain = machine.create(load_image(going_round()), config)
+        machine.run(timeout=HOST_TIMEOUT)
+        (vcpu,) = domain.vcpus
+        counted = counts_of([vcpu.cpu])
+        seen = [memory.read(vcpu, 0x400000 + page * PAGE_SIZE, 4) for page in range(6)]
+        assert seen == [b"\x64\0\0\0"] * 6
+        assert memory.read(vcpu, 0x800000, 4) == b""
+        assert counts_of([vcpu.cpu]) == counted

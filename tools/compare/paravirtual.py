@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from paravane.abi.hypercall import Hypercall
 from paravane.abi.mmu import MMUEXT_OP, MmuextCmd, UvmFlag
 from paravane.cpu import PageFault
+from paravane.debug import memory
 from paravane.trace import HypercallRecord, TrapRecord
 
 if TYPE_CHECKING:
@@ -127,14 +128,11 @@ class XenCounter:
 
     @property
     def number(self) -> int | None:
-        """That of the present phase."""
+        """That of the present phase. Nobody is to notice that it is looked at."""
         if self._phase is None:
             return None
-        try:
-            word = self._vcpu.host.copy_from_guest(self._phase, 4)
-        except PageFault:
-            return None
-        return int.from_bytes(word, "little")
+        word = memory.read(self._vcpu, self._phase, 4)
+        return int.from_bytes(word, "little") if len(word) == 4 else None
 
 
 def _done(record: HypercallRecord) -> int:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from paravane.abi.tlb import TLB_USER_END
 from paravane.classes import dataclass
 from paravane.tlb.report import COUNTED, counts_of
-from paravane.tlb.walker import walk
 from paravane.tools.compare.costs import total
 from paravane.tools.compare.paravirtual import XenCounter, is_hypercall
-from paravane.x86 import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,16 +85,3 @@ class TlbCounter(XenCounter):
 
     def _count_paging(self, record: HypercallRecord) -> None:
         """The TLB says what was flushed; to read the guest's requests again might have it miss."""
-
-    @property
-    def number(self) -> int | None:
-        """That of the present phase. Where a TLB translates the word, its page is looked up without it."""
-        phase = self._phase
-        if phase is None or phase >= TLB_USER_END:
-            return super().number
-        ram, vcpu = self._platform.ram, self._vcpu
-        walked = walk(ram, vcpu.cpu.cr3, phase)
-        if walked is None:
-            return None
-        at = walked.maddr + (phase & PAGE_SIZE - 1)
-        return int.from_bytes(ram.bytes[at : at + 4], "little")
