@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from paravane.image import Image, ImageError, load_image
     from paravane.machine import Machine
     from paravane.on_end import Action, OnEnd
+    from paravane.outside import MachineBusyError
     from paravane.quick import boot
-    from paravane.savable import MachineBusyError
     from paravane.time.clock import HostClock, VirtualClock
     from paravane.together import Guest, boot_together
     from paravane.trace import (
@@ -126,7 +126,7 @@ _HOMES = {
     "ImageError": "paravane.image",
     "Kind": "paravane.trace",
     "Machine": "paravane.machine",
-    "MachineBusyError": "paravane.savable",
+    "MachineBusyError": "paravane.outside",
     "OnEnd": "paravane.on_end",
     "PageRecord": "paravane.trace",
     "Record": "paravane.trace",

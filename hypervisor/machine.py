@@ -29,12 +29,12 @@ from paravane.lives import Lives
 from paravane.machine_control import MachineControl
 from paravane.machine_size import size_for
 from paravane.memory import MachineMemory, audit, check_nr_frames
-from paravane.outside import Outside
+from paravane.outside import MachineBusyError, Outside
 from paravane.platform import Platform
 from paravane.registry import Registry
 from paravane.rewindable import Rewindable
 from paravane.run_loop import RunLoop
-from paravane.savable import MachineBusyError, Savable
+from paravane.savable import Savable
 from paravane.sched import POLICIES, BorrowedVirtualTime, Interleaved
 from paravane.time.clock import VirtualClock
 from paravane.toolstack import Toolstack

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from paravane.run_loop import RunLoop
 
 
+class MachineBusyError(RuntimeError):
+    """The machine is running, and what was asked cannot be done meanwhile; the message is one sentence."""
+
+
 class Outside(ABC):
     """The part of a machine for those around it. `post`, `promise` and `interrupt` are for any thread."""
 

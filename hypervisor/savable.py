@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from paravane.domain_config import DomainConfig
+from paravane.outside import MachineBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from paravane.snapshot import Kind
     from paravane.snapshot.parts import Parts
     from paravane.toolstack import Toolstack
-
-
-class MachineBusyError(RuntimeError):
-    """The machine is running, and what was asked cannot be done meanwhile; the message is one sentence."""
 
 
 class BetweenSlices:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
+from paravane.arguments import check_callable, check_type
 from paravane.cpu import Ram
 from paravane.cpu.segments import Descriptor, Table
 from paravane.full import bios_data, multiboot
@@ -22,7 +24,7 @@ from paravane.full.state import KERNEL, PrivilegedState, Sensitive
 from paravane.full.vcpu import FullVcpu
 from paravane.inbox import Inbox
 from paravane.memory import MachineMemory
-from paravane.outside import Outside
+from paravane.outside import MachineBusyError, Outside
 from paravane.platform import Platform
 from paravane.registry import CONTROL_DOMID, Registry
 from paravane.run_loop import RunLoop
@@ -112,12 +114,22 @@ class BareMachine(Outside):
     ) -> None:
         """`kernel` is a multiboot image, `memory` its machine's in bytes, a multiple of 4096 from 1 MiB to 3
         GiB; `sink` takes what it writes to its serial port. With `slice_instructions` a slice is that many
-        instructions, and the run a function of its input alone. Raises ImageError, and ValueError for such a
-        size."""
+        instructions, and the run a function of its input alone. Raises ImageError, TypeError for a value of a
+        wrong type, and ValueError for another size or a negative number of instructions."""
+        check_type("kernel", kernel, bytes, bytearray)
+        check_type("command_line", command_line, str)
+        check_type("sensitive", sensitive, Sensitive)
+        check_type("shadow", shadow, Policy)
+        check_callable("sink", sink)
+        for name, number in (("memory", memory), ("slice_instructions", slice_instructions)):
+            check_type(name, number, int)
+        if slice_instructions < 0:
+            raise ValueError(f"slice_instructions must not be negative, as {slice_instructions} is")
         if not SMALLEST <= memory <= LARGEST or memory % PAGE_SIZE:
             raise ValueError(f"a bare PC has 1 MiB to 3 GiB of memory in pages of 4 KiB, not {memory} bytes")
         self._size = memory
         self._runner: int | None = None
+        self._closed = False
         loaded = multiboot.load(kernel, memory, command_line)
         with ExitStack() as undo:
             frames = memory >> PAGE_SHIFT
@@ -171,8 +183,15 @@ class BareMachine(Outside):
         self, *, timeout: float | None = None, deadline: float | None = None, max_traps: int = 0
     ) -> Ending:
         """Run the kernel until it has ended, or for `timeout` host seconds, or until `deadline` (as
-        `time.monotonic` counts), or for `max_traps` traps."""
-        self._check_thread("run the machine")
+        `time.monotonic` counts), or for `max_traps` traps. MachineBusyError while it is running already."""
+        self._check_idle("be run")
+        if self._closed:
+            raise ValueError("the machine is closed")
+        for name, limit in (("timeout", timeout), ("deadline", deadline)):
+            check_type(name, limit, int, float, type(None))
+        check_type("max_traps", max_traps, int)
+        if any(limit is not None and math.isnan(limit) for limit in (timeout, deadline)) or max_traps < 0:
+            raise ValueError("a limit of a run must be a number, and not a negative one of traps")
         self.platform.limit_traps(self.platform.traps + max_traps if max_traps else 0)
         if timeout is not None:
             end = time.monotonic() + timeout
@@ -188,7 +207,11 @@ class BareMachine(Outside):
 
     def _check_thread(self, what: str) -> None:
         if self._runner not in (None, threading.get_ident()):
-            raise RuntimeError(f"another thread runs the machine: only that one can {what} now")
+            raise MachineBusyError(f"another thread runs the machine: only that one can {what} now")
+
+    def _check_idle(self, what: str) -> None:
+        if self._runner is not None:
+            raise MachineBusyError(f"the machine is running, and cannot {what} meanwhile")
 
     def audit(self) -> list[str]:
         """What is wrong with the shadow of the guest's page tables, in sentences: see
@@ -197,7 +220,9 @@ class BareMachine(Outside):
         return audit(self.shadow, self._tables, self._state, self.guest.vcpus[0].cpu.cr3, self._size)
 
     def close(self) -> None:
-        """Free the processor and the memory. Idempotent."""
+        """Free the processor and the memory. Idempotent. MachineBusyError while it is running."""
+        self._check_idle("be closed")
+        self._closed = True
         self.pc.close()
         self._resources.close()
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from paravane import DomainConfig, Machine, load_image
+from paravane import BareMachine, DomainConfig, Machine, MachineBusyError, load_image
+from paravane.asm import assemble_text
+from paravane.asm.elf_writer import write_elf
 from tests.support.boot import HOST_TIMEOUT, kernel_image
 
 if TYPE_CHECKING:
@@ -40,6 +42,64 @@ def machine() -> Iterator[Machine]:
 def test_a_value_of_a_wrong_type_is_refused(call: Callable[[Any], object], sentence: str) -> None:
     with pytest.raises(TypeError, match=sentence):
         call(lambda value: value)
+
+
+BARE = write_elf(
+    assemble_text(
+        ".align 4\n.long 0x1BADB002, 0, -0x1BADB002\n.globl _start\n"
+        "_start: mov $0x3f8, %edx\noutb %al, %dx\nmov $0, %al\noutb %al, $0xf4\nhlt",
+        base=0x100000,
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"kernel": "bare.elf"}, "kernel must be bytes or bytearray, not str: 'bare.elf'"),
+        ({"memory": "4M"}, "memory must be int, not str: '4M'"),
+        ({"command_line": b"c"}, "command_line must be str, not bytes: b'c'"),
+        ({"sink": None}, "sink must be callable, and None is not"),
+        ({"slice_instructions": "5"}, "slice_instructions must be int, not str"),
+        ({"sensitive": "rewrite"}, "sensitive must be Sensitive, not str: 'rewrite'"),
+        ({"shadow": "wp"}, "shadow must be Policy, not str: 'wp'"),
+    ],
+)
+def test_a_bare_pc_is_told_so_too(wrong: dict[str, Any], sentence: str) -> None:
+    arguments: dict[str, Any] = {"kernel": BARE, "memory": MEMORY, "sink": print} | wrong
+    with pytest.raises(TypeError, match=sentence):
+        BareMachine(**arguments)
+
+
+def test_a_bare_pc_has_no_slices_of_less_than_nothing() -> None:
+    with pytest.raises(ValueError, match="slice_instructions must not be negative, as -1 is"):
+        BareMachine(BARE, MEMORY, sink=print, slice_instructions=-1)
+
+
+def test_a_bare_pc_that_runs_is_neither_run_nor_closed_and_one_that_is_closed_does_not_run() -> None:
+    said: list[str] = []
+
+    def sink(data: bytes) -> None:
+        for call in (pc.run, pc.close):
+            with pytest.raises(MachineBusyError) as error:
+                call()
+            said.append(str(error.value))
+
+    pc = BareMachine(BARE, MEMORY, sink=sink)
+    wrong: Any = "1"
+    with pytest.raises(TypeError, match="timeout must be int or float or None, not str"):
+        pc.run(timeout=wrong)
+    with pytest.raises(ValueError, match="not a negative one of traps"):
+        pc.run(max_traps=-1)
+    pc.run(timeout=HOST_TIMEOUT)
+    assert pc.guest.exit_code == 0
+    assert said == [
+        f"the machine is running, and cannot {what} meanwhile" for what in ("be run", "be closed")
+    ]
+    pc.close()
+    pc.close()
+    with pytest.raises(ValueError, match="the machine is closed"):
+        pc.run()
 
 
 def test_a_machine_larger_than_any_is_refused_before_its_memory_is_asked_for() -> None:
