@@ -106,6 +106,43 @@ def test_masked_requests_wait() -> None:
     assert (pair.read(0x20), pair.read(0x21)) == (0x02, 0)
 
 
+def test_automatic_ends_with_rotation_take_turns() -> None:
+    pair = _controllers(mode=3)
+    pair.write(0x20, 0x80)
+    taken = []
+    for _ in range(3):
+        pair.pulse(1)
+        pair.pulse(4)
+        taken.append(pair.acknowledge() & 7)
+    assert taken == [1, 4, 1]
+
+
+def test_special_mask_lets_less_urgent_ones_in() -> None:
+    pair = _controllers()
+    pair.pulse(1)
+    pair.acknowledge()
+    pair.pulse(4)
+    assert not pair.pending
+    pair.write(0x21, 0x02)
+    pair.write(0x20, 0x68)
+    assert pair.acknowledge() == 0x24
+
+
+def test_special_full_nesting_lets_the_second_ones_interrupt_each_other() -> None:
+    pair = _controllers(mode=0x11)
+    pair.pulse(14)
+    assert pair.acknowledge() == 0x2E
+    pair.pulse(8)
+    assert pair.acknowledge() == 0x28
+
+
+def test_poll_acknowledges() -> None:
+    pair = _controllers()
+    pair.pulse(4)
+    pair.write(0x20, 0x0C)
+    assert (pair.read(0x20), pair.pending) == (0x84, False)
+
+
 def test_interrupt_that_is_gone_is_spurious() -> None:
     assert _controllers().acknowledge() == 0x27
 
