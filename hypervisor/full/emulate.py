@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from paravane.full.processor import VirtualProcessor
 
 _SEGMENTS: Final = ("es", "cs", "ss", "ds", "fs", "gs")
-_CLI, _STI = 0xFA, 0xFB
+_CLI, STI = 0xFA, 0xFB
 _POPS: Final = {0x07: "es", 0x17: "ss", 0x1F: "ds", 0xFA1: "fs", 0xFA9: "gs"}
 _POP_SS: Final = 0x17
 _FAR_POINTERS: Final = {0xC4: "es", 0xC5: "ds", 0xFB2: "ss", 0xFB4: "fs", 0xFB5: "gs"}
@@ -115,8 +115,8 @@ class Emulator:
         if one is None:
             return False
         processor, cpu, found = self._processor, self._processor.cpu, one.found
-        if found.opcode in (_CLI, _STI):
-            _set_interrupt_flag(one, enabled=found.opcode == _STI)
+        if found.opcode in (_CLI, STI):
+            _set_interrupt_flag(one, enabled=found.opcode == STI)
             return True
         if self._input_output(one) or _transfers(one) or _segments(one):
             cpu.shadowed = _loads_stack_segment(one)

@@ -8,7 +8,7 @@ from paravane.cpu import Cpu, EngineError, PageFault, RunEnd, SegmentFault
 from paravane.full import exits
 from paravane.full.cpuid import cpuid
 from paravane.full.delivery import deliver, raise_exception
-from paravane.full.emulate import Emulator
+from paravane.full.emulate import STI, Emulator
 from paravane.full.processor import GuestFailure, VirtualProcessor
 from paravane.full.sleep import Sleep
 from paravane.full.table_stores import TableStores
@@ -170,8 +170,10 @@ class FullVcpu:
     def _debug_trap(self, before: int, stepping: bool) -> None:
         """The instruction at `before` was emulated. If it hit a breakpoint on data or ports, or began with
         TF (`stepping`), #DB comes after it, as after one that the engine executes; a single step does not
-        come before the instruction that is to load ESP."""
-        hit, stepped = self._processor.debug.take(), stepping and not self.cpu.shadowed
+        come before the instruction that is to load ESP. STI holds off interrupts alone (SDM volume 3,
+        6.8.3)."""
+        hit, sti = self._processor.debug.take(), self._emulator.last.opcode == STI
+        stepped = stepping and (sti or not self.cpu.shadowed)
         if not (hit or stepped):
             return
         if stepped:

@@ -35,3 +35,11 @@ def test_a_locked_one_is_an_invalid_opcode(ring: int, sensitive: Sensitive) -> N
     """As the manual says of LOCK (SDM volume 2), and QEMU does not."""
     found = in_monitor([Probe(code, ring) for code in _LOCKED], sensitive)
     assert [outcome.registers["vector"] for outcome in found] == [_UD] * len(_LOCKED)
+
+
+@pytest.mark.parametrize("sensitive", [Sensitive.REWRITE, Sensitive.STATE], ids=lambda mode: mode.value)
+def test_a_single_step_comes_after_sti(sensitive: Sensitive) -> None:
+    """Of which QEMU takes it for one that loads SS."""
+    code = "pushl $0x102\npopf\nsti\nnop\npushl $2\npopf\nnop"
+    (found,) = in_monitor([Probe(code, resumed=(1,))], sensitive)
+    assert [event.eip for event in found.events] == [7, 8, 10, 11]
