@@ -28,6 +28,7 @@ _ADDRESS: Final = 0xFFFFFFFF
 _RPL, _LDT = int(Selector.RPL), int(Selector.LDT)
 _IOPL, _IF = int(Eflags.IOPL), int(Eflags.IF)
 _IOPL_SHIFT: Final = 12
+_DEFINED, _FIXED = sum(Eflags), int(Eflags.FIXED)
 _ENGINE_RING: Final = {KERNEL: 1, USER: 3}
 _ACCESSED: Final = int(DescriptorFlags.ACCESSED)
 
@@ -84,6 +85,7 @@ class VirtualProcessor:
 
     @eflags.setter
     def eflags(self, value: int) -> None:
+        value = value & _DEFINED | _FIXED
         self.state.iopl = value >> _IOPL_SHIFT & 3
         if self._shows_ring:
             self.state.interrupts = value & _IF != 0

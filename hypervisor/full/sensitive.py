@@ -50,7 +50,7 @@ def is_sensitive(instruction: Instruction) -> bool:
 
 def emulate(one: Operation) -> bool:
     """Do one of them, as a processor does it for which the guest's state is its own. False for any other.
-    Raises PageFault and SegmentFault, having changed nothing."""
+    Raises PageFault and SegmentFault, having changed nothing but what SGDT and SIDT store first."""
     if not is_sensitive(one.found):
         return False
     processor, opcode, reg = one.processor, one.found.opcode, one.found.reg
@@ -88,8 +88,10 @@ def _store_machine_state(one: Operation) -> None:
         one.write(processor.state.cr0)
         return
     table = processor.state.gdt if reg == _SGDT else processor.state.idt
-    data = (table.limit or 0).to_bytes(2, "little") + table.base.to_bytes(4, "little")
-    processor.memory.write(one.address, data, user=processor.user)
+    address, user = one.address, processor.user
+    # Two stores: the limit is there when the other one faults.
+    processor.memory.write(address, (table.limit or 0).to_bytes(2, "little"), user=user)
+    processor.memory.write(address + 2 & 0xFFFFFFFF, table.base.to_bytes(4, "little"), user=user)
 
 
 def _describe(one: Operation, *, limit: bool) -> None:
