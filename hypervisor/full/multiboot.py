@@ -11,6 +11,7 @@ from struct import Struct
 from typing import Final
 
 from paravane.classes import NamedTuple
+from paravane.full.text_screen import COLUMNS, LINES, PAGE
 from paravane.image.elf import PT_LOAD, Elf
 from paravane.image.errors import ImageError
 
@@ -43,13 +44,23 @@ _HIGH_MEMORY: Final = 0x100000
 _LOADER_NAME: Final = b"paravane\0"
 
 _MUST: Final = 0xFFFF
-_PAGE_ALIGNED, _MEMORY_INFO, _HAS_ADDRESSES = 1 << 0, 1 << 1, 1 << 16
-_KNOWN: Final = _PAGE_ALIGNED | _MEMORY_INFO
+_PAGE_ALIGNED, _MEMORY_INFO, _VIDEO_INFO, _HAS_ADDRESSES = 1 << 0, 1 << 1, 1 << 2, 1 << 16
+_KNOWN: Final = _PAGE_ALIGNED | _MEMORY_INFO | _VIDEO_INFO
 
 _HAS_MEMORY, _HAS_COMMAND_LINE, _HAS_MODULES, _HAS_MAP, _HAS_NAME = 1 << 0, 1 << 2, 1 << 3, 1 << 6, 1 << 9
+_HAS_FRAMEBUFFER: Final = 1 << 12
+_FLAGS: Final = Struct("<I")
 _HEADER: Final = Struct("<3I")
 _ADDRESSES: Final = Struct("<5I")
 _INFO: Final = Struct("<7I16x2I12xI")
+_FRAMEBUFFER: Final = Struct("<Q3I2B")
+_FRAMEBUFFER_OFFSET: Final = 88
+_TEXT: Final = 2
+"""The kind of a screen that shows characters."""
+
+_CELL: Final = 2
+"""Bytes of a character and its colours."""
+
 _REGION: Final = Struct("<I2QI")
 _AVAILABLE: Final = 1
 
@@ -58,7 +69,7 @@ class Piece(NamedTuple):
     """`data` at a physical address, followed by zeroes up to `size` bytes."""
 
     address: int
-    data: memoryview | bytes
+    data: memoryview | bytes | bytearray
     size: int
 
 
@@ -86,7 +97,11 @@ def load(data: bytes, memory: int, command_line: str = "") -> Loaded:
         _check(piece, memory)
     if not any(piece.address <= entry < piece.address + piece.size for piece in pieces):
         raise ImageError(f"the kernel is entered at {entry:#x}, where nothing of it is loaded")
-    return Loaded((*pieces, Piece(INFO_ADDRESS, *_info(memory, command_line))), entry, INFO_ADDRESS)
+    information = bytearray(_info(memory, command_line))
+    if header.flags & _VIDEO_INFO:
+        _tell_screen(information)
+    pieces.append(Piece(INFO_ADDRESS, information, len(information)))
+    return Loaded(tuple(pieces), entry, INFO_ADDRESS)
 
 
 def is_multiboot(data: bytes) -> bool:
@@ -173,8 +188,17 @@ def loader_gdt() -> Piece:
     return Piece(GDT_ADDRESS, table, len(table))
 
 
-def _info(memory: int, command_line: str) -> tuple[bytes, int]:
-    """The information structure (3.3), what it points to after it."""
+def _tell_screen(information: bytearray) -> None:
+    """For a kernel that asks which mode the screen is in. It is text, whatever the kernel would like: that is
+    no more than a wish (3.1.4)."""
+    (flags,) = _FLAGS.unpack_from(information)
+    _FLAGS.pack_into(information, 0, flags | _HAS_FRAMEBUFFER)
+    screen = PAGE, COLUMNS * _CELL, COLUMNS, LINES, 8 * _CELL, _TEXT
+    _FRAMEBUFFER.pack_into(information, _FRAMEBUFFER_OFFSET, *screen)
+
+
+def _info(memory: int, command_line: str) -> bytes:
+    """The information structure (3.3), and what it points to after it."""
     line = command_line.encode("utf-8", "replace")
     if len(line) > MOST_COMMAND_LINE:
         raise ImageError(
@@ -202,5 +226,4 @@ def _info(memory: int, command_line: str) -> tuple[bytes, int]:
     )
     info[_MAP_OFFSET : _MAP_OFFSET + len(table)] = table
     info[_NAME_OFFSET : _NAME_OFFSET + len(_LOADER_NAME)] = _LOADER_NAME
-    whole = bytes(info) + line + b"\0"
-    return whole, len(whole)
+    return bytes(info) + line + b"\0"

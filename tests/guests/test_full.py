@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paravane import StopReason
+from paravane.asm import assemble_text
+from paravane.asm.elf_writer import write_elf
 from paravane.full.machine import BareMachine
 from paravane.full.shadow import Policy
 from paravane.full.state import Sensitive
@@ -138,6 +140,29 @@ def test_read_only_pages_hold_in_ring_0_only_with_write_protect(run: Callable[[s
         "jmp exit\n"
         "fault: pop %eax\ncall hex\norl $2, table + 0x300 * 4\ninvlpg 0x300000\niret\n"
     ) == ["00000007", "00000003", "00000008"]
+
+
+def test_a_kernel_finds_its_screen_by_the_loaders_information() -> None:
+    """As a kernel does that can draw and write: by the kind of what the loader calls the framebuffer."""
+    kernel = """
+        .globl _start
+        .align 4
+        .long 0x1BADB002, 4, -0x1BADB006, 0, 0, 0, 0, 0, 1, 80, 25, 0
+_start: testl $1 << 12, (%ebx)
+        jz 1f
+        cmpb $2, 109(%ebx)
+        jne 1f
+        mov 88(%ebx), %edi
+        add 96(%ebx), %edi
+        movw $0x0700 + 'B', (%edi)
+1:      mov $0, %al
+        outb %al, $0xf4
+    """
+    image = write_elf(assemble_text(kernel, base=0x100000))
+    with BareMachine(image, MEMORY, sink=lambda data: None) as machine:
+        machine.run(timeout=300)
+        assert machine.guest.exit_code == 0
+        assert machine.pc.screen.text().splitlines()[:2] == ["", "B"]
 
 
 def test_beyond_memory_there_is_nothing(run: Callable[[str], list[str]]) -> None:

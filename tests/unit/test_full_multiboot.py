@@ -66,6 +66,16 @@ def test_information_tells_memory_and_command_line() -> None:
     assert regions == [(20, 0, 0xA0000, 1), (20, 0x100000, 15 << 20, 1)]
 
 
+def test_a_kernel_that_asks_is_told_of_the_screen() -> None:
+    told, silent = (
+        multiboot.load(_flat(0x200000, 0, 0, 0x200020, flags=1 << 16 | bit), MEMORY) for bit in (4, 0)
+    )
+    data = bytes(told.pieces[-1].data)
+    assert struct.unpack_from("<Q3I2B", data, 88) == (0xB8000, 160, 80, 25, 16, 2)
+    (flags,), (others,) = (struct.unpack_from("<I", piece.pieces[-1].data) for piece in (told, silent))
+    assert flags == others | 1 << 12 != others
+
+
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
@@ -73,7 +83,7 @@ def test_information_tells_memory_and_command_line() -> None:
         (b"\0" * 8192 + HEADER, "no multiboot header"),
         (b"\0" * 2 + HEADER, "no multiboot header"),
         (HEADER + b"\0" * 100, "not an ELF file"),
-        (_flat(0x200000, 0, 0, 0x200020, flags=1 << 16 | 4), "asks for what nobody has"),
+        (_flat(0x200000, 0, 0, 0x200020, flags=1 << 16 | 8), "asks for what nobody has"),
         (_flat(0x200000, 0, 0, 0x200020)[:20], "cut off"),
         (_flat(0x200000, 0, 0, 0x200020, own=0x100000), "before the file"),
         (_flat(0x200000, 0, 0, 0x200020, own=0x200100), "before the file"),
