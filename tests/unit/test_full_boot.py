@@ -177,6 +177,8 @@ def test_kernel_reads_what_is_typed(image: Callable[[str], str]) -> None:
     ("options", "status", "sentence"),
     [
         (("--vcpus", "2"), 2, "--vcpus is not for --personality full"),
+        (("--sched", "rr"), 2, "--sched is not for --personality full"),
+        (("--xen-build", "release"), 2, "--xen-build is not for --personality full"),
         (("--break", "_start"), 2, "--break is not for --personality full"),
         (("--memory", "4G"), 2, "a bare PC has 1 MiB to 3 GiB"),
         (("--memory", "1M"), 5, "the machine has 1 MiB of memory"),

@@ -13,6 +13,7 @@ from paravane.full.machine import LARGEST, SMALLEST, BareMachine
 from paravane.full.shadow import Policy
 from paravane.full.state import Sensitive
 from paravane.machine import DETERMINISTIC_SLICE
+from paravane.sched import POLICIES
 from paravane.text import shown
 from paravane.tools import images
 from paravane.tools.arguments import command_line
@@ -40,8 +41,11 @@ _OF_XEN: Final = (
     *("vcpus", "privileged", "ramdisk", "disk", "vif", "console", "vfb", "store_socket", "seed", "jitter"),
     *("decisions", "faults", "most_faults", "watch_sources", "trace", "trace_events", "trace_format"),
     *("explain", "record", "dump_on_crash", "gdb", "gdb_wait", "trace_insn"),
-    *("breaks", "watches", "coverage", "tlb", "tlb_entries", "tlb_ways"),
+    *("breaks", "watches", "coverage", "tlb", "tlb_entries", "tlb_ways", "sched", "xen_build"),
 )
+_DEFAULTS: Final = {"sched": next(iter(POLICIES)), "xen_build": "debug"}
+"""Options of Xen's that always have a value: which one they have where they are not given."""
+
 _OPTIONS: Final = {"breaks": "break", "watches": "watch"}
 """What options are called whose values have another name."""
 
@@ -149,7 +153,8 @@ def _machine(options: argparse.Namespace, found: Found, terminal: Terminal) -> B
 def _check(options: argparse.Namespace) -> None:
     """UsageError for what a bare PC has not."""
     for name in _OF_XEN:
-        if getattr(options, name):
+        given = getattr(options, name)
+        if given and given != _DEFAULTS.get(name):
             option = _OPTIONS.get(name, name).replace("_", "-")
             raise UsageError(f"--{option} is not for --personality full")
     memory = options.memory or DEFAULT_MEMORY
