@@ -12,7 +12,7 @@ from paravane.asm.elf_writer import write_elf
 from paravane.full.machine import BareMachine
 from paravane.full.shadow import Policy
 from paravane.full.state import Sensitive
-from tests.support.bare_pc import MEMORY, TO_USER, kernel, lines_of
+from tests.support.bare_pc import MEMORY, PAGING, TO_USER, kernel, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,28 +98,11 @@ def test_ring_3_calls_ring_0_and_is_refused_what_is_privileged(run: Callable[[st
     ) == ["0000001b", "0000001b", "00000000", "00000000", "00000000", "0000020a"]
 
 
-_PAGING = """
-        mov $table, %edi
-        mov $3, %eax
-1:      mov %eax, (%edi)
-        add $4, %edi
-        add $4096, %eax
-        cmp $0x400003, %eax
-        jb 1b
-        movl $table + 3, directory
-        mov $directory, %eax
-        mov %eax, %cr3
-        mov %cr0, %eax
-        or $0x80000000, %eax
-        mov %eax, %cr0
-"""
-
-
 def test_paging_faults_and_marks_what_was_used(run: Callable[[str], list[str]]) -> None:
     """An unmapped page faults with its address, and once it is mapped elsewhere reads what is there."""
     assert run(
         "mov $fault, %eax\nmov $14, %ecx\nmov $0x8e, %dl\ncall gate\n"
-        f"{_PAGING}"
+        f"{PAGING}"
         "movl $0x1234, 0x300000\nmov 0x400010, %eax\ncall hex\nmov 0x401000, %eax\ncall hex\n"
         "movl $0x5678, 0x401000\nmov 0x300000, %eax\ncall hex\nmov table + 0x300 * 4, %eax\nand $0x60, %eax\n"
         "call hex\njmp exit\n"
@@ -133,7 +116,7 @@ def test_paging_faults_and_marks_what_was_used(run: Callable[[str], list[str]]) 
 def test_read_only_pages_hold_in_ring_0_only_with_write_protect(run: Callable[[str], list[str]]) -> None:
     assert run(
         "mov $fault, %eax\nmov $14, %ecx\nmov $0x8e, %dl\ncall gate\n"
-        f"{_PAGING}"
+        f"{PAGING}"
         "movl $0x300001, table + 0x300 * 4\ninvlpg 0x300000\nmovl $7, 0x300000\n"
         "mov 0x300000, %eax\ncall hex\n"
         "mov %cr0, %eax\nor $0x10000, %eax\nmov %eax, %cr0\nmovl $8, 0x300000\nmov 0x300000, %eax\ncall hex\n"

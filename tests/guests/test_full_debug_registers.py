@@ -10,7 +10,7 @@ import pytest
 from paravane.full.shadow import Policy
 from paravane.full.state import Sensitive
 from tests.guests import debug_probes
-from tests.support.bare_pc import lines_of
+from tests.support.bare_pc import PAGING, lines_of
 from tests.support.probes import Probe, in_monitor, in_qemu
 
 if TYPE_CHECKING:
@@ -29,29 +29,12 @@ def test_emulated_accesses_hit_breakpoints(subject: Callable[[], list[Probe]], t
     assert [(str(probe), found) for probe, there, here in pairs if (found := there.differs(here))] == []
 
 
-_PAGING = """
-        mov $table, %edi
-        mov $3, %eax
-1:      mov %eax, (%edi)
-        add $4, %edi
-        add $4096, %eax
-        cmp $0x400003, %eax
-        jb 1b
-        movl $table + 3, directory
-        mov $directory, %eax
-        mov %eax, %cr3
-        mov %cr0, %eax
-        or $0x80000000, %eax
-        mov %eax, %cr0
-"""
-
-
 @pytest.mark.parametrize("shadow", Policy, ids=lambda policy: policy.value)
 def test_stores_to_page_tables_hit_breakpoints(shadow: Policy) -> None:
     """Write-protected by the monitor or not."""
     body = (
         "mov $trap, %eax\nmov $1, %ecx\nmov $0x8e, %dl\ncall gate\n"
-        f"{_PAGING}"
+        f"{PAGING}"
         "movl $0x300003, table + 0x301 * 4\nmov 0x301000, %eax\n"  # it is a table in use
         "mov $table + 0x300 * 4, %eax\nmov %eax, %dr0\nmov $0xd0001, %eax\nmov %eax, %dr7\n"
         "movl $0x301003, table + 0x301 * 4\nmovl $0x300001, table + 0x300 * 4\nafter: nop\n"

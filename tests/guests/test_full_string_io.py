@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paravane import BareMachine, StopReason
+from paravane.full.shadow import Policy
 from paravane.full.state import Sensitive
 from tests.guests import string_probes
-from tests.support.bare_pc import MEMORY, kernel
+from tests.support.bare_pc import MEMORY, PAGING, kernel, lines_of
 from tests.support.boot import HOST_TIMEOUT
 from tests.support.probes import Probe, in_monitor, in_qemu
 
@@ -53,3 +54,27 @@ def test_sequence_ends_with_the_machine() -> None:
     with BareMachine(kernel(body), MEMORY, sink=lambda data: None) as machine:
         assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
         assert (machine.guest.exit_code, machine.guest.vcpus[0].cpu.ecx) == (5, 2)
+
+
+@pytest.mark.parametrize("shadow", Policy, ids=lambda policy: policy.value)
+def test_elements_fill_a_page_table(shadow: Policy) -> None:
+    """Which is in use: from nobody come ones, entries that are present and map no memory."""
+    body = (
+        f"{PAGING}movl $0x300003, table + 0x301 * 4\nmov 0x301000, %eax\ncall hex\n"
+        "mov $0x1f0, %edx\nmov $table + 0x301 * 4, %edi\nmov $2, %ecx\nrep insl\n"
+        "mov %cr3, %eax\nmov %eax, %cr3\nmov 0x301000, %eax\ncall hex\njmp exit\n"
+    )
+    assert lines_of(body, Sensitive.REWRITE, shadow=shadow) == ["00000000", "ffffffff"]
+
+
+def test_elements_are_new_code() -> None:
+    """Over code that has run: a function that says 1 says 2."""
+    body = (
+        "call code\ncall hex\nmov $0x3f8, %edx\nmov $code, %edi\nmov $6, %ecx\nrep insb\n"
+        "call code\ncall hex\njmp exit\ncode: mov $1, %eax\nret\n"
+    )
+    written = bytearray()
+    with BareMachine(kernel(body), MEMORY, sink=written.extend) as machine:
+        machine.guest.console.feed(b"\xb8\x02\0\0\0\xc3")
+        assert machine.run(timeout=HOST_TIMEOUT).reason is StopReason.DONE
+    assert written == b"00000001\n00000002\n"

@@ -99,6 +99,24 @@ TO_USER = """
 """
 
 
+PAGING = """
+        mov $table, %edi
+        mov $3, %eax
+1:      mov %eax, (%edi)
+        add $4, %edi
+        add $4096, %eax
+        cmp $0x400003, %eax
+        jb 1b
+        movl $table + 3, directory
+        mov $directory, %eax
+        mov %eax, %cr3
+        mov %cr0, %eax
+        or $0x80000000, %eax
+        mov %eax, %cr0
+"""
+"""The first 4 MiB are mapped by `table`, linear addresses being physical ones."""
+
+
 def kernel(body: str) -> bytes:
     """An image with flat segments of rings 0 and 3 and a TSS, that begins with `body`."""
 
