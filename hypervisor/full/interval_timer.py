@@ -24,6 +24,7 @@ _CONTROL, _SPEAKER = 0x43, 0x61
 _SECOND: Final = 1_000_000_000
 _LOW, _HIGH, _BOTH = 1, 2, 3
 _READ_BACK: Final = 3
+_NO_COUNT, _NO_STATUS = 0x20, 0x10
 _GATE, _OUTPUT = 0x01, 0x20
 _SHORTEST: Final = 100_000
 """Nanoseconds between two interrupts at least: a guest that asks for more of them has the host do nothing
@@ -39,6 +40,8 @@ class Counter:
         self.start = 0x10000
         self.began = clock.now()
         self._access = _BOTH
+        self._word = _BOTH << 4 | 3 << 1
+        self._status: int | None = None
         self._latched: list[int] = []
         self._half: int | None = None
         self._reads_high = False
@@ -81,6 +84,7 @@ class Counter:
             return
         mode = value >> 1 & 7
         self.mode = {6: 2, 7: 3}.get(mode, mode if mode in (2, 3) else 0)
+        self._word = value & 0x3F
         self._access, self._half, self._reads_high = access, None, False
         self._latched.clear()
 
@@ -91,7 +95,15 @@ class Counter:
             low, high = count & 0xFF, count >> 8
             self._latched = {_LOW: [low], _HIGH: [high], _BOTH: [low, high]}[self._access]
 
+    def latch_status(self) -> None:
+        """Keep the level of the output and the last control word for the next read."""
+        if self._status is None:
+            self._status = self.output << 7 | self._word
+
     def read(self) -> int:
+        if self._status is not None:
+            status, self._status = self._status, None
+            return status
         if self._latched:
             return self._latched.pop(0)
         count = self.count
@@ -156,10 +168,13 @@ class IntervalTimer:
             counter.control(value)
             if select == 0 and value >> 4 & 3:
                 self._timer.disarm()
-        elif not value & 0x20:
-            for number, counter in enumerate(self._counters):
-                if value >> 1 + number & 1:
+            return
+        for number, counter in enumerate(self._counters):
+            if value >> 1 + number & 1:
+                if not value & _NO_COUNT:
                     counter.latch()
+                if not value & _NO_STATUS:
+                    counter.latch_status()
 
     def _expired(self) -> None:
         if self._counters[0].periodic:
