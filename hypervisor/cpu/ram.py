@@ -29,11 +29,15 @@ class Ram:
     """
 
     def __init__(self, nr_frames: int) -> None:
+        """MemoryError when the host has not so much."""
         if nr_frames < 1:
             raise ValueError(f"machine memory needs at least one frame, not {nr_frames}")
         self.nr_frames = nr_frames
         self.size = nr_frames << PAGE_SHIFT
-        self._map = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        try:
+            self._map = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except OSError:
+            raise MemoryError(f"the host has no {self.size >> 20} MiB of memory for a machine") from None
         anchor = ctypes.c_char.from_buffer(self._map)
         self.host_address = ctypes.addressof(anchor)
         del anchor

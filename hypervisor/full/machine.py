@@ -115,7 +115,8 @@ class BareMachine(Outside):
         """`kernel` is a multiboot image, `memory` its machine's in bytes, a multiple of 4096 from 1 MiB to 3
         GiB; `sink` takes what it writes to its serial port. With `slice_instructions` a slice is that many
         instructions, and the run a function of its input alone. Raises ImageError, TypeError for a value of a
-        wrong type, and ValueError for another size or a negative number of instructions."""
+        wrong type, ValueError for another size or a negative number of instructions, and MemoryError when the
+        host has not so much."""
         check_type("kernel", kernel, bytes, bytearray)
         check_type("command_line", command_line, str)
         check_type("sensitive", sensitive, Sensitive)

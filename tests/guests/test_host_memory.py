@@ -90,3 +90,21 @@ def test_of_several_domains_those_that_fit_are_run(tmp_path: Path) -> None:
         "the host has no memory for another processor",
         "paravane: small (domain 2) has ended: poweroff",
     ]
+
+
+ONE = """
+from paravane.tools.cli import main
+import paravane.full.machine, paravane.machine, paravane.tools.boot.session
+bound(1000)
+sys.exit(main(["boot", *sys.argv[1:]]))
+"""
+
+
+def test_memory_that_the_host_has_not_is_no_output() -> None:
+    """Of a domain, and of a bare PC."""
+    for options in ((), ("--personality", "full")):
+        done = bounded(ONE, "twice", "--memory", "3G", *options)
+        assert (done.returncode, done.stdout) == (Status.ERRORS, "")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("paravane: the host has no ")
+        assert line.endswith(" MiB of memory for a machine")
