@@ -59,10 +59,11 @@ class Emulator:
         halt: Callable[[], None],
         time: Callable[[], int],
         leave: Callable[[], bool],
-        repeated: Callable[[int], None],
+        repeated: Callable[[int, bool], None],
     ) -> None:
         """`halt` has the vcpu sleep until an interrupt; `time` is what RDTSC reads; `leave` says whether a
-        repeated instruction is to be left between two elements, and `repeated` is told how many were done."""
+        repeated instruction is to be left between two elements, and `repeated` is told how many were done,
+        and whether a device was asked for each."""
         self._processor = processor
         self._ports = ports
         self._halt = halt
@@ -150,11 +151,13 @@ class Emulator:
         port = one.code[one.found.length - 1] if immediate else cpu.edx & 0xFFFF
         check_ports(processor, port, size)
         if strings:
+            output = opcode in _OUTS
+            asked = self._ports.asks_for_each(port, size, output=output)
             what = StringIo(
-                size, opcode in _OUTS, one.found.segment or "ds", one.address_mask, one.found.is_repeated
+                size, output, one.found.segment or "ds", one.address_mask, one.found.is_repeated, asked
             )
             moved, over = string_io(processor, self._ports, what, self._leave)
-            self._repeated(moved)
+            self._repeated(moved, asked)
             if over:
                 one.done()
             return True

@@ -27,11 +27,14 @@ class PortDevice(Protocol):
 
 @runtime_checkable
 class RunDevice(PortDevice, Protocol):
-    """One that takes more than a byte at a time."""
+    """One that may take more than a byte at a time."""
 
-    def write_run(self, port: int, data: bytes) -> int:
-        """Write bytes to `port` one after the other, up to one that may make it interrupt: how many, at least
-        one."""
+    def takes_runs(self, port: int) -> bool:
+        """Whether it does so at `port` now: no byte there makes it interrupt."""
+        ...
+
+    def write_run(self, port: int, data: bytes) -> None:
+        """Write bytes to `port`, which takes runs, one after the other."""
         ...
 
 
@@ -85,13 +88,22 @@ class Ports:
         one: how many were."""
         if not self._answers(port, size):
             return len(data) // size
-        if size == 1 and port in self._run_devices:
-            return self._run_devices[port].write_run(port, data)
+        if size == 1 and self._takes_runs(port):
+            self._run_devices[port].write_run(port, data)
+            return len(data)
         for at in range(0, len(data), size):
             self.write(port, size, int.from_bytes(data[at : at + size], "little"))
             if leave():
                 return at // size + 1
         return len(data) // size
+
+    def asks_for_each(self, port: int, size: int, *, output: bool) -> bool:
+        """Whether some device has to be asked for each element of a run."""
+        return self._answers(port, size) and not (output and size == 1 and self._takes_runs(port))
+
+    def _takes_runs(self, port: int) -> bool:
+        device = self._run_devices.get(port)
+        return device is not None and device.takes_runs(port)
 
     def _answers(self, port: int, size: int) -> bool:
         return any((port + step) % _PORTS in self._devices for step in range(size))

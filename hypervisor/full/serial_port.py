@@ -115,16 +115,17 @@ class SerialPort:
             self._modem = value & 0x1F
         elif register == _SCRATCH:
             self._scratch = value
+            return
         self._tell()
 
-    def write_run(self, port: int, data: bytes) -> int:
+    def takes_runs(self, port: int) -> bool:
         """See `paravane.full.ports.RunDevice`."""
-        plain = port == BASE and not (self._line & _DIVISOR_LATCH or self._modem & _LOOPBACK)
-        if not plain or self._interrupts & _EMPTY:
-            self.write(port, data[0])
-            return 1
+        plain = not (self._line & _DIVISOR_LATCH or self._modem & _LOOPBACK or self._interrupts & _EMPTY)
+        return port == BASE and plain
+
+    def write_run(self, port: int, data: bytes) -> None:
+        """See `paravane.full.ports.RunDevice`."""
         self._send(data)
-        return len(data)
 
     # Receiver.
 

@@ -13,22 +13,23 @@ if TYPE_CHECKING:
     from paravane.full.ports import Ports
     from paravane.full.processor import VirtualProcessor
 
-MOST_AT_ONCE: Final = 4096
+MOST_AT_ONCE, MOST_ASKED = 4096, 512
 """Elements before the guest is returned to, to go on with the same instruction: timers are looked at, and no
-guest has the host busy for ever."""
+guest has the host busy for ever. There are fewer where a device is asked for each."""
 
 _PAGE_MASK: Final = PAGE_SIZE - 1
 
 
 class StringIo(NamedTuple):
-    """One such instruction: elements of `size` bytes, the segment of memory that it reads, and the bits of
-    ECX, ESI and EDI that it uses."""
+    """One such instruction: elements of `size` bytes, the segment of memory that it reads, the bits of ECX,
+    ESI and EDI that it uses, and whether a device is asked for each element."""
 
     size: int
     output: bool
     segment: str
     mask: int
     repeat: bool
+    asked: bool
 
 
 def string_io(
@@ -40,7 +41,7 @@ def string_io(
     cpu = processor.cpu
     count = cpu.ecx & one.mask if one.repeat else 1
     alone = cpu.eflags & Eflags.TF or processor.debug.watching
-    most, moved = min(count, 1 if alone else MOST_AT_ONCE), 0
+    most, moved = min(count, 1 if alone else MOST_ASKED if one.asked else MOST_AT_ONCE), 0
     backward = cpu.eflags & Eflags.DF != 0
     while moved < most:
         offset = (cpu.esi if one.output else cpu.edi) & one.mask

@@ -16,6 +16,7 @@ from paravane.place import Place
 from paravane.platform import TRAPS
 from paravane.run_loop import INSTRUCTION_TIME
 from paravane.sched import Entity, Share
+from paravane.time.clock import TRAP_COST
 from paravane.x86 import INT_LENGTH, Dr6, Eflags, PageFaultCode, Vector
 
 if TYPE_CHECKING:
@@ -249,9 +250,9 @@ class FullVcpu:
         """Between two elements of a repeated instruction: an interrupt comes, or it has ended its machine."""
         return self._takes_interrupts or not self.run_state.runnable
 
-    def _repeated(self, elements: int) -> None:
-        """Each takes as long as an instruction."""
-        self._platform.clock.ran(elements * INSTRUCTION_TIME)
+    def _repeated(self, elements: int, asked: bool) -> None:
+        """Each takes as long as an instruction, and where a device is asked for it as one that traps."""
+        self._platform.clock.ran(max(0, elements - 1) * (TRAP_COST if asked else INSTRUCTION_TIME))
 
     # The return to the guest.
 
