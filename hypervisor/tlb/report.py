@@ -43,7 +43,7 @@ def report(name: str, processors: Sequence[Cpu], running_time: int) -> Iterator[
         return
     first = next(one for one in processors if isinstance(one, TlbProcessor))
     spec, several = first.spec, f" on each of {len(processors)} processors" if len(processors) > 1 else ""
-    yield f"{name}: {spec.kind.name} TLB, {spec.entries} entries, {spec.ways} ways{several}"
+    yield f"{name}: {spec.kind.name} TLB, {spec.size}{several}"
     for field, words in COUNTED:
         yield f"{counts[field]:>10} {words}"
     yield f"{running_time // 1000:>10} us of system time in which it was running"

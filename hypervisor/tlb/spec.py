@@ -46,6 +46,12 @@ class TlbSpec:
             raise ValueError(f"{self.entries} entries make no whole sets of {self.ways}")
 
     @property
+    def size(self) -> str:
+        """In words."""
+        entries = "1 entry" if self.entries == 1 else f"{self.entries} entries"
+        return f"{entries}, {self.ways} way{'s' * (self.ways > 1)}"
+
+    @property
     def most_shown(self) -> int:
         """Pages that the engine can see at a time: what is held, what is in flight, and the one that is about
         to be the latest of these."""

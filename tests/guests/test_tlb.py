@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import cache
 from pathlib import Path
 
@@ -10,11 +11,14 @@ import pytest
 from paravane import DomainConfig, Machine, ShutdownReason, guest_kernels, load_image
 from paravane.asm import build
 from paravane.debug import memory
+from paravane.quick import boot
 from paravane.tlb import TlbKind, TlbSpec
 from paravane.tlb.report import counts_of
 from paravane.x86 import PAGE_SIZE
-from tests.support.boot import HOST_TIMEOUT
+from tests.support.boot import HOST_TIMEOUT, finished
 from tests.support.tlb_run import MEMORY, Run, well
+from tests.support.unix_archive import archive
+from tests.support.unix_archive import kernel as unix
 
 PAGES_OF_A_ROUND = 10
 ROUNDS = 200
@@ -61,6 +65,23 @@ def test_kernels_that_know_nothing_of_it_run_on_what_the_processor_refills(
     run = Run(kernel("twice"), TlbSpec(kind, entries, min(entries, 4)))
     well(run, guest_kernels.load("twice").expected)
     assert run.counts["misses"] > 1000
+
+
+@pytest.mark.parametrize("kind", [TlbKind.hardware, TlbKind.tagged])
+def test_linux_programs_run_on_a_small_one(kind: TlbKind) -> None:
+    """Debian's busybox, on a kernel that knows nothing of the TLB: pipes, forks, copies on write."""
+    script = (
+        "seq 1 40 | sort -rn | head -3; (exit 3); echo $?; for i in 1 2 3; do true & done; wait; echo all"
+    )
+    result = boot(
+        load_image(unix()),
+        cmdline=shlex.join(("sh", "-c", script)),
+        ramdisk=archive({}),
+        tlb=TlbSpec(kind, 4, 1),
+        trace=(),
+        timeout=HOST_TIMEOUT,
+    )
+    assert finished(result).console == "40\n39\n38\n3\nall\n"
 
 
 def test_each_of_several_processors_has_one() -> None:

@@ -96,5 +96,10 @@ def test_a_tlb_that_cannot_be(entries: int, ways: int, sentence: str) -> None:
         TlbSpec(TlbKind.hardware, entries, ways)
 
 
+def test_its_size_in_words() -> None:
+    specs = (TlbSpec(TlbKind.hardware), TlbSpec(TlbKind.hardware, 2, 1), TlbSpec(TlbKind.hardware, 1, 1))
+    assert [spec.size for spec in specs] == ["64 entries, 4 ways", "2 entries, 1 way", "1 entry, 1 way"]
+
+
 def test_only_a_tagged_one_tells_address_spaces_apart() -> None:
     assert [TlbSpec(kind).asns for kind in TlbKind] == [1, 1, 256]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.tlb import TlbKind
+from paravane.tlb.spec import TlbSpec
 from paravane.tools.compare.table import aligned, reasons
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def tlb_table(comparison: TlbComparison) -> list[str]:
         rows += [
             (name if at == 0 else "", kind.name, *_cells(one)) for at, (kind, one) in enumerate(costs.items())
         ]
-    size = f"{comparison.entries} entries, {comparison.ways} ways"
+    size = TlbSpec(TlbKind.hardware, comparison.entries, comparison.ways).size
     lines = [
         f"{comparison.kernel} on three TLBs of {size}; all traps in Python",
         "",
