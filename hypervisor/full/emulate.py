@@ -82,15 +82,19 @@ class Emulator:
         return True
 
     def _operation(self) -> Operation | None:
-        """The instruction at EIP; None where that is none, or one with LOCK."""
+        """The instruction at EIP; None where that is none, or one with LOCK. PageFault where it goes on in a
+        page that is not there."""
         processor = self._processor
         cpu = processor.cpu
-        code = processor.memory.fetch(processor.linear("cs", cpu.eip), MAX_LENGTH)
+        at = processor.linear("cs", cpu.eip)
+        code = processor.memory.fetch(at, MAX_LENGTH)
         key = code, cpu.has_big_code
         found = self._decoded.get(key)
         if found is None:
             found = self._decode(*key)
             if found is None:
+                if len(code) < MAX_LENGTH:
+                    processor.memory.translate(at + len(code), user=processor.user)
                 return None
         self.last = found
         processor.debug.begin()

@@ -19,6 +19,8 @@ NO_MEMORY: Final = "store where no memory is"
 INT: Final = "int n"
 INTERRUPT: Final = "interrupt"
 """One that was held off until there: it comes before what the exit was for."""
+CHANGED: Final = "changed instruction"
+"""One that was made to trap, and has become another by a change in the page after it."""
 CPUID: Final = "cpuid"
 
 _MNEMONICS: Final = {

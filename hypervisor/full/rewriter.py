@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from paravane.cpu.instructions import Instruction
 
 INT3: Final = 0xCC
+_BREAKPOINT: Final = 3
 _STRING_IO: Final = range(0x6C, 0x70)
 _POSSIBLE_STRING: Final = re.compile(rb"[\x6c-\x6f]")
 _POSSIBLE_STRING_OR_SENSITIVE: Final = re.compile(rb"[\x6c-\x6f]|" + POSSIBLE.pattern, re.DOTALL)
@@ -74,11 +75,18 @@ class Rewriter:
         self._planted.clear()
 
     def planted_at(self, va: int) -> bool:
-        """An INT3 was executed at linear `va`: whether it stands for what memory has there."""
-        return self._bytes[self._machine(va)] != INT3
+        """A breakpoint was executed whose last byte is at linear `va`: whether an INT3 stood for what memory
+        has there. Nothing that is made to trap begins with 3, as `int $3` ends."""
+        return self._bytes[self._machine(va)] not in (INT3, _BREAKPOINT)
+
+    def drop(self, va: int) -> None:
+        """What the INT3 at linear `va` stood for has become another instruction, by a change in the next
+        page: have it translated anew."""
+        self._cpu.drop_bytes((self._machine(va),))
 
     def _machine(self, va: int) -> int:
-        """The machine address of code that was just fetched."""
+        """The machine address of code that was just fetched: only the monitor takes mappings away, and after
+        that the engine fetches anew."""
         frame = self._cpu.frame_at(va)
         assert frame is not None, "a block was translated from a page that is not mapped"
         return (frame << PAGE_SHIFT) + va % PAGE_SIZE

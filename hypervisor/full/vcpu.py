@@ -188,19 +188,21 @@ class FullVcpu:
         """An INT3 at `eip` stood for a sensitive instruction, which is done; else False."""
         rewriter = self._rewriter
         rewriter.restore()
-        if not rewriter.planted_at(self._processor.linear("cs", eip)):
+        at = self._processor.linear("cs", eip)
+        if not rewriter.planted_at(at):
             return False
-        after, self.cpu.eip = self.cpu.eip, eip
+        self.cpu.eip = eip
         if self._takes_interrupts:
             self._return_to_guest(exits.INTERRUPT)
             return True
         stepping = self._stepping
         try:
-            if not self._emulator.emulate_sensitive():
-                self.cpu.eip = after  # `int $3` in two bytes, of which the last is no INT3 either
-                return False
-            reason = self.exits.emulated(self._emulator.last)
-            self._debug_trap(eip, stepping)
+            if self._emulator.emulate_sensitive():
+                reason = self.exits.emulated(self._emulator.last)
+                self._debug_trap(eip, stepping)
+            else:
+                rewriter.drop(at)
+                reason = exits.CHANGED
         except (SegmentFault, PageFault) as fault:
             reason = self._raise_fault(fault)
         self._return_to_guest(reason)

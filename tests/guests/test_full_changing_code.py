@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paravane.full.shadow import Policy
 from paravane.full.state import Sensitive
 from tests.guests import changing_probes
 from tests.support.probes import Probe, in_monitor, in_qemu
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-SUBJECTS = (changing_probes.changing_code,)
+SUBJECTS = (changing_probes.changing_code, changing_probes.changing_pages, changing_probes.code_of_16_bits)
 
 
+@pytest.mark.parametrize("shadow", Policy, ids=lambda policy: policy.value)
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.__name__)
-def test_rewritten_code_does_what_hardware_does(subject: Callable[[], list[Probe]], tmp_path: Path) -> None:
+def test_rewritten_code_does_what_hardware_does(
+    subject: Callable[[], list[Probe]], shadow: Policy, tmp_path: Path
+) -> None:
     probes = subject()
-    pairs = zip(probes, in_qemu(probes, tmp_path), in_monitor(probes, Sensitive.REWRITE), strict=True)
+    pairs = zip(probes, in_qemu(probes, tmp_path), in_monitor(probes, Sensitive.REWRITE, shadow), strict=True)
     assert [(str(probe), found) for probe, there, here in pairs if (found := there.differs(here))] == []
