@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import PageFault, SegmentFault, segments
 from paravane.full.processor import GuestFailure
-from paravane.full.state import KERNEL
+from paravane.full.state import BIG_TASK, KERNEL
 from paravane.x86 import VECTORS_WITH_ERROR_CODE, Eflags, Selector, Vector
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ _INTERRUPT_16, _TRAP_16, _INTERRUPT_32, _TRAP_32 = 0x6, 0x7, 0xE, 0xF
 _GATE_PRESENT: Final = 0x80
 _RPL: Final = int(Selector.RPL)
 _CLEARED: Final = int(Eflags.TF | Eflags.NT | Eflags.RF | Eflags.VM)
-_ESP0, _SS0 = 4, 8
 _CONTRIBUTORY: Final = frozenset((Vector.DE, Vector.TS, Vector.NP, Vector.SS, Vector.GP))
 
 
@@ -113,9 +112,10 @@ def _handler_segment(processor: VirtualProcessor, selector: int) -> Descriptor:
 def inner_stack(processor: VirtualProcessor) -> tuple[Descriptor, int]:
     """Stack segment and pointer for ring 0, from the TSS (SDM volume 3, 7.2.1)."""
     task, memory = processor.state.task, processor.memory
-    if not task.flags or task.limit < _SS0 + 3:
+    size = 4 if task.has(BIG_TASK) else 2  # ESP0, and after it SS0
+    if not task.flags or task.limit < 3 * size - 1:
         raise SegmentFault(Vector.TS, task.selector & 0xFFFC)
-    esp, selector = memory.read_number(task.base + _ESP0, 4), memory.read_number(task.base + _SS0, 2)
+    esp, selector = memory.read_number(task.base + size, size), memory.read_number(task.base + 2 * size, 2)
     try:
         stack = processor.descriptor(selector)
         segments.check_stack(stack, KERNEL)

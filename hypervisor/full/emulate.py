@@ -248,7 +248,7 @@ def _tables(one: Operation) -> bool:
         selector = one.read(2)
         processor.state.ldt = _system_segment(processor, selector, (0x2,)) if selector & ~3 else _NONE
     elif kind == (_GROUP_6, _LTR):
-        task = _system_segment(processor, one.read(2), (0x9,))
+        task = _system_segment(processor, one.read(2), (0x1, 0x9))
         at = processor.state.gdt.base + (task.selector & ~7) + 5
         processor.memory.write(at, bytes((processor.memory.read(at, 1)[0] | 0x2,)))  # busy
         processor.state.task = task
@@ -261,7 +261,7 @@ _NONE: Final = Descriptor(0, 0, 0, 0)
 
 
 def _system_segment(processor: VirtualProcessor, selector: int, kinds: tuple[int, ...]) -> Descriptor:
-    """An LDT or a free TSS of 32 bits, which only the GDT has. SegmentFault, PageFault."""
+    """An LDT or a free TSS, which only the GDT has. SegmentFault, PageFault."""
     if selector & 4:
         raise SegmentFault(Vector.GP, selector & 0xFFFC)
     found = processor.descriptor(selector)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import SegmentFault
+from paravane.full.state import BIG_TASK
 from paravane.x86 import Vector
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def check_ports(processor: VirtualProcessor, port: int, size: int) -> None:
         return
     task, memory = state.task, processor.memory
     refusal = SegmentFault(Vector.GP, 0)
-    if not task.flags or task.limit < _MAP_BASE + 1:
+    if not task.has(BIG_TASK) or task.limit < _MAP_BASE + 1:
         raise refusal
     at = memory.read_number(task.base + _MAP_BASE, 2) + port // 8
     # Two bytes, whatever the size: a map ends with one of ones.

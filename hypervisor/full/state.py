@@ -24,6 +24,9 @@ KNOWN_CR4: Final = int(
 )
 """Bits that may be set: others of CR0 stay 0, to set another one of CR4 is #GP(0)."""
 
+BIG_TASK: Final = 1 << 11
+"""Of the flags of a task-state segment: it is one of 32 bits."""
+
 _PG: Final = int(Cr0.PG)
 _EMPTY_TABLE: Final = Table(0, 0xFFFF)
 _NO_SEGMENT: Final = Descriptor(0, 0, 0, 0)

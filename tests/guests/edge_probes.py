@@ -36,6 +36,24 @@ def small_stacks() -> list[Probe]:
     ]
 
 
+def small_task_state() -> list[Probe]:
+    """A TSS of 16 bits, which has no map of ports: SP and SS for ring 0 are words."""
+    loaded = (
+        "movb $0x81, gdt + 0x8d\nmovw ${limit}, gdt + 0x88\nmovw $0x7000, other_task + 2\n"
+        "movw $0x10, other_task + 4\nmovl $104, other_task + 0x64\nmovl $0x88, %eax\nltr %ax\n"
+        "movl $%%handler, %eax\nmovw %ax, idt + 8 * 0x62\nshrl $16, %eax\nmovw %ax, idt + 8 * 0x62 + 6\n"
+    )
+    user = _TO_RING_3.format(ss="0x23", esp="scratch_end")
+    seen = "movl %esp, %eax\nmovl $probe_stack, %esp\nmovl 0x6ff8, %ebx\nstr %ecx"
+    return [
+        Probe(f"{loaded.format(limit=103)}{user}int $0x62\n%%handler: {seen}"),
+        Probe(f"{loaded.format(limit=5)}{user}int $0x62\n%%handler: {seen}"),
+        Probe(f"{loaded.format(limit=0x200)}{user}movl $0x2e0, %edx\ninb %dx, %al\n%%handler: nop"),
+        Probe("movb $0x83, gdt + 0x8d\nmovl $0x88, %eax\nltr %ax"),
+        Probe("movb $0x01, gdt + 0x8d\nmovl $0x88, %eax\nltr %ax"),
+    ]
+
+
 def other_tasks() -> list[Probe]:
     """IRET with NT, which ring 3 may set, where the TSS names no task to return to."""
     links = (0, 7, 0x10, 0x2C, 0x88, 0x200)

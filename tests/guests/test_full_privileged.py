@@ -38,6 +38,7 @@ SUBJECTS = (
     edge_probes.input_across_pages,
     edge_probes.small_stacks,
     edge_probes.other_tasks,
+    edge_probes.small_task_state,
     edge_probes.no_memory,
 )
 
