@@ -304,10 +304,17 @@ class Machine(Administration, Outside, Savable, Rewindable):
         )
 
     def audit(self) -> list[str]:
-        """Every difference between the frame table and what the page tables say; empty when all is right."""
+        """Every difference between the frame table and what the page tables say, and between modelled TLBs
+        and what the engine sees of them; empty when all is right."""
         self._check_thread("audit the machine")
         self._check_open()
-        return audit(self.platform.memory) + audit_grants(self.platform.grants)
+        seen = [
+            f"{domain.name}, vcpu {vcpu.vcpu_id}: {difference}"
+            for domain in self.domains.values()
+            for vcpu in domain.vcpus
+            for difference in vcpu.cpu.differences()
+        ]
+        return audit(self.platform.memory) + audit_grants(self.platform.grants) + seen
 
     def close(self) -> None:
         """Free every processor and the machine's memory. Idempotent. Called from inside `run`, it makes that

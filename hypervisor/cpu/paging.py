@@ -149,6 +149,11 @@ class GuestMemory:
             level -= 1
         return steps
 
+    def differences(self) -> list[str]:
+        """How what is walked differs from what is to be, in sentences: for audits. The guest's own tables are
+        what they are."""
+        return []
+
     def walks(self, va: int) -> Iterator[tuple[str, list[WalkStep]]]:
         """What there is to show of `va`: what is walked, in words where that is not just the guest's tables,
         and the entries."""

@@ -82,7 +82,7 @@ class TlbProcessor(Cpu):
         return self._tables.shown
 
     def differences(self) -> list[str]:
-        """How what the engine can see differs from what the TLB holds, in sentences: for audits."""
+        """How what the engine can see differs from what the TLB holds."""
         held = {tag.vpn: entry for tag, entry in self.tlb if tag.asn == self.asn}
         mapped, said = self._tables.mapped(), []
         for vpn in sorted({*held, *mapped, *self.shown}):

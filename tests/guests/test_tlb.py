@@ -12,7 +12,7 @@ from paravane import DomainConfig, Machine, ShutdownReason, guest_kernels, load_
 from paravane.asm import build
 from paravane.debug import memory
 from paravane.quick import boot
-from paravane.tlb import TlbKind, TlbSpec
+from paravane.tlb import Tag, TlbKind, TlbProcessor, TlbSpec
 from paravane.tlb.report import counts_of
 from paravane.x86 import PAGE_SIZE
 from tests.support.boot import HOST_TIMEOUT, finished
@@ -130,3 +130,16 @@ def test_a_debugger_sees_what_the_tlb_does_not_hold_and_has_it_hold_nothing(kind
         assert seen == [b"\x64\0\0\0"] * 6
         assert memory.read(vcpu, 0x800000, 4) == b""
         assert counts_of([vcpu.cpu]) == counted
+
+
+def test_an_audit_finds_what_the_engine_sees_and_the_tlb_does_not_hold() -> None:
+    with Machine(Machine.size_for(MEMORY)) as machine:
+        config = DomainConfig("it", MEMORY, tlb=TlbSpec(TlbKind.hardware))
+        (vcpu,) = machine.create(load_image(going_round()), config).vcpus
+        machine.run(timeout=HOST_TIMEOUT)
+        assert isinstance(vcpu.cpu, TlbProcessor)
+        assert machine.audit() == []
+        assert vcpu.cpu.tlb.forget(Tag(0x400, 0))
+        vcpu.cpu._recent.clear()
+        (found,) = machine.audit()
+        assert found.startswith("it, vcpu 0: page 0x400: the TLB has None, the engine ")
