@@ -12,6 +12,8 @@ from paravane.full.emulate import STI, Emulator
 from paravane.full.processor import GuestFailure, VirtualProcessor
 from paravane.full.sleep import Sleep
 from paravane.full.table_stores import TableStores
+from paravane.gateway import native
+from paravane.gateway.vcpu_tlb import VcpuTlb
 from paravane.place import Place
 from paravane.platform import TRAPS
 from paravane.run_loop import INSTRUCTION_TIME
@@ -48,7 +50,10 @@ class FullVcpu:
         self.exits = exits.Exits()
         self._platform = platform
         self._failed = failed
-        self.cpu = Cpu(platform.ram, self, sigint=platform.sigint)
+        library = native.find()
+        # Where C fills the TLB, stores to pages without code take the engine's fast path.
+        fill = None if library is None else VcpuTlb(library)
+        self.cpu = Cpu(platform.ram, self, sigint=platform.sigint, tlb_fill=fill)
         self.run_state = Sleep(self.stop)
         self._processor: VirtualProcessor
         self._emulator: Emulator

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROUNDS = 500
+STORES = 1_000_000
 TURNS = 5
 
 _KERNEL = """
@@ -75,6 +76,26 @@ def test_exits_against_an_empty_hook(benchmark: Any, name: str) -> None:
         floor = min(_time(lambda: engine.execute("trap", ROUNDS * exits)) for _ in range(TURNS))
     benchmark.extra_info["exit_us"] = round(spent / ROUNDS / exits * 1e6, 1)
     benchmark.extra_info["ratio"] = round(spent / floor, 1)
+
+
+def test_stores_against_the_engine_alone(benchmark: Any) -> None:
+    """To a page of the shadow that holds no code."""
+    body = _KERNEL.replace("ROUNDS", str(STORES)).replace("BODY", "mov %ecx, 0x300000")
+
+    def run() -> float:
+        with BareMachine(kernel(body), MEMORY, sink=lambda data: None) as machine:
+            spent = _time(lambda: machine.run(timeout=300))
+            assert machine.guest.exit_code == 0
+            assert machine.memory.read_number(0x300000, 4) == 1
+        return spent
+
+    benchmark.pedantic(run, rounds=1)
+    if not benchmark.enabled:
+        return
+    spent = min(run() for _ in range(TURNS))
+    with BareEngine(IN_PYTHON) as engine:
+        floor = min(_time(lambda: engine.execute("store", STORES)) for _ in range(TURNS))
+    benchmark.extra_info["ratio"] = round(spent / floor, 2)
 
 
 def _time(function: Callable[[], object]) -> float:

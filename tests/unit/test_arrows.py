@@ -72,10 +72,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 
 FULL = {
     *("run_loop", "outside", "ending", "inbox", "personality", "platform", "sched", "time", "place"),
-    *("registry", "memory", "image", "cpu", "arguments", "classes", "x86"),
+    *("registry", "memory", "image", "cpu", "gateway", "arguments", "classes", "x86"),
 }
 """What a bare PC has in common with Xen's guests: turns, time and ends, machine memory, files, the
-processor."""
+processor and what fills its TLB in C."""
 
 APART = {
     "full": FULL,
