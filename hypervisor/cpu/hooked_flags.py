@@ -5,15 +5,18 @@ from typing import Final
 
 from paravane.cpu.engine import numbers
 from paravane.cpu.geometry import PAGE_MASK
+from paravane.cpu.instructions import instructions, stores_and_goes_on
 from paravane.cpu.registers import EFLAGS_ARITHMETIC
 from paravane.cpu.state import ProcessorState
 from paravane.cpu.states_before import StatesBefore
-from paravane.x86 import PageFaultCode, Vector
+from paravane.x86 import Eflags, PageFaultCode, Vector
 
 _VECTOR_DB: Final = int(Vector.DB)
 _VECTOR_PF: Final = int(Vector.PF)
 _FETCH: Final = int(PageFaultCode.insn_fetch)
 _WRITE: Final = int(PageFaultCode.write_access)
+_NEXT_PAGE: Final = 32
+"""So close to the next page the engine ends each block."""
 
 
 class HookedFlags:
@@ -47,6 +50,22 @@ class HookedFlags:
             self._engine.write_register(numbers.UC_X86_REG_EFLAGS, self._before.eflags())
             self._engine.save()
         else:
+            self.write_computed()
+
+    def after_restart(self, pc: int, code: bytes) -> None:
+        """Undo the same where a hooked instruction stored into the block that it is in: the engine leaves
+        that block and begins anew with one that is this instruction alone, `code` at linear `pc`.
+
+        Blocks of one instruction that end there for another reason are those near the end of a page, single
+        steps, and those whose instruction ends a block.
+        """
+        words, layout = self._words, self._layout
+        alone = words[layout.eflags] & Eflags.TF or words[layout.hflags] & layout.inhibit
+        near = (pc & PAGE_MASK) + len(code) > PAGE_MASK - _NEXT_PAGE
+        if alone or near or not self._is_hooked(pc):
+            return
+        found = next(iter(instructions(code, big=self._cpu.has_big_code)), None)
+        if found is not None and stores_and_goes_on(found):
             self.write_computed()
 
     def write_computed(self) -> None:

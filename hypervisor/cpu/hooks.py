@@ -224,11 +224,11 @@ class Hooks:
         try:
             pc = ctypes.c_uint64.from_address(block).value
             size = ctypes.c_uint16.from_address(block + 10).value
-            self._note_block(pc, size)
+            self._note_block(pc, size, ctypes.c_uint16.from_address(block + 8).value)
         except BaseException as failure:
             self._fail(failure)
 
-    def _note_block(self, pc: int, size: int) -> None:
+    def _note_block(self, pc: int, size: int, instructions: int) -> None:
         """A block was translated and is about to be executed. Not before it can be trusted."""
         cpu = self._cpu
         scanner = cpu.scanner
@@ -236,6 +236,8 @@ class Hooks:
             scanner.translated()
         code = cpu.note_code(pc, size)
         self._engine.save()
+        if instructions == 1 and self.code_hooked and code is not None:
+            self._flags.after_restart(pc, code)
         if code is None or self._irets.in_virtual_8086:
             self._translate_again(pc, size)
             return

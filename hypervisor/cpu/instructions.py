@@ -65,6 +65,10 @@ _NEVER_MEMORY: Final = frozenset((0xF50, 0xF71, 0xF72, 0xF73))
 _MOVE_QUAD: Final = 0xFD6
 _SSE4A: Final = frozenset((0xF78, 0xF79))
 
+_STORING_STRINGS: Final = _opcodes("a4 a5 aa ab")
+# With an operand in memory: loads of segment registers and tables, and of the FPU's state.
+_ENDING: Final = _opcodes("8e c4 c5 f00 f01 fae fb2 fb4 fb5")
+
 
 class Instruction(NamedTuple):
     """`opcode` as 0xNN, 0xFNN, 0xF38NN or 0xF3ANN; `modrm` is -1 where there is none; `vex` marks AVX's
@@ -157,6 +161,17 @@ def is_undefined(instruction: Instruction) -> bool:
     if opcode in _NEVER_MEMORY or (opcode == _MOVE_QUAD and instruction.is_repeated):
         return instruction.has_memory_operand
     return (opcode == _POP and reg != 0) or (opcode == _BIT_TEST and reg < 4) or opcode in _SSE4A
+
+
+def stores_and_goes_on(instruction: Instruction) -> bool:
+    """It may store to memory, not by the stack, and no processor state changes for which the engine would end
+    a block."""
+    opcode = instruction.opcode
+    if opcode in _STORING_STRINGS:
+        return not instruction.is_repeated
+    if opcode == 0xFF and instruction.reg > 1:
+        return False
+    return opcode in _OFFSET or (instruction.has_memory_operand and opcode not in _ENDING)
 
 
 def is_pause(instruction: Instruction) -> bool:

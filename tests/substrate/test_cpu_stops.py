@@ -57,8 +57,8 @@ def test_a_stop_does_not_keep_a_new_block_from_its_hooks(
     if not leaves_blocks:
         monkeypatch.setattr(cpu, "_block_exit", None)
 
-    def look_and_stop(pc: int, size: int) -> None:
-        look(pc, size)
+    def look_and_stop(pc: int, size: int, instructions: int) -> None:
+        look(pc, size, instructions)
         if not hooks.restart:
             other = threading.Thread(target=cpu.stop)
             other.start()
