@@ -237,6 +237,23 @@ def test_cmpxchg8b_takes_the_other_flags_from_an_older_result(bare: Bare) -> Non
     assert bare.engine.read_register(x86.UC_X86_REG_EFLAGS) & 0x8D5 != 0x85
 
 
+def test_loopne_that_has_counted_down_leaves_other_flags(bare: Bare) -> None:
+    """Hardware leaves them, and so does LOOPE. Nothing here cures it."""
+    # mov $1,%ecx; mov $0xd4,%al; cmp $0x7f,%al; loopne .+2; int $0x20
+    bare.run(b"\xb9\x01\x00\x00\x00\xb0\xd4\x3c\x7f\xe0\x00\xcd\x20")
+    assert bare.engine.read_register(x86.UC_X86_REG_EFLAGS) & 0x8D5 != 0x814
+
+
+def test_setcc_whose_store_faults_leaves_other_flags(bench: Bench) -> None:
+    """Where the condition takes more than one look at the last result. Nothing here cures it."""
+    bench.map(DATA, 0, 0)
+    bench.cpu.flush_tlb()
+    # mov $0x70000000,%eax; add %eax,%eax; setl DATA
+    code = b"\xb8\x00\x00\x00\x70\x01\xc0\x0f\x9c\x05" + struct.pack("<I", DATA)
+    assert [trap.vector for trap in bench.run(code)] == [14]
+    assert bench.cpu.eflags & 0x8D5 != 0x884
+
+
 def test_a_block_that_runs_into_an_unmapped_page_faults_before_its_first_instruction(bench: Bench) -> None:
     bench.map(DATA, 0, 0)
     bench.cpu.flush_tlb()
