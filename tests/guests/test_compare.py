@@ -154,13 +154,14 @@ def test_what_cannot_be_compared_is_said_in_a_sentence(
     assert sentence in capsys.readouterr().err
 
 
-def test_names_of_phases_must_be_told_apart_and_end(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("names", ['"one", "one", ""', '"", "one"', '"a\\033[2J", ""', '"\\303\\244", ""'])
+def test_names_of_phases_must_be_told_apart_and_printed_and_end(
+    names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "kernel.toml").write_text("[bare]\nBARE = 1\n")
     (tmp_path / "kernel.S").write_text(
         ".globl phase, phase_names, _start\n.text\n_start: nop\n.data\nphase: .long 0\n"
-        'phase_names: .asciz "one", "one", ""\n'
+        f"phase_names: .asciz {names}\n"
     )
     assert main(("compare", str(tmp_path))) == 2
     assert "phase_names has to be" in capsys.readouterr().err

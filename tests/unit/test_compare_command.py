@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ from paravane.tools.compare import command
 from paravane.tools.compare.comparison import PC_ONLY, SHARED, XEN_ONLY, Comparison
 from paravane.tools.compare.costs import Costs, Phases
 from paravane.tools.compare.paravirtual import MENDED
+from paravane.tools.compare.picture import draw
 from paravane.tools.compare.table import table
 from paravane.tools.compare.tlb_costs import COUNTS, TlbCosts
 from paravane.tools.compare.tlb_table import tlb_table
@@ -175,6 +177,24 @@ def test_tlbs_as_data_and_as_a_picture(
     assert set(software) == {"exits", "reasons", "hypercalls", "nanoseconds", *COUNTS}
     assert (software["exits"], software["hypercalls"], software["misses"]) == (7, 3, 20)
     assert b"<svg" in picture.read_bytes()
+
+
+@pytest.mark.slow
+def test_the_name_of_a_phase_is_drawn_as_it_is(tmp_path: Path) -> None:
+    """And not as a formula."""
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "compare.svg"
+    costs = {"$\\frac{1$": Costs()}
+    draw(Comparison("twice", Modes(Policy.VTLB, Sensitive.REWRITE), costs, costs), picture)
+    assert b"<svg" in picture.read_bytes()
+
+
+def test_the_name_of_a_kernel_cannot_steer_a_terminal() -> None:
+    modes = Modes(Policy.VTLB, Sensitive.REWRITE)
+    two = replace(_comparison(modes, with_lines=False, with_seconds=False), kernel="\x1b[2J")
+    three = replace(_tlb_comparison(with_seconds=False), kernel="\x1b[2J")
+    for lines in (table(two), tlb_table(three)):
+        assert lines[0].startswith("\\x1b[2J on ")
 
 
 @pytest.mark.slow

@@ -87,8 +87,11 @@ def _names(elf: Elf, at: int) -> tuple[str, ...]:
             names = tuple(word.decode("ascii", "replace") for word in words)
             if "" in names[1:]:
                 found = names[: names.index("")]
-                if found and len(set(found)) == len(found):
+                # They are printed and drawn as they are.
+                fit = all(name.isascii() and name.isprintable() for name in found)
+                if found and fit and len(set(found)) == len(found):
                     return found
     raise UsageError(
-        f"{NAMES} has to be 1 to {_MOST_PHASES - 1} strings, no two alike, and an empty one at the end"
+        f"{NAMES} has to be 1 to {_MOST_PHASES - 1} strings of printable ASCII, no two alike, and an empty "
+        "one at the end"
     )

@@ -72,7 +72,7 @@ def _bars(axes: Axes, phases: Sequence[str], series: Mapping[str, Sequence[int]]
             label=name,
         )
         axes.bar_label(bars, list(map(str, counts)), padding=3, color=_INK, fontsize="small")
-    axes.set_yticks(range(len(phases)), phases)
+    axes.set_yticks(range(len(phases)), phases, parse_math=False)  # a $ in a name is one
     axes.invert_yaxis()
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xlim(0, 10 * max(1, *(count for counts in series.values() for count in counts)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from paravane.text import shown
 from paravane.tools.compare.comparison import PC, PC_ONLY, SHARED, XEN, XEN_ONLY
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def table(comparison: Comparison) -> list[str]:
     for."""
     modes = comparison.modes
     lines = [
-        f"{comparison.kernel} on {XEN} and on a {PC} (shadow {modes.shadow.value}, sensitive "
+        f"{shown(comparison.kernel)} on {XEN} and on a {PC} (shadow {modes.shadow.value}, sensitive "
         f"{modes.sensitive.value}); all traps in Python",
         "",
         *aligned(_side_by_side(comparison)),

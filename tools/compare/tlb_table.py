@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from paravane.abi.tlb import TlbKind
+from paravane.text import shown
 from paravane.tlb.spec import TlbSpec
 from paravane.tools.compare.table import aligned, reasons
 
@@ -28,7 +29,7 @@ def tlb_table(comparison: TlbComparison) -> list[str]:
         ]
     size = TlbSpec(TlbKind.hardware, comparison.entries, comparison.ways).size
     lines = [
-        f"{comparison.kernel} on three TLBs of {size}; all traps in Python",
+        f"{shown(comparison.kernel)} on three TLBs of {size}; all traps in Python",
         "",
         *aligned(rows, 2),
         "",
