@@ -154,19 +154,22 @@ class LinearMemory:
         return int.from_bytes(self.read(va, size, user=user), "little")
 
     def fetch(self, va: int, size: int) -> bytes:
-        """As many of `size` bytes of code as can be read."""
+        """As many of `size` bytes of code as can be read. Nothing is marked: who fetched the instruction has
+        done so, and what comes after it may lie in a page that the guest has never used."""
         code = b""
         for at, step in ((va, size),) if size <= PAGE_SIZE - (va & PAGE_MASK) else _pages(va, size):
             try:
-                code += self.physical.read(self.reach(at), step)
+                code += self.physical.read(self.reach(at, marks=False), step)
             except PageFault:
                 break
         return code
 
-    def reach(self, va: int, *, write: bool = False, user: bool = False) -> int:
-        """Where an access ends. PageFault."""
+    def reach(self, va: int, *, write: bool = False, user: bool = False, marks: bool = True) -> int:
+        """Where an access ends, as `translate` says it. PageFault."""
         known = self._tlb(va & _LINEAR, write=write, user=user)
-        return self.translate(va, write=write, user=user).address if known is None else known
+        if known is not None:
+            return known
+        return self.translate(va, write=write, user=user, marks=marks).address
 
     def _mark(
         self, upper_at: int, upper: int, leaf_at: int | None, leaf: int, *, write: bool, pae: bool

@@ -92,6 +92,15 @@ def no_memory() -> list[Probe]:
     ]
 
 
+def last_of_a_page() -> list[Probe]:
+    """What traps at the end of a page of code, and does not go on in the next one, which is not marked."""
+    unused = "movl $code_windows + 0x1047, high_table + 28\ninvlpg CODE_WINDOW + 0x1000\n"
+    return [
+        Probe(f"movl ${code:#x}, CODE_WINDOW + 0xffc\n{unused}call CODE_WINDOW + 0xffc")
+        for code in (0xC39090EE, 0xC390589C, 0xC390590E)
+    ]
+
+
 def input_across_pages() -> list[Probe]:
     """INS whose second page is not there takes nothing from the device: a byte that loops back waits all the
     same."""

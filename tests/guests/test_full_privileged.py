@@ -36,6 +36,7 @@ SUBJECTS = (
     privileged_probes.small_gates,
     privileged_probes.input_output,
     edge_probes.input_across_pages,
+    edge_probes.last_of_a_page,
     edge_probes.small_stacks,
     edge_probes.other_tasks,
     edge_probes.small_task_state,
