@@ -17,6 +17,8 @@ SEGMENTS: Final = {0x26: "es", 0x2E: "cs", 0x36: "ss", 0x3E: "ds", 0x64: "fs", 0
 """The segment registers that prefixes name."""
 
 IRET, NOP = 0xCF, 0x90
+STRING_IO: Final = frozenset(range(0x6C, 0x70))
+"""INS and OUTS."""
 
 PREFIXES: Final = frozenset((LOCK, OPERAND_SIZE, ADDRESS_SIZE, *REPEATS, *SEGMENTS))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import SegmentFault
-from paravane.cpu.instructions import MAX_LENGTH, decode
+from paravane.cpu.instructions import MAX_LENGTH, STRING_IO, decode
 from paravane.cpu.segments import Descriptor
 from paravane.full import control, sensitive, transfers
 from paravane.full.operation import Operation
@@ -38,14 +38,14 @@ _CALL_FAR_MEMORY, _JMP_FAR_MEMORY = 3, 5
 _GROUP_6, _GROUP_7 = 0xF00, 0xF01
 _LLDT, _LTR = 2, 3
 _LGDT, _LIDT, _LMSW, _INVLPG = 2, 3, 6, 7
-_INS, _OUTS = range(0x6C, 0x6E), range(0x6E, 0x70)
+_OUTS: Final = range(0x6E, 0x70)
 _IN_IMMEDIATE, _OUT_IMMEDIATE, _IN, _OUT = (
     range(0xE4, 0xE6),
     range(0xE6, 0xE8),
     range(0xEC, 0xEE),
     range(0xEE, 0xF0),
 )
-_PORTS: Final = frozenset((*_INS, *_OUTS, *_IN_IMMEDIATE, *_OUT_IMMEDIATE, *_IN, *_OUT))
+_PORTS: Final = STRING_IO.union(_IN_IMMEDIATE, _OUT_IMMEDIATE, _IN, _OUT)
 _MOST_DECODED: Final = 4096
 
 
@@ -147,14 +147,13 @@ class Emulator:
         opcode = one.found.opcode
         if opcode not in _PORTS:
             return False
-        strings = opcode in _INS or opcode in _OUTS
         immediate = opcode in _IN_IMMEDIATE or opcode in _OUT_IMMEDIATE
         processor = self._processor
         cpu = processor.cpu
         size = one.size if opcode & 1 else 1
         port = one.code[one.found.length - 1] if immediate else cpu.edx & 0xFFFF
         check_ports(processor, port, size)
-        if strings:
+        if opcode in STRING_IO:
             output = opcode in _OUTS
             asked = self._ports.asks_for_each(port, size, output=output)
             what = StringIo(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from paravane.cpu.instructions import MAX_LENGTH, instructions
+from paravane.cpu.instructions import MAX_LENGTH, STRING_IO, instructions
 from paravane.full.sensitive import POSSIBLE, is_sensitive
 from paravane.x86 import PAGE_SHIFT, PAGE_SIZE
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 INT3: Final = 0xCC
 _BREAKPOINT: Final = 3
-_STRING_IO: Final = range(0x6C, 0x70)
 _POSSIBLE_STRING: Final = re.compile(rb"[\x6c-\x6f]")
 _POSSIBLE_STRING_OR_SENSITIVE: Final = re.compile(rb"[\x6c-\x6f]|" + POSSIBLE.pattern, re.DOTALL)
 
@@ -64,7 +63,7 @@ class Rewriter:
     def _traps(self, instruction: Instruction) -> bool:
         if instruction.is_locked or instruction.length > MAX_LENGTH:
             return False  # the engine refuses them by itself
-        return instruction.opcode in _STRING_IO or (self._sensitive and is_sensitive(instruction))
+        return instruction.opcode in STRING_IO or (self._sensitive and is_sensitive(instruction))
 
     def restore(self) -> None:
         """Have memory read as the guest wrote it. At every trap and interrupt, for one may come before the

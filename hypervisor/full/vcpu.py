@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from paravane.cpu import Cpu, EngineError, PageFault, RunEnd, SegmentFault
+from paravane.cpu.instructions import STRING_IO
 from paravane.full import exits
 from paravane.full.cpuid import cpuid
 from paravane.full.delivery import deliver, raise_exception
@@ -24,6 +25,7 @@ from paravane.x86 import INT_LENGTH, Dr6, Eflags, PageFaultCode, Vector
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from paravane.cpu.instructions import Instruction
     from paravane.full.interrupt_controllers import InterruptControllers
     from paravane.full.ports import Ports
     from paravane.full.rewriter import Rewriter
@@ -138,7 +140,7 @@ class FullVcpu:
                     self._debug_trap(before, stepping)
             elif vector == _GP and self._emulator.emulate():
                 reason = self.exits.emulated(self._emulator.last)
-                self._debug_trap(before, stepping)
+                self._debug_trap(before, stepping, self._emulator.last)
             else:
                 reason = self._raise(vector, error_code)
         except (SegmentFault, PageFault) as fault:
@@ -173,19 +175,19 @@ class FullVcpu:
     def _stepping(self) -> bool:
         return self.cpu.system_eflags & _TF != 0
 
-    def _debug_trap(self, before: int, stepping: bool) -> None:
-        """The instruction at `before` was emulated. If it hit a breakpoint on data or ports, or began with
-        TF (`stepping`), #DB comes after it, as after one that the engine executes; a single step does not
-        come before the instruction that is to load ESP. STI holds off interrupts alone (SDM volume 3,
-        6.8.3)."""
-        hit, sti = self._processor.debug.take(), self._emulator.last.opcode == STI
+    def _debug_trap(self, before: int, stepping: bool, done: Instruction | None = None) -> None:
+        """The instruction at `before` was emulated: `done`, or a store. If it hit a breakpoint on data or
+        ports, or began with TF (`stepping`), #DB comes after it, as after one that the engine executes; a
+        single step does not come before the instruction that is to load ESP. STI holds off interrupts alone
+        (SDM volume 3, 6.8.3)."""
+        hit, sti = self._processor.debug.take(), done is not None and done.opcode == STI
         stepped = stepping and (sti or not self.cpu.shadowed)
         if not (hit or stepped):
             return
         if stepped:
             self.cpu.set_dr(6, self.cpu.get_dr(6) | Dr6.BS)
-        if self.cpu.eip == before:  # a repeated one, that is not done with
-            self.cpu.eflags |= Eflags.RF
+        if done is not None and done.opcode in STRING_IO and self.cpu.eip == before:
+            self.cpu.eflags |= Eflags.RF  # it is repeated, and not done with
         self.run_state.wake()  # out of a HLT
         self._raise(Vector.DB, 0)
 
@@ -204,7 +206,7 @@ class FullVcpu:
         try:
             if self._emulator.emulate_sensitive():
                 reason = self.exits.emulated(self._emulator.last)
-                self._debug_trap(eip, stepping)
+                self._debug_trap(eip, stepping, self._emulator.last)
             else:
                 rewriter.drop(at)
                 reason = exits.CHANGED

@@ -54,3 +54,14 @@ def test_frame_of_an_exception_hits_none() -> None:
         "trap: mov $'!', %al\ncall put\njmp exit\nback: iret\n"
     )
     assert lines_of(body, Sensitive.REWRITE) == ["ffff0ff0"]
+
+
+def test_single_step_of_a_jump_to_itself_does_not_set_the_resume_flag() -> None:
+    """As of a repeated instruction that is not done with: this one is (SDM volume 3B, 17.3.1.1)."""
+    body = (
+        "mov $trap, %eax\nmov $1, %ecx\nmov $0x8e, %dl\ncall gate\n"
+        "mov $3, %ecx\nmov $0x80, %edx\npushl $0x102\npopf\nrep outsb\n1: ljmp $8, $1b\n"
+        "trap: mov 8(%esp), %eax\ncall hex\ndecl left\njz exit\niret\n"
+        ".data\nleft: .long 5\n.text\n"
+    )
+    assert lines_of(body, Sensitive.REWRITE) == ["00010102"] * 2 + ["00000102"] * 3

@@ -56,6 +56,7 @@ LOAD_IDT = "lidt where\njmp after\nwhere: .word 2047\n.long {}\nafter:\n"
             "where it has no memory",
             id="rep movsb beyond memory",
         ),
+        pytest.param("movl %eax, 0xf0000000\njmp exit", EXITS, id="first of all a store where no memory is"),
         pytest.param("1: jmp 1b - 0x40000000", TRIPLE, id="jump to where no memory is"),
         pytest.param("lgdt w\nmov $0x10, %eax\nmov %eax, %ds\nw: .word 0\n.long 0", TRIPLE, id="no gdt"),
         pytest.param(

@@ -6,9 +6,8 @@ from typing import Final
 
 from paravane.classes import NamedTuple
 from paravane.cpu import instructions
-from paravane.cpu.instructions import ADDRESS_SIZE, MAX_LENGTH, OPERAND_SIZE
+from paravane.cpu.instructions import ADDRESS_SIZE, MAX_LENGTH, OPERAND_SIZE, STRING_IO
 
-STRING_IO: Final = frozenset(range(0x6C, 0x70))
 STRINGS: Final = STRING_IO | set(range(0xA4, 0xA8)) | set(range(0xAA, 0xB0))
 IMMEDIATE_IO: Final = frozenset(range(0xE4, 0xE8))
 REGISTER_IO: Final = frozenset(range(0xEC, 0xF0))
