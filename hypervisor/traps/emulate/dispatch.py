@@ -34,7 +34,7 @@ _OPERATIONS: Final[dict[int, Operation]] = {
     decode.RDTSC: control.read_tsc,
     decode.RDTSCP: control.read_tsc,
     decode.CPUID: control.cpuid,
-    **dict.fromkeys(decode.STRING_IO, io.string_in_out),
+    **dict.fromkeys(instructions.STRING_IO, io.string_in_out),
     **dict.fromkeys(decode.IMMEDIATE_IO | decode.REGISTER_IO, io.in_out),
 }
 ICEBP: Final = 0xF1
@@ -141,7 +141,7 @@ def is_port_string(state: TrapState) -> bool:
     if not (address - edi & 0xFFFFFFFF < _PORT_ITEM or address - esi & 0xFFFFFFFF < _PORT_ITEM):
         return False
     found = instruction_at(state)
-    return found is not None and found.opcode in decode.STRING_IO
+    return found is not None and found.opcode in instructions.STRING_IO
 
 
 def returns_to_absent_stack(state: TrapState, selector: int) -> bool:
