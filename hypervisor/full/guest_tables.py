@@ -11,8 +11,14 @@ if TYPE_CHECKING:
     from paravane.full.physical_memory import PhysicalMemory
     from paravane.full.state import PrivilegedState
 
+PAE_RESERVED: Final = 0xFFFFFFFF_00000000
+"""In entries of 8 bytes: physical addresses have 32 bits, and there is no right not to execute."""
+
+RESERVED_IN_LARGE: Final = 0x3FE000
+"""In an entry that is a page of 2 or 4 MiB, as far as they are below its address; PSE-36 is not there."""
+
 _PRESENT, _LARGE = int(Pte.PRESENT), int(Pte.PSE)
-_PAE_ADDRESS: Final = 0x000F_FFFF_FFFF_F000
+_ADDRESS: Final = 0xFFFFF000
 
 
 class GuestTables:
@@ -46,11 +52,11 @@ class GuestTables:
         return not self._state.cr0 & Cr0.WP
 
     def directory(self, slot: int) -> int | None:
-        """The frame of the directory for a gigabyte; None if there is none."""
+        """The frame of the directory for a gigabyte; None if there is none that can be walked."""
         if not self.pae:
             return self.root >> PAGE_SHIFT
         entry = int.from_bytes(self._physical.read(self.root + 8 * slot, 8), "little")
-        return self.address(entry) >> PAGE_SHIFT if entry & _PRESENT else None
+        return self.address(entry) >> PAGE_SHIFT if entry & (_PRESENT | PAE_RESERVED) == _PRESENT else None
 
     def entry(self, frame: int, index: int) -> int:
         """An entry of the table in a frame."""
@@ -63,7 +69,12 @@ class GuestTables:
 
     def address(self, entry: int) -> int:
         """The physical address that an entry names, of a table or of a page of 4 KiB."""
-        return entry & (_PAE_ADDRESS if self.pae else 0xFFFFF000)
+        return entry & _ADDRESS
+
+    def is_reserved(self, entry: int, *, large: bool = False) -> bool:
+        """Whether an entry, of a `large` page or any other, has a reserved bit: nothing is reached by it."""
+        span = 1 << (21 if self.pae else 22)
+        return entry & (PAE_RESERVED | (RESERVED_IN_LARGE & span - 1 if large else 0)) != 0
 
     def is_page(self, upper: int) -> bool:
         """Whether an entry of a directory is a page."""

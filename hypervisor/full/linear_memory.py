@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from paravane.classes import NamedTuple
 from paravane.cpu import PAGE_MASK, PAGE_SIZE, PageFault
+from paravane.full.guest_tables import PAE_RESERVED, RESERVED_IN_LARGE
 from paravane.x86 import PAGE_SHIFT, Cr0, Cr4, PageFaultCode, Pte
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ _WRITE: Final = int(PageFaultCode.write_access)
 _BY_USER: Final = int(PageFaultCode.user_mode)
 _WAS_PRESENT: Final = int(PageFaultCode.page_present)
 _PAE, _PSE, _WP = int(Cr4.PAE), int(Cr4.PSE), int(Cr0.WP)
+_RESERVED: Final = int(PageFaultCode.page_present | PageFaultCode.reserved_bit)
 _LINEAR: Final = 0xFFFFFFFF
-_PAE_ADDRESS: Final = 0x000F_FFFF_FFFF_F000
+_ADDRESS: Final = 0xFFFFF000
 
 
 class Walk(NamedTuple):
@@ -82,24 +84,31 @@ class LinearMemory:
             top = entry_of((state.cr3 & 0xFFFFFFE0) + 8 * (va >> 30 & 3), wide=True)
             if not top & _PRESENT:
                 raise PageFault(va & _LINEAR, code)
-            upper_at = (top & _PAE_ADDRESS) + 8 * (va >> 21 & 511)
+            if top & PAE_RESERVED:
+                raise PageFault(va & _LINEAR, code | _RESERVED)
+            upper_at = (top & _ADDRESS) + 8 * (va >> 21 & 511)
         else:
-            upper_at = (state.cr3 & 0xFFFFF000) + 4 * (va >> 22 & 1023)
+            upper_at = (state.cr3 & _ADDRESS) + 4 * (va >> 22 & 1023)
         upper = leaf = entry_of(upper_at, wide=pae)
         if not upper & _PRESENT:
             raise PageFault(va & _LINEAR, code)
         leaf_at: int | None = None
         span = PAGE_SIZE
+        reserved = upper & PAE_RESERVED
         if upper & _LARGE and (pae or state.cr4 & _PSE):
             span = 1 << (21 if pae else 22)
-        else:
+            reserved = upper & (PAE_RESERVED | RESERVED_IN_LARGE & span - 1)
+        elif not reserved:
             if pae:
-                leaf_at = (upper & _PAE_ADDRESS) + 8 * (va >> PAGE_SHIFT & 511)
+                leaf_at = (upper & _ADDRESS) + 8 * (va >> PAGE_SHIFT & 511)
             else:
-                leaf_at = (upper & 0xFFFFF000) + 4 * (va >> PAGE_SHIFT & 1023)
+                leaf_at = (upper & _ADDRESS) + 4 * (va >> PAGE_SHIFT & 1023)
             leaf = entry_of(leaf_at, wide=pae)
             if not leaf & _PRESENT:
                 raise PageFault(va & _LINEAR, code)
+            reserved = leaf & PAE_RESERVED
+        if reserved:
+            raise PageFault(va & _LINEAR, code | _RESERVED)
         rights = upper & leaf
         protected = user or state.cr0 & _WP
         if (user and not rights & _USER) or (write and protected and not rights & _RW):
@@ -107,7 +116,7 @@ class LinearMemory:
         if marks and not (rights & _ACCESSED and (leaf & _DIRTY or not write)):
             upper, leaf = self._mark(upper_at, upper, leaf_at, leaf, write=write, pae=pae)
         return Translation(
-            leaf & (_PAE_ADDRESS if pae else 0xFFFFF000) & -span | va & span - 1,
+            leaf & _ADDRESS & -span | va & span - 1,
             user=rights & _USER != 0,
             writable=rights & _RW != 0 or not protected,
             clean=not leaf & _DIRTY,

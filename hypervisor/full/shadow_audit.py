@@ -148,7 +148,7 @@ class _Audit:
                 continue
             else:
                 own = self._guest.entry(source.frame, source.half * ENTRIES + index)
-                if own & (PRESENT | ACCESSED) != PRESENT | ACCESSED:
+                if own & (PRESENT | ACCESSED) != PRESENT | ACCESSED or self._guest.is_reserved(own):
                     self._say(f"{where} is {entry:#x}, and the guest's {own:#x}")
                     continue
                 allowed, at = own & source.rights & RIGHTS, self._guest.address(own)

@@ -34,7 +34,7 @@ class ShadowRules:
 
     def leaf(self, entry: int, rights: int, *, beside_rights: bool = False) -> int:
         """What shows an entry of a guest's page table, under `rights` of the directory's entry."""
-        if entry & (PRESENT | ACCESSED) != PRESENT | ACCESSED:
+        if entry & (PRESENT | ACCESSED) != PRESENT | ACCESSED or self._guest.is_reserved(entry):
             return 0
         allowed = RW if beside_rights else entry & rights & RIGHTS
         if not entry & DIRTY:
@@ -60,10 +60,11 @@ class ShadowRules:
         """Whether what is shown at an entry of a shadow directory is what an entry `upper` of the guest's may
         have there."""
         guest = self._guest
-        if upper & (PRESENT | ACCESSED) != PRESENT | ACCESSED:
+        is_page = guest.is_page(upper)
+        if upper & (PRESENT | ACCESSED) != PRESENT | ACCESSED or guest.is_reserved(upper, large=is_page):
             return False
         allowed = upper & RIGHTS
-        if not guest.is_page(upper):
+        if not is_page:
             return source == Source(guest.address(upper) >> PAGE_SHIFT, half, allowed, large=False)
         beside_rights = guest.may_ignore_rights and upper & (DIRTY | RW) == DIRTY and source.rights == RW
         if not upper & DIRTY:

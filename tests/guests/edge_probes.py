@@ -114,3 +114,70 @@ def input_across_pages() -> list[Probe]:
             "movl %eax, %ecx\nmovl $0x3fc, %edx\nxorl %eax, %eax\noutb %al, %dx"
         )
     ]
+
+
+_OWN_PAGE_FAULT: Final = (
+    "movl $%%fault, %eax\nmovw %ax, idt + 8 * 14\nshrl $16, %eax\nmovw %ax, idt + 8 * 14 + 6\n"
+)
+_SEEN_IN_ECX: Final = "movl $0x77, %ecx\n{access}\njmp %%leave\n%%fault: popl %ecx\n%%leave: "
+"""The error code of the page fault, or 0x77."""
+
+
+def reserved_bits() -> list[Probe]:
+    """In entries of large pages of two levels. Bits 13 to 20 are left out: they are bits 32 to 39 of the
+    address in QEMU, which has PSE-36 whatever CPUID says."""
+    tried = (
+        _OWN_PAGE_FAULT + "movl $0x10, %eax\nmovl %eax, %cr4\nmovl ${entry:#x}, directory + 8\n"
+        f"{_SEEN_IN_ECX}movl $probe_stack, %esp"
+    )
+    return [
+        Probe(tried.format(entry=entry, access=access))
+        for entry in (0x4000E7, 0x4000E5, 0x6000E7, 0x6000E5, 0x6000E3, 0x6000C7)
+        for access in ("movl 0x800000, %edx", "movl %edx, 0x800000")
+    ]
+
+
+def reserved_bits_of_pae() -> list[Probe]:
+    """In entries of 8 bytes, at each level: of the second pointer to a directory, of the directory, which is
+    that of the first gigabyte too, and of a page table. Before the page is used, and after it."""
+    pointer, upper, leaf = "windows + 8", "windows + 0x1020", "windows + 0x2000"
+    tables = {
+        "windows": "$windows + 0x1001",
+        pointer: "$windows + 0x1001",
+        "windows + 0x1000": "$0xe7",
+        "windows + 0x1008": "$0x2000e7",
+        upper: "$windows + 0x2067",
+        leaf: "$0x400067",
+    }
+    enter = _OWN_PAGE_FAULT + "movl $0x10011, %eax\nmovl %eax, %cr0\n"
+    enter += "".join(f"movl {entry}, {where}\nmovl $0, {where} + 4\n" for where, entry in tables.items())
+    use = (
+        "movl $windows, %eax\nmovl %eax, %cr3\nmovl $0x20, %eax\nmovl %eax, %cr4\n"
+        f"movl $0x80010011, %eax\nmovl %eax, %cr0\n{{used}}{_SEEN_IN_ECX}"
+        "movl $probe_stack, %esp\nmovl $0x10011, %eax\nmovl %eax, %cr0\nmovl $0, %eax\nmovl %eax, %cr4\n"
+        "movl $directory, %eax\nmovl %eax, %cr3\nmovl $0x80010011, %eax\nmovl %eax, %cr0\n"
+        f"andb $~0x20, windows\nandb $~0x20, {pointer}"  # QEMU marks pointers, which have no such bit
+    )
+    changes = [
+        "",
+        *(
+            f"movl ${1 << bit:#x}, {where} + 4\n"
+            for where in (pointer, upper, leaf)
+            for bit in (0, 7, 19, 20, 31)
+        ),
+        *(
+            f"movl ${entry:#x}, {upper}\n"
+            for entry in (0x4000E7, 0x4020E7, 0x5000E7, 0x4010E7, 0x4000E5, 0x4020E5)
+        ),
+    ]
+    accesses = "movl 0x40800000, %edx", "movl %edx, 0x40800000"
+    return [
+        Probe(enter + change + use.format(used="", access=access))
+        for change in changes
+        for access in accesses
+    ] + [
+        Probe(enter + use.format(used=f"{accesses[1]}\n{change}invlpg 0x40800000\n", access=access))
+        for change in changes
+        if pointer not in change
+        for access in accesses
+    ]

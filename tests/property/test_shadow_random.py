@@ -32,6 +32,10 @@ lowers = st.sampled_from([0, 1, 2, 3, 5, 511, 512, 513, 1023])
 offsets = st.sampled_from([0, 4, 8, 0xFFC, 0xFF8, 0xFFE, 0x7FC])
 modes = st.sampled_from([0, int(Cr4.PSE), int(Cr4.PSE | Cr4.PAE), int(Cr4.PAE)])
 rings = st.booleans()
+reserved = st.sampled_from([0, 0, 0, 0, 1 << 32, 1 << 51, 1 << 63])
+"""Bits that entries of 8 bytes have, and must not have set."""
+reserved_in_large = st.sampled_from([0, 0, 0, 0, 1 << 13, 1 << 20, 1 << 21, 1 << 32])
+"""Of the last but one, 1 << 21, an entry of 8 bytes makes another address."""
 accesses = st.tuples(uppers, lowers, offsets, st.booleans(), rings)
 places = st.tuples(tables, uppers | lowers, rings, st.booleans())
 
@@ -145,14 +149,20 @@ class Vtlb(RuleBasedStateMachine):
             return (upper * 2 & 0x7FF) << 21 | (lower & 511) << 12 | offset
         return upper << 22 | lower << 12 | offset
 
-    @rule(place=places, frame=frames, flag=flags, access=accesses)
-    def store_entry(self, place: Place, frame: int, flag: int, access: Use) -> None:
+    @rule(place=places, frame=frames, flag=flags, beside=reserved, access=accesses)
+    def store_entry(self, place: Place, frame: int, flag: int, beside: int, access: Use) -> None:
         """A page table's entry, by the linear address of some mapping of it."""
-        self._store_entry(place, frame << 12 | flag, access)
+        self._store_entry(place, frame << 12 | flag | beside, access)
 
-    @rule(place=places, base=st.sampled_from([0, 1, 2, 3, 0x3F0]), flag=large, access=accesses)
-    def store_large(self, place: Place, base: int, flag: int, access: Use) -> None:
-        self._store_entry(place, base << (21 if self.guest.pae else 22) | flag, access)
+    @rule(
+        place=places,
+        base=st.sampled_from([0, 1, 2, 3, 0x3F0]),
+        flag=large,
+        beside=reserved_in_large,
+        access=accesses,
+    )
+    def store_large(self, place: Place, base: int, flag: int, beside: int, access: Use) -> None:
+        self._store_entry(place, base << (21 if self.guest.pae else 22) | flag | beside, access)
 
     @rule(access=accesses, level=st.sampled_from([0, 1, 1]), frame=frames, flag=flags, flush=st.booleans())
     def move_page(self, access: Use, level: int, frame: int, flag: int, flush: bool) -> None:
@@ -188,7 +198,8 @@ class Vtlb(RuleBasedStateMachine):
         size = self.guest.entry_size
         table, index, user, far = place
         self._touch(access)
-        self._store_to(table, index * size & 0xFFF, entry.to_bytes(size, "little"), user=user, far=far)
+        stored = (entry & (1 << 8 * size) - 1).to_bytes(size, "little")
+        self._store_to(table, index * size & 0xFFF, stored, user=user, far=far)
         self._touch(access)
 
     @rule(place=places, offset=offsets, data=st.binary(min_size=1, max_size=24), access=accesses)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from paravane.full.state import PrivilegedState
 
 _P, _RW, _US, _A, _D, _PS = 1, 2, 4, 0x20, 0x40, 0x80
+_BEYOND_32_BITS = 0xFFFFFFFF << 32
 
 
 class Access(NamedTuple):
@@ -86,7 +87,7 @@ class Reference:
         directory = state.cr3 & mask
         if pae:
             (pointer,) = memory.values((state.cr3 & ~31) + 8 * (va >> 30), 8, latest)
-            if not pointer & _P:
+            if not pointer & _P or pointer & _BEYOND_32_BITS:
                 return []
             directory = pointer & mask
         upper_at = directory + size * (va >> shift & (511 if pae else 1023))
@@ -107,7 +108,9 @@ class Reference:
             size, mask = 8, 0x000F_FFFF_FFFF_F000
             root = self._flushed if remembers else latest
             pointers = self._memory.values((state.cr3 & ~31) + 8 * (va >> 30), 8, root)
-            directories = [pointer & mask for pointer in pointers if pointer & _P]
+            directories = [
+                pointer & mask for pointer in pointers if pointer & _P and not pointer & _BEYOND_32_BITS
+            ]
             shift = 21
         else:
             size, mask, shift = 4, 0xFFFF_F000, 22
@@ -117,16 +120,18 @@ class Reference:
         upper_mask = 511 if size == 8 else 1023
         for directory in directories:
             for upper in self._memory.values(directory + size * (va >> shift & upper_mask), size, since):
-                if not upper & _P or upper & mark != mark:
+                if not upper & _P or upper & mark != mark or upper & _BEYOND_32_BITS:
                     continue
                 if upper & _PS and large:
-                    if upper & dirty == dirty and self._may(access, upper):
+                    reserved = upper & (1 << shift) - 1 & ~0x1FFF
+                    if upper & dirty == dirty and not reserved and self._may(access, upper):
                         yield (upper & mask & -(1 << shift)) + (va & (1 << shift) - 1)
                     continue
                 table = upper & mask
                 for leaf in self._memory.values(table + size * (va >> 12 & entries), size, since):
                     need = _P | mark | dirty
-                    if leaf & need == need and self._may(access, upper & leaf):
+                    reserved = leaf & _BEYOND_32_BITS
+                    if leaf & need == need and not reserved and self._may(access, upper & leaf):
                         yield (leaf & mask) + (va & 0xFFF)
 
     def _may(self, access: Access, rights: int) -> bool:
