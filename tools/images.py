@@ -104,6 +104,12 @@ def kernel_of(options: argparse.Namespace) -> GuestKernel | None:
     return None
 
 
+def check_exists(options: argparse.Namespace) -> None:
+    """UsageError for what is no kernel's name where there is no file of that name either."""
+    if not Path(options.image).exists():
+        raise UsageError(f"{options.image} is neither a file nor a guest kernel; `paravane list` shows those")
+
+
 def find(options: argparse.Namespace) -> Found:
     """Read or build it. UsageError when it is nothing of that or has errors, OSError as reading does."""
     path, kernel = Path(options.image), kernel_of(options)
@@ -132,8 +138,7 @@ def find(options: argparse.Namespace) -> Found:
     if path.suffix in (_ASSEMBLY, _C):
         entry = _built((path,), options, defines)
         return Found(path.stem, entry.image, entry.inputs)
-    if not path.exists():
-        raise UsageError(f"{options.image} is neither a file nor a guest kernel; `paravane list` shows those")
+    check_exists(options)
     return Found(path.stem, read_file(path, "an image"), (path,))
 
 

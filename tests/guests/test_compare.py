@@ -142,6 +142,7 @@ def test_a_bundled_kernel_boots_by_name_on_a_bare_pc(
     ("words", "sentence"),
     [
         (("hello",), "hello is not for Xen and a bare PC both"),
+        (("nobody",), "nobody is neither a file nor a guest kernel"),
         (("twice", "--shadow", "none"), "invalid choice: 'none'"),
         (("twice", "-o", "gone/compare.svg"), "gone/compare.svg: there is no folder"),
         (("twice", "-D", "NR_FRAMES=100"), "twice on Xen did not succeed"),
@@ -184,6 +185,29 @@ def test_forms_that_cannot_be_booted_end_in_a_sentence(
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert sentence in said[0]
+
+
+@pytest.mark.parametrize(
+    ("end", "sentence"),
+    [
+        ("movb $1, %al\noutb %al, $0xf4", "it ended with 1"),
+        ("movb $0xfe, %al\noutb %al, $0x64", "it reset its machine by the keyboard controller"),
+        ("ud2", "it has no handler for what goes wrong in its handlers: a triple fault"),
+    ],
+)
+def test_a_form_that_fails_on_a_bare_pc_alone_is_told_how_it_ended(
+    end: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kernel.toml").write_text("[bare]\nBARE = 1\n")
+    (tmp_path / "kernel.S").write_text(
+        ".ifdef BARE\n.globl _start\n.align 4\n.equ HIGH, 0xC0000000\n"
+        "header: .long 0x1BADB002, 0x10000, -0x1BAEB002\n"
+        ".long header - HIGH, header - HIGH, 0, 0, _start - HIGH\n"
+        f"_start: {end}\n.else\n"
+        '.include "runtime.inc"\nXEN_NOTES kernel\n.text\nmain: ret\n.endif\n'
+    )
+    assert main(("compare", str(tmp_path))) == Status.CRASHED
+    assert f"on a bare PC did not succeed: {sentence}" in capsys.readouterr().err
 
 
 def test_a_list_of_requests_may_be_gone_when_they_are_counted(kernel: Twice) -> None:

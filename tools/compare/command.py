@@ -112,6 +112,8 @@ def _run(options: argparse.Namespace) -> Status:
         elif kernel is not None and is_for_tlbs(kernel):
             _three_tlbs(kernel, options)
         else:
+            if kernel is None:
+                images.check_exists(options)
             raise UsageError(
                 f"{options.image} is not for Xen and a bare PC both, nor for several TLBs: such a kernel "
                 "has a folder, and `bare` or `tlb` in its kernel.toml"

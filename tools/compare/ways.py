@@ -113,6 +113,8 @@ def on_pc(kernel: Twice, modes: Modes, timeout: float, phases: Phases | None = N
             counter.finish()
         guest = machine.guest
         story = ""
-        if guest.exit_code != 0:
+        if guest.reset_by is not None:
+            story = f"it reset its machine by {guest.reset_by}"
+        elif guest.exit_code != 0:
             story = str(ending) if guest.exit_code is None else f"it ended with {guest.exit_code}"
         return Outcome(console.decode("utf-8", "replace"), guest.failure or story)
