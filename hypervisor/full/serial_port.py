@@ -49,7 +49,7 @@ class SerialPort:
 
     def __init__(self, sink: Callable[[bytes], object], set_line: Callable[[bool], None]) -> None:
         self._sink = sink
-        self._when_room: list[Callable[[], None]] = []
+        self._room_made: dict[Callable[[], None], None] = {}
         self._set_line = set_line
         self._on_the_line: deque[int] = deque()
         self._receiver: deque[int] = deque()
@@ -77,8 +77,9 @@ class SerialPort:
         return len(taken)
 
     def when_room(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called once, when there is room to `feed` it."""
-        self._when_room.append(callback)
+        """Have `callback` called once, as soon as the guest has taken input and there is more `room`. Several
+        may wait for that."""
+        self._room_made[callback] = None
 
     def read(self, port: int) -> int:
         register = port - BASE
@@ -139,9 +140,9 @@ class SerialPort:
             receiver.append(line.popleft())
         if not self._fifos:
             self._last = receiver[-1]
-        waiting, self._when_room = self._when_room, []
-        for callback in waiting:
-            callback()
+        waiting, self._room_made = self._room_made, {}
+        for room_made in waiting:
+            room_made()
 
     def _read_data(self) -> int:
         """The next byte. If there is none, what the register of one still holds; an empty FIFO gives 0."""

@@ -395,3 +395,18 @@ def test_keyboard_controller_answers_and_resets() -> None:
     controller.write(0x92, 3)
     controller.write(0xCF9, 6)
     assert resets == ["the keyboard controller", "the keyboard controller", "port 0x92", "port 0xcf9"]
+
+
+def test_who_waits_for_room_at_the_serial_port_is_told_once() -> None:
+    """However often it says so, as at a console of Xen's."""
+    port = SerialPort(lambda data: None, lambda high: None)
+    assert port.feed(b"ab" * 4096) == 4096
+    told: list[int] = []
+
+    def room_made() -> None:
+        told.append(port.room)
+
+    for _ in range(3):
+        port.when_room(room_made)
+    assert (port.read(BASE), told) == (ord("a"), [1])
+    assert (port.read(BASE), told) == (ord("b"), [1])
