@@ -58,11 +58,6 @@ class DebugRegisters:
         """An instruction begins to be done: nothing is hit yet."""
         self._hits = 0
 
-    @property
-    def hit(self) -> bool:
-        """Something was, since `begin`."""
-        return self._hits != 0
-
     def take(self) -> bool:
         """The instruction, or an element of a repeated one, is done: whether #DB follows. DR6 says why."""
         if not self._hits:

@@ -104,15 +104,6 @@ def load(data: bytes, memory: int, command_line: str = "") -> Loaded:
     return Loaded(tuple(pieces), entry, INFO_ADDRESS)
 
 
-def is_multiboot(data: bytes) -> bool:
-    """Whether a file has a multiboot header."""
-    try:
-        _find_header(data)
-    except ImageError:
-        return False
-    return True
-
-
 def _find_header(data: bytes) -> _Header:
     end = min(len(data), SEARCHED) - _HEADER.size
     for offset in range(0, end + 1, 4):
