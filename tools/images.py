@@ -56,6 +56,14 @@ class Found(NamedTuple):
     consoles: tuple[ConsoleSpec, ...] = ()
     vfbs: tuple[Vfb, ...] = ()
 
+    def with_ramdisk(self, given: Path | None) -> Found:
+        """This with the contents of its ramdisk in `ramdisk_image`: those of the file that is given rather
+        than of its own. UsageError for a file that is too large, OSError as reading does."""
+        ramdisk = given or self.ramdisk
+        if ramdisk is None:
+            return self
+        return self._replace(ramdisk_image=read_file(ramdisk, "a ramdisk"), inputs=(*self.inputs, ramdisk))
+
 
 def add_image(parser: argparse.ArgumentParser) -> None:
     """The argument, and the options of a kernel that has to be built first."""

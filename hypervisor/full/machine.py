@@ -106,6 +106,7 @@ class BareMachine(Outside):
         memory: int,
         *,
         command_line: str = "",
+        ramdisk: bytes | None = None,
         sink: Callable[[bytes], object],
         clock: Clock | None = None,
         slice_instructions: int = 0,
@@ -113,12 +114,13 @@ class BareMachine(Outside):
         shadow: Policy = Policy.VTLB,
     ) -> None:
         """`kernel` is a multiboot image, `memory` its machine's in bytes, a multiple of 4096 from 1 MiB to 3
-        GiB; `sink` takes what it writes to its serial port. With `slice_instructions` a slice is that many
-        instructions, and the run a function of its input alone. Raises ImageError, TypeError for a value of a
-        wrong type, ValueError for another size or a negative number of instructions, and MemoryError when the
-        host has not so much."""
+        GiB; `ramdisk` it finds as a multiboot module; `sink` takes what it writes to its serial port. With
+        `slice_instructions` a slice is that many instructions, and the run a function of its input alone.
+        Raises ImageError, TypeError for a value of a wrong type, ValueError for another size or a negative
+        number of instructions, and MemoryError when the host has not so much."""
         check_type("kernel", kernel, bytes, bytearray)
         check_type("command_line", command_line, str)
+        check_type("ramdisk", ramdisk, bytes, bytearray, type(None))
         check_type("sensitive", sensitive, Sensitive)
         check_type("shadow", shadow, Policy)
         check_callable("sink", sink)
@@ -131,7 +133,7 @@ class BareMachine(Outside):
         self._size = memory
         self._runner: int | None = None
         self._closed = False
-        loaded = multiboot.load(kernel, memory, command_line)
+        loaded = multiboot.load(kernel, memory, command_line, ramdisk)
         with ExitStack() as undo:
             frames = memory >> PAGE_SHIFT
             # Besides its own tables the machine map keeps 4 bytes for each frame.

@@ -14,6 +14,7 @@ from paravane.classes import NamedTuple
 from paravane.full.text_screen import COLUMNS, LINES, PAGE
 from paravane.image.elf import PT_LOAD, Elf
 from paravane.image.errors import ImageError
+from paravane.x86 import PAGE_SIZE
 
 MAGIC: Final = 0x1BADB002
 """What a kernel's header begins with."""
@@ -38,7 +39,7 @@ _GDT_SIZE: Final = 0x100
 GDT_ADDRESS: Final = INFO_ADDRESS - _GDT_SIZE
 
 _INFO_END: Final = 0xB000
-_MAP_OFFSET, _NAME_OFFSET, _LINE_OFFSET = 0x80, 0xC0, 0x100
+_MAP_OFFSET, _NAME_OFFSET, _MODULE_OFFSET, _LINE_OFFSET = 0x80, 0xC0, 0xE0, 0x100
 _LOW_MEMORY: Final = 0xA0000
 _HIGH_MEMORY: Final = 0x100000
 _LOADER_NAME: Final = b"paravane\0"
@@ -64,6 +65,10 @@ _CELL: Final = 2
 _REGION: Final = Struct("<I2QI")
 _AVAILABLE: Final = 1
 
+_MODULE: Final = Struct("<4I")
+_MODULE_FIELDS: Final = Struct("<2I")
+_MODULE_FIELDS_OFFSET: Final = 20
+
 
 class Piece(NamedTuple):
     """`data` at a physical address, followed by zeroes up to `size` bytes."""
@@ -86,20 +91,25 @@ class _Header(NamedTuple):
     flags: int
 
 
-def load(data: bytes, memory: int, command_line: str = "") -> Loaded:
-    """A kernel, for a machine with `memory` bytes. Raises ImageError, a sentence, for a file that is none and
-    for one that does not fit."""
+def load(data: bytes, memory: int, command_line: str = "", module: bytes | None = None) -> Loaded:
+    """A kernel, for a machine with `memory` bytes, and a module for it. Raises ImageError, a sentence, for a
+    file that is none and for what does not fit."""
     header = _find_header(data)
     if unknown := header.flags & _MUST & ~_KNOWN:
         raise ImageError(f"the multiboot header asks for what nobody has here (its flags {unknown:#x})")
     pieces, entry = _by_addresses(data, header) if header.flags & _HAS_ADDRESSES else _by_elf(data)
     for piece in pieces:
         _check(piece, memory)
+    image_end = max(piece.address + piece.size for piece in pieces)
     if not any(piece.address <= entry < piece.address + piece.size for piece in pieces):
         raise ImageError(f"the kernel is entered at {entry:#x}, where nothing of it is loaded")
     information = bytearray(_info(memory, command_line))
     if header.flags & _VIDEO_INFO:
         _tell_screen(information)
+    if module is not None:
+        placed = _place_module(module, image_end, memory)
+        _tell_module(information, placed)
+        pieces.append(placed)
     pieces.append(Piece(INFO_ADDRESS, information, len(information)))
     return Loaded(tuple(pieces), entry, INFO_ADDRESS)
 
@@ -171,6 +181,26 @@ def _check(piece: Piece, memory: int) -> None:
         raise ImageError(
             f"the kernel is loaded to {piece.address:#x}, where the loader has its own structures"
         )
+
+
+def _place_module(module: bytes, image_end: int, memory: int) -> Piece:
+    """On the first page after the kernel and above the devices, where QEMU has it, and at the start of a page
+    whether or not the header asks for that."""
+    address = -(-max(image_end, _HIGH_MEMORY) // PAGE_SIZE) * PAGE_SIZE
+    if address + len(module) > memory:
+        raise ImageError(
+            f"the ramdisk of {len(module)} bytes does not fit after the kernel, at {address:#x}; "
+            f"the machine has {memory >> 20} MiB of memory"
+        )
+    return Piece(address, module, len(module))
+
+
+def _tell_module(information: bytearray, placed: Piece) -> None:
+    """Where the one module begins and ends; its string is empty."""
+    at = INFO_ADDRESS + _MODULE_OFFSET
+    _MODULE_FIELDS.pack_into(information, _MODULE_FIELDS_OFFSET, 1, at)
+    no_text = at + _MODULE.size
+    _MODULE.pack_into(information, _MODULE_OFFSET, placed.address, placed.address + placed.size, no_text, 0)
 
 
 def loader_gdt() -> Piece:

@@ -117,6 +117,20 @@ def test_reader_who_has_seen_enough_is_told_in_a_line(image: Callable[[str], str
     assert told == b"paravane: bare did not end: nobody reads its console any more\n"
 
 
+def test_ramdisk_is_its_module(image: Callable[[str], str], tmp_path: Path) -> None:
+    ramdisk = tmp_path / "ramdisk"
+    ramdisk.write_bytes(b"of the ramdisk\n")
+    say = "mov 24(%ebx), %ebx\nmov (%ebx), %esi\nmov 4(%ebx), %ecx\nsub %esi, %ecx\nrep outsb\n"
+    kernel = image(say + _exit(0))
+    assert _boot(kernel, "--ramdisk", str(ramdisk)) == (0, "a bare PC\nof the ramdisk\n", "")
+    told = _boot(kernel, "--ramdisk", str(ramdisk), "--screen", str(ramdisk))
+    assert (told[0], told[2].count("\n"), ramdisk.read_bytes()) == (2, 1, b"of the ramdisk\n")
+    ramdisk.write_bytes(bytes(2 << 20))
+    status, _, sentence = _boot(kernel, "--ramdisk", str(ramdisk), "--memory", "2M")
+    assert (status, sentence.count("\n")) == (5, 1)
+    assert "the ramdisk of 2097152 bytes does not fit after the kernel" in sentence
+
+
 def test_signal_that_ends_it_is_named(image: Callable[[str], str]) -> None:
     with forked.start(("boot", "--personality", "full", image("3: jmp 3b"))) as process:
         assert process.stdout is not None

@@ -66,6 +66,32 @@ def test_information_tells_memory_and_command_line() -> None:
     assert regions == [(20, 0, 0xA0000, 1), (20, 0x100000, 15 << 20, 1)]
 
 
+@pytest.mark.parametrize(
+    ("kernel", "address"),
+    [
+        (_elf(), 0x101000),
+        (_flat(0x200000, 0, 0x201000, 0x200020), 0x201000),
+        (_flat(0x20000, 0, 0, 0x20020), 1 << 20),
+    ],
+)
+def test_module_is_on_a_page_after_the_kernel_and_the_devices(kernel: bytes, address: int) -> None:
+    loaded = multiboot.load(kernel, MEMORY, module=b"a module")
+    information = bytes(next(piece.data for piece in loaded.pieces if piece.address == loaded.info))
+    flags, count, at = struct.unpack_from("<I16x2I", information)
+    assert (flags & 8, count) == (8, 1)
+    start, end, text, reserved = struct.unpack_from("<4I", information, at - loaded.info)
+    assert (start, end, reserved) == (address, address + 8, 0)
+    assert information[text - loaded.info] == 0
+    assert [bytes(piece.data) for piece in loaded.pieces if piece.address == start] == [b"a module"]
+
+
+def test_module_that_does_not_fit_is_refused_with_a_sentence() -> None:
+    whole = MEMORY - 0x101000
+    multiboot.load(_elf(), MEMORY, module=bytes(whole))
+    with pytest.raises(ImageError, match="ramdisk of 15724545 bytes does not fit .* 16 MiB of memory"):
+        multiboot.load(_elf(), MEMORY, module=bytes(whole + 1))
+
+
 def test_a_kernel_that_asks_is_told_of_the_screen() -> None:
     told, silent = (
         multiboot.load(_flat(0x200000, 0, 0, 0x200020, flags=1 << 16 | bit), MEMORY) for bit in (4, 0)

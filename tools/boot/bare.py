@@ -38,7 +38,7 @@ DEFAULT_MEMORY: Final = 32 << 20
 _TO_STDERR: Final = "-"
 
 _OF_XEN: Final = (
-    *("vcpus", "privileged", "ramdisk", "disk", "vif", "console", "vfb", "store_socket", "seed", "jitter"),
+    *("vcpus", "privileged", "disk", "vif", "console", "vfb", "store_socket", "seed", "jitter"),
     *("decisions", "faults", "most_faults", "watch_sources", "trace", "trace_events", "trace_format"),
     *("explain", "record", "dump_on_crash", "gdb", "gdb_wait", "trace_insn"),
     *("breaks", "watches", "coverage", "tlb", "tlb_entries", "tlb_ways", "sched", "xen_build"),
@@ -57,7 +57,7 @@ def boot(options: argparse.Namespace) -> Status:
     deadline = None if options.timeout is None else time.monotonic() + options.timeout
     try:
         with expiring(deadline):
-            found = images.find(options)
+            found = images.find(options).with_ramdisk(options.ramdisk)
     except Expired:
         raise UsageError(
             f"{options.image} was not ready when the time given was used up", Status.TIMEOUT
@@ -138,6 +138,7 @@ def _machine(options: argparse.Namespace, found: Found, terminal: Terminal) -> B
             found.data,
             options.memory or found.memory or DEFAULT_MEMORY,
             command_line=command_line(options.cmdline) or found.cmdline,
+            ramdisk=found.ramdisk_image,
             sink=terminal.write,
             clock=HostClock() if options.clock == "host" else VirtualClock(),
             slice_instructions=DETERMINISTIC_SLICE if options.deterministic else 0,
@@ -163,7 +164,9 @@ def _check(options: argparse.Namespace) -> None:
     if options.screen not in (None, _TO_STDERR):
         screen = Path(options.screen)
         check_folder(screen)
-        refuse_overwriting([("--screen", screen)], [Path(options.image)])
+        refuse_overwriting(
+            [("--screen", screen)], [Path(options.image), *([options.ramdisk] if options.ramdisk else [])]
+        )
 
 
 def _report(name: str, life: _Life, signals: Signals, terminal: Terminal, errors: Lines) -> Status:

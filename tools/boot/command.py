@@ -20,7 +20,7 @@ from paravane.tools.boot.session import Session, Wishes
 from paravane.tools.console_options import files_of_consoles
 from paravane.tools.deadline import Expired, expiring
 from paravane.tools.debugger import add_debugger_options, listener
-from paravane.tools.files import read_file, refuse_overwriting
+from paravane.tools.files import refuse_overwriting
 from paravane.tools.following import add_following_options, following
 from paravane.tools.machine_options import (
     add_chance_options,
@@ -131,7 +131,12 @@ def _add_domain_options(parser: argparse.ArgumentParser) -> None:
         help="make it the control domain, number 0, which may make and control others; its console is the "
         "hypervisor's (default: what the kernel of `list` asks for)",
     )
-    group.add_argument("--ramdisk", type=Path, metavar="FILE", help="initial ramdisk")
+    group.add_argument(
+        "--ramdisk",
+        type=Path,
+        metavar="FILE",
+        help="initial ramdisk; of a bare PC's kernel, its multiboot module",
+    )
     add_device_options(group, "what the kernel of `list` asks for")
     group.add_argument("--name", help="the domain's name in xenstore (default: that of the image)")
     add_store_option(group)
@@ -277,14 +282,11 @@ def wishes_of(
 
 def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Path]]:
     """The image and the domain that the user means, and the files that were read for them."""
-    found = images.find(options)
+    found = images.find(options).with_ramdisk(options.ramdisk)
     memory = options.memory or found.memory or DEFAULT_MEMORY
     privileged = options.privileged or found.privileged
-    ramdisk = options.ramdisk or found.ramdisk
-    contents = read_file(ramdisk, "a ramdisk") if ramdisk else found.ramdisk_image
-    inputs = (*found.inputs, ramdisk) if ramdisk else found.inputs
     devices = devices_given(options, Devices(found.disks, found.vifs, found.vfbs, found.consoles))
-    inputs = (*inputs, *(path for one in devices.disks for path in one.files))
+    inputs = (*found.inputs, *(path for one in devices.disks for path in one.files))
     if chance_of(options) != PLAIN and not (options.deterministic and options.seed):
         raise UsageError(
             "--jitter, --decisions and --faults are for --deterministic with a --seed that is not 0"
@@ -301,7 +303,7 @@ def _what(options: argparse.Namespace) -> tuple[bytes, DomainConfig, Sequence[Pa
         memory,
         vcpus,
         cmdline,
-        contents,
+        found.ramdisk_image,
         source_folders=folders,
         privileged=privileged,
         console=console,

@@ -195,14 +195,13 @@ def _look(options: argparse.Namespace, failures: list[Trial]) -> None:
 
 def _plan(options: argparse.Namespace) -> Plan:
     """What is to be run. UsageError for what cannot be run again and again."""
-    found, kernel = images.find(options), images.kernel_of(options)
-    ramdisk = found.ramdisk_image if found.ramdisk is None else found.ramdisk.read_bytes()
+    found, kernel = images.find(options).with_ramdisk(None), images.kernel_of(options)
     config = DomainConfig(
         shown(found.name),
         options.memory or found.memory or Defaults().memory,
         options.vcpus or found.vcpus,
         command_line(options.cmdline) or found.cmdline,
-        ramdisk,
+        found.ramdisk_image,
         source_folders=images.source_folders(options),
         privileged=found.privileged,
         devices=devices_of(options, found),

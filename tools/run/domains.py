@@ -119,8 +119,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
     if kernel not in known:
         known[kernel] = _kernel(kernel, source)
     found, image = known[kernel]
-    ramdisk = Path(_beside(path, settings.ramdisk)) if settings.ramdisk else found.ramdisk
-    contents = read_file(ramdisk, "a ramdisk") if ramdisk else found.ramdisk_image
+    found = found.with_ramdisk(Path(_beside(path, settings.ramdisk)) if settings.ramdisk else None)
     memory = settings.memory or found.memory or DEFAULT_MEMORY * MIB
     vcpus = settings.max_vcpus or settings.vcpus or found.vcpus
     disks = tuple(located(disk, partial(_beside, path)) for disk in settings.disks) or found.disks
@@ -134,7 +133,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
         vcpus=vcpus,
         online_vcpus=settings.vcpus or (1 if settings.max_vcpus else vcpus),
         cmdline=found.cmdline if settings.cmdline is None else settings.cmdline,
-        ramdisk=contents,
+        ramdisk=found.ramdisk_image,
         max_memory=max(memory, settings.max_memory or 0),
         on_end=settings.on_end,
         source_text=True,
@@ -143,7 +142,7 @@ def _planned(path: Path, known: dict[str, tuple[Found, Image]]) -> Planned:
         console=settings.console or console,
         devices=(*disks, *vifs, *(settings.extra_consoles or extras), *screens),
     )
-    inputs = (path, *found.inputs, *([ramdisk] if ramdisk else []))
+    inputs = (path, *found.inputs)
     inputs += tuple(file for disk in disks for file in disk.files)
     given = {
         "max_event_channels": settings.max_event_channels,
