@@ -373,6 +373,24 @@ def test_cursor_and_other_registers_read_back(memory: PhysicalMemory) -> None:
     assert screen.read(0x3DA) != screen.read(0x3DA)  # a retrace begins and ends
 
 
+def test_what_is_sent_to_no_keyboard_and_no_mouse_times_out() -> None:
+    """The kernel is not left to wait: the controller asks for the byte again, and says what is wrong."""
+    controller = KeyboardController(lambda by: None)
+    for mouse, says in ((False, 0x41), (True, 0x61)):
+        if mouse:
+            controller.write(0x64, 0xD4)
+            assert controller.read(0x64) & 0x61 == 0
+        controller.write(0x60, 0xF2)
+        assert controller.read(0x64) & 0x61 == says
+        assert controller.read(0x60) == 0xFE
+        assert controller.read(0x64) & 0x61 == 0
+    for test, passed in ((0xA9, 0), (0xAA, 0x55), (0xAB, 0)):
+        controller.write(0x60, 0xF4)
+        controller.write(0x64, test)
+        assert controller.read(0x64) & 0x61 == 1
+        assert controller.read(0x60) == passed
+
+
 def test_keyboard_controller_answers_and_resets() -> None:
     resets: list[str] = []
     controller = KeyboardController(resets.append)
@@ -383,6 +401,7 @@ def test_keyboard_controller_answers_and_resets() -> None:
     for value in (0xFF, 0xFD):
         controller.write(0x64, value)
     controller.write(0x60, 0)  # to a keyboard that is not there
+    controller.read(0x60)
     controller.write(0x64, 0xD1)
     controller.write(0x60, 0xDF)
     controller.write(0x64, 0xD0)
