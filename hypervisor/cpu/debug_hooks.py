@@ -209,7 +209,10 @@ class DebugHooks:
             return
         self._engine.save()
         hits = breakpoints.matching(address)
-        if hits and not breakpoints.resume_flag_spent():
+        passed = hits and breakpoints.resume_flag_spent()
+        if passed:
+            self._cpu.passed_breakpoint = address
+        if hits and not passed:
             self._report_hits(hits)
             self._redirects.leave(_VECTOR_DB, sets_rf=True)
         elif breakpoints.is_suspect(address):

@@ -56,6 +56,10 @@ class ProcessorState(SegmentRegisters):
         code, as what a fault does to its flags is to be undone. (`Attention.HOOKED`: any may.)"""
         self._cr0 = self._cr4 = 0
         self._fill: InstalledFill | None = None
+        self.passed_breakpoint: int | None = None
+        """The linear address of the last instruction with an execution breakpoint that was begun all the
+        same, RF being set: that is spent when the instruction begins, and lost to one that has to begin
+        again. Whoever serves a trap may clear this."""
         self._stop_wanted = False
         self.progress = Progress(self._engine)
 

@@ -133,9 +133,12 @@ class FullVcpu:
             self._return_to_guest(exits.INTERRUPT)
             return
         before, stepping = self.cpu.eip, self._stepping
+        passed, self.cpu.passed_breakpoint = self.cpu.passed_breakpoint, None
         try:
             if vector == _PF:
                 reason = self._page_fault(self.cpu.cr2, error_code)
+                if reason == exits.FILLED and passed == self._processor.linear("cs", before):
+                    self.cpu.eflags |= Eflags.RF  # it begins again, and past its breakpoint
                 if reason == exits.NO_MEMORY:
                     self._debug_trap(before, stepping)
             elif vector == _GP and self._emulator.emulate():

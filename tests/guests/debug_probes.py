@@ -89,3 +89,22 @@ def ports() -> list[Probe]:
         for at, size in ((_SERIAL_SCRATCH, 1), (0x3FC, 4), (0x80, 1))
         for code in codes
     ] + [Probe(f"{_DE}mov %dr{number}, %eax", ring) for number in (4, 5) for ring in (0, 3)]
+
+
+def resumed() -> list[Probe]:
+    """Instructions with a breakpoint whose operands the shadow has yet to map: to hit that once is enough,
+    each time that they are come to. The last of the single ones is a fault of the guest's own."""
+    flushed = "movl %cr3, %eax\nmovl %eax, %cr3\n"
+    armed = "movl $%%here, %eax\nmovl %eax, %dr0\nmovl $1, %eax\nmovl %eax, %dr7\n"
+    codes = (
+        "movl %ecx, CODE_ALIAS",
+        "movl CODE_ALIAS, %ecx",
+        "pushl CODE_ALIAS",
+        "lgdt gdtr",
+        "movl ABSENT, %ecx",
+    )
+    again = "movl $3, %ecx\n%%here: movl %eax, CODE_ALIAS(, %ecx, 4)\ndecl %ecx\njnz %%here\nnop"
+    return [
+        *(Probe(f"{armed}{flushed}%%here: {code}\nnop", resumed=(_DEBUG,)) for code in codes),
+        Probe(f"{armed}{flushed}{again}", resumed=(_DEBUG,)),
+    ]

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-SUBJECTS = (debug_probes.stores, debug_probes.loads, debug_probes.strings, debug_probes.ports)
+SUBJECTS = (
+    debug_probes.stores,
+    debug_probes.loads,
+    debug_probes.strings,
+    debug_probes.ports,
+    debug_probes.resumed,
+)
 
 
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.__name__)
