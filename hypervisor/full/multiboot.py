@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from itertools import pairwise
 from struct import Struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from paravane.classes import NamedTuple
+from paravane.full.section_headers import place_sections
 from paravane.full.text_screen import COLUMNS, LINES, PAGE
-from paravane.image.elf import PT_LOAD, Elf
+from paravane.image.elf import PT_LOAD, SECTION_HEADER_SIZE, Elf
 from paravane.image.errors import ImageError
 from paravane.x86 import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from paravane.full.section_headers import PlacedSections
 
 MAGIC: Final = 0x1BADB002
 """What a kernel's header begins with."""
@@ -49,7 +53,7 @@ _PAGE_ALIGNED, _MEMORY_INFO, _VIDEO_INFO, _HAS_ADDRESSES = 1 << 0, 1 << 1, 1 << 
 _KNOWN: Final = _PAGE_ALIGNED | _MEMORY_INFO | _VIDEO_INFO
 
 _HAS_MEMORY, _HAS_COMMAND_LINE, _HAS_MODULES, _HAS_MAP, _HAS_NAME = 1 << 0, 1 << 2, 1 << 3, 1 << 6, 1 << 9
-_HAS_FRAMEBUFFER: Final = 1 << 12
+_HAS_SECTIONS, _HAS_FRAMEBUFFER = 1 << 5, 1 << 12
 _FLAGS: Final = Struct("<I")
 _HEADER: Final = Struct("<3I")
 _ADDRESSES: Final = Struct("<5I")
@@ -64,6 +68,9 @@ _CELL: Final = 2
 
 _REGION: Final = Struct("<I2QI")
 _AVAILABLE: Final = 1
+
+_SECTION_FIELDS: Final = Struct("<4I")
+_SECTION_FIELDS_OFFSET: Final = 28
 
 _MODULE: Final = Struct("<4I")
 _MODULE_FIELDS: Final = Struct("<2I")
@@ -97,17 +104,22 @@ def load(data: bytes, memory: int, command_line: str = "", module: bytes | None 
     header = _find_header(data)
     if unknown := header.flags & _MUST & ~_KNOWN:
         raise ImageError(f"the multiboot header asks for what nobody has here (its flags {unknown:#x})")
-    pieces, entry = _by_addresses(data, header) if header.flags & _HAS_ADDRESSES else _by_elf(data)
+    elf = None if header.flags & _HAS_ADDRESSES else Elf(data)
+    pieces, entry = _by_addresses(data, header) if elf is None else _by_elf(elf)
     for piece in pieces:
         _check(piece, memory)
-    image_end = max(piece.address + piece.size for piece in pieces)
+    free = max(_HIGH_MEMORY, *(piece.address + piece.size for piece in pieces))
     if not any(piece.address <= entry < piece.address + piece.size for piece in pieces):
         raise ImageError(f"the kernel is entered at {entry:#x}, where nothing of it is loaded")
     information = bytearray(_info(memory, command_line))
     if header.flags & _VIDEO_INFO:
         _tell_screen(information)
+    if elf is not None and (sections := place_sections(elf, free, memory)) is not None:
+        _tell_sections(information, sections, elf.header.e_shstrndx)
+        pieces += (Piece(address, contents, len(contents)) for address, contents in sections.loaded)
+        free = sections.end
     if module is not None:
-        placed = _place_module(module, image_end, memory)
+        placed = _place_module(module, free, memory)
         _tell_module(information, placed)
         pieces.append(placed)
     pieces.append(Piece(INFO_ADDRESS, information, len(information)))
@@ -145,10 +157,9 @@ def _by_addresses(data: bytes, header: _Header) -> tuple[list[Piece], int]:
     return [Piece(first, memoryview(data)[start : start + size], whole)], entry
 
 
-def _by_elf(data: bytes) -> tuple[list[Piece], int]:
+def _by_elf(elf: Elf) -> tuple[list[Piece], int]:
     """Where an ELF file's segments say, by their physical addresses. The entry is a virtual address where
     those differ."""
-    elf = Elf(data)
     pieces, entry = [], elf.header.e_entry
     for segment in elf.segments:
         if segment.p_type != PT_LOAD or not segment.p_memsz:
@@ -183,10 +194,18 @@ def _check(piece: Piece, memory: int) -> None:
         )
 
 
-def _place_module(module: bytes, image_end: int, memory: int) -> Piece:
-    """On the first page after the kernel and above the devices, where QEMU has it, and at the start of a page
-    whether or not the header asks for that."""
-    address = -(-max(image_end, _HIGH_MEMORY) // PAGE_SIZE) * PAGE_SIZE
+def _tell_sections(information: bytearray, sections: PlacedSections, names: int) -> None:
+    """Where the headers are, and the `names`th of which is of the section with the names."""
+    (flags,) = _FLAGS.unpack_from(information)
+    _FLAGS.pack_into(information, 0, flags | _HAS_SECTIONS)
+    fields = sections.entries, SECTION_HEADER_SIZE, sections.table, names
+    _SECTION_FIELDS.pack_into(information, _SECTION_FIELDS_OFFSET, *fields)
+
+
+def _place_module(module: bytes, free: int, memory: int) -> Piece:
+    """On the first page after the kernel, where QEMU has it, and at the start of a page whether or not the
+    header asks for that. From `free` on there is nothing yet."""
+    address = -(-free // PAGE_SIZE) * PAGE_SIZE
     if address + len(module) > memory:
         raise ImageError(
             f"the ramdisk of {len(module)} bytes does not fit after the kernel, at {address:#x}; "

@@ -9,7 +9,7 @@ import pytest
 
 from paravane.full import multiboot
 from paravane.image.errors import ImageError
-from tests.support.elfwriter import ElfImage, ElfSegment
+from tests.support.elfwriter import ElfImage, ElfSection, ElfSegment
 
 MEMORY = 16 << 20
 HEADER = struct.pack("<3I", 0x1BADB002, 0, -0x1BADB002 & 0xFFFFFFFF)
@@ -132,6 +132,30 @@ def test_what_cannot_be_loaded_is_refused_with_a_sentence(data: bytes, sentence:
 def test_command_line_that_is_too_long_is_refused() -> None:
     with pytest.raises(ImageError, match="command line"):
         multiboot.load(_elf(), MEMORY, "x" * 5000)
+
+
+def _flags(data: bytes, memory: int = MEMORY) -> int:
+    loaded = multiboot.load(data, memory)
+    (flags,) = struct.unpack_from("<I", next(at.data for at in loaded.pieces if at.address == loaded.info))
+    assert isinstance(flags, int)
+    return flags
+
+
+def test_section_headers_that_cannot_be_loaded_are_not_there() -> None:
+    """Where they are not in the file, where they do not fit, and where nothing has any."""
+    whole, damaged = (
+        ElfImage(
+            [ElfSegment(0x100000, HEADER + b"\xf4" * 20)],
+            sections=[ElfSection(".comment", 1, bytes(5000), header)],
+            header={"e_entry": 0x10000C},
+        ).pack()
+        for header in ({}, {"sh_size": 6000})
+    )
+    assert _flags(whole) & 0x20
+    assert not _flags(damaged) & 0x20
+    assert not _flags(whole, 0x101000) & 0x20
+    assert not _flags(_elf()) & 0x20
+    assert not _flags(_flat(0x200000, 0, 0x201000, 0x200020)) & 0x20
 
 
 @pytest.mark.parametrize("whole", [_elf(), _flat(0x200000, 0, 0x201000, 0x200020)])
