@@ -354,7 +354,7 @@ def test_a_trace_that_is_none_is_one_sentence_and_leaves_the_page_as_it_was(
         ((), 2, "say with -o where the page goes"),
         (("-o", "run.jsonl"), 2, "would overwrite run.jsonl"),
         (("-o", "nowhere/run.html"), 2, "there is no folder"),
-        (("-o", "folder"), 1, "folder"),
+        (("-o", "folder"), 2, "folder is a folder"),
         (("-o", "a.html", "--sources", "run.jsonl"), 2, "--sources run.jsonl is no folder"),
         (("-o", "a.html", "--image", "nothing"), 2, "nothing is neither a file nor a guest kernel"),
         (("-o", "a.html", "--image", "run.jsonl"), 5, "run.jsonl"),
