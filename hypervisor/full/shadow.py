@@ -118,6 +118,11 @@ class Shadow:
     def drop_page(self, va: int) -> None:
         """INVLPG: forget the page of linear `va`, as far as it may be stale."""
         self.counts.page_flushes += 1
+        self.forget_page(va)
+
+    def forget_page(self, va: int) -> None:
+        """As `drop_page`, of a processor that does so by itself, where it has raised a page fault (SDM volume
+        3, 4.10.4.1)."""
         root = self.shown.current
         directory = None if root is None else root.shown[va >> 30]
         if root is None or directory is None:

@@ -251,6 +251,7 @@ class FullVcpu:
         if isinstance(fault, SegmentFault):
             return self._raise(fault.vector, fault.error_code)
         self._processor.state.cr2 = fault.va
+        self._processor.shadow.forget_page(fault.va)
         return self._raise(Vector.PF, fault.error_code)
 
     def _halt(self) -> None:

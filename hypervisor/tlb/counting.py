@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from paravane.abi.hypercall import HYPERCALL_VECTOR
-from paravane.x86 import Vector
+from paravane.x86 import Eflags, Vector
 
 if TYPE_CHECKING:
     from paravane.cpu import TrapHandler
@@ -16,7 +16,12 @@ class Refilled(Protocol):
     """A processor with a modelled TLB (paravane.tlb.TlbProcessor)."""
 
     cr2: int
+    eip: int
+    eflags: int
+    passed_breakpoint: int | None
     tlb: Tlb
+
+    def segment_base(self, name: str, /) -> int: ...
 
     def page_fault(self, va: int, error_code: int, /) -> int | None:
         """None if a page fault at `va` was a miss that is mended, else the error code of the guest's #PF."""
@@ -33,9 +38,12 @@ class CountedTraps:
 
     def exception(self, vector: int, error_code: int) -> None:
         processor = self._processor
+        passed, processor.passed_breakpoint = processor.passed_breakpoint, None
         if vector == Vector.PF:
             delivered = processor.page_fault(processor.cr2, error_code)
             if delivered is None:
+                if passed == processor.segment_base("cs") + processor.eip & 0xFFFFFFFF:
+                    processor.eflags |= Eflags.RF  # it begins again, and past its breakpoint
                 return
             error_code = delivered
         processor.tlb.counts.exits += 1

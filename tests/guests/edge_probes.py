@@ -181,3 +181,14 @@ def reserved_bits_of_pae() -> list[Probe]:
         if pointer not in change
         for access in accesses
     ]
+
+
+def stale_after_a_fault() -> Probe:
+    """A page that is remembered as one frame and is another's by now: EDX is what is read there before a
+    write has faulted, which has the processor forget it, and EAX after that. QEMU would not forget."""
+    return Probe(
+        _OWN_PAGE_FAULT + "movl $1, WINDOW\nmovl $2, WINDOW + 4096\n"
+        "movl $windows + 0x65, high_table + 12\ninvlpg ABSENT\nmovl ABSENT, %eax\n"
+        "movl $windows + 0x1065, high_table + 12\nmovl ABSENT, %edx\nmovl %eax, ABSENT\nud2\n"
+        "%%fault: movl $probe_stack, %esp\nmovl ABSENT, %eax"
+    )

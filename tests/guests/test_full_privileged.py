@@ -10,7 +10,7 @@ import pytest
 from paravane.full.shadow import Policy
 from paravane.full.state import Sensitive
 from tests.guests import edge_probes, privileged_probes
-from tests.support.probes import Probe, in_monitor, in_qemu, monitored
+from tests.support.probes import DONE, Probe, in_monitor, in_qemu, monitored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +88,14 @@ def test_entries_with_reserved_bits_reach_nothing(
             different.append((str(probe), right, here.registers["ecx"], found))
     assert different == []
     assert errors == {0x77, 3, 9, 11}
+
+
+@pytest.mark.parametrize("shadow", Policy, ids=lambda policy: policy.value)
+def test_a_page_fault_has_the_processor_forget_the_page(shadow: Policy) -> None:
+    (found,) = in_monitor([edge_probes.stale_after_a_fault()], Sensitive.REWRITE, shadow)
+    remembered = 1 if shadow is Policy.VTLB else 2  # stores to tables are seen there
+    assert (found.registers["vector"], found.registers["edx"]) == (DONE, remembered)
+    assert found.registers["eax"] == 2
 
 
 @pytest.mark.parametrize("sensitive", [Sensitive.IGNORE, Sensitive.STATE], ids=["ignore", "state"])

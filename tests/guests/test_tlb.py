@@ -119,6 +119,16 @@ def test_an_instruction_in_a_loop_misses_as_often_as_others(
 
 
 @pytest.mark.parametrize("kind", [TlbKind.hardware, TlbKind.tagged])
+@pytest.mark.parametrize("entries", [1, 8])
+def test_an_instruction_that_missed_begins_again_past_its_breakpoint(kind: TlbKind, entries: int) -> None:
+    """What is mended unseen shows no second #DB."""
+    folder = guest_kernels.folder_of("tlb")
+    broken = build([ROUND.with_name("tlb_break.S"), folder / "space.S"], include=[folder])
+    run = well(Run(broken, TlbSpec(kind, entries, 1)), "six\n")
+    assert run.counts["misses"] == 6
+
+
+@pytest.mark.parametrize("kind", [TlbKind.hardware, TlbKind.tagged])
 def test_a_debugger_sees_what_the_tlb_does_not_hold_and_has_it_hold_nothing(kind: TlbKind) -> None:
     with Machine(Machine.size_for(MEMORY)) as machine:
         config = DomainConfig(memory=MEMORY, tlb=TlbSpec(kind, 1, 1))
