@@ -124,12 +124,7 @@ class BareMachine(Outside):
         check_type("sensitive", sensitive, Sensitive)
         check_type("shadow", shadow, Policy)
         check_callable("sink", sink)
-        for name, number in (("memory", memory), ("slice_instructions", slice_instructions)):
-            check_type(name, number, int)
-        if slice_instructions < 0:
-            raise ValueError(f"slice_instructions must not be negative, as {slice_instructions} is")
-        if not SMALLEST <= memory <= LARGEST or memory % PAGE_SIZE:
-            raise ValueError(f"a bare PC has 1 MiB to 3 GiB of memory in pages of 4 KiB, not {memory} bytes")
+        _check_numbers(memory, slice_instructions)
         self._size = memory
         self._runner: int | None = None
         self._closed = False
@@ -236,6 +231,15 @@ class BareMachine(Outside):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_numbers(memory: int, slice_instructions: int) -> None:
+    for name, number in (("memory", memory), ("slice_instructions", slice_instructions)):
+        check_type(name, number, int)
+    if slice_instructions < 0:
+        raise ValueError(f"slice_instructions must not be negative, as {slice_instructions} is")
+    if not SMALLEST <= memory <= LARGEST or memory % PAGE_SIZE:
+        raise ValueError(f"a bare PC has 1 MiB to 3 GiB of memory in pages of 4 KiB, not {memory} bytes")
 
 
 def _enter(processor: VirtualProcessor, physical: PhysicalMemory, loaded: Loaded) -> None:
